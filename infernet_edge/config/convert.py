@@ -1,0 +1,240 @@
+"""From a decoded document to Structs, with every mistake noted and none stopping the rest.
+
+msgspec alone would stop at the first mistake; here each leaf is converted by msgspec on its own.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import re
+import types
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import NODEFAULT, Meta, Struct
+
+from infernet_edge.config.problems import Problem
+from infernet_edge.config.tree import Secret
+
+_INVALID = object()
+_SHOWN = 60  # characters of a wrong value that are shown
+
+_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "null",
+}
+
+
+class EnvironmentText(str):
+    """A value from an environment variable, which may stand for a number, a list or an object."""
+
+    __slots__ = ()
+
+
+class Conversion:
+    """One run over one document; `problems` and `warnings` fill up as it goes."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.warnings: list[str] = []
+
+    def struct(self, value: Any, target: type[Struct], path: str) -> Any:
+        """Make a `target` of a mapping; returns None when that is impossible."""
+        if isinstance(value, EnvironmentText):
+            value = _json_or_text(value)
+        if not isinstance(value, dict):
+            self._problem(path, show(value), "an object")
+            return None
+        hints = field_types(target)
+        known: dict[str, Any] = {}
+        for key, item in value.items():
+            if key in hints:
+                known[key] = item
+            else:
+                self._unknown(path, str(key), hints)
+        arguments: dict[str, Any] = {}
+        for definition in msgspec.structs.fields(target):
+            name = definition.name
+            required = definition.default is NODEFAULT and definition.default_factory is NODEFAULT
+            item = known.get(name)
+            if item is None:  # null stands for "not set", as in the reference's files
+                if required:
+                    expected = describe(hints[name])
+                    self._problem(join(path, name), "nothing", expected)
+                    arguments[name] = _INVALID
+                continue
+            arguments[name] = self.value(item, hints[name], join(path, name))
+        if any(argument is _INVALID for argument in arguments.values()):
+            return None
+        return target(**arguments)
+
+    def value(self, value: Any, hint: Any, path: str) -> Any:
+        """Convert one value of any type of the tree; `_INVALID` when it is wrong."""
+        base, extra = unwrap(hint)
+        if get_origin(base) is list:
+            return self._list(value, get_args(base)[0], path)
+        if get_origin(base) is dict:
+            return self._mapping(value, get_args(base)[1], extra, path)
+        if base is Secret:
+            return self._secret(value, path)
+        if _is_struct(base):
+            made = self.struct(value, base, path)
+            return _INVALID if made is None else made
+        return self._leaf(value, hint, extra, path)
+
+    def _list(self, value: Any, item_hint: Any, path: str) -> Any:
+        if isinstance(value, EnvironmentText):
+            value = _json_or_text(value)
+        if not isinstance(value, list):
+            return self._problem(path, show(value), "a list")
+        made = [self.value(item, item_hint, f"{path}[{n}]") for n, item in enumerate(value)]
+        return _INVALID if any(item is _INVALID for item in made) else made
+
+    def _mapping(self, value: Any, item_hint: Any, extra: dict[str, Any], path: str) -> Any:
+        if isinstance(value, EnvironmentText):
+            value = _json_or_text(value)
+        if not isinstance(value, dict):
+            return self._problem(path, type_name(value), "an object")
+        made = {}
+        for key, item in value.items():
+            inherited = Annotated[item_hint, Meta(extra=extra)] if extra else item_hint
+            made[str(key)] = self.value(item, inherited, join(path, str(key)))
+        return _INVALID if any(item is _INVALID for item in made.values()) else made
+
+    def _secret(self, value: Any, path: str) -> Any:
+        expected = 'text, or {"file": "/path/of/a/file"}'
+        if isinstance(value, str):
+            return Secret(str(value))
+        if not (isinstance(value, dict) and set(value) == {"file"}):
+            return self._problem(path, type_name(value), expected)
+        file = value["file"]
+        if not isinstance(file, str):
+            return self._problem(path, type_name(file), expected)
+        try:
+            return Secret(Path(file).read_text(encoding="utf-8").strip())
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            return self._problem(path, f"file {file} ({reason})", "a file that the node can read")
+
+    def _leaf(self, value: Any, hint: Any, extra: dict[str, Any], path: str) -> Any:
+        attempts: list[tuple[Any, bool]] = [(value, not extra.get("text_allowed", False))]
+        if isinstance(value, EnvironmentText):
+            attempts = [(str(value), False), (_json_or_text(value), True)]
+        failure: msgspec.ValidationError | None = None
+        for candidate, strict in attempts:
+            try:
+                return msgspec.convert(candidate, hint, strict=strict)
+            except msgspec.ValidationError as error:
+                failure = error
+        expected, suffix = _expectation(str(failure), unwrap(hint)[0])
+        found = show(_descend(value, suffix)) if not extra.get("secret") else type_name(value)
+        return self._problem(path + suffix, found, expected)
+
+    def _problem(self, path: str, found: str, expected: str) -> Any:
+        self.problems.append(Problem(path, found, expected))
+        return _INVALID
+
+    def _unknown(self, path: str, key: str, hints: dict[str, Any]) -> None:
+        near = difflib.get_close_matches(key, hints, n=1)
+        advice = f"; did you mean {join(path, near[0])!r}?" if near else ""
+        self.warnings.append(f"unknown key {join(path, key)!r} is ignored{advice}")
+
+
+@functools.cache
+def field_types(target: type[Struct]) -> dict[str, Any]:
+    """The fields of a Struct with their types, annotations included."""
+    return get_type_hints(target, include_extras=True)
+
+
+def unwrap(hint: Any) -> tuple[Any, dict[str, Any]]:
+    """The type below Annotated and `| None`, and what its Meta says in `extra`."""
+    extra: dict[str, Any] = {}
+    while True:
+        origin = get_origin(hint)
+        if origin is Annotated:
+            hint, *notes = get_args(hint)
+            for note in notes:
+                if isinstance(note, Meta) and note.extra:
+                    extra.update(note.extra)
+        elif origin in (Union, types.UnionType):
+            members = [member for member in get_args(hint) if member is not type(None)]
+            if len(members) != 1:
+                return hint, extra
+            hint = members[0]
+        else:
+            return hint, extra
+
+
+def join(path: str, key: str) -> str:
+    """The path of a key below `path`."""
+    return f"{path}.{key}" if path else key
+
+
+def show(value: Any) -> str:
+    """A wrong value, as short text."""
+    if isinstance(value, (dict, list)):
+        return type_name(value)
+    text = msgspec.json.encode(value, enc_hook=str).decode("utf-8", "replace")
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def type_name(value: Any) -> str:
+    """What kind of JSON value this is, for secrets and whole structures."""
+    kinds: list[tuple[type | tuple[type, ...], str]] = [
+        (bool, "true or false"),
+        (int, "a number"),
+        (float, "a number"),
+        (str, "text"),
+        (list, "a list"),
+        (dict, "an object"),
+    ]
+    return next((name for kind, name in kinds if isinstance(value, kind)), "null")
+
+
+def describe(hint: Any) -> str:
+    """What a value of this type looks like, in words."""
+    base, _ = unwrap(hint)
+    return _WORDS.get(getattr(base, "__name__", ""), "a value")
+
+
+def _expectation(message: str, base: Any) -> tuple[str, str]:
+    """Split msgspec's text into what was expected and where below the value (`[2]`, `.name`)."""
+    message, _, where = message.partition(" - at `")
+    text = message.removeprefix("Expected ").partition(", got ")[0]
+    text = re.sub(r"`([^`]+)`", lambda match: _words(match.group(1)), text)
+    text = re.sub(r"matching regex '.*'", "of letters, digits, '.', '_' and '-'", text)
+    if get_origin(base) is Literal:
+        text = " or ".join(f'"{choice}"' for choice in get_args(base))
+    return text, where.rstrip("`").lstrip("$")
+
+
+def _words(names: str) -> str:
+    return " or ".join(_WORDS.get(name.strip(), name.strip()) for name in names.split("|"))
+
+
+def _descend(value: Any, suffix: str) -> Any:
+    """The part of `value` that msgspec's path below it points at."""
+    for index, key in re.findall(r"\[(\d+)\]|\.([^.\[]+)", suffix):
+        if index and isinstance(value, list) and int(index) < len(value):
+            value = value[int(index)]
+        elif key and isinstance(value, dict) and key in value:
+            value = value[key]
+    return value
+
+
+def _json_or_text(value: str) -> Any:
+    try:
+        return msgspec.json.decode(str(value))
+    except (msgspec.DecodeError, RecursionError):
+        return str(value)
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Struct)

@@ -1,0 +1,286 @@
+"""The whole configuration as one tree of Structs: every key, its type, its default, its meaning.
+
+The names are those of the reference node's `config.json` where it has them. Sizes are in bytes,
+times in seconds, money in wei. The descriptions are what `infernet-edge init` writes as comments.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+Port = Annotated[int, Meta(ge=0, le=65535, extra={"text_allowed": True})]
+Seconds = Annotated[float, Meta(gt=0)]
+Bytes = Annotated[int, Meta(ge=0)]
+Wei = Annotated[int, Meta(ge=0)]
+
+
+class Secret:
+    """A text that is never printed: only `reveal()` gives it away."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+class Log(Struct, frozen=True):
+    path: Annotated[
+        str | None,
+        Meta(description="File for the log, as JSON lines; without it the log goes to stderr only"),
+    ] = None
+    max_file_size: Annotated[
+        int, Meta(ge=1024, description="Bytes after which the log file is rotated")
+    ] = 10 * 2**20
+    backup_count: Annotated[
+        int, Meta(ge=0, le=100, description="How many rotated log files are kept")
+    ] = 2
+
+
+class RateLimit(Struct, frozen=True):
+    num_requests: Annotated[
+        int,
+        Meta(ge=0, description="Requests per client and endpoint in each period; 0 = no limit"),
+    ] = 60
+    period: Annotated[float, Meta(ge=0, description="Length of the period in seconds")] = 60.0
+
+
+class TLS(Struct, frozen=True):
+    cert: Annotated[str, Meta(description="Path of the certificate chain, PEM")]
+    key: Annotated[str, Meta(description="Path of the private key, PEM")]
+
+
+class Server(Struct, frozen=True):
+    host: Annotated[
+        str, Meta(description="Address to listen on; 127.0.0.1 = this machine only")
+    ] = "0.0.0.0"
+    port: Annotated[Port, Meta(description="Port of the REST API")] = 4000
+    rate_limit: RateLimit = field(default_factory=RateLimit)
+    max_body_bytes: Annotated[
+        int, Meta(ge=1024, description="Largest request body, and largest output of a container")
+    ] = 16 * 2**20
+    trusted_proxies: Annotated[
+        list[str],
+        Meta(description="Addresses or networks of proxies whose X-Forwarded-For counts"),
+    ] = []
+    allowed_hosts: Annotated[
+        list[str],
+        Meta(description="Names by which clients reach this node, besides its own; * = any"),
+    ] = []
+    tokens: Annotated[
+        dict[str, Secret],
+        Meta(description="Client name -> token; with any, callers need Authorization: Bearer"),
+    ] = {}
+    tls: Annotated[TLS | None, Meta(description="Certificate and key for HTTPS")] = None
+
+
+class Registry(Struct, frozen=True):
+    username: Annotated[str, Meta(description="User name for pulls from the image registry")] = ""
+    password: Annotated[Secret | None, Meta(description="Password or token for those pulls")] = None
+
+
+class Model(Struct, frozen=True):
+    """A model that a container is declared to serve (MLModel of the REST API reference)."""
+
+    owner: str = ""
+    name: str = ""
+    repository: str = ""
+    storage: str = ""
+    files: list[str] = []
+    version: str = ""
+    ml_type: str = ""
+
+
+class Container(Struct, frozen=True):
+    id: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$",
+            description="Name of the container in jobs: letters, digits, '.', '_', '-'",
+        ),
+    ]
+    image: Annotated[str, Meta(description="Image to run, e.g. docker.io/library/alpine:3")] = ""
+    url: Annotated[
+        str, Meta(description="Base URL of a service elsewhere; such a container is not managed")
+    ] = ""
+    bearer: Annotated[Secret | None, Meta(description="Bearer token for that service")] = None
+    port: Annotated[Port, Meta(description="Port on 127.0.0.1 that leads to the container")] = 3000
+    external: Annotated[bool, Meta(description="May be the first container of a job")] = True
+    gpu: Annotated[bool, Meta(description="Give it all GPUs, through CDI")] = False
+    accepted_payments: Annotated[
+        dict[str, Wei], Meta(description="Token address -> least payment in wei; empty = any")
+    ] = {}
+    allowed_ips: Annotated[
+        list[str], Meta(description="Addresses or networks that may use it; empty = all")
+    ] = []
+    allowed_addresses: Annotated[
+        list[str], Meta(description="Contracts whose subscriptions it serves; empty = all")
+    ] = []
+    allowed_delegate_addresses: Annotated[
+        list[str], Meta(description="Owners whose delegated subscriptions it serves; empty = all")
+    ] = []
+    description: Annotated[str, Meta(description="A sentence for people, shown in /info")] = ""
+    command: Annotated[str, Meta(description="Arguments for the image, as in a shell")] = ""
+    env: Annotated[
+        dict[str, str | int | float | bool],
+        Meta(description="Environment variables", extra={"secret": True}),
+    ] = {}
+    volumes: Annotated[list[str], Meta(description="Volumes, each as source:target[:options]")] = []
+    generates_proofs: Annotated[bool, Meta(description="Can prove its results")] = False
+    timeout: Annotated[Seconds, Meta(description="Longest wait for an answer, in seconds")] = 180.0
+    max_concurrency: Annotated[
+        int, Meta(ge=1, le=1024, description="Jobs that run in it at the same time")
+    ] = 8
+    memory: Annotated[
+        int | str | None, Meta(description='Memory limit in bytes, or as text such as "512m"')
+    ] = None
+    cpus: Annotated[float | None, Meta(gt=0, description="CPU limit, in cores")] = None
+    pids: Annotated[int, Meta(ge=0, description="Most processes in it; 0 = no limit")] = 512
+    devices: Annotated[list[str], Meta(description="Devices to pass in, e.g. /dev/dri")] = []
+    models: Annotated[
+        list[str | Model],
+        Meta(description='Models it serves, each as "owner/name" or as an MLModel'),
+    ] = []
+    task: Annotated[list[str], Meta(description="Tasks it serves, e.g. text_generation")] = []
+    type: Annotated[str, Meta(description="Kind of inference service, e.g. ONNX")] = ""
+    health_path: Annotated[
+        str, Meta(description="Path that answers below 400 when it is ready; empty = any answer")
+    ] = ""
+
+
+class Wallet(Struct, frozen=True):
+    private_key: Annotated[
+        Secret | None, Meta(description="Key of the node's account, hex; better as a file")
+    ] = None
+    payment_address: Annotated[
+        str | None, Meta(description="Wallet contract that is paid for results")
+    ] = None
+    max_gas_limit: Annotated[int, Meta(ge=21000, description="Most gas for one delivery")] = (
+        5_000_000
+    )
+    allowed_sim_errors: Annotated[
+        list[str], Meta(description="Revert texts that do not stop a delivery")
+    ] = []
+
+
+class SnapshotSync(Struct, frozen=True):
+    sleep: Annotated[float, Meta(ge=0, description="Seconds between two batches")] = 1.0
+    batch_size: Annotated[int, Meta(ge=1, le=100_000, description="Subscriptions per batch")] = 500
+    starting_sub_id: Annotated[int, Meta(ge=0, description="First subscription to look at")] = 0
+    sync_period: Annotated[float, Meta(gt=0, description="Seconds between two looks")] = 0.5
+
+
+class Chain(Struct, frozen=True):
+    enabled: Annotated[bool, Meta(description="Serve subscriptions of an EVM chain")] = False
+    rpc_url: Annotated[
+        str | list[str],
+        Meta(description="JSON-RPC URL, or several, tried in order", extra={"secret": True}),
+    ] = ""
+    trail_head_blocks: Annotated[int, Meta(ge=0, description="Blocks to stay behind the head")] = 1
+    registry_address: Annotated[str, Meta(description="Registry contract (SDK 1.x)")] = ""
+    coordinator_address: Annotated[str, Meta(description="Coordinator contract (SDK 0.1)")] = ""
+    pipelines: Annotated[
+        list[str], Meta(description='Container chains to recognise, such as "a,b,c,d"')
+    ] = []
+    wallet: Wallet = field(default_factory=Wallet)
+    snapshot_sync: SnapshotSync = field(default_factory=SnapshotSync)
+
+
+class Storage(Struct, frozen=True):
+    path: Annotated[
+        str,
+        Meta(
+            description="Folder of the node's data, by default $STATE_DIRECTORY"
+            " or ~/.local/share/infernet-edge"
+        ),
+    ] = ""
+    min_free_bytes: Annotated[
+        Bytes, Meta(description="With less free disk, new jobs are answered with 503")
+    ] = 200 * 2**20
+    max_bytes: Annotated[
+        int, Meta(ge=2**20, description="Most that jobs may take; the oldest finished go first")
+    ] = 2 * 2**30
+
+
+class Jobs(Struct, frozen=True):
+    max_pending: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="Most unfinished jobs; more are answered 503")
+    ] = 10_000
+    retention: Annotated[
+        Seconds, Meta(description="Seconds for which finished jobs are kept; default 7 days")
+    ] = 7 * 24 * 3600.0
+    on_restart: Annotated[
+        Literal["retry", "fail"],
+        Meta(description='What becomes of jobs that a restart interrupted: "retry" or "fail"'),
+    ] = "retry"
+    max_attempts: Annotated[
+        int, Meta(ge=1, le=1000, description="Starts of one job, before it counts as failed")
+    ] = 3
+
+
+class Podman(Struct, frozen=True):
+    url: Annotated[
+        str | None,
+        Meta(description="Podman's API, e.g. unix:///run/podman/podman.sock; default: found"),
+    ] = None
+
+
+class Discovery(Struct, frozen=True):
+    enabled: Annotated[bool, Meta(description="Announce the node by mDNS")] = False
+    name: Annotated[str, Meta(description="Name to announce; default: the hostname")] = ""
+
+
+class Stats(Struct, frozen=True):
+    host: Annotated[str, Meta(description="Where a Fluent forward receiver listens")] = ""
+    port: Annotated[Port, Meta(description="Its port")] = 24224
+
+
+class Config(Struct, frozen=True):
+    """Everything that can be set. Made by `load()`, never changed afterwards."""
+
+    log: Log = field(default_factory=Log)
+    manage_containers: Annotated[
+        bool, Meta(description="false: containers are started by somebody else")
+    ] = True
+    startup_wait: Annotated[
+        float,
+        Meta(ge=0, description="Longest wait at start until containers are ready, in seconds"),
+    ] = 5.0
+    server: Server = field(default_factory=Server)
+    redis: Annotated[
+        dict[str, Any], Meta(description="Ignored: jobs are kept in SQLite", extra={"secret": True})
+    ] = {}
+    forward_stats: Annotated[bool, Meta(description="Send usage records to stats.host")] = False
+    stats: Stats = field(default_factory=Stats)
+    docker: Registry = field(default_factory=Registry)
+    containers: list[Container] = []
+    chain: Chain = field(default_factory=Chain)
+    storage: Storage = field(default_factory=Storage)
+    jobs: Jobs = field(default_factory=Jobs)
+    podman: Podman = field(default_factory=Podman)
+    discovery: Discovery = field(default_factory=Discovery)
+
+    @property
+    def storage_path(self) -> Path:
+        return Path(self.storage.path).expanduser()
+
+    @property
+    def database_path(self) -> Path:
+        return self.storage_path / "infernet-edge.sqlite"

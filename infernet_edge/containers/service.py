@@ -1,0 +1,87 @@
+"""One configured container as the rest of the node sees it: where it answers, and whether it does."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+from infernet_edge import schema
+from infernet_edge.config.tree import Config, Container
+from infernet_edge.errors import InfernetEdgeError
+
+ServiceState = Literal["starting", "ready", "failed"]
+
+
+class ServiceUnavailable(InfernetEdgeError):
+    """The container cannot take a job now; the text says why."""
+
+
+class Service:
+    """State of one container.
+
+    The manager (or a prober) says `starting`, `ready` or `failed`; the orchestrator waits for
+    `ready`. A service that the node does not manage is never held back: only a call can tell.
+    """
+
+    def __init__(self, container: Container, *, managed: bool) -> None:
+        self.container = container
+        self.managed = managed
+        self.base_url = container.url.rstrip("/") or f"http://127.0.0.1:{container.port}"
+        self.state: ServiceState = "starting"
+        self.reason = "it has not been started yet"
+        self._changed = asyncio.Event()
+        self.info = schema.Container(
+            id=container.id,
+            external=container.external,
+            image=container.image,
+            description=container.description,
+        )
+
+    @property
+    def id(self) -> str:
+        return self.container.id
+
+    def set_port(self, port: int) -> None:
+        """Say on which port of 127.0.0.1 a managed container answers."""
+        self.base_url = f"http://127.0.0.1:{port}"
+
+    def set_starting(self, reason: str) -> None:
+        """It is on its way: jobs wait for it."""
+        self._set("starting", reason)
+
+    def set_ready(self) -> None:
+        """It answers."""
+        self._set("ready", "")
+
+    def set_failed(self, reason: str) -> None:
+        """It will not answer soon: jobs fail with `reason` instead of waiting."""
+        self._set("failed", reason)
+
+    def _set(self, state: ServiceState, reason: str) -> None:
+        self.state, self.reason = state, reason
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def wait_ready(self, timeout: float) -> None:
+        """Wait until a managed container is ready, at most `timeout` seconds.
+
+        Raises ServiceUnavailable with the reason when it failed or is not ready in time.
+        """
+        if self.state == "ready" or not self.managed:
+            return
+        try:
+            async with asyncio.timeout(timeout):
+                while self.state == "starting":
+                    await self._changed.wait()
+        except TimeoutError:
+            raise ServiceUnavailable(f"Container is not ready: {self.reason}") from None
+        if self.state == "failed":
+            raise ServiceUnavailable(f"Container is not running: {self.reason}")
+
+
+def make_services(config: Config) -> dict[str, Service]:
+    """All configured containers by id, in the order of the configuration."""
+    return {
+        container.id: Service(container, managed=config.manage_containers and not container.url)
+        for container in config.containers
+    }

@@ -1,0 +1,113 @@
+"""Log lines as events with fields: `log_event(logger, "job.finished", job=id, seconds=0.2)`.
+
+On a terminal a line is for people; with a path it is JSON, one object a line; under systemd it is
+plain text with the level that journald understands (sd-daemon(3), "<6>" prefixes).
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from infernet_edge.config.tree import Log
+from infernet_edge.errors import StartupError
+
+_ROOT = "infernet_edge"
+_JOURNAL_LEVELS = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
+
+
+def log_event(logger: logging.Logger, event: str, level: int = logging.INFO, **fields: Any) -> None:
+    """Write one event, named `noun.verb`, with its fields."""
+    if logger.isEnabledFor(level):
+        logger.log(level, event, extra={"fields": fields})
+
+
+def set_up_logging(log: Log, *, verbose: bool = False) -> None:
+    """Send the log to stderr, and to `log.path` when it is set.
+
+    Raises StartupError when the log file cannot be written.
+    """
+    root = logging.getLogger(_ROOT)
+    root.setLevel(logging.DEBUG if verbose else logging.INFO)
+    root.propagate = False
+    for handler in root.handlers[:]:
+        root.removeHandler(handler)
+        handler.close()
+    stderr = logging.StreamHandler(sys.stderr)
+    stderr.setFormatter(JournalFormatter() if "JOURNAL_STREAM" in os.environ else TextFormatter())
+    root.addHandler(stderr)
+    if log.path:
+        root.addHandler(_file_handler(log))
+
+
+def _file_handler(log: Log) -> logging.Handler:
+    path = Path(str(log.path)).expanduser()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.handlers.RotatingFileHandler(
+            path, maxBytes=log.max_file_size, backupCount=log.backup_count, encoding="utf-8"
+        )
+    except OSError as error:
+        raise StartupError(
+            f"The log file {path} cannot be written ({error.strerror}). Set log.path to a file"
+            " that the node may write, or leave it out to log to stderr only."
+        ) from error
+    handler.setFormatter(JSONFormatter())
+    return handler
+
+
+class TextFormatter(logging.Formatter):
+    """`2026-11-23T10:00:00Z INFO node.started port=4000`"""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{_time(record)} {record.levelname:<7} {self._line(record)}"
+
+    def _line(self, record: logging.LogRecord) -> str:
+        fields = getattr(record, "fields", {})
+        shown = "".join(f" {name}={_plain(value)}" for name, value in fields.items())
+        line = record.getMessage() + shown
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return line
+
+
+class JournalFormatter(TextFormatter):
+    """Text with journald's level in front; journald knows the time itself."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = _JOURNAL_LEVELS.get(record.levelname, 6)
+        return "\n".join(f"<{level}>{line}" for line in self._line(record).splitlines())
+
+
+class JSONFormatter(logging.Formatter):
+    """One JSON object a line: time, level, event, the fields, and the exception if there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line, enc_hook=str).decode("utf-8", "replace")
+
+
+def _time(record: logging.LogRecord) -> str:
+    moment = datetime.fromtimestamp(record.created, tz=UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _plain(value: Any) -> str:
+    text = str(value)
+    return (
+        msgspec.json.encode(text).decode() if not text or any(c in text for c in ' "=\n') else text
+    )

@@ -1,0 +1,212 @@
+"""The data types of the REST API, as the REST API reference names them.
+
+They are the only models of what goes over the wire: requests are decoded into them, answers are
+encoded from them, and the OpenAPI document is generated from them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+JobStatus = Literal["running", "success", "failed"]
+
+
+class HealthInfo(Struct, frozen=True):
+    """Health of the node."""
+
+    status: Literal["healthy", "unhealthy"]
+
+
+class ErrorResponse(Struct, frozen=True):
+    """What went wrong, with parameters where they help."""
+
+    error: str
+    params: dict[str, Any] = {}
+
+
+class JobRequest(Struct, frozen=True):
+    """A direct compute request: `data` goes into the first container, each output into the next.
+
+    `data` is kept as the JSON text that the client sent, so that no number loses a digit.
+    """
+
+    containers: Annotated[
+        list[str], Meta(description="Container ids, in the order in which they run.")
+    ]
+    data: Annotated[Raw, Meta(description="A JSON object: the input of the first container.")]
+    requires_proof: bool = False
+
+
+class JobResponse(Struct, frozen=True):
+    """The id of a job that is stored durably."""
+
+    id: str
+
+
+class DelegatedSubscriptionResponse(Struct, frozen=True):
+    """Empty: the result of a delegated subscription is delivered on-chain."""
+
+
+class ContainerOutput(Struct, frozen=True):
+    """What a container answered."""
+
+    container: str
+    output: Raw
+
+
+class ContainerError(Struct, frozen=True):
+    """Why a container failed."""
+
+    container: str
+    error: str
+
+
+class JobResult(Struct, frozen=True):
+    """A job as its client sees it; `result` is a ContainerOutput or a ContainerError."""
+
+    id: str
+    status: JobStatus
+    result: Raw | None
+    intermediate_results: Raw | UnsetType = UNSET
+
+
+class StatusReport(Struct, frozen=True):
+    """What a container that does not speak Infernet reports of a job of its own."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=128)]
+    status: str
+    containers: list[str]
+
+
+class Container(Struct, frozen=True, omit_defaults=False):
+    """A container that runs on this node."""
+
+    id: str
+    external: bool
+    image: str
+    description: str = ""
+
+
+class PendingJobs(Struct, frozen=True):
+    """How many jobs are accepted and not yet finished."""
+
+    offchain: int
+    onchain: int
+
+
+class ChainInfo(Struct, frozen=True):
+    """Whether the chain is on, and the node's account there ("" when off)."""
+
+    enabled: bool
+    address: str
+
+
+class NodeInfo(Struct, frozen=True):
+    """What this node is and does."""
+
+    version: str
+    containers: list[Container]
+    pending: PendingJobs
+    chain: ChainInfo
+
+
+class MLModel(Struct, frozen=True):
+    """A machine learning model."""
+
+    owner: str = ""
+    name: str = ""
+    repository: str = ""
+    storage: str = ""
+    files: list[str] = []
+    version: str = ""
+    ml_type: str = ""
+
+
+class OSInfo(Struct, frozen=True):
+    """The operating system."""
+
+    name: str
+    version: str
+
+
+class CPUInfo(Struct, frozen=True):
+    """The processor; `cores` has one line a logical core, such as "0: 1800 MHz (600-2400)"."""
+
+    architecture: str
+    byte_order: str
+    cores: list[str]
+    model: str
+    num_cores: int
+    vendor_id: str
+
+
+class DiskInfo(Struct, frozen=True):
+    """A mounted filesystem; sizes in bytes."""
+
+    available: int
+    filesystem: str
+    mount_point: str
+    size: int
+    used: int
+
+
+class GPUInfo(Struct, frozen=True):
+    """A GPU; memory in bytes."""
+
+    name: str
+    memory_total: int
+    memory_used: int
+    cuda_device_id: int
+
+
+class BaseCapability(Struct, frozen=True, tag_field="capability_id", tag="base"):
+    """What the machine is made of."""
+
+    os_info: OSInfo
+    cpu_info: CPUInfo
+    disk_info: list[DiskInfo]
+
+
+class GPUCapability(Struct, frozen=True, tag_field="capability_id", tag="gpu"):
+    """The NVIDIA GPUs of the machine and the driver that they run with."""
+
+    driver_version: str
+    cuda_version: str
+    gpu_info: list[GPUInfo]
+
+
+HardwareCapability = BaseCapability | GPUCapability
+
+
+class ComputeCapability(Struct, frozen=True, omit_defaults=False):
+    """What an inference service can do."""
+
+    id: str
+    type: str
+    task: list[str]
+    models: list[MLModel]
+    cached_models: list[MLModel]
+    inference_engine: str | UnsetType = UNSET
+    inference_engine_version: str | UnsetType = UNSET
+
+
+class ServiceResources(Struct, frozen=True):
+    """The hardware and the models behind a service."""
+
+    service_id: str
+    compute_capability: list[ComputeCapability]
+    hardware_capabilities: list[HardwareCapability]
+
+
+class ModelSupport(Struct, frozen=True):
+    """Whether a container can serve a model."""
+
+    supported: bool
+    error: str | UnsetType = UNSET
+
+
+encoder = msgspec.json.Encoder()
+"""One JSON encoder for the process; msgspec encoders may be shared."""
