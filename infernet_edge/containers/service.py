@@ -1,4 +1,4 @@
-"""One configured container as the rest of the node sees it: where it answers, and whether it does."""
+"""One configured container as the rest of the node sees it: where it is, whether it answers."""
 
 from __future__ import annotations
 
