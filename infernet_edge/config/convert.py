@@ -46,33 +46,35 @@ class Conversion:
         self.warnings: list[str] = []
 
     def struct(self, value: Any, target: type[Struct], path: str) -> Any:
-        """Make a `target` of a mapping; returns None when that is impossible."""
+        """Make a `target` of a mapping.
+
+        Where a value is wrong its default stands in (or "" where there is none), so that the rules
+        between keys can still be checked; the result is only to be used without `problems`.
+        """
         if isinstance(value, EnvironmentText):
             value = _json_or_text(value)
-        if not isinstance(value, dict):
+        whole = isinstance(value, dict)
+        if not whole:
             self._problem(path, show(value), "an object")
-            return None
+            value = {}
         hints = field_types(target)
-        known: dict[str, Any] = {}
-        for key, item in value.items():
-            if key in hints:
-                known[key] = item
-            else:
+        for key in value:
+            if key not in hints:
                 self._unknown(path, str(key), hints)
         arguments: dict[str, Any] = {}
         for definition in msgspec.structs.fields(target):
             name = definition.name
+            item = value.get(name)
             required = definition.default is NODEFAULT and definition.default_factory is NODEFAULT
-            item = known.get(name)
-            if item is None:  # null stands for "not set", as in the reference's files
-                if required:
-                    expected = describe(hints[name])
-                    self._problem(join(path, name), "nothing", expected)
-                    arguments[name] = _INVALID
-                continue
-            arguments[name] = self.value(item, hints[name], join(path, name))
-        if any(argument is _INVALID for argument in arguments.values()):
-            return None
+            made = _INVALID
+            if item is not None:  # null stands for "not set", as in the reference's files
+                made = self.value(item, hints[name], join(path, name))
+            elif required and whole:
+                self._problem(join(path, name), "nothing", describe(hints[name]))
+            if made is not _INVALID:
+                arguments[name] = made
+            elif required:
+                arguments[name] = ""
         return target(**arguments)
 
     def value(self, value: Any, hint: Any, path: str) -> Any:
@@ -85,8 +87,7 @@ class Conversion:
         if base is Secret:
             return self._secret(value, path)
         if _is_struct(base):
-            made = self.struct(value, base, path)
-            return _INVALID if made is None else made
+            return self.struct(value, base, path)
         return self._leaf(value, hint, extra, path)
 
     def _list(self, value: Any, item_hint: Any, path: str) -> Any:

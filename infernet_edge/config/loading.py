@@ -1,0 +1,73 @@
+"""From files, environment and credentials to one Config."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from infernet_edge.config import rules, sources
+from infernet_edge.config.convert import Conversion
+from infernet_edge.config.problems import ConfigurationError
+from infernet_edge.config.tree import Config
+
+_OLD_NAMES = {"log_path": ("log", "path")}  # keys of older reference configurations
+
+
+class Loaded(NamedTuple):
+    """A configuration, what its author should know, and the file it came from (None: defaults)."""
+
+    config: Config
+    warnings: list[str]
+    source: Path | None
+
+
+def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) -> Loaded:
+    """Read the configuration (see `sources.find_file` for where).
+
+    Raises ConfigurationError with all mistakes at once.
+    """
+    file = sources.find_file(path, environment)
+    document = sources.read_file(file) if file is not None else {}
+    config, warnings = build(document, str(file or "the configuration"), environment)
+    if file is not None:
+        warnings += _readable_by_others(file, config)
+    return Loaded(config, warnings, file)
+
+
+def build(
+    document: dict[str, Any], source: str, environment: Mapping[str, str]
+) -> tuple[Config, list[str]]:
+    """Make a Config of a decoded document; raises ConfigurationError with all mistakes."""
+    document = dict(document)
+    _move_old_names(document)
+    sources.apply_environment(document, environment)
+    sources.apply_credentials(document, environment)
+    conversion = Conversion()
+    config: Config = conversion.struct(document, Config, "")
+    problems = conversion.problems
+    reported = tuple(problem.path for problem in problems)
+    problems += [
+        problem for problem in rules.check(config) if not problem.path.startswith(reported)
+    ]
+    if problems:
+        raise ConfigurationError(source, problems)
+    config, warnings = rules.settle(config, environment)
+    return config, conversion.warnings + warnings
+
+
+def _move_old_names(document: dict[str, Any]) -> None:
+    for old, (group, key) in _OLD_NAMES.items():
+        if old in document:
+            value = document.pop(old)
+            if isinstance(section := document.get(group) or {}, dict):
+                document[group] = {key: value, **section}
+
+
+def _readable_by_others(file: Path, config: Config) -> list[str]:
+    if config.chain.wallet.private_key is None or not file.exists():
+        return []
+    if file.stat().st_mode & 0o077 == 0:
+        return []
+    return [f"{file} may hold a private key and others can read it: chmod 600 {file}"]

@@ -1,0 +1,155 @@
+"""What must hold between the keys of a configuration, beyond the type of each."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from infernet_edge.config.problems import Problem
+from infernet_edge.config.tree import Chain, Config, Container, Server
+
+_ADDRESS = re.compile(r"^(0x)?[0-9a-fA-F]{40}$")
+_KEY = re.compile(r"^(0x)?[0-9a-fA-F]{64}$")
+_SIZE = re.compile(r"^(\d+)\s*([bkmg]?)b?$", re.IGNORECASE)
+_UNITS = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30}
+_SPARE_PORT = 3999  # the reference node hands out 3999, 3998, … when ports clash
+
+
+def size_in_bytes(size: int | str) -> int:
+    """Bytes of a memory limit such as 536870912 or "512m"; raises ValueError."""
+    match = _SIZE.match(str(size).strip())
+    if match is None:
+        raise ValueError(f"not a size: {size!r}")
+    return int(match.group(1)) * _UNITS[match.group(2).lower()]
+
+
+def check(config: Config) -> list[Problem]:
+    """All mistakes that only show when keys are looked at together."""
+    problems = [*_check_server(config.server), *_check_chain(config.chain)]
+    for position, container in enumerate(config.containers):
+        managed = config.manage_containers and not container.url
+        problems += _check_container(container, f"containers[{position}]", managed=managed)
+        first = next(n for n, other in enumerate(config.containers) if other.id == container.id)
+        if first != position:
+            expected = f"an id of its own (containers[{first}] has it)"
+            problems.append(Problem(f"containers[{position}].id", f'"{container.id}"', expected))
+    if config.podman.url and urlsplit(config.podman.url).scheme not in ("unix", "tcp"):
+        expected = "unix:///path/of/a/socket or tcp://host:port"
+        problems.append(Problem("podman.url", f'"{config.podman.url}"', expected))
+    return problems
+
+
+def _check_server(server: Server) -> Iterator[Problem]:
+    yield from _check_networks(server.trusted_proxies, "server.trusted_proxies")
+    for name, token in server.tokens.items():
+        if len(token.reveal()) < 16:
+            yield Problem(f"server.tokens.{name}", "a short text", "at least 16 characters")
+    if server.tls is not None:
+        for key, path in (("cert", server.tls.cert), ("key", server.tls.key)):
+            if not os.access(path, os.R_OK):
+                yield Problem(f"server.tls.{key}", f'"{path}"', "a file that the node can read")
+
+
+def _check_container(container: Container, path: str, *, managed: bool) -> Iterator[Problem]:
+    if managed and not container.image:
+        yield Problem(f"{path}.image", "nothing", "an image, or a url of a service elsewhere")
+    url = urlsplit(container.url)
+    if container.url and (url.scheme not in ("http", "https") or not url.hostname):
+        yield Problem(f"{path}.url", f'"{container.url}"', "a URL such as http://10.0.0.5:3000")
+    yield from _check_networks(container.allowed_ips, f"{path}.allowed_ips")
+    for position, volume in enumerate(container.volumes):
+        if not 2 <= len(volume.split(":")) <= 3 or not volume.split(":")[1].startswith("/"):
+            yield Problem(f"{path}.volumes[{position}]", f'"{volume}"', "source:/target[:options]")
+    if container.memory is not None and not _SIZE.match(str(container.memory).strip()):
+        yield Problem(f"{path}.memory", f'"{container.memory}"', 'bytes, or text such as "512m"')
+    for key in ("allowed_addresses", "allowed_delegate_addresses", "accepted_payments"):
+        for address in getattr(container, key):
+            if not _ADDRESS.match(address):
+                yield Problem(f"{path}.{key}", f'"{address}"', "an address of 40 hex digits")
+    if container.health_path and not container.health_path.startswith("/"):
+        yield Problem(f"{path}.health_path", f'"{container.health_path}"', "a path such as /health")
+
+
+def _check_chain(chain: Chain) -> Iterator[Problem]:
+    for key in ("registry_address", "coordinator_address"):
+        value = getattr(chain, key)
+        if value and not _ADDRESS.match(value):
+            yield Problem(f"chain.{key}", f'"{value}"', "an address of 40 hex digits")
+    payment = chain.wallet.payment_address
+    if payment and not _ADDRESS.match(payment):
+        yield Problem("chain.wallet.payment_address", f'"{payment}"', "an address of 40 hex digits")
+    urls = [chain.rpc_url] if isinstance(chain.rpc_url, str) else chain.rpc_url
+    for position, url in enumerate(urls):
+        if url and urlsplit(url).scheme not in ("http", "https"):
+            where = (
+                f"chain.rpc_url[{position}]" if isinstance(chain.rpc_url, list) else "chain.rpc_url"
+            )
+            yield Problem(where, "text", "a URL that begins with http:// or https://")
+    if not chain.enabled:
+        return
+    if not any(urls):
+        yield Problem("chain.rpc_url", "nothing", "the URL of a JSON-RPC server")
+    if not chain.registry_address and not chain.coordinator_address:
+        yield Problem("chain.registry_address", "nothing", "the address of the registry contract")
+    key_text = chain.wallet.private_key
+    if key_text is None or not _KEY.match(key_text.reveal()):
+        found = "nothing" if not key_text else "text of another form"
+        yield Problem("chain.wallet.private_key", found, "64 hex digits, with or without 0x")
+
+
+def _check_networks(networks: list[str], path: str) -> Iterator[Problem]:
+    for position, network in enumerate(networks):
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError:
+            expected = "an address or a network such as 192.168.1.0/24"
+            yield Problem(f"{path}[{position}]", f'"{network}"', expected)
+
+
+def settle(config: Config, environment: Mapping[str, str]) -> tuple[Config, list[str]]:
+    """Fill in what depends on other keys or on the machine; returns it with warnings."""
+    warnings: list[str] = []
+    containers = _spread_ports(config, warnings)
+    path = config.storage.path or environment.get("STATE_DIRECTORY", "").split(":")[0]
+    if not path:
+        base = environment.get("XDG_DATA_HOME") or "~/.local/share"
+        path = str(Path(base).expanduser() / "infernet-edge")
+    if config.redis:
+        warnings.append("redis is ignored: jobs are kept in SQLite, nothing else has to run")
+    if config.forward_stats and not config.stats.host:
+        warnings.append("forward_stats is on, but stats.host says no receiver: nothing is sent")
+    settled = msgspec.structs.replace(
+        config,
+        containers=containers,
+        storage=msgspec.structs.replace(config.storage, path=path),
+    )
+    return settled, warnings
+
+
+def _spread_ports(config: Config, warnings: list[str]) -> list[Container]:
+    """Give containers on a port that is spoken for another one, as the reference node does."""
+    local = [container for container in config.containers if not container.url]
+    taken = {config.server.port, *(container.port for container in local)}
+    used = {config.server.port}
+    containers = []
+    for position, container in enumerate(config.containers):
+        # Without management the port is a fact, not a wish.
+        if container.url or not config.manage_containers:
+            containers.append(container)
+            continue
+        port = container.port
+        if port in used or port == 0:
+            port = next(spare for spare in range(_SPARE_PORT, 1023, -1) if spare not in taken)
+            warnings.append(
+                f"containers[{position}].port: {container.port} is taken, using {port} instead"
+            )
+        used.add(port)
+        taken.add(port)
+        containers.append(msgspec.structs.replace(container, port=port))
+    return containers

@@ -1,0 +1,123 @@
+"""Where a configuration comes from: a file, environment variables, systemd credentials."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from infernet_edge.config.convert import EnvironmentText
+from infernet_edge.config.problems import ConfigurationError, Problem
+
+PREFIX = "INFERNET_EDGE_"
+SYSTEM_FILES = (
+    Path("/etc/infernet-edge/config.json"),
+    Path("/etc/infernet-edge/config.toml"),
+)
+_LARGEST_FILE = 4 * 2**20  # bytes; a configuration is a few kilobytes
+_LARGEST_SECRET = 64 * 2**10  # bytes
+
+
+def find_file(path: Path | None, environment: Mapping[str, str]) -> Path | None:
+    """The configuration file to read; None when there is none and the defaults apply.
+
+    The order: `path` (from --config), $INFERNET_CONFIG_PATH, ./config.json, /etc/infernet-edge.
+    A file that was named is returned whether it exists or not, so that its absence is an error.
+    """
+    if path is not None:
+        return path
+    if named := environment.get("INFERNET_CONFIG_PATH"):
+        return Path(named)
+    return next((file for file in (Path("config.json"), *SYSTEM_FILES) if file.is_file()), None)
+
+
+def read_file(file: Path) -> dict[str, Any]:
+    """Decode a JSON or TOML file; raises ConfigurationError when that is impossible."""
+
+    def wrong(found: str, expected: str) -> ConfigurationError:
+        return ConfigurationError(str(file), [Problem("", found, expected)])
+
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(_LARGEST_FILE + 1)
+    except OSError as error:
+        raise wrong(f"no readable file ({error.strerror})", "a JSON or TOML file") from error
+    if len(content) > _LARGEST_FILE:
+        raise wrong(f"more than {_LARGEST_FILE} bytes", "a JSON or TOML file")
+    try:
+        text = content.decode("utf-8-sig")
+        decoded = tomllib.loads(text) if file.suffix == ".toml" else msgspec.json.decode(text)
+    except (msgspec.DecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        kind = "TOML" if file.suffix == ".toml" else "JSON"
+        raise wrong(f"something that is not {kind} ({error})", f"a {kind} file") from error
+    except RecursionError as error:
+        raise wrong("values nested too deeply", "a configuration") from error
+    if not isinstance(decoded, dict):
+        raise wrong("no object", "an object with the keys of the configuration")
+    return decoded
+
+
+def apply_environment(document: dict[str, Any], environment: Mapping[str, str]) -> None:
+    """Put `INFERNET_EDGE_SERVER__PORT=4001` and its like over what the file says."""
+    for name in sorted(environment):
+        if name.startswith(PREFIX):
+            keys = name.removeprefix(PREFIX).lower().split("__")
+            _put(document, keys, EnvironmentText(environment[name]))
+
+
+def apply_credentials(document: dict[str, Any], environment: Mapping[str, str]) -> None:
+    """Put systemd credentials (systemd.exec(5), LoadCredential) where the file leaves a gap.
+
+    The credential is named by its key: `chain.wallet.private_key`, `docker.password`,
+    `server.tokens.<name>`, `containers.<id>.bearer`.
+    """
+    folder = environment.get("CREDENTIALS_DIRECTORY")
+    if not folder or not Path(folder).is_dir():
+        return
+    for file in sorted(Path(folder).iterdir()):
+        keys = file.name.split(".")
+        if file.name in ("chain.wallet.private_key", "docker.password"):
+            _put(document, keys, _read_credential(file), replace=False)
+        elif keys[:2] == ["server", "tokens"] and len(keys) > 2:
+            name = ".".join(keys[2:])
+            _put(document, ["server", "tokens", name], _read_credential(file), replace=False)
+        elif keys[0] == "containers" and keys[-1] == "bearer":
+            identifier = ".".join(keys[1:-1])
+            for container in document.get("containers") or []:
+                if isinstance(container, dict) and container.get("id") == identifier:
+                    container.setdefault("bearer", _read_credential(file))
+
+
+def _read_credential(file: Path) -> str:
+    try:
+        with file.open(encoding="utf-8") as opened:
+            return opened.read(_LARGEST_SECRET).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        found = f"a credential that cannot be read ({type(error).__name__})"
+        problem = Problem(file.name, found, "a readable text file")
+        raise ConfigurationError(str(file), [problem]) from error
+
+
+def _put(document: dict[str, Any], keys: list[str], value: Any, *, replace: bool = True) -> None:
+    """Set the value at a path of keys and list positions, making objects where nothing is."""
+    place: Any = document
+    for key in keys[:-1]:
+        if isinstance(place, list):
+            if not key.isdigit() or int(key) >= len(place):
+                return
+            place = place[int(key)]
+        elif isinstance(place, dict):
+            if place.get(key) is None:
+                place[key] = {}
+            place = place[key]
+        else:
+            return
+    last = keys[-1]
+    if isinstance(place, dict):
+        if replace or not place.get(last):
+            place[last] = value
+    elif isinstance(place, list) and last.isdigit() and int(last) < len(place):
+        place[int(last)] = value
