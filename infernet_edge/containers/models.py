@@ -1,0 +1,66 @@
+"""The models that a container is declared to serve, and which model ids mean one of them.
+
+Ritual's services write a model id as `storage/owner/name[/version][:file,file]` (`MlModelId` of
+infernet-ml 2.0); their clients also send the "owner/name" of Hugging Face.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from infernet_edge.config.tree import Model
+from infernet_edge.schema import MLModel
+
+STORAGES = ("local", "arweave", "huggingface")
+"""The storages that an id may begin with (`StorageId` of infernet-ml 2.0)."""
+
+
+def declared_model(model: str | Model) -> MLModel:
+    """A model as the configuration gives it, as /resources shows it."""
+    if isinstance(model, str):
+        return parse_model_id(model)
+    return msgspec.convert(model, MLModel, from_attributes=True)
+
+
+def parse_model_id(text: str, storages: Iterable[str] = STORAGES) -> MLModel:
+    """Take `[storage/][owner/]name[/version][:file,file]` apart; what is left out stays "".
+
+    A first part counts as a storage only when it is one of `storages` and two more follow.
+    """
+    path, _, files = text.partition(":")
+    parts = path.split("/")
+    storage = parts.pop(0) if len(parts) > 2 and parts[0].lower() in storages else ""
+    owner = parts.pop(0) if len(parts) > 1 else ""
+    return MLModel(
+        owner=owner,
+        name=parts[0],
+        storage=storage,
+        files=files.split(",") if files else [],
+        version="/".join(parts[1:]),
+    )
+
+
+def is_declared(model_id: str, models: Iterable[str | Model]) -> bool:
+    """Whether `model_id` means one of `models`.
+
+    It may be the whole text of the configuration, a name, owner/name, or a full id. An owner must
+    be the declared one; storage, version and files must not contradict what is declared.
+    """
+    return any(_means(model_id, model) for model in models)
+
+
+def _means(model_id: str, model: str | Model) -> bool:
+    if model_id == (model if isinstance(model, str) else model.name):
+        return True
+    declared = declared_model(model)
+    places = {declared.storage.lower(), declared.repository.lower()} - {""}
+    asked = parse_model_id(model_id, {*STORAGES, *places})
+    return (
+        asked.name == declared.name
+        and asked.owner in ("", declared.owner)
+        and (not asked.storage or not places or asked.storage.lower() in places)
+        and (not asked.version or not declared.version or asked.version == declared.version)
+        and (not declared.files or set(asked.files) <= set(declared.files))
+    )

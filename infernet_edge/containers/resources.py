@@ -1,0 +1,180 @@
+"""GET /resources: what the running containers say of themselves, completed by the node."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import aiohttp
+import msgspec
+from msgspec import Raw
+
+from infernet_edge.config.tree import Container
+from infernet_edge.containers.models import declared_model, is_declared
+from infernet_edge.containers.service import Service
+from infernet_edge.hardware import Hardware
+from infernet_edge.logs import log_event
+from infernet_edge.schema import (
+    ComputeCapability,
+    HardwareCapability,
+    ModelSupport,
+    ServiceResources,
+    encoder,
+)
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 16
+"""Containers that are asked at the same time, for all requests together."""
+
+LONGEST_WAIT = 10.0
+"""Seconds after which a container counts as silent whose turn has not come."""
+
+Answer = TypeVar("Answer")
+Fields = dict[str, Raw]
+
+
+class NoAnswer(Exception):
+    """The container does not serve /service-resources, or not now; the text says why."""
+
+
+class Resources:
+    """Asks the containers that are ready; where one does not answer, its configuration does.
+
+    `max_bytes` bounds an answer, `timeout` (seconds) the wait for it.
+    """
+
+    def __init__(
+        self,
+        services: dict[str, Service],
+        hardware: Hardware,
+        session: aiohttp.ClientSession,
+        max_bytes: int,
+        *,
+        timeout: float = 2.0,
+    ) -> None:
+        self._services = services
+        self._hardware = hardware
+        self._session = session
+        self._max_bytes = max_bytes
+        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._places = asyncio.Semaphore(AT_ONCE)
+
+    async def all(self) -> dict[str, Raw | ServiceResources]:
+        """Container id -> its resources, for every container that is ready."""
+        host = await self._hardware.capabilities()
+
+        async def resources(service: Service) -> Raw | ServiceResources:
+            try:
+                return completed(await self._ask(service), host)
+            except NoAnswer:
+                return declared_resources(service.container, host)
+
+        return await self._of_each(resources)
+
+    async def support(self, model_id: str) -> dict[str, Raw | ModelSupport]:
+        """Container id -> whether it serves the model, for every container that is ready."""
+
+        async def support(service: Service) -> Raw | ModelSupport:
+            try:
+                return checked(await self._ask(service, model_id))
+            except NoAnswer:
+                return declared_support(service.container, model_id)
+
+        return await self._of_each(support)
+
+    async def _of_each(self, answer: Callable[[Service], Awaitable[Answer]]) -> dict[str, Answer]:
+        ready = [service for service in self._services.values() if service.state == "ready"]
+        answers = await asyncio.gather(*(answer(service) for service in ready))
+        return {service.id: given for service, given in zip(ready, answers, strict=True)}
+
+    async def _ask(self, service: Service, model_id: str = "") -> Fields:
+        """The fields of the container's answer. Raises NoAnswer."""
+        try:
+            async with asyncio.timeout(LONGEST_WAIT), self._places:
+                body = await self._get(service, {"model_id": model_id} if model_id else {})
+            # Raw fields are not checked for UTF-8, text is.
+            return msgspec.json.decode(body.decode(), type=Fields)
+        except (
+            NoAnswer,
+            aiohttp.ClientError,
+            OSError,  # TimeoutError among them
+            ValueError,  # a URL that is none, and every way in which a body is not a JSON object
+            RecursionError,
+        ) as error:
+            reason = str(error) or type(error).__name__
+            log_event(
+                logger,
+                "resources.unanswered",
+                logging.DEBUG,
+                container=service.id,
+                reason=reason,
+            )
+            raise NoAnswer(reason) from error
+
+    async def _get(self, service: Service, parameters: dict[str, str]) -> bytes:
+        bearer = service.container.bearer
+        async with self._session.get(
+            f"{service.base_url}/service-resources",
+            params=parameters,
+            headers={"Authorization": f"Bearer {bearer.reveal()}"} if bearer else {},
+            allow_redirects=False,
+            timeout=self._timeout,
+        ) as response:
+            if response.status != 200:
+                raise NoAnswer(f"status {response.status}")
+            body = bytearray()
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > self._max_bytes:
+                    raise NoAnswer(f"more than {self._max_bytes} bytes")
+            return bytes(body)
+
+
+def completed(fields: Fields, host: list[HardwareCapability]) -> Raw:
+    """A container's answer, with the host's hardware where it gives none."""
+    hardware = bytes(fields.get("hardware_capabilities", b""))
+    if b"".join(hardware.split()) in (b"", b"null", b"[]", b"{}", b'""'):
+        fields["hardware_capabilities"] = Raw(encoder.encode(host))
+    return Raw(encoder.encode(fields))
+
+
+def checked(fields: Fields) -> Raw | ModelSupport:
+    """A container's answer about a model, if it is one."""
+    if bytes(fields.get("supported", b"")) in (b"true", b"false"):
+        return Raw(encoder.encode(fields))
+    return ModelSupport(
+        supported=False,
+        error='The container\'s answer has no "supported" that is true or false',
+    )
+
+
+def declared_resources(container: Container, host: list[HardwareCapability]) -> ServiceResources:
+    """What the configuration says of a container that does not answer itself."""
+    declared = container.models or container.task or container.type
+    # "ml" is the id that Ritual's services give to machine learning (ComputeId of infernet-ml).
+    capability = ComputeCapability(
+        id="ml",
+        type=container.type,
+        task=container.task,
+        models=[declared_model(model) for model in container.models],
+        cached_models=[],
+    )
+    return ServiceResources(
+        service_id=container.id,
+        compute_capability=[capability] if declared else [],
+        hardware_capabilities=host,
+    )
+
+
+def declared_support(container: Container, model_id: str) -> ModelSupport:
+    """What the configuration says of a model and a container that does not answer itself."""
+    if is_declared(model_id, container.models):
+        return ModelSupport(supported=True)
+    if container.models:
+        error = "The model is not among those declared for the container"
+    else:
+        error = "The container does not say which models it serves, and none are declared for it"
+    return ModelSupport(supported=False, error=error)

@@ -1,0 +1,3 @@
+from infernet_edge.hardware.machine import Hardware
+
+__all__ = ["Hardware"]

@@ -1,0 +1,88 @@
+"""What this machine is, for GET /resources."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from infernet_edge.hardware.cpu import Processor, ask_py_cpuinfo, cpu_info, read_processor
+from infernet_edge.hardware.disks import read_disks
+from infernet_edge.hardware.gpu import read_gpus
+from infernet_edge.hardware.reading import Reading
+from infernet_edge.hardware.system import read_os
+from infernet_edge.schema import (
+    BaseCapability,
+    CPUInfo,
+    DiskInfo,
+    GPUCapability,
+    HardwareCapability,
+    OSInfo,
+)
+
+USAGE_KEPT = 10.0
+"""Seconds for which free disk space and GPU memory are shown before they are read again."""
+
+
+class Hardware:
+    """CPU and OS are read once, disks and GPUs at most every 10 seconds, all in threads.
+
+    `root` is where /proc, /sys and /etc are. No read is waited for longer than `timeout` seconds.
+    """
+
+    def __init__(
+        self,
+        root: Path = Path("/"),
+        *,
+        architecture: str = "",
+        py_cpuinfo: Callable[[], Mapping[str, object]] = ask_py_cpuinfo,
+        timeout: float = 3.0,
+    ) -> None:
+        machine = architecture or platform.machine()
+        unknown = Processor(machine, cores=[], name="", generic_name="", board="", vendor="")
+        nothing_said: Mapping[str, object] = {}
+        no_disks: list[DiskInfo] = []
+        no_gpus: GPUCapability | None = None
+        self._processor = Reading(
+            "cpu", partial(read_processor, root, machine), unknown, timeout=timeout
+        )
+        self._py_cpuinfo = Reading("py-cpuinfo", py_cpuinfo, nothing_said, timeout=timeout)
+        self._os = Reading(
+            "os",
+            partial(read_os, root),
+            OSInfo(platform.system(), platform.release()),
+            timeout=timeout,
+        )
+        self._disks = Reading(
+            "disks", partial(read_disks, root), no_disks, keep=USAGE_KEPT, timeout=timeout
+        )
+        self._gpus = Reading(
+            "gpu", partial(read_gpus, root), no_gpus, keep=USAGE_KEPT, timeout=timeout
+        )
+        self._first_look: asyncio.Future[tuple[OSInfo, CPUInfo]] | None = None
+
+    async def start(self) -> None:
+        """Begin to read CPU and OS in the background; returns at once."""
+        self._first_look = asyncio.gather(self._os.get(), self._cpu())
+
+    async def stop(self) -> None:
+        """Stop waiting for reads. A thread that hangs is left to end with the process."""
+        if self._first_look is not None:
+            self._first_look.cancel()
+            await asyncio.gather(self._first_look, return_exceptions=True)
+            self._first_look = None
+
+    async def capabilities(self) -> list[HardwareCapability]:
+        """The machine, and the GPUs if it has any."""
+        os_info, cpu, disks, gpus = await asyncio.gather(
+            self._os.get(), self._cpu(), self._disks.get(), self._gpus.get()
+        )
+        base = BaseCapability(os_info=os_info, cpu_info=cpu, disk_info=disks)
+        return [base, gpus] if gpus else [base]
+
+    async def _cpu(self) -> CPUInfo:
+        processor = await self._processor.get()
+        said = {} if processor.is_known else await self._py_cpuinfo.get()
+        return cpu_info(processor, said)

@@ -1,0 +1,37 @@
+"""The operating system, by os-release(5)."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+from pathlib import Path
+
+from infernet_edge.schema import OSInfo
+
+
+def read_os(root: Path) -> OSInfo:
+    """Name and version of the distribution; of the kernel where there is no os-release. Blocks."""
+    release = _read_release(root)
+    version = (release.get(key) for key in ("VERSION", "VERSION_ID", "BUILD_ID"))
+    return OSInfo(
+        name=release.get("NAME") or platform.system(),
+        version=next(filter(None, version), "") or platform.release(),
+    )
+
+
+def _read_release(root: Path) -> dict[str, str]:
+    for path in ("etc/os-release", "usr/lib/os-release"):
+        try:
+            text = (root / path).read_text("utf-8", "replace")
+        except OSError:
+            continue
+        lines = (line.partition("=") for line in text.splitlines() if not line.startswith("#"))
+        return {key.strip(): _unquoted(value) for key, _, value in lines}
+    return {}
+
+
+def _unquoted(value: str) -> str:
+    try:
+        return " ".join(shlex.split(value))
+    except ValueError:
+        return value.strip()
