@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -12,6 +13,7 @@ from infernet_edge.hardware import Hardware
 from infernet_edge.schema import BaseCapability, HardwareCapability, encoder
 from tests.support.machines import architecture_of, py_cpuinfo_of, root_of
 
+REPOSITORY = Path(__file__).parents[2]
 ARM_BOARDS = ["raspberry-pi-5", "raspberry-pi-4", "jetson-orin-nano", "jetson-nano", "orange-pi-5"]
 
 
@@ -152,7 +154,7 @@ async def main():
 
 asyncio.run(main())
 """
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60, cwd=REPOSITORY)
 
 
 def test_importing_it_is_cheap() -> None:
@@ -162,7 +164,12 @@ import infernet_edge.hardware
 print(sorted({"psutil", "cpuinfo", "pynvml", "multiprocessing"} & set(sys.modules)))
 """
     result = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", program],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=REPOSITORY,
     )
 
     assert result.stdout.strip() == "[]"
