@@ -17,19 +17,10 @@ from msgspec import NODEFAULT, Meta, Struct
 
 from infernet_edge.config.problems import Problem
 from infernet_edge.config.tree import Secret
+from infernet_edge.validation import explain, words
 
 _INVALID = object()
 _SHOWN = 60  # characters of a wrong value that are shown
-
-_WORDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "str": "text",
-    "bool": "true or false",
-    "array": "a list",
-    "object": "an object",
-    "null": "null",
-}
 
 
 class EnvironmentText(str):
@@ -134,9 +125,14 @@ class Conversion:
                 return msgspec.convert(candidate, hint, strict=strict)
             except msgspec.ValidationError as error:
                 failure = error
-        expected, suffix = _expectation(str(failure), unwrap(hint)[0])
-        found = show(_descend(value, suffix)) if not extra.get("secret") else type_name(value)
-        return self._problem(path + suffix, found, expected)
+        mistake = explain(str(failure))
+        expected = mistake.expected
+        if get_origin(base := unwrap(hint)[0]) is Literal:
+            expected = " or ".join(f'"{choice}"' for choice in get_args(base))
+        below = mistake.path
+        where = path + below if not below or below.startswith("[") else join(path, below)
+        found = show(_descend(value, below)) if not extra.get("secret") else type_name(value)
+        return self._problem(where, found, expected)
 
     def _problem(self, path: str, found: str, expected: str) -> Any:
         self.problems.append(Problem(path, found, expected))
@@ -202,27 +198,12 @@ def type_name(value: Any) -> str:
 def describe(hint: Any) -> str:
     """What a value of this type looks like, in words."""
     base, _ = unwrap(hint)
-    return _WORDS.get(getattr(base, "__name__", ""), "a value")
-
-
-def _expectation(message: str, base: Any) -> tuple[str, str]:
-    """Split msgspec's text into what was expected and where below the value (`[2]`, `.name`)."""
-    message, _, where = message.partition(" - at `")
-    text = message.removeprefix("Expected ").partition(", got ")[0]
-    text = re.sub(r"`([^`]+)`", lambda match: _words(match.group(1)), text)
-    text = re.sub(r"matching regex '.*'", "of letters, digits, '.', '_' and '-'", text)
-    if get_origin(base) is Literal:
-        text = " or ".join(f'"{choice}"' for choice in get_args(base))
-    return text, where.rstrip("`").lstrip("$")
-
-
-def _words(names: str) -> str:
-    return " or ".join(_WORDS.get(name.strip(), name.strip()) for name in names.split("|"))
+    return words(getattr(base, "__name__", "") or "a value")
 
 
 def _descend(value: Any, suffix: str) -> Any:
     """The part of `value` that msgspec's path below it points at."""
-    for index, key in re.findall(r"\[(\d+)\]|\.([^.\[]+)", suffix):
+    for index, key in re.findall(r"\[(\d+)\]|([^.\[\]]+)", suffix):
         if index and isinstance(value, list) and int(index) < len(value):
             value = value[int(index)]
         elif key and isinstance(value, dict) and key in value:

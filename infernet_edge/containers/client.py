@@ -1,0 +1,220 @@
+"""HTTP to a service container: one call and its answer, or one call and a stream of bytes.
+
+What a container speaks is Infernet's container interface: POST /service_output with a source, a
+destination, data and requires_proof; the answer is JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from infernet_edge.containers.service import Service, ServiceUnavailable
+from infernet_edge.errors import InfernetEdgeError
+
+ON_CHAIN: Final = 0
+OFF_CHAIN: Final = 1
+STREAM: Final = 2
+
+_MOST_ERROR_TEXT = 4096  # bytes of a container's own words that are kept
+_CONNECT_TIME = 10.0  # seconds until a container, perhaps on another machine, has to be reached
+# Seconds for which an idle connection is kept. Servers in containers close theirs after 2 s
+# (gunicorn) or 5 s (uvicorn, hypercorn): letting go first avoids sending into a closing one.
+_KEEP_ALIVE = 1.5
+
+_json = msgspec.json.Decoder(msgspec.Raw)
+
+
+class ContainerFailure(InfernetEdgeError):
+    """A container did not give a usable answer; the text is for the job's client."""
+
+
+def make_session() -> aiohttp.ClientSession:
+    """The process's one HTTP session. Each container's own limit bounds its connections."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=60),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept"),
+        headers={"Content-Type": "application/json"},
+    )
+
+
+def request_body(data: bytes, source: int, destination: int, *, requires_proof: bool) -> bytes:
+    """The body of POST /service_output; `data` is JSON text and goes in as it is."""
+    proof = b"true" if requires_proof else b"false"
+    return b'{"source":%d,"destination":%d,"data":%b,"requires_proof":%b}' % (
+        source,
+        destination,
+        data,
+        proof,
+    )
+
+
+class ServiceClient:
+    """Calls containers. Answers over `max_bytes` are failures."""
+
+    def __init__(self, session: aiohttp.ClientSession, max_bytes: int) -> None:
+        self._session = session
+        self._max_bytes = max_bytes
+
+    async def call(self, service: Service, body: bytes) -> bytes:
+        """Send a job's body and return the JSON text of the answer.
+
+        Raises ContainerFailure when the container is not there, takes longer than its time-out,
+        answers with a status that is no success, or with something that is not JSON.
+        """
+        timeout = service.container.timeout
+        with _failures(timeout):
+            await service.wait_ready(timeout)
+            async with asyncio.timeout(timeout), await self._post(service, body) as response:
+                await _refuse_errors(response)
+                answer = await self._read(response)
+        return _checked(answer, response)
+
+    @asynccontextmanager
+    async def stream(self, service: Service, body: bytes) -> AsyncIterator[ServiceStream]:
+        """Send a streaming job's body; gives the stream once the container began to answer.
+
+        The container's time-out bounds the wait for the head and for each next chunk. Raises
+        ContainerFailure, here or from the stream's chunks.
+        """
+        timeout = service.container.timeout
+        with _failures(timeout):
+            await service.wait_ready(timeout)
+            async with asyncio.timeout(timeout):
+                response = await self._post(service, body)
+        async with response:
+            with _failures(timeout):
+                async with asyncio.timeout(timeout):
+                    await _refuse_errors(response)
+            yield ServiceStream(response, timeout)
+
+    async def _post(self, service: Service, body: bytes) -> aiohttp.ClientResponse:
+        bearer = service.container.bearer
+        headers = {"Authorization": f"Bearer {bearer.reveal()}"} if bearer else None
+        for last_attempt in (False, True):
+            try:
+                return await self._session.post(
+                    _output_url(service.base_url),
+                    data=body,
+                    headers=headers,
+                    allow_redirects=False,
+                    timeout=_TIMEOUT,
+                )
+            except aiohttp.ClientConnectorError:
+                raise
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                # A connection kept from an earlier call can close just as it is used again: that
+                # request was not seen by the container, so it is sent once more.
+                if last_attempt:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        too_large = ContainerFailure(f"Container's answer is larger than {self._max_bytes} bytes")
+        if (response.content_length or 0) > self._max_bytes:
+            response.close()
+            raise too_large
+        parts: list[bytes] = []
+        size = 0
+        while part := await response.content.readany():
+            size += len(part)
+            if size > self._max_bytes:
+                response.close()
+                raise too_large
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIME)
+
+
+class ServiceStream:
+    """The bytes of a streaming container, as they come; `content_type` is "" when it said none."""
+
+    def __init__(self, response: aiohttp.ClientResponse, timeout: float) -> None:
+        self._response = response
+        self._timeout = timeout
+        self.content_type = response.headers.get("Content-Type", "")
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The chunks, none empty. Raises ContainerFailure when the container breaks off."""
+        while True:
+            with _failures(self._timeout):
+                async with asyncio.timeout(self._timeout):
+                    chunk = await self._response.content.readany()
+            if not chunk:
+                return
+            yield chunk
+
+
+@contextmanager
+def _failures(timeout: float) -> Iterator[None]:
+    """Turn whatever can go wrong between the node and a container into a ContainerFailure."""
+    try:
+        yield
+    except TimeoutError:
+        raise ContainerFailure(f"Container did not answer within {timeout:g} s") from None
+    except ServiceUnavailable as error:
+        raise ContainerFailure(str(error)) from None
+    except (aiohttp.ClientError, OSError) as error:
+        raise ContainerFailure(_in_words(error)) from None
+
+
+@functools.lru_cache(maxsize=1024)
+def _output_url(base_url: str) -> URL:
+    return URL(base_url + "/service_output")
+
+
+async def _refuse_errors(response: aiohttp.ClientResponse) -> None:
+    status = response.status
+    if status < 300:
+        return
+    if status < 400:
+        raise ContainerFailure(f"Container answered with a redirect ({status}), not followed")
+    said = await _beginning(response)
+    response.close()  # the rest of a long error page is not waited for
+    raise ContainerFailure(said or f"Container answered {status} {response.reason or ''}".rstrip())
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> str:
+    """The first words of an answer, as text."""
+    said = b""
+    while len(said) < _MOST_ERROR_TEXT:
+        part = await response.content.read(_MOST_ERROR_TEXT - len(said))
+        if not part:
+            break
+        said += part
+    return said.decode("utf-8", "replace").strip()
+
+
+def _checked(answer: bytes, response: aiohttp.ClientResponse) -> bytes:
+    """The answer, if it is JSON text in UTF-8."""
+    try:
+        _json.decode(answer)
+        if not answer.isascii():
+            answer.decode()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        kind = response.headers.get("Content-Type", "no content type")
+        shown = answer[:200].decode("utf-8", "replace").strip()
+        raise ContainerFailure(f"Container's answer is not JSON ({kind}): {shown}") from None
+    return answer
+
+
+def _in_words(error: BaseException) -> str:
+    """What went wrong between the node and a container, without the machine's jargon."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"Cannot connect to container: {error.os_error.strerror or error.os_error}"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "Container closed the connection without an answer"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "Container broke off in the middle of its answer"
+    return f"Container's answer cannot be read: {str(error)[:300] or type(error).__name__}"

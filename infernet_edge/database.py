@@ -1,0 +1,305 @@
+"""The SQLite file: one writer thread with group commit, one reader thread, migrations.
+
+It knows no table by heart: whoever owns tables hands in its migrations. All writes that wait
+while one commit is on its way share the next transaction and its fsync, and their callers are told
+only after it. One writer also avoids the corruption that SQLite 3.7.0 to 3.51.2 can cause when two
+connections write or checkpoint a WAL at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+
+from infernet_edge.errors import StartupError, StorageError
+from infernet_edge.logs import log_event
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_MOST_PER_COMMIT = 1000
+_CLOSING_TIME = 30.0  # seconds; a commit on a worn SD card may take long
+_QUICKLY_CHECKED = 32 * 2**20  # bytes; larger files are not checked at start, it would take long
+_CORRUPT = ("not a database", "malformed", "encrypted")
+
+
+class _Request(NamedTuple):
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    future: asyncio.Future[Any]
+
+
+class _Outcome(NamedTuple):
+    future: asyncio.Future[Any]
+    value: Any
+    error: BaseException | None
+
+
+class _Thread(threading.Thread):
+    """Takes requests from its queue, as many as wait, and answers them together."""
+
+    def __init__(self, name: str, connection: sqlite3.Connection, *, commits: bool) -> None:
+        super().__init__(name=name, daemon=True)
+        self._connection = connection
+        self._commits = commits
+        self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+
+    def submit(self, request: _Request | None) -> None:
+        self._requests.put(request)
+
+    def run(self) -> None:
+        open_for_more = True
+        while open_for_more:
+            batch: list[_Request] = []
+            request = self._requests.get()
+            while True:
+                if request is None:
+                    open_for_more = False
+                    break
+                batch.append(request)
+                if len(batch) == _MOST_PER_COMMIT:
+                    break
+                try:
+                    request = self._requests.get_nowait()
+                except queue.Empty:
+                    break
+            if batch:
+                outcomes = self._together(batch) if self._commits else self._each(batch)
+                self._loop.call_soon_threadsafe(_settle, outcomes)
+        self._connection.close()
+
+    def _together(self, batch: list[_Request]) -> list[_Outcome]:
+        """One transaction for all; if it fails, one for each, so that only the faulty one fails."""
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            outcomes = [
+                _Outcome(future, function(self._connection, *arguments), None)
+                for function, arguments, future in batch
+            ]
+            self._connection.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001 - any failure of a request is its caller's
+            self._roll_back()
+            if len(batch) == 1:
+                return [_Outcome(batch[0].future, None, error)]
+            return [outcome for request in batch for outcome in self._together([request])]
+        return outcomes
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:  # SQLite may have rolled back by itself
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+
+    def _each(self, batch: list[_Request]) -> list[_Outcome]:
+        outcomes = []
+        for function, arguments, future in batch:
+            try:
+                outcomes.append(_Outcome(future, function(self._connection, *arguments), None))
+            except Exception as error:  # noqa: BLE001 - any failure of a request is its caller's
+                outcomes.append(_Outcome(future, None, error))
+        return outcomes
+
+
+def _settle(outcomes: list[_Outcome]) -> None:
+    for future, value, error in outcomes:
+        if future.done():
+            continue  # its caller was cancelled; what it wrote stays written
+        if error is None:
+            future.set_result(value)
+        elif isinstance(error, sqlite3.Error):
+            failure = StorageError(f"The database cannot be used: {error}")
+            failure.__cause__ = error
+            future.set_exception(failure)
+        else:
+            future.set_exception(error)
+
+
+class Database:
+    """The node's one SQLite file.
+
+    `migrations` gives, for each owner of tables, its steps in order; steps that a file has seen
+    are never run again, so they must never be changed, only added to.
+    """
+
+    def __init__(self, path: Path, migrations: Mapping[str, Sequence[str]]) -> None:
+        self.path = path
+        self._migrations = migrations
+        self._lock: int | None = None
+        self._writer: _Thread | None = None
+        self._reader: _Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.writable = False
+
+    async def open(self) -> None:
+        """Open or create the file and bring its tables up to date.
+
+        A file that SQLite cannot read is kept beside under another name and a new one is begun:
+        an unattended device that lost its jobs is better than one that does nothing any more.
+        Raises StartupError when the folder or the file cannot be used.
+        """
+        self._loop = asyncio.get_running_loop()
+        writer, reader = await asyncio.to_thread(self._open_blocking)
+        self._writer = _Thread("database-writer", writer, commits=True)
+        self._reader = _Thread("database-reader", reader, commits=False)
+        self._writer.start()
+        self._reader.start()
+        self.writable = True
+
+    def write(
+        self,
+        function: Callable[Concatenate[sqlite3.Connection, P], T],
+        *arguments: P.args,
+        **unused: P.kwargs,
+    ) -> asyncio.Future[T]:
+        """Run `function(connection, *arguments)` in the next transaction.
+
+        The future is done when the transaction is on the disk. It fails with StorageError when
+        the file cannot be written. The function may be run twice and must do nothing but SQL.
+        """
+        future = self._submit(self._writer, function, arguments)
+        future.add_done_callback(self._note_writable)
+        return future
+
+    def _note_writable(self, written: asyncio.Future[Any]) -> None:
+        if not written.cancelled():
+            self.writable = not isinstance(written.exception(), StorageError)
+
+    async def probe(self) -> None:
+        """Try a small write, after one failed; `writable` then says whether it worked."""
+        await self.write(_touch)
+
+    def read(
+        self,
+        function: Callable[Concatenate[sqlite3.Connection, P], T],
+        *arguments: P.args,
+        **unused: P.kwargs,
+    ) -> asyncio.Future[T]:
+        """Run `function(connection, *arguments)` on the read-only connection."""
+        return self._submit(self._reader, function, arguments)
+
+    def _submit(
+        self, thread: _Thread | None, function: Callable[..., T], arguments: tuple[Any, ...]
+    ) -> asyncio.Future[T]:
+        if thread is None or self._loop is None:
+            raise StorageError("The database is closed")
+        future: asyncio.Future[T] = self._loop.create_future()
+        thread.submit(_Request(function, arguments, future))
+        return future
+
+    async def close(self) -> None:
+        """Finish what is waiting and close the file; may be called twice."""
+        threads = [thread for thread in (self._reader, self._writer) if thread is not None]
+        self._reader = self._writer = None
+        for thread in threads:  # the writer last: closing the last connection empties the WAL
+            thread.submit(None)
+            await asyncio.to_thread(thread.join, _CLOSING_TIME)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _open_blocking(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = _lock_folder(self.path.parent)
+            try:
+                writer = self._open_writer()
+            except sqlite3.DatabaseError as error:
+                if not any(word in str(error) for word in _CORRUPT):
+                    raise
+                self._set_aside(error)
+                writer = self._open_writer()
+            address = f"{self.path.absolute().as_uri()}?mode=ro"
+            reader = sqlite3.connect(
+                address, uri=True, check_same_thread=False, isolation_level=None
+            )
+            reader.execute("PRAGMA busy_timeout = 5000")
+        except (OSError, sqlite3.Error) as error:
+            raise StartupError(
+                f"The database {self.path} cannot be opened ({error}). Check that its folder"
+                " is writable for this user and has space, or set storage.path to another one."
+            ) from error
+        return writer, reader
+
+    def _open_writer(self) -> sqlite3.Connection:
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        connection = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
+        try:
+            for pragma in (
+                "busy_timeout = 5000",
+                "auto_vacuum = INCREMENTAL",  # only works before the first table
+                "journal_mode = WAL",
+                "synchronous = FULL",
+                "journal_size_limit = 8388608",
+                "temp_store = MEMORY",
+            ):
+                connection.execute(f"PRAGMA {pragma}").fetchall()
+            if self.path.stat().st_size <= _QUICKLY_CHECKED:
+                answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+                if answer != "ok":
+                    raise sqlite3.DatabaseError(f"malformed: {answer}")
+            self._migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_versions"
+            " (owner TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT"
+        )
+        known = dict(connection.execute("SELECT owner, version FROM schema_versions"))
+        for owner, steps in self._migrations.items():
+            version = known.get(owner, 0)
+            if version > len(steps):
+                connection.execute("ROLLBACK")
+                raise StartupError(
+                    f"The database {self.path} was written by a newer infernet-edge. Install that"
+                    " version again, or set storage.path to another folder."
+                )
+            for step in steps[version:]:
+                connection.execute(step)
+            if version != len(steps):
+                connection.execute(
+                    "INSERT OR REPLACE INTO schema_versions VALUES (?, ?)", (owner, len(steps))
+                )
+        connection.execute("COMMIT")
+
+    def _set_aside(self, error: sqlite3.DatabaseError) -> None:
+        kept = self.path.with_name(f"{self.path.name}.corrupt-{int(time.time())}")
+        for suffix in ("", "-wal", "-shm"):
+            file = self.path.with_name(self.path.name + suffix)
+            if file.exists():
+                file.rename(kept.with_name(kept.name + suffix))
+        log_event(logger, "database.set_aside", logging.ERROR, reason=str(error), kept=str(kept))
+
+
+def _touch(connection: sqlite3.Connection) -> None:
+    connection.execute("UPDATE schema_versions SET version = version")
+
+
+def _lock_folder(folder: Path) -> int:
+    """Hold the folder for this process; a second node there would run the same jobs again."""
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise StartupError(
+            f"Another infernet-edge already uses {folder}. Stop it, or give this one a folder of"
+            " its own with storage.path."
+        ) from None
+    return lock

@@ -1,0 +1,69 @@
+"""May this run? The rules that a job must pass before it is stored, in the order of the API."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from infernet_edge.config.tree import Container
+from infernet_edge.errors import BadRequest, Refused
+from infernet_edge.schema import JobRequest
+
+MOST_CONTAINERS = 64  # containers in one job; each step keeps its output until the job ends
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class _Rules(NamedTuple):
+    external: bool
+    generates_proofs: bool
+    networks: tuple[Network, ...]
+
+
+class Guardian:
+    """Knows the configured containers and what each allows."""
+
+    def __init__(self, containers: Iterable[Container]) -> None:
+        self._rules: Mapping[str, _Rules] = {
+            container.id: _Rules(
+                container.external,
+                container.generates_proofs,
+                tuple(ipaddress.ip_network(text, strict=False) for text in container.allowed_ips),
+            )
+            for container in containers
+        }
+
+    def check(self, request: JobRequest, address: str) -> None:
+        """Raise Refused (405) with the first rule that a job from `address` breaks."""
+        containers = request.containers
+        if not containers:
+            raise Refused("No containers specified")
+        if len(containers) > MOST_CONTAINERS:
+            raise BadRequest(
+                f"containers: expected at most {MOST_CONTAINERS} ids, found {len(containers)}",
+                {"field": "containers"},
+            )
+        for container in containers:
+            if container not in self._rules:
+                raise Refused("Container not supported", {"container": container})
+        if not self._rules[containers[0]].external:
+            raise Refused("First container must be external", {"first_container": containers[0]})
+        if request.requires_proof and not self._rules[containers[-1]].generates_proofs:
+            raise Refused("Container does not generate proof", {"container": containers[-1]})
+        for container in containers:
+            if not _allowed(self._rules[container].networks, address):
+                raise Refused(
+                    "Container not allowed for address",
+                    {"container": container, "address": address},
+                )
+
+
+def _allowed(networks: tuple[Network, ...], address: str) -> bool:
+    if not networks:
+        return True
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(parsed in network for network in networks if network.version == parsed.version)

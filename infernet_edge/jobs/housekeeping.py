@@ -1,0 +1,106 @@
+"""Keeps the store within its bounds: retention, the size of the file, free space on the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sqlite3
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from infernet_edge.config.tree import Config
+from infernet_edge.database import Database
+from infernet_edge.errors import StorageError
+from infernet_edge.jobs.reports import Reports
+from infernet_edge.jobs.store import JobStore, milliseconds
+from infernet_edge.logs import log_event
+
+logger = logging.getLogger(__name__)
+
+_PERIOD = 10.0  # seconds between two looks
+_AT_ONCE = 500  # jobs deleted by one transaction, so that writers never wait long
+_MOST_ROUNDS = 40  # transactions in one look
+_FOREVER: Final = 2**62  # milliseconds
+
+
+class Space(NamedTuple):
+    """Bytes that the database uses, and bytes that are free on its disk."""
+
+    used: int
+    free: int
+
+
+class Housekeeper:
+    """Looks at the store every few seconds; reads only, unless there is something to delete."""
+
+    def __init__(
+        self, config: Config, database: Database, store: JobStore, reports: Reports
+    ) -> None:
+        self._config = config
+        self._database = database
+        self._store = store
+        self._reports = reports
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            try:
+                await self.look()
+            except StorageError as error:
+                log_event(logger, "storage.unusable", logging.ERROR, reason=str(error))
+            await asyncio.sleep(_PERIOD)
+
+    async def look(self) -> None:
+        """Delete what is due, and say in `store.refusal` whether new jobs can be taken."""
+        if not self._database.writable:
+            await self._database.probe()
+        expired = milliseconds() - int(self._config.jobs.retention * 1000)
+        await self._delete_expired(expired)
+        await self._reports.delete_unchanged(expired)
+        space = await self._measure()
+        if self._shortage(space):
+            await self._make_room()
+            space = await self._measure()
+        refusal = self._shortage(space)
+        if refusal and refusal != self._store.refusal:
+            log_event(logger, "storage.short", logging.WARNING, used=space.used, free=space.free)
+        self._store.refusal = refusal
+
+    async def _measure(self) -> Space:
+        return await self._database.read(measure, self._config.storage_path)
+
+    def _shortage(self, space: Space) -> str:
+        storage = self._config.storage
+        if space.free < storage.min_free_bytes:
+            return "The disk is nearly full (storage.min_free_bytes)"
+        if space.used > storage.max_bytes:
+            return "The storage limit is reached (storage.max_bytes)"
+        return ""
+
+    async def _make_room(self) -> None:
+        """Delete finished jobs, the oldest first, until there is room or none is left."""
+        deleted = 0
+        for _ in range(_MOST_ROUNDS):
+            count = await self._store.delete_finished(_FOREVER, _AT_ONCE)
+            deleted += count
+            if not count or not self._shortage(await self._measure()):
+                break
+        if deleted:
+            log_event(logger, "jobs.deleted", logging.WARNING, count=deleted, reason="no room")
+
+    async def _delete_expired(self, before: int) -> None:
+        for _ in range(_MOST_ROUNDS):
+            if await self._store.delete_finished(before, _AT_ONCE) < _AT_ONCE:
+                break
+
+
+def measure(connection: sqlite3.Connection, folder: Path) -> Space:
+    """Space used by the database's pages and free on the disk of `folder`, in bytes."""
+
+    def number(pragma: str) -> int:
+        return int(connection.execute(f"PRAGMA {pragma}").fetchone()[0])
+
+    used = (number("page_count") - number("freelist_count")) * number("page_size")
+    disk = os.statvfs(folder)
+    return Space(used, disk.f_bavail * disk.f_frsize)

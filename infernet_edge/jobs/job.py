@@ -1,0 +1,52 @@
+"""A job as the node keeps it while it is unfinished."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from infernet_edge.jobs.identifiers import to_text
+from infernet_edge.schema import JobStatus
+
+RUNNING: Final = 0
+SUCCESS: Final = 1
+FAILED: Final = 2
+
+STATUS_NAMES: tuple[JobStatus, JobStatus, JobStatus] = ("running", "success", "failed")
+"""What the stored numbers mean."""
+
+DIRECT: Final = 0
+STREAM: Final = 1
+
+
+class Job:
+    """An accepted job.
+
+    `data` is the JSON text of its input, or None where it has to be fetched from the store;
+    `attempts` counts how often it was handed to its first container.
+    """
+
+    __slots__ = ("attempts", "client", "containers", "data", "key", "kind", "requires_proof")
+
+    def __init__(
+        self,
+        key: bytes,
+        client: str,
+        containers: tuple[str, ...],
+        data: bytes | None,
+        *,
+        requires_proof: bool = False,
+        kind: Literal[0, 1] = DIRECT,
+        attempts: int = 0,
+    ) -> None:
+        self.key = key
+        self.client = client
+        self.containers = containers
+        self.data = data
+        self.requires_proof = requires_proof
+        self.kind = kind
+        self.attempts = attempts
+
+    @property
+    def id(self) -> str:
+        """The id as clients see it."""
+        return to_text(self.key)

@@ -1,0 +1,114 @@
+"""Jobs that run elsewhere, as containers report them through PUT /api/status."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final
+
+from infernet_edge.database import Database
+from infernet_edge.errors import Unavailable
+from infernet_edge.jobs.job import RUNNING, STATUS_NAMES
+from infernet_edge.schema import JobResult
+
+MIGRATIONS: Final = (
+    """CREATE TABLE reports (
+        id TEXT PRIMARY KEY, client TEXT NOT NULL, status INTEGER NOT NULL,
+        containers TEXT NOT NULL, created_at INTEGER NOT NULL, changed_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX reports_by_client ON reports (client, created_at)",
+    "CREATE INDEX reports_by_change ON reports (changed_at)",
+)
+
+
+class Reports:
+    """Stores reported jobs. `count` are all of them, `pending` those reported as running."""
+
+    def __init__(self, database: Database, most: int) -> None:
+        self._database = database
+        self._most = most
+        self.count = 0
+        self.pending = 0
+
+    async def load(self) -> None:
+        """Count what is stored. To be called once, at start."""
+        self.count, self.pending = await self._database.read(_counts)
+
+    async def record(
+        self, identifier: str, client: str, status: int, containers: Sequence[str], now: int
+    ) -> None:
+        """Store what was reported; raises Unavailable when too many are stored already."""
+        if self.count >= self._most:
+            raise Unavailable("Too many reported jobs", {"limit": self._most})
+        row = (identifier, client, status, ",".join(containers), now, now)
+        before = await self._database.write(_record, row)
+        self.count += before is None
+        self.pending += (status == RUNNING) - (before == RUNNING)
+
+    async def results(self, identifiers: Sequence[str]) -> dict[str, JobResult]:
+        """Reported jobs by id; whoever knows an id may read it."""
+        if not self.count:
+            return {}
+        found = await self._database.read(_statuses, list(identifiers))
+        return {text: JobResult(text, STATUS_NAMES[status], None) for text, status in found}
+
+    async def identifiers(
+        self, client: str, pending: bool | None, limit: int, until: int
+    ) -> list[tuple[int, str]]:
+        """The newest ids that a client reported before a time, each with its time in ms."""
+        return await self._database.read(_list, client, pending, limit, until)
+
+    async def delete_unchanged(self, since: int) -> int:
+        """Delete those that did not change since a time (milliseconds); returns how many."""
+        if not self.count:
+            return 0
+        deleted, pending = await self._database.write(_delete, since)
+        self.count -= deleted
+        self.pending -= pending
+        return deleted
+
+
+def _counts(connection: sqlite3.Connection) -> tuple[int, int]:
+    row = connection.execute("SELECT count(*), count(*) FILTER (WHERE status = 0) FROM reports")
+    count, pending = row.fetchone()
+    return count, pending
+
+
+def _record(connection: sqlite3.Connection, row: tuple[object, ...]) -> int | None:
+    known = connection.execute("SELECT status FROM reports WHERE id = ?", row[:1]).fetchone()
+    connection.execute(
+        "INSERT INTO reports VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+        " status = excluded.status, containers = excluded.containers,"
+        " changed_at = excluded.changed_at",
+        row,
+    )
+    return None if known is None else int(known[0])
+
+
+def _statuses(connection: sqlite3.Connection, identifiers: list[str]) -> list[tuple[str, int]]:
+    found = []
+    for text in identifiers:
+        row = connection.execute("SELECT id, status FROM reports WHERE id = ?", (text,)).fetchone()
+        if row is not None:
+            found.append((str(row[0]), int(row[1])))
+    return found
+
+
+def _list(
+    connection: sqlite3.Connection, client: str, pending: bool | None, limit: int, until: int
+) -> list[tuple[int, str]]:
+    which = {None: "", True: "AND status = 0", False: "AND status != 0"}[pending]
+    rows = connection.execute(
+        f"SELECT created_at, id FROM reports WHERE client = ? AND created_at < ? {which}"  # noqa: S608 - one of three texts
+        " ORDER BY created_at DESC LIMIT ?",
+        (client, until, limit),
+    )
+    return [(int(moment), str(text)) for moment, text in rows]
+
+
+def _delete(connection: sqlite3.Connection, since: int) -> tuple[int, int]:
+    pending = connection.execute(
+        "SELECT count(*) FROM reports WHERE changed_at < ? AND status = 0", (since,)
+    ).fetchone()[0]
+    deleted = connection.execute("DELETE FROM reports WHERE changed_at < ?", (since,)).rowcount
+    return deleted, pending

@@ -1,0 +1,45 @@
+"""msgspec's messages in the words of our users: where it is, what was expected, what was found."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "null",
+}
+
+
+class Mistake(NamedTuple):
+    """A value of the wrong form; `path` is below the value that was decoded, e.g. `a[2].b`."""
+
+    path: str
+    expected: str
+    found: str
+
+
+def explain(message: str) -> Mistake:
+    """Take the text of a msgspec.ValidationError apart."""
+    text, _, where = message.partition(" - at `")
+    path = where.rstrip("`").lstrip("$").lstrip(".")
+    if missing := re.match(r"Object missing required field `(.+)`", text):
+        path = f"{path}.{missing[1]}" if path else missing[1]
+        return Mistake(path, "a value", "nothing")
+    expected, _, found = text.removeprefix("Expected ").partition(", got ")
+    expected = re.sub(r"matching regex '.*'", "of letters, digits, '.', '_' and '-'", expected)
+    return Mistake(path, _translate(expected), _translate(found))
+
+
+def words(names: str) -> str:
+    """A type, or several with `|` between them, in plain words: "int" is "a whole number"."""
+    return " or ".join(_WORDS.get(name.strip(), name.strip()) for name in names.split("|"))
+
+
+def _translate(text: str) -> str:
+    return re.sub(r"`([^`]+)`", lambda match: words(match[1]), text)
