@@ -1,0 +1,260 @@
+"""`infernet-edge init`: write a configuration, after a few questions or from flags."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+HELP = "write a configuration file, with every setting explained"
+
+_FIRST_CONTAINER_PORT = 3000
+_FAILED, _USAGE = 1, 2
+
+
+class Unusable(Exception):
+    """What was asked for cannot be done; the text says why and what to do."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.description = (
+        "Write a configuration file. On a terminal a few questions are asked about what no flag"
+        " says; elsewhere, or with --yes, none."
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="PATH", help="the file to write (default: ./config.toml)"
+    )
+    parser.add_argument(
+        "--format",
+        choices=["toml", "json"],
+        help="toml explains every setting in comments; json holds only what was chosen",
+    )
+    parser.add_argument("--host", help="address to listen on; 127.0.0.1 = this machine only")
+    parser.add_argument("--port", type=int, help="port of the REST API")
+    for kind, described in (
+        ("image", "an image to run as a container"),
+        ("url", "a service that runs elsewhere"),
+    ):
+        parser.add_argument(
+            f"--{kind}",
+            dest="places",
+            action="append",
+            default=[],
+            type=_place_of(kind),
+            metavar=kind.upper(),
+            help=f"{described}; may be given several times",
+        )
+    parser.add_argument(
+        "--id",
+        dest="ids",
+        action="append",
+        default=[],
+        help="name in jobs of the first, second, ... image or url (default: from its name)",
+    )
+    parser.add_argument("--yes", "--defaults", action="store_true", help="ask nothing")
+    parser.add_argument("--force", action="store_true", help="replace the file if it exists")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the file; returns the exit code."""
+    try:
+        output, kind = _output(arguments)
+        chosen = _chosen(arguments, output)
+        _write(output, kind, chosen, replace=arguments.force)
+    except Unusable as problem:
+        print(problem, file=sys.stderr)
+        return problem.code
+    except (EOFError, KeyboardInterrupt):
+        print("\nNothing was written.", file=sys.stderr)
+        return _FAILED
+    print("\n".join(_farewell(output, chosen)))
+    return 0
+
+
+def _place_of(kind: str) -> Callable[[str], tuple[str, str]]:
+    return lambda text: (kind, text)
+
+
+def _output(arguments: argparse.Namespace) -> tuple[Path, str]:
+    """The file to write, and its format, which its name has to show for it to be read."""
+    kind = arguments.format
+    output: Path = arguments.output or Path(f"config.{kind or 'toml'}")
+    if output.suffix not in (".toml", ".json") or (kind and output.suffix != f".{kind}"):
+        raise Unusable(f"The name {output} must end in .{kind or 'toml or .json'}.", _USAGE)
+    return output, output.suffix.removeprefix(".")
+
+
+def _chosen(arguments: argparse.Namespace, output: Path) -> dict[str, Any]:
+    """The document that flags and answers describe."""
+    with _explained(output):
+        if not arguments.force and output.exists():
+            raise FileExistsError  # before the questions, not after them
+    chosen = _from_flags(arguments)
+    if not arguments.yes and sys.stdin.isatty() and sys.stdout.isatty():
+        _ask_for_the_rest(chosen)
+    return chosen
+
+
+def _from_flags(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The document that the flags describe. Raises Unusable when it would not load."""
+    server = {"host": arguments.host, "port": arguments.port}
+    chosen: dict[str, Any] = {
+        "server": {name: value for name, value in server.items() if value is not None}
+    }
+    if len(arguments.ids) > len(arguments.places):
+        raise Unusable("Each --id names an --image or a --url: there are too few.", _USAGE)
+    for position, (kind, place) in enumerate(arguments.places):
+        given = arguments.ids[position] if position < len(arguments.ids) else _id_from(place)
+        _add_container(chosen, given, kind, place)
+    mistakes = "\n".join(_mistakes(chosen))
+    if mistakes:
+        raise Unusable(mistakes, _USAGE)
+    return chosen
+
+
+def _add_container(chosen: dict[str, Any], name: str, kind: str, place: str) -> None:
+    """Add a container; each that runs here gets a port of its own."""
+    containers = chosen.setdefault("containers", [])
+    container: dict[str, Any] = {"id": name, kind: place}
+    taken = [chosen["server"].get("port"), *(other.get("port") for other in containers)]
+    if kind == "image":
+        container["port"] = next(
+            port for port in range(_FIRST_CONTAINER_PORT, 65536) if port not in taken
+        )
+    containers.append(container)
+
+
+def _id_from(place: str) -> str:
+    """A name for a container: `alpine` for docker.io/library/alpine:3, `box` for http://box:1."""
+    last = place.rstrip("/").rpartition("/")[2]
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", re.split("[:@]", last)[0])
+    return name.lstrip("._-") or "service"
+
+
+def _mistakes(chosen: dict[str, Any]) -> list[str]:
+    """What loading this document would complain about."""
+    from infernet_edge.config import ConfigurationError
+    from infernet_edge.config.loading import build
+
+    try:
+        build(chosen, "", {})
+    except ConfigurationError as error:
+        return [str(problem) for problem in error.problems]
+    return []
+
+
+def _ask_for_the_rest(chosen: dict[str, Any]) -> None:
+    """Ask on the terminal for what the flags left open. Raises EOFError at its end."""
+    print("Press Enter to take the answer in [brackets].\n")
+    server = chosen["server"]
+    if "port" not in server:
+        server["port"] = _ask("Port of the REST API", "4000", _port)
+    if "host" not in server:
+        lan = _ask("May other machines in your network use it? (yes/no)", "yes", _yes_or_no)
+        server["host"] = "0.0.0.0" if lan else "127.0.0.1"
+    if "containers" not in chosen:
+        _ask_for_a_container(chosen)
+
+
+def _ask_for_a_container(chosen: dict[str, Any]) -> None:
+    question = "Image of your first container, or URL of a service that runs already"
+    kind, place = _ask(question, "none yet", _place)
+    if place:
+        name = _ask("Its name in jobs", _id_from(place), _container_name)
+        _add_container(chosen, name, kind, place)
+
+
+def _ask(question: str, default: str, read: Callable[[str], Any]) -> Any:
+    """Ask until `read` takes the answer; it raises ValueError with what is wrong."""
+    while True:
+        answer = input(f"{question} [{default}]: ").strip() or default
+        try:
+            return read(answer)
+        except ValueError as problem:
+            print(f"  {problem}")
+
+
+def _port(answer: str) -> int:
+    if not answer.isascii() or not answer.isdigit() or not 1 <= int(answer) <= 65535:
+        raise ValueError("Please give a number from 1 to 65535.")
+    return int(answer)
+
+
+def _yes_or_no(answer: str) -> bool:
+    if answer.lower() not in ("y", "yes", "n", "no"):
+        raise ValueError("Please answer yes or no.")
+    return answer.lower().startswith("y")
+
+
+def _place(answer: str) -> tuple[str, str]:
+    if answer.lower() in ("none yet", "none", "no"):
+        return "image", ""
+    kind = "url" if "://" in answer else "image"
+    _refuse_mistakes({"id": "service", kind: answer})
+    return kind, answer
+
+
+def _container_name(answer: str) -> str:
+    _refuse_mistakes({"id": answer, "image": "any"})
+    return answer
+
+
+def _refuse_mistakes(container: dict[str, Any]) -> None:
+    mistakes = _mistakes({"containers": [container]})
+    if mistakes:
+        raise ValueError(mistakes[0].partition(": ")[2].capitalize() + ".")
+
+
+def _write(output: Path, kind: str, chosen: dict[str, Any], *, replace: bool) -> None:
+    """Write the file for its owner's eyes only, whole or not at all."""
+    from infernet_edge.config.writing import to_json, to_toml
+
+    text = to_toml(chosen) if kind == "toml" else to_json(chosen)
+    written = output.with_name(f".{output.name}.{os.getpid()}")
+    with _explained(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            written.touch(mode=0o600, exist_ok=False)
+            written.write_text(text, encoding="utf-8")
+            if not replace:
+                output.touch(exist_ok=False)  # the name may have been taken meanwhile
+            written.replace(output)
+        finally:
+            written.unlink(missing_ok=True)
+
+
+@contextmanager
+def _explained(output: Path) -> Iterator[None]:
+    """Turn what the operating system says into what the user can do."""
+    try:
+        yield
+    except FileExistsError:
+        advice = "Use --force to replace it, or --output to write another file."
+        raise Unusable(f"{output} exists. {advice}", _FAILED) from None
+    except OSError as error:
+        reason = f"{output} cannot be written ({error.strerror}). Use --output to choose a place."
+        raise Unusable(reason, _FAILED) from error
+
+
+def _farewell(output: Path, chosen: dict[str, Any]) -> Iterator[str]:
+    from infernet_edge.config.sources import find_file
+
+    yield f"Wrote {output}, which only you can read."
+    if not chosen.get("containers"):
+        yield "It has no container yet: a job needs one, see containers in the file."
+    found = find_file(None, os.environ) == output
+    option = "" if found else f" --config {shlex.quote(str(output))}"
+    yield "Next:"
+    yield f"  infernet-edge check{option}    # is it right?"
+    yield f"  infernet-edge run{option}"
