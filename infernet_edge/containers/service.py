@@ -62,6 +62,11 @@ class Service:
         self._changed.set()
         self._changed = asyncio.Event()
 
+    async def wait_settled(self) -> None:
+        """Wait until it is ready or has failed, however long that takes."""
+        while self.state == "starting":
+            await self._changed.wait()
+
     async def wait_ready(self, timeout: float) -> None:
         """Wait until a managed container is ready, at most `timeout` seconds.
 
@@ -71,8 +76,7 @@ class Service:
             return
         try:
             async with asyncio.timeout(timeout):
-                while self.state == "starting":
-                    await self._changed.wait()
+                await self.wait_settled()
         except TimeoutError:
             raise ServiceUnavailable(f"Container is not ready: {self.reason}") from None
         if self.state == "failed":
