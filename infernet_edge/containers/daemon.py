@@ -1,0 +1,158 @@
+"""A `podman system service` of the node's own, for machines on which none is set up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+
+from infernet_edge.errors import EngineError
+
+# Seconds without a connection after which it ends by itself. The node's event stream is such a
+# connection, so it lives as long as the node does, and not much longer if that is killed.
+_LIFETIME = 60
+_START_TIMEOUT = 20.0
+_STOP_TIMEOUT = 3.0
+
+# What systemd says to the node is not for Podman, which would hand some of it to containers.
+_OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID")
+
+
+class Daemon:
+    """Starts and ends the process; `url` is where it listens."""
+
+    def __init__(self) -> None:
+        self._directory: Path | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._last_lines: deque[str] = deque(maxlen=3)
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self._socket}"
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    @property
+    def _socket(self) -> Path:
+        return (self._directory or Path()) / "podman.sock"
+
+    async def start(self) -> None:
+        """Start it and wait until it listens.
+
+        Raises EngineError when Podman is not installed, or with what it said when it ended.
+        """
+        await self.stop()
+        program = shutil.which("podman")
+        if program is None:
+            raise EngineError(
+                "Podman is not installed. Install it with: apt-get install podman; or start the"
+                " containers by other means and set manage_containers to false"
+            )
+        self._directory = Path(tempfile.mkdtemp(prefix="infernet-edge-", dir=_runtime_directory()))
+        self._last_lines.clear()
+        self._process = await asyncio.create_subprocess_exec(
+            *(program, "system", "service", f"--time={_LIFETIME}", self.url),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            env=clean_environment(os.environ),
+            # Ctrl-C on the terminal is for the node, which needs Podman to stop its containers.
+            start_new_session=True,
+        )
+        self._reader = asyncio.create_task(self._read_errors(self._process))
+        try:
+            async with asyncio.timeout(_START_TIMEOUT):
+                while not await _listens(self._socket):
+                    if not self.running:
+                        await self._reader
+                        raise EngineError(f"podman system service ended: {self._words()}")
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            await self.stop()
+            raise EngineError(
+                f"podman system service did not start within {_START_TIMEOUT:g} seconds:"
+                f" {self._words()}"
+            ) from None
+
+    async def stop(self) -> None:
+        """End it, if it runs. Containers go on without it."""
+        if self._process is not None:
+            await _end(self._process)
+            self._process = None
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+            self._reader = None
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            self._directory = None
+
+    async def _read_errors(self, process: asyncio.subprocess.Process) -> None:
+        if process.stderr is None:
+            return
+        # By pieces: a line may be of any length.
+        while piece := await process.stderr.read(4096):
+            text = piece.decode("utf-8", "replace")
+            self._last_lines.extend(line for line in text.splitlines() if line.strip())
+
+    def _words(self) -> str:
+        return "; ".join(self._last_lines)[-500:] or "without a word"
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    for ask in (process.terminate, process.kill):
+        if process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            ask()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_TIMEOUT):
+                await process.wait()
+
+
+async def _listens(path: Path) -> bool:
+    try:
+        _, writer = await asyncio.open_unix_connection(path)
+    except OSError:
+        return False
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return True
+
+
+def _runtime_directory() -> str | None:
+    """A short path in memory, since sockets' paths must be short; None: the system's default."""
+    environment = os.environ
+    candidates = [
+        environment.get("RUNTIME_DIRECTORY", "").split(":")[0],
+        environment.get("XDG_RUNTIME_DIR", ""),
+    ]
+    for path in candidates:
+        if path and os.access(path, os.W_OK | os.X_OK):
+            return path
+    return None
+
+
+def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment for programs of the system that the node starts.
+
+    PyInstaller points LD_LIBRARY_PATH into the bundle, whose libraries may not fit other programs,
+    and keeps what it was in LD_LIBRARY_PATH_ORIG (PyInstaller manual, "Launching External Programs
+    from the Frozen Application").
+    """
+    cleaned = {name: value for name, value in environment.items() if name not in _OURS}
+    if getattr(sys, "frozen", False):
+        cleaned.pop("LD_LIBRARY_PATH", None)
+        if original := cleaned.pop("LD_LIBRARY_PATH_ORIG", None):
+            cleaned["LD_LIBRARY_PATH"] = original
+    return cleaned

@@ -1,0 +1,42 @@
+"""Pauses that double, and how fast the manager does things."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class Pace(Struct, frozen=True):
+    """All waits of the container manager, in seconds. Tests use shorter ones."""
+
+    reconcile: float = 60.0  # between two comparisons with what Podman says, besides its events
+    reconcile_without_events: float = 5.0
+    reconnect: float = 0.5  # after Podman went away; doubles
+    reconnect_limit: float = 60.0
+    restart: float = 1.0  # after a container stopped; doubles
+    restart_limit: float = 60.0
+    quick_crash: float = 60.0  # a container that stopped sooner than this crashed quickly
+    crash_loop: float = 300.0  # after `crash_cap` quick crashes in a row
+    retry: float = 5.0  # after a pull or a start that failed; doubles
+    retry_limit: float = 300.0
+    probe: float = 0.05  # between two probes of a container that starts; grows
+    probe_limit: float = 5.0
+    unmanaged: float = 30.0  # between two probes of a service that somebody else runs
+    unmanaged_down: float = 2.0  # the same while one does not answer; doubles up to `unmanaged`
+    stop: int = 5  # from asking a container to stop to killing it
+    crash_cap: int = 5
+
+
+class Backoff:
+    """`next()` gives `first`, then twice as much each time, up to `limit` (seconds)."""
+
+    def __init__(self, first: float, limit: float, factor: float = 2.0) -> None:
+        self._first, self._limit, self._factor = first, limit, factor
+        self._next = first
+
+    def next(self) -> float:
+        pause = self._next
+        self._next = min(pause * self._factor, self._limit)
+        return pause
+
+    def reset(self) -> None:
+        self._next = self._first

@@ -1,0 +1,241 @@
+"""Podman's API, by podman-py.
+
+podman-py is imported inside the methods: it costs 7 MB, and a node without containers of its own
+never needs it. Every call makes a client of its own, since clients are not to be shared between
+threads and Podman drops connections that idle for 5 seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from infernet_edge.config.tree import Registry
+from infernet_edge.containers.specification import (
+    CONTAINER_LABEL,
+    NODE_LABEL,
+    SPECIFICATION_LABEL,
+)
+from infernet_edge.containers.threads import EngineUnreachable
+from infernet_edge.errors import EngineError
+
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+CALL_TIMEOUT = 60.0  # seconds; creating a container on a slow SD card takes its time
+PULL_STALL_TIMEOUT = 600.0  # seconds without any news of a pull
+_PROGRESS_PERIOD = 3.0  # seconds between two reports of a pull
+_LOG_LINES = 8
+_LOG_CHARACTERS = 600
+
+
+class EngineInfo(NamedTuple):
+    """Podman's version, and which of "memory", "cpu" and "pids" it can limit."""
+
+    version: str
+    limits: frozenset[str]
+
+
+class Found(NamedTuple):
+    """A container of this node that Podman knows."""
+
+    id: str
+    container: str  # the configured id
+    specification: str  # the label, see specification.py
+    running: bool
+    exit_code: int
+    port: int  # of 127.0.0.1; 0: none
+
+
+class Engine:
+    """Podman at one address, unix:///path or tcp://host:port.
+
+    Every method blocks, for CALL_TIMEOUT at most: call them in threads. They raise
+    EngineUnreachable when Podman does not answer, EngineError with its own words when it refuses.
+    """
+
+    def __init__(self, url: str, registry: Registry) -> None:
+        self.url = url
+        self._registry = registry
+
+    def info(self, timeout: float = CALL_TIMEOUT) -> EngineInfo:
+        """Blocks. Raises EngineError when what answers is not Podman."""
+        with self._client("be asked for its version", timeout) as client:
+            info = client.info()
+            host = info["host"]
+            limits = set(host["cgroupControllers"] or [])
+            if host["security"]["rootless"] and host["cgroupVersion"] == "v1":
+                limits = set()  # the kernel gives cgroups of version 1 to root only
+            return EngineInfo(info["version"]["Version"], frozenset(limits))
+
+    def find_image(self, name: str) -> str | None:
+        """Blocks. The id of an image that is here, or None."""
+        from podman.errors import ImageNotFound
+
+        with self._client(f"look for image {name}") as client:
+            try:
+                return str(client.images.get(name).id)
+            except ImageNotFound:
+                return None
+
+    def pull(self, name: str, progress: Callable[[str], None], given_up: threading.Event) -> str:
+        """Blocks, for hours if need be. Fetch an image and return its id.
+
+        `progress` is told how far it is, every few seconds, in this thread. Once `given_up` is
+        set, it ends with an EngineError at the next news of the pull.
+
+        Docker's form of the call is used, since libpod's own says nothing between the start and
+        the end of a layer, and reads a name without a registry in it as Docker does not.
+        """
+        from podman.api import encode_auth_header
+
+        headers = {}
+        if self._registry.username and self._registry.password:
+            login = {
+                "username": self._registry.username,
+                "password": self._registry.password.reveal(),
+            }
+            headers["X-Registry-Auth"] = encode_auth_header(login)
+        with self._client(f"pull image {name}", PULL_STALL_TIMEOUT) as client:
+            response = client.api.post(
+                "/images/create",
+                params={"fromImage": name},
+                headers=headers,
+                stream=True,
+                compatible=True,
+            )
+            response.raise_for_status()
+            with contextlib.closing(response):
+                for text in _progress_texts(response.iter_lines(), name):
+                    if given_up.is_set():
+                        raise EngineError(f"The pull of image {name} was given up")
+                    if text:
+                        progress(text)
+        image = self.find_image(name)
+        if image is None:
+            raise EngineError(f"Podman pulled image {name}, but does not know it")
+        return image
+
+    def create(self, specification: Mapping[str, Any]) -> str:
+        """Blocks. Create a container (see specification.py); returns its id."""
+        with self._client(f"create container {specification['name']}") as client:
+            response = client.api.post(
+                "/containers/create",
+                data=json.dumps(specification),
+                headers={"content-type": "application/json"},
+            )
+            response.raise_for_status()
+            return str(response.json()["Id"])
+
+    def start(self, container_id: str) -> None:
+        """Blocks."""
+        with self._client("start the container") as client:
+            client.containers.get(container_id).start()
+
+    def remove(self, container_id: str) -> None:
+        """Blocks for the container's stop time-out too: stop it, kill it, remove it.
+
+        Its anonymous volumes go with it. It is no error if it is gone already.
+        """
+        from podman.errors import NotFound
+
+        with self._client("remove the container") as client, contextlib.suppress(NotFound):
+            client.containers.remove(container_id, force=True, v=True)
+
+    def logs(self, container_id: str) -> str:
+        """Blocks. The last words of a container, a few lines."""
+        with self._client("read the container's log") as client:
+            frames = client.containers.get(container_id).logs(tail=_LOG_LINES)
+            text = b"".join(frames).decode("utf-8", "replace").strip()
+            return text[-_LOG_CHARACTERS:]
+
+    def containers(self, node: str) -> list[Found]:
+        """Blocks. All containers of that node, running or not."""
+        with self._client("list the containers") as client:
+            # A list of labels as the filter finds nothing.
+            label = f"{NODE_LABEL}={node}"
+            containers = client.containers.list(all=True, filters={"label": label})
+            return [_found(container.attrs) for container in containers]
+
+    def networks_of(self, container_id: str) -> list[IPNetwork]:
+        """Blocks. The networks that a container is in; none when Podman is rootless."""
+        with self._client("look up the container's networks") as client:
+            names = client.containers.get(container_id).attrs["NetworkSettings"]["Networks"] or {}
+            return [
+                ipaddress.ip_network(subnet["subnet"])
+                for name in names
+                for subnet in client.networks.get(name).attrs.get("subnets") or []
+            ]
+
+    @contextlib.contextmanager
+    def _client(self, action: str, timeout: float = CALL_TIMEOUT) -> Iterator[Any]:
+        import podman
+        from podman.errors import APIError, PodmanError
+
+        try:
+            with podman.PodmanClient(base_url=self.url, timeout=timeout) as client:
+                yield client
+        except APIError as error:
+            if error.response is None:
+                raise EngineUnreachable(
+                    f"Podman does not answer at {self.url}: {_innermost(error)}"
+                ) from error
+            words = str(error.explanation or error)
+            raise EngineError(f"Podman could not {action}: {words}") from error
+        except OSError as error:  # every error of requests is one
+            raise EngineUnreachable(
+                f"Podman does not answer at {self.url}: {_innermost(error)}"
+            ) from error
+        except (PodmanError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise EngineError(f"Podman could not {action}: unexpected answer ({error})") from error
+
+
+def _progress_texts(lines: Iterator[bytes], name: str) -> Iterator[str]:
+    """One text for each line of a pull, mostly empty; raises EngineError with the pull's error."""
+    parts: dict[str, str] = {}
+    next_report = time.monotonic() + _PROGRESS_PERIOD
+    for line in lines:
+        if not line:
+            continue
+        news = json.loads(line)
+        if "error" in news:
+            raise EngineError(f"Podman could not pull image {name}: {news['error']}")
+        parts[news.get("id", "")] = news.get("status", "")
+        text = ""
+        if time.monotonic() >= next_report:
+            next_report = time.monotonic() + _PROGRESS_PERIOD
+            done = sum(status.startswith("Download complete") for status in parts.values())
+            text = f"{done} of {len(parts)} parts complete; {_part(news)}"
+        yield text
+
+
+def _part(news: Mapping[str, Any]) -> str:
+    detail = news.get("progressDetail") or {}
+    size = ""
+    if detail.get("total"):
+        size = f" {detail.get('current', 0) / 1e6:.1f} of {detail['total'] / 1e6:.1f} MB"
+    return f"{news.get('id', '')}: {news.get('status', '')}{size}"
+
+
+def _found(attributes: Mapping[str, Any]) -> Found:
+    labels = attributes["Labels"] or {}
+    ports = [mapping.get("host_port", 0) for mapping in attributes.get("Ports") or []]
+    return Found(
+        id=attributes["Id"],
+        container=labels.get(CONTAINER_LABEL, ""),
+        specification=labels.get(SPECIFICATION_LABEL, ""),
+        running=attributes["State"] == "running",
+        exit_code=attributes.get("ExitCode", 0),
+        port=next(iter(ports), 0),
+    )
+
+
+def _innermost(error: BaseException) -> str:
+    """The first cause: podman-py wraps a refused connection three times."""
+    while error.__cause__ is not None or error.__context__ is not None:
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    return str(error) or type(error).__name__

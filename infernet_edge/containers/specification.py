@@ -1,0 +1,121 @@
+"""What Podman is asked to create for a configured container.
+
+The form is libpod's SpecGenerator, the body of `POST /libpod/containers/create`
+(https://docs.podman.io/en/latest/_static/api.html). podman-py's keywords for it cannot say all of
+this: one source mounted twice, or limits that are left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from infernet_edge.config.rules import size_in_bytes
+from infernet_edge.config.tree import Container
+from infernet_edge.errors import EngineError
+
+NODE_LABEL = "io.infernet-edge.node"
+CONTAINER_LABEL = "io.infernet-edge.container"
+SPECIFICATION_LABEL = "io.infernet-edge.specification"
+SERVICE_PORT = 3000  # on which every service listens inside its container
+
+_ALL_GPUS = "nvidia.com/gpu=all"  # the name that the NVIDIA container toolkit gives them in CDI
+_LOG_BYTES = 5 * 2**20
+_PERIOD = 100_000  # microseconds, the scheduler's default for CPU quotas
+_NAMED_VOLUME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+
+
+def node_name(storage_path: Path) -> str:
+    """A name for the node whose data is there, so that it knows its containers again."""
+    return hashlib.sha256(str(storage_path.absolute()).encode()).hexdigest()[:16]
+
+
+def make_specification(
+    container: Container, node: str, image_id: str, limits: Collection[str], stop_timeout: int
+) -> dict[str, Any]:
+    """What to create for `container`, but for its host port (`publish` adds that).
+
+    `limits` says which of "memory", "cpu" and "pids" Podman can apply here; `stop_timeout` is in
+    seconds. Raises EngineError when the command cannot be split as a shell would.
+    """
+    try:
+        command = shlex.split(container.command)
+    except ValueError as error:
+        raise EngineError(
+            f"The command of container {container.id} cannot be split: {error}"
+        ) from None
+    mounts, volumes = _volumes(container)
+    devices = [*container.devices, *([_ALL_GPUS] if container.gpu else [])]
+    specification: dict[str, Any] = {
+        "name": f"infernet-edge-{container.id}-{node[:6]}",
+        "image": image_id,
+        "raw_image_name": container.image,
+        "command": command,
+        "env": {name: str(value) for name, value in container.env.items()},
+        "mounts": mounts,
+        "volumes": volumes,
+        "devices": [{"path": device} for device in devices],
+        "resource_limits": _limits(container, limits),
+        # Podman runs an image's HEALTHCHECK by systemd timers, which many machines do not have
+        # for this user; the node probes by itself.
+        "healthconfig": {"Test": ["NONE"]},
+        "log_configuration": {"driver": "k8s-file", "size": _LOG_BYTES},
+        "restart_policy": "no",
+        "stop_timeout": stop_timeout,
+        "labels": {NODE_LABEL: node, CONTAINER_LABEL: container.id},
+    }
+    matters = [specification, container.port]
+    fingerprint = hashlib.sha256(msgspec.json.encode(matters, order="deterministic")).hexdigest()
+    specification["labels"][SPECIFICATION_LABEL] = fingerprint[:32]
+    return specification
+
+
+def publish(specification: dict[str, Any], port: int) -> dict[str, Any]:
+    """The same with `port` of 127.0.0.1 leading to the service: never to be had from the LAN."""
+    mapping = {
+        "host_ip": "127.0.0.1",
+        "host_port": port,
+        "container_port": SERVICE_PORT,
+        "protocol": "tcp",
+    }
+    return {**specification, "portmappings": [mapping]}
+
+
+def missing_limits(container: Container, limits: Collection[str]) -> list[str]:
+    """Which limits of the configuration Podman cannot apply here."""
+    wanted = {"memory": container.memory, "cpu": container.cpus, "pids": container.pids}
+    return [name for name, value in wanted.items() if value and name not in limits]
+
+
+def _limits(container: Container, limits: Collection[str]) -> dict[str, Any]:
+    applied: dict[str, Any] = {}
+    if container.memory and "memory" in limits:
+        applied["memory"] = {"limit": size_in_bytes(container.memory)}
+    if container.cpus and "cpu" in limits:
+        # The kernel refuses quotas below a millisecond.
+        quota = max(1000, round(container.cpus * _PERIOD))
+        applied["cpu"] = {"period": _PERIOD, "quota": quota}
+    if container.pids and "pids" in limits:
+        applied["pids"] = {"limit": container.pids}
+    return applied
+
+
+def _volumes(container: Container) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    mounts, volumes = [], []
+    for volume in container.volumes:
+        source, target, *rest = volume.split(":")
+        options = rest[0].split(",") if rest and rest[0] else []
+        if _NAMED_VOLUME.match(source):
+            volumes.append({"Name": source, "Dest": target, "Options": options})
+        else:
+            path = str(Path(source).expanduser().absolute())
+            mounts.append(
+                {"type": "bind", "source": path, "destination": target, "options": options}
+            )
+    return mounts, volumes

@@ -1,0 +1,293 @@
+"""One managed container: from its image to a service that answers, over and over."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from typing import Any, NamedTuple
+
+import aiohttp
+
+from infernet_edge.containers import specification
+from infernet_edge.containers.connection import Connection
+from infernet_edge.containers.pace import Backoff, Pace
+from infernet_edge.containers.podman import CALL_TIMEOUT, Engine, Found, IPNetwork
+from infernet_edge.containers.ports import Ports
+from infernet_edge.containers.probe import probe
+from infernet_edge.containers.service import Service
+from infernet_edge.containers.threads import EngineUnreachable, Threads
+from infernet_edge.errors import EngineError
+from infernet_edge.logs import log_event
+
+logger = logging.getLogger(__name__)
+
+_PULL_TIMEOUT = 12 * 3600.0  # a large image over a slow line
+_PORT_ATTEMPTS = 3
+
+_EXIT_CODES = {
+    125: " (Podman itself failed)",
+    126: " (its command cannot be executed)",
+    127: " (its command was not found)",
+    137: " (killed; out of memory?)",
+    139: " (segmentation fault)",
+    143: " (terminated)",
+}
+
+
+class Means(NamedTuple):
+    """What all supervisors share."""
+
+    connection: Connection
+    threads: Threads
+    ports: Ports
+    pulls: asyncio.Semaphore
+    session: aiohttp.ClientSession
+    node: str
+    pace: Pace
+
+
+class Supervisor:
+    """Keeps the container of one service running and says in the service how it is."""
+
+    def __init__(self, service: Service, means: Means) -> None:
+        self.service = service
+        self.networks: list[IPNetwork] = []
+        self._means = means
+        self._container_id = ""
+        self._started = False
+        self._ended: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        self._doubt = asyncio.Event()
+        self._crashes = 0
+        self._warned = False
+        pace = means.pace
+        self._restarts = Backoff(pace.restart, pace.restart_limit)
+        self._retries = Backoff(pace.retry, pace.retry_limit)
+
+    @property
+    def running_id(self) -> str:
+        """The id of the container that runs as far as is known, or ""."""
+        return self._container_id if self._started and not self._ended.done() else ""
+
+    def end(self, container_id: str, exit_code: int | None) -> None:
+        """Podman says that a container has ended; others than the present one do not matter."""
+        if container_id == self._container_id and not self._ended.done():
+            self._ended.set_result(exit_code)
+
+    def doubt(self, problem: str) -> None:
+        """Podman cannot be asked, so find out by probing; `problem` says why it cannot."""
+        if self.running_id:
+            self._doubt.set()
+        elif not self._container_id:
+            self.service.set_failed(problem)
+
+    async def run(self) -> None:
+        """Never returns; the container goes on running when this is cancelled."""
+        while True:
+            self._container_id, self._started = "", False
+            if problem := self._means.connection.problem:
+                self.service.set_failed(problem)
+            engine = await self._means.connection.ready()
+            try:
+                await self._bring_up(engine)
+            except EngineUnreachable as error:
+                self._say(str(error))
+                await asyncio.sleep(self._means.pace.reconnect)
+            except EngineError as error:
+                pause = self._retries.next()
+                self.service.set_failed(str(error))
+                self._log("failed", logging.ERROR, reason=error, next_attempt_seconds=pause)
+                await asyncio.sleep(pause)
+            else:
+                self._retries.reset()
+                await self._accompany()
+
+    async def _bring_up(self, engine: Engine) -> None:
+        run = self._means.threads.run
+        container = self.service.container
+        image = await run(CALL_TIMEOUT, engine.find_image, container.image)
+        if image is None:
+            image = await self._pull(engine)
+        self._say("its container is being started")
+        limits = self._means.connection.info.limits
+        wanted = specification.make_specification(
+            container, self._means.node, image, limits, self._means.pace.stop
+        )
+        fingerprint = wanted["labels"][specification.SPECIFICATION_LABEL]
+        for found in await run(CALL_TIMEOUT, engine.containers, self._means.node):
+            if found.container != container.id:
+                continue
+            if found.running and found.specification == fingerprint:
+                self._adopt(found)
+                break
+            await self._replace(engine, found)
+        else:
+            self._warn_of_missing_limits()
+            await self._create(engine, wanted)
+        self.networks = await run(CALL_TIMEOUT, engine.networks_of, self._container_id)
+
+    async def _pull(self, engine: Engine) -> str:
+        loop = asyncio.get_running_loop()
+        given_up = threading.Event()
+        image = self.service.container.image
+
+        def progress(text: str) -> None:
+            self._log("pulling", image=image, progress=text)
+            loop.call_soon_threadsafe(self._say, f"its image is being pulled: {text}")
+
+        self._say("its image waits to be pulled")
+        async with self._means.pulls:
+            self._say("its image is being pulled")
+            self._log("pulling", image=image)
+            begin = time.monotonic()
+            try:
+                pulled = await self._means.threads.run(
+                    _PULL_TIMEOUT, engine.pull, image, progress, given_up
+                )
+            finally:
+                given_up.set()
+            self._log("pulled", image=image, seconds=round(time.monotonic() - begin, 1))
+            return pulled
+
+    def _adopt(self, found: Found) -> None:
+        self._means.ports.keep(self.service.id, found.port)
+        self.service.set_port(found.port)
+        self._watch(found.id)
+        self._started = True
+        self._log("adopted", port=found.port, podman_id=found.id[:12])
+
+    async def _replace(self, engine: Engine, found: Found) -> None:
+        if found.running:
+            self._log("replaced", podman_id=found.id[:12], reason="its configuration changed")
+        timeout = CALL_TIMEOUT + self._means.pace.stop
+        await self._means.threads.run(timeout, engine.remove, found.id)
+
+    async def _create(self, engine: Engine, wanted: dict[str, Any]) -> None:
+        run = self._means.threads.run
+        for attempt in range(_PORT_ATTEMPTS):
+            port = self._take_port()
+            created = await run(CALL_TIMEOUT, engine.create, specification.publish(wanted, port))
+            self._watch(created)
+            try:
+                await run(CALL_TIMEOUT, engine.start, created)
+            except EngineUnreachable:
+                raise
+            except EngineError as error:
+                self._container_id = ""
+                await run(CALL_TIMEOUT, engine.remove, created)
+                # Another program was quicker: the port is looked at again.
+                if "address already in use" not in str(error) or attempt + 1 == _PORT_ATTEMPTS:
+                    raise
+            else:
+                self._started = True
+                self.service.set_port(port)
+                self._log("started", port=port, podman_id=created[:12])
+                return
+
+    def _take_port(self) -> int:
+        wanted = self.service.container.port
+        port = self._means.ports.take(self.service.id, wanted)
+        if port != wanted:
+            self._log("port_taken", logging.WARNING, wanted=wanted, used=port)
+        return port
+
+    def _watch(self, container_id: str) -> None:
+        self._container_id, self._started = container_id, False
+        self._ended = asyncio.get_running_loop().create_future()
+        self._doubt.clear()
+
+    async def _accompany(self) -> None:
+        """From the start of the container to the end of the pause after its end."""
+        begin = time.monotonic()
+        exit_code = await self._until_ended()
+        uptime = time.monotonic() - begin
+        reason = await self._last_words(exit_code)
+        pace = self._means.pace
+        if uptime < pace.quick_crash:
+            self._crashes += 1
+        else:
+            self._crashes = 1
+            self._restarts.reset()
+        pause = self._restarts.next()
+        if self._crashes >= pace.crash_cap:
+            pause = pace.crash_loop
+            reason = f"it stopped {self._crashes} times in a row, most recently: {reason}"
+        self._say(reason)
+        self._log(
+            "stopped",
+            logging.WARNING,
+            reason=reason,
+            uptime_seconds=round(uptime, 1),
+            next_start_seconds=pause,
+        )
+        await asyncio.sleep(pause)
+
+    async def _until_ended(self) -> int | None:
+        """Probe until it is ready, and again when there is doubt; returns the exit code."""
+        pace = self._means.pace
+        begin = time.monotonic()
+        pauses = Backoff(pace.probe, pace.probe_limit, factor=1.5)
+        while not self._ended.done():
+            problem = await probe(self._means.session, self.service)
+            if self._ended.done():
+                break
+            if problem:
+                self._say(f"it does not answer yet: {problem}")
+                await asyncio.wait({self._ended}, timeout=pauses.next())
+                continue
+            if self.service.state != "ready":
+                self._log("ready", seconds=round(time.monotonic() - begin, 2))
+            self.service.set_ready()
+            await self._ended_or_doubted()
+            pauses.reset()
+        return self._ended.result()
+
+    async def _ended_or_doubted(self) -> None:
+        doubted = asyncio.ensure_future(self._doubt.wait())
+        either: set[asyncio.Future[Any]] = {self._ended, doubted}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            doubted.cancel()
+            self._doubt.clear()
+
+    async def _last_words(self, exit_code: int | None) -> str:
+        reason = "it was removed"
+        if exit_code is not None:
+            reason = f"it stopped with exit code {exit_code}{_EXIT_CODES.get(exit_code, '')}"
+        engine = self._means.connection.engine
+        if engine is None:
+            return reason
+        try:
+            words = await self._means.threads.run(CALL_TIMEOUT, engine.logs, self._container_id)
+        except EngineError:  # removed, or Podman is gone: then there are no last words
+            return reason
+        return f"{reason}; its last words: {words}" if words else reason
+
+    def _say(self, reason: str) -> None:
+        """It is on its way, unless it has crashed too often: then jobs shall not wait for it."""
+        hopeless = self._crashes >= self._means.pace.crash_cap
+        state = "failed" if hopeless else "starting"
+        if (self.service.state, self.service.reason) == (state, reason):
+            return
+        if hopeless:
+            self.service.set_failed(reason)
+        else:
+            self.service.set_starting(reason)
+
+    def _warn_of_missing_limits(self) -> None:
+        limits = self._means.connection.info.limits
+        missing = specification.missing_limits(self.service.container, limits)
+        if missing and not self._warned:
+            self._warned = True
+            self._log(
+                "unlimited",
+                logging.WARNING,
+                limits=", ".join(missing),
+                reason="this kernel or a Podman without root has no control over them;"
+                " on a Raspberry Pi add cgroup_enable=memory to the kernel's command line",
+            )
+
+    def _log(self, verb: str, level: int = logging.INFO, **fields: object) -> None:
+        log_event(logger, f"container.{verb}", level, container=self.service.id, **fields)

@@ -1,0 +1,107 @@
+"""The service inside the tests' images; only the standard library, since the image has no more.
+
+It echoes: {"output": data, "echo": true}; with destination 2 it streams five chunks. What it is
+asked to do by fields of `data` (an object):
+    sleep: SECONDS before the answer     exit: CODE at once, without an answer
+    status: N as the answer's status     allocate: MEGABYTES before the answer
+    show: true answers environment, arguments and what is at the paths in `read`
+Arguments: --crash CODE (at once), --deaf (accepts connections, never answers), --delay SECONDS
+(before it listens), --unhealthy (GET /health answers 503), --stubborn (ignores SIGTERM).
+"""
+
+import argparse
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+CHUNKS = 5
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    options = argparse.Namespace()
+
+    def do_GET(self) -> None:
+        known = self.path in ("/health", "/")
+        healthy = known and not self.options.unhealthy
+        self._answer(200 if healthy else 503 if known else 404, {"status": "healthy"})
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        if self.path != "/service_output":
+            self._answer(404, {"error": "no such path"})
+            return
+        request = json.loads(body)
+        data = request["data"]
+        orders = data if isinstance(data, dict) else {}
+        time.sleep(orders.get("sleep", 0))
+        if "exit" in orders:
+            print("told to exit", file=sys.stderr, flush=True)
+            os._exit(orders["exit"])
+        ballast = bytearray(orders.get("allocate", 0) * 2**20)
+        output: dict[str, Any] = {"output": data, "echo": True}
+        if orders.get("show"):
+            output["environment"] = dict(os.environ)
+            output["arguments"] = sys.argv[1:]
+            output["files"] = {path: Path(path).read_text() for path in orders.get("read", [])}
+        if request.get("destination") == 2:
+            self._stream(data)
+        else:
+            self._answer(orders.get("status", 200), output)
+        del ballast
+
+    def _stream(self, data: object) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "application/octet-stream")
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        for number in range(CHUNKS):
+            chunk = f"{number}:{json.dumps(data)}\n".encode()
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+            self.wfile.flush()
+            time.sleep(0.02)
+        self.wfile.write(b"0\r\n\r\n")
+
+    def _answer(self, status: int, body: object) -> None:
+        encoded = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(encoded)))
+        self.end_headers()
+        self.wfile.write(encoded)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--crash", type=int)
+    parser.add_argument("--deaf", action="store_true")
+    parser.add_argument("--delay", type=float, default=0)
+    parser.add_argument("--unhealthy", action="store_true")
+    parser.add_argument("--stubborn", action="store_true")
+    parser.add_argument("words", nargs="*")
+    options = parser.parse_args()
+    # The first process of a container gets no default action for signals from the kernel.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if options.stubborn else lambda *_: os._exit(0))
+    if options.crash is not None:
+        print("model file is missing", file=sys.stderr, flush=True)
+        sys.exit(options.crash)
+    time.sleep(options.delay)
+    if options.deaf:
+        listener = socket.create_server(("0.0.0.0", 3000))
+        while True:
+            listener.accept()[0].close()
+    Handler.options = options
+    ThreadingHTTPServer(("0.0.0.0", 3000), Handler).serve_forever()
+
+
+if __name__ == "__main__":
+    main()
