@@ -1,0 +1,57 @@
+"""python -m tests.benchmarks: how fast and how light the node is, on this machine, now.
+
+All is on loopback, bounded in count and time, and about a minute long.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from tests.benchmarks.measure import Extent, measure
+from tests.benchmarks.report import table
+from tests.support.process import ROOT
+
+
+def main() -> None:
+    """Measure and print the table."""
+    usual = Extent()
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=usual.jobs, help="jobs in a round")
+    parser.add_argument("--connections", type=int, default=usual.connections)
+    parser.add_argument("--rounds", type=int, default=usual.rounds)
+    parser.add_argument(
+        "--reference", action="store_true", help="show the recorded figures of the reference node"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
+    parser.add_argument(
+        "--folder", type=Path, default=ROOT / ".cache", help="the disk that the node writes to"
+    )
+    chosen = parser.parse_args()
+    extent = Extent(
+        jobs=min(chosen.jobs, 50_000),
+        connections=min(chosen.connections, 500),
+        rounds=min(chosen.rounds, 50),
+    )
+    chosen.folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=chosen.folder, prefix="benchmarks.") as folder:
+        results = measure(extent, Path(folder), say=lambda line: print(line, file=sys.stderr))
+    if chosen.json:
+        chosen.json.write_bytes(msgspec.json.format(msgspec.json.encode(results)))
+    print(
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores ({platform.machine()}),"
+        f" Python {platform.python_version()}; {extent.connections} connections,"
+        f" {extent.rounds} rounds of {extent.jobs} jobs, medians\n"
+    )
+    print(table(results, reference=chosen.reference))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""What a process uses, from /proc: CPU time, memory, bytes written (proc(5))."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import psutil
+from msgspec import Struct
+
+
+class Memory(Struct, frozen=True):
+    """Bytes. `pss` counts a page that several processes share in parts, `rss` in full for each."""
+
+    pss: int
+    rss: int
+
+
+class Counters(Struct, frozen=True):
+    """What has been used since the start.
+
+    `cpu` in seconds; `disk` in bytes that went to a block device; `written` in bytes passed to
+    write calls, sockets included.
+    """
+
+    cpu: float
+    disk: int
+    written: int
+
+    def __sub__(self, before: Counters) -> Counters:
+        return Counters(
+            self.cpu - before.cpu, self.disk - before.disk, self.written - before.written
+        )
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    process = psutil.Process(pid)
+    return [process, *process.children(recursive=True)]
+
+
+def memory(pid: int) -> Memory:
+    """Memory of the process and of those that it started."""
+    pss = rss = 0
+    for process in _tree(pid):
+        rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+        sizes = {name: int(size) * 1024 for name, size in re.findall(r"(\w+): +(\d+) kB", rollup)}
+        pss += sizes["Pss"]
+        rss += sizes["Rss"]
+    return Memory(pss, rss)
+
+
+def counters(pid: int) -> Counters:
+    """CPU time and writes of the process and of those that it started."""
+    cpu = 0.0
+    disk = written = 0
+    for process in _tree(pid):
+        times = process.cpu_times()
+        cpu += times.user + times.system
+        io = dict(re.findall(r"(\w+): (\d+)", Path(f"/proc/{process.pid}/io").read_text()))
+        disk += int(io["write_bytes"])
+        written += int(io["wchar"])
+    return Counters(cpu, disk, written)
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

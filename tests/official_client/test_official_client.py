@@ -1,0 +1,157 @@
+"""A real node, driven by the unmodified official client package (infernet-client 1.4.0)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.echo import CHUNKS, EchoService
+from tests.support.node import NodeProcess
+from tests.support.process import ROOT
+
+PYTHON = ROOT / ".cache/tests/official_client/bin/python"
+DRIVE = Path(__file__).with_name("drive.py")
+
+Seen = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
+    """What the client saw."""
+    if not PYTHON.exists():
+        how = "the official client is not installed: run tests/setup"
+        assert os.environ.get("CI") != "true", how
+        pytest.skip(how)
+    folder = tmp_path_factory.mktemp("official_client")
+    with EchoService(folder) as echo, NodeProcess({"containers": containers(echo)}, folder) as node:
+        command = [str(PYTHON), str(DRIVE), node.url]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+        assert done.returncode == 0, f"{done.stderr}\n{node.log()}"
+        yield json.loads(done.stdout)
+
+
+def containers(echo: EchoService) -> list[dict[str, Any]]:
+    return [
+        {"id": "echo", "url": echo.url, "description": "gives back what it gets"},
+        {"id": "slow", "url": f"{echo.url}/slow"},
+        {"id": "broken", "url": f"{echo.url}/error500"},
+        {"id": "internal", "url": echo.url, "external": False},
+    ]
+
+
+def test_information(seen: Seen) -> None:
+    part = seen["information"]
+    assert part["health"] is True
+    assert part["info"]["version"].startswith("1.4")
+    assert part["info"]["chain"] == {"enabled": False, "address": ""}
+    assert part["info"]["pending"] == {"offchain": 0, "onchain": 0}
+    ids = {container["id"]: container for container in part["info"]["containers"]}
+    assert set(ids) == {"echo", "slow", "broken", "internal"}
+    assert ids["echo"]["description"] == "gives back what it gets"
+    assert ids["echo"]["external"] is True
+    assert ids["internal"]["external"] is False
+
+
+def test_resources(seen: Seen) -> None:
+    part = seen["information"]
+    assert part["resources"]["echo"]["service_id"] == "echo"
+    assert part["resources"]["echo"]["hardware_capabilities"][0]["capability_id"] == "base"
+    assert part["support"]["echo"] == {"supported": True}
+
+
+def test_a_job_gives_what_the_container_answered(seen: Seen) -> None:
+    part = seen["single_jobs"]
+    data = {"question": "how are you?", "wide": 2**200}
+    assert part["direct"] == {
+        "id": part["ids"][0],
+        "status": "success",
+        "result": {"container": "echo", "output": {"output": data, "echo": True}},
+    }
+
+
+def test_the_client_may_send_no_opinion_about_proofs(seen: Seen) -> None:
+    assert seen["single_jobs"]["without_proof"]["status"] == "success"
+
+
+def test_a_chain_hands_outputs_on_and_shows_them_on_request(seen: Seen) -> None:
+    part = seen["single_jobs"]
+    first = {"output": {"n": 2}, "echo": True}
+    last = {"container": "internal", "output": {"output": first, "echo": True}}
+    assert part["chained"]["result"] == last
+    assert "intermediate_results" not in part["chained"]
+    (in_full,) = part["chained_in_full"]
+    assert in_full["result"] == last
+    assert in_full["intermediate_results"] == [{"container": "echo", "output": first}]
+
+
+def test_a_failing_container_fails_the_job(seen: Seen) -> None:
+    broken = seen["single_jobs"]["broken"]
+    assert broken["status"] == "failed"
+    assert broken["result"]["container"] == "broken"
+    assert "boom" in broken["result"]["error"]
+
+
+def test_a_client_lists_its_jobs_and_only_these(seen: Seen) -> None:
+    part = seen["single_jobs"]
+    assert part["all_ids"] == part["ids"]
+    assert part["unknown"] is None
+
+
+def test_a_batch_answers_in_order_and_refuses_one_by_one(seen: Seen) -> None:
+    part = seen["batches"]
+    first, refused, last = part["answers"]
+    assert refused == {"error": "Container not supported", "params": {"container": "nobody"}}
+    outputs = [(each["id"], each["result"]["output"]["output"]) for each in part["results"]]
+    assert outputs == [(last["id"], {"n": 3}), (first["id"], {"n": 1})]
+
+
+def test_pending_and_finished_jobs_are_told_apart(seen: Seen) -> None:
+    part = seen["pending"]
+    assert part["pending"] == [part["id"]]
+    assert part["id"] not in part["finished"]
+    assert len(part["finished"]) == 6
+    assert part["while_running"] == [{"id": part["id"], "status": "running", "result": None}]
+    assert part["result"]["status"] == "success"
+    assert part["pending_after"] == []
+
+
+def test_the_first_thing_of_a_stream_is_the_id_alone(seen: Seen) -> None:
+    part = seen["streams"]
+    text = b"".join(CHUNKS).decode()
+    for streamed, stored in zip(part["seen"], part["stored"], strict=True):
+        assert str(uuid.UUID(streamed["id"])) == streamed["id"]
+        assert streamed["output"] == text
+        assert streamed["pieces"] > 1
+        assert stored["id"] == streamed["id"]
+        assert stored["status"] == "success"
+        assert stored["result"] == {"container": "echo", "output": {"output": text}}
+
+
+def test_refusals_reach_the_client_with_their_reason(seen: Seen) -> None:
+    unknown = {"error": "Container not supported", "params": {"container": "nobody"}}
+    assert seen["refusals"] == {
+        "job": {"status": 405, **unknown},
+        "stream": {"status": 405, **unknown},
+        "internal": {
+            "status": 405,
+            "error": "First container must be external",
+            "params": {"first_container": "internal"},
+        },
+        "delegated": {"status": 405, "error": "Chain not enabled", "params": {}},
+        "status": {"status": 400, "error": "Status is invalid", "params": {}},
+    }
+
+
+def test_a_status_that_the_client_records_is_counted_and_readable(seen: Seen) -> None:
+    part = seen["reports"]
+    assert [each["status"] for each in part["running"]] == ["running"]
+    assert part["counted"]["offchain"] == 1
+    assert [each["status"] for each in part["finished"]] == ["success"]
+    assert part["finished"][0]["id"] == "my-own-job"
