@@ -76,6 +76,11 @@ class JobStore:
             )
         return list(self.pending.values())
 
+    @property
+    def room(self) -> int:
+        """How many more jobs may be pending."""
+        return max(0, self._max_pending - len(self.pending))
+
     def new_key(self) -> bytes:
         """A key for a new job."""
         return self._ids.next()
@@ -88,7 +93,7 @@ class JobStore:
         """
         if self.refusal:
             raise Unavailable(self.refusal, retry_after=60)
-        if len(self.pending) + len(jobs) > self._max_pending:
+        if len(jobs) > self.room:
             raise Unavailable(
                 "Too many pending jobs", {"pending": len(self.pending), "limit": self._max_pending}
             )

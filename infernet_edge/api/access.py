@@ -1,0 +1,222 @@
+"""Who is asking, and may they: Host and Origin, tokens, proxies, rate limits.
+
+Nothing in a request's body says who the caller is. A caller is its address, or, with tokens, the
+name that its token has in the configuration.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import socket
+import time
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+from starlette.types import Scope
+
+from infernet_edge.config.tree import RateLimit, Server
+from infernet_edge.errors import (
+    Forbidden,
+    TooManyRequests,
+    Unauthenticated,
+    UnsupportedMediaType,
+)
+
+_READ: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_OPEN_PATHS: Final = frozenset({"/health"})  # no token and no limit: supervisors look there
+_MOST_COUNTERS = 10_000  # clients and endpoints whose requests are counted at the same time
+_NEEDED: Final = frozenset(
+    {
+        b"host",
+        b"origin",
+        b"authorization",
+        b"content-type",
+        b"sec-fetch-site",
+        b"x-forwarded-for",
+    }
+)
+
+
+class Caller(NamedTuple):
+    """Who asks: `client` owns jobs, `address` is checked against `allowed_ips`.
+
+    `relayed` says that the request names another origin than the address, which no trusted proxy
+    vouches for: somebody unknown may speak through a program on this machine.
+    """
+
+    client: str
+    address: str
+    relayed: bool = False
+
+
+class Access:
+    """Decides about a request before anything reads its body."""
+
+    def __init__(self, server: Server) -> None:
+        self._tokens = {name: secret.reveal().encode() for name, secret in server.tokens.items()}
+        self._proxies = [
+            ipaddress.ip_network(text, strict=False) for text in server.trusted_proxies
+        ]
+        self._any_host = "*" in server.allowed_hosts
+        self._names = _own_names() | {name.lower() for name in server.allowed_hosts}
+        self._limiter = RateLimiter(server.rate_limit)
+
+    def admit(self, scope: Scope, endpoint: str) -> tuple[Caller, list[tuple[bytes, bytes]]]:
+        """The caller, and headers about its rate limit for the answer.
+
+        Raises Forbidden (Host or Origin), Unauthenticated, UnsupportedMediaType, TooManyRequests.
+        """
+        headers = {name: value for name, value in scope["headers"] if name in _NEEDED}
+        self._check_host(headers, scope)
+        if b"origin" in headers or b"sec-fetch-site" in headers:
+            self._check_browser(headers, scope)
+        caller = self._caller(headers, scope)
+        if not self._limiter.active or scope["path"] in _OPEN_PATHS:
+            return caller, []
+        return caller, self._limiter.count(caller.client, endpoint)
+
+    def _check_host(self, headers: dict[bytes, bytes], scope: Scope) -> None:
+        """Refuse names that are not ours: a web page may point its own name at our address."""
+        host = headers.get(b"host")
+        if host is None or self._any_host:  # browsers always send one
+            return
+        name = _host_name(host.decode("latin-1"))
+        if not self._is_ours(name, scope):
+            raise Forbidden(
+                "Host not allowed: add it to server.allowed_hosts to reach the node by this name",
+                {"host": name},
+            )
+
+    def _is_ours(self, name: str, scope: Scope) -> bool:
+        server = scope.get("server")
+        return name in self._names or (server is not None and name == _plain(server[0]))
+
+    def _check_browser(self, headers: dict[bytes, bytes], scope: Scope) -> None:
+        """Refuse what a page from elsewhere makes a browser send.
+
+        The node answers no CORS preflight, so a body that is declared as JSON can only come from
+        pages of its own hosts.
+        """
+        reads = scope["method"] in _READ
+        if headers.get(b"sec-fetch-site") == b"cross-site" and not reads:
+            raise Forbidden("Requests from other web sites are not allowed")
+        origin = headers.get(b"origin")
+        if origin is None:
+            return
+        name = (urlsplit(origin.decode("latin-1")).hostname or "").lower()
+        if not self._any_host and not self._is_ours(name, scope):
+            raise Forbidden("Origin not allowed", {"origin": origin.decode("latin-1")[:200]})
+        kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        if not reads and kind != b"application/json":
+            raise UnsupportedMediaType("Expected content-type application/json")
+
+    def _caller(self, headers: dict[bytes, bytes], scope: Scope) -> Caller:
+        peer = scope.get("client")
+        address = _plain(peer[0]) if peer else ""
+        relayed = False
+        if forwarded := headers.get(b"x-forwarded-for"):
+            relayed = not self._is_proxy(address)
+            if not relayed:
+                address = self._behind_proxies(forwarded.decode("latin-1"), address)
+        if self._tokens and scope["path"] not in _OPEN_PATHS:
+            return Caller(self._token_name(headers), address, relayed)
+        return Caller(address, address, relayed)
+
+    def _is_proxy(self, address: str) -> bool:
+        if not self._proxies:
+            return False
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(parsed in network for network in self._proxies)
+
+    def _behind_proxies(self, forwarded: str, peer: str) -> str:
+        """The last address in X-Forwarded-For that is no trusted proxy: it cannot be forged."""
+        for text in reversed(forwarded.split(",")):
+            hop = _plain(text.strip())
+            try:
+                ipaddress.ip_address(hop)
+            except ValueError:
+                return peer
+            if not self._is_proxy(hop):
+                return hop
+            peer = hop
+        return peer
+
+    def _token_name(self, headers: dict[bytes, bytes]) -> str:
+        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+        if scheme.lower() == b"bearer":
+            given = token.strip()
+            for name, expected in self._tokens.items():
+                if hmac.compare_digest(given, expected):
+                    return f"token:{name}"
+        raise Unauthenticated(
+            "A token is needed: send the header Authorization: Bearer TOKEN",
+            headers={"www-authenticate": "Bearer"},
+        )
+
+
+class RateLimiter:
+    """Counts requests per client and endpoint in windows of `period` seconds."""
+
+    def __init__(self, limit: RateLimit) -> None:
+        self._most = limit.num_requests
+        self._period = limit.period
+        self._windows: dict[tuple[str, str], tuple[float, int]] = {}
+        self.active = self._most > 0 and self._period > 0
+
+    def count(self, client: str, endpoint: str) -> list[tuple[bytes, bytes]]:
+        """Count one request and return the headers that tell the client about its limit.
+
+        Raises TooManyRequests, with the same headers and retry-after, when it is one too many.
+        """
+        now = time.monotonic()
+        key = (client, endpoint)
+        end, used = self._windows.get(key, (0.0, 0))
+        if now >= end:
+            end, used = now + self._period, 0
+            self._windows.pop(key, None)  # at its place in the order of ends
+            self._make_room(now)
+        used += 1
+        self._windows[key] = (end, used)
+        reset = str(max(1, round(end - now)))
+        headers = {
+            "ratelimit-limit": str(self._most),
+            "ratelimit-remaining": str(max(0, self._most - used)),
+            "ratelimit-reset": reset,
+        }
+        if used > self._most:
+            raise TooManyRequests(
+                "Too many requests",
+                {"limit": self._most, "period": self._period},
+                {**headers, "retry-after": reset},
+            )
+        return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+    def _make_room(self, now: float) -> None:
+        while self._windows:
+            oldest = next(iter(self._windows))
+            if self._windows[oldest][0] > now and len(self._windows) < _MOST_COUNTERS:
+                break
+            del self._windows[oldest]
+
+
+def _own_names() -> set[str]:
+    host = socket.gethostname().lower()
+    short = host.partition(".")[0]
+    return {"localhost", "127.0.0.1", "::1", host, short, f"{short}.local"}
+
+
+def _host_name(host: str) -> str:
+    """The name or address in a Host header, without the port and the brackets of IPv6."""
+    host = host.strip().lower()
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.rpartition(":")[0] if host.count(":") == 1 else host
+
+
+def _plain(address: str) -> str:
+    """An address as IPv4 where it is one in the clothes of IPv6, and without a zone."""
+    return address.removeprefix("::ffff:").partition("%")[0]

@@ -1,0 +1,159 @@
+"""The LAN REST API as one ASGI application: its routes, and what is common to all of them."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, NamedTuple
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from infernet_edge.api.access import Access
+from infernet_edge.api.info import HealthEndpoint, InfoEndpoint, ResourcesEndpoint
+from infernet_edge.api.jobs import BatchEndpoint, Delegations, JobIntake, JobsEndpoint
+from infernet_edge.api.messages import Answer, error_answer
+from infernet_edge.api.openapi import document
+from infernet_edge.api.status import StatusEndpoint
+from infernet_edge.api.streams import StreamEndpoint
+from infernet_edge.config.tree import Config
+from infernet_edge.containers.manager import ContainerManager
+from infernet_edge.containers.resources import Resources
+from infernet_edge.containers.service import Service
+from infernet_edge.database import Database
+from infernet_edge.errors import (
+    ApiError,
+    BadRequest,
+    MethodNotAllowed,
+    NotFound,
+    StorageError,
+    Unavailable,
+)
+from infernet_edge.jobs.guardian import Guardian
+from infernet_edge.jobs.orchestrator import Orchestrator
+from infernet_edge.jobs.reports import Reports
+from infernet_edge.jobs.store import JobStore
+from infernet_edge.logs import log_event
+
+logger = logging.getLogger(__name__)
+
+
+class InternalError(ApiError):
+    """A mistake of ours; the log has the details."""
+
+
+class Parts(NamedTuple):
+    """The parts of the node that the API speaks for."""
+
+    config: Config
+    database: Database
+    store: JobStore
+    reports: Reports
+    orchestrator: Orchestrator
+    services: dict[str, Service]
+    manager: ContainerManager
+    resources: Resources
+    delegations: Delegations
+
+
+class Api:
+    """The ASGI application."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._access = Access(parts.config.server)
+        self._router = Router(_routes(parts), redirect_slashes=False)
+        self._paths = {route.path for route in self._router.routes if isinstance(route, Route)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(f"only HTTP is served, not {scope['type']}")
+        response = _Response(send)
+        try:
+            path = scope["path"]
+            endpoint = f"{scope['method']} {path if path in self._paths else '*'}"
+            scope["app"] = self  # makes Starlette raise on a wrong path or method
+            scope["caller"], response.headers = self._access.admit(scope, endpoint)
+            await self._router(scope, receive, response)
+        except ClientDisconnect:
+            log_event(logger, "request.abandoned", logging.DEBUG, path=scope["path"])
+        except Exception as error:
+            failure = _as_api_error(error, scope)
+            if response.started:
+                raise
+            await error_answer(failure)(scope, receive, response)
+
+
+class _Response:
+    """Passes a response on, with the headers about the rate limit."""
+
+    __slots__ = ("_send", "headers", "started")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            if self.headers:
+                message["headers"] = [*message["headers"], *self.headers]
+        await self._send(message)
+
+
+def _as_api_error(error: Exception, scope: Scope) -> ApiError:
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, HTTPException):
+        if error.status_code == 404:
+            return NotFound(
+                "No such endpoint; GET /openapi.json lists them", {"path": scope["path"]}
+            )
+        if error.status_code == 405:
+            allowed = (error.headers or {}).get("Allow", "")
+            return MethodNotAllowed("Method not allowed", {"allow": allowed}, {"allow": allowed})
+        return BadRequest(error.detail)
+    if isinstance(error, StorageError):
+        log_event(logger, "storage.unusable", logging.ERROR, reason=str(error))
+        return Unavailable("The node cannot store jobs now; its log says why", retry_after=30)
+    logger.error(
+        "request.failed",
+        exc_info=error,
+        extra={"fields": {"method": scope["method"], "path": scope["path"]}},
+    )
+    return InternalError("Internal error; the node's log has the details")
+
+
+def _routes(parts: Parts) -> list[Route]:
+    most = parts.config.server.max_body_bytes
+    guardian = Guardian(parts.config.containers)
+    intake = JobIntake(guardian, parts.store, parts.orchestrator, parts.delegations)
+    endpoints: dict[str, Any] = {
+        "/api/jobs": JobsEndpoint(intake, parts.store, most),
+        "/api/jobs/batch": BatchEndpoint(intake, most),
+        "/api/jobs/stream": StreamEndpoint(intake, most),
+        "/health": HealthEndpoint(parts.database, parts.store, parts.services),
+        "/info": InfoEndpoint(parts.services, parts.store, parts.reports, parts.delegations),
+        "/resources": ResourcesEndpoint(parts.resources),
+        "/api/status": StatusEndpoint(parts.store, parts.reports, parts.manager.networks),
+        "/openapi.json": _DocumentEndpoint(),
+    }
+    return [
+        Route(path, endpoint, methods=list(endpoint.methods))
+        for path, endpoint in endpoints.items()
+    ]
+
+
+class _DocumentEndpoint:
+    """GET /openapi.json."""
+
+    methods = ("GET", "HEAD")
+
+    def __init__(self) -> None:
+        self._answer: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._answer is None:
+            self._answer = Answer(document())
+        await self._answer(scope, receive, send)

@@ -1,0 +1,89 @@
+"""GET /health, /info and /resources: how the node is, what it is, what it has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.types import Receive, Scope, Send
+
+from infernet_edge import INFERNET_VERSION, __version__, schema
+from infernet_edge.api.jobs import Delegations
+from infernet_edge.api.messages import Answer, query
+from infernet_edge.containers.resources import Resources
+from infernet_edge.containers.service import Service
+from infernet_edge.database import Database
+from infernet_edge.jobs.reports import Reports
+from infernet_edge.jobs.store import JobStore
+
+VERSION = f"{INFERNET_VERSION}+edge.{__version__}"
+_MOST_MODEL_ID = 1024  # characters
+
+
+class HealthEndpoint:
+    """Healthy: jobs can be stored, and of the containers that the node manages one runs."""
+
+    methods = ("GET", "HEAD")
+
+    def __init__(
+        self, database: Database, store: JobStore, services: Mapping[str, Service]
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._managed = [service for service in services.values() if service.managed]
+
+    def healthy(self) -> bool:
+        """Whether the node can do its work."""
+        running = not self._managed or any(service.state == "ready" for service in self._managed)
+        return running and self._database.writable and not self._store.refusal
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        status = b"healthy" if self.healthy() else b"unhealthy"
+        await Answer(b'{"status":"%b"}' % status)(scope, receive, send)
+
+
+class InfoEndpoint:
+    """Cheap, because routers poll it: nothing is asked of the disk or of Podman."""
+
+    methods = ("GET", "HEAD")
+
+    def __init__(
+        self,
+        services: Mapping[str, Service],
+        store: JobStore,
+        reports: Reports,
+        delegations: Delegations,
+    ) -> None:
+        self._services = services
+        self._store = store
+        self._reports = reports
+        self._delegations = delegations
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        address = self._delegations.address
+        info = schema.NodeInfo(
+            version=VERSION,
+            containers=[s.info for s in self._services.values() if s.state == "ready"],
+            pending=schema.PendingJobs(
+                offchain=len(self._store.pending) + self._reports.pending,
+                onchain=self._delegations.pending,
+            ),
+            chain=schema.ChainInfo(enabled=bool(address), address=address),
+        )
+        await Answer(info)(scope, receive, send)
+
+
+class ResourcesEndpoint:
+    """Hardware and models of the running containers, or whether they support a model."""
+
+    methods = ("GET", "HEAD")
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        model_id = query(scope, 16).get("model_id", [""])[-1][:_MOST_MODEL_ID]
+        if model_id:
+            answer = Answer(await self._resources.support(model_id))
+        else:
+            answer = Answer(await self._resources.all())
+        await answer(scope, receive, send)

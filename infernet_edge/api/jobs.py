@@ -1,0 +1,213 @@
+"""POST and GET /api/jobs, POST /api/jobs/batch: jobs in, results out."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol
+
+import msgspec
+from msgspec import Raw
+from starlette.types import Receive, Scope, Send
+
+from infernet_edge import schema
+from infernet_edge.api.access import Caller
+from infernet_edge.api.messages import Answer, check_utf8, decode, query, read_body
+from infernet_edge.errors import ApiError, BadRequest, Refused, Unavailable
+from infernet_edge.jobs.guardian import Guardian
+from infernet_edge.jobs.identifiers import from_text
+from infernet_edge.jobs.job import DIRECT, STREAM, Job
+from infernet_edge.jobs.orchestrator import Orchestrator
+from infernet_edge.jobs.store import MOST_LISTED, JobStore
+from infernet_edge.jobs.streams import JobStream
+
+_MOST_IDS = 1000  # ids in one GET
+_TRUE: Final = ("true", "1")
+
+_requests = msgspec.json.Decoder(schema.JobRequest)
+_items = msgspec.json.Decoder(list[Raw])
+_objects = msgspec.json.Decoder(dict[str, Raw])
+
+
+class Delegations(Protocol):
+    """What the API knows of the chain: a door for delegated subscriptions."""
+
+    async def accept(self, request: Raw, caller: Caller) -> None:
+        """Check and store a DelegatedSubscriptionRequest; raises an ApiError when it is refused."""
+
+    @property
+    def pending(self) -> int:
+        """On-chain jobs that are not finished."""
+
+    @property
+    def address(self) -> str:
+        """The node's account; "" when the chain is off."""
+
+
+class NoDelegations:
+    """The door while the chain is off."""
+
+    pending = 0
+    address = ""
+
+    async def accept(self, request: Raw, caller: Caller) -> None:
+        raise Refused("Chain not enabled")
+
+
+class JobIntake:
+    """From a request's body to a stored job that runs."""
+
+    def __init__(
+        self,
+        guardian: Guardian,
+        store: JobStore,
+        orchestrator: Orchestrator,
+        delegations: Delegations,
+    ) -> None:
+        self._guardian = guardian
+        self._store = store
+        self._orchestrator = orchestrator
+        self._delegations = delegations
+
+    async def accept(self, body: bytes, caller: Caller) -> Answer:
+        """One request, of either kind; answered when it is on the disk."""
+        check_utf8(body)
+        if (request := _delegated(body)) is not None:
+            await self._delegations.accept(request, caller)
+            return Answer(schema.DelegatedSubscriptionResponse())
+        job = self._prepare(decode(body, _requests), caller)
+        await self._store.add([job])
+        self._orchestrator.submit(job)
+        return Answer(b'{"id":"%b"}' % job.id.encode())
+
+    async def accept_batch(self, body: bytes, caller: Caller) -> Answer:
+        """Many requests; each one's answer, or its error, at its place."""
+        check_utf8(body)
+        items = _batch_items(body)
+        answers: list[Any] = [None] * len(items)
+        jobs: list[tuple[int, Job]] = []
+        room = self._store.room
+        for place, item in enumerate(items):
+            try:
+                if (request := _delegated(item)) is not None:
+                    await self._delegations.accept(request, caller)
+                    answers[place] = schema.DelegatedSubscriptionResponse()
+                    continue
+                job = self._prepare(decode(item, _requests, "item"), caller)
+                if len(jobs) >= room:
+                    raise Unavailable("Too many pending jobs")
+                jobs.append((place, job))
+            except ApiError as error:
+                answers[place] = schema.ErrorResponse(error.message, error.params)
+        if jobs:
+            await self._store.add([job for _, job in jobs])
+        for place, job in jobs:
+            self._orchestrator.submit(job)
+            answers[place] = schema.JobResponse(job.id)
+        return Answer(answers)
+
+    async def accept_stream(self, body: bytes, caller: Caller) -> JobStream:
+        """A streaming job that has begun."""
+        check_utf8(body)
+        if _delegated(body) is not None:
+            raise Refused("Streaming only supported for OffchainJob requests.")
+        job = self._prepare(decode(body, _requests), caller, stream=True)
+        await self._store.add([job])
+        return self._orchestrator.open_stream(job)
+
+    def _prepare(self, request: schema.JobRequest, caller: Caller, *, stream: bool = False) -> Job:
+        self._guardian.check(request, caller.address)
+        data = bytes(request.data)
+        if data[:1] != b"{":
+            raise BadRequest("data: expected an object", {"field": "data"})
+        at_once = stream or self._orchestrator.starts_at_once(request.containers[0])
+        return Job(
+            self._store.new_key(),
+            caller.client,
+            tuple(request.containers),
+            data,
+            requires_proof=request.requires_proof,
+            kind=STREAM if stream else DIRECT,
+            attempts=1 if at_once else 0,
+        )
+
+
+def _delegated(body: bytes | Raw) -> Raw | None:
+    """The request if it is a DelegatedSubscriptionRequest: those have a `subscription`.
+
+    Two kinds of request share the endpoint and neither is tagged, so the keys have to tell.
+    """
+    text = bytes(body)
+    if b'"subscription"' not in text:
+        return None
+    keys = decode(text, _objects)
+    return Raw(text) if "subscription" in keys and "containers" not in keys else None
+
+
+def _batch_items(body: bytes) -> list[Raw]:
+    try:
+        return decode(body, _items)
+    except BadRequest as error:
+        if error.message.startswith("Malformed"):
+            raise
+        raise BadRequest("Expected a list") from None
+
+
+class JobsEndpoint:
+    """GET and POST /api/jobs."""
+
+    methods = ("GET", "HEAD", "POST")
+
+    def __init__(self, intake: JobIntake, store: JobStore, max_body_bytes: int) -> None:
+        self._intake = intake
+        self._store = store
+        self._most = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        caller: Caller = scope["caller"]
+        if scope["method"] == "POST":
+            body = await read_body(scope, receive, self._most)
+            answer = await self._intake.accept(body, caller)
+        else:
+            answer = await self._get(query(scope, _MOST_IDS + 10), caller.client)
+        await answer(scope, receive, send)
+
+    async def _get(self, parameters: dict[str, list[str]], client: str) -> Answer:
+        identifiers = parameters.get("id")
+        if identifiers is None:
+            return Answer(await self._list(parameters, client))
+        if len(identifiers) > _MOST_IDS:
+            raise BadRequest(f"id: expected at most {_MOST_IDS} ids", {"field": "id"})
+        intermediate = parameters.get("intermediate", [""])[-1].lower() in _TRUE
+        results = await self._store.results(client, identifiers, intermediate=intermediate)
+        return Answer(results)
+
+    async def _list(self, parameters: dict[str, list[str]], client: str) -> list[str]:
+        pending = parameters.get("pending", [""])[-1].lower()
+        limit = parameters.get("limit", [str(MOST_LISTED)])[-1]
+        if not limit.isdecimal() or not 1 <= int(limit) <= MOST_LISTED:
+            raise BadRequest(
+                f"limit: expected a whole number from 1 to {MOST_LISTED}", {"field": "limit"}
+            )
+        before = parameters.get("before", [""])[-1]
+        if before and from_text(before) is None:
+            raise BadRequest("before: expected the id of a job", {"field": "before"})
+        return await self._store.identifiers(
+            client,
+            pending={"true": True, "false": False}.get(pending),
+            limit=int(limit),
+            before=before,
+        )
+
+
+class BatchEndpoint:
+    """POST /api/jobs/batch."""
+
+    methods = ("POST",)
+
+    def __init__(self, intake: JobIntake, max_body_bytes: int) -> None:
+        self._intake = intake
+        self._most = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await read_body(scope, receive, self._most)
+        answer = await self._intake.accept_batch(body, scope["caller"])
+        await answer(scope, receive, send)

@@ -1,0 +1,169 @@
+"""The OpenAPI 3.1 document, made from the data types that the API itself uses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from infernet_edge import INFERNET_VERSION, __version__, schema
+
+_TYPES = (
+    schema.HealthInfo,
+    schema.NodeInfo,
+    schema.ServiceResources,
+    schema.ModelSupport,
+    schema.JobRequest,
+    schema.JobResponse,
+    schema.DelegatedSubscriptionResponse,
+    schema.JobResult,
+    schema.ContainerOutput,
+    schema.ContainerError,
+    schema.StatusReport,
+    schema.ErrorResponse,
+)
+_ANY_OBJECT = {"type": "object", "additionalProperties": True}
+
+
+def document() -> dict[str, Any]:
+    """The whole document, ready to be encoded."""
+    _, components = msgspec.json.schema_components(
+        _TYPES, schema_hook=_raw, ref_template="#/components/schemas/{name}"
+    )
+    _fill_in(components)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Infernet node",
+            "summary": "The REST API of an Infernet node, as infernet-edge serves it",
+            "version": f"{INFERNET_VERSION}+edge.{__version__}",
+        },
+        "paths": _paths(),
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "Needed when the node has server.tokens",
+                }
+            },
+        },
+        "security": [{}, {"token": []}],
+    }
+
+
+def _raw(kind: type) -> dict[str, Any]:
+    if kind is msgspec.Raw:
+        return {}  # any JSON value
+    raise NotImplementedError(f"no schema for {kind}")
+
+
+def _fill_in(components: dict[str, Any]) -> None:
+    """Say what Raw fields hold; the types keep them as text."""
+    result = {"anyOf": [_ref("ContainerOutput"), _ref("ContainerError"), {"type": "null"}]}
+    components["JobRequest"]["properties"]["data"] |= _ANY_OBJECT
+    components["JobResult"]["properties"]["result"] = result
+    components["JobResult"]["properties"]["intermediate_results"] = {
+        "type": "array",
+        "items": {"anyOf": result["anyOf"][:2]},
+    }
+    components["DelegatedSubscriptionRequest"] = {
+        "title": "DelegatedSubscriptionRequest",
+        "type": "object",
+        "properties": dict.fromkeys(("subscription", "signature", "data"), _ANY_OBJECT),
+        "required": ["subscription", "signature", "data"],
+    }
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _any_of(*names: str) -> dict[str, Any]:
+    return {"anyOf": [_ref(name) for name in names]}
+
+
+def _list_of(items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+def _operation(
+    summary: str,
+    answer: dict[str, Any],
+    *,
+    body: dict[str, Any] | None = None,
+    parameters: list[dict[str, Any]] | None = None,
+    media_type: str = "application/json",
+) -> dict[str, Any]:
+    failure = {
+        "description": "Refused, malformed or not possible now",
+        "content": {"application/json": {"schema": _ref("ErrorResponse")}},
+    }
+    operation: dict[str, Any] = {
+        "summary": summary,
+        "responses": {
+            "200": {"description": "Success", "content": {media_type: {"schema": answer}}},
+            "4XX": failure,
+            "5XX": failure,
+        },
+    }
+    if body is not None:
+        content = {"application/json": {"schema": body}}
+        operation["requestBody"] = {"required": True, "content": content}
+    if parameters:
+        operation["parameters"] = parameters
+    return operation
+
+
+def _parameter(name: str, text: str, kind: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "query", "description": text, "schema": kind}
+
+
+def _paths() -> dict[str, Any]:
+    resources = {
+        "type": "object",
+        "additionalProperties": _any_of("ServiceResources", "ModelSupport"),
+    }
+    model_id = _parameter("model_id", "Ask whether containers support a model", {"type": "string"})
+    requests = _any_of("JobRequest", "DelegatedSubscriptionRequest")
+    responses = _any_of("JobResponse", "DelegatedSubscriptionResponse")
+    outcomes = _any_of("JobResponse", "DelegatedSubscriptionResponse", "ErrorResponse")
+    text = {"type": "string"}
+    boolean = {"type": "boolean"}
+    job_parameters = [
+        _parameter("id", "Ids of jobs whose results to return", _list_of(text)),
+        _parameter("intermediate", "With id: all containers' results", boolean),
+        _parameter("pending", "Without id: unfinished (true) or finished (false)", boolean),
+        _parameter("limit", "Without id: most ids, the newest", {"type": "integer"}),
+        _parameter("before", "Without id: only jobs older than this one", text),
+    ]
+    listing = {"anyOf": [_list_of(_ref("JobResult")), _list_of(text)]}
+    stream = {"type": "string", "description": "The job's id and a newline, then the output"}
+    return {
+        "/health": {"get": _operation("Health of the node", _ref("HealthInfo"))},
+        "/info": {"get": _operation("What the node is and does", _ref("NodeInfo"))},
+        "/resources": {"get": _operation("Hardware and models", resources, parameters=[model_id])},
+        "/api/jobs": {
+            "get": _operation("Results, or ids of jobs", listing, parameters=job_parameters),
+            "post": _operation("Create a job", responses, body=requests),
+        },
+        "/api/jobs/batch": {
+            "post": _operation("Create jobs", _list_of(outcomes), body=_list_of(requests))
+        },
+        "/api/jobs/stream": {
+            "post": _operation(
+                "Create a job and stream its output",
+                stream,
+                body=_ref("JobRequest"),
+                media_type="application/octet-stream",
+            )
+        },
+        "/api/status": {
+            "put": _operation(
+                "Report a job that runs elsewhere (this machine and its containers only)",
+                {"type": "null"},
+                body=_ref("StatusReport"),
+            )
+        },
+    }

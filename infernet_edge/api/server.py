@@ -1,0 +1,276 @@
+"""The listening socket and its connections, with bounds on all that a client can hold on to.
+
+uvicorn's HTTP protocol does the talking; its Server is not used: it wakes ten times a second when
+idle, does not bound connections by what the process may open, and lets slow clients stay for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+import socket
+from collections.abc import Callable
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from infernet_edge.config.tree import Server
+from infernet_edge.errors import StartupError
+from infernet_edge.logs import log_event
+
+logger = logging.getLogger(__name__)
+
+MOST_CONNECTIONS = 1024  # more wait in the kernel's queue until one of these ends
+_BACKLOG = 2048
+_MOST_HEAD = 64 * 2**10  # bytes of request line and headers
+_KEEP_ALIVE = 20  # seconds for which an idle connection is kept
+_SWEEP = 5.0  # seconds between two looks at the connections, while there are any
+_PATIENCE = 4  # looks at which a connection may be stuck at the same thing
+_FEWEST_CONNECTIONS = 32
+
+
+class LanProtocol(HttpToolsProtocol):
+    """One connection. `owes` says that the other side has to do something next."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        state: ServerState,
+        loop: asyncio.AbstractEventLoop,
+        on_lost: Callable[[], None],
+        crowded: Callable[[], bool],
+    ) -> None:
+        super().__init__(config, state, {}, loop)
+        self.stuck = 0
+        self._on_lost = on_lost
+        self._crowded = crowded
+        self._in_head = True
+        self._head_bytes = 0
+
+    @property
+    def idle(self) -> bool:
+        """Between two requests."""
+        return self.cycle is not None and self.cycle.response_complete and not self._in_head
+
+    @property
+    def owes(self) -> bool:
+        """Whether a head, the rest of a body or the taking of an answer is still to come."""
+        if self._in_head or self.transport.is_closing():
+            return True
+        return self.cycle is not None and self.cycle.response_complete and self.cycle.more_body
+
+    def data_received(self, data: bytes) -> None:
+        if self._in_head:
+            if self._head_bytes > _MOST_HEAD:
+                self._refuse(b"431 Request Header Fields Too Large", b"Headers too large")
+                return
+            self._head_bytes += len(data)
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+        self._head_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+        if self._crowded() and self.cycle is not None:
+            self.cycle.keep_alive = False  # others wait for this place
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """Answer a client that closed its half after the request, as `nc` does.
+
+        A streaming client that closes is taken to be gone: its job costs the container.
+        """
+        waits = self.cycle is not None and not self.cycle.response_complete
+        if waits and not self._in_head and self.scheme == "http":
+            self.cycle.keep_alive = False
+            return not self.scope["path"].endswith("/stream")
+        return None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._on_lost()
+
+    def send_400_response(self, msg: str) -> None:
+        """Even what is no HTTP is answered with an ErrorResponse."""
+        self._refuse(b"400 Bad Request", b"Malformed HTTP request")
+
+    def _refuse(self, status: bytes, error: bytes) -> None:
+        body = b'{"error":"%b","params":{}}' % error
+        self.transport.write(
+            b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
+            b"connection: close\r\n\r\n%b" % (status, len(body), body)
+        )
+        self.transport.close()
+
+
+class LanServer:
+    """Serves an ASGI application on one socket."""
+
+    def __init__(self, settings: Server, app: ASGIApp) -> None:
+        self._settings = settings
+        tls = settings.tls
+        self._config = uvicorn.Config(
+            app,
+            interface="asgi3",
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,  # api/access.py decides whom to believe
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=_KEEP_ALIVE,
+            ssl_certfile=tls.cert if tls else None,
+            ssl_keyfile=tls.key if tls else None,
+        )
+        # What uvicorn reports are clients' mistakes; ours are logged by the application.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        self._state = ServerState()
+        self._socket: socket.socket | None = None
+        self._listener: asyncio.Server | None = None
+        self._resuming: asyncio.Task[None] | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._empty = asyncio.Event()
+        self._open = 0
+        self._most = MOST_CONNECTIONS
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on, also when the configuration says 0 (any free one)."""
+        return int(self._socket.getsockname()[1]) if self._socket else self._settings.port
+
+    def bind(self) -> None:
+        """Take the port, so that a busy one is the first thing to fail; raises StartupError."""
+        host, port = self._settings.host, self._settings.port
+        try:
+            self._config.load()
+        except OSError as error:  # ssl.SSLError is one
+            raise StartupError(f"server.tls cannot be used: {error}") from error
+        try:
+            family, *_, address = socket.getaddrinfo(
+                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            self._socket = socket.create_server(
+                address[:2],
+                family=family,
+                backlog=_BACKLOG,
+                dualstack_ipv6=family == socket.AF_INET6 and host == "::",
+            )
+        except OSError as error:
+            raise StartupError(
+                f"Cannot listen on {host} port {port}: {error.strerror or error}. If another"
+                " program uses the port, stop it or set server.port to another one"
+                " (`ss -ltnp` lists who listens)."
+            ) from error
+
+    async def start(self, reserve: int) -> None:
+        """Accept connections, leaving `reserve` file descriptors for the rest of the node."""
+        limit = raise_file_limit()
+        self._most = max(_FEWEST_CONNECTIONS, min(MOST_CONNECTIONS, limit - reserve))
+        await self._listen()
+
+    async def _listen(self) -> None:
+        if self._socket is None:
+            return
+        # Listening on a copy: when it is closed, new connections wait in the original's queue.
+        self._listener = await asyncio.get_running_loop().create_server(
+            self._make_protocol, sock=self._socket.dup(), ssl=self._config.ssl, backlog=_BACKLOG
+        )
+
+    def _make_protocol(self) -> LanProtocol:
+        loop = asyncio.get_running_loop()
+        self._open += 1
+        self._empty.clear()
+        if self._open >= self._most:
+            self._pause()
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(_SWEEP, self._sweep)
+        return LanProtocol(self._config, self._state, loop, self._on_lost, self._is_crowded)
+
+    def _is_crowded(self) -> bool:
+        return self._listener is None
+
+    def _pause(self) -> None:
+        """Stop accepting until a connection ends; what is idle has to go first."""
+        if self._listener is None:
+            return
+        self._listener.close()
+        self._listener = None
+        for connection in list(self._state.connections):
+            if isinstance(connection, LanProtocol) and connection.idle:
+                connection.transport.close()
+
+    def _on_lost(self) -> None:
+        self._open -= 1
+        if not self._open:
+            self._empty.set()
+        paused = self._listener is None and self._socket is not None
+        if paused and self._open < self._most and self._resuming is None:
+            self._resuming = asyncio.get_running_loop().create_task(self._resume())
+
+    async def _resume(self) -> None:
+        try:
+            await self._listen()
+        finally:
+            self._resuming = None
+
+    def _sweep(self) -> None:
+        """End connections that wait for their client for too long."""
+        for connection in list(self._state.connections):
+            if not isinstance(connection, LanProtocol):
+                continue
+            connection.stuck = connection.stuck + 1 if connection.owes else 0
+            if connection.stuck > _PATIENCE:
+                log_event(logger, "connection.dropped", logging.DEBUG, client=connection.client)
+                connection.transport.abort()
+        loop = asyncio.get_running_loop()
+        self._sweeper = loop.call_later(_SWEEP, self._sweep) if self._open else None
+
+    async def close(self) -> None:
+        """Accept nothing new; may be called twice."""
+        if self._resuming is not None:
+            self._resuming.cancel()
+            await asyncio.gather(self._resuming, return_exceptions=True)
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    async def stop(self, grace: float) -> None:
+        """Close all connections, those with a request in work after at most `grace` seconds."""
+        await self.close()
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        if self._open:
+            try:
+                async with asyncio.timeout(grace):
+                    await self._empty.wait()
+            except TimeoutError:
+                for connection in list(self._state.connections):
+                    connection.transport.abort()
+        for task in (tasks := list(self._state.tasks)):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+
+
+def raise_file_limit() -> int:
+    """Raise the soft limit of open files to a sensible number; returns what it is now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4 * MOST_CONNECTIONS
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted

@@ -1,0 +1,70 @@
+"""PUT /api/status: containers that do not speak Infernet report jobs of their own."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Sequence
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from infernet_edge import schema
+from infernet_edge.api.access import Caller
+from infernet_edge.api.messages import Answer, check_utf8, decode, read_body
+from infernet_edge.errors import BadRequest, Conflict, Forbidden
+from infernet_edge.jobs.job import STATUS_NAMES
+from infernet_edge.jobs.reports import Reports
+from infernet_edge.jobs.store import JobStore, milliseconds
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_MOST_BODY = 64 * 2**10  # bytes: an id, a word and a few container ids
+_MOST_CONTAINERS = 64
+_decoder = msgspec.json.Decoder(schema.StatusReport)
+_codes: dict[str, int] = {name: code for code, name in enumerate(STATUS_NAMES)}
+
+
+class StatusEndpoint:
+    """For this machine and the containers that the node manages; for nobody else."""
+
+    methods = ("PUT",)
+
+    def __init__(
+        self,
+        store: JobStore,
+        reports: Reports,
+        networks: Callable[[], Sequence[Network]],
+    ) -> None:
+        self._store = store
+        self._reports = reports
+        self._networks = networks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        caller: Caller = scope["caller"]
+        if caller.relayed or not self._is_local(caller.address):
+            raise Forbidden("Unauthorized")
+        body = await read_body(scope, receive, _MOST_BODY)
+        check_utf8(body)
+        report = decode(body, _decoder)
+        status = _codes.get(report.status)
+        if status is None:
+            raise BadRequest("Status is invalid", {"field": "status", "expected": STATUS_NAMES})
+        if len(report.containers) > _MOST_CONTAINERS:
+            raise BadRequest(
+                f"containers: expected at most {_MOST_CONTAINERS} ids", {"field": "containers"}
+            )
+        if await self._store.has(report.id):
+            raise Conflict("The node itself runs this job", {"id": report.id})
+        await self._reports.record(
+            report.id, caller.client, status, report.containers, milliseconds()
+        )
+        await Answer(None)(scope, receive, send)
+
+    def _is_local(self, address: str) -> bool:
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return parsed.is_loopback or any(
+            parsed in network for network in self._networks() if network.version == parsed.version
+        )

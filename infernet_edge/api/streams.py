@@ -1,0 +1,81 @@
+"""POST /api/jobs/stream: the job's id, then the container's bytes as they come."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.types import Receive, Scope, Send
+
+from infernet_edge.api.jobs import JobIntake
+from infernet_edge.api.messages import read_body
+from infernet_edge.containers.client import ContainerFailure
+from infernet_edge.errors import ContainerFailed
+from infernet_edge.jobs.streams import JobStream
+
+_OPENING_TIME = 2.0  # seconds in which a container's failure still becomes an ErrorResponse
+_SENDING_TIME = 60.0  # seconds in which a client has to take a chunk
+
+
+class StreamEndpoint:
+    """The response head waits a moment for the container, so that a container that is down is a
+    502. A container that only takes its time is not waited for: the id goes out meanwhile."""
+
+    methods = ("POST",)
+
+    def __init__(self, intake: JobIntake, max_body_bytes: int) -> None:
+        self._intake = intake
+        self._most = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await read_body(scope, receive, self._most)
+        stream = await self._intake.accept_stream(body, scope["caller"])
+        gone = asyncio.create_task(_disconnected(receive))
+        sending = asyncio.create_task(_send(stream, send))
+        try:
+            await asyncio.wait((gone, sending), return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
+        finally:
+            stream.cancel()  # does nothing when the stream has come to its end
+            for task in (gone, sending):
+                task.cancel()
+            await asyncio.gather(gone, sending, return_exceptions=True)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _send(stream: JobStream, send: Send) -> None:
+    """Send a stream; raises ContainerFailed when it failed before anything was sent."""
+    content_type = ""
+    try:
+        async with asyncio.timeout(_OPENING_TIME):
+            content_type = await asyncio.shield(stream.opened)
+    except TimeoutError:
+        pass  # it takes its time, the client need not
+    except ContainerFailure as error:
+        raise ContainerFailed(str(error), {"id": stream.job.id}) from None
+    kind = content_type or "application/octet-stream"
+    headers = [
+        (b"content-type", kind.encode("latin-1", "replace")),
+        (b"cache-control", b"no-store"),
+        (b"x-accel-buffering", b"no"),  # reverse proxies pass each chunk on at once
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    try:
+        await _send_chunk(send, stream.job.id.encode() + b"\n")
+        async for chunk in stream.chunks():
+            await _send_chunk(send, chunk)
+    except TimeoutError:
+        return  # the client takes nothing any more
+    if not stream.failed:
+        await send({"type": "http.response.body", "body": b""})
+    # A stream that broke off is left without its last chunk: the server then closes the connection
+    # and the client sees that something is missing.
+
+
+async def _send_chunk(send: Send, chunk: bytes) -> None:
+    async with asyncio.timeout(_SENDING_TIME):
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})

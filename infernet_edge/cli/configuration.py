@@ -1,0 +1,34 @@
+"""What the commands share that need a configuration."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from infernet_edge.config import Loaded
+
+
+def add_config_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --config."""
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="PATH",
+        help="configuration, JSON or TOML (default: $INFERNET_CONFIG_PATH, ./config.json, then"
+        " /etc/infernet-edge/config.json or .toml)",
+    )
+
+
+def load_or_explain(arguments: argparse.Namespace) -> Loaded | None:
+    """Load the configuration; prints all its mistakes and returns None when it has some."""
+    from infernet_edge.config import ConfigurationError, load
+
+    try:
+        return load(arguments.config)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        print("Mend these, then try again: infernet-edge check", file=sys.stderr)
+        return None

@@ -1,0 +1,95 @@
+"""`infernet-edge demo`: a node that shows what it can do."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+
+HELP = "start a node with example services, run jobs on it, and let you try more"
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.description = (
+        "Start a node with two small example services, as containers if Podman can run them and"
+        " as processes otherwise; run a job, a chain and a stream on it; and stay up until Ctrl+C"
+        " for you to try more. Its data goes to a temporary folder that is removed at the end."
+    )
+    parser.add_argument("--once", action="store_true", help="end when the jobs are done")
+    parser.add_argument(
+        "--port", type=int, metavar="N", help="port of the node (default: 4000 or the next free)"
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on (default: 127.0.0.1, this machine only)",
+    )
+    parser.add_argument(
+        "--image",
+        metavar="NAME",
+        help="image with python3 for the services (default: a small official Python image)",
+    )
+    parser.add_argument("--podman-url", metavar="URL", help="Podman's API (default: is found)")
+    parser.add_argument("--no-podman", action="store_true", help="run the services as processes")
+    parser.add_argument("--keep", action="store_true", help="leave the node's data in place")
+    # How an executable without a Python beside it starts the example service.
+    parser.add_argument("--service", choices=["write", "rate"], help=argparse.SUPPRESS)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the demo; returns the exit code."""
+    if arguments.service:
+        from infernet_edge.demo.example_service import serve
+
+        serve(arguments.service, "127.0.0.1", 0)
+        return 0
+    if arguments.port is not None and not 1 <= arguments.port <= 65535:
+        print("--port must be a number from 1 to 65535.", file=sys.stderr)
+        return 2
+    return asyncio.run(_run(arguments))
+
+
+async def _run(arguments: argparse.Namespace) -> int:
+    from infernet_edge.config.tree import Log, Podman
+    from infernet_edge.demo.demo import Options, run_demo
+    from infernet_edge.demo.services import DEFAULT_IMAGE
+    from infernet_edge.errors import InfernetEdgeError
+    from infernet_edge.logs import set_up_logging
+
+    set_up_logging(Log())
+    logging.getLogger("infernet_edge").setLevel(logging.ERROR)
+    options = Options(
+        host=arguments.host,
+        port=arguments.port,
+        image=arguments.image or DEFAULT_IMAGE,
+        podman=None if arguments.no_podman else Podman(url=arguments.podman_url),
+        once=arguments.once,
+        keep=arguments.keep,
+    )
+    demo = asyncio.create_task(run_demo(options))
+    _cancel_on_signals(demo)
+    try:
+        await demo
+    except asyncio.CancelledError:
+        print("Stopped before the end.", file=sys.stderr)
+        return 1
+    except (InfernetEdgeError, OSError) as error:
+        print(f"The demo failed. {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _cancel_on_signals(task: asyncio.Task[None]) -> None:
+    """Let Ctrl+C and its like end the task in good order; a second one changes nothing."""
+
+    def cancel() -> None:
+        if not task.cancelling():
+            task.cancel()
+
+    for number in _SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, cancel)

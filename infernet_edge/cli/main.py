@@ -1,0 +1,54 @@
+"""The command line: finds the command and runs it. Each command has a module of its name."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from infernet_edge import __version__
+
+COMMANDS = ("run", "init", "check", "version")
+
+OK, FAILURE, USAGE, BAD_CONFIGURATION = 0, 1, 2, 78
+
+_EPILOG = """\
+Start with:
+  infernet-edge demo     try everything in a minute, nothing is installed
+  infernet-edge init     write a configuration
+  infernet-edge run      run the node
+
+Exit codes: 0 success, 1 failure, 2 wrong usage, 78 mistakes in the configuration.
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; returns its exit code."""
+    parsed = _parser().parse_args(arguments)
+    module = importlib.import_module(f"infernet_edge.cli.{parsed.command}")
+    try:
+        return int(module.run(parsed))
+    except KeyboardInterrupt:
+        return 128 + 2  # as shells report SIGINT
+    except BrokenPipeError:
+        # Whoever read our output has enough; Python would complain about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="infernet-edge",
+        description="An Infernet node for edge hardware: runs service containers with Podman and"
+        " serves jobs over a REST API.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"infernet-edge {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in COMMANDS:
+        module = importlib.import_module(f"infernet_edge.cli.{name}")
+        module.configure(commands.add_parser(name, help=module.HELP, description=module.HELP))
+    return parser

@@ -1,0 +1,67 @@
+"""`infernet-edge run`: the node, until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from infernet_edge.cli.configuration import add_config_argument, load_or_explain
+
+if TYPE_CHECKING:
+    from infernet_edge.config import Loaded
+
+HELP = "run the node until Ctrl+C or SIGTERM"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    add_config_argument(parser)
+    parser.add_argument("--verbose", action="store_true", help="log details too")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the node; returns 0 after a proper stop."""
+    loaded = load_or_explain(arguments)
+    if loaded is None:
+        return 78
+
+    import uvloop
+
+    from infernet_edge.errors import StartupError
+    from infernet_edge.logs import log_event, set_up_logging
+
+    try:
+        set_up_logging(loaded.config.log, verbose=arguments.verbose)
+        logger = logging.getLogger(__name__)
+        source = loaded.source or "none found, using defaults"
+        log_event(logger, "config.loaded", source=source)
+        for warning in loaded.warnings:
+            log_event(logger, "config.warning", logging.WARNING, text=warning)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(loaded))
+    except StartupError as error:
+        print(f"infernet-edge: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _run(loaded: Loaded) -> None:
+    from infernet_edge.node import Node
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    node = Node(loaded.config)
+    await node.start()
+    try:
+        ready = asyncio.create_task(node.wait_until_ready(loaded.config.startup_wait))
+        await stop.wait()
+        ready.cancel()
+        await asyncio.gather(ready, return_exceptions=True)
+    finally:
+        await node.stop()

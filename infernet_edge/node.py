@@ -1,0 +1,144 @@
+"""The node: makes the parts from a Config, starts them in order, stops them in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+
+import aiohttp
+
+from infernet_edge.api.app import Api, Parts
+from infernet_edge.api.info import VERSION
+from infernet_edge.api.jobs import NoDelegations
+from infernet_edge.api.server import LanServer
+from infernet_edge.config.tree import Config
+from infernet_edge.containers.client import ServiceClient, make_session
+from infernet_edge.containers.manager import ContainerManager
+from infernet_edge.containers.resources import Resources
+from infernet_edge.containers.service import make_services
+from infernet_edge.database import Database
+from infernet_edge.hardware import Hardware
+from infernet_edge.jobs import reports, store
+from infernet_edge.jobs.housekeeping import Housekeeper
+from infernet_edge.jobs.orchestrator import Orchestrator
+from infernet_edge.jobs.reports import Reports
+from infernet_edge.jobs.store import JobStore
+from infernet_edge.logs import log_event
+
+logger = logging.getLogger(__name__)
+
+_OTHER_FILES = 128  # file descriptors for the database, Podman, the log and what else is open
+_CLOSING_TIME = 1.0  # seconds in which requests may end once no job runs any more
+_MOST_RESOURCES = 2**20  # bytes of a container's answer about its resources
+
+
+class Node:
+    """A whole node. Nothing else knows all its parts."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.services = make_services(config)
+        self._stack = AsyncExitStack()
+        self._store: JobStore | None = None
+        self._orchestrator: Orchestrator | None = None
+        self._manager: ContainerManager | None = None
+        self._server: LanServer | None = None
+
+    @property
+    def url(self) -> str:
+        """Where this machine reaches the API."""
+        server = self.config.server
+        host = server.host if server.host not in ("0.0.0.0", "::", "") else "127.0.0.1"
+        scheme = "https" if server.tls else "http"
+        port = self._server.port if self._server else server.port
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+    async def start(self) -> None:
+        """Start everything; when this returns, the API answers and containers are on their way.
+
+        Raises StartupError, with nothing left running, when that is impossible.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        config, stack = self.config, self._stack
+        parts = self._make_parts(session := make_session())
+        stack.push_async_callback(session.close)
+        server = self._server = LanServer(config.server, Api(parts))
+        server.bind()
+        stack.push_async_callback(server.close)
+
+        await parts.database.open()
+        stack.push_async_callback(parts.database.close)
+        await parts.reports.load()
+        await parts.orchestrator.start()
+        stack.push_async_callback(parts.orchestrator.stop)
+
+        housekeeper = Housekeeper(config, parts.database, parts.store, parts.reports)
+        await housekeeper.look()
+        housekeeping = asyncio.create_task(housekeeper.run(), name="housekeeping")
+        stack.push_async_callback(_cancel, housekeeping)
+
+        await self._hardware.start()
+        stack.push_async_callback(self._hardware.stop)
+        await parts.manager.start()
+        stack.push_async_callback(parts.manager.stop)
+
+        in_containers = sum(container.max_concurrency for container in config.containers)
+        await server.start(reserve=_OTHER_FILES + in_containers)
+        stack.push_async_callback(server.stop, _CLOSING_TIME)
+        log_event(logger, "node.started", url=self.url, version=VERSION)
+
+    def _make_parts(self, session: aiohttp.ClientSession) -> Parts:
+        config, most = self.config, self.config.server.max_body_bytes
+        database = Database(
+            config.database_path,
+            {"jobs": store.MIGRATIONS, "reports": reports.MIGRATIONS},
+        )
+        self._hardware = Hardware()
+        reported = Reports(database, config.jobs.max_pending)
+        self._store = JobStore(database, reported, config.jobs.max_pending)
+        self._manager = ContainerManager(config, self.services, session)
+        self._orchestrator = Orchestrator(
+            config.jobs, self._store, self.services, ServiceClient(session, most), most
+        )
+        return Parts(
+            config=config,
+            database=database,
+            store=self._store,
+            reports=reported,
+            orchestrator=self._orchestrator,
+            services=self.services,
+            manager=self._manager,
+            resources=Resources(self.services, self._hardware, session, min(most, _MOST_RESOURCES)),
+            delegations=NoDelegations(),
+        )
+
+    async def wait_until_ready(self, timeout: float) -> None:
+        """Wait until each container is ready or has failed, at most `timeout` seconds."""
+        if self._manager is not None:
+            await self._manager.wait_until_settled(timeout)
+        running = [service.id for service in self.services.values() if service.state == "ready"]
+        log_event(logger, "node.ready", containers=",".join(running) or "none")
+
+    async def stop(self) -> None:
+        """Take nothing new, let jobs in flight end for some seconds, then stop every part.
+
+        May be called twice.
+        """
+        if self._store is not None:
+            self._store.refusal = "The node is shutting down"
+        if self._server is not None:
+            await self._server.close()
+        await self._stack.aclose()
+        log_event(logger, "node.stopped")
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
