@@ -60,17 +60,17 @@ async def information(client: Any) -> dict[str, Any]:
 
 async def single_jobs(client: Any) -> dict[str, Any]:
     direct = await client.request_job(job("echo", question="how are you?", wide=2**200))
-    without_proof = await client.request_job({**job("echo", n=1), "requires_proof": None})
+    without_opinion = await client.request_jobs([{**job("echo", n=1), "requires_proof": None}])
     chained = await client.request_job(job("echo", "internal", n=2))
     broken = await client.request_job(job("echo", "broken", n=3))
     return {
         "direct": await client.get_job_result_sync(direct),
-        "without_proof": await client.get_job_result_sync(without_proof),
+        "without_opinion": without_opinion,
         "chained": await client.get_job_result_sync(chained),
         "chained_in_full": await client.get_job_results([chained], intermediate=True),
         "broken": await client.get_job_result_sync(broken),
         "unknown": await client.get_job_result_sync("1f3b8f7e-6a3e-4c1e-9a54-000000000000"),
-        "ids": [direct, without_proof, chained, broken],
+        "ids": [direct, chained, broken],
         "all_ids": await client.get_jobs(),
     }
 
