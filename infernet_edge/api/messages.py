@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
 import msgspec
+from msgspec.inspect import Metadata
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
@@ -22,7 +23,7 @@ _JSON = (b"content-type", b"application/json")
 _KINDS = {
     "ListType": "a list",
     "StrType": "text",
-    "RawType": "an object",
+    "RawType": "an object",  # the data of a job
     "BoolType": "true or false",
     "IntType": "a whole number",
 }
@@ -108,6 +109,8 @@ def decode(body: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T], where: s
             {"field": field} if field else {},
         ) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        if not bytes(body).strip():
+            raise BadRequest("Expected a JSON body, found nothing") from None
         raise BadRequest(f"Malformed JSON: {error}") from None
     except RecursionError:
         raise BadRequest("Malformed JSON: nested too deeply") from None
@@ -118,7 +121,8 @@ def _expected_of(decoder: msgspec.json.Decoder[Any], field: str) -> str:
     info = msgspec.inspect.type_info(decoder.type)
     for known in getattr(info, "fields", ()):
         if known.encode_name == field:
-            return _KINDS.get(type(known.type).__name__, "a value")
+            kind = known.type.type if isinstance(known.type, Metadata) else known.type
+            return _KINDS.get(type(kind).__name__, "a value")
     return "a value"
 
 

@@ -187,8 +187,8 @@ class LanServer:
         loop = asyncio.get_running_loop()
         self._open += 1
         self._empty.clear()
-        if self._open >= self._most:
-            self._pause()
+        if self._open == self._most:
+            loop.call_soon(self._pause)  # uvloop does not allow it inside of an accept
         if self._sweeper is None:
             self._sweeper = loop.call_later(_SWEEP, self._sweep)
         return LanProtocol(self._config, self._state, loop, self._on_lost, self._is_crowded)

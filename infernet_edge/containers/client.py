@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
@@ -212,7 +213,9 @@ def _checked(answer: bytes, response: aiohttp.ClientResponse) -> bytes:
 def _in_words(error: BaseException) -> str:
     """What went wrong between the node and a container, without the machine's jargon."""
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"Cannot connect to container: {error.os_error.strerror or error.os_error}"
+        number = error.os_error.errno
+        reason = os.strerror(number) if number and number > 0 else error.os_error.strerror
+        return f"Cannot connect to container: {reason or 'its name or address is not known'}"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "Container closed the connection without an answer"
     if isinstance(error, aiohttp.ClientPayloadError):
