@@ -38,6 +38,7 @@ class _Actor(msgspec.Struct):
 class _Event(msgspec.Struct):
     action: str = msgspec.field(name="Action", default="")
     actor: _Actor = msgspec.field(name="Actor", default_factory=_Actor)
+    cause: str = ""  # in place of an event: why there are none, although the status was 200
 
 
 _decoder = msgspec.json.Decoder(_Event)
@@ -68,11 +69,14 @@ async def deaths(url: str, node: str, since: int) -> AsyncIterator[Death]:
             session.get(f"{base}/v4.0.0/libpod/events", params=query, timeout=timeout) as response,
         ):
             if response.status >= 400:
-                raise EventsRefused((await response.text())[:500])
+                words = await response.content.read(500)
+                raise EventsRefused(words.decode("utf-8", "replace"))
             async for line in response.content:
                 event = _decoder.decode(line)
+                if event.cause:
+                    raise EventsRefused(event.cause)
                 code = event.actor.attributes.get("containerExitCode", "")
                 died = event.action == "died" and code.lstrip("-").isdigit()
                 yield Death(event.actor.id, int(code) if died else None)
-    except (aiohttp.ClientError, OSError, ValueError) as error:
+    except (aiohttp.ClientError, OSError, ValueError, msgspec.MsgspecError) as error:
         raise EngineUnreachable(f"Podman's event stream ended: {error}") from error

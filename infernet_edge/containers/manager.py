@@ -25,7 +25,7 @@ from infernet_edge.containers.probe import watch_unmanaged
 from infernet_edge.containers.service import Service
 from infernet_edge.containers.specification import node_name
 from infernet_edge.containers.supervisor import Means, Supervisor
-from infernet_edge.containers.threads import Threads
+from infernet_edge.containers.threads import EngineUnreachable, Threads
 from infernet_edge.errors import EngineError
 from infernet_edge.logs import log_event
 
@@ -125,15 +125,24 @@ class ContainerManager:
         await self._connection.close()
 
     async def _remove_all(self) -> None:
-        engine = self._connection.engine
-        if engine is None:
+        if self._connection.engine is None:
             return
         try:
-            found = await self._threads.run(_STOP_MARGIN, engine.containers, self._node)
-        except EngineError as error:
-            log_event(logger, "container.left_running", logging.WARNING, reason=error)
+            async with asyncio.timeout(_STOP_MARGIN):
+                engine, found = await self._list_once_more(self._connection.engine)
+        except (EngineError, TimeoutError) as error:
+            reason = str(error) or "Podman does not answer"
+            log_event(logger, "container.left_running", logging.WARNING, reason=reason)
             return
         await asyncio.gather(*(self._remove(engine, each) for each in found))
+
+    async def _list_once_more(self, engine: Engine) -> tuple[Engine, list[Found]]:
+        try:
+            return engine, await self._threads.run(CALL_TIMEOUT, engine.containers, self._node)
+        except EngineUnreachable:
+            # systemd may have ended Podman's service together with the node.
+            engine = await self._connection.open()
+            return engine, await self._threads.run(CALL_TIMEOUT, engine.containers, self._node)
 
     async def _remove(self, engine: Engine, found: Found) -> None:
         timeout = self._pace.stop + _STOP_MARGIN

@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from infernet_edge.config.tree import Registry
 from infernet_edge.containers.specification import (
@@ -29,6 +31,7 @@ IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 CALL_TIMEOUT = 60.0  # seconds; creating a container on a slow SD card takes its time
 PULL_STALL_TIMEOUT = 600.0  # seconds without any news of a pull
 _PROGRESS_PERIOD = 3.0  # seconds between two reports of a pull
+_KNOCK_TIMEOUT = 10.0
 _LOG_LINES = 8
 _LOG_CHARACTERS = 600
 
@@ -177,6 +180,7 @@ class Engine:
         from podman.errors import APIError, PodmanError
 
         try:
+            _knock(self.url)
             with podman.PodmanClient(base_url=self.url, timeout=timeout) as client:
                 yield client
         except APIError as error:
@@ -232,6 +236,15 @@ def _found(attributes: Mapping[str, Any]) -> Found:
         exit_code=attributes.get("ExitCode", 0),
         port=next(iter(ports), 0),
     )
+
+
+def _knock(url: str) -> None:
+    """Raise OSError when nobody listens: podman-py would leave its socket open then."""
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        with socket.socket(socket.AF_UNIX) as attempt:
+            attempt.settimeout(_KNOCK_TIMEOUT)
+            attempt.connect(parts.path)
 
 
 def _innermost(error: BaseException) -> str:

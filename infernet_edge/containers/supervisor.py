@@ -35,6 +35,13 @@ _EXIT_CODES = {
     143: " (terminated)",
 }
 
+_HINTS = {
+    "unresolvable CDI devices": "describe the GPU for Podman with:"
+    " nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml",
+    "unauthorized": "check docker.username and docker.password in the configuration",
+    "no space left on device": "make room, for instance with: podman image prune",
+}
+
 
 class Means(NamedTuple):
     """What all supervisors share."""
@@ -96,8 +103,9 @@ class Supervisor:
                 await asyncio.sleep(self._means.pace.reconnect)
             except EngineError as error:
                 pause = self._retries.next()
-                self.service.set_failed(str(error))
-                self._log("failed", logging.ERROR, reason=error, next_attempt_seconds=pause)
+                reason = f"{error}{_hint(str(error))}"
+                self.service.set_failed(reason)
+                self._log("failed", logging.ERROR, reason=reason, next_attempt_seconds=pause)
                 await asyncio.sleep(pause)
             else:
                 self._retries.reset()
@@ -118,7 +126,7 @@ class Supervisor:
         for found in await run(CALL_TIMEOUT, engine.containers, self._means.node):
             if found.container != container.id:
                 continue
-            if found.running and found.specification == fingerprint:
+            if found.running and found.port and found.specification == fingerprint:
                 self._adopt(found)
                 break
             await self._replace(engine, found)
@@ -291,3 +299,8 @@ class Supervisor:
 
     def _log(self, verb: str, level: int = logging.INFO, **fields: object) -> None:
         log_event(logger, f"container.{verb}", level, container=self.service.id, **fields)
+
+
+def _hint(problem: str) -> str:
+    """What to do about a problem that has a known remedy."""
+    return next((f". To mend it, {do}" for sign, do in _HINTS.items() if sign in problem), "")

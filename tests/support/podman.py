@@ -198,13 +198,14 @@ class IsolatedPodman:
         if self._service is not None and self._service.poll() is None:
             return
         self.socket.unlink(missing_ok=True)
-        self._service = subprocess.Popen(
-            ["podman", "system", "service", "--time=0", self.url],
-            env={**os.environ, **self.environment},
-            stdin=subprocess.DEVNULL,
-            stderr=(self.folder / "service.log").open("ab"),
-            start_new_session=True,
-        )
+        with (self.folder / "service.log").open("ab") as log:
+            self._service = subprocess.Popen(
+                ["podman", "system", "service", "--time=0", self.url],
+                env={**os.environ, **self.environment},
+                stdin=subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,
+            )
         deadline = time.monotonic() + 20
         while not _listens(self.socket):
             assert time.monotonic() < deadline, (self.folder / "service.log").read_text()

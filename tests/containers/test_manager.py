@@ -1,0 +1,449 @@
+"""The manager against real Podman."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from ipaddress import ip_network
+from pathlib import Path
+
+import aiohttp
+import msgspec
+import pytest
+
+from infernet_edge.config.tree import Config, Container, Podman, Storage
+from infernet_edge.containers import connection
+from infernet_edge.containers.manager import ContainerManager
+from infernet_edge.containers.podman import Engine
+from infernet_edge.containers.service import ServiceUnavailable, make_services
+from tests.support.events import Events
+from tests.support.managing import QUICK, configuration, container, eventually, managing
+from tests.support.podman import IsolatedPodman
+from tests.support.ports import free_port
+
+
+def port_of(base_url: str) -> int:
+    return int(base_url.rpartition(":")[2])
+
+
+async def test_a_container_runs_and_answers(podman: IsolatedPodman, tmp_path: Path) -> None:
+    config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
+    async with managing(config) as managed:
+        assert managed.services["echo"].state == "ready"
+        assert managed.manager.engine_problem == ""
+        assert await managed.call("echo", {"a": 1}) == {"output": {"a": 1}, "echo": True}
+        assert len((await managed.call("echo", "x", destination=2)).splitlines()) == 5
+    assert podman.containers() == []
+
+
+async def test_the_port_is_on_loopback_only(podman: IsolatedPodman, tmp_path: Path) -> None:
+    configured = container("echo", podman.echo_image())
+    async with managing(configuration(podman, tmp_path, configured)) as managed:
+        name = podman.containers()[0]
+        assert name.startswith("infernet-edge-echo-")
+        bindings = podman.inspect(name)["HostConfig"]["PortBindings"]
+        assert bindings == {"3000/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(configured.port)}]}
+        assert port_of(managed.services["echo"].base_url) == configured.port
+
+
+async def test_environment_command_and_volumes_reach_the_container(
+    podman: IsolatedPodman, tmp_path: Path
+) -> None:
+    (tmp_path / "with space").write_text("from the host")
+    configured = container(
+        "echo",
+        podman.echo_image(),
+        env={"GREETING": "hello world", "COUNT": 3},
+        command="-- one 'two words'",
+        volumes=[f"{tmp_path}/with space:/given:ro", f"{tmp_path}:/twice", "kept:/kept"],
+    )
+    async with managing(configuration(podman, tmp_path, configured)) as managed:
+        answer = await managed.call("echo", {"show": True, "read": ["/given"]})
+        assert answer["environment"]["GREETING"] == "hello world"
+        assert answer["environment"]["COUNT"] == "3"
+        assert answer["arguments"] == ["--", "one", "two words"]
+        assert answer["files"]["/given"] == "from the host"
+        mounts = {
+            each["Destination"]: each for each in podman.inspect(podman.containers()[0])["Mounts"]
+        }
+        assert not mounts["/given"]["RW"]
+        assert mounts["/twice"]["Source"] == str(tmp_path)
+        assert mounts["/kept"]["Name"] == "kept"
+    assert "kept" in podman.run("volume", "ls", "--quiet").split()
+
+
+async def test_limits_are_applied(podman: IsolatedPodman, tmp_path: Path, events: Events) -> None:
+    configured = container("echo", podman.echo_image(), memory="128m", cpus=0.5, pids=40)
+    async with managing(configuration(podman, tmp_path, configured)):
+        if events.of("container.unlimited"):
+            pytest.skip("Podman has no control over limits here")
+        applied = podman.inspect(podman.containers()[0])["HostConfig"]
+        assert applied["Memory"] == 128 * 2**20
+        assert applied["CpuQuota"] / applied["CpuPeriod"] == 0.5
+        assert applied["PidsLimit"] == 40
+        assert applied["RestartPolicy"]["Name"] in ("", "no")
+
+
+async def test_without_control_over_limits_it_runs_with_a_warning(
+    podman: IsolatedPodman, tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Engine.info
+    monkeypatch.setattr(
+        Engine,
+        "info",
+        lambda self, timeout: real(self, timeout)._replace(limits=frozenset({"pids"})),
+    )
+    configured = container("echo", podman.echo_image(), memory="128m", cpus=0.5)
+    async with managing(configuration(podman, tmp_path, configured)) as managed:
+        assert managed.services["echo"].state == "ready"
+        assert podman.inspect(podman.containers()[0])["HostConfig"]["Memory"] == 0
+    assert [fields["limits"] for fields in events.of("container.unlimited")] == ["memory, cpu"]
+
+
+async def test_the_health_check_of_the_image_is_off(podman: IsolatedPodman, tmp_path: Path) -> None:
+    recipe = tmp_path / "Containerfile"
+    recipe.write_text(f'FROM {podman.echo_image()}\nHEALTHCHECK --interval=1s CMD ["/nothing"]\n')
+    image = "localhost/infernet-test/sick:1"
+    podman.run("build", "--format=docker", "--tag", image, "--file", str(recipe), str(tmp_path))
+    async with managing(configuration(podman, tmp_path, container("echo", image))) as managed:
+        assert managed.services["echo"].state == "ready"
+        inspected = podman.inspect(podman.containers()[0])
+        assert inspected["Config"]["Healthcheck"]["Test"] == ["NONE"]
+
+
+async def test_the_networks_of_containers_are_known(podman: IsolatedPodman, tmp_path: Path) -> None:
+    config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
+    async with managing(config) as managed:
+        known = podman.inspect(podman.containers()[0])["NetworkSettings"]["Networks"]
+        expected = [ip_network("10.231.77.0/24")] if known else []
+        assert managed.manager.networks() == expected
+
+
+async def test_readiness_waits_for_an_http_answer(podman: IsolatedPodman, tmp_path: Path) -> None:
+    image = podman.echo_image()
+    config = configuration(
+        podman,
+        tmp_path,
+        container("late", image, command="--delay 1"),
+        container("deaf", image, command="--deaf"),
+        container("unhealthy", image, command="--unhealthy", health_path="/health"),
+        container("forbidding", image, command="--unhealthy"),
+    )
+    async with managing(config, settled=0) as managed:
+        services = managed.services
+        await eventually(lambda: services["late"].state == services["forbidding"].state == "ready")
+        await eventually(lambda: "status 503" in services["unhealthy"].reason)
+        assert services["unhealthy"].state == services["deaf"].state == "starting"
+        assert "does not answer yet" in services["deaf"].reason
+
+
+async def test_a_running_container_is_adopted_after_an_unclean_end(
+    podman: IsolatedPodman, tmp_path: Path, events: Events
+) -> None:
+    config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
+    async with managing(config, stop=False):
+        before = podman.inspect(podman.containers()[0])["Id"]
+    async with managing(config) as managed:
+        assert podman.inspect(podman.containers()[0])["Id"] == before
+        assert (await managed.call("echo", 1))["output"] == 1
+        assert events.of("container.adopted")
+        # It is watched like any other.
+        podman.run("kill", before)
+        await eventually(lambda: events.of("container.stopped"))
+        await eventually(lambda: managed.services["echo"].state == "ready")
+
+
+async def test_a_container_on_another_port_is_adopted_with_it(
+    podman: IsolatedPodman, tmp_path: Path
+) -> None:
+    configured = container("echo", podman.echo_image())
+    config = configuration(podman, tmp_path, configured)
+    with socket.create_server(("127.0.0.1", configured.port)):
+        async with managing(config, stop=False) as managed:
+            used = port_of(managed.services["echo"].base_url)
+            assert used != configured.port
+    async with managing(config) as managed:
+        assert port_of(managed.services["echo"].base_url) == used
+        assert (await managed.call("echo", 1))["output"] == 1
+
+
+async def test_a_changed_container_is_replaced_and_an_unconfigured_one_removed(
+    podman: IsolatedPodman, tmp_path: Path, events: Events
+) -> None:
+    image = podman.echo_image()
+    first = container("echo", image)
+    async with managing(
+        configuration(podman, tmp_path, first, container("gone", image)), stop=False
+    ):
+        assert len(podman.containers()) == 2
+    podman.run("run", "--detach", "--name", "somebodys", image)
+    changed = msgspec.structs.replace(first, env={"NEW": "yes"})
+    async with managing(configuration(podman, tmp_path, changed)) as managed:
+        answer = await managed.call("echo", {"show": True})
+        assert answer["environment"]["NEW"] == "yes"
+        assert events.of("container.replaced")
+        await eventually(lambda: len(podman.containers()) == 2)
+    assert podman.containers() == ["somebodys"]
+
+
+async def test_another_nodes_containers_are_left_alone(
+    podman: IsolatedPodman, tmp_path: Path
+) -> None:
+    image = podman.echo_image()
+    first = configuration(podman, tmp_path / "first", container("echo", image))
+    second = configuration(podman, tmp_path / "second", container("echo", image))
+    async with managing(first) as managed:
+        async with managing(second):
+            assert len(podman.containers()) == 2
+        assert (await managed.call("echo", 1))["output"] == 1
+
+
+async def test_a_container_that_dies_is_started_again(
+    podman: IsolatedPodman, tmp_path: Path, events: Events
+) -> None:
+    config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
+    async with managing(config) as managed:
+        with pytest.raises(aiohttp.ClientError):
+            await managed.call("echo", {"exit": 7})
+        await eventually(lambda: events.of("container.stopped"))
+        assert (
+            "exit code 7; its last words: told to exit"
+            in (events.of("container.stopped")[0]["reason"])
+        )
+        await managed.services["echo"].wait_ready(30)
+        assert (await managed.call("echo", 1))["output"] == 1
+
+
+async def test_a_container_removed_by_hand_comes_back(
+    podman: IsolatedPodman, tmp_path: Path
+) -> None:
+    config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
+    async with managing(config) as managed:
+        podman.run("rm", "--force", "--time=0", podman.containers()[0])
+        await eventually(lambda: managed.services["echo"].state != "ready")
+        await managed.services["echo"].wait_ready(30)
+        assert (await managed.call("echo", 1))["output"] == 1
+
+
+async def test_a_crash_loop_ends_in_failure_with_the_reason(
+    podman: IsolatedPodman, tmp_path: Path, events: Events
+) -> None:
+    configured = container("echo", podman.echo_image(), command="--crash 3")
+    async with managing(configuration(podman, tmp_path, configured)) as managed:
+        service = managed.services["echo"]
+        assert service.state == "failed"
+        assert "stopped 5 times in a row" in service.reason
+        assert "exit code 3; its last words: model file is missing" in service.reason
+        pauses = [fields["next_start_seconds"] for fields in events.of("container.stopped")]
+        assert pauses == [0.1, 0.2, 0.4, 0.5, 300.0]
+        with pytest.raises(ServiceUnavailable, match="model file is missing"):
+            await service.wait_ready(30)
+
+
+async def test_after_a_crash_loop_it_is_tried_again_and_recovers(
+    podman: IsolatedPodman, tmp_path: Path
+) -> None:
+    switch = tmp_path / "switch"
+    configured = container(
+        "echo", podman.echo_image(), volumes=[f"{switch}:/switch"], command="-- x"
+    )
+    pace = msgspec.structs.replace(QUICK, crash_loop=0.2, crash_cap=2, retry_limit=0.2)
+    async with managing(configuration(podman, tmp_path, configured), pace) as managed:
+        service = managed.services["echo"]
+        assert service.state == "failed"  # the source of its volume is missing
+        assert str(switch) in service.reason
+        switch.write_text("")
+        await eventually(lambda: service.state == "ready")
+
+
+async def test_a_missing_image_does_not_keep_others_from_running(
+    podman: IsolatedPodman, tmp_path: Path, events: Events
+) -> None:
+    absent = f"127.0.0.1:{free_port()}/absent:1"
+    config = configuration(
+        podman,
+        tmp_path,
+        container("broken", absent),
+        container("unrunnable", "localhost/infernet-test/empty:1"),
+        container("echo", podman.echo_image()),
+    )
+    (tmp_path / "empty.tar").write_bytes(b"\0" * 10240)
+    podman.run("import", str(tmp_path / "empty.tar"), "localhost/infernet-test/empty:1")
+    async with managing(config) as managed:
+        assert managed.services["echo"].state == "ready"
+        assert (await managed.call("echo", 1))["output"] == 1
+        assert managed.services["broken"].state == "failed"
+        assert absent in managed.services["broken"].reason
+        assert "connection refused" in managed.services["broken"].reason
+        assert managed.services["unrunnable"].state == "failed"
+        await eventually(lambda: len(events.of("container.failed")) >= 4)  # both try again
+        # It appears, and is taken.
+        podman.run("tag", podman.echo_image(), absent)
+        await eventually(lambda: managed.services["broken"].state == "ready")
+
+
+async def test_a_port_that_is_taken_is_replaced_by_another(
+    podman: IsolatedPodman, tmp_path: Path, events: Events
+) -> None:
+    configured = container("echo", podman.echo_image())
+    with socket.create_server(("127.0.0.1", configured.port)):
+        async with managing(configuration(podman, tmp_path, configured)) as managed:
+            assert (await managed.call("echo", 1))["output"] == 1
+            used = port_of(managed.services["echo"].base_url)
+    assert used < 4000
+    warning = events.of("container.port_taken")[0]
+    assert (warning["wanted"], warning["used"]) == (configured.port, used)
+
+
+async def test_podman_may_go_away_and_come_back(
+    podman: IsolatedPodman, tmp_path: Path, events: Events
+) -> None:
+    config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
+    async with managing(config) as managed:
+        service = managed.services["echo"]
+        podman.kill_service()
+        await eventually(lambda: managed.manager.engine_problem)
+        assert (await managed.call("echo", 1))["output"] == 1
+        assert service.state == "ready"
+        # What dies meanwhile is noticed by probing, and started again later.
+        podman.run("kill", podman.containers()[0])
+        await eventually(lambda: service.state == "starting")
+        podman.start_service()
+        await eventually(lambda: managed.manager.engine_problem == "")
+        await service.wait_ready(30)
+        assert (await managed.call("echo", 1))["output"] == 1
+        assert len(events.of("container.stopped")) == 1
+
+
+async def test_without_podman_containers_fail_with_the_reason(tmp_path: Path) -> None:
+    config = Config(
+        podman=Podman(url=f"unix://{tmp_path}/absent.sock"),
+        storage=Storage(path=str(tmp_path)),
+        containers=[container("echo", "localhost/none:1")],
+    )
+    async with managing(config) as managed:
+        assert managed.services["echo"].state == "failed"
+        assert "absent.sock" in managed.services["echo"].reason
+        assert "podman.socket" in managed.manager.engine_problem
+
+
+async def test_podman_that_comes_late_is_used(podman: IsolatedPodman, tmp_path: Path) -> None:
+    podman.kill_service()
+    config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
+    async with managing(config) as managed:
+        assert managed.services["echo"].state == "failed"
+        podman.start_service()
+        await eventually(lambda: managed.services["echo"].state == "ready")
+
+
+async def test_deaths_are_noticed_without_events_too(
+    podman: IsolatedPodman, tmp_path: Path, events: Events
+) -> None:
+    conf = Path(podman.environment["CONTAINERS_CONF"])
+    before = conf.read_text()
+    podman.kill_service()
+    conf.write_text(before.replace('events_logger = "file"', 'events_logger = "none"'))
+    try:
+        podman.start_service()
+        config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
+        pace = msgspec.structs.replace(QUICK, reconcile_without_events=0.2)
+        async with managing(config, pace) as managed:
+            await eventually(lambda: events.of("podman.no_events"))
+            podman.run("kill", podman.containers()[0])
+            await eventually(lambda: events.of("container.stopped"))
+            await eventually(lambda: managed.services["echo"].state == "ready")
+    finally:
+        podman.kill_service()
+        conf.write_text(before)
+
+
+async def test_the_node_starts_and_ends_a_podman_service_of_its_own(
+    podman: IsolatedPodman, tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "standard_sockets", lambda environment: [])
+    for name, value in podman.environment.items():
+        monkeypatch.setenv(name, value)
+    config = Config(
+        storage=Storage(path=str(tmp_path)), containers=[container("echo", podman.echo_image())]
+    )
+    async with managing(config) as managed:
+        assert managed.services["echo"].state == "ready"
+        url = events.of("podman.connected")[0]["url"]
+        daemon = managed.manager._connection._daemon
+        assert daemon._process is not None
+        # When it dies, another one is started.
+        daemon._process.kill()
+        await eventually(lambda: len(events.of("podman.connected")) == 2)
+        await eventually(lambda: managed.manager.engine_problem == "")
+        assert (await managed.call("echo", 1))["output"] == 1
+        last = events.of("podman.connected")[1]["url"]
+    assert podman.containers() == []
+    for each in (url, last):
+        assert not Path(each.removeprefix("unix://")).parent.exists()
+
+
+async def test_containers_are_stopped_at_the_same_time(
+    podman: IsolatedPodman, tmp_path: Path
+) -> None:
+    image = podman.echo_image()
+    stubborn = [container(f"c{n}", image, command="--stubborn") for n in range(3)]
+    async with managing(configuration(podman, tmp_path, *stubborn)) as managed:
+        assert {service.state for service in managed.services.values()} == {"ready"}
+        begin = time.monotonic()
+        await managed.manager.stop()
+        took = time.monotonic() - begin
+    assert podman.containers() == []
+    assert took < 3 * QUICK.stop
+
+
+async def test_stopping_in_the_middle_of_starting_leaves_nothing(
+    podman: IsolatedPodman, tmp_path: Path
+) -> None:
+    image = podman.echo_image()
+    for pause in (0.0, 0.05, 0.2):
+        containers = [container(f"c{n}", image) for n in range(2)]
+        async with managing(configuration(podman, tmp_path, *containers), settled=pause):
+            pass
+        assert podman.containers() == []
+
+
+async def test_a_manager_stops_twice_and_without_having_started(tmp_path: Path) -> None:
+    config = Config(storage=Storage(path=str(tmp_path)))
+    async with aiohttp.ClientSession() as session:
+        manager = ContainerManager(config, {}, session)
+        await manager.stop()
+        await manager.start()
+        await manager.wait_until_settled(1)
+        await manager.stop()
+        await manager.stop()
+
+
+async def test_services_of_others_are_probed(tmp_path: Path) -> None:
+    answers = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        status = b"204 No Content" if answers.is_set() else b"500 Oh"
+        writer.write(b"HTTP/1.1 " + status + b"\r\nconnection: close\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    config = Config(
+        manage_containers=False,
+        storage=Storage(path=str(tmp_path)),
+        containers=[
+            Container(id="up", image="x", port=port),
+            Container(id="healthy", url=f"http://127.0.0.1:{port}/", health_path="/health"),
+            Container(id="down", image="x", port=free_port()),
+        ],
+    )
+    async with server, managing(config) as managed:
+        states = {name: service.state for name, service in managed.services.items()}
+        assert states == {"up": "ready", "healthy": "failed", "down": "failed"}
+        assert "status 500" in managed.services["healthy"].reason
+        await managed.services["down"].wait_ready(1)  # jobs are not held back
+        answers.set()
+        await eventually(lambda: managed.services["healthy"].state == "ready")
+    assert make_services(config)["up"].state == "starting"

@@ -1,0 +1,92 @@
+"""A container manager at work in a test."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+
+from infernet_edge.config.tree import Config, Container, Podman, Storage
+from infernet_edge.containers.manager import ContainerManager
+from infernet_edge.containers.pace import Pace
+from infernet_edge.containers.service import Service, make_services
+from tests.support.podman import IsolatedPodman
+from tests.support.ports import free_port
+
+QUICK = Pace(
+    reconnect=0.1,
+    reconnect_limit=0.5,
+    restart=0.1,
+    restart_limit=0.5,
+    retry=0.2,
+    retry_limit=1.0,
+    unmanaged=0.2,
+    unmanaged_down=0.1,
+    stop=2,
+)
+
+
+class Managed(NamedTuple):
+    manager: ContainerManager
+    services: dict[str, Service]
+    session: aiohttp.ClientSession
+
+    async def call(self, container: str, data: Any, destination: int = 1) -> Any:
+        """The container's answer to a job."""
+        body = {"source": 1, "destination": destination, "data": data, "requires_proof": False}
+        url = self.services[container].base_url + "/service_output"
+        async with self.session.post(url, json=body) as response:
+            return await (response.text() if destination == 2 else response.json())
+
+
+def container(identifier: str, image: str, **settings: Any) -> Container:
+    """A configured container on a free port."""
+    return Container(id=identifier, image=image, **{"port": free_port(), **settings})
+
+
+def configuration(podman: IsolatedPodman, folder: Path, *containers: Container) -> Config:
+    return Config(
+        podman=Podman(url=podman.url),
+        storage=Storage(path=str(folder / "node")),
+        containers=list(containers),
+    )
+
+
+@contextlib.asynccontextmanager
+async def managing(
+    config: Config, pace: Pace = QUICK, *, settled: float = 30, stop: bool = True
+) -> AsyncIterator[Managed]:
+    """Manage the containers of `config` within the block; without `stop` end as kill -9 does."""
+    services = make_services(config)
+    async with aiohttp.ClientSession() as session:
+        manager = ContainerManager(config, services, session, pace)
+        await manager.start()
+        try:
+            await manager.wait_until_settled(settled)
+            yield Managed(manager, services, session)
+        finally:
+            if stop:
+                await manager.stop()
+            else:
+                await abandon(manager)
+
+
+async def abandon(manager: ContainerManager) -> None:
+    """End a manager's tasks without any of what it does at its end."""
+    for task in manager._tasks:
+        task.cancel()
+    await asyncio.gather(*manager._tasks, return_exceptions=True)
+
+
+async def eventually(condition: Callable[[], Any], timeout: float = 30) -> None:
+    """Wait until something holds; raises AssertionError when it does not in time."""
+    try:
+        async with asyncio.timeout(timeout):
+            while not condition():
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"did not happen within {timeout} seconds") from None
