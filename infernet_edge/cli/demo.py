@@ -51,7 +51,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.port is not None and not 1 <= arguments.port <= 65535:
         print("--port must be a number from 1 to 65535.", file=sys.stderr)
         return 2
-    return asyncio.run(_run(arguments))
+    import uvloop  # as `run` does
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_run(arguments))
 
 
 async def _run(arguments: argparse.Namespace) -> int:
@@ -78,6 +81,8 @@ async def _run(arguments: argparse.Namespace) -> int:
     except asyncio.CancelledError:
         print("Stopped before the end.", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        raise  # whoever read along has enough
     except (InfernetEdgeError, OSError) as error:
         print(f"The demo failed. {error}", file=sys.stderr)
         return 1

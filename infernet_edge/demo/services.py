@@ -1,0 +1,157 @@
+"""The demo's two services: as containers when Podman can run them, else as processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import sys
+import threading
+from collections.abc import AsyncIterator
+from importlib import resources
+from pathlib import Path
+
+from infernet_edge.config.tree import Config, Container, Podman
+from infernet_edge.containers.connection import Connection
+from infernet_edge.containers.podman import Engine
+from infernet_edge.containers.ports import Ports
+from infernet_edge.containers.threads import EngineUnreachable, Threads
+from infernet_edge.demo.telling import tell
+from infernet_edge.errors import EngineError, StartupError
+
+DEFAULT_IMAGE = "docker.io/library/python:3.12-alpine"
+"""The official Python image in its smallest form, some 20 MB to fetch, for x86-64 and ARM."""
+
+TASKS = {"writer": "write", "rater": "rate"}
+"""The containers of the demo and what the example service does in each."""
+
+_DESCRIPTIONS = {
+    "writer": "Continues a text, word by word",
+    "rater": "Says whether a text sounds positive or negative",
+}
+_LOOK_TIMEOUT = 30.0  # seconds to ask Podman whether it has the image
+_PULL_TIMEOUT = 60.0
+_START_TIMEOUT = 20.0
+_STOP_TIMEOUT = 7.0  # the example service gives its requests 5 seconds
+_FILE = "example_service.py"
+
+
+async def obtain_image(image: str, podman: Podman) -> str:
+    """See to it that Podman has the image; returns "", or why it has not, in words."""
+    threads = Threads()
+    connection = Connection(Config(podman=podman), threads)
+    try:
+        engine = await connection.open()
+        if await threads.run(_LOOK_TIMEOUT, engine.find_image, image) is None:
+            await _pull(threads, engine, image)
+    except EngineError as error:
+        return str(error)
+    finally:
+        await connection.close()
+    return ""
+
+
+async def _pull(threads: Threads, engine: Engine, image: str) -> None:
+    tell(f"Podman fetches the image {image} ...")
+    given_up = threading.Event()
+
+    def progress(text: str) -> None:
+        tell(text, indent=2)
+
+    try:
+        await threads.run(_PULL_TIMEOUT, engine.pull, image, progress, given_up)
+    except EngineUnreachable as error:
+        raise EngineError(
+            f"The image {image} did not arrive within {_PULL_TIMEOUT:g} seconds"
+            f" (to fetch it: podman pull {image})"
+        ) from error
+    finally:
+        given_up.set()
+
+
+def as_containers(image: str, folder: Path, port: int) -> list[Container]:
+    """Containers that run the example service, a copy of which is put into `folder`.
+
+    A copy, because the package may be inside an executable, and because Podman relabels what it
+    mounts on machines with SELinux (option z). `port` is the node's, which they must not take.
+    """
+    service = folder / _FILE
+    service.write_text(resources.files(__package__).joinpath(_FILE).read_text("utf-8"), "utf-8")
+    ports = Ports(())
+    ports.keep("node", port)
+    return [
+        Container(
+            id=name,
+            image=image,
+            description=_DESCRIPTIONS[name],
+            port=ports.take(name, 3000),
+            command=f"python3 /service/{_FILE} --task {task} --host 0.0.0.0",
+            volumes=[f"{service}:/service/{_FILE}:ro,z"],
+            health_path="/health",
+        )
+        for name, task in TASKS.items()
+    ]
+
+
+@contextlib.asynccontextmanager
+async def as_processes() -> AsyncIterator[list[Container]]:
+    """Run the example service as processes on free ports of 127.0.0.1; they end with the block.
+
+    Raises StartupError when one does not start.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        yield [
+            Container(
+                id=name,
+                url=await stack.enter_async_context(_process(task)),
+                description=_DESCRIPTIONS[name],
+                health_path="/health",
+            )
+            for name, task in TASKS.items()
+        ]
+
+
+@contextlib.asynccontextmanager
+async def _process(task: str) -> AsyncIterator[str]:
+    """One process; gives its URL."""
+    process = await asyncio.create_subprocess_exec(
+        *_command(task), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        yield await _url_of(process)
+    finally:
+        await _end(process)
+
+
+def _command(task: str) -> list[str]:
+    if getattr(sys, "frozen", False):  # an executable made by PyInstaller: there is no Python
+        return [sys.executable, "demo", "--service", task]
+    with resources.as_file(resources.files(__package__).joinpath(_FILE)) as file:
+        return [sys.executable, "-I", str(file), "--task", task, "--port", "0"]
+
+
+async def _url_of(process: asyncio.subprocess.Process) -> str:
+    """The URL that the first line of the process names."""
+    line = b""
+    if process.stdout is not None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_START_TIMEOUT):
+                line = await process.stdout.readline()
+    found = re.search(rb"http://\S+", line)
+    if found is None:
+        raise StartupError(
+            f"The example service did not start within {_START_TIMEOUT:g} seconds."
+            " What it wrote, if anything, stands above."
+        )
+    return found[0].decode()
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    for ask in (process.terminate, process.kill):
+        if process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            ask()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_TIMEOUT):
+                await process.wait()

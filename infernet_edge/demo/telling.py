@@ -1,0 +1,61 @@
+"""What the demo prints: for people, in 80 columns."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from typing import Any
+
+_WIDTH = 79
+
+
+def tell(text: str = "", indent: int = 0) -> None:
+    """Print a paragraph, wrapped; words that are too long, such as URLs, stay whole."""
+    margin = " " * indent
+    print(
+        textwrap.fill(
+            text,
+            _WIDTH,
+            initial_indent=margin,
+            subsequent_indent=margin,
+            break_long_words=False,
+            break_on_hyphens=False,
+        ),
+        flush=True,
+    )
+
+
+def tell_json(value: Any, indent: int) -> None:
+    """Print a JSON value, on as many lines as it takes."""
+    tell(json.dumps(value, ensure_ascii=False), indent)
+
+
+class Teller:
+    """Prints a text as it arrives in pieces, breaking lines between words."""
+
+    def __init__(self, indent: int) -> None:
+        self._indent = indent
+        self._column = 0
+        self._word = ""
+
+    def add(self, piece: str) -> None:
+        """Print the words that this piece completes."""
+        *complete, self._word = f"{self._word}{piece}".replace("\n", " ").split(" ")
+        for word in complete:
+            self._print(word)
+
+    def end(self) -> None:
+        """Print what is left, and end the line."""
+        self._print(self._word)
+        self._word, self._column = "", 0
+        print(flush=True)
+
+    def _print(self, word: str) -> None:
+        if not word:
+            return
+        if self._column and self._column + 1 + len(word) > _WIDTH:
+            print()
+            self._column = 0
+        lead = " " if self._column else " " * self._indent
+        print(lead + word, end="", flush=True)
+        self._column += len(lead + word)

@@ -1,0 +1,89 @@
+"""How the demo chooses: containers or processes, and the port."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infernet_edge.config.tree import Podman
+from infernet_edge.demo import demo
+from infernet_edge.demo.demo import Options, run_demo
+from infernet_edge.errors import StartupError
+from tests.support.demo_image import make_demo_image
+from tests.support.podman import IsolatedPodman, need
+from tests.support.ports import free_port
+
+
+@pytest.fixture(scope="module")
+def podman() -> Iterator[IsolatedPodman]:
+    need("podman")
+    with IsolatedPodman() as isolated:
+        yield isolated
+
+
+@pytest.fixture
+def options() -> Options:
+    return Options("127.0.0.1", free_port(), "unused", podman=None, once=True, keep=False)
+
+
+async def test_with_podman_and_an_image_they_are_containers(
+    podman: IsolatedPodman, options: Options, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = make_demo_image(podman)
+    await run_demo(options._replace(image=image, podman=Podman(url=podman.url)))
+    told = capsys.readouterr().out
+    assert f"containers of {image}, by Podman" in told
+    assert '{"rating": "positive"' in told
+    assert podman.containers() == []
+
+
+async def test_with_an_image_that_does_not_work_they_are_processes(
+    podman: IsolatedPodman,
+    options: Options,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(demo, "_READY_TIMEOUT", 5.0)
+    # This image has an entry point of its own, which knows no --task.
+    image = podman.echo_image()
+    await run_demo(options._replace(image=image, podman=Podman(url=podman.url)))
+    told = " ".join(capsys.readouterr().out.split())
+    assert "as processes of their own, not as containers, because Podman cannot run them" in told
+    assert '{"rating": "positive"' in told
+    assert podman.containers() == []
+
+
+async def test_without_podman_they_are_processes(
+    options: Options, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await run_demo(options._replace(podman=Podman(url=f"unix://{tmp_path}/none")))
+    told = " ".join(capsys.readouterr().out.split())
+    assert "because Podman cannot run them: Podman does not answer" in told
+
+
+async def test_port_4000_or_the_next_that_is_free(
+    options: Options, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as taken:
+        first = free_port()
+        taken.bind(("127.0.0.1", first))
+        taken.listen()
+        monkeypatch.setattr(demo, "_FIRST_PORT", first)
+        await run_demo(options._replace(port=None))
+    told = capsys.readouterr().out
+    assert f"Port {first} is taken" in told
+    found = re.search(r"The node answers at http://127.0.0.1:(\d+)\n", told)
+    assert found is not None
+    assert first < int(found[1]) < first + 50
+
+
+async def test_a_port_that_was_asked_for_and_is_taken_is_refused(options: Options) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(StartupError, match="--port"):
+            await run_demo(options._replace(port=taken.getsockname()[1]))
