@@ -58,6 +58,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--id",
         dest="ids",
+        metavar="ID",
         action="append",
         default=[],
         help="name in jobs of the first, second, ... image or url (default: from its name)",
