@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack
+from typing import Any
 
 import aiohttp
 
 from infernet_edge.api.app import Api, Parts
-from infernet_edge.api.info import VERSION
+from infernet_edge.api.control import ControlServer, Parameters
+from infernet_edge.api.info import VERSION, is_healthy
 from infernet_edge.api.jobs import NoDelegations
 from infernet_edge.api.server import LanServer
 from infernet_edge.config.tree import Config
 from infernet_edge.containers.client import ServiceClient, make_session
 from infernet_edge.containers.manager import ContainerManager
 from infernet_edge.containers.resources import Resources
-from infernet_edge.containers.service import make_services
+from infernet_edge.containers.service import Service, make_services
 from infernet_edge.database import Database
 from infernet_edge.hardware import Hardware
 from infernet_edge.jobs import reports, store
@@ -31,6 +33,7 @@ logger = logging.getLogger(__name__)
 _OTHER_FILES = 128  # file descriptors for the database, Podman, the log and what else is open
 _CLOSING_TIME = 1.0  # seconds in which requests may end once no job runs any more
 _MOST_RESOURCES = 2**20  # bytes of a container's answer about its resources
+_LISTED = 20  # jobs in a report that does not say how many
 
 
 class Node:
@@ -39,10 +42,9 @@ class Node:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.services = make_services(config)
+        self._hardware = Hardware()
         self._stack = AsyncExitStack()
-        self._store: JobStore | None = None
-        self._orchestrator: Orchestrator | None = None
-        self._manager: ContainerManager | None = None
+        self._parts: Parts | None = None
         self._server: LanServer | None = None
 
     @property
@@ -67,14 +69,15 @@ class Node:
 
     async def _start(self) -> None:
         config, stack = self.config, self._stack
-        parts = self._make_parts(session := make_session())
+        session = make_session()
         stack.push_async_callback(session.close)
+        parts = self._parts = make_parts(config, self.services, self._hardware, session)
         server = self._server = LanServer(config.server, Api(parts))
         server.bind()
         stack.push_async_callback(server.close)
 
-        await parts.database.open()
         stack.push_async_callback(parts.database.close)
+        await parts.database.open()
         await parts.reports.load()
         await parts.orchestrator.start()
         stack.push_async_callback(parts.orchestrator.stop)
@@ -84,45 +87,26 @@ class Node:
         housekeeping = asyncio.create_task(housekeeper.run(), name="housekeeping")
         stack.push_async_callback(_cancel, housekeeping)
 
-        await self._hardware.start()
         stack.push_async_callback(self._hardware.stop)
-        await parts.manager.start()
+        await self._hardware.start()
         stack.push_async_callback(parts.manager.stop)
+        await parts.manager.start()
+
+        control = ControlServer(
+            config.storage_path, {"/status": self._report_status, "/jobs": self._report_jobs}
+        )
+        await control.start()
+        stack.push_async_callback(control.stop)
 
         in_containers = sum(container.max_concurrency for container in config.containers)
         await server.start(reserve=_OTHER_FILES + in_containers)
         stack.push_async_callback(server.stop, _CLOSING_TIME)
         log_event(logger, "node.started", url=self.url, version=VERSION)
 
-    def _make_parts(self, session: aiohttp.ClientSession) -> Parts:
-        config, most = self.config, self.config.server.max_body_bytes
-        database = Database(
-            config.database_path,
-            {"jobs": store.MIGRATIONS, "reports": reports.MIGRATIONS},
-        )
-        self._hardware = Hardware()
-        reported = Reports(database, config.jobs.max_pending)
-        self._store = JobStore(database, reported, config.jobs.max_pending)
-        self._manager = ContainerManager(config, self.services, session)
-        self._orchestrator = Orchestrator(
-            config.jobs, self._store, self.services, ServiceClient(session, most), most
-        )
-        return Parts(
-            config=config,
-            database=database,
-            store=self._store,
-            reports=reported,
-            orchestrator=self._orchestrator,
-            services=self.services,
-            manager=self._manager,
-            resources=Resources(self.services, self._hardware, session, min(most, _MOST_RESOURCES)),
-            delegations=NoDelegations(),
-        )
-
     async def wait_until_ready(self, timeout: float) -> None:
         """Wait until each container is ready or has failed, at most `timeout` seconds."""
-        if self._manager is not None:
-            await self._manager.wait_until_settled(timeout)
+        if self._parts is not None:
+            await self._parts.manager.wait_until_settled(timeout)
         running = [service.id for service in self.services.values() if service.state == "ready"]
         log_event(logger, "node.ready", containers=",".join(running) or "none")
 
@@ -131,12 +115,65 @@ class Node:
 
         May be called twice.
         """
-        if self._store is not None:
-            self._store.refusal = "The node is shutting down"
-        if self._server is not None:
+        if self._parts is not None and self._server is not None:
+            self._parts.store.close_intake("The node is shutting down")
             await self._server.close()
+            await self._parts.orchestrator.stop()
         await self._stack.aclose()
         log_event(logger, "node.stopped")
+
+    async def _report_status(self, parameters: Parameters) -> dict[str, Any]:
+        """What `infernet-edge status` shows."""
+        parts = self._parts
+        if parts is None:
+            return {}
+        problems = [parts.store.refusal, parts.manager.engine_problem]
+        if not parts.database.writable:
+            problems.append("The database cannot be written")
+        return {
+            "version": VERSION,
+            "url": self.url,
+            "healthy": is_healthy(parts.database, parts.store, self.services.values()),
+            "problems": [problem for problem in problems if problem],
+            "pending": len(parts.store.pending) + parts.reports.pending,
+            "containers": [
+                {"id": service.id, "state": service.state, "reason": service.reason}
+                for service in self.services.values()
+            ],
+        }
+
+    async def _report_jobs(self, parameters: Parameters) -> Any:
+        """What `infernet-edge jobs` shows."""
+        if self._parts is None:
+            return []
+        limit = parameters.get("limit", "")
+        return await self._parts.store.newest(int(limit) if limit.isdecimal() else _LISTED)
+
+
+def make_parts(
+    config: Config,
+    services: dict[str, Service],
+    hardware: Hardware,
+    session: aiohttp.ClientSession,
+) -> Parts:
+    """The parts that the API speaks for, not yet started."""
+    most = config.server.max_body_bytes
+    migrations = {"jobs": store.MIGRATIONS, "reports": reports.MIGRATIONS}
+    database = Database(config.database_path, migrations)
+    reported = Reports(database, config.jobs.max_pending)
+    job_store = JobStore(database, reported, config.jobs.max_pending)
+    client = ServiceClient(session, most)
+    return Parts(
+        config=config,
+        database=database,
+        store=job_store,
+        reports=reported,
+        orchestrator=Orchestrator(config.jobs, job_store, services, client, most),
+        services=services,
+        manager=ContainerManager(config, services, session),
+        resources=Resources(services, hardware, session, min(most, _MOST_RESOURCES)),
+        delegations=NoDelegations(),
+    )
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

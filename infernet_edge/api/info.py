@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from starlette.types import Receive, Scope, Send
 
@@ -19,8 +19,15 @@ VERSION = f"{INFERNET_VERSION}+edge.{__version__}"
 _MOST_MODEL_ID = 1024  # characters
 
 
+def is_healthy(database: Database, store: JobStore, services: Iterable[Service]) -> bool:
+    """Jobs can be stored, and of the containers that the node manages one runs."""
+    managed = [service for service in services if service.managed]
+    running = not managed or any(service.state == "ready" for service in managed)
+    return running and database.writable and not store.refusal
+
+
 class HealthEndpoint:
-    """Healthy: jobs can be stored, and of the containers that the node manages one runs."""
+    """200 in both cases, as the REST API reference says."""
 
     methods = ("GET", "HEAD")
 
@@ -29,15 +36,11 @@ class HealthEndpoint:
     ) -> None:
         self._database = database
         self._store = store
-        self._managed = [service for service in services.values() if service.managed]
-
-    def healthy(self) -> bool:
-        """Whether the node can do its work."""
-        running = not self._managed or any(service.state == "ready" for service in self._managed)
-        return running and self._database.writable and not self._store.refusal
+        self._services = services
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        status = b"healthy" if self.healthy() else b"unhealthy"
+        healthy = is_healthy(self._database, self._store, self._services.values())
+        status = b"healthy" if healthy else b"unhealthy"
         await Answer(b'{"status":"%b"}' % status)(scope, receive, send)
 
 

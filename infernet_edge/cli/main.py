@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from infernet_edge import __version__
 
-COMMANDS = ("run", "init", "check", "version")
+COMMANDS = ("run", "demo", "init", "check", "status", "jobs", "version")
 
 OK, FAILURE, USAGE, BAD_CONFIGURATION = 0, 1, 2, 78
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from infernet_edge.config.tree import Jobs
 from infernet_edge.containers.client import (
@@ -116,6 +116,38 @@ class Orchestrator:
         stream = JobStream(job, station.service, self._client, self._max_bytes, self._save)
         self._hold(self._run_stream(stream, station))
         return stream
+
+    async def compute(
+        self,
+        containers: Sequence[str],
+        data: bytes,
+        *,
+        source: int,
+        destination: int,
+        requires_proof: bool,
+    ) -> bytes:
+        """Run containers for somebody who keeps the outcome himself; returns the last answer.
+
+        `source` and `destination` are those of the whole chain of containers, each hand-over
+        between two of them is off-chain. Raises ContainerFailure.
+        """
+        last = len(containers) - 1
+        for position, container in enumerate(containers):
+            station = self._stations[container]
+            body = request_body(
+                data,
+                source if position == 0 else OFF_CHAIN,
+                destination if position == last else OFF_CHAIN,
+                requires_proof=requires_proof,
+            )
+            turn = station.lane.enter()
+            try:
+                await turn
+                data = await self._client.call(station.service, body)
+            finally:
+                if turn.done() and not turn.cancelled():
+                    self._pass_on(station)
+        return data
 
     async def _run_stream(self, stream: JobStream, station: _Station) -> None:
         stream.task = asyncio.current_task()

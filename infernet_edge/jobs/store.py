@@ -14,15 +14,15 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from infernet_edge.database import Database
 from infernet_edge.errors import Unavailable
 from infernet_edge.jobs.identifiers import JobIds, from_text, to_text
-from infernet_edge.jobs.job import RUNNING, STATUS_NAMES, Job
+from infernet_edge.jobs.job import RUNNING, STATUS_NAMES, STREAM, Job
 from infernet_edge.jobs.reports import Reports
 from infernet_edge.logs import log_event
-from infernet_edge.schema import JobResult
+from infernet_edge.schema import JobResult, JobStatus
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +48,19 @@ def milliseconds() -> int:
     return time.time_ns() // 1_000_000
 
 
+class JobSummary(Struct, frozen=True):
+    """A job as the operator sees it; times in milliseconds since 1970."""
+
+    id: str
+    client: str
+    kind: str
+    status: JobStatus
+    containers: list[str]
+    attempts: int
+    created_at: int
+    finished_at: int | None
+
+
 class JobStore:
     """Stores jobs durably; `pending` are those that are not finished."""
 
@@ -58,6 +71,7 @@ class JobStore:
         self._ids = JobIds()
         self._held = 0
         self.pending: dict[bytes, Job] = {}
+        self._closed = ""
         self.refusal = ""  # why no new job is taken, e.g. a full disk; "" when they are
 
     async def load(self) -> list[Job]:
@@ -81,6 +95,10 @@ class JobStore:
         """How many more jobs may be pending."""
         return max(0, self._max_pending - len(self.pending))
 
+    def close_intake(self, reason: str) -> None:
+        """Take no new job from now on."""
+        self._closed = reason
+
     def new_key(self) -> bytes:
         """A key for a new job."""
         return self._ids.next()
@@ -91,6 +109,8 @@ class JobStore:
         Raises Unavailable when the queue is full or storage is short, StorageError when the file
         cannot be written; then none of them is stored.
         """
+        if self._closed:
+            raise Unavailable(self._closed)
         if self.refusal:
             raise Unavailable(self.refusal, retry_after=60)
         if len(jobs) > self.room:
@@ -223,6 +243,10 @@ class JobStore:
             dated = sorted(dated)[-limit:]
         return [text for _, text in dated]
 
+    async def newest(self, limit: int) -> list[JobSummary]:
+        """The newest jobs of all clients, newest first; for the operator."""
+        return await self._database.read(_newest, min(limit, MOST_LISTED))
+
     async def has(self, identifier: str) -> bool:
         """Whether the node itself runs or ran a job with this id, for whatever client."""
         key = from_text(identifier)
@@ -305,6 +329,27 @@ def _select(
         ):
             found[key] = tuple(rest)
     return found
+
+
+def _newest(connection: sqlite3.Connection, limit: int) -> list[JobSummary]:
+    rows = connection.execute(
+        "SELECT id, client, kind, status, containers, attempts, created_at, finished_at"
+        " FROM jobs ORDER BY id DESC LIMIT ?",
+        (limit,),
+    )
+    return [
+        JobSummary(
+            to_text(key),
+            client,
+            "stream" if kind == STREAM else "direct",
+            STATUS_NAMES[status],
+            containers.split(","),
+            attempts,
+            created,
+            finished,
+        )
+        for key, client, kind, status, containers, attempts, created, finished in rows
+    ]
 
 
 def _list(connection: sqlite3.Connection, client: str, end: bytes, limit: int) -> list[bytes]:
