@@ -166,13 +166,17 @@ class Engine:
 
     def networks_of(self, container_id: str) -> list[IPNetwork]:
         """Blocks. The networks that a container is in; none when Podman is rootless."""
+        from podman.errors import NotFound
+
+        networks: list[IPNetwork] = []
         with self._client("look up the container's networks") as client:
             names = client.containers.get(container_id).attrs["NetworkSettings"]["Networks"] or {}
-            return [
-                ipaddress.ip_network(subnet["subnet"])
-                for name in names
-                for subnet in client.networks.get(name).attrs.get("subnets") or []
-            ]
+            for name in names:
+                # "slirp4netns" and "pasta" are shown as networks, but are none.
+                with contextlib.suppress(NotFound):
+                    subnets = client.networks.get(name).attrs.get("subnets") or []
+                    networks += [ipaddress.ip_network(subnet["subnet"]) for subnet in subnets]
+        return networks
 
     @contextlib.contextmanager
     def _client(self, action: str, timeout: float = CALL_TIMEOUT) -> Iterator[Any]:

@@ -150,9 +150,9 @@ class Supervisor:
             self._log("pulling", image=image)
             begin = time.monotonic()
             try:
-                pulled = await self._means.threads.run(
-                    _PULL_TIMEOUT, engine.pull, image, progress, given_up
-                )
+                # In threads of its own, for which the node does not wait at its end: a pull may
+                # hang, and one that is broken off leaves nothing that has to be removed.
+                pulled = await Threads().run(_PULL_TIMEOUT, engine.pull, image, progress, given_up)
             finally:
                 given_up.set()
             self._log("pulled", image=image, seconds=round(time.monotonic() - begin, 1))

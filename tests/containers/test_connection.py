@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from infernet_edge.config.tree import Config, Podman
+from infernet_edge.containers import connection as module
+from infernet_edge.containers.connection import Connection, standard_sockets
+from infernet_edge.containers.threads import Threads
+from infernet_edge.errors import EngineError
+from tests.support.podman import IsolatedPodman
+
+
+def use_sockets(monkeypatch: pytest.MonkeyPatch, *paths: Path) -> None:
+    monkeypatch.setattr(module, "standard_sockets", lambda environment: list(paths))
+
+
+def test_the_users_socket_comes_before_the_systems() -> None:
+    assert standard_sockets({"XDG_RUNTIME_DIR": "/run/user/1"}) == [
+        Path("/run/user/1/podman/podman.sock"),
+        Path("/run/podman/podman.sock"),
+    ]
+    assert standard_sockets({})[0] == Path(f"/run/user/{os.getuid()}/podman/podman.sock")
+
+
+async def test_the_first_socket_that_answers_is_used(
+    podman: IsolatedPodman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "no-socket").write_text("")
+    use_sockets(monkeypatch, tmp_path / "absent", tmp_path / "no-socket", podman.socket)
+    connection = Connection(Config(), Threads())
+    assert (await connection.open()).url == podman.url
+    assert connection.info.version
+    await connection.close()
+
+
+async def test_everybody_waits_until_the_engine_is_announced(podman: IsolatedPodman) -> None:
+    connection = Connection(Config(podman=Podman(url=podman.url)), Threads())
+    waiting = asyncio.create_task(connection.ready())
+    engine = await connection.open()
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    connection.announce()
+    assert await waiting is engine
+    connection.lost("gone")
+    assert connection.problem == "gone"
+    waiting = asyncio.create_task(connection.ready())
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    waiting.cancel()
+
+
+async def test_a_configured_address_is_the_only_one(
+    podman: IsolatedPodman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_sockets(monkeypatch, podman.socket)
+    connection = Connection(Config(podman=Podman(url=f"unix://{tmp_path}/absent")), Threads())
+    with pytest.raises(EngineError, match=r"absent.*Check podman\.url"):
+        await connection.open()
+
+
+async def test_without_podman_it_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_sockets(monkeypatch)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(EngineError, match="apt-get install podman"):
+        await Connection(Config(), Threads()).open()
+
+
+async def test_the_podman_of_another_user_is_not_replaced_by_ones_own(
+    podman: IsolatedPodman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one has the node's containers; ones own would start them a second time."""
+    use_sockets(monkeypatch, podman.socket)
+    connection = Connection(Config(), Threads())
+    await connection.open()
+    monkeypatch.setattr("os.getuid", lambda: podman.socket.stat().st_uid + 1)
+    use_sockets(monkeypatch, tmp_path / "absent")
+    with pytest.raises(EngineError, match="socket is gone"):
+        await connection.open()
+    assert not connection._daemon.running

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from infernet_edge.config.tree import Registry
+from infernet_edge.containers import daemon as module
+from infernet_edge.containers.daemon import Daemon, clean_environment
+from infernet_edge.containers.events import deaths
+from infernet_edge.containers.podman import Engine
+from infernet_edge.errors import EngineError
+from tests.support.podman import IsolatedPodman
+
+
+@pytest.fixture
+def environment(podman: IsolatedPodman, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in podman.environment.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def short_path(podman: IsolatedPodman, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(podman.folder))
+    return podman.folder
+
+
+def stand_in(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = folder / "podman"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+@pytest.mark.usefixtures("environment")
+async def test_it_starts_answers_and_ends(short_path: Path) -> None:
+    daemon = Daemon()
+    assert not daemon.running
+    await daemon.start()
+    try:
+        assert daemon.running
+        assert daemon.url.startswith(f"unix://{short_path}/infernet-edge-")
+        assert await asyncio.to_thread(Engine(daemon.url, Registry()).info)
+        directory = Path(daemon.url.removeprefix("unix://")).parent
+        assert directory.stat().st_mode & 0o777 == 0o700
+    finally:
+        await daemon.stop()
+    assert not daemon.running
+    assert not directory.exists()
+    await daemon.stop()
+
+
+@pytest.mark.usefixtures("environment")
+async def test_it_lives_as_long_as_somebody_reads_its_events_and_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_LIFETIME", 1)
+    daemon = Daemon()
+    await daemon.start()
+    try:
+
+        async def read() -> None:
+            async for _ in deaths(daemon.url, "node", 0):
+                pass
+
+        reading = asyncio.create_task(read())
+        await asyncio.sleep(3)
+        assert daemon.running
+        reading.cancel()
+        assert daemon._process is not None
+        await asyncio.wait_for(daemon._process.wait(), 30)
+    finally:
+        await daemon.stop()
+
+
+async def test_podman_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(EngineError, match="apt-get install podman"):
+        await Daemon().start()
+
+
+async def test_what_it_says_when_it_ends_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stand_in(tmp_path, "echo 'newuidmap: not permitted' >&2; exit 125", monkeypatch)
+    daemon = Daemon()
+    with pytest.raises(EngineError, match="ended: newuidmap: not permitted"):
+        await daemon.start()
+    await daemon.stop()
+
+
+async def test_it_does_not_get_ready(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stand_in(tmp_path, "echo waiting for a lock >&2; exec sleep 60", monkeypatch)
+    monkeypatch.setattr(module, "_START_TIMEOUT", 0.5)
+    daemon = Daemon()
+    with pytest.raises(EngineError, match=r"within 0\.5 seconds: waiting for a lock"):
+        await daemon.start()
+    assert not daemon.running
+
+
+async def test_one_that_does_not_want_to_end_is_killed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script = "import signal, sys, socket, time; signal.signal(15, signal.SIG_IGN);"
+    script += "s = socket.socket(1); s.bind(sys.argv[1][7:]); s.listen(); time.sleep(60)"
+    stand_in(tmp_path, f"exec {sys.executable} -c '{script}' $4", monkeypatch)
+    monkeypatch.setattr(module, "_STOP_TIMEOUT", 0.2)
+    daemon = Daemon()
+    await daemon.start()
+    process = daemon._process
+    await daemon.stop()
+    assert process is not None
+    assert process.returncode == -9
+
+
+def test_programs_of_the_system_get_a_clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = {
+        "PATH": "/bin",
+        "NOTIFY_SOCKET": "/run/notify",
+        "WATCHDOG_USEC": "1",
+        "LD_LIBRARY_PATH": "/bundle",
+        "LD_LIBRARY_PATH_ORIG": "/own",
+    }
+    assert clean_environment(ours) == {
+        "PATH": "/bin",
+        "LD_LIBRARY_PATH": "/bundle",
+        "LD_LIBRARY_PATH_ORIG": "/own",
+    }
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert clean_environment(ours) == {"PATH": "/bin", "LD_LIBRARY_PATH": "/own"}
+    assert clean_environment({"LD_LIBRARY_PATH": "/bundle"}) == {}

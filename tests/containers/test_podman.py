@@ -1,0 +1,239 @@
+"""Podman's API as the node uses it, against real Podman."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infernet_edge.config.tree import Container, Secret
+from infernet_edge.config.tree import Registry as Login
+from infernet_edge.containers import podman as module
+from infernet_edge.containers.podman import Engine
+from infernet_edge.containers.specification import make_specification, publish
+from infernet_edge.containers.threads import EngineUnreachable
+from infernet_edge.errors import EngineError
+from tests.support.podman import IsolatedPodman, Registry, need
+from tests.support.ports import free_port
+
+NODE = "0123456789abcdef"
+
+
+@pytest.fixture
+def engine(podman: IsolatedPodman) -> Engine:
+    return Engine(podman.url, Login())
+
+
+@pytest.fixture(scope="module")
+def registry(
+    session_podman: IsolatedPodman, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Registry]:
+    """A registry that has the image team/echo:1."""
+    need("docker-registry")
+    with Registry(tmp_path_factory.mktemp("registry")) as registry:
+        session_podman.allow_insecure_registry(registry.port)
+        image = session_podman.echo_image(f"{registry.address}/team/echo:1")
+        login = f"--creds={registry.username}:{registry.password}"
+        session_podman.run("push", "--tls-verify=false", login, image)
+        yield registry
+
+
+def logged_in(podman: IsolatedPodman, password: str = Registry.password) -> Engine:
+    return Engine(podman.url, Login(username=Registry.username, password=Secret(password)))
+
+
+def pull(engine: Engine, image: str) -> str:
+    return engine.pull(image, lambda text: None, threading.Event())
+
+
+def specified(engine: Engine, image: str, **settings: Any) -> dict[str, Any]:
+    container = Container(**{"id": "echo", "image": image, **settings})
+    found = engine.find_image(image)
+    assert found is not None
+    made = make_specification(container, NODE, found, engine.info().limits, 1)
+    return publish(made, free_port())
+
+
+def test_the_modules_that_others_import_do_not_load_podman_py() -> None:
+    code = (
+        "import sys, infernet_edge.containers.manager;"
+        "sys.exit(any(name in sys.modules for name in ('podman', 'requests', 'urllib3')))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_information(engine: Engine) -> None:
+    assert int(engine.info().version.split(".")[0]) >= 4
+    assert engine.info().limits <= {
+        *("cpu", "cpuacct", "cpuset", "memory", "pids", "io", "blkio", "devices", "freezer"),
+        *("hugetlb", "perf_event", "net_cls", "net_prio", "rdma", "misc"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("rootless", "version", "limits"),
+    [(False, "v1", {"memory", "pids"}), (True, "v1", set()), (True, "v2", {"memory", "pids"})],
+)
+def test_without_root_there_are_no_limits_on_old_cgroups(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, rootless: bool, version: str, limits: set[str]
+) -> None:
+    import podman
+
+    answer = {
+        "version": {"Version": "4.3.1"},
+        "host": {
+            "cgroupControllers": ["memory", "pids"],
+            "cgroupVersion": version,
+            "security": {"rootless": rootless},
+        },
+    }
+    monkeypatch.setattr(podman.PodmanClient, "info", lambda self: answer)
+    assert engine.info().limits == limits
+
+
+def test_nobody_listens(tmp_path: Path) -> None:
+    engine = Engine(f"unix://{tmp_path}/absent.sock", Login())
+    with pytest.raises(EngineUnreachable, match=r"absent\.sock.*No such file"):
+        engine.info()
+    engine = Engine(f"tcp://127.0.0.1:{free_port()}", Login())
+    with pytest.raises(EngineUnreachable, match="refused"):
+        engine.containers(NODE)
+
+
+def test_something_else_listens(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    import podman
+
+    monkeypatch.setattr(podman.PodmanClient, "info", lambda self: {"ID": "docker"})
+    with pytest.raises(EngineError, match="unexpected answer"):
+        engine.info()
+
+
+def test_images_are_found_by_name(podman: IsolatedPodman, engine: Engine) -> None:
+    image = podman.echo_image()
+    found = engine.find_image(image)
+    assert found == podman.run("image", "inspect", "--format", "{{.Id}}", image)
+    assert engine.find_image("localhost/infernet-test/none:1") is None
+    # Written as for Docker, without a registry.
+    podman.echo_image("docker.io/infernet-test/short:1")
+    assert engine.find_image("infernet-test/short:1") == found
+
+
+def test_the_life_of_a_container(podman: IsolatedPodman, engine: Engine) -> None:
+    specification = specified(engine, podman.echo_image(), command="--crash 4")
+    created = engine.create(specification)
+    (found,) = engine.containers(NODE)
+    assert (found.id, found.container, found.running) == (created, "echo", False)
+    assert found.specification in specification["labels"].values()
+    engine.start(created)
+    podman.run("wait", created)
+    (found,) = engine.containers(NODE)
+    assert (found.running, found.exit_code) == (False, 4)
+    assert found.port == specification["portmappings"][0]["host_port"]
+    assert engine.logs(created) == "model file is missing"
+    engine.remove(created)
+    engine.remove(created)
+    assert engine.containers(NODE) == []
+    assert engine.containers("another") == []
+
+
+def test_a_running_container_is_stopped_when_it_is_removed(
+    podman: IsolatedPodman, engine: Engine
+) -> None:
+    created = engine.create(specified(engine, podman.echo_image()))
+    engine.start(created)
+    assert engine.containers(NODE)[0].running
+    engine.remove(created)
+    assert podman.containers() == []
+
+
+def test_the_log_of_a_container_is_bounded(podman: IsolatedPodman, engine: Engine) -> None:
+    created = engine.create(specified(engine, podman.echo_image()))
+    log = podman.inspect(created)["HostConfig"]["LogConfig"]
+    assert log["Type"] == "k8s-file"
+    assert log["Size"] not in ("", "0B")
+
+
+def test_refusals_are_told_in_podmans_words(podman: IsolatedPodman, engine: Engine) -> None:
+    specification = specified(engine, podman.echo_image())
+    engine.create(specification)
+    with pytest.raises(EngineError, match=r"could not create container .* already in use"):
+        engine.create(specification)
+    with pytest.raises(EngineError, match="image not known"):
+        engine.create({**specification, "name": "other", "image": "none"})
+    with pytest.raises(EngineError, match="could not start the container: no container with"):
+        engine.start("none")
+
+
+def test_a_pull_needs_the_password(podman: IsolatedPodman, registry: Registry) -> None:
+    image = f"{registry.address}/team/echo:1"
+    for engine in (Engine(podman.url, Login()), logged_in(podman, "wrong")):
+        with pytest.raises(EngineError, match=f"could not pull image {image}.*unauthorized"):
+            pull(engine, image)
+
+
+def test_a_pull_tells_how_far_it_is(
+    podman: IsolatedPodman, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PROGRESS_PERIOD", 0)
+    image = f"{registry.address}/team/echo:1"
+    podman.run("rmi", image)
+    texts: list[str] = []
+    pulled = logged_in(podman).pull(image, texts.append, threading.Event())
+    assert pulled == logged_in(podman).find_image(image)
+    assert any("parts complete" in text for text in texts)
+
+
+def test_a_pull_that_is_given_up_ends(podman: IsolatedPodman, registry: Registry) -> None:
+    given_up = threading.Event()
+    given_up.set()
+    with pytest.raises(EngineError, match="given up"):
+        logged_in(podman).pull(f"{registry.address}/team/echo:1", lambda text: None, given_up)
+
+
+def test_an_image_that_the_registry_does_not_have(
+    podman: IsolatedPodman, registry: Registry
+) -> None:
+    with pytest.raises(EngineError, match="manifest unknown"):
+        pull(logged_in(podman), f"{registry.address}/team/none:1")
+
+
+def test_progress_is_told_at_most_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    lines = [
+        b'{"status":"Pulling fs layer","progressDetail":{},"id":"aa"}',
+        b"",
+        b'{"status":"Download complete","progressDetail":{},"id":"aa"}',
+        b'{"status":"Downloading","progressDetail":{"current":1500000,"total":60000000},"id":"b"}',
+        b'{"status":"Downloading","progressDetail":{"current":3000000,"total":60000000},"id":"b"}',
+    ]
+    texts = []
+    for text in module._progress_texts(iter(lines), "image"):
+        texts.append(text)
+        now += 1.5
+    assert texts == ["", "", "1 of 2 parts complete; b: Downloading 1.5 of 60.0 MB", ""]
+
+
+def test_gpus_reach_the_container_by_cdi(podman: IsolatedPodman, engine: Engine) -> None:
+    description = Path("/run/cdi/infernet-edge-test.json")
+    try:
+        description.parent.mkdir(exist_ok=True)
+        description.write_text(
+            '{"cdiVersion": "0.3.0", "kind": "infernet-edge.test/gpu", "devices":'
+            ' [{"name": "all", "containerEdits": {"env": ["FAKE_GPU=1"]}}]}'
+        )
+    except OSError:
+        pytest.skip("only root may describe devices")
+    try:
+        image = podman.echo_image()
+        created = engine.create(specified(engine, image, devices=["infernet-edge.test/gpu=all"]))
+        engine.start(created)
+        read = "print(open('/proc/1/environ').read())"
+        assert "FAKE_GPU=1" in podman.run("exec", created, "/python", "-c", read)
+    finally:
+        description.unlink()

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from infernet_edge.config.tree import Container
+from infernet_edge.containers import specification
+from infernet_edge.containers.specification import make_specification, node_name, publish
+from infernet_edge.errors import EngineError
+
+ALL = frozenset({"memory", "cpu", "pids"})
+
+
+def make(**settings: Any) -> dict[str, Any]:
+    container = Container(**{"id": "echo", "image": "an/image:1", **settings})
+    return make_specification(container, "0123456789abcdef", "imageid", ALL, 5)
+
+
+def fingerprint(made: dict[str, Any]) -> str:
+    return str(made["labels"][specification.SPECIFICATION_LABEL])
+
+
+def test_a_nodes_name_depends_on_where_its_data_is() -> None:
+    assert node_name(Path("/a")) == node_name(Path("/a")) != node_name(Path("/b"))
+    assert len(node_name(Path("relative"))) == 16
+
+
+def test_name_and_labels_tell_whose_it_is() -> None:
+    made = make()
+    assert made["name"] == "infernet-edge-echo-012345"
+    assert made["labels"][specification.NODE_LABEL] == "0123456789abcdef"
+    assert made["labels"][specification.CONTAINER_LABEL] == "echo"
+
+
+def test_the_command_is_split_as_a_shell_would() -> None:
+    assert make(command="--bind=0.0.0.0:3000 --name 'a b'")["command"] == [
+        "--bind=0.0.0.0:3000",
+        "--name",
+        "a b",
+    ]
+    assert make()["command"] == []
+
+
+def test_a_command_with_an_open_quotation_is_refused() -> None:
+    with pytest.raises(EngineError, match=r"container echo cannot be split: No closing quotation"):
+        make(command="say 'hello")
+
+
+def test_environment_values_become_text() -> None:
+    assert make(env={"A": 1, "B": True, "C": 0.5, "D": "x y"})["env"] == {
+        "A": "1",
+        "B": "True",
+        "C": "0.5",
+        "D": "x y",
+    }
+
+
+@pytest.mark.parametrize(
+    ("volume", "source", "options"),
+    [
+        ("/a:/t", "/a", []),
+        ("/a:/t:ro,z", "/a", ["ro", "z"]),
+        ("/a:/t:", "/a", []),
+        ("~/a:/t", str(Path("~/a").expanduser()), []),
+        ("./a:/t", str(Path.cwd() / "a"), []),
+        ("a/b:/t", str(Path.cwd() / "a/b"), []),
+    ],
+)
+def test_folders_are_mounted_by_absolute_paths(
+    volume: str, source: str, options: list[str]
+) -> None:
+    assert make(volumes=[volume])["mounts"] == [
+        {"type": "bind", "source": source, "destination": "/t", "options": options}
+    ]
+
+
+def test_named_volumes_stay_names_and_a_source_may_be_mounted_twice() -> None:
+    made = make(volumes=["models:/m:ro", "/a:/x", "/a:/y"])
+    assert made["volumes"] == [{"Name": "models", "Dest": "/m", "Options": ["ro"]}]
+    assert [mount["destination"] for mount in made["mounts"]] == ["/x", "/y"]
+
+
+def test_limits() -> None:
+    made = make(memory="1g", cpus=1.5, pids=9)["resource_limits"]
+    assert made == {
+        "memory": {"limit": 2**30},
+        "cpu": {"period": 100_000, "quota": 150_000},
+        "pids": {"limit": 9},
+    }
+    assert make(pids=0)["resource_limits"] == {}
+    assert make(cpus=0.001)["resource_limits"]["cpu"]["quota"] == 1000
+
+
+def test_limits_that_podman_cannot_apply_are_left_out() -> None:
+    container = Container(id="echo", memory="1g", cpus=1.0, pids=0)
+    made = make_specification(container, "node", "image", {"cpu"}, 5)
+    assert list(made["resource_limits"]) == ["cpu"]
+    assert specification.missing_limits(container, {"cpu"}) == ["memory"]
+
+
+def test_gpus_are_given_by_cdi() -> None:
+    made = make(gpu=True, devices=["/dev/dri", "/dev/a:/dev/b:r"])
+    assert made["devices"] == [
+        {"path": "/dev/dri"},
+        {"path": "/dev/a:/dev/b:r"},
+        {"path": "nvidia.com/gpu=all"},
+    ]
+
+
+def test_the_port_is_published_on_loopback_only() -> None:
+    assert publish(make(), 3999)["portmappings"] == [
+        {"host_ip": "127.0.0.1", "host_port": 3999, "container_port": 3000, "protocol": "tcp"}
+    ]
+    assert "portmappings" not in make()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"env": {"A": "2"}},
+        {"command": "x"},
+        {"volumes": ["/a:/b"]},
+        {"port": 3001},
+        {"memory": 1},
+        {"gpu": True},
+        {"image": "an/image:2"},
+    ],
+)
+def test_the_fingerprint_changes_with_what_matters(change: dict[str, Any]) -> None:
+    assert fingerprint(make(env={"A": "1"})) == fingerprint(make(env={"A": "1"}))
+    assert fingerprint(make(env={"A": "1"})) != fingerprint(make(**{"env": {"A": "1"}, **change}))
+
+
+def test_the_fingerprint_does_not_change_with_what_does_not_matter() -> None:
+    assert fingerprint(make()) == fingerprint(make(description="new", timeout=1.0, models=["a/b"]))
+    env = {"A": "1", "B": "2"}
+    assert fingerprint(make(env=env)) == fingerprint(make(env=dict(reversed(env.items()))))
+
+
+def test_a_new_image_behind_the_name_changes_the_fingerprint() -> None:
+    container = Container(id="echo", image="an/image:1")
+    old, new = (make_specification(container, "node", image, ALL, 5) for image in ("1", "2"))
+    assert fingerprint(old) != fingerprint(new)
+
+
+def test_it_is_plain_json() -> None:
+    assert msgspec.json.decode(msgspec.json.encode(make(memory="1m"))) == make(memory="1m")
