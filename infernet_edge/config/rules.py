@@ -122,8 +122,10 @@ def settle(config: Config, environment: Mapping[str, str]) -> tuple[Config, list
         path = str(Path(base).expanduser() / "infernet-edge")
     if config.redis:
         warnings.append("redis is ignored: jobs are kept in SQLite, nothing else has to run")
-    if config.forward_stats and not config.stats.host:
-        warnings.append("forward_stats is on, but stats.host says no receiver: nothing is sent")
+    if config.forward_stats:
+        warnings.append("forward_stats is not served by this version: nothing leaves the device")
+    if config.discovery.enabled:
+        warnings.append("discovery is not served by this version: the node is not announced")
     settled = msgspec.structs.replace(
         config,
         containers=containers,
