@@ -34,6 +34,7 @@ class Connection:
         # another way to the same user's will do.
         self._owner: int | None = None
         self._up = asyncio.Event()
+        self.doubted = asyncio.Event()
         self.problem = ""
         self.engine: Engine | None = None
         self.info = EngineInfo("", frozenset())
@@ -73,6 +74,14 @@ class Connection:
         """Podman does not answer."""
         self.problem = problem
         self._up.clear()
+
+    def doubt(self) -> None:
+        """A call was not answered: somebody shall find out whether Podman is still there.
+
+        Podman's service, when asked to end, takes no new connections, but keeps the event stream
+        for as long as that is read: it alone does not tell.
+        """
+        self.doubted.set()
 
     async def ready(self) -> Engine:
         """The engine, as soon as there is one; this may be never."""

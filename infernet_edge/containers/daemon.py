@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections import deque
@@ -109,11 +110,13 @@ class Daemon:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    for ask in (process.terminate, process.kill):
+    # Podman without root runs itself once more, in a user namespace: SIGTERM it hands on to that
+    # process, SIGKILL has to go to both.
+    for number, send in ((signal.SIGTERM, os.kill), (signal.SIGKILL, os.killpg)):
         if process.returncode is not None:
             return
         with contextlib.suppress(ProcessLookupError):
-            ask()
+            send(process.pid, number)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STOP_TIMEOUT):
                 await process.wait()

@@ -8,6 +8,7 @@ they run on, and its next start adopts those that are still as configured.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Coroutine, Sequence
@@ -186,14 +187,17 @@ class ContainerManager:
 
     async def _follow(self, engine: Engine, since: int) -> None:
         """Hand on events, and look now and then at what runs; until Podman is gone."""
-        events = asyncio.create_task(self._hand_on_deaths(engine, since))
+        doubted = self._connection.doubted
+        doubted.clear()
         period = self._pace.reconcile
+        events = asyncio.create_task(self._hand_on_deaths(engine, since))
+        events.add_done_callback(lambda _: doubted.set())
         try:
             while True:
-                if events.done():
-                    await asyncio.sleep(period)
-                else:
-                    await asyncio.wait({events}, timeout=period)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(period):
+                        await doubted.wait()
+                doubted.clear()
                 if events.done() and period == self._pace.reconcile:
                     try:
                         return events.result()

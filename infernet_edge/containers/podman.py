@@ -170,8 +170,8 @@ class Engine:
 
         networks: list[IPNetwork] = []
         with self._client("look up the container's networks") as client:
-            names = client.containers.get(container_id).attrs["NetworkSettings"]["Networks"] or {}
-            for name in names:
+            settings = client.containers.get(container_id).attrs["NetworkSettings"]
+            for name in settings.get("Networks") or {}:
                 # "slirp4netns" and "pasta" are shown as networks, but are none.
                 with contextlib.suppress(NotFound):
                     subnets = client.networks.get(name).attrs.get("subnets") or []

@@ -100,6 +100,7 @@ class Supervisor:
                 await self._bring_up(engine)
             except EngineUnreachable as error:
                 self._say(str(error))
+                self._means.connection.doubt()
                 await asyncio.sleep(self._means.pace.reconnect)
             except EngineError as error:
                 pause = self._retries.next()

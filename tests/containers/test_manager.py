@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 import time
 from ipaddress import ip_network
@@ -31,7 +33,7 @@ def port_of(base_url: str) -> int:
 async def test_a_container_runs_and_answers(podman: IsolatedPodman, tmp_path: Path) -> None:
     config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
     async with managing(config) as managed:
-        assert managed.services["echo"].state == "ready"
+        assert managed.services["echo"].reason == ""
         assert managed.manager.engine_problem == ""
         assert await managed.call("echo", {"a": 1}) == {"output": {"a": 1}, "echo": True}
         assert len((await managed.call("echo", "x", destination=2)).splitlines()) == 5
@@ -317,6 +319,20 @@ async def test_podman_may_go_away_and_come_back(
         assert len(events.of("container.stopped")) == 1
 
 
+async def test_a_podman_that_is_ending_is_noticed_when_it_is_needed(
+    podman: IsolatedPodman, tmp_path: Path
+) -> None:
+    config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
+    async with managing(config) as managed:
+        await asyncio.to_thread(podman.end_service)
+        # Its event stream is still there, so that alone is no reason to look for another one.
+        podman.run("kill", podman.containers()[0])
+        await eventually(lambda: managed.manager.engine_problem)
+        podman.kill_service()
+        podman.start_service()
+        await eventually(lambda: managed.services["echo"].state == "ready")
+
+
 async def test_without_podman_containers_fail_with_the_reason(tmp_path: Path) -> None:
     config = Config(
         podman=Podman(url=f"unix://{tmp_path}/absent.sock"),
@@ -374,7 +390,7 @@ async def test_the_node_starts_and_ends_a_podman_service_of_its_own(
         daemon = managed.manager._connection._daemon
         assert daemon._process is not None
         # When it dies, another one is started.
-        daemon._process.kill()
+        os.killpg(daemon._process.pid, signal.SIGKILL)
         await eventually(lambda: len(events.of("podman.connected")) == 2)
         await eventually(lambda: managed.manager.engine_problem == "")
         assert (await managed.call("echo", 1))["output"] == 1

@@ -214,9 +214,19 @@ class IsolatedPodman:
     def kill_service(self) -> None:
         """Kill the API; containers run on."""
         if self._service is not None:
-            self._service.send_signal(signal.SIGKILL)
+            # Without root, it runs itself once more in a user namespace: both are to go.
+            os.killpg(self._service.pid, signal.SIGKILL)
             self._service.wait(10)
             self._service = None
+
+    def end_service(self) -> None:
+        """Ask the API to end, as systemd does; it takes no connections any more."""
+        assert self._service is not None
+        self._service.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + 20
+        while _listens(self.socket):
+            assert time.monotonic() < deadline, "still listening"
+            time.sleep(0.02)
 
     def echo_image(self, name: str = ECHO_IMAGE) -> str:
         """The image of the echo service, see container_service.py; returns its name."""
