@@ -119,7 +119,7 @@ async def test_the_networks_of_containers_are_known(podman: IsolatedPodman, tmp_
     config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
     async with managing(config) as managed:
         rootless = podman.run("info", "--format", "{{.Host.Security.Rootless}}") == "true"
-        expected = [] if rootless else [ip_network("10.231.77.0/24")]
+        expected = [] if rootless else [ip_network(podman.subnet)]
         assert managed.manager.networks() == expected
 
 

@@ -14,6 +14,7 @@ import functools
 import io
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -42,7 +43,7 @@ tmp_dir = "{folder}/tmp"
 events_logger = "file"
 {engine}
 [network]
-default_subnet = "10.231.77.0/24"
+default_subnet = "{subnet}"
 network_config_dir = "{folder}/networks"
 {network}
 """
@@ -81,7 +82,7 @@ def need(program: str) -> None:
         pytest.skip(message)
 
 
-def podman_environment(folder: Path) -> dict[str, str]:
+def podman_environment(folder: Path, subnet: str = "10.231.0.0/24") -> dict[str, str]:
     """Configure a Podman whose files are all in `folder`; returns the variables that say so.
 
     The path must be short, since Podman makes sockets there. Raises AssertionError when Podman
@@ -101,7 +102,7 @@ def podman_environment(folder: Path) -> dict[str, str]:
         for engine, network in (("", ""), (_BARE_ENGINE, _BARE_NETWORK)):
             (folder / "storage.conf").write_text(_STORAGE.format(driver=driver, folder=folder))
             (folder / "containers.conf").write_text(
-                _PLAIN.format(folder=folder, engine=engine, network=network)
+                _PLAIN.format(folder=folder, subnet=subnet, engine=engine, network=network)
             )
             trouble = _try_to_run(environment)
             if not trouble:
@@ -156,12 +157,14 @@ class IsolatedPodman:
         self.folder = Path(tempfile.mkdtemp(prefix="ie-"))
         self.socket = self.folder / "podman.sock"
         self.url = f"unix://{self.socket}"
+        # Each has a network of its own, since several may run at the same time.
+        self.subnet = f"10.231.{random.SystemRandom().randrange(256)}.0/24"
         self.environment: dict[str, str] = {}
         self._service: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         try:
-            self.environment = podman_environment(self.folder)
+            self.environment = podman_environment(self.folder, self.subnet)
             self.start_service()
         except BaseException:
             self.__exit__(None, None, None)
@@ -300,9 +303,16 @@ def _clear(environment: Mapping[str, str], folder: Path) -> None:
         remove = ["rm", "-rf", "--", str(folder / name)]
         if os.getuid() != 0:
             remove = ["podman", "unshare", *remove]
-        subprocess.run(
-            remove, env={**os.environ, **environment}, capture_output=True, timeout=60, check=False
-        )
+        _run_anyway(environment, remove)
+    if os.getuid() != 0:
+        # Ends the process that keeps the user namespace.
+        _run_anyway(environment, ["podman", "system", "migrate"])
+
+
+def _run_anyway(environment: Mapping[str, str], command: list[str]) -> None:
+    subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, timeout=60, check=False
+    )
 
 
 @contextlib.contextmanager
