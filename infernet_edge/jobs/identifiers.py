@@ -9,8 +9,10 @@ writes a few pages of an SD card and not one a job.
 from __future__ import annotations
 
 import os
+import struct
 import time
 import uuid
+from collections.abc import Iterator
 
 _PER_MILLISECOND = 1 << 12
 
@@ -21,6 +23,7 @@ class JobIds:
     def __init__(self, last: bytes = b"") -> None:
         self._latest = int.from_bytes(last[:6]) + 1 if last else 0  # milliseconds
         self._count = 0
+        self._random: Iterator[int] = iter(())
 
     def next(self) -> bytes:
         """A new id, as 16 bytes."""
@@ -31,9 +34,16 @@ class JobIds:
             self._count += 1
             if self._count == _PER_MILLISECOND:
                 self._latest, self._count = self._latest + 1, 0
-        random = int.from_bytes(os.urandom(8)) & ((1 << 62) - 1)
-        value = self._latest << 80 | 0x4000 + self._count << 64 | 1 << 63 | random
+        value = self._latest << 80 | 0x4000 + self._count << 64 | 1 << 63 | self._random_bits()
         return value.to_bytes(16)
+
+    def _random_bits(self) -> int:
+        """62 bits from the kernel, which is asked for many at a time: each call costs."""
+        bits = next(self._random, None)
+        if bits is None:
+            self._random = (number >> 2 for (number,) in struct.iter_unpack("Q", os.urandom(2048)))
+            bits = next(self._random)
+        return bits
 
 
 def to_text(identifier: bytes) -> str:
