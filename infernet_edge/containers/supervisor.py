@@ -219,9 +219,10 @@ class Supervisor:
             self._crashes = 1
             self._restarts.reset()
         pause = self._restarts.next()
-        if self._crashes >= pace.crash_cap:
+        if self._hopeless:
             pause = pace.crash_loop
             reason = f"it stopped {self._crashes} times in a row, most recently: {reason}"
+            self.service.set_failed(reason)
         self._say(reason)
         self._log(
             "stopped",
@@ -274,15 +275,17 @@ class Supervisor:
             return reason
         return f"{reason}; its last words: {words}" if words else reason
 
+    @property
+    def _hopeless(self) -> bool:
+        return self._crashes >= self._means.pace.crash_cap
+
     def _say(self, reason: str) -> None:
         """It is on its way, unless it has crashed too often: then jobs shall not wait for it."""
-        hopeless = self._crashes >= self._means.pace.crash_cap
-        state = "failed" if hopeless else "starting"
-        if (self.service.state, self.service.reason) == (state, reason):
-            return
-        if hopeless:
-            self.service.set_failed(reason)
-        else:
+        state = self.service.state
+        if self._hopeless:
+            if state != "failed":  # else why it crashed is what matters, until it is ready
+                self.service.set_failed(reason)
+        elif (state, self.service.reason) != ("starting", reason):
             self.service.set_starting(reason)
 
     def _warn_of_missing_limits(self) -> None:

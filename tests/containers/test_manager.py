@@ -245,19 +245,51 @@ async def test_a_crash_loop_ends_in_failure_with_the_reason(
 
 
 async def test_after_a_crash_loop_it_is_tried_again_and_recovers(
-    podman: IsolatedPodman, tmp_path: Path
+    podman: IsolatedPodman, tmp_path: Path, events: Events
 ) -> None:
-    switch = tmp_path / "switch"
+    (tmp_path / "models").mkdir()
     configured = container(
-        "echo", podman.echo_image(), volumes=[f"{switch}:/switch"], command="-- x"
+        "echo",
+        podman.echo_image(),
+        command="--need /models/one",
+        volumes=[f"{tmp_path}/models:/models"],
     )
-    pace = msgspec.structs.replace(QUICK, crash_loop=0.2, crash_cap=2, retry_limit=0.2)
+    pace = msgspec.structs.replace(QUICK, crash_loop=0.2, crash_cap=2)
     async with managing(configuration(podman, tmp_path, configured), pace) as managed:
         service = managed.services["echo"]
-        assert service.state == "failed"  # the source of its volume is missing
-        assert str(switch) in service.reason
-        switch.write_text("")
+        assert service.state == "failed"
+        # Jobs are told why at all times, also while another attempt is being made.
+        count = len(events.of("container.started"))
+        await eventually(lambda: len(events.of("container.started")) > count)
+        assert (service.state, "model file is missing" in service.reason) == ("failed", True)
+        (tmp_path / "models" / "one").write_text("")
         await eventually(lambda: service.state == "ready")
+
+
+async def test_a_container_that_cannot_be_created_is_tried_again(
+    podman: IsolatedPodman, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    configured = container("echo", podman.echo_image(), volumes=[f"{source}:/source"])
+    async with managing(configuration(podman, tmp_path, configured)) as managed:
+        service = managed.services["echo"]
+        assert service.state == "failed"
+        assert str(source) in service.reason
+        source.mkdir()
+        await eventually(lambda: service.state == "ready")
+
+
+@pytest.mark.skipif(
+    any([*Path("/etc/cdi").glob("nvidia*"), *Path("/run/cdi").glob("nvidia*")]),
+    reason="this machine has GPUs described",
+)
+async def test_a_gpu_that_podman_does_not_know_is_told_with_the_remedy(
+    podman: IsolatedPodman, tmp_path: Path
+) -> None:
+    configured = container("echo", podman.echo_image(), gpu=True)
+    async with managing(configuration(podman, tmp_path, configured)) as managed:
+        assert managed.services["echo"].state == "failed"
+        assert "nvidia-ctk cdi generate" in managed.services["echo"].reason
 
 
 async def test_a_missing_image_does_not_keep_others_from_running(

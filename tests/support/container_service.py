@@ -5,8 +5,9 @@ asked to do by fields of `data` (an object):
     sleep: SECONDS before the answer     exit: CODE at once, without an answer
     status: N as the answer's status     allocate: MEGABYTES before the answer
     show: true answers environment, arguments and what is at the paths in `read`
-Arguments: --crash CODE (at once), --deaf (accepts connections, never answers), --delay SECONDS
-(before it listens), --unhealthy (GET /health answers 503), --stubborn (ignores SIGTERM).
+Arguments: --crash CODE (at once), --need PATH (crashes without it), --deaf (accepts connections,
+never answers), --delay SECONDS (before it listens), --unhealthy (GET /health answers 503),
+--stubborn (ignores SIGTERM).
 """
 
 import argparse
@@ -83,6 +84,7 @@ class Handler(BaseHTTPRequestHandler):
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--crash", type=int)
+    parser.add_argument("--need", type=Path)
     parser.add_argument("--deaf", action="store_true")
     parser.add_argument("--delay", type=float, default=0)
     parser.add_argument("--unhealthy", action="store_true")
@@ -91,9 +93,9 @@ def main() -> None:
     options = parser.parse_args()
     # The first process of a container gets no default action for signals from the kernel.
     signal.signal(signal.SIGTERM, signal.SIG_IGN if options.stubborn else lambda *_: os._exit(0))
-    if options.crash is not None:
+    if options.crash is not None or (options.need is not None and not options.need.exists()):
         print("model file is missing", file=sys.stderr, flush=True)
-        sys.exit(options.crash)
+        sys.exit(3 if options.crash is None else options.crash)
     time.sleep(options.delay)
     if options.deaf:
         listener = socket.create_server(("0.0.0.0", 3000))
