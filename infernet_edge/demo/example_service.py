@@ -350,8 +350,8 @@ def serve(task: str, host: str, port: int) -> None:
     server = Server((host, port), Writer() if task == "write" else Rater())
     # In a container this is process 1, which ignores SIGTERM unless it asks for it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    print(f"{task}: listening on http://{host}:{server.server_address[1]}", flush=True)
     try:
+        print(f"{task}: listening on http://{host}:{server.server_address[1]}", flush=True)
         server.serve_forever()
     except KeyboardInterrupt:
         server.finish()
