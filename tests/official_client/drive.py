@@ -97,7 +97,7 @@ async def pending(client: Any) -> dict[str, Any]:
 
 async def streams(client: Any) -> dict[str, Any]:
     seen = [await stream(client, job("echo", n=n)) for n in range(STREAMS)]
-    stored = await client.get_job_results([each["id"] for each in seen])
+    stored = [await client.get_job_result_sync(each["id"]) for each in seen]
     return {"seen": seen, "stored": stored}
 
 

@@ -34,7 +34,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     with EchoService(folder) as echo, NodeProcess({"containers": containers(echo)}, folder) as node:
         command = [str(PYTHON), str(DRIVE), node.url]
         done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
-        assert done.returncode == 0, f"{done.stderr}\n{node.log()}"
+        assert done.returncode == 0, f"{done.stderr}\nnode: {node.state()}\n{node.log()}"
         yield json.loads(done.stdout)
 
 

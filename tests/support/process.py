@@ -66,6 +66,13 @@ class ServerProcess:
         assert self.process is not None, "not started"
         return self.process.pid
 
+    def state(self) -> str:
+        """Say in words whether it runs."""
+        if self.process is None:
+            return "not started"
+        code = self.process.poll()
+        return "running" if code is None else f"ended with {code}"
+
     def log(self) -> str:
         """Return everything that the process has written so far, in all its starts."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
