@@ -11,6 +11,7 @@ those of tests/contracts; tests/setup installs anvil.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.client
 import json
@@ -298,6 +299,11 @@ class Anvil:
         assert isinstance(found, list)
         return found
 
+    def ask(self, question: dict[str, Any], block: str = "latest") -> bytes:
+        """Return what an eth_call returns. Raises Reverted."""
+        with _reverting():
+            return bytes.fromhex(self.rpc("eth_call", question, block)[2:])
+
     # Accounts and transactions
 
     def balance(self, address: str) -> int:
@@ -390,20 +396,24 @@ class Anvil:
         return str(self.rpc("eth_sendRawTransaction", "0x" + signed.raw_transaction.hex()))
 
 
-class _reverting:  # noqa: N801 - used like a function
-    """Turns an RPC's error that comes from a contract into Reverted."""
+@contextlib.contextmanager
+def _reverting() -> Iterator[None]:
+    """Turn an RPC's error that comes from a contract into Reverted."""
+    try:
+        yield
+    except RpcFailure as failure:
+        if failure.code == 3 or failure.data:
+            raise Reverted(failure.data) from failure
+        raise
 
-    def __enter__(self) -> None:
-        pass
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if isinstance(error, RpcFailure) and (error.code == 3 or error.data):
-            raise Reverted(error.data) from error
+@contextlib.contextmanager
+def refusal(name: str, *arguments: Any) -> Iterator[None]:
+    """Expect that a contract reverts with this error ("": without data) and arguments."""
+    with pytest.raises(Reverted) as caught:
+        yield
+    assert caught.value.name == name
+    assert caught.value.arguments == arguments
 
 
 # Contracts
@@ -509,10 +519,8 @@ class Contract:
     ) -> Any:
         """Return what a function would return now. Raises Reverted."""
         data = "0x" + self.encode(function, *arguments).hex()
-        with _reverting():
-            question = {"from": sender.address, "to": self.address, "data": data}
-            found = self.anvil.rpc("eth_call", question, block)
-        return self.decode(function, bytes.fromhex(found[2:]))
+        question = {"from": sender.address, "to": self.address, "data": data}
+        return self.decode(function, self.anvil.ask(question, block))
 
     def send(
         self,
