@@ -37,7 +37,7 @@ class JobRequest(Struct, frozen=True):
         list[str], Meta(description="Container ids, in the order in which they run.")
     ]
     data: Annotated[Raw, Meta(description="A JSON object: the input of the first container.")]
-    requires_proof: bool = False
+    requires_proof: bool | None = False  # the official client sends null when it is not asked
 
 
 class JobResponse(Struct, frozen=True):

@@ -124,7 +124,7 @@ class JobIntake:
             caller.client,
             tuple(request.containers),
             data,
-            requires_proof=request.requires_proof,
+            requires_proof=bool(request.requires_proof),
             kind=STREAM if stream else DIRECT,
             attempts=1 if at_once else 0,
         )

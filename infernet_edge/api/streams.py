@@ -13,6 +13,9 @@ from infernet_edge.errors import ContainerFailed
 from infernet_edge.jobs.streams import JobStream
 
 _OPENING_TIME = 2.0  # seconds in which a container's failure still becomes an ErrorResponse
+# Seconds between the id and the first bytes of the container. The official client takes what its
+# first read returns for the id, so both must not arrive together.
+_ID_ALONE = 0.02
 _SENDING_TIME = 60.0  # seconds in which a client has to take a chunk
 
 
@@ -66,6 +69,7 @@ async def _send(stream: JobStream, send: Send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     try:
         await _send_chunk(send, stream.job.id.encode() + b"\n")
+        await asyncio.sleep(_ID_ALONE)
         async for chunk in stream.chunks():
             await _send_chunk(send, chunk)
     except TimeoutError:
