@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import io
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -24,6 +25,7 @@ ON_CHAIN: Final = 0
 OFF_CHAIN: Final = 1
 STREAM: Final = 2
 
+_AT_ONCE = 2**20  # bytes of a body that are handed to the socket in one go
 _MOST_ERROR_TEXT = 4096  # bytes of a container's own words that are kept
 _CONNECT_TIME = 10.0  # seconds until a container, perhaps on another machine, has to be reached
 # Seconds for which an idle connection is kept. Servers in containers close theirs after 2 s
@@ -105,7 +107,8 @@ class ServiceClient:
             try:
                 return await self._session.post(
                     _output_url(service.base_url),
-                    data=body,
+                    # Longer ones are sent in pieces, so that the event loop goes on meanwhile.
+                    data=body if len(body) <= _AT_ONCE else io.BytesIO(body),
                     headers=headers,
                     allow_redirects=False,
                     timeout=_TIMEOUT,
@@ -166,7 +169,8 @@ def _failures(timeout: float) -> Iterator[None]:
         raise ContainerFailure(f"Container did not answer within {timeout:g} s") from None
     except ServiceUnavailable as error:
         raise ContainerFailure(str(error)) from None
-    except (aiohttp.ClientError, OSError) as error:
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        # ValueError: a host name or a token that cannot be sent over HTTP.
         raise ContainerFailure(_in_words(error)) from None
 
 
