@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 _MOST_UNSAVED = 256  # outcomes on their way to the disk; beyond that containers wait
 _SAVE_AGAIN = 5.0  # seconds until an outcome that could not be written is tried again
 _GRACE = 5.0  # seconds in which jobs in flight may finish when the node stops
+_OUR_MISTAKE = "The node could not run the job; its log has the details"
 
 
 class _Run:
@@ -158,6 +159,10 @@ class Orchestrator:
         except asyncio.CancelledError:
             stream.abandon()
             raise
+        except Exception:  # as in `_step`
+            fields = {"job": stream.job.id, "container": station.service.id}
+            logger.exception("stream.broken", extra={"fields": fields})
+            await stream.break_off(ContainerFailure(_OUR_MISTAKE))
         finally:
             if turn.done() and not turn.cancelled():
                 self._pass_on(station)
@@ -209,6 +214,12 @@ class Orchestrator:
         except StorageError as error:
             log_event(logger, "job.unread", logging.ERROR, job=job.id, reason=str(error))
             asyncio.get_running_loop().call_later(_SAVE_AGAIN, self._join_again, run)
+            return
+        except Exception:  # a mistake of ours must neither keep the job nor its place for ever
+            fields = {"job": job.id, "container": service.id}
+            logger.exception("job.broken", extra={"fields": fields})
+            result = container_error(service.id, _OUR_MISTAKE)
+            self._save(job, FAILED, result, json_list(run.outputs))
             return
         result = container_output(service.id, output)
         run.position += 1

@@ -62,12 +62,16 @@ class JobStream:
                     self._keep(chunk)
                     await self._chunks.put(chunk)
         except ContainerFailure as error:
-            self._fail(error)
-            await self._chunks.put(_END)
+            await self.break_off(error)
         else:
             self._ended = True
             self._save(self.job, SUCCESS, self._output(), None)
             await self._chunks.put(_END)
+
+    async def break_off(self, error: ContainerFailure) -> None:
+        """Store that the stream failed, and let its reader know."""
+        self._fail(error)
+        await self._chunks.put(_END)
 
     def abandon(self) -> None:
         """Store the end of a job that was cut off, by its client or by the node's stop."""
