@@ -1,0 +1,33 @@
+"""A node whose patience is cut short, so that a test need not wait for a minute.
+
+NodeProcess(config, folder, command=hurried(**{"api.messages._BODY_TIME": 1.0}))
+"""
+
+from __future__ import annotations
+
+import sys
+
+_PROGRAM = """
+import importlib
+for place, value in {settings!r}.items():
+    module, _, name = place.rpartition(".")
+    module = importlib.import_module("infernet_edge." + module)
+    assert hasattr(module, name), place
+    setattr(module, name, value)
+from infernet_edge.__main__ import main
+raise SystemExit(main())
+"""
+
+PATIENCE = {
+    "api.messages._BODY_TIME": 1.5,
+    "api.server._SWEEP": 0.3,
+    "api.streams._SENDING_TIME": 1.5,
+    "jobs.housekeeping._PERIOD": 0.3,
+    "jobs.orchestrator._SAVE_AGAIN": 0.3,
+    "jobs.orchestrator._GRACE": 1.0,
+}
+
+
+def hurried(settings: dict[str, float] | None = None) -> tuple[str, ...]:
+    """The command of a node with other values, in seconds, for some of its constants."""
+    return (sys.executable, "-c", _PROGRAM.format(settings={**PATIENCE, **(settings or {})}))
