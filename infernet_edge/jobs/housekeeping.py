@@ -41,18 +41,24 @@ class Housekeeper:
         self._database = database
         self._store = store
         self._reports = reports
+        self._problem = ""
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
         while True:
-            try:
-                await self.look()
-            except StorageError as error:
-                log_event(logger, "storage.unusable", logging.ERROR, reason=str(error))
+            await self.look()
             await asyncio.sleep(_PERIOD)
 
     async def look(self) -> None:
         """Delete what is due, and say in `store.refusal` whether new jobs can be taken."""
+        try:
+            await self._look()
+        except StorageError as error:
+            self._tell(str(error))
+        else:
+            self._tell("")
+
+    async def _look(self) -> None:
         if not self._database.writable:
             await self._database.probe()
         expired = milliseconds() - int(self._config.jobs.retention * 1000)
@@ -66,6 +72,14 @@ class Housekeeper:
         if refusal and refusal != self._store.refusal:
             log_event(logger, "storage.short", logging.WARNING, used=space.used, free=space.free)
         self._store.refusal = refusal
+
+    def _tell(self, problem: str) -> None:
+        """Log a problem once, when it comes and when it is over."""
+        if problem and not self._problem:
+            log_event(logger, "storage.unusable", logging.ERROR, reason=problem)
+        elif self._problem and not problem:
+            log_event(logger, "storage.usable")
+        self._problem = problem
 
     async def _measure(self) -> Space:
         return await self._database.read(measure, self._config.storage_path)
