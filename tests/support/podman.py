@@ -43,7 +43,6 @@ tmp_dir = "{folder}/tmp"
 events_logger = "file"
 {engine}
 [network]
-default_subnet = "{subnet}"
 network_config_dir = "{folder}/networks"
 {network}
 """
@@ -82,11 +81,12 @@ def need(program: str) -> None:
         pytest.skip(message)
 
 
-def podman_environment(folder: Path, subnet: str = "10.231.0.0/24") -> dict[str, str]:
+def podman_environment(folder: Path, number: int = 0) -> dict[str, str]:
     """Configure a Podman whose files are all in `folder`; returns the variables that say so.
 
-    The path must be short, since Podman makes sockets there. Raises AssertionError when Podman
-    cannot run a container in any way known here.
+    The path must be short, since Podman makes sockets there. `number` (to 255) tells the network
+    from those of others that run at the same time: 10.231.NUMBER.0/24. Raises AssertionError when
+    Podman cannot run a container in any way known here.
     """
     environment = {
         "CONTAINERS_CONF": str(folder / "containers.conf"),
@@ -102,9 +102,9 @@ def podman_environment(folder: Path, subnet: str = "10.231.0.0/24") -> dict[str,
         for engine, network in (("", ""), (_BARE_ENGINE, _BARE_NETWORK)):
             (folder / "storage.conf").write_text(_STORAGE.format(driver=driver, folder=folder))
             (folder / "containers.conf").write_text(
-                _PLAIN.format(folder=folder, subnet=subnet, engine=engine, network=network)
+                _PLAIN.format(folder=folder, engine=engine, network=network)
             )
-            trouble = _try_to_run(environment)
+            trouble = _try_to_run(environment, folder, number)
             if not trouble:
                 return environment
             attempts.append(trouble)
@@ -112,15 +112,36 @@ def podman_environment(folder: Path, subnet: str = "10.231.0.0/24") -> dict[str,
     raise AssertionError("Podman runs no container here:\n" + "\n".join(attempts))
 
 
-def _try_to_run(environment: Mapping[str, str]) -> str:
+def _try_to_run(environment: Mapping[str, str], folder: Path, number: int) -> str:
     try:
         with _image_archive() as archive:
             podman(environment, "import", "-", ECHO_IMAGE, stdin=archive, changes=_ENTRYPOINT)
+        if os.getuid() == 0:
+            _use_a_network_of_its_own(environment, folder, number)
         publish = f"127.0.0.1:{free_port()}:3000"
         podman(environment, "run", "--rm", "-p", publish, ECHO_IMAGE, "--crash", "0")
     except AssertionError as error:
         return str(error)
     return ""
+
+
+def _use_a_network_of_its_own(environment: Mapping[str, str], folder: Path, number: int) -> None:
+    """Leave the default network alone.
+
+    The firewall rules of a network bear its name, and go when one Podman's last container leaves
+    it, even if another Podman on this machine has containers in a network of the same name.
+    """
+    name = f"infernet-test-{number}"
+    subnet = f"10.231.{number}.0/24"
+    podman(environment, "network", "create", "--disable-dns", "--subnet", subnet, name)
+    description = folder / "networks" / f"{name}.json"
+    if description.exists():  # netavark's; the same holds for the bridge
+        network = json.loads(description.read_text())
+        network["network_interface"] = f"ietest{number}"
+        description.write_text(json.dumps(network))
+    conf = folder / "containers.conf"
+    default = f'[network]\ndefault_network = "{name}"\n'
+    conf.write_text(conf.read_text().replace("[network]\n", default))
 
 
 _ENTRYPOINT = ('ENTRYPOINT ["/python", "-I", "/service.py"]',)
@@ -157,14 +178,14 @@ class IsolatedPodman:
         self.folder = Path(tempfile.mkdtemp(prefix="ie-"))
         self.socket = self.folder / "podman.sock"
         self.url = f"unix://{self.socket}"
-        # Each has a network of its own, since several may run at the same time.
-        self.subnet = f"10.231.{random.SystemRandom().randrange(256)}.0/24"
+        self._number = random.SystemRandom().randrange(256)
+        self.subnet = f"10.231.{self._number}.0/24"
         self.environment: dict[str, str] = {}
         self._service: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         try:
-            self.environment = podman_environment(self.folder, self.subnet)
+            self.environment = podman_environment(self.folder, self._number)
             self.start_service()
         except BaseException:
             self.__exit__(None, None, None)
