@@ -48,6 +48,14 @@ class Reply(NamedTuple):
         return params
 
 
+class Streamed(NamedTuple):
+    """A stream that was answered: without its end when `complete` is false."""
+
+    id: str
+    content: bytes
+    complete: bool
+
+
 class Api:
     """The node on a port of 127.0.0.1; each request on a connection of its own."""
 
@@ -103,6 +111,20 @@ class Api:
         assert reply.status == 200, reply
         identifier: str = reply.json["id"]
         return identifier
+
+    def stream(self, container: str, data: Any = None) -> Streamed:
+        """Run one streaming job that has to be accepted, and read it to its end."""
+        complete = True
+        try:
+            body = {"containers": [container], "data": {} if data is None else data}
+            reply = self.post(body, "/api/jobs/stream")
+            assert reply.status == 200, reply
+            content = reply.body
+        except http.client.IncompleteRead as error:
+            content, complete = error.partial, False
+        identifier, newline, rest = content.partition(b"\n")
+        assert newline, content
+        return Streamed(identifier.decode(), rest, complete)
 
     def results(
         self, identifiers: Iterable[str], *, intermediate: bool = False
