@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.abi import ARTIFACTS, artifact, selector, signature
 from tests.support.delegated import container_hash
-from tests.support.evm import ARTIFACTS, NPM, artifact, selector, signature
+from tests.support.evm import NPM
 
 
 def test_artifacts_are_those_of_the_sources(tmp_path: Path) -> None:

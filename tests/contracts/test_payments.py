@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.abi import Reverted, refusal
 from tests.support.evm import (
     ALICE,
     COIN,
@@ -12,11 +13,9 @@ from tests.support.evm import (
     NODE,
     Anvil,
     Contract,
-    Reverted,
     deliveries,
     deploy,
     deploy_v1,
-    refusal,
 )
 
 PRICE = 10_000

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.abi import refusal
 from tests.support.delegated import request_v0
-from tests.support.evm import ALICE, NODE, OTHER_NODE, V0, deliveries, refusal
+from tests.support.evm import ALICE, NODE, OTHER_NODE, V0, deliveries
 
 
 def test_a_node_is_active_an_hour_after_it_registered(v0: V0) -> None:

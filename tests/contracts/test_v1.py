@@ -9,6 +9,7 @@ from eth_abi.abi import encode
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
+from tests.support.abi import Reverted, refusal
 from tests.support.delegated import container_hash, request_v1
 from tests.support.evm import (
     ALICE,
@@ -20,9 +21,7 @@ from tests.support.evm import (
     V1,
     Contract,
     Receipt,
-    Reverted,
     deliveries,
-    refusal,
 )
 
 

@@ -12,7 +12,6 @@ those of tests/contracts; tests/setup installs anvil.
 from __future__ import annotations
 
 import contextlib
-import functools
 import http.client
 import json
 import os
@@ -32,10 +31,19 @@ from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
+from tests.support.abi import (
+    Reverted,
+    abi_type,
+    artifact,
+    encode_arguments,
+    event_arguments,
+    readable,
+    selector,
+    signature,
+)
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
-ARTIFACTS = ROOT / "tests/contracts/artifacts"
 NPM = ROOT / ".cache/tests/npm/node_modules"
 
 CHAIN_ID = 31337
@@ -67,15 +75,6 @@ class RpcFailure(Exception):
         super().__init__(f"{code}: {message}")
         self.code = code
         self.data = data
-
-
-class Reverted(Exception):
-    """A contract reverted; `name` is that of its error and `arguments` are the error's."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.name, self.arguments = revert_reason(data)
-        super().__init__(f"{self.name}{self.arguments}")
 
 
 class Receipt(NamedTuple):
@@ -118,8 +117,9 @@ def anvil_path() -> Path:
 class Anvil:
     """An EVM as a process of its own on a free port of loopback.
 
-    Without `block_time` (seconds) each transaction is mined at once, in a block of its own; with
-    it, blocks come at that pace. With `mining=False` blocks come only through `mine`.
+    Without `block_time` (seconds) each transaction is mined at once, in a block of its own, but
+    shortly after the answer to whoever sent it; with it, blocks come at that pace. With
+    `mining=False` blocks come only through `mine`.
     `arguments` are given to anvil as they are.
     """
 
@@ -134,6 +134,7 @@ class Anvil:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.chain_id = chain_id
+        self.timeout = 30.0  # seconds that the test's own connection waits for an answer
         self._arguments = [f"--chain-id={chain_id}", "--accounts=1", *arguments]
         if block_time is not None:
             self._arguments.append(f"--block-time={block_time}")
@@ -220,7 +221,11 @@ class Anvil:
 
     def _post(self, body: str) -> bytes:
         if self._connection is None:
-            self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+            self._connection = http.client.HTTPConnection(
+                "127.0.0.1", self.port, timeout=self.timeout
+            )
+        if self._connection.sock is not None:
+            self._connection.sock.settimeout(self.timeout)
         try:
             self._connection.request("POST", "/", body, {"content-type": "application/json"})
             return self._connection.getresponse().read()
@@ -407,75 +412,7 @@ def _reverting() -> Iterator[None]:
         raise
 
 
-@contextlib.contextmanager
-def refusal(name: str, *arguments: Any) -> Iterator[None]:
-    """Expect that a contract reverts with this error ("": without data) and arguments."""
-    with pytest.raises(Reverted) as caught:
-        yield
-    assert caught.value.name == name
-    assert caught.value.arguments == arguments
-
-
 # Contracts
-
-
-@functools.cache
-def artifact(name: str) -> dict[str, Any]:
-    """Return the compiled contract of tests/contracts: its "abi" and "bytecode"."""
-    found: dict[str, Any] = json.loads((ARTIFACTS / f"{name}.json").read_text())
-    return found
-
-
-def abi_type(parameter: dict[str, Any]) -> str:
-    """Return a parameter's type as in signatures: structs written out."""
-    kind = str(parameter["type"])
-    if not kind.startswith("tuple"):
-        return kind
-    parts = ",".join(abi_type(part) for part in parameter["components"])
-    return f"({parts}){kind.removeprefix('tuple')}"
-
-
-def signature(entry: dict[str, Any]) -> str:
-    """Return the signature of a function, event or error, such as "allow(address,bool)"."""
-    return f"{entry['name']}({','.join(abi_type(part) for part in entry['inputs'])})"
-
-
-def selector(entry: dict[str, Any]) -> bytes:
-    """Return the four bytes by which a function or an error is known."""
-    return keccak(text=signature(entry))[:4]
-
-
-@functools.cache
-def _errors() -> dict[bytes, dict[str, Any]]:
-    """Return all errors of the test contracts, and the language's own, by selector."""
-    text = {"name": "Error", "inputs": [{"type": "string"}]}
-    panic = {"name": "Panic", "inputs": [{"type": "uint256"}]}
-    entries = [text, panic]
-    for path in ARTIFACTS.glob("*.json"):
-        entries += [entry for entry in artifact(path.stem)["abi"] if entry["type"] == "error"]
-    return {selector(entry): entry for entry in entries}
-
-
-def revert_reason(data: bytes) -> tuple[str, tuple[Any, ...]]:
-    """Return the name and the arguments of an error; ("", ()) of empty data."""
-    if not data:
-        return "", ()
-    entry = _errors().get(data[:4])
-    if entry is None:
-        return data[:4].hex(), ()
-    return str(entry["name"]), decode([abi_type(part) for part in entry["inputs"]], data[4:])
-
-
-def _readable(parameter: dict[str, Any], value: Any) -> Any:
-    """Return a decoded value with checksummed addresses, and structs as dicts."""
-    kind = str(parameter["type"])
-    if kind.endswith("[]"):
-        element = parameter | {"type": kind[:-2]}
-        return [_readable(element, item) for item in value]
-    if kind == "tuple":
-        parts = zip(parameter["components"], value, strict=True)
-        return {part["name"]: _readable(part, item) for part, item in parts}
-    return to_checksum_address(value) if kind == "address" else value
 
 
 class Contract:
@@ -501,13 +438,13 @@ class Contract:
     def encode(self, function: str, *arguments: Any) -> bytes:
         """Return the data of a call."""
         entry = self._entries["function", function]
-        return selector(entry) + _encode(entry["inputs"], arguments)
+        return selector(entry) + encode_arguments(entry["inputs"], arguments)
 
     def decode(self, function: str, data: bytes) -> Any:
         """Return what a function returned: its one value, or a tuple."""
         outputs = self._entries["function", function]["outputs"]
         values = decode([abi_type(part) for part in outputs], data)
-        found = tuple(_readable(part, value) for part, value in zip(outputs, values, strict=True))
+        found = tuple(readable(part, value) for part, value in zip(outputs, values, strict=True))
         return found[0] if len(found) == 1 else found
 
     def call(
@@ -544,31 +481,7 @@ class Contract:
         entry = self._entries["event", name]
         topic = "0x" + keccak(text=signature(entry)).hex()
         logs = self.anvil.logs(self.address, [topic], from_block)
-        return [_event(entry, log) for log in logs]
-
-
-def _encode(parameters: list[dict[str, Any]], arguments: Sequence[Any]) -> bytes:
-    plain = [_plain(part, value) for part, value in zip(parameters, arguments, strict=True)]
-    return encode([abi_type(part) for part in parameters], plain)
-
-
-def _plain(parameter: dict[str, Any], value: Any) -> Any:
-    """Return an argument with its dicts as tuples in the order of the struct."""
-    if parameter["type"] == "tuple" and isinstance(value, dict):
-        return tuple(_plain(part, value[part["name"]]) for part in parameter["components"])
-    return value
-
-
-def _event(entry: dict[str, Any], log: dict[str, Any]) -> dict[str, Any]:
-    def values(parameters: list[dict[str, Any]], data: bytes) -> dict[str, Any]:
-        decoded = decode([abi_type(part) for part in parameters], data)
-        pairs = zip(parameters, decoded, strict=True)
-        return {part["name"]: _readable(part, value) for part, value in pairs}
-
-    indexed = [part for part in entry["inputs"] if part["indexed"]]
-    topics = bytes.fromhex("".join(topic[2:] for topic in log["topics"][1:]))
-    rest = [part for part in entry["inputs"] if not part["indexed"]]
-    return values(indexed, topics) | values(rest, bytes.fromhex(log["data"][2:]))
+        return [event_arguments(entry, log) for log in logs]
 
 
 def deploy(anvil: Anvil, name: str, *arguments: Any) -> Contract:
@@ -576,7 +489,7 @@ def deploy(anvil: Anvil, name: str, *arguments: Any) -> Contract:
     compiled = artifact(name)
     constructors = [entry for entry in compiled["abi"] if entry["type"] == "constructor"]
     inputs = constructors[0]["inputs"] if constructors else []
-    code = bytes.fromhex(compiled["bytecode"]) + _encode(inputs, arguments)
+    code = bytes.fromhex(compiled["bytecode"]) + encode_arguments(inputs, arguments)
     receipt = anvil.wait_for_receipt(anvil.send_raw(DEPLOYER, None, code, gas=8_000_000))
     assert receipt.succeeded, f"{name} could not be deployed"
     return Contract(anvil, name, receipt.contract)
@@ -593,7 +506,37 @@ def future_address(creator: str, nonce: int) -> str:
 # Deployments
 
 
-class V1:
+class _Deployment:
+    """What the coordinators of both generations have in common."""
+
+    anvil: Anvil
+    coordinator: Contract
+
+    def newest_id(self) -> int:
+        """Return the id of the newest subscription; 0: there is none."""
+        return int(self.coordinator.call("id")) - 1
+
+    def redundancy_count(self, subscription_id: int, interval: int) -> int:
+        """Return how many nodes have answered an interval."""
+        key = keccak(encode(["uint32", "uint32"], [subscription_id, interval]))
+        return int(self.coordinator.call("redundancyCount", key))
+
+    def node_responded(self, subscription_id: int, interval: int, node: str) -> bool:
+        """Return whether a node has answered an interval."""
+        key = keccak(encode(["uint32", "uint32", "address"], [subscription_id, interval, node]))
+        return bool(self.coordinator.call("nodeResponded", key))
+
+    def delegated_id(self, owner: str, nonce: int) -> int:
+        """Return the id of a delegated subscription; 0: it is not on the chain."""
+        key = keccak(encode(["address", "uint32"], [owner, nonce]))
+        return int(self.coordinator.call("delegateCreatedIds", key))
+
+    def fulfilled(self) -> list[dict[str, Any]]:
+        """Return all deliveries: {"id": …, "node": …}."""
+        return self.coordinator.events("SubscriptionFulfilled")
+
+
+class V1(_Deployment):
     """The contracts of SDK 1.x."""
 
     def __init__(self, anvil: Anvil, *, fee: int = 0) -> None:
@@ -628,36 +571,13 @@ class V1:
             token.send("mint", address, tokens)
         return Contract(self.anvil, "Wallet", address)
 
-    def newest_id(self) -> int:
-        """Return the id of the newest subscription; 0: there is none."""
-        return int(self.coordinator.call("id")) - 1
-
     def subscription(self, subscription_id: int) -> dict[str, Any]:
         """Return a subscription by the contract's own names of its fields."""
         found: dict[str, Any] = self.coordinator.call("getSubscription", subscription_id)
         return found
 
-    def redundancy_count(self, subscription_id: int, interval: int) -> int:
-        """Return how many nodes have answered an interval."""
-        key = keccak(encode(["uint32", "uint32"], [subscription_id, interval]))
-        return int(self.coordinator.call("redundancyCount", key))
 
-    def node_responded(self, subscription_id: int, interval: int, node: str) -> bool:
-        """Return whether a node has answered an interval."""
-        key = keccak(encode(["uint32", "uint32", "address"], [subscription_id, interval, node]))
-        return bool(self.coordinator.call("nodeResponded", key))
-
-    def delegated_id(self, owner: str, nonce: int) -> int:
-        """Return the id of a delegated subscription; 0: it is not on the chain."""
-        key = keccak(encode(["address", "uint32"], [owner, nonce]))
-        return int(self.coordinator.call("delegateCreatedIds", key))
-
-    def fulfilled(self) -> list[dict[str, Any]]:
-        """Return all deliveries: {"id": …, "node": …}."""
-        return self.coordinator.events("SubscriptionFulfilled")
-
-
-class V0:
+class V0(_Deployment):
     """The coordinator of SDK 0.1."""
 
     def __init__(self, anvil: Anvil) -> None:
@@ -673,20 +593,6 @@ class V0:
         self.coordinator.send("registerNode", node.address, sender=node)
         self.anvil.increase_time(3600)
         self.coordinator.send("activateNode", sender=node)
-
-    def delegated_id(self, owner: str, nonce: int) -> int:
-        """Return the id of a delegated subscription; 0: it is not on the chain."""
-        key = keccak(encode(["address", "uint32"], [owner, nonce]))
-        return int(self.coordinator.call("delegateCreatedIds", key))
-
-    def redundancy_count(self, subscription_id: int, interval: int) -> int:
-        """Return how many nodes have answered an interval."""
-        key = keccak(encode(["uint32", "uint32"], [subscription_id, interval]))
-        return int(self.coordinator.call("redundancyCount", key))
-
-    def fulfilled(self) -> list[dict[str, Any]]:
-        """Return all deliveries: {"id": …, "node": …}."""
-        return self.coordinator.events("SubscriptionFulfilled")
 
 
 def deploy_v1(anvil: Anvil, *, fee: int = 0) -> V1:
