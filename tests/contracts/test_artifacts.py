@@ -126,3 +126,9 @@ def test_events_are_those_of_the_deployed_contracts(contract: str) -> None:
 def test_container_ids_are_hashed_as_abi_encoded_text() -> None:
     assert container_hash("echo").hex().startswith("e6bc11af")
     assert container_hash("echo").hex().endswith("788ec8")
+
+
+def test_the_lock_file_names_no_registry() -> None:
+    lock = (ARTIFACTS.parent / "package-lock.json").read_text()
+    assert "http" not in lock
+    assert "resolved" not in lock
