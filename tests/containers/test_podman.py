@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -220,18 +221,19 @@ def test_progress_is_told_at_most_every_few_seconds(monkeypatch: pytest.MonkeyPa
 
 
 def test_gpus_reach_the_container_by_cdi(podman: IsolatedPodman, engine: Engine) -> None:
-    description = Path("/run/cdi/infernet-edge-test.json")
+    kind = f"infernet-edge.test/gpu{os.getpid()}"
+    description = Path(f"/run/cdi/{kind.replace('/', '-')}.json")
     try:
         description.parent.mkdir(exist_ok=True)
         description.write_text(
-            '{"cdiVersion": "0.3.0", "kind": "infernet-edge.test/gpu", "devices":'
+            f'{{"cdiVersion": "0.3.0", "kind": "{kind}", "devices":'
             ' [{"name": "all", "containerEdits": {"env": ["FAKE_GPU=1"]}}]}'
         )
     except OSError:
         pytest.skip("only root may describe devices")
     try:
         image = podman.echo_image()
-        created = engine.create(specified(engine, image, devices=["infernet-edge.test/gpu=all"]))
+        created = engine.create(specified(engine, image, devices=[f"{kind}=all"]))
         engine.start(created)
         read = "print(open('/proc/1/environ').read())"
         assert "FAKE_GPU=1" in podman.run("exec", created, "/python", "-c", read)
