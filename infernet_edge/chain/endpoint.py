@@ -1,0 +1,224 @@
+"""One JSON-RPC server: a batch of calls over HTTP, and what its answer says.
+
+The format is that of jsonrpc.org/specification (2.0); methods and error codes are those of
+ethereum.org/en/developers/docs/apis/json-rpc and EIP-1474.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from infernet_edge.errors import InfernetEdgeError
+
+Call = tuple[str, list[Any]]
+"""A method and its parameters."""
+
+MOST_PER_REQUEST: Final = 100
+_LARGEST_REPLY = 16 * 2**20  # bytes
+_LONGEST_MESSAGE = 500  # characters of a server's words that are kept
+_THROTTLED_CODES = (429, -32097)
+_THROTTLED = re.compile(r"rate.?limit|too many requests|requests? limit|throughput|capacity", re.I)
+
+
+class RpcError(InfernetEdgeError):
+    """The server's answer to a call is an error.
+
+    `data` is what a contract reverted with (b"" if nothing came); `code` is the server's own.
+    """
+
+    def __init__(self, code: int, message: str, data: bytes = b"") -> None:
+        super().__init__(f"{message} (code {code})")
+        self.code = code
+        self.message = message
+        self.data = data
+
+    @property
+    def is_revert(self) -> bool:
+        """Whether a contract said no, rather than the server."""
+        return bool(self.data) or self.code == 3 or "revert" in self.message.lower()
+
+
+def quantity(answer: Any) -> int:
+    """The number that an answer is ("0x1f"); raises ValueError for everything else."""
+    if not isinstance(answer, str):
+        raise ValueError(f"not a quantity: {answer!r:.60}")
+    return int(answer, 16)
+
+
+class Trouble(Exception):
+    """A server gave no usable answer. The text names neither credentials nor path of its URL.
+
+    `pause` is how many seconds the server wants to be left alone.
+    """
+
+    def __init__(self, reason: str, pause: float = 0.0) -> None:
+        super().__init__(reason)
+        self.pause = pause
+
+
+class _TooMany(Trouble):
+    """The server does not take so many calls in one request."""
+
+
+class _Failure(Struct):
+    code: Any = 0
+    message: Any = ""
+    data: Any = None
+
+
+class _Reply(Struct):
+    id: Any = None
+    result: Any | UnsetType = UNSET
+    error: _Failure | None = None
+
+
+_decoder = msgspec.json.Decoder(list[_Reply] | _Reply)
+_identifiers = itertools.count(1)
+
+
+class Endpoint:
+    """One server. `name` is its host, which is all of its URL that may be shown."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, timeout: float) -> None:
+        parts = urlsplit(url)
+        self.name = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+        self._session = session
+        self._url = url
+        self._timeout = timeout
+        self._most = MOST_PER_REQUEST
+
+    async def answers(self, calls: Sequence[Call]) -> list[Any | RpcError]:
+        """Ask; the answers come in the order of the calls. Raises Trouble.
+
+        Servers limit how many calls they take at once, and do not say how many that is: the
+        requests shrink until they are taken.
+        """
+        answers: list[Any | RpcError] = []
+        while len(answers) < len(calls):
+            some = calls[len(answers) : len(answers) + self._most]
+            try:
+                answers += await self._request(some)
+            except _TooMany:
+                if len(some) == 1:
+                    raise
+                self._most = len(some) // 2
+        return answers
+
+    async def _request(self, calls: Sequence[Call]) -> list[Any | RpcError]:
+        identifiers = [next(_identifiers) for _ in calls]
+        questions = [
+            {"jsonrpc": "2.0", "id": identifier, "method": method, "params": params}
+            for identifier, (method, params) in zip(identifiers, calls, strict=True)
+        ]
+        # Not all servers know batches, so a single call is never one.
+        body = msgspec.json.encode(questions if len(questions) > 1 else questions[0])
+        try:
+            async with asyncio.timeout(self._timeout):
+                status, reply = await self._post(body)
+        except TimeoutError:
+            raise Trouble(f"no answer within {self._timeout:g} seconds") from None
+        except aiohttp.ClientConnectorError as error:
+            raise Trouble(f"no connection ({error.os_error.strerror or error.os_error})") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            # Their texts may hold the whole URL.
+            raise Trouble(f"the connection failed ({type(error).__name__})") from None
+        return _in_order(_decode(reply, status, len(calls)), identifiers)
+
+    async def _post(self, body: bytes) -> tuple[int, bytes]:
+        async with self._session.post(
+            self._url,
+            data=body,
+            headers={"Content-Type": "application/json"},
+            timeout=aiohttp.ClientTimeout(total=self._timeout),
+            allow_redirects=False,
+        ) as response:
+            status = response.status
+            if status == 429 or status >= 500:
+                pause = _retry_after(response.headers.get("Retry-After", ""))
+                raise Trouble(f"status {status} {response.reason or ''}".strip(), pause)
+            if status == 413:
+                raise _TooMany("status 413: requests are too large for it")
+            reply = bytearray()
+            async for chunk in response.content.iter_chunked(2**16):
+                reply += chunk
+                if len(reply) > _LARGEST_REPLY:
+                    raise Trouble(f"a reply of more than {_LARGEST_REPLY} bytes")
+        return status, bytes(reply)
+
+
+def _decode(reply: bytes, status: int, asked: int) -> list[_Reply]:
+    try:
+        decoded = _decoder.decode(reply)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        refused = "; is the key in chain.rpc_url right?" if status in (401, 403) else ""
+        raise Trouble(f"status {status} and something that is not JSON-RPC{refused}") from None
+    replies = decoded if isinstance(decoded, list) else [decoded]
+    for reply_ in replies:
+        if reply_.error is not None and _is_throttled(reply_.error):
+            raise Trouble(f"too many requests ({_words(reply_.error)})")
+    if asked > 1 and not isinstance(decoded, list):
+        words = _words(decoded.error) if decoded.error is not None else "one answer for all"
+        raise _TooMany(f"no answer to a batch ({words})")
+    return replies
+
+
+def _in_order(replies: list[_Reply], identifiers: list[int]) -> list[Any | RpcError]:
+    by_identifier = {reply.id: reply for reply in replies if isinstance(reply.id, int)}
+    answers: list[Any | RpcError] = []
+    for identifier in identifiers:
+        reply = by_identifier.get(identifier)
+        if reply is None:
+            raise Trouble("an answer to something else" if replies else "an empty answer")
+        if reply.error is not None:
+            answers.append(_error(reply.error))
+        elif reply.result is UNSET:
+            raise Trouble("an answer without a result")
+        else:
+            answers.append(reply.result)
+    return answers
+
+
+def _error(failure: _Failure) -> RpcError:
+    code = failure.code if isinstance(failure.code, int) else 0
+    data = failure.data
+    if isinstance(data, dict):  # some wrap it
+        data = data.get("data") or data.get("result")
+    found = re.fullmatch(r"(?:Reverted )?0x((?:[0-9a-fA-F]{2})*)", str(data))
+    return RpcError(code, _words(failure), bytes.fromhex(found[1]) if found else b"")
+
+
+def _words(failure: _Failure) -> str:
+    return str(failure.message or "an error without words")[:_LONGEST_MESSAGE]
+
+
+def _is_throttled(failure: _Failure) -> bool:
+    return failure.code in _THROTTLED_CODES or (
+        # A revert's text is a contract's, and -32602 is about the call itself.
+        failure.data is None
+        and failure.code not in (3, -32602)
+        and _THROTTLED.search(_words(failure)) is not None
+    )
+
+
+def _retry_after(text: str) -> float:
+    """Seconds of a Retry-After header, which may also be a date (RFC 9110, 10.2.3)."""
+    if text.strip().isdecimal():
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return 0.0
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
