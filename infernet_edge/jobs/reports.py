@@ -20,6 +20,8 @@ MIGRATIONS: Final = (
     "CREATE INDEX reports_by_change ON reports (changed_at)",
 )
 
+_NO_ROOM: Final = -1
+
 
 class Reports:
     """Stores reported jobs. `count` are all of them, `pending` those reported as running."""
@@ -38,10 +40,10 @@ class Reports:
         self, identifier: str, client: str, status: int, containers: Sequence[str], now: int
     ) -> None:
         """Store what was reported; raises Unavailable when too many are stored already."""
-        if self.count >= self._most:
-            raise Unavailable("Too many reported jobs", {"limit": self._most})
         row = (identifier, client, status, ",".join(containers), now, now)
-        before = await self._database.write(_record, row)
+        before = await self._database.write(_record, row, self.count < self._most)
+        if before == _NO_ROOM:
+            raise Unavailable("Too many reported jobs", {"limit": self._most})
         self.count += before is None
         self.pending += (status == RUNNING) - (before == RUNNING)
 
@@ -74,8 +76,11 @@ def _counts(connection: sqlite3.Connection) -> tuple[int, int]:
     return count, pending
 
 
-def _record(connection: sqlite3.Connection, row: tuple[object, ...]) -> int | None:
+def _record(connection: sqlite3.Connection, row: tuple[object, ...], room: bool) -> int | None:
+    """Insert, if there is room, or update; returns the status before, None when it is new."""
     known = connection.execute("SELECT status FROM reports WHERE id = ?", row[:1]).fetchone()
+    if known is None and not room:
+        return _NO_ROOM
     connection.execute(
         "INSERT INTO reports VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
         " status = excluded.status, containers = excluded.containers,"
