@@ -224,7 +224,7 @@ MALFORMED: list[tuple[bytes, str, dict[str, str]]] = [
     ),
     (
         b'{"containers":["echo"],"data":{},"requires_proof":"yes"}',
-        "requires_proof: expected true or false, found text",
+        "requires_proof: expected true or false",
         {"field": "requires_proof"},
     ),
     (b'{"containers":["echo"],"data":[1]}', "data: expected an object", {"field": "data"}),

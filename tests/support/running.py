@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 import msgspec
+from multidict import CIMultiDictProxy
 
 from infernet_edge.api.app import Parts
 from infernet_edge.config.loading import build
@@ -27,7 +28,7 @@ class Reply(NamedTuple):
     """A response; `body` is its decoded JSON, or its bytes when it is a stream or no JSON."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: CIMultiDictProxy[str]
     body: Any
 
 

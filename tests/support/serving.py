@@ -36,7 +36,7 @@ class Echo:
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         if request.method != "POST":
-            return web.json_response({"status": "healthy"})
+            return web.json_response({}, status=200 if request.path == "/health" else 404)
         call = await request.json()
         self.calls.append(call)
         self.headers.append(dict(request.headers))

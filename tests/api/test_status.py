@@ -1,0 +1,186 @@
+"""PUT /api/status: jobs that run elsewhere."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infernet_edge.api import status
+from infernet_edge.containers.manager import ContainerManager
+from tests.support.managing import eventually
+from tests.support.running import RunningNode, running
+from tests.support.serving import Echo, serving
+
+REPORT = {"id": "job-1", "status": "running", "containers": ["legacy"]}
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[RunningNode]:
+    """Trusts this machine as a proxy, so that a test can speak from any address."""
+    async with serving(Echo()) as url:
+        document = {
+            "containers": [{"id": "echo", "url": url}],
+            "server": {"trusted_proxies": ["127.0.0.1"]},
+        }
+        async with running(tmp_path, document) as running_node:
+            yield running_node
+
+
+def speaking_from(address: str) -> dict[str, str]:
+    return {"x-forwarded-for": address}
+
+
+async def test_a_report_is_counted_and_can_be_read_by_its_id_from_anywhere(
+    node: RunningNode,
+) -> None:
+    reply = await node.put("/api/status", REPORT)
+    assert (reply.status, reply.body) == (200, None)
+    assert (await node.get("/info")).body["pending"]["offchain"] == 1
+    expected = [{"id": "job-1", "status": "running", "result": None}]
+    assert (await node.get("/api/jobs?id=job-1")).body == expected
+    assert (await node.get("/api/jobs?id=job-1", speaking_from("10.0.0.9"))).body == expected
+    for outcome in ("success", "failed"):
+        assert (await node.put("/api/status", REPORT | {"status": outcome})).status == 200
+        (found,) = (await node.get("/api/jobs?id=job-1&intermediate=true")).body
+        assert found["status"] == outcome
+        assert (await node.get("/info")).body["pending"]["offchain"] == 0
+
+
+async def test_only_the_reporter_lists_it(node: RunningNode) -> None:
+    await node.put("/api/status", REPORT)
+    await node.put("/api/status", REPORT | {"id": "job-2", "status": "success"})
+    own = await node.job()
+    await node.finished(own)
+    assert (await node.get("/api/jobs")).body == ["job-1", "job-2", own]
+    assert (await node.get("/api/jobs?pending=true")).body == ["job-1"]
+    assert (await node.get("/api/jobs?pending=false")).body == ["job-2", own]
+    assert (await node.get("/api/jobs?limit=2")).body == ["job-2", own]
+    assert (await node.get("/api/jobs", speaking_from("10.0.0.9"))).body == []
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"status": "done"}, "Status is invalid"),
+        ({"status": ""}, "Status is invalid"),
+        ({"status": "SUCCESS"}, "Status is invalid"),
+        ({"status": 1}, "status: expected text"),
+        ({"id": ""}, "id: expected"),
+        ({"id": "x" * 129}, "id: expected"),
+        ({"id": 7}, "id: expected text"),
+        ({"containers": "legacy"}, "containers: expected a list"),
+        ({"containers": [1]}, "containers[0]: expected text"),
+        ({"containers": ["x"] * 65}, "containers: expected at most 64"),
+    ],
+)
+async def test_wrong_reports(node: RunningNode, change: dict[str, Any], error: str) -> None:
+    reply = await node.put("/api/status", REPORT | change)
+    assert reply.status == 400
+    assert reply.body["error"].startswith(error)
+    assert (await node.get("/info")).body["pending"]["offchain"] == 0
+
+
+@pytest.mark.parametrize("missing", ["id", "status", "containers"])
+async def test_every_field_is_needed(node: RunningNode, missing: str) -> None:
+    report = {name: value for name, value in REPORT.items() if name != missing}
+    reply = await node.put("/api/status", report)
+    assert reply.status == 400
+    assert reply.body["params"] == {"field": missing}
+
+
+async def test_ids_may_be_any_text(node: RunningNode) -> None:
+    for identifier in ("x" * 128, "ü ö", "a/b?c&d=e", "1548865F-E806-41DF-A756-F427C1D2E395"):
+        assert (await node.put("/api/status", REPORT | {"id": identifier})).status == 200
+        async with node.session.get(node.url + "/api/jobs", params={"id": identifier}) as response:
+            assert [found["id"] for found in await response.json()] == [identifier]
+
+
+async def test_a_large_report_is_refused(node: RunningNode) -> None:
+    body = json.dumps(REPORT | {"more": "x" * 2**17}).encode()
+    assert (await node.put("/api/status", body)).status == 413
+
+
+@pytest.mark.parametrize("body", [b"", b"[", b"\xff", b"[]", b"null"])
+async def test_malformed_reports(node: RunningNode, body: bytes) -> None:
+    reply = await node.put("/api/status", body)
+    assert reply.status == 400
+    assert set(reply.body) == {"error", "params"}
+
+
+async def test_a_job_of_the_node_is_not_changed(node: RunningNode) -> None:
+    identifier = await node.job()
+    before = await node.finished(identifier)
+    for text in (identifier, identifier.upper()):
+        reply = await node.put("/api/status", REPORT | {"id": text, "status": "failed"})
+        assert reply.status == 409
+        assert reply.body["params"] == {"id": text}
+    other = await node.job(headers=speaking_from("10.0.0.9"))
+    assert (await node.put("/api/status", REPORT | {"id": other})).status == 409
+    assert await node.result(identifier) == before
+
+
+@pytest.mark.parametrize("address", ["10.0.0.9", "192.168.1.7", "172.17.0.2", "2001:db8::1"])
+async def test_nobody_else_may_report(node: RunningNode, address: str) -> None:
+    reply = await node.put("/api/status", REPORT, speaking_from(address))
+    assert reply.status == 403
+    assert reply.body == {"error": "Unauthorized", "params": {}}
+    # Whether the body is right does not matter to somebody who may not send it.
+    assert (await node.put("/api/status", b"[", speaking_from(address))).status == 403
+
+
+async def test_loopback_in_all_its_forms_may_report(node: RunningNode) -> None:
+    for number, address in enumerate(("127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1")):
+        report = REPORT | {"id": f"job-{number}"}
+        assert (await node.put("/api/status", report, speaking_from(address))).status == 200
+
+
+async def test_containers_of_the_node_may_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks = [ipaddress.ip_network("10.88.0.0/16"), ipaddress.ip_network("fd00::/64")]
+    monkeypatch.setattr(ContainerManager, "networks", lambda self: networks)
+    async with running(tmp_path, {"server": {"trusted_proxies": ["127.0.0.1"]}}) as node:
+        for address, expected in (("10.88.0.5", 200), ("fd00::5", 200), ("10.89.0.5", 403)):
+            reply = await node.put("/api/status", REPORT, speaking_from(address))
+            assert reply.status == expected
+
+
+async def test_somebody_relayed_through_this_machine_may_not(tmp_path: Path) -> None:
+    """A program here that passes requests on is no proof that this machine is asking."""
+    async with running(tmp_path) as node:
+        assert (await node.put("/api/status", REPORT, speaking_from("10.0.0.9"))).status == 403
+        assert (await node.put("/api/status", REPORT)).status == 200
+
+
+async def test_reports_are_bounded(tmp_path: Path) -> None:
+    async with running(tmp_path, {"jobs": {"max_pending": 2}}) as node:
+        for number in range(2):
+            assert (await node.put("/api/status", REPORT | {"id": str(number)})).status == 200
+        reply = await node.put("/api/status", REPORT | {"id": "2"})
+        assert reply.status == 503
+        assert int(reply.headers["retry-after"]) > 0
+        # One that is known can still be brought to its end.
+        reply = await node.put("/api/status", REPORT | {"id": "0", "status": "success"})
+        assert reply.status == 200
+        assert (await node.get("/info")).body["pending"]["offchain"] == 1
+
+
+async def test_reports_outlive_a_restart(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        await node.put("/api/status", REPORT)
+        await node.put("/api/status", REPORT | {"id": "job-2", "status": "failed"})
+    async with running(tmp_path) as node:
+        assert (await node.get("/info")).body["pending"]["offchain"] == 1
+        found = (await node.get("/api/jobs?id=job-2&id=job-1")).body
+        assert [job["status"] for job in found] == ["failed", "running"]
+        await eventually(lambda: node.parts.reports.count == 2)
+
+
+def test_the_limit_of_a_body_leaves_room_for_a_whole_report() -> None:
+    largest = {"id": "x" * 128, "status": "success", "containers": ["x" * 128] * 64}
+    assert len(json.dumps(largest)) < status._MOST_BODY
