@@ -110,7 +110,10 @@ class Conversion:
         if not isinstance(file, str):
             return self._problem(path, type_name(file), expected)
         try:
-            return Secret(Path(file).read_text(encoding="utf-8").strip())
+            secret = Secret(Path(file).read_text(encoding="utf-8").strip())
+            if Path(file).stat().st_mode & 0o077:
+                self.warnings.append(f"others can read {file} ({path}): chmod 600 {file}")
+            return secret
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             return self._problem(path, f"file {file} ({reason})", "a file that the node can read")

@@ -66,7 +66,8 @@ def _move_old_names(document: dict[str, Any]) -> None:
 
 
 def _readable_by_others(file: Path, config: Config) -> list[str]:
-    if config.chain.wallet.private_key is None or not file.exists():
+    wallet = config.chain.wallet
+    if not (wallet.private_key or wallet.keystore_password) or not file.exists():
         return []
     if file.stat().st_mode & 0o077 == 0:
         return []

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from infernet_edge.config.problems import Problem
-from infernet_edge.config.tree import Chain, Config, Container, Server
+from infernet_edge.config.tree import Chain, Config, Container, Server, Wallet
 
 _ADDRESS = re.compile(r"^(0x)?[0-9a-fA-F]{40}$")
 _KEY = re.compile(r"^(0x)?[0-9a-fA-F]{64}$")
@@ -97,10 +97,23 @@ def _check_chain(chain: Chain) -> Iterator[Problem]:
         yield Problem("chain.rpc_url", "nothing", "the URL of a JSON-RPC server")
     if not chain.registry_address and not chain.coordinator_address:
         yield Problem("chain.registry_address", "nothing", "the address of the registry contract")
-    key_text = chain.wallet.private_key
-    if key_text is None or not _KEY.match(key_text.reveal()):
-        found = "nothing" if not key_text else "text of another form"
-        yield Problem("chain.wallet.private_key", found, "64 hex digits, with or without 0x")
+    yield from _check_key(chain.wallet)
+
+
+def _check_key(wallet: Wallet) -> Iterator[Problem]:
+    """There is exactly one key: as text, or in a keystore."""
+    if wallet.keystore:
+        if wallet.private_key:
+            yield Problem("chain.wallet.keystore", "a private_key beside it", "only one of the two")
+        if not os.access(Path(wallet.keystore).expanduser(), os.R_OK):
+            found = f'"{wallet.keystore}"'
+            yield Problem("chain.wallet.keystore", found, "a file that the node can read")
+        if not wallet.keystore_password:
+            yield Problem("chain.wallet.keystore_password", "nothing", "the keystore's password")
+    elif wallet.private_key is None or not _KEY.match(wallet.private_key.reveal()):
+        found = "text of another form" if wallet.private_key else "nothing"
+        expected = "64 hex digits, with or without 0x (infernet-edge wallet new makes a key)"
+        yield Problem("chain.wallet.private_key", found, expected)
 
 
 def _check_networks(networks: list[str], path: str) -> Iterator[Problem]:

@@ -18,6 +18,11 @@ SYSTEM_FILES = (
     Path("/etc/infernet-edge/config.toml"),
 )
 _LARGEST_FILE = 4 * 2**20  # bytes; a configuration is a few kilobytes
+_NAMED_CREDENTIALS = (
+    "chain.wallet.private_key",
+    "chain.wallet.keystore_password",
+    "docker.password",
+)
 _LARGEST_SECRET = 64 * 2**10  # bytes
 
 
@@ -71,15 +76,16 @@ def apply_environment(document: dict[str, Any], environment: Mapping[str, str]) 
 def apply_credentials(document: dict[str, Any], environment: Mapping[str, str]) -> None:
     """Put systemd credentials (systemd.exec(5), LoadCredential) where the file leaves a gap.
 
-    The credential is named by its key: `chain.wallet.private_key`, `docker.password`,
-    `server.tokens.<name>`, `containers.<id>.bearer`.
+    The credential is named by its key: `chain.wallet.private_key`,
+    `chain.wallet.keystore_password`, `docker.password`, `server.tokens.<name>`,
+    `containers.<id>.bearer`.
     """
     folder = environment.get("CREDENTIALS_DIRECTORY")
     if not folder or not Path(folder).is_dir():
         return
     for file in sorted(Path(folder).iterdir()):
         keys = file.name.split(".")
-        if file.name in ("chain.wallet.private_key", "docker.password"):
+        if file.name in _NAMED_CREDENTIALS:
             _put(document, keys, _read_credential(file), replace=False)
         elif keys[:2] == ["server", "tokens"] and len(keys) > 2:
             name = ".".join(keys[2:])

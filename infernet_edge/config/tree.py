@@ -151,7 +151,9 @@ class Container(Struct, frozen=True):
     memory: Annotated[
         int | str | None, Meta(description='Memory limit in bytes, or as text such as "512m"')
     ] = None
-    cpus: Annotated[float | None, Meta(gt=0, description="CPU limit, in cores")] = None
+    cpus: Annotated[
+        Annotated[float, Meta(gt=0)] | None, Meta(description="CPU limit, in cores")
+    ] = None
     pids: Annotated[int, Meta(ge=0, description="Most processes in it; 0 = no limit")] = 512
     devices: Annotated[list[str], Meta(description="Devices to pass in, e.g. /dev/dri")] = []
     models: Annotated[
@@ -168,6 +170,13 @@ class Container(Struct, frozen=True):
 class Wallet(Struct, frozen=True):
     private_key: Annotated[
         Secret | None, Meta(description="Key of the node's account, hex; better as a file")
+    ] = None
+    keystore: Annotated[
+        str | None,
+        Meta(description="Encrypted file with that key instead; infernet-edge wallet new makes it"),
+    ] = None
+    keystore_password: Annotated[
+        Secret | None, Meta(description="Password of the keystore; better as a file")
     ] = None
     payment_address: Annotated[
         str | None, Meta(description="Wallet contract that is paid for results")
