@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -68,6 +68,7 @@ def _fill_in(components: dict[str, Any]) -> None:
         "type": "array",
         "items": {"anyOf": result["anyOf"][:2]},
     }
+    components["StatusReport"]["properties"]["status"]["enum"] = list(get_args(schema.JobStatus))
     components["DelegatedSubscriptionRequest"] = {
         "title": "DelegatedSubscriptionRequest",
         "type": "object",
@@ -156,7 +157,7 @@ def _paths() -> dict[str, Any]:
                 "Create a job and stream its output",
                 stream,
                 body=_ref("JobRequest"),
-                media_type="application/octet-stream",
+                media_type="*/*",  # the container's own
             )
         },
         "/api/status": {
