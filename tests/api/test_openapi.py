@@ -1,0 +1,245 @@
+"""The OpenAPI document: valid in itself, and true of what the node answers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from starlette.routing import Route
+
+from infernet_edge.api.app import Api
+from infernet_edge.api.openapi import document
+from tests.support.breaking import read_only
+from tests.support.ports import free_port
+from tests.support.running import RunningNode, running
+from tests.support.schemas import Validator
+from tests.support.serving import Echo, serving
+
+DOCUMENT = document()
+SCHEMAS = DOCUMENT["components"]["schemas"]
+VALIDATOR = Validator(SCHEMAS)
+JOB = {"containers": ["echo"], "data": {"a": 1}}
+METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, item in DOCUMENT["paths"].items():
+        for method, operation in item.items():
+            yield path, method, operation
+
+
+def everything(value: Any) -> Iterator[dict[str, Any]]:
+    """All objects in the document."""
+    if isinstance(value, dict):
+        yield value
+        for below in value.values():
+            yield from everything(below)
+    elif isinstance(value, list):
+        for below in value:
+            yield from everything(below)
+
+
+def test_the_document_is_an_openapi_3_1_document() -> None:
+    """By the rules of the OpenAPI Specification 3.1.0, section 4.8."""
+    assert DOCUMENT["openapi"] == "3.1.0"
+    assert set(DOCUMENT) <= {"openapi", "info", "paths", "components", "security"}
+    assert {"title", "version"} <= set(DOCUMENT["info"])
+    assert all(re.fullmatch(r"[a-zA-Z0-9._-]+", name) for name in SCHEMAS)
+    for path, method, operation in operations():
+        assert path.startswith("/")
+        assert method in METHODS
+        assert set(operation) <= {"summary", "parameters", "requestBody", "responses"}
+        names = [parameter["name"] for parameter in operation.get("parameters", [])]
+        assert len(names) == len(set(names))
+        for parameter in operation.get("parameters", []):
+            assert set(parameter) == {"name", "in", "description", "schema"}
+            assert parameter["in"] == "query"
+        assert operation["responses"]
+        for status, response in operation["responses"].items():
+            assert re.fullmatch(r"[1-5](\d\d|XX)", status)
+            assert response["description"]
+        bodies = [*operation["responses"].values(), operation.get("requestBody", {"content": {}})]
+        for body in bodies:
+            for media_type, content in body["content"].items():
+                assert re.fullmatch(r"[a-z*]+/[a-z*-]+", media_type)
+                assert set(content) == {"schema"}
+    for requirement in DOCUMENT["security"]:
+        assert set(requirement) <= set(DOCUMENT["components"]["securitySchemes"])
+
+
+def test_every_reference_leads_somewhere_and_every_schema_is_used() -> None:
+    used = {found["$ref"] for found in everything(DOCUMENT) if "$ref" in found}
+    assert all(reference.startswith("#/components/schemas/") for reference in used)
+    assert {reference.rpartition("/")[2] for reference in used} == set(SCHEMAS)
+
+
+def test_every_type_of_the_api_is_described() -> None:
+    for name, found in SCHEMAS.items():
+        assert found.get("description") or found.get("title") == name
+
+
+async def test_the_document_lists_exactly_the_endpoints_of_the_node(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        routes = Api(node.parts)._router.routes
+        served = {
+            (route.path, method.lower())
+            for route in routes
+            if isinstance(route, Route)
+            for method in route.methods or ()
+            if method != "HEAD" and route.path != "/openapi.json"
+        }
+        assert served == {(path, method) for path, method, _ in operations()}
+        reply = await node.get("/openapi.json")
+        assert reply.status == 200
+        assert reply.body == json.loads(json.dumps(DOCUMENT))
+
+
+class Exchange(NamedTuple):
+    """A request, and the status that it is answered with."""
+
+    method: str
+    path: str
+    status: int
+    body: Any = None
+    headers: dict[str, str] | None = None
+
+
+FOREIGN = {"origin": "http://evil.example"}
+EXCHANGES = [
+    Exchange("GET", "/health", 200),
+    Exchange("GET", "/info", 200),
+    Exchange("GET", "/info", 403, headers=FOREIGN),
+    Exchange("GET", "/resources", 200),
+    Exchange("GET", "/resources?model_id=a/b", 200),
+    Exchange("GET", "/api/jobs", 200),
+    Exchange("GET", "/api/jobs?pending=true&limit=5", 200),
+    Exchange("GET", "/api/jobs?id={success}&id={failed}&id={running}", 200),
+    Exchange("GET", "/api/jobs?id={chain}&intermediate=true", 200),
+    Exchange("GET", "/api/jobs?id={reported}", 200),
+    Exchange("GET", "/api/jobs?id=unknown", 200),
+    Exchange("GET", "/api/jobs?limit=none", 400),
+    Exchange("POST", "/api/jobs", 200, JOB),
+    Exchange("POST", "/api/jobs", 400, {"containers": 1}),
+    Exchange("POST", "/api/jobs", 400, b"["),
+    Exchange("POST", "/api/jobs", 405, JOB | {"containers": []}),
+    Exchange("POST", "/api/jobs", 405, {"subscription": {}, "signature": {}, "data": {}}),
+    Exchange("POST", "/api/jobs", 413, b'"%b"' % (b"x" * 2**17)),
+    Exchange("POST", "/api/jobs/batch", 200, [JOB, {}, JOB | {"containers": ["ghost"]}]),
+    Exchange("POST", "/api/jobs/batch", 200, []),
+    Exchange("POST", "/api/jobs/batch", 400, {}),
+    Exchange("POST", "/api/jobs/stream", 200, JOB | {"data": {"chunks": ["one"]}}),
+    Exchange("POST", "/api/jobs/stream", 502, JOB | {"containers": ["down"]}),
+    Exchange("POST", "/api/jobs/stream", 405, JOB | {"containers": ["ghost"]}),
+    Exchange("PUT", "/api/status", 200, {"id": "x", "status": "running", "containers": []}),
+    Exchange("PUT", "/api/status", 400, {"id": "x", "status": "done", "containers": []}),
+    Exchange("PUT", "/api/status", 409, {"id": "{success}", "status": "failed", "containers": []}),
+]
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[RunningNode]:
+    echo = Echo()
+    async with serving(echo) as url:
+        containers = [
+            {"id": "echo", "url": url, "models": ["a/b"]},
+            {"id": "down", "url": f"http://127.0.0.1:{free_port()}"},
+        ]
+        document = {"containers": containers, "server": {"max_body_bytes": 2**16}}
+        async with running(tmp_path, document) as running_node:
+            yield running_node
+            echo.release()
+
+
+async def prepared(node: RunningNode) -> dict[str, str]:
+    """Jobs in every state."""
+    jobs = {
+        "success": await node.job(),
+        "failed": await node.job(data={"status": 500}),
+        "chain": await node.job(["echo", "echo", "down"]),
+        "running": await node.job(data={"hold": True}),
+        "reported": "reported",
+    }
+    report = {"id": "reported", "status": "success", "containers": ["x"]}
+    assert (await node.put("/api/status", report)).status == 200
+    for name in ("success", "failed", "chain"):
+        await node.finished(jobs[name])
+    return jobs
+
+
+def check(exchange: Exchange, status: int, content_type: str, body: Any) -> None:
+    """Whether an answer is as the document says."""
+    operation = DOCUMENT["paths"][exchange.path.partition("?")[0]][exchange.method.lower()]
+    responses = operation["responses"]
+    described = responses.get(str(status)) or responses[f"{str(status)[0]}XX"]
+    content = described["content"].get(content_type) or described["content"]["*/*"]
+    if "*/*" in described["content"]:
+        body = body.decode()
+    assert VALIDATOR.problems(body, content["schema"]) == []
+
+
+async def test_real_answers_are_as_the_document_says(node: RunningNode) -> None:
+    jobs = await prepared(node)
+    for exchange in EXCHANGES:
+        body = exchange.body
+        if isinstance(body, dict) and isinstance(body.get("id"), str):
+            body = body | {"id": body["id"].format(**jobs)}
+        reply = await node.request(
+            exchange.method, exchange.path.format(**jobs), body, exchange.headers
+        )
+        assert reply.status == exchange.status, (exchange, reply)
+        check(exchange, reply.status, reply.headers["content-type"], reply.body)
+    asked = {(exchange.path.partition("?")[0], exchange.method.lower()) for exchange in EXCHANGES}
+    assert asked == {(path, method) for path, method, _ in operations()}
+    with read_only(node.parts.database):
+        exchange = Exchange("POST", "/api/jobs", 503, JOB)
+        reply = await node.request("POST", "/api/jobs", JOB)
+        assert reply.status == 503
+        check(exchange, 503, reply.headers["content-type"], reply.body)
+
+
+async def test_a_job_in_each_state_fits_the_job_result(node: RunningNode) -> None:
+    jobs = await prepared(node)
+    wanted = {"running": "running", "success": "success", "failed": "failed", "chain": "failed"}
+    for name, status in wanted.items():
+        result = await node.result(jobs[name])
+        assert result["status"] == status
+        assert VALIDATOR.problems(result, SCHEMAS["JobResult"]) == []
+    chain = await node.result(jobs["chain"])
+    assert len(chain["intermediate_results"]) == 2
+
+
+# What the schema of a request refuses, the node refuses, and the other way round.
+REQUESTS: list[tuple[Any, bool]] = [
+    (JOB, True),
+    (JOB | {"requires_proof": False, "unknown": [1]}, True),
+    ({"containers": ["echo"], "data": {}}, True),
+    ({"containers": ["echo"]}, False),
+    ({"data": {}}, False),
+    ({"containers": "echo", "data": {}}, False),
+    ({"containers": [1], "data": {}}, False),
+    (JOB | {"requires_proof": "yes"}, False),
+    (JOB | {"data": []}, False),
+    (JOB | {"data": None}, False),
+    ([], False),
+    (None, False),
+]
+
+
+@pytest.mark.parametrize(("request_body", "right"), REQUESTS)
+async def test_requests_are_judged_alike(node: RunningNode, request_body: Any, right: bool) -> None:
+    schema = SCHEMAS["JobRequest"]
+    assert (VALIDATOR.problems(request_body, schema) == []) is right
+    reply = await node.post("/api/jobs", json.dumps(request_body).encode())
+    assert (reply.status == 200) is right
+
+
+@pytest.mark.parametrize("status", ["running", "success", "failed", "done", ""])
+async def test_reports_are_judged_alike(node: RunningNode, status: str) -> None:
+    report = {"id": "x", "status": status, "containers": ["y"]}
+    right = VALIDATOR.problems(report, SCHEMAS["StatusReport"]) == []
+    reply = await node.put("/api/status", report)
+    assert reply.status == (200 if right else 400)
