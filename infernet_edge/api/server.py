@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from infernet_edge.config.tree import Server
@@ -33,7 +33,11 @@ _FEWEST_CONNECTIONS = 32
 
 
 class LanProtocol(HttpToolsProtocol):
-    """One connection. `owes` says that the other side has to do something next."""
+    """One connection. `owes` says that the other side has to do something next.
+
+    Clients may send requests before earlier ones are answered: `cycle` is the newest request,
+    `_answering` the one that is worked on.
+    """
 
     def __init__(
         self,
@@ -49,6 +53,7 @@ class LanProtocol(HttpToolsProtocol):
         self._crowded = crowded
         self._in_head = True
         self._head_bytes = 0
+        self._answering: RequestResponseCycle | None = None
 
     @property
     def idle(self) -> bool:
@@ -58,7 +63,7 @@ class LanProtocol(HttpToolsProtocol):
     @property
     def owes(self) -> bool:
         """Whether a head, the rest of a body or the taking of an answer is still to come."""
-        if self._in_head or self.transport.is_closing():
+        if self._in_head or self.transport.is_closing() or self.flow.write_paused:
             return True
         return self.cycle is not None and self.cycle.response_complete and self.cycle.more_body
 
@@ -81,6 +86,14 @@ class LanProtocol(HttpToolsProtocol):
         if self._crowded() and self.cycle is not None:
             self.cycle.keep_alive = False  # others wait for this place
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:  # type: ignore[override]
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)  # type: ignore[arg-type]
+
+    def resume_writing(self) -> None:
+        self.stuck = 0  # the client takes its answer, however slowly
+        super().resume_writing()
+
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """Answer a client that closed its half after the request, as `nc` does.
 
@@ -89,10 +102,13 @@ class LanProtocol(HttpToolsProtocol):
         waits = self.cycle is not None and not self.cycle.response_complete
         if waits and not self._in_head and self.scheme == "http":
             self.cycle.keep_alive = False
-            return not self.scope["path"].endswith("/stream")
+            return not (self._answering and self._answering.scope["path"].endswith("/stream"))
         return None
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True  # uvicorn only tells the newest request
+            self._answering.message_event.set()
         super().connection_lost(exc)
         self._on_lost()
 
