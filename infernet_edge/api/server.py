@@ -27,6 +27,7 @@ MOST_CONNECTIONS = 1024  # more wait in the kernel's queue until one of these en
 _BACKLOG = 2048
 _MOST_HEAD = 64 * 2**10  # bytes of request line and headers
 _KEEP_ALIVE = 20  # seconds for which an idle connection is kept
+_HANDSHAKE_TIME = 10.0  # seconds for that of TLS
 _SWEEP = 5.0  # seconds between two looks at the connections, while there are any
 _PATIENCE = 4  # looks at which a connection may be stuck at the same thing
 _FEWEST_CONNECTIONS = 32
@@ -44,11 +45,13 @@ class LanProtocol(HttpToolsProtocol):
         config: uvicorn.Config,
         state: ServerState,
         loop: asyncio.AbstractEventLoop,
+        on_made: Callable[[], None],
         on_lost: Callable[[], None],
         crowded: Callable[[], bool],
     ) -> None:
         super().__init__(config, state, {}, loop)
         self.stuck = 0
+        self._on_made = on_made
         self._on_lost = on_lost
         self._crowded = crowded
         self._in_head = True
@@ -66,6 +69,10 @@ class LanProtocol(HttpToolsProtocol):
         if self._in_head or self.transport.is_closing() or self.flow.write_paused:
             return True
         return self.cycle is not None and self.cycle.response_complete and self.cycle.more_body
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._on_made()
+        super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         if self._in_head:
@@ -99,9 +106,10 @@ class LanProtocol(HttpToolsProtocol):
 
         A streaming client that closes is taken to be gone: its job costs the container.
         """
-        waits = self.cycle is not None and not self.cycle.response_complete
-        if waits and not self._in_head and self.scheme == "http":
-            self.cycle.keep_alive = False
+        cycle = self.cycle
+        asked = cycle is not None and not cycle.response_complete and not cycle.more_body
+        if asked and not self._in_head and self.scheme == "http":
+            cycle.keep_alive = False
             return not (self._answering and self._answering.scope["path"].endswith("/stream"))
         return None
 
@@ -196,10 +204,25 @@ class LanServer:
             return
         # Listening on a copy: when it is closed, new connections wait in the original's queue.
         self._listener = await asyncio.get_running_loop().create_server(
-            self._make_protocol, sock=self._socket.dup(), ssl=self._config.ssl, backlog=_BACKLOG
+            self._make_protocol,
+            sock=self._socket.dup(),
+            ssl=self._config.ssl,
+            ssl_handshake_timeout=_HANDSHAKE_TIME if self._config.ssl else None,
+            backlog=_BACKLOG,
         )
 
     def _make_protocol(self) -> LanProtocol:
+        return LanProtocol(
+            self._config,
+            self._state,
+            asyncio.get_running_loop(),
+            self._on_made,
+            self._on_lost,
+            self._is_crowded,
+        )
+
+    def _on_made(self) -> None:
+        """Count a connection; one whose TLS handshake fails is never made, nor lost."""
         loop = asyncio.get_running_loop()
         self._open += 1
         self._empty.clear()
@@ -207,7 +230,6 @@ class LanServer:
             loop.call_soon(self._pause)  # uvloop does not allow it inside of an accept
         if self._sweeper is None:
             self._sweeper = loop.call_later(_SWEEP, self._sweep)
-        return LanProtocol(self._config, self._state, loop, self._on_lost, self._is_crowded)
 
     def _is_crowded(self) -> bool:
         return self._listener is None
