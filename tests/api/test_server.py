@@ -1,0 +1,474 @@
+"""The listening socket and its connections: bounds on all that a client can hold on to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import socket
+import ssl
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from infernet_edge.api import server as server_module
+from infernet_edge.api.messages import Answer, read_body
+from infernet_edge.api.server import LanServer, raise_file_limit
+from infernet_edge.config.tree import TLS, Server
+from infernet_edge.errors import StartupError
+from tests.support.managing import eventually
+from tests.support.ports import free_port
+
+GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+class App:
+    """Answers the length of the body and the path; /hold waits, /stream sends without an end."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.gone = 0
+        self.released = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.requests += 1
+        body = await read_body(scope, receive, 2**30)
+        if scope["path"] == "/hold":
+            await self.released.wait()
+        if scope["path"] == "/stream":
+            head = {"type": "http.response.start", "status": 200, "headers": []}
+            await send(head)
+            await send({"type": "http.response.body", "body": b"one", "more_body": True})
+            await receive()  # until the client goes away
+            self.gone += 1
+            return
+        if scope["path"] == "/flood":
+            await Answer(b"x" * 64 * 2**20)(scope, receive, send)
+        await Answer({"path": scope["path"], "body": len(body)})(scope, receive, send)
+
+
+class Connection:
+    """Raw bytes to and from the server."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self.writer = writer
+
+    async def send(self, *parts: bytes) -> None:
+        for part in parts:
+            self.writer.write(part)
+            await self.writer.drain()
+
+    async def response(self) -> tuple[int, dict[str, str], bytes]:
+        """The next response, which has to have a content-length."""
+        async with asyncio.timeout(20):
+            head = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = dict(line.lower().split(": ", 1) for line in head[1:-2])
+            body = await self._reader.readexactly(int(headers["content-length"]))
+        return int(head[0].split()[1]), headers, body
+
+    async def get(self, path: str = "/") -> int:
+        await self.send(b"GET %b HTTP/1.1\r\nhost: x\r\n\r\n" % path.encode())
+        return (await self.response())[0]
+
+    async def rest(self, timeout: float = 20) -> bytes:
+        """All until the server closes the connection."""
+        async with asyncio.timeout(timeout):
+            try:
+                return await self._reader.read()
+            except ConnectionError:  # it was reset: closed with bytes of ours unread
+                return b""
+
+    def finish_writing(self) -> None:
+        self.writer.write_eof()
+
+
+class Running:
+    def __init__(self, server: LanServer, app: App) -> None:
+        self.server = server
+        self.app = app
+        self._connections: list[Connection] = []
+
+    async def connect(self) -> Connection:
+        streams = await asyncio.open_connection("127.0.0.1", self.server.port)
+        connection = Connection(*streams)
+        self._connections.append(connection)
+        return connection
+
+    def hang_up(self) -> None:
+        for connection in self._connections:
+            connection.writer.close()
+
+
+@asynccontextmanager
+async def serving(settings: Server | None = None, most: int = 0) -> AsyncIterator[Running]:
+    app = App()
+    server = LanServer(settings or Server(host="127.0.0.1", port=0), app)
+    server.bind()
+    await server.start(reserve=0)
+    if most:
+        server._most = most
+    running = Running(server, app)
+    try:
+        yield running
+    finally:
+        running.hang_up()
+        app.released.set()
+        await server.stop(0.2)
+
+
+async def test_keep_alive() -> None:
+    async with serving() as running:
+        connection = await running.connect()
+        for number in range(3):
+            assert await connection.get(f"/{number}") == 200
+        assert len(running.server._state.connections) == 1
+
+
+async def test_pipelined_requests_are_answered_in_order() -> None:
+    async with serving() as running:
+        connection = await running.connect()
+        await connection.send(GET.replace(b"/ ", b"/1 ") + GET.replace(b"/ ", b"/2 "))
+        for path in ("/1", "/2"):
+            status, _, body = await connection.response()
+            assert (status, json.loads(body)["path"]) == (200, path)
+
+
+async def test_http_1_0_and_connection_close() -> None:
+    async with serving() as running:
+        for request in (
+            b"GET / HTTP/1.0\r\n\r\n",
+            b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        ):
+            connection = await running.connect()
+            await connection.send(request)
+            assert (await connection.response())[0] == 200
+            assert await connection.rest() == b""
+
+
+async def test_a_head_that_comes_byte_by_byte() -> None:
+    async with serving() as running:
+        connection = await running.connect()
+        for byte in GET:
+            await connection.send(bytes([byte]))
+        assert (await connection.response())[0] == 200
+
+
+MALFORMED = [
+    b"rubbish\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 100,  # TLS to a plain port
+    b"GET / HTTP/9.9\r\n\r\n",
+    b"GET / HTTP/1.1\r\nhost x\r\n\r\n",
+    b"GET / HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+    b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n0\r\n",
+    b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+    b"G\x00T / HTTP/1.1\r\nhost: x\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("request_bytes", MALFORMED)
+async def test_malformed_http_is_answered_with_json_and_closed(request_bytes: bytes) -> None:
+    async with serving() as running:
+        connection = await running.connect()
+        await connection.send(request_bytes)
+        status, headers, body = await connection.response()
+        assert status == 400
+        assert headers["content-type"] == "application/json"
+        assert headers["connection"] == "close"
+        assert json.loads(body) == {"error": "Malformed HTTP request", "params": {}}
+        assert await connection.rest() == b""
+        assert await (await running.connect()).get() == 200
+
+
+async def test_huge_headers_are_refused() -> None:
+    async with serving() as running:
+        connection = await running.connect()
+        await connection.send(b"GET / HTTP/1.1\r\nhost: x\r\n")
+        line = b"x-more: " + b"x" * 8000 + b"\r\n"
+        heard = b""
+        for _ in range(1000):
+            try:
+                await connection.send(line)
+                await asyncio.sleep(0)
+            except ConnectionError:
+                break
+            if connection._reader.at_eof():
+                break
+        heard = await connection.rest()
+        assert heard.startswith(b"HTTP/1.1 431 ") or heard == b""
+        assert running.app.requests == 0
+        assert await (await running.connect()).get() == 200
+
+
+async def test_headers_of_a_sensible_size_are_served() -> None:
+    async with serving() as running:
+        connection = await running.connect()
+        await connection.send(b"GET / HTTP/1.1\r\nhost: x\r\nx-more: " + b"x" * 30_000)
+        await connection.send(b"\r\n\r\n")
+        assert (await connection.response())[0] == 200
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "_SWEEP", 0.05)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("begin", [b"", b"G", b"GET / HTTP/1.1\r\nhost: x\r\n"])
+async def test_a_head_that_does_not_come_is_not_waited_for(begin: bytes) -> None:
+    async with serving() as running:
+        connection = await running.connect()
+        await connection.send(begin)
+        assert await connection.rest() == b""
+        await eventually(lambda: running.server._open == 0)
+        assert running.app.requests == 0
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_trickling_head_is_not_waited_for() -> None:
+    """Bytes that keep coming do not help: it is the whole head that has to come in time."""
+    async with serving() as running:
+        connection = await running.connect()
+        await connection.send(b"GET / HTTP/1.1\r\n")
+        ended = asyncio.create_task(connection.rest())
+        while not ended.done():
+            try:
+                await connection.send(b"a: b\r\n")
+            except ConnectionError:
+                break
+            await asyncio.sleep(0.01)
+        assert await ended == b""
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_an_answer_that_is_not_taken_is_not_waited_for() -> None:
+    async with serving() as running:
+        with socket.create_connection(("127.0.0.1", running.server.port)) as connection:
+            connection.sendall(GET.replace(b"/ ", b"/flood "))
+            await eventually(lambda: running.app.requests == 1)
+            await eventually(lambda: running.server._open == 0)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_work_that_takes_long_is_waited_for() -> None:
+    async with serving() as running:
+        connection = await running.connect()
+        waiting = asyncio.create_task(connection.get("/hold"))
+        await asyncio.sleep(0.6)  # more than 4 looks
+        running.app.released.set()
+        assert await waiting == 200
+
+
+async def test_a_client_that_closed_its_half_is_answered() -> None:
+    """As with `printf … | nc`."""
+    async with serving() as running:
+        connection = await running.connect()
+        await connection.send(GET.replace(b"/ ", b"/hold "))
+        connection.finish_writing()
+        await eventually(lambda: running.app.requests == 1)
+        await asyncio.sleep(0.05)
+        running.app.released.set()
+        assert (await connection.response())[0] == 200
+        assert await connection.rest() == b""
+        await eventually(lambda: running.server._open == 0)
+
+
+async def test_a_client_that_closed_its_half_in_the_middle_of_a_body_is_gone() -> None:
+    async with serving() as running:
+        for begin in (b"GET / HT", b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nabc"):
+            connection = await running.connect()
+            await connection.send(begin)
+            await asyncio.sleep(0.05)
+            connection.finish_writing()
+            assert await connection.rest() == b""
+        await eventually(lambda: running.server._open == 0)
+
+
+async def test_a_streaming_client_that_closed_its_half_is_gone() -> None:
+    async with serving() as running:
+        connection = await running.connect()
+        await connection.send(GET.replace(b"/ ", b"/stream "))
+        await eventually(lambda: running.app.requests == 1)
+        await asyncio.sleep(0.05)
+        connection.finish_writing()
+        await eventually(lambda: running.app.gone == 1)
+        await connection.rest()
+
+
+async def test_more_connections_than_allowed_wait_their_turn() -> None:
+    async with serving(most=4) as running:
+        server = running.server
+        holding = [await running.connect() for _ in range(4)]
+        answers = [asyncio.create_task(connection.get("/hold")) for connection in holding]
+        await eventually(lambda: running.app.requests == 4)
+        await eventually(lambda: server._listener is None)
+        # The kernel takes further ones into its queue; the node does not.
+        waiting = [await running.connect() for _ in range(6)]
+        more = [
+            asyncio.create_task(connection.get(f"/{n}")) for n, connection in enumerate(waiting)
+        ]
+        await asyncio.sleep(0.2)
+        assert running.app.requests == 4
+        assert server._open == 4
+        running.app.released.set()
+        assert await asyncio.gather(*answers, *more) == [200] * 10
+        await eventually(lambda: server._open == 0 or server._listener is not None)
+
+
+async def test_idle_connections_make_room() -> None:
+    async with serving(most=4) as running:
+        idle = [await running.connect() for _ in range(3)]
+        for connection in idle:
+            assert await connection.get() == 200
+        assert running.server._open == 3
+        late = await running.connect()
+        assert await late.get() == 200
+        for connection in idle:
+            assert await connection.rest() == b""
+        for _ in range(8):
+            assert await (await running.connect()).get() == 200
+
+
+async def test_many_short_connections_under_a_small_cap() -> None:
+    async with serving(most=8) as running:
+
+        async def one() -> int:
+            connection = await running.connect()
+            status = await connection.get()
+            connection.writer.close()
+            return status
+
+        statuses = await asyncio.gather(*(one() for _ in range(300)))
+        assert statuses == [200] * 300
+        await eventually(lambda: running.server._open == 0)
+
+
+def test_the_cap_follows_from_the_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        limit = raise_file_limit()
+        assert limit == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        assert limit >= min(hard, 4096)
+        assert raise_file_limit() == limit
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize(("reserve", "most"), [(0, 500), (100, 400), (490, 32), (5000, 32)])
+async def test_connections_leave_room_for_other_files(
+    monkeypatch: pytest.MonkeyPatch, reserve: int, most: int
+) -> None:
+    monkeypatch.setattr(server_module, "raise_file_limit", lambda: 500)
+    server = LanServer(Server(host="127.0.0.1", port=0), App())
+    server.bind()
+    await server.start(reserve)
+    assert server._most == most
+    await server.stop(0)
+
+
+async def test_a_busy_port_is_named_and_explained() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        server = LanServer(Server(host="127.0.0.1", port=port), App())
+        with pytest.raises(StartupError, match=f"port {port}.*server.port"):
+            server.bind()
+        await server.stop(0)
+
+
+@pytest.mark.parametrize("host", ["203.0.113.1", "no-such-host.invalid"])
+async def test_an_address_that_is_not_ours(host: str) -> None:
+    server = LanServer(Server(host=host, port=free_port()), App())
+    with pytest.raises(StartupError, match=f"Cannot listen on {host}"):
+        server.bind()
+
+
+async def test_both_kinds_of_addresses() -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    async with serving(Server(host="::", port=0)) as running:
+        assert await (await running.connect()).get() == 200
+        streams = await asyncio.open_connection("::1", running.server.port)
+        connection = Connection(*streams)
+        assert await connection.get() == 200
+        connection.writer.close()
+
+
+async def test_a_stop_lets_requests_in_work_end() -> None:
+    async with serving() as running:
+        connection = await running.connect()
+        answer = asyncio.create_task(connection.get("/hold"))
+        await eventually(lambda: running.app.requests == 1)
+        stopping = asyncio.create_task(running.server.stop(10))
+        await asyncio.sleep(0.05)
+        with pytest.raises(ConnectionRefusedError):
+            await running.connect()
+        running.app.released.set()
+        assert await answer == 200
+        await stopping
+        assert await connection.rest() == b""
+
+
+async def test_a_stop_does_not_wait_for_ever() -> None:
+    async with serving() as running:
+        idle, working = await running.connect(), await running.connect()
+        assert await idle.get() == 200
+        answer = asyncio.create_task(working.rest())
+        await working.send(GET.replace(b"/ ", b"/hold "))
+        await eventually(lambda: running.app.requests == 2)
+        async with asyncio.timeout(10):
+            await running.server.stop(0.1)
+        assert await answer == b""
+        assert await idle.rest() == b""
+        assert not running.server._state.tasks
+        await running.server.stop(0.1)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> TLS:
+    folder = tmp_path_factory.mktemp("tls")
+    tls = TLS(cert=str(folder / "cert.pem"), key=str(folder / "key.pem"))
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+    subprocess.run(
+        [*command.split(), "-out", tls.cert, "-keyout", tls.key], check=True, capture_output=True
+    )
+    return tls
+
+
+async def test_https(certificate: TLS) -> None:
+    async with serving(Server(host="127.0.0.1", port=0, tls=certificate)) as running:
+        trusting = ssl.create_default_context(cafile=certificate.cert)
+        trusting.check_hostname = False
+        streams = await asyncio.open_connection("127.0.0.1", running.server.port, ssl=trusting)
+        connection = Connection(*streams)
+        assert await connection.get() == 200
+        assert await connection.get("/2") == 200
+        connection.writer.close()
+        plain = await running.connect()
+        await plain.send(GET)
+        assert await plain.rest() == b""
+        await eventually(lambda: running.server._open == 0)
+
+
+async def test_a_certificate_that_cannot_be_used(certificate: TLS, tmp_path: Path) -> None:
+    (tmp_path / "cert.pem").write_text("no certificate")
+    wrong = TLS(cert=str(tmp_path / "cert.pem"), key=certificate.key)
+    server = LanServer(Server(host="127.0.0.1", port=0, tls=wrong), App())
+    with pytest.raises(StartupError, match=r"server\.tls cannot be used"):
+        server.bind()
+
+
+async def test_nothing_wakes_up_when_nobody_is_connected() -> None:
+    async with serving() as running:
+        connection = await running.connect()
+        assert await connection.get() == 200
+        assert running.server._sweeper is not None
+        connection.writer.close()
+        await eventually(lambda: running.server._open == 0)
+        running.server._sweep()
+        assert running.server._sweeper is None
