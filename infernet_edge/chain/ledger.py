@@ -1,0 +1,239 @@
+"""The tables of transactions: what was signed, durable before anybody sees it, and what became of
+it."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any, Final, Literal
+
+from msgspec import Struct, field
+
+from infernet_edge.database import Database
+from infernet_edge.jobs.store import milliseconds
+
+Status = Literal["mined", "reverted", "failed"]
+
+MIGRATIONS: Final = (
+    # `key` names what the transaction is for, so that it exists once. `status` is NULL until the
+    # transaction is final. `target` and `sender` are checksummed addresses, prices are in wei.
+    """CREATE TABLE transactions (
+        number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE,
+        chain_id INTEGER NOT NULL, sender TEXT NOT NULL, nonce INTEGER NOT NULL,
+        target TEXT NOT NULL, data BLOB NOT NULL, gas INTEGER NOT NULL, max_gas_price INTEGER,
+        status TEXT, hash TEXT NOT NULL, block INTEGER NOT NULL DEFAULT 0,
+        gas_used INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '',
+        created_at INTEGER NOT NULL, finished_at INTEGER
+    ) STRICT""",
+    "CREATE UNIQUE INDEX transactions_in_flight ON transactions (chain_id, sender, nonce)"
+    " WHERE status IS NULL",
+    # All that was ever signed for a transaction's nonce: any of them may be mined. `priority_fee`
+    # is NULL for those with a plain gas price, which is `max_fee` then.
+    """CREATE TABLE signed_transactions (
+        transaction_number INTEGER NOT NULL, position INTEGER NOT NULL, hash TEXT NOT NULL,
+        raw BLOB NOT NULL, max_fee INTEGER NOT NULL, priority_fee INTEGER,
+        PRIMARY KEY (transaction_number, position)
+    ) STRICT, WITHOUT ROWID""",
+    # The chain on which the node works with these contracts.
+    "CREATE TABLE chains (contracts TEXT PRIMARY KEY, chain_id INTEGER NOT NULL) STRICT",
+)
+
+_LARGEST = 2**63 - 1  # what SQLite keeps as an integer
+_COLUMNS = "number, key, chain_id, sender, nonce, target, data, gas, max_gas_price"
+
+
+class Signed(Struct, frozen=True):
+    """A signed transaction. `priority_fee` is None for one with a plain gas price (`max_fee`)."""
+
+    hash: str
+    raw: bytes
+    max_fee: int
+    priority_fee: int | None
+
+
+class Outcome(Struct, frozen=True):
+    """What became of a transaction; `reason` says why it was reverted or failed."""
+
+    status: Status
+    hash: str
+    block: int = 0
+    reason: str = ""
+    gas_used: int = 0
+
+
+class Transaction(Struct):
+    """A transaction that is not final. All of `signed` have its nonce; the newest is last."""
+
+    number: int
+    key: str
+    chain_id: int
+    sender: str
+    nonce: int
+    target: str
+    data: bytes
+    gas: int
+    max_gas_price: int | None
+    signed: list[Signed] = field(default_factory=list)
+
+    @property
+    def hash(self) -> str:
+        """That of the newest signed form."""
+        return self.signed[-1].hash
+
+
+class Ledger:
+    """Access to the tables. When a method returns, what it wrote is on the disk.
+
+    All raise StorageError when the file cannot be used.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def chain_id(self, contracts: str) -> int | None:
+        """The chain that was remembered for these contracts."""
+        return await self._database.read(_chain_id, contracts)
+
+    async def remember_chain(self, contracts: str, chain_id: int) -> None:
+        """Remember the chain, unless one is remembered already."""
+        await self._database.write(_remember_chain, contracts, chain_id)
+
+    async def unfinished(self) -> list[Transaction]:
+        """All transactions that are not final, oldest first."""
+        return await self._database.read(_unfinished)
+
+    async def outcomes(self, most: int) -> dict[str, Outcome]:
+        """What became of the newest final transactions, by their keys."""
+        return await self._database.read(_outcomes, most)
+
+    async def find(self, key: str) -> str | None:
+        """The hash of the transaction with this key, final or not."""
+        return await self._database.read(_find, key)
+
+    async def add(self, transaction: Transaction) -> None:
+        """Store a new transaction with what was signed, and give it its number."""
+        transaction.number = await self._database.write(_add, transaction)
+
+    async def replace(self, transaction: Transaction) -> None:
+        """Store the nonce and all that is signed of a transaction."""
+        await self._database.write(_replace, transaction)
+
+    async def finish(self, transaction: Transaction, outcome: Outcome) -> None:
+        """Store what became of a transaction; its signed forms are not needed any more."""
+        await self._database.write(_finish, transaction.number, outcome)
+
+    async def remove(self, transaction: Transaction) -> None:
+        """Forget a transaction of which it is sure that nobody has it."""
+        await self._database.write(_remove, transaction.number)
+
+    async def prune(self, before: int) -> None:
+        """Forget final transactions that ended before a time in milliseconds since 1970."""
+        await self._database.write(_prune, before)
+
+
+def _chain_id(connection: sqlite3.Connection, contracts: str) -> int | None:
+    row = connection.execute(
+        "SELECT chain_id FROM chains WHERE contracts = ?", (contracts,)
+    ).fetchone()
+    return None if row is None else int(row[0])
+
+
+def _remember_chain(connection: sqlite3.Connection, contracts: str, chain_id: int) -> None:
+    connection.execute("INSERT OR IGNORE INTO chains VALUES (?, ?)", (contracts, chain_id))
+
+
+def _unfinished(connection: sqlite3.Connection) -> list[Transaction]:
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM transactions WHERE status IS NULL ORDER BY number"  # noqa: S608 - our own text
+    )
+    transactions = {row[0]: Transaction(*row) for row in rows}
+    for number, *signed in connection.execute(
+        "SELECT transaction_number, hash, raw, max_fee, priority_fee FROM signed_transactions"
+        " ORDER BY transaction_number, position"
+    ):
+        if number in transactions:
+            transactions[number].signed.append(Signed(*signed))
+    return list(transactions.values())
+
+
+def _outcomes(connection: sqlite3.Connection, most: int) -> dict[str, Outcome]:
+    rows = connection.execute(
+        "SELECT key, status, hash, block, reason, gas_used FROM transactions"
+        " WHERE status IS NOT NULL ORDER BY finished_at DESC LIMIT ?",
+        (most,),
+    )
+    return {key: Outcome(*rest) for key, *rest in rows}
+
+
+def _find(connection: sqlite3.Connection, key: str) -> str | None:
+    row = connection.execute("SELECT hash FROM transactions WHERE key = ?", (key,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _add(connection: sqlite3.Connection, transaction: Transaction) -> int:
+    cap = transaction.max_gas_price
+    cursor = connection.execute(
+        "INSERT INTO transactions (key, chain_id, sender, nonce, target, data, gas, max_gas_price,"
+        " hash, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            transaction.key,
+            transaction.chain_id,
+            transaction.sender,
+            transaction.nonce,
+            transaction.target,
+            transaction.data,
+            transaction.gas,
+            cap if cap is None else min(cap, _LARGEST),
+            transaction.hash,
+            milliseconds(),
+        ),
+    )
+    number = int(cursor.lastrowid or 0)
+    _write_signed(connection, number, transaction.signed)
+    return number
+
+
+def _replace(connection: sqlite3.Connection, transaction: Transaction) -> None:
+    connection.execute(
+        "UPDATE transactions SET nonce = ?, hash = ? WHERE number = ?",
+        (transaction.nonce, transaction.hash, transaction.number),
+    )
+    _write_signed(connection, transaction.number, transaction.signed)
+
+
+def _write_signed(connection: sqlite3.Connection, number: int, signed: list[Signed]) -> None:
+    _delete_signed(connection, number)
+    rows: list[tuple[Any, ...]] = [
+        (number, position, each.hash, each.raw, each.max_fee, each.priority_fee)
+        for position, each in enumerate(signed)
+    ]
+    connection.executemany("INSERT INTO signed_transactions VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+
+def _delete_signed(connection: sqlite3.Connection, number: int) -> None:
+    connection.execute("DELETE FROM signed_transactions WHERE transaction_number = ?", (number,))
+
+
+def _finish(connection: sqlite3.Connection, number: int, outcome: Outcome) -> None:
+    connection.execute(
+        "UPDATE transactions SET status = ?, hash = ?, block = ?, reason = ?, gas_used = ?,"
+        " data = x'', finished_at = ? WHERE number = ?",
+        (
+            outcome.status,
+            outcome.hash,
+            outcome.block,
+            outcome.reason,
+            outcome.gas_used,
+            milliseconds(),
+            number,
+        ),
+    )
+    _delete_signed(connection, number)
+
+
+def _remove(connection: sqlite3.Connection, number: int) -> None:
+    _delete_signed(connection, number)
+    connection.execute("DELETE FROM transactions WHERE number = ?", (number,))
+
+
+def _prune(connection: sqlite3.Connection, before: int) -> None:
+    connection.execute("DELETE FROM transactions WHERE finished_at < ?", (before,))
