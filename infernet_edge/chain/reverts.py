@@ -1,0 +1,120 @@
+"""Why a contract reverted, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from eth_abi.abi import decode
+from eth_abi.exceptions import DecodingError
+from eth_hash.auto import keccak
+
+_MOST_TEXT: Final = 1024  # bytes of a contract's own words that are kept
+_MOST_DATA: Final = 68  # bytes of an unknown error that are shown: its selector and two words
+
+# The errors of the Infernet contracts, of Solady (which they are built on), and of tokens.
+_PROTOCOL: Final = {
+    "InvalidWallet()": "a wallet was not made by the coordinator's wallet factory",
+    "IntervalMismatch()": "this interval is over, or has not begun",
+    "IntervalCompleted()": "as many nodes as asked have answered this interval",
+    "UnauthorizedVerifier()": "only the subscription's verifier may judge its proofs",
+    "NodeRespondedAlready()": "this node has answered this interval",
+    "SubscriptionNotFound()": "the coordinator has no such subscription",
+    "ProofRequestNotFound()": "no proof of this node waits for a verdict",
+    "NotSubscriptionOwner()": "only its owner may change a subscription",
+    "SubscriptionCompleted()": "the subscription's last interval is over",
+    "SubscriptionNotActive()": "the subscription has not begun, or is cancelled",
+    "UnsupportedVerifierToken()": "the verifier takes no fees in the payment's token",
+    "SignerMismatch()": "the owner's contract names another signer",
+    "SignatureExpired()": "the signature's time is over",
+    "InvalidSignature()": "the signature is nobody's",
+    "TransferFailed()": "a token could not be transferred",
+    "ETHTransferFailed()": "coins could not be transferred",
+    "InsufficientFunds()": "a wallet holds less than it has to pay or to lock",
+    "InsufficientAllowance()": "a wallet's owner has approved less than has to be paid",
+    "InsufficientBalance()": "an account holds fewer tokens than it has to pay",
+    "NodeNotAllowed()": "the consumer's contract does not allow this node",
+    "NodeNotActive()": "this node is not active there: `infernet-edge wallet register`,"
+    " and an hour later `infernet-edge wallet activate`",
+    "GasPriceExceeded()": "gas costs more than the subscription's max_gas_price",
+    "GasLimitExceeded()": "the delivery takes more gas than the subscription's max_gas_limit",
+    "NodeNotRegisterable(address,uint8)": "the node is registered already",
+    "NodeNotActivateable(uint8)": "the node is not registered, or is active already",
+    "CooldownActive(uint32)": "the node was registered less than an hour ago",
+    "Unauthorized()": "only the contract's owner may do that",
+    "Reentrancy()": "a contract called back into the one that called it",
+}
+
+# https://docs.soliditylang.org/en/latest/control-structures.html#panic-via-assert-and-error-via-require
+_PANICS: Final = {
+    0x01: "a failed assertion",
+    0x11: "an arithmetic overflow",
+    0x12: "a division by zero",
+    0x21: "a value that its enumeration does not have",
+    0x22: "badly encoded storage",
+    0x31: "a pop from an empty array",
+    0x32: "an index out of bounds",
+    0x41: "too much memory",
+    0x51: "a call of no function",
+}
+
+
+class Revert(NamedTuple):
+    """Why a call reverted.
+
+    `name` is the name of the contract's error: one of the protocol's, "Error" or "Panic" of the
+    language, "" for errors of others and for none. `text` says it in words; of "Error" they are the
+    contract's own. `protocol` is whether the Infernet contracts (or a token) refused it, which
+    no other output would change.
+    """
+
+    name: str
+    text: str
+    protocol: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.text}" if self.protocol else self.text
+
+    def is_allowed(self, allowed: Iterable[str]) -> bool:
+        """Whether `allowed_sim_errors` says to send all the same: any is part of its own text.
+
+        The own text is a contract's words, the name of a protocol's error, or an unknown error's
+        data in hex. Case does not matter.
+        """
+        own = (self.name if self.protocol else self.text).lower()
+        return any(part.strip().lower() in own for part in allowed if part.strip())
+
+
+def _selector(signature: str) -> bytes:
+    return keccak(signature.encode())[:4]
+
+
+_BY_SELECTOR: Final = {
+    _selector(signature): Revert(signature.partition("(")[0], text, protocol=True)
+    for signature, text in _PROTOCOL.items()
+}
+_ERROR: Final = _selector("Error(string)")
+_PANIC: Final = _selector("Panic(uint256)")
+
+ANSWERED: Final = ("NodeRespondedAlready", "IntervalCompleted")
+"""Errors that say that an interval has its answers already, or this node's."""
+
+
+def revert_reason(data: bytes) -> Revert:
+    """The reason in the data of a revert; b"" when there was none."""
+    selector, arguments = data[:4], data[4:]
+    if known := _BY_SELECTOR.get(selector):
+        return known
+    if not data:
+        return Revert("", "the contract gave no reason")
+    try:
+        if selector == _ERROR:
+            # As bytes, which are encoded alike: the text may be no UTF-8.
+            (text,) = decode(["bytes"], arguments, strict=False)
+            return Revert("Error", text[:_MOST_TEXT].decode("utf-8", "replace"))
+        if selector == _PANIC:
+            (code,) = decode(["uint256"], arguments)
+            return Revert("Panic", f"{_PANICS.get(code, 'a panic')} (code 0x{code:02x})")
+    except (DecodingError, OverflowError):
+        pass  # whoever wrote this error did not mean the language's own
+    return Revert("", f"an error that the node does not know, 0x{data[:_MOST_DATA].hex()}")
