@@ -30,15 +30,17 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _MOST_PER_COMMIT = 1000
+_PAGES_AT_ONCE = 2048  # 8 MiB; writers wait meanwhile
 _CLOSING_TIME = 30.0  # seconds; a commit on a worn SD card may take long
 _QUICKLY_CHECKED = 32 * 2**20  # bytes; larger files are not checked at start, it would take long
-_CORRUPT = ("not a database", "malformed", "encrypted")
+_CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class _Request(NamedTuple):
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     future: asyncio.Future[Any]
+    alone: bool = False  # outside of any transaction
 
 
 class _Outcome(NamedTuple):
@@ -77,7 +79,10 @@ class _Thread(threading.Thread):
                 except queue.Empty:
                     break
             if batch:
-                outcomes = self._together(batch) if self._commits else self._each(batch)
+                together = [request for request in batch if self._commits and not request.alone]
+                alone = [request for request in batch if not self._commits or request.alone]
+                outcomes = self._together(together) if together else []
+                outcomes += self._each(alone)
                 self._loop.call_soon_threadsafe(_settle, outcomes)
         self._connection.close()
 
@@ -87,7 +92,7 @@ class _Thread(threading.Thread):
             self._connection.execute("BEGIN IMMEDIATE")
             outcomes = [
                 _Outcome(future, function(self._connection, *arguments), None)
-                for function, arguments, future in batch
+                for function, arguments, future, _ in batch
             ]
             self._connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - any failure of a request is its caller's
@@ -104,7 +109,7 @@ class _Thread(threading.Thread):
 
     def _each(self, batch: list[_Request]) -> list[_Outcome]:
         outcomes = []
-        for function, arguments, future in batch:
+        for function, arguments, future, _ in batch:
             try:
                 outcomes.append(_Outcome(future, function(self._connection, *arguments), None))
             except Exception as error:  # noqa: BLE001 - any failure of a request is its caller's
@@ -157,6 +162,20 @@ class Database:
         self._reader.start()
         self.writable = True
 
+    async def start_anew(self, error: StorageError) -> bool:
+        """If `error` came of a damaged file, keep that beside and open a new one.
+
+        Returns whether it did. Large files are not checked when they are opened: their damage
+        shows when they are first read.
+        """
+        cause = error.__cause__
+        if not isinstance(cause, sqlite3.DatabaseError) or not is_corrupt(cause):
+            return False
+        await self.close()
+        await asyncio.to_thread(self._set_aside, cause)
+        await self.open()
+        return True
+
     def write(
         self,
         function: Callable[Concatenate[sqlite3.Connection, P], T],
@@ -176,6 +195,11 @@ class Database:
         if not written.cancelled():
             self.writable = not isinstance(written.exception(), StorageError)
 
+    async def give_back_space(self) -> None:
+        """Return the pages of deleted rows to the disk, some megabytes of them at a time."""
+        while await self._submit(self._writer, _give_back_pages, (), alone=True):
+            pass
+
     async def probe(self) -> None:
         """Try a small write, after one failed; `writable` then says whether it worked."""
         await self.write(_touch)
@@ -190,12 +214,17 @@ class Database:
         return self._submit(self._reader, function, arguments)
 
     def _submit(
-        self, thread: _Thread | None, function: Callable[..., T], arguments: tuple[Any, ...]
+        self,
+        thread: _Thread | None,
+        function: Callable[..., T],
+        arguments: tuple[Any, ...],
+        *,
+        alone: bool = False,
     ) -> asyncio.Future[T]:
         if thread is None or self._loop is None:
             raise StorageError("The database is closed")
         future: asyncio.Future[T] = self._loop.create_future()
-        thread.submit(_Request(function, arguments, future))
+        thread.submit(_Request(function, arguments, future, alone))
         return future
 
     async def close(self) -> None:
@@ -216,7 +245,7 @@ class Database:
             try:
                 writer = self._open_writer()
             except sqlite3.DatabaseError as error:
-                if not any(word in str(error) for word in _CORRUPT):
+                if not is_corrupt(error):
                     raise
                 self._set_aside(error)
                 writer = self._open_writer()
@@ -241,6 +270,7 @@ class Database:
                 "auto_vacuum = INCREMENTAL",  # only works before the first table
                 "journal_mode = WAL",
                 "synchronous = FULL",
+                "secure_delete = OFF",  # else each deleted byte is written once more
                 "journal_size_limit = 8388608",
                 "temp_store = MEMORY",
             ):
@@ -248,7 +278,7 @@ class Database:
             if self.path.stat().st_size <= _QUICKLY_CHECKED:
                 answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
                 if answer != "ok":
-                    raise sqlite3.DatabaseError(f"malformed: {answer}")
+                    raise _corrupt(answer)
             self._migrate(connection)
         except BaseException:
             connection.close()
@@ -285,6 +315,28 @@ class Database:
             if file.exists():
                 file.rename(kept.with_name(kept.name + suffix))
         log_event(logger, "database.set_aside", logging.ERROR, reason=str(error), kept=str(kept))
+
+
+def is_corrupt(error: BaseException | None) -> bool:
+    """Whether SQLite says that its file is damaged, or is none of its files."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary code
+    return code in _CORRUPT
+
+
+def _corrupt(reason: str) -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError(f"malformed: {reason}")
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
+
+
+def _give_back_pages(connection: sqlite3.Connection) -> bool:
+    """Shorten the file by some pages; returns whether there are more.
+
+    The pragma frees one page for each step, so it has to be stepped to its end.
+    """
+    connection.executescript(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    return int(connection.execute("PRAGMA freelist_count").fetchone()[0]) > _PAGES_AT_ONCE
 
 
 def _touch(connection: sqlite3.Connection) -> None:

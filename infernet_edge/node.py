@@ -20,6 +20,7 @@ from infernet_edge.containers.manager import ContainerManager
 from infernet_edge.containers.resources import Resources
 from infernet_edge.containers.service import Service, make_services
 from infernet_edge.database import Database
+from infernet_edge.errors import StartupError, StorageError
 from infernet_edge.hardware import Hardware
 from infernet_edge.jobs import reports, store
 from infernet_edge.jobs.housekeeping import Housekeeper
@@ -78,8 +79,12 @@ class Node:
 
         stack.push_async_callback(parts.database.close)
         await parts.database.open()
-        await parts.reports.load()
-        await parts.orchestrator.start()
+        try:
+            await _load(parts)
+        except StorageError as error:
+            if not await parts.database.start_anew(error):
+                raise StartupError(f"{error}. Check the disk of {config.storage_path}.") from error
+            await _load(parts)
         stack.push_async_callback(parts.orchestrator.stop)
 
         housekeeper = Housekeeper(config, parts.database, parts.store, parts.reports)
@@ -174,6 +179,11 @@ def make_parts(
         resources=Resources(services, hardware, session, min(most, _MOST_RESOURCES)),
         delegations=NoDelegations(),
     )
+
+
+async def _load(parts: Parts) -> None:
+    await parts.reports.load()
+    await parts.orchestrator.start()
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -118,7 +118,6 @@ class JobIntake:
         data = bytes(request.data)
         if data[:1] != b"{":
             raise BadRequest("data: expected an object", {"field": "data"})
-        at_once = stream or self._orchestrator.starts_at_once(request.containers[0])
         return Job(
             self._store.new_key(),
             caller.client,
@@ -126,7 +125,6 @@ class JobIntake:
             data,
             requires_proof=bool(request.requires_proof),
             kind=STREAM if stream else DIRECT,
-            attempts=1 if at_once else 0,
         )
 
 

@@ -103,24 +103,15 @@ class ServiceClient:
     async def _post(self, service: Service, body: bytes) -> aiohttp.ClientResponse:
         bearer = service.container.bearer
         headers = {"Authorization": f"Bearer {bearer.reveal()}"} if bearer else None
-        for last_attempt in (False, True):
-            try:
-                return await self._session.post(
-                    _output_url(service.base_url),
-                    # Longer ones are sent in pieces, so that the event loop goes on meanwhile.
-                    data=body if len(body) <= _AT_ONCE else io.BytesIO(body),
-                    headers=headers,
-                    allow_redirects=False,
-                    timeout=_TIMEOUT,
-                )
-            except aiohttp.ClientConnectorError:
-                raise
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                # A connection kept from an earlier call can close just as it is used again: that
-                # request was not seen by the container, so it is sent once more.
-                if last_attempt:
-                    raise
-        raise AssertionError("unreachable")
+        # Never sent twice: a container that died over a job would get that job again.
+        return await self._session.post(
+            _output_url(service.base_url),
+            # Longer ones are sent in pieces, so that the event loop goes on meanwhile.
+            data=body if len(body) <= _AT_ONCE else io.BytesIO(body),
+            headers=headers,
+            allow_redirects=False,
+            timeout=_TIMEOUT,
+        )
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         too_large = ContainerFailure(f"Container's answer is larger than {self._max_bytes} bytes")
@@ -224,4 +215,4 @@ def _in_words(error: BaseException) -> str:
         return "Container closed the connection without an answer"
     if isinstance(error, aiohttp.ClientPayloadError):
         return "Container broke off in the middle of its answer"
-    return f"Container's answer cannot be read: {str(error)[:300] or type(error).__name__}"
+    return f"Container's answer is not proper HTTP ({type(error).__name__})"

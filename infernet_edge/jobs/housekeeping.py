@@ -7,7 +7,7 @@ import logging
 import os
 import sqlite3
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from infernet_edge.config.tree import Config
 from infernet_edge.database import Database
@@ -19,9 +19,9 @@ from infernet_edge.logs import log_event
 logger = logging.getLogger(__name__)
 
 _PERIOD = 10.0  # seconds between two looks
-_AT_ONCE = 500  # jobs deleted by one transaction, so that writers never wait long
-_MOST_ROUNDS = 40  # transactions in one look
-_FOREVER: Final = 2**62  # milliseconds
+_AT_ONCE = 100  # jobs deleted by one transaction, so that writers never wait long
+_MOST_AT_A_LOOK = 20_000
+_SPARED = 5 * 60 * 1000  # milliseconds in which a client may fetch a result, room or not
 
 
 class Space(NamedTuple):
@@ -52,26 +52,19 @@ class Housekeeper:
     async def look(self) -> None:
         """Delete what is due, and say in `store.refusal` whether new jobs can be taken."""
         try:
-            await self._look()
-        except StorageError as error:
+            if not self._database.writable:
+                await self._database.probe()
+            space = await self._measure()
+            self._refuse(space)
+            if self._store.refusal:
+                await self._make_room(space)
+            expired = milliseconds() - int(self._config.jobs.retention * 1000)
+            await self._delete_expired(expired)
+            await self._reports.delete_unchanged(expired)
+        except (StorageError, OSError) as error:
             self._tell(str(error))
         else:
             self._tell("")
-
-    async def _look(self) -> None:
-        if not self._database.writable:
-            await self._database.probe()
-        expired = milliseconds() - int(self._config.jobs.retention * 1000)
-        await self._delete_expired(expired)
-        await self._reports.delete_unchanged(expired)
-        space = await self._measure()
-        if self._shortage(space):
-            await self._make_room()
-            space = await self._measure()
-        refusal = self._shortage(space)
-        if refusal and refusal != self._store.refusal:
-            log_event(logger, "storage.short", logging.WARNING, used=space.used, free=space.free)
-        self._store.refusal = refusal
 
     def _tell(self, problem: str) -> None:
         """Log a problem once, when it comes and when it is over."""
@@ -84,6 +77,12 @@ class Housekeeper:
     async def _measure(self) -> Space:
         return await self._database.read(measure, self._config.storage_path)
 
+    def _refuse(self, space: Space) -> None:
+        refusal = self._shortage(space)
+        if refusal and refusal != self._store.refusal:
+            log_event(logger, "storage.short", logging.WARNING, used=space.used, free=space.free)
+        self._store.refusal = refusal
+
     def _shortage(self, space: Space) -> str:
         storage = self._config.storage
         if space.free < storage.min_free_bytes:
@@ -92,19 +91,28 @@ class Housekeeper:
             return "The storage limit is reached (storage.max_bytes)"
         return ""
 
-    async def _make_room(self) -> None:
-        """Delete finished jobs, the oldest first, until there is room or none is left."""
+    async def _make_room(self, space: Space) -> None:
+        """Delete finished jobs, the oldest first, as far as that is needed and can help.
+
+        Where other programs fill the disk, the jobs would go and the disk be full all the same.
+        """
+        storage = self._config.storage
+        target = min(storage.max_bytes, space.used - (storage.min_free_bytes - space.free))
+        spared = _SPARED if space.free < storage.min_free_bytes else 0
         deleted = 0
-        for _ in range(_MOST_ROUNDS):
-            count = await self._store.delete_finished(_FOREVER, _AT_ONCE)
-            deleted += count
-            if not count or not self._shortage(await self._measure()):
+        while 0 <= target < space.used and deleted < _MOST_AT_A_LOOK:
+            count = await self._store.delete_finished(milliseconds() - spared, _AT_ONCE)
+            if not count:
                 break
+            deleted += count
+            space = await self._measure()
         if deleted:
             log_event(logger, "jobs.deleted", logging.WARNING, count=deleted, reason="no room")
+        await self._database.give_back_space()
+        self._refuse(await self._measure())
 
     async def _delete_expired(self, before: int) -> None:
-        for _ in range(_MOST_ROUNDS):
+        for _ in range(0, _MOST_AT_A_LOOK, _AT_ONCE):
             if await self._store.delete_finished(before, _AT_ONCE) < _AT_ONCE:
                 break
 

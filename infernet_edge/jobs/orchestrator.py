@@ -10,6 +10,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from infernet_edge.config.tree import Jobs
 from infernet_edge.containers.client import (
@@ -31,8 +32,18 @@ logger = logging.getLogger(__name__)
 
 _MOST_UNSAVED = 256  # outcomes on their way to the disk; beyond that containers wait
 _SAVE_AGAIN = 5.0  # seconds until an outcome that could not be written is tried again
+_COUNT_AFTER = 0.25  # seconds after which the start of a job that still runs is stored
 _GRACE = 5.0  # seconds in which jobs in flight may finish when the node stops
 _OUR_MISTAKE = "The node could not run the job; its log has the details"
+
+
+class _Outcome(NamedTuple):
+    """How a job ended, on its way to the store."""
+
+    job: Job
+    status: int
+    result: bytes
+    intermediate: bytes | None
 
 
 class _Run:
@@ -40,12 +51,12 @@ class _Run:
 
     __slots__ = ("data", "job", "outputs", "position", "started")
 
-    def __init__(self, job: Job, *, started: bool) -> None:
+    def __init__(self, job: Job) -> None:
         self.job = job
         self.position = 0
         self.data: bytes | None = None
         self.outputs: list[bytes] = []
-        self.started = started
+        self.started = False
 
 
 class _Station:
@@ -75,7 +86,11 @@ class Orchestrator:
         self._max_bytes = max_bytes
         self._stations = {name: _Station(service) for name, service in services.items()}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._started: dict[bytes, Job] = {}  # by this run of the node, and not finished
+        self._counted: set[bytes] = set()  # of those, the ones whose start is stored
+        self._counting: asyncio.TimerHandle | None = None
         self._unsaved = 0
+        self._to_save_again: list[_Outcome] = []
         self._saved = asyncio.Event()
         self._stopping = False
 
@@ -87,7 +102,7 @@ class Orchestrator:
                 result = container_error(job.containers[0], reason)
                 self._save(job, FAILED, result, None)
             else:
-                self._join(_Run(job, started=False))
+                self._join(_Run(job))
         if resumed := len(self._store.pending):
             log_event(logger, "jobs.resumed", count=resumed)
 
@@ -102,14 +117,9 @@ class Orchestrator:
             return f"The node stopped while the job was running, {job.attempts} times"
         return ""
 
-    def starts_at_once(self, container: str) -> bool:
-        """Whether a job for this container would start now, so that its start can be stored with
-        it and needs no write of its own."""
-        return self._stations[container].lane.free > 0
-
     def submit(self, job: Job) -> None:
-        """Run a job that is stored; `job.attempts` is 1 when its start was stored with it."""
-        self._join(_Run(job, started=job.attempts > 0))
+        """Run a job that is stored."""
+        self._join(_Run(job))
 
     def open_stream(self, job: Job) -> JobStream:
         """Begin a streaming job that is stored; only its first container runs."""
@@ -195,40 +205,72 @@ class Orchestrator:
 
     async def _step(self, service: Service, run: _Run) -> None:
         """Run a job in the container it is at, then send it on or store its end."""
-        job = run.job
         try:
-            data = run.data
-            if data is None:
-                data = await self._store.take_data(job)
-            if not run.started:
-                run.started = True
-                self._store.count_start(job)
-            # Every hand-over of a direct job is off-chain on both sides.
-            body = request_body(data, OFF_CHAIN, OFF_CHAIN, requires_proof=job.requires_proof)
-            output = await self._client.call(service, body)
-        except ContainerFailure as error:
-            log_event(logger, "job.failed", job=job.id, container=service.id, reason=str(error))
-            result = container_error(service.id, str(error))
-            self._save(job, FAILED, result, json_list(run.outputs))
-            return
+            output = await self._call(service, run)
         except StorageError as error:
-            log_event(logger, "job.unread", logging.ERROR, job=job.id, reason=str(error))
+            log_event(logger, "job.unread", logging.ERROR, job=run.job.id, reason=str(error))
             asyncio.get_running_loop().call_later(_SAVE_AGAIN, self._join_again, run)
-            return
+        except ContainerFailure as error:
+            self._fail(service, run, str(error))
         except Exception:  # a mistake of ours must neither keep the job nor its place for ever
-            fields = {"job": job.id, "container": service.id}
+            fields = {"job": run.job.id, "container": service.id}
             logger.exception("job.broken", extra={"fields": fields})
-            result = container_error(service.id, _OUR_MISTAKE)
-            self._save(job, FAILED, result, json_list(run.outputs))
-            return
+            self._fail(service, run, _OUR_MISTAKE)
+        else:
+            self._go_on(service, run, output)
+
+    async def _call(self, service: Service, run: _Run) -> bytes:
+        job, data = run.job, run.data
+        if data is None:
+            data = run.data = await self._store.take_data(job)
+        if not run.started:
+            await self._count_start(run)
+        # Every hand-over of a direct job is off-chain on both sides.
+        body = request_body(data, OFF_CHAIN, OFF_CHAIN, requires_proof=job.requires_proof)
+        return await self._client.call(service, body)
+
+    def _go_on(self, service: Service, run: _Run, output: bytes) -> None:
         result = container_output(service.id, output)
         run.position += 1
-        if run.position == len(job.containers):
-            self._save(job, SUCCESS, result, json_list(run.outputs))
-            return
-        run.outputs.append(result)
-        run.data = output
-        self._join(run)
+        if run.position == len(run.job.containers):
+            self._save(run.job, SUCCESS, result, json_list(run.outputs))
+        else:
+            run.outputs.append(result)
+            run.data = output
+            self._join(run)
+
+    def _fail(self, service: Service, run: _Run, reason: str) -> None:
+        log_event(logger, "job.failed", job=run.job.id, container=service.id, reason=reason)
+        result = container_error(service.id, reason)
+        self._save(run.job, FAILED, result, json_list(run.outputs))
+
+    async def _count_start(self, run: _Run) -> None:
+        """Count one more start of a job, so that one that takes the node down is given up once.
+
+        Most jobs end within a moment and need no write for that. Where a job must not run twice,
+        its start is on the disk before the container hears of it.
+        """
+        run.started = True
+        run.job.attempts += 1
+        self._started[run.job.key] = run.job
+        if self._config.on_restart == "fail":
+            await self._store.save_attempts([run.job])
+        elif self._counting is None:
+            loop = asyncio.get_running_loop()
+            self._counting = loop.call_later(_COUNT_AFTER, self._save_starts)
+
+    def _save_starts(self) -> None:
+        self._counting = None
+        jobs = [job for job in self._started.values() if job.key not in self._counted]
+        if jobs and not self._stopping:
+            self._counted.update(job.key for job in jobs)
+            self._hold(self._save_attempts(jobs))
+
+    async def _save_attempts(self, jobs: list[Job]) -> None:
+        try:
+            await self._store.save_attempts(jobs)
+        except StorageError as error:
+            log_event(logger, "job.unsaved", logging.WARNING, reason=str(error))
 
     def _join_again(self, run: _Run) -> None:
         if not self._stopping:
@@ -236,42 +278,45 @@ class Orchestrator:
 
     def _save(self, job: Job, status: int, result: bytes, intermediate: bytes | None) -> None:
         """Store an outcome, again and again if need be: a finished job is not run twice."""
+        self._started.pop(job.key, None)
+        self._counted.discard(job.key)
         self._unsaved += 1
-        self._try_to_save(job, status, result, intermediate)
+        self._try_to_save(_Outcome(job, status, result, intermediate))
 
-    def _try_to_save(
-        self, job: Job, status: int, result: bytes, intermediate: bytes | None
-    ) -> None:
+    def _try_to_save(self, outcome: _Outcome) -> None:
         try:
-            written = self._store.finish(job, status, result, intermediate)
+            written = self._store.finish(*outcome)
         except StorageError:  # the database is closed: the node stops, the job runs again later
             self._unsaved -= 1
             return
-        written.add_done_callback(
-            functools.partial(self._on_saved, job, status, result, intermediate)
-        )
+        written.add_done_callback(functools.partial(self._on_saved, outcome))
 
-    def _on_saved(
-        self,
-        job: Job,
-        status: int,
-        result: bytes,
-        intermediate: bytes | None,
-        written: asyncio.Future[None],
-    ) -> None:
+    def _on_saved(self, outcome: _Outcome, written: asyncio.Future[None]) -> None:
         if not written.cancelled() and (error := written.exception()) is not None:
-            log_event(logger, "job.unsaved", logging.ERROR, job=job.id, reason=str(error))
-            asyncio.get_running_loop().call_later(
-                _SAVE_AGAIN, self._try_to_save, job, status, result, intermediate
-            )
+            if not self._to_save_again:
+                log_event(logger, "jobs.unsaved", logging.ERROR, reason=str(error))
+                asyncio.get_running_loop().call_later(_SAVE_AGAIN, self._save_again)
+            self._to_save_again.append(outcome)
             return
         self._unsaved -= 1
         self._saved.set()
 
+    def _save_again(self) -> None:
+        outcomes, self._to_save_again = self._to_save_again, []
+        for outcome in outcomes:
+            self._try_to_save(outcome)
+
     async def stop(self) -> None:
-        """Let jobs in flight finish for a few seconds; what does not is kept for the next start."""
+        """Let jobs in flight finish for a few seconds; what does not is kept for the next start.
+
+        May be called twice.
+        """
+        if self._stopping:
+            return
         self._stopping = True
         self._saved.set()
+        if self._counting is not None:
+            self._counting.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_GRACE)
         for station in self._stations.values():
@@ -279,5 +324,13 @@ class Orchestrator:
         for task in (unfinished := list(self._tasks)):
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
-        if self._store.pending:
-            await self._store.forgive_starts()
+        await self._forgive_starts()
+
+    async def _forgive_starts(self) -> None:
+        """A proper stop of the node is not held against the jobs that it interrupts."""
+        interrupted = list(self._started.values())
+        if not interrupted or self._config.on_restart == "fail":
+            return
+        for job in interrupted:
+            job.attempts -= 1
+        await self._save_attempts(interrupted)

@@ -16,7 +16,11 @@ def container_output(container: str, output: bytes) -> bytes:
 
 
 def container_error(container: str, error: str) -> bytes:
-    """A ContainerError, its text shortened to 4 KiB."""
+    """A ContainerError, its text shortened to 4 KiB.
+
+    Headers of a container may hold bytes that are no text; JSON has no place for those.
+    """
+    error = error.encode("utf-8", "replace").decode()
     if len(error) > _MOST_TEXT:
         error = error[: _MOST_TEXT - 1] + "…"
     return encoder.encode(ContainerError(container, error))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -21,10 +20,7 @@ from infernet_edge.errors import Unavailable
 from infernet_edge.jobs.identifiers import JobIds, from_text, to_text
 from infernet_edge.jobs.job import RUNNING, STATUS_NAMES, STREAM, Job
 from infernet_edge.jobs.reports import Reports
-from infernet_edge.logs import log_event
 from infernet_edge.schema import JobResult, JobStatus
-
-logger = logging.getLogger(__name__)
 
 MIGRATIONS: Final = (
     # Clustered by id: ids grow, so new rows stand together. `containers` is comma-separated.
@@ -158,14 +154,9 @@ class JobStore:
         self._held -= len(data)
         return data
 
-    def count_start(self, job: Job) -> None:
-        """Note one more start of the job, with the next commit; nobody waits for that."""
-        job.attempts += 1
-        self._database.write(_set_attempts, job.key, job.attempts).add_done_callback(_unread)
-
-    async def forgive_starts(self) -> None:
-        """A proper stop of the node is not held against the jobs that it interrupts."""
-        await self._database.write(_forgive_starts)
+    async def save_attempts(self, jobs: Sequence[Job]) -> None:
+        """Store how often jobs were started."""
+        await self._database.write(_save_attempts, [(job.attempts, job.key) for job in jobs])
 
     def finish(
         self, job: Job, status: int, result: bytes, intermediate: bytes | None = None
@@ -260,12 +251,6 @@ class JobStore:
         return await self._database.write(_delete_finished, before, most)
 
 
-def _unread(written: asyncio.Future[None]) -> None:
-    """Look at the outcome of a write that nobody waits for, so that asyncio does not complain."""
-    if not written.cancelled() and (error := written.exception()) is not None:
-        log_event(logger, "job.unsaved", logging.WARNING, reason=str(error))
-
-
 def _intermediate(stored: bytes | None) -> Raw | UnsetType:
     return Raw(b"[]" if stored is None else stored)
 
@@ -287,12 +272,8 @@ def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> 
     )
 
 
-def _set_attempts(connection: sqlite3.Connection, key: bytes, attempts: int) -> None:
-    connection.execute("UPDATE jobs SET attempts = ? WHERE id = ?", (attempts, key))
-
-
-def _forgive_starts(connection: sqlite3.Connection) -> None:
-    connection.execute("UPDATE jobs SET attempts = attempts - 1 WHERE status = 0 AND attempts > 0")
+def _save_attempts(connection: sqlite3.Connection, rows: Sequence[tuple[int, bytes]]) -> None:
+    connection.executemany("UPDATE jobs SET attempts = ? WHERE id = ? AND status = 0", rows)
 
 
 def _finish(
@@ -365,11 +346,8 @@ def _exists(connection: sqlite3.Connection, key: bytes) -> bool:
 
 
 def _delete_finished(connection: sqlite3.Connection, before: int, most: int) -> int:
-    deleted = connection.execute(
+    return connection.execute(
         "DELETE FROM jobs WHERE finished_at < ? AND id IN"
         " (SELECT id FROM jobs WHERE status != 0 ORDER BY id LIMIT ?)",
         (before, most),
     ).rowcount
-    if deleted:
-        connection.execute("PRAGMA incremental_vacuum").fetchall()
-    return deleted
