@@ -18,8 +18,9 @@ from infernet_edge.__main__ import main
 raise SystemExit(main())
 """
 
-PATIENCE = {
+PATIENCE: dict[str, float] = {
     "api.messages._BODY_TIME": 1.5,
+    "api.server._KEEP_ALIVE": 2,
     "api.server._SWEEP": 0.3,
     "api.streams._SENDING_TIME": 1.5,
     "jobs.housekeeping._PERIOD": 0.3,
