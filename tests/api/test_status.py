@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import json
 from collections.abc import AsyncIterator
@@ -54,6 +55,7 @@ async def test_a_report_is_counted_and_can_be_read_by_its_id_from_anywhere(
 async def test_only_the_reporter_lists_it(node: RunningNode) -> None:
     await node.put("/api/status", REPORT)
     await node.put("/api/status", REPORT | {"id": "job-2", "status": "success"})
+    await asyncio.sleep(0.005)  # what comes within a millisecond is in no order
     own = await node.job()
     await node.finished(own)
     assert (await node.get("/api/jobs")).body == ["job-1", "job-2", own]
