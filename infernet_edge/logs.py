@@ -83,7 +83,7 @@ class JournalFormatter(TextFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         level = _JOURNAL_LEVELS.get(record.levelname, 6)
-        return "\n".join(f"<{level}>{line}" for line in self._line(record).splitlines())
+        return "\n".join(f"<{level}>{line}" for line in self._line(record).split("\n"))
 
 
 class JSONFormatter(logging.Formatter):
@@ -107,7 +107,10 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _plain(value: Any) -> str:
+    """A field's value; quoted where it could be taken for something else than one value."""
     text = str(value)
-    return (
-        msgspec.json.encode(text).decode() if not text or any(c in text for c in ' "=\n') else text
-    )
+    if text and text.isprintable() and not any(sign in text for sign in ' "='):
+        return text
+    quoted = msgspec.json.encode(text.encode("utf-8", "replace").decode()).decode()
+    # JSON leaves line separators and the like as they are; journald and terminals do not.
+    return "".join(sign if sign.isprintable() else f"\\u{ord(sign):04x}" for sign in quoted)

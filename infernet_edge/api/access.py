@@ -104,8 +104,7 @@ class Access:
         origin = headers.get(b"origin")
         if origin is None:
             return
-        name = (urlsplit(origin.decode("latin-1")).hostname or "").lower()
-        if not self._any_host and not self._is_ours(name, scope):
+        if not self._any_host and not self._is_ours(_origin_name(origin), scope):
             raise Forbidden("Origin not allowed", {"origin": origin.decode("latin-1")[:200]})
         kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if not reads and kind != b"application/json":
@@ -119,6 +118,7 @@ class Access:
             relayed = not self._is_proxy(address)
             if not relayed:
                 address = self._behind_proxies(forwarded.decode("latin-1"), address)
+                relayed = not address
         if self._tokens and scope["path"] not in _OPEN_PATHS:
             return Caller(self._token_name(headers), address, relayed)
         return Caller(address, address, relayed)
@@ -133,13 +133,16 @@ class Access:
         return any(parsed in network for network in self._proxies)
 
     def _behind_proxies(self, forwarded: str, peer: str) -> str:
-        """The last address in X-Forwarded-For that is no trusted proxy: it cannot be forged."""
+        """The last address in X-Forwarded-For that is no trusted proxy: it cannot be forged.
+
+        "" when the proxy says something that is no address, such as "unknown": then nobody knows.
+        """
         for text in reversed(forwarded.split(",")):
             hop = _plain(text.strip())
-            try:
-                ipaddress.ip_address(hop)
-            except ValueError:
-                return peer
+            if not _is_address(hop):
+                hop = _plain(_host_name(hop))  # some proxies add the port
+            if not _is_address(hop):
+                return ""
             if not self._is_proxy(hop):
                 return hop
             peer = hop
@@ -207,6 +210,22 @@ def _own_names() -> set[str]:
     host = socket.gethostname().lower()
     short = host.partition(".")[0]
     return {"localhost", "127.0.0.1", "::1", host, short, f"{short}.local"}
+
+
+def _origin_name(origin: bytes) -> str:
+    """The host in an Origin header; "" when there is none, as in "null"."""
+    try:
+        return (urlsplit(origin.decode("latin-1")).hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _host_name(host: str) -> str:

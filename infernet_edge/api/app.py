@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from infernet_edge.api.access import Access
 from infernet_edge.api.info import HealthEndpoint, InfoEndpoint, ResourcesEndpoint
 from infernet_edge.api.jobs import BatchEndpoint, Delegations, JobIntake, JobsEndpoint
-from infernet_edge.api.messages import Answer, error_answer
+from infernet_edge.api.messages import Answer, BodyReader, error_answer
 from infernet_edge.api.openapi import document
 from infernet_edge.api.status import StatusEndpoint
 from infernet_edge.api.streams import StreamEndpoint
@@ -95,11 +95,10 @@ class _Response:
         self.started = False
 
     async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.started = True
-            if self.headers:
-                message["headers"] = [*message["headers"], *self.headers]
+        if message["type"] == "http.response.start" and self.headers:
+            message["headers"] = [*message["headers"], *self.headers]
         await self._send(message)
+        self.started = True
 
 
 def _as_api_error(error: Exception, scope: Scope) -> ApiError:
@@ -126,17 +125,17 @@ def _as_api_error(error: Exception, scope: Scope) -> ApiError:
 
 
 def _routes(parts: Parts) -> list[Route]:
-    most = parts.config.server.max_body_bytes
+    bodies = BodyReader(parts.config.server.max_body_bytes)
     guardian = Guardian(parts.config.containers)
     intake = JobIntake(guardian, parts.store, parts.orchestrator, parts.delegations)
     endpoints: dict[str, Any] = {
-        "/api/jobs": JobsEndpoint(intake, parts.store, most),
-        "/api/jobs/batch": BatchEndpoint(intake, most),
-        "/api/jobs/stream": StreamEndpoint(intake, most),
+        "/api/jobs": JobsEndpoint(intake, parts.store, bodies),
+        "/api/jobs/batch": BatchEndpoint(intake, bodies),
+        "/api/jobs/stream": StreamEndpoint(intake, bodies),
         "/health": HealthEndpoint(parts.database, parts.store, parts.services),
         "/info": InfoEndpoint(parts.services, parts.store, parts.reports, parts.delegations),
         "/resources": ResourcesEndpoint(parts.resources),
-        "/api/status": StatusEndpoint(parts.store, parts.reports, parts.manager.networks),
+        "/api/status": StatusEndpoint(bodies, parts.store, parts.reports, parts.manager.networks),
         "/openapi.json": _DocumentEndpoint(),
     }
     return [

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import re
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -10,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from infernet_edge import schema
 from infernet_edge.api.access import Caller
-from infernet_edge.api.messages import Answer, check_utf8, decode, query, read_body
+from infernet_edge.api.messages import Answer, BodyReader, check_utf8, decode, query
 from infernet_edge.errors import ApiError, BadRequest, Refused, Unavailable
 from infernet_edge.jobs.guardian import Guardian
 from infernet_edge.jobs.identifiers import from_text
@@ -20,10 +23,16 @@ from infernet_edge.jobs.store import MOST_LISTED, JobStore
 from infernet_edge.jobs.streams import JobStream
 
 _MOST_IDS = 1000  # ids in one GET
+_MOST_ITEMS = 10_000  # requests in one batch
+_ITEMS_AT_ONCE = 100  # of those, as many as are looked at before others have their turn
+_DIGITS = re.compile("[0-9]{1,9}")
 _TRUE: Final = ("true", "1")
 
 _requests = msgspec.json.Decoder(schema.JobRequest)
-_items = msgspec.json.Decoder(list[Raw])
+_anything = msgspec.json.Decoder(Raw)
+# Finds where an item ends and makes nothing of its numbers; each item is decoded on its own then.
+_scanner = json.JSONDecoder(parse_int=len, parse_float=len)
+_SPACE = re.compile(r"[ \t\n\r]*")
 _objects = msgspec.json.Decoder(dict[str, Raw])
 
 
@@ -81,11 +90,13 @@ class JobIntake:
     async def accept_batch(self, body: bytes, caller: Caller) -> Answer:
         """Many requests; each one's answer, or its error, at its place."""
         check_utf8(body)
-        items = _batch_items(body)
+        items = batch_items(body.decode())
         answers: list[Any] = [None] * len(items)
         jobs: list[tuple[int, Job]] = []
         room = self._store.room
         for place, item in enumerate(items):
+            if place % _ITEMS_AT_ONCE == _ITEMS_AT_ONCE - 1:
+                await asyncio.sleep(0)  # others have their turn
             try:
                 if (request := _delegated(item)) is not None:
                     await self._delegations.accept(request, caller)
@@ -128,25 +139,55 @@ class JobIntake:
         )
 
 
-def _delegated(body: bytes | Raw) -> Raw | None:
+def _delegated(body: bytes) -> Raw | None:
     """The request if it is a DelegatedSubscriptionRequest: those have a `subscription`.
 
     Two kinds of request share the endpoint and neither is tagged, so the keys have to tell.
     """
-    text = bytes(body)
-    if b'"subscription"' not in text:
+    if b'"subscription"' not in body:
         return None
-    keys = decode(text, _objects)
-    return Raw(text) if "subscription" in keys and "containers" not in keys else None
+    keys = decode(body, _objects)
+    return Raw(body) if "subscription" in keys and "containers" not in keys else None
 
 
-def _batch_items(body: bytes) -> list[Raw]:
+def batch_items(text: str) -> list[bytes]:
+    """The items of a JSON list, each as its text; raises BadRequest.
+
+    One by one and not at once: 16 MiB of "[0,0,0,…" would become millions of objects.
+    """
+    place = _skip_space(text, 0)
+    if text[place : place + 1] != "[":
+        decode(text.encode(), _anything)  # what is no JSON at all is told so
+        raise BadRequest("Expected a list")
+    items: list[bytes] = []
+    place = _skip_space(text, place + 1)
+    separator = ","
+    if text[place : place + 1] == "]":
+        separator = "]"
+        place = _skip_space(text, place + 1)
     try:
-        return decode(body, _items)
-    except BadRequest as error:
-        if error.message.startswith("Malformed"):
-            raise
-        raise BadRequest("Expected a list") from None
+        while separator == ",":
+            if len(items) == _MOST_ITEMS:
+                raise BadRequest(f"Expected at most {_MOST_ITEMS} items in one batch")
+            _, end = _scanner.raw_decode(text, place)
+            items.append(text[place:end].encode())
+            place = _skip_space(text, end)
+            separator = text[place : place + 1]
+            if separator not in (",", "]") or not separator:
+                raise BadRequest(f"Malformed JSON: expected , or ] at character {place}")
+            place = _skip_space(text, place + 1)
+    except json.JSONDecodeError as error:
+        raise BadRequest(f"Malformed JSON: {error.msg} at character {error.pos}") from None
+    except RecursionError:
+        raise BadRequest("Malformed JSON: nested too deeply") from None
+    if place < len(text):
+        raise BadRequest(f"Malformed JSON: more behind the list at character {place}")
+    return items
+
+
+def _skip_space(text: str, place: int) -> int:
+    match = _SPACE.match(text, place)
+    return match.end() if match else place
 
 
 class JobsEndpoint:
@@ -154,15 +195,15 @@ class JobsEndpoint:
 
     methods = ("GET", "HEAD", "POST")
 
-    def __init__(self, intake: JobIntake, store: JobStore, max_body_bytes: int) -> None:
+    def __init__(self, intake: JobIntake, store: JobStore, bodies: BodyReader) -> None:
         self._intake = intake
         self._store = store
-        self._most = max_body_bytes
+        self._bodies = bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         caller: Caller = scope["caller"]
         if scope["method"] == "POST":
-            body = await read_body(scope, receive, self._most)
+            body = await self._bodies.read(scope, receive)
             answer = await self._intake.accept(body, caller)
         else:
             answer = await self._get(query(scope, _MOST_IDS + 10), caller.client)
@@ -172,6 +213,7 @@ class JobsEndpoint:
         identifiers = parameters.get("id")
         if identifiers is None:
             return Answer(await self._list(parameters, client))
+        identifiers = list(dict.fromkeys(identifiers))
         if len(identifiers) > _MOST_IDS:
             raise BadRequest(f"id: expected at most {_MOST_IDS} ids", {"field": "id"})
         intermediate = parameters.get("intermediate", [""])[-1].lower() in _TRUE
@@ -181,7 +223,7 @@ class JobsEndpoint:
     async def _list(self, parameters: dict[str, list[str]], client: str) -> list[str]:
         pending = parameters.get("pending", [""])[-1].lower()
         limit = parameters.get("limit", [str(MOST_LISTED)])[-1]
-        if not limit.isdecimal() or not 1 <= int(limit) <= MOST_LISTED:
+        if not _DIGITS.fullmatch(limit) or not 1 <= int(limit) <= MOST_LISTED:
             raise BadRequest(
                 f"limit: expected a whole number from 1 to {MOST_LISTED}", {"field": "limit"}
             )
@@ -201,11 +243,11 @@ class BatchEndpoint:
 
     methods = ("POST",)
 
-    def __init__(self, intake: JobIntake, max_body_bytes: int) -> None:
+    def __init__(self, intake: JobIntake, bodies: BodyReader) -> None:
         self._intake = intake
-        self._most = max_body_bytes
+        self._bodies = bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await read_body(scope, receive, self._most)
+        body = await self._bodies.read(scope, receive)
         answer = await self._intake.accept_batch(body, scope["caller"])
         await answer(scope, receive, send)

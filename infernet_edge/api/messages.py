@@ -12,12 +12,13 @@ from msgspec.inspect import Metadata
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
-from infernet_edge.errors import ApiError, BadRequest, RequestTimeout, TooLarge
+from infernet_edge.errors import ApiError, BadRequest, RequestTimeout, TooLarge, Unavailable
 from infernet_edge.schema import ErrorResponse, encoder
 from infernet_edge.validation import explain
 
 T = TypeVar("T")
 
+_MOST_TOGETHER = 64 * 2**20  # bytes of all bodies that are being read
 _BODY_TIME = 60.0  # seconds in which a body has to arrive
 _JSON = (b"content-type", b"application/json")
 _KINDS = {
@@ -60,33 +61,50 @@ def error_answer(error: ApiError) -> Answer:
     return Answer(ErrorResponse(error.message, error.params), error.status, error.headers)
 
 
-async def read_body(scope: Scope, receive: Receive, most: int) -> bytes:
-    """The whole body of a request.
+class BodyReader:
+    """Reads bodies within bounds: `most` bytes for each, and a few times that for all together."""
 
-    Raises TooLarge beyond `most` bytes, RequestTimeout when it does not arrive, ClientDisconnect
-    when the client goes away before its end.
-    """
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit() and int(value) > most:
-            raise _too_large(most)
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(_BODY_TIME):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientDisconnect
-                part: bytes = message.get("body", b"")
-                size += len(part)
-                if size > most:
-                    raise _too_large(most)
-                parts.append(part)
-                if not message.get("more_body", False):
-                    break
-    except TimeoutError:
-        raise RequestTimeout(f"The body did not arrive within {_BODY_TIME:g} s") from None
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._room = max(_MOST_TOGETHER, 4 * most)
+
+    async def read(self, scope: Scope, receive: Receive, most: int | None = None) -> bytes:
+        """The whole body of a request, of at most `most` bytes where that is less.
+
+        Raises TooLarge, RequestTimeout when the body does not arrive, Unavailable when too many
+        others do, ClientDisconnect when the client goes away before its end.
+        """
+        most = min(self._most, most or self._most)
+        for name, value in scope["headers"]:
+            if name == b"content-length" and _exceeds(value, most):
+                raise _too_large(most)
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(_BODY_TIME):
+                more = True
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientDisconnect
+                    part: bytes = message.get("body", b"")
+                    more = message.get("more_body", False)
+                    size += len(part)
+                    self._room -= len(part)
+                    if size > most:
+                        raise _too_large(most)
+                    if self._room < 0:
+                        raise Unavailable("Too many large requests at the same time")
+                    parts.append(part)
+        except TimeoutError:
+            raise RequestTimeout(f"The body did not arrive within {_BODY_TIME:g} s") from None
+        finally:
+            self._room += size
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _exceeds(length: bytes, most: int) -> bool:
+    return length.isdigit() and (len(length) > 18 or int(length) > most)
 
 
 def _too_large(most: int) -> TooLarge:

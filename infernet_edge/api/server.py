@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import resource
 import socket
 from collections.abc import Callable
@@ -30,7 +31,9 @@ _KEEP_ALIVE = 20  # seconds for which an idle connection is kept
 _HANDSHAKE_TIME = 10.0  # seconds for that of TLS
 _SWEEP = 5.0  # seconds between two looks at the connections, while there are any
 _PATIENCE = 4  # looks at which a connection may be stuck at the same thing
+_PATIENCE_WHEN_CROWDED = 1
 _FEWEST_CONNECTIONS = 32
+_UPGRADE = re.compile(rb"\r\n[Uu]pgrade:")
 
 
 class LanProtocol(HttpToolsProtocol):
@@ -51,6 +54,7 @@ class LanProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, state, {}, loop)
         self.stuck = 0
+        self._unsent = 0
         self._on_made = on_made
         self._on_lost = on_lost
         self._crowded = crowded
@@ -70,6 +74,11 @@ class LanProtocol(HttpToolsProtocol):
             return True
         return self.cycle is not None and self.cycle.response_complete and self.cycle.more_body
 
+    def takes_its_answer(self) -> bool:
+        """Whether some of what waits to be sent has left since the last time of asking."""
+        before, self._unsent = self._unsent, self.transport.get_write_buffer_size()
+        return self._unsent < before
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._on_made()
         super().connection_made(transport)
@@ -80,6 +89,10 @@ class LanProtocol(HttpToolsProtocol):
                 self._refuse(b"431 Request Header Fields Too Large", b"Headers too large")
                 return
             self._head_bytes += len(data)
+            if b"pgrade:" in data:
+                # The parser would take what follows for another protocol and drop the body. We
+                # speak none, and a server may ignore the wish (RFC 9110, 7.8).
+                data = _UPGRADE.sub(b"\r\nx-ignored:", data)
         super().data_received(data)
 
     def on_message_begin(self) -> None:
@@ -260,11 +273,13 @@ class LanServer:
 
     def _sweep(self) -> None:
         """End connections that wait for their client for too long."""
+        patience = _PATIENCE_WHEN_CROWDED if self._is_crowded() else _PATIENCE
         for connection in list(self._state.connections):
             if not isinstance(connection, LanProtocol):
                 continue
-            connection.stuck = connection.stuck + 1 if connection.owes else 0
-            if connection.stuck > _PATIENCE:
+            waits = connection.owes and not connection.takes_its_answer()
+            connection.stuck = connection.stuck + 1 if waits else 0
+            if connection.stuck > patience:
                 log_event(logger, "connection.dropped", logging.DEBUG, client=connection.client)
                 connection.transport.abort()
         loop = asyncio.get_running_loop()

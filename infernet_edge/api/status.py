@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from infernet_edge import schema
 from infernet_edge.api.access import Caller
-from infernet_edge.api.messages import Answer, check_utf8, decode, read_body
+from infernet_edge.api.messages import Answer, BodyReader, check_utf8, decode
 from infernet_edge.errors import BadRequest, Conflict, Forbidden
 from infernet_edge.jobs.job import STATUS_NAMES
 from infernet_edge.jobs.reports import Reports
@@ -31,10 +31,12 @@ class StatusEndpoint:
 
     def __init__(
         self,
+        bodies: BodyReader,
         store: JobStore,
         reports: Reports,
         networks: Callable[[], Sequence[Network]],
     ) -> None:
+        self._bodies = bodies
         self._store = store
         self._reports = reports
         self._networks = networks
@@ -43,7 +45,7 @@ class StatusEndpoint:
         caller: Caller = scope["caller"]
         if caller.relayed or not self._is_local(caller.address):
             raise Forbidden("Unauthorized")
-        body = await read_body(scope, receive, _MOST_BODY)
+        body = await self._bodies.read(scope, receive, _MOST_BODY)
         check_utf8(body)
         report = decode(body, _decoder)
         status = _codes.get(report.status)

@@ -7,7 +7,7 @@ import asyncio
 from starlette.types import Receive, Scope, Send
 
 from infernet_edge.api.jobs import JobIntake
-from infernet_edge.api.messages import read_body
+from infernet_edge.api.messages import BodyReader
 from infernet_edge.containers.client import ContainerFailure
 from infernet_edge.errors import ContainerFailed
 from infernet_edge.jobs.streams import JobStream
@@ -25,12 +25,12 @@ class StreamEndpoint:
 
     methods = ("POST",)
 
-    def __init__(self, intake: JobIntake, max_body_bytes: int) -> None:
+    def __init__(self, intake: JobIntake, bodies: BodyReader) -> None:
         self._intake = intake
-        self._most = max_body_bytes
+        self._bodies = bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await read_body(scope, receive, self._most)
+        body = await self._bodies.read(scope, receive)
         stream = await self._intake.accept_stream(body, scope["caller"])
         gone = asyncio.create_task(_disconnected(receive))
         sending = asyncio.create_task(_send(stream, send))
@@ -60,9 +60,11 @@ async def _send(stream: JobStream, send: Send) -> None:
         pass  # it takes its time, the client need not
     except ContainerFailure as error:
         raise ContainerFailed(str(error), {"id": stream.job.id}) from None
-    kind = content_type or "application/octet-stream"
+    # A content type of a container that no header can hold is as good as none.
+    usable = content_type.isascii() and content_type.isprintable()
+    kind = content_type if content_type and usable else "application/octet-stream"
     headers = [
-        (b"content-type", kind.encode("latin-1", "replace")),
+        (b"content-type", kind.encode()),
         (b"cache-control", b"no-store"),
         (b"x-accel-buffering", b"no"),  # reverse proxies pass each chunk on at once
     ]

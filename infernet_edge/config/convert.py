@@ -102,6 +102,8 @@ class Conversion:
 
     def _secret(self, value: Any, path: str) -> Any:
         expected = 'text, or {"file": "/path/of/a/file"}'
+        if isinstance(value, EnvironmentText) and value.startswith("{"):
+            value = _json_or_text(value)
         if isinstance(value, str):
             return Secret(str(value))
         if not (isinstance(value, dict) and set(value) == {"file"}):

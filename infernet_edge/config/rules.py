@@ -59,8 +59,7 @@ def _check_server(server: Server) -> Iterator[Problem]:
 def _check_container(container: Container, path: str, *, managed: bool) -> Iterator[Problem]:
     if managed and not container.image:
         yield Problem(f"{path}.image", "nothing", "an image, or a url of a service elsewhere")
-    url = urlsplit(container.url)
-    if container.url and (url.scheme not in ("http", "https") or not url.hostname):
+    if container.url and not _is_http_url(container.url):
         yield Problem(f"{path}.url", f'"{container.url}"', "a URL such as http://10.0.0.5:3000")
     yield from _check_networks(container.allowed_ips, f"{path}.allowed_ips")
     for position, volume in enumerate(container.volumes):
@@ -86,7 +85,7 @@ def _check_chain(chain: Chain) -> Iterator[Problem]:
         yield Problem("chain.wallet.payment_address", f'"{payment}"', "an address of 40 hex digits")
     urls = [chain.rpc_url] if isinstance(chain.rpc_url, str) else chain.rpc_url
     for position, url in enumerate(urls):
-        if url and urlsplit(url).scheme not in ("http", "https"):
+        if url and not _is_http_url(url):
             where = (
                 f"chain.rpc_url[{position}]" if isinstance(chain.rpc_url, list) else "chain.rpc_url"
             )
@@ -114,6 +113,16 @@ def _check_key(wallet: Wallet) -> Iterator[Problem]:
         found = "text of another form" if wallet.private_key else "nothing"
         expected = "64 hex digits, with or without 0x (infernet-edge wallet new makes a key)"
         yield Problem("chain.wallet.private_key", found, expected)
+
+
+def _is_http_url(text: str) -> bool:
+    """Whether requests can be sent there: a known scheme, a host that can be looked up, a port."""
+    try:
+        url = urlsplit(text)
+        host = (url.hostname or "").encode("idna")
+        return url.scheme in ("http", "https") and bool(host) and url.port != 0
+    except ValueError:  # of the port, the brackets of IPv6, or the name
+        return False
 
 
 def _check_networks(networks: list[str], path: str) -> Iterator[Problem]:

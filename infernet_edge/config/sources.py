@@ -5,12 +5,14 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
+from msgspec import Struct
 
-from infernet_edge.config.convert import EnvironmentText
+from infernet_edge.config.convert import EnvironmentText, field_types, unwrap
 from infernet_edge.config.problems import ConfigurationError, Problem
+from infernet_edge.config.tree import Config
 
 PREFIX = "INFERNET_EDGE_"
 SYSTEM_FILES = (
@@ -66,11 +68,29 @@ def read_file(file: Path) -> dict[str, Any]:
 
 
 def apply_environment(document: dict[str, Any], environment: Mapping[str, str]) -> None:
-    """Put `INFERNET_EDGE_SERVER__PORT=4001` and its like over what the file says."""
+    """Put `INFERNET_EDGE_SERVER__PORT=4001` and its like over what the file says.
+
+    The keys of the configuration are found in any case; keys that are its author's own, such as
+    the names of a container's variables, are taken as they are written.
+    """
     for name in sorted(environment):
         if name.startswith(PREFIX):
-            keys = name.removeprefix(PREFIX).lower().split("__")
+            keys = _keys(name.removeprefix(PREFIX).split("__"))
             _put(document, keys, EnvironmentText(environment[name]))
+
+
+def _keys(steps: list[str]) -> list[str]:
+    keys: list[str] = []
+    hint: Any = Config
+    for step in steps:
+        base = unwrap(hint)[0]
+        if isinstance(base, type) and issubclass(base, Struct):
+            keys.append(step.lower())
+            hint = field_types(base).get(step.lower())
+        else:
+            keys.append(step)
+            hint = get_args(base)[-1] if get_args(base) else None
+    return keys
 
 
 def apply_credentials(document: dict[str, Any], environment: Mapping[str, str]) -> None:

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 Port = Annotated[int, Meta(ge=0, le=65535, extra={"text_allowed": True})]
-Seconds = Annotated[float, Meta(gt=0)]
+_LONGEST = 100 * 365 * 24 * 3600  # seconds; longer is a mistake, and more than clocks can add
+Seconds = Annotated[float, Meta(gt=0, le=_LONGEST)]
 Bytes = Annotated[int, Meta(ge=0)]
 Wei = Annotated[int, Meta(ge=0)]
 

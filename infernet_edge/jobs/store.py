@@ -16,7 +16,7 @@ from typing import Any, Final
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from infernet_edge.database import Database
-from infernet_edge.errors import Unavailable
+from infernet_edge.errors import TooLarge, Unavailable
 from infernet_edge.jobs.identifiers import JobIds, from_text, to_text
 from infernet_edge.jobs.job import RUNNING, STATUS_NAMES, STREAM, Job
 from infernet_edge.jobs.reports import Reports
@@ -36,12 +36,16 @@ MIGRATIONS: Final = (
 
 MOST_LISTED: Final = 10_000
 _MOST_HELD = 32 * 2**20  # bytes of inputs in memory
+_MOST_ANSWERED = 32 * 2**20  # bytes of results in one answer, unless a single one is larger
 _CHUNK = 500  # ids per query
 
 
 def milliseconds() -> int:
     """Now, in milliseconds since 1970, UTC."""
     return time.time_ns() // 1_000_000
+
+
+_Row = tuple[int, bytes | None, bytes | None]  # status, result, intermediate results
 
 
 class JobSummary(Struct, frozen=True):
@@ -182,10 +186,15 @@ class JobStore:
     async def results(
         self, client: str, identifiers: Sequence[str], *, intermediate: bool
     ) -> list[JobResult]:
-        """The client's jobs in the order asked for, ids that it does not have left out."""
+        """The client's jobs in the order asked for, ids that it does not have left out.
+
+        Raises TooLarge when they are more than fits into one answer.
+        """
         keys = [(text, from_text(text)) for text in identifiers]
         known = [key for _, key in keys if key is not None]
-        rows = await self._database.read(_select, client, known) if known else {}
+        rows: dict[bytes, _Row] = {}
+        if known:
+            rows = await self._database.read(_select, client, known, intermediate)
         missing = [text for text, key in keys if key not in rows]
         reported = await self._reports.results(missing) if missing else {}
         results = []
@@ -297,18 +306,25 @@ def _data_of(connection: sqlite3.Connection, key: bytes) -> bytes:
 
 
 def _select(
-    connection: sqlite3.Connection, client: str, keys: list[bytes]
-) -> dict[bytes, tuple[int, bytes | None, bytes | None]]:
-    found = {}
+    connection: sqlite3.Connection, client: str, keys: list[bytes], intermediate: bool
+) -> dict[bytes, _Row]:
+    columns = "id, status, result, intermediate" if intermediate else "id, status, result, NULL"
+    found: dict[bytes, _Row] = {}
+    size = 0
     for start in range(0, len(keys), _CHUNK):
         chunk = keys[start : start + _CHUNK]
         marks = ",".join("?" * len(chunk))
-        for key, *rest in connection.execute(
-            f"SELECT id, status, result, intermediate FROM jobs"  # noqa: S608 - only marks vary
-            f" WHERE client = ? AND id IN ({marks})",
+        for key, status, result, between in connection.execute(
+            f"SELECT {columns} FROM jobs WHERE client = ? AND id IN ({marks})",  # noqa: S608 - only our own text varies
             (client, *chunk),
         ):
-            found[key] = tuple(rest)
+            size += len(result or b"") + len(between or b"")
+            if size > _MOST_ANSWERED and found:
+                raise TooLarge(
+                    "These results are too large for one answer: ask for fewer ids at a time",
+                    {"limit": _MOST_ANSWERED},
+                )
+            found[key] = (status, result, between)
     return found
 
 

@@ -15,11 +15,11 @@ from infernet_edge import schema
 from infernet_edge.api import messages
 from infernet_edge.api.messages import (
     Answer,
+    BodyReader,
     check_utf8,
     decode,
     error_answer,
     query,
-    read_body,
 )
 from infernet_edge.errors import BadRequest, RequestTimeout, TooLarge, Unavailable
 
@@ -67,7 +67,7 @@ async def test_an_error_is_an_error_response_with_its_headers() -> None:
 
 async def body_of(*parts: bytes, most: int = 10, more: bool = False, **headers: str) -> bytes:
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    return await read_body({"headers": raw}, receiving(*parts, more=more), most)
+    return await BodyReader(most).read({"headers": raw}, receiving(*parts, more=more))
 
 
 async def test_a_body_is_put_together() -> None:
@@ -104,7 +104,7 @@ async def test_a_body_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> Non
         raise AssertionError
 
     with pytest.raises(RequestTimeout, match="did not arrive"):
-        await read_body({"headers": []}, never, 10)
+        await BodyReader(10).read({"headers": []}, never)
 
 
 @pytest.mark.parametrize(

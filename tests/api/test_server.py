@@ -16,7 +16,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from infernet_edge.api import server as server_module
-from infernet_edge.api.messages import Answer, read_body
+from infernet_edge.api.messages import Answer, BodyReader
 from infernet_edge.api.server import LanServer, raise_file_limit
 from infernet_edge.config.tree import TLS, Server
 from infernet_edge.errors import StartupError
@@ -36,7 +36,7 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.requests += 1
-        body = await read_body(scope, receive, 2**30)
+        body = await BodyReader(2**30).read(scope, receive)
         if scope["path"] == "/hold":
             await self.released.wait()
         if scope["path"] == "/stream":
