@@ -158,15 +158,18 @@ class Head:
     def _pause(self) -> float:
         """Seconds until the next look.
 
-        It comes half a period before the next block is due: if the block is there already, the
-        looks move towards the moment at which blocks come, and if not, the look after it finds it.
-        A block that is late is looked for more and more rarely.
+        Where blocks come at a steady pace, it comes half a period before the next one is due: if
+        the block is there already, the looks move towards the moment at which blocks come, and if
+        not, the look after it finds it. A block that is late is looked for more and more rarely.
         """
         if len(self._intervals) < _REMEMBERED:
             return self._period
-        due = self._seen_at + min(_LONGEST_INTERVAL, *self._intervals) - self._period / 2
+        shortest, longest = min(self._intervals), max(self._intervals)
+        if longest > 2 * shortest + self._period:
+            return self._period
+        due = self._seen_at + shortest - self._period / 2
         early = due - time.monotonic()
-        return max(self._period, early, -early / 2)
+        return max(self._period, min(_LONGEST_INTERVAL, max(early, -early / 2)))
 
 
 async def _wait(event: asyncio.Event, timeout: float) -> None:

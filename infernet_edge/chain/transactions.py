@@ -1,0 +1,644 @@
+"""The node's transactions: each is sent once, and followed until it is final.
+
+A transaction is stored, signed and with its nonce, before any server sees it. Whatever happens
+after that, be it a kill at any moment, the same bytes are sent again, or bytes with the same nonce,
+of which the chain takes one at most. Another nonce is only used when nobody has the old bytes, or
+when the chain shows that the nonce is used up by a transaction that is not among ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, NamedTuple
+
+from eth_account.signers.local import LocalAccount
+from msgspec import Struct
+
+from infernet_edge.chain.fees import (
+    Conditions,
+    Fees,
+    PriceTooHigh,
+    ask_conditions,
+    choose_fees,
+    raise_fees,
+)
+from infernet_edge.chain.head import Block, Head
+from infernet_edge.chain.ledger import Ledger, Outcome, Signed, Transaction
+from infernet_edge.chain.refusals import Answer
+from infernet_edge.chain.reverts import revert_reason
+from infernet_edge.chain.rpc import Call, Rpc, RpcError, RpcUnavailable, quantity
+from infernet_edge.chain.signing import Verdict, broadcast, sign
+from infernet_edge.config.tree import Chain
+from infernet_edge.errors import InfernetEdgeError, StorageError
+from infernet_edge.jobs.store import milliseconds
+from infernet_edge.logs import log_event
+
+__all__ = ["Outcome", "Pace", "SendError", "TransactionSender"]
+
+logger = logging.getLogger(__name__)
+
+_MOST_IN_FLIGHT: Final = 64  # as many of one account as geth's mempool takes
+_MOST_SIGNED = 10  # forms of one transaction; each raises the fees
+_MOST_ASKED = 16  # transactions whose receipts are asked for at once, those with the least nonces
+_MOST_TRIES = 5  # to introduce a transaction while another program uses the same key
+_STUCK_BLOCKS = 3  # that a transaction was not in although its turn had come
+_PROOFS = 3  # looks in a row that must agree before a nonce counts as used up by others
+_DEEPEST_PROOF = 64  # blocks; servers forget the state of older ones
+_REMEMBERED = 1000  # outcomes in memory
+_KEPT = 30 * 24 * 3600 * 1000  # milliseconds for which final transactions stay in the ledger
+
+
+class Pace(Struct, frozen=True):
+    """How patient the sender is, in seconds. Tests use shorter times."""
+
+    stuck: float = 60.0  # from a transaction's turn to its replacement with higher fees
+    stuck_without_blocks: float = 300.0  # the same while no block comes, which fees may mend
+    rebroadcast: float = 3.0  # between two broadcasts of a transaction that nobody has; doubles
+    rebroadcast_limit: float = 60.0
+
+
+class SendError(InfernetEdgeError):
+    """A transaction was surely not sent. `temporary`: it may be possible later."""
+
+    def __init__(self, message: str, *, temporary: bool) -> None:
+        super().__init__(message)
+        self.temporary = temporary
+
+
+class _Refused(SendError):
+    """The first server that saw a transaction did not take it; its nonce is still free."""
+
+
+class _Flight:
+    """A transaction on its way, with what is known about it in this run."""
+
+    def __init__(self, transaction: Transaction, pace: Pace, *, introduced: bool) -> None:
+        self.transaction = transaction
+        self.introduced = introduced  # a server has been given it, so that it may be followed
+        self.task: asyncio.Task[None] | None = None
+        self.block = 0  # in which it is, 0 when in none
+        self.used_up = 0  # looks in a row that showed its nonce used but none of its receipts
+        self.turn: tuple[float, int] | None = None  # time and block when its nonce was the next
+        self.told_stuck = False
+        self.again_at = 0.0  # when it may be broadcast again
+        self.again_pause = pace.rebroadcast
+
+    def is_stuck(self, block: Block, pace: Pace) -> bool:
+        """Whether it should have been mined by now."""
+        if self.turn is None:
+            return False
+        waited = time.monotonic() - self.turn[0]
+        blocks = block.number - self.turn[1]
+        return waited > pace.stuck_without_blocks or (
+            waited > pace.stuck and blocks >= _STUCK_BLOCKS
+        )
+
+
+class _Asked(NamedTuple):
+    flight: _Flight
+    hashes: list[str]
+
+
+class TransactionSender:
+    """Sends the transactions of one account and follows them, as a watcher of the head.
+
+    `on_outcome(key, outcome)` is called when a transaction is final: `chain.trail_head_blocks` deep
+    in the chain, or sure never to be there.
+    """
+
+    def __init__(
+        self,
+        rpc: Rpc,
+        account: LocalAccount,
+        ledger: Ledger,
+        config: Chain,
+        head: Head,
+        *,
+        pace: Pace | None = None,
+    ) -> None:
+        self.address: str = account.address
+        self.on_outcome: Callable[[str, Outcome], None] = lambda key, outcome: None
+        self._rpc = rpc
+        self._account = account
+        self._ledger = ledger
+        self._head = head
+        self._pace = pace or Pace()
+        self._trail = config.trail_head_blocks
+        self._contracts = f"{config.registry_address} {config.coordinator_address}".lower()
+        self._chain_remembered = False
+        self._legacy = False
+        self._lock = asyncio.Lock()
+        self._flights: dict[str, _Flight] = {}
+        self._outcomes: dict[str, Outcome] = {}
+        self._sending: dict[str, asyncio.Task[str]] = {}
+        self._asked: list[_Asked] = []
+
+    @property
+    def in_flight(self) -> int:
+        """How many transactions are not final."""
+        return len(self._flights)
+
+    async def load(self) -> None:
+        """Take up what an earlier run left. To be called once, before the head runs.
+
+        Raises StorageError.
+        """
+        self._rpc.expected_chain_id = await self._ledger.chain_id(self._contracts)
+        self._chain_remembered = self._rpc.expected_chain_id is not None
+        await self._ledger.prune(milliseconds() - _KEPT)
+        self._outcomes = await self._ledger.outcomes(_REMEMBERED)
+        await self._take_up()
+        self._head.watch(self)
+
+    async def stop(self) -> None:
+        """Do nothing any more; the next run goes on. May be called twice."""
+        self._head.unwatch(self)
+        following = [flight.task for flight in self._flights.values() if flight.task is not None]
+        tasks: list[asyncio.Task[Any]] = [*self._sending.values(), *following]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def outcome(self, key: str) -> Outcome | None:
+        """What became of a transaction; None while it is not final, or long ago."""
+        return self._outcomes.get(key)
+
+    async def find(self, key: str) -> str | None:
+        """The hash of the transaction with this key, if there is one. Raises StorageError."""
+        if (flight := self._flights.get(key)) is not None:
+            return flight.transaction.hash
+        return await self._ledger.find(key)
+
+    async def send(
+        self, key: str, to: str, data: bytes, *, gas: int, max_gas_price: int | None = None
+    ) -> str:
+        """Send a transaction and return its hash; the same key again gives the same transaction.
+
+        `gas` is its limit, `max_gas_price` (wei) the most that it pays for each unit of it. When
+        this returns, the transaction is stored and will be sent, if it is not yet. To be cancelled
+        in here does not stop it.
+
+        Raises SendError when it was surely not sent, RpcUnavailable and StorageError when nothing
+        was done and the same may be tried again.
+        """
+        task = self._sending.get(key)
+        if task is None:
+            work = self._send(key, to, data, gas, max_gas_price)
+            task = self._sending[key] = asyncio.create_task(work, name=f"send {key}")
+            task.add_done_callback(lambda done: self._sent(key, done))
+        return await asyncio.shield(task)
+
+    def _sent(self, key: str, task: asyncio.Task[str]) -> None:
+        del self._sending[key]
+        if not task.cancelled():
+            task.exception()  # its caller may be gone, and nobody else asks
+
+    async def _send(
+        self, key: str, to: str, data: bytes, gas: int, max_gas_price: int | None
+    ) -> str:
+        if (known := await self.find(key)) is not None:
+            if key not in self._flights and key not in self._outcomes:
+                await self._take_up()
+            return known
+        if len(self._flights) >= _MOST_IN_FLIGHT:
+            raise RpcUnavailable(f"{len(self._flights)} transactions wait to be mined")
+        conditions = await ask_conditions(self._rpc, self.address)
+        chain_id = await self._known_chain()
+        transaction = Transaction(0, key, chain_id, self.address, 0, to, data, gas, max_gas_price)
+        flight = _Flight(transaction, self._pace, introduced=False)
+        try:
+            await self._introduce(flight, conditions)
+        except SendError as error:
+            await self._take_back(flight, error)
+        except RpcUnavailable:
+            if flight.transaction.number == 0:
+                raise
+        finally:
+            flight.introduced = True
+            self._head.hurry()
+        return flight.transaction.hash
+
+    async def _known_chain(self) -> int:
+        """The chain, remembered before anything is signed for it."""
+        chain_id = self._rpc.chain_id
+        if chain_id is None:
+            raise RpcUnavailable("It is not known yet which chain this is")
+        if not self._chain_remembered:
+            await self._ledger.remember_chain(self._contracts, chain_id)
+            self._rpc.expected_chain_id = chain_id
+            self._chain_remembered = True
+        return chain_id
+
+    async def _introduce(self, flight: _Flight, conditions: Conditions) -> None:
+        """Store and broadcast what no server has seen yet.
+
+        Raises SendError when no server has it, RpcUnavailable in the middle.
+        """
+        least_nonce = 0
+        for _ in range(_MOST_TRIES):
+            await self._sign_new(flight, conditions, least_nonce)
+            verdict = await broadcast(self._rpc, flight.transaction.signed[-1])
+            match verdict.answer:
+                case Answer.TAKEN | Answer.UNCLEAR:
+                    if verdict.answer is Answer.TAKEN:
+                        flight.again_at = time.monotonic() + self._pace.rebroadcast
+                    self._tell_sent(flight.transaction, verdict)
+                    return
+                case Answer.NONCE_USED:
+                    least_nonce = flight.transaction.nonce + 1
+                case Answer.UNKNOWN_TYPE if not self._legacy:
+                    self._legacy = True
+                case _:
+                    raise _Refused(
+                        f"The transaction was refused: {verdict.words}",
+                        temporary=verdict.answer is not Answer.REFUSED,
+                    )
+            conditions = await ask_conditions(self._rpc, self.address)
+        raise SendError(
+            f"No nonce of {self.address} stays free: another program uses the same key. Give this"
+            " node a key of its own.",
+            temporary=True,
+        )
+
+    async def _sign_new(self, flight: _Flight, conditions: Conditions, least_nonce: int) -> None:
+        """Give a transaction a nonce that is free and sign it, both durably.
+
+        What was signed before must be known to nobody, or sure never to be mined.
+        """
+        transaction = flight.transaction
+        try:
+            fees = choose_fees(conditions, transaction.max_gas_price, legacy=self._legacy)
+        except PriceTooHigh as error:
+            raise SendError(f"{error}.", temporary=True) from None
+        self._check_funds(transaction, fees, conditions)
+        async with self._lock:
+            taken = {
+                other.transaction.nonce
+                for other in self._flights.values()
+                if other is not flight and other.transaction.chain_id == transaction.chain_id
+            }
+            nonce = max(conditions.next_nonce, least_nonce)
+            while nonce in taken:
+                nonce += 1
+            changed = _copy(transaction, nonce=nonce, signed=[])
+            changed.signed.append(await sign(self._account, changed, fees))
+            if transaction.number:
+                await self._ledger.replace(changed)
+            else:
+                await self._ledger.add(changed)
+            flight.transaction = changed
+            self._flights[changed.key] = flight
+
+    def _check_funds(self, transaction: Transaction, fees: Fees, conditions: Conditions) -> None:
+        needed = transaction.gas * fees.max_fee
+        reserved = sum(
+            other.transaction.gas * other.transaction.signed[-1].max_fee
+            for other in self._flights.values()
+            if other.transaction.key != transaction.key and not other.block
+        )
+        if needed + reserved <= conditions.balance:
+            return
+        others = f", of which {reserved} wei are reserved for others in flight" if reserved else ""
+        raise SendError(
+            f"Insufficient funds: the transaction may cost {needed} wei and {self.address} has"
+            f" {conditions.balance} wei{others}. Send the account some coins.",
+            temporary=True,
+        )
+
+    def _tell_sent(self, transaction: Transaction, verdict: Verdict) -> None:
+        signed = transaction.signed[-1]
+        log_event(
+            logger,
+            "transaction.sent" if verdict.answer is Answer.TAKEN else "transaction.unanswered",
+            logging.INFO if verdict.answer is Answer.TAKEN else logging.WARNING,
+            key=transaction.key,
+            hash=signed.hash,
+            nonce=transaction.nonce,
+            to=transaction.target,
+            gas=transaction.gas,
+            max_fee=signed.max_fee,
+            priority_fee="" if signed.priority_fee is None else signed.priority_fee,
+            reason=verdict.words,
+        )
+
+    async def _take_back(self, flight: _Flight, error: SendError) -> None:
+        """Forget a transaction that no server has, and raise the error.
+
+        Not when a later nonce is on its way, which without this one would wait for ever.
+        """
+        transaction = flight.transaction
+        async with self._lock:
+            if isinstance(error, _Refused) and self._is_awaited(transaction):
+                log_event(
+                    logger,
+                    "transaction.refused",
+                    logging.WARNING,
+                    key=transaction.key,
+                    hash=transaction.hash,
+                    nonce=transaction.nonce,
+                    reason=str(error),
+                )
+                return
+            if transaction.number:
+                await self._ledger.remove(transaction)
+                del self._flights[transaction.key]
+        raise error
+
+    def _is_awaited(self, transaction: Transaction) -> bool:
+        nonces = (other.transaction.nonce for other in self._flights.values())
+        return any(nonce > transaction.nonce for nonce in nonces)
+
+    async def _take_up(self) -> None:
+        """Follow what the ledger has and this run does not know yet."""
+        for transaction in await self._ledger.unfinished():
+            if transaction.key in self._flights or not transaction.signed:
+                continue
+            if transaction.sender.lower() == self.address.lower():
+                flight = _Flight(transaction, self._pace, introduced=True)
+                self._flights[transaction.key] = flight
+                continue
+            reason = f"It was signed by {transaction.sender}, which is not this node any more"
+            await self._end(transaction, Outcome("failed", transaction.hash, reason=reason))
+
+    # Following
+
+    def questions(self) -> list[Call]:
+        """The account's nonces, and receipts that there may be; nothing without transactions."""
+        followed = [
+            flight
+            for flight in self._flights.values()
+            if flight.introduced
+            and flight.task is None
+            and flight.transaction.chain_id == self._rpc.chain_id
+        ]
+        followed.sort(key=lambda flight: flight.transaction.nonce)
+        self._asked = [
+            _Asked(flight, [signed.hash for signed in flight.transaction.signed])
+            for flight in followed[:_MOST_ASKED]
+        ]
+        if not self._asked:
+            return []
+        return [
+            ("eth_getTransactionCount", [self.address, "latest"]),
+            ("eth_getTransactionCount", [self.address, "pending"]),
+            *(_receipt(hash_) for asked in self._asked for hash_ in asked.hashes),
+        ]
+
+    def answers(self, block: Block, answers: list[Any]) -> None:
+        """Look at each transaction, and begin what has to be done."""
+        if not answers or isinstance(answers[0], RpcError):
+            return
+        mined = quantity(answers[0])
+        pending = mined if isinstance(answers[1], RpcError) else quantity(answers[1])
+        receipts = iter(answers[2:])
+        for flight, hashes in self._asked:
+            own = [next(receipts) for _ in hashes]
+            if flight.task is None and not any(isinstance(each, RpcError) for each in own):
+                self._judge(flight, block, mined, pending, own)
+
+    def _judge(
+        self, flight: _Flight, block: Block, mined: int, pending: int, receipts: list[Any]
+    ) -> None:
+        transaction = flight.transaction
+        receipt = next((each for each in receipts if _is_mined(each)), None)
+        if receipt is not None:
+            self._note_receipt(flight, block, receipt)
+            return
+        if flight.block:
+            log_event(
+                logger,
+                "transaction.reorganised",
+                logging.WARNING,
+                key=transaction.key,
+                hash=transaction.hash,
+                block=flight.block,
+            )
+            flight.block = 0
+        if mined > transaction.nonce:
+            flight.used_up += 1
+            if flight.used_up >= _PROOFS:
+                flight.used_up = 0
+                self._begin(flight, self._look_into(flight, block))
+            return
+        flight.used_up = 0
+        if mined == transaction.nonce and flight.turn is None:
+            flight.turn = (time.monotonic(), block.number)
+        if flight.is_stuck(block, self._pace):
+            flight.turn = (time.monotonic(), block.number)
+            self._begin(flight, self._replace(flight))
+        elif pending <= transaction.nonce and time.monotonic() >= flight.again_at:
+            self._begin(flight, self._broadcast_again(flight))
+
+    def _begin(self, flight: _Flight, work: Coroutine[Any, Any, None]) -> None:
+        """Do something about a transaction; one thing at a time."""
+        flight.task = asyncio.create_task(self._do(flight, work), name=flight.transaction.key)
+
+    async def _do(self, flight: _Flight, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except (RpcUnavailable, StorageError) as error:
+            # The next look finds the same and begins anew.
+            log_event(
+                logger,
+                "transaction.waits",
+                logging.WARNING,
+                key=flight.transaction.key,
+                reason=str(error),
+            )
+        except Exception:
+            # A mistake of ours must not end in silence; the next look tries again.
+            fields = {"key": flight.transaction.key}
+            logger.exception("transaction.failure", extra={"fields": fields})
+        finally:
+            flight.task = None
+
+    def _note_receipt(self, flight: _Flight, block: Block, receipt: dict[str, Any]) -> None:
+        number = quantity(receipt.get("blockNumber"))
+        flight.block = number
+        flight.used_up = 0
+        if block.number - number >= self._trail:
+            self._begin(flight, self._finish(flight, receipt))
+
+    async def _finish(self, flight: _Flight, receipt: dict[str, Any]) -> None:
+        """A receipt is deep enough: the transaction is final."""
+        transaction = flight.transaction
+        outcome = Outcome(
+            status="mined" if quantity(receipt.get("status", "0x1")) else "reverted",
+            hash=str(receipt.get("transactionHash") or transaction.hash),
+            block=flight.block,
+            gas_used=quantity(receipt.get("gasUsed", "0x0")),
+        )
+        if outcome.status == "reverted":
+            reason = await self._why_reverted(transaction, outcome)
+            outcome = Outcome("reverted", outcome.hash, outcome.block, reason, outcome.gas_used)
+        await self._end(transaction, outcome)
+
+    async def _why_reverted(self, transaction: Transaction, outcome: Outcome) -> str:
+        """Find out by calling the contract as it was after that block."""
+        if outcome.gas_used >= transaction.gas:
+            return f"It ran out of gas: {transaction.gas} were not enough"
+        call = {
+            "from": transaction.sender,
+            "to": transaction.target,
+            "data": "0x" + transaction.data.hex(),
+            "gas": hex(transaction.gas),
+        }
+        try:
+            await self._rpc.call("eth_call", [call, hex(outcome.block)])
+        except RpcError as error:
+            return str(revert_reason(error.data)) if error.data else error.message
+        except RpcUnavailable:
+            pass
+        return "The contract does not say why"
+
+    async def _end(self, transaction: Transaction, outcome: Outcome) -> None:
+        """Store what became of a transaction, then tell it."""
+        await self._ledger.finish(transaction, outcome)
+        self._flights.pop(transaction.key, None)
+        self._outcomes[transaction.key] = outcome
+        if len(self._outcomes) > 2 * _REMEMBERED:
+            self._outcomes = dict(list(self._outcomes.items())[-_REMEMBERED:])
+        log_event(
+            logger,
+            f"transaction.{outcome.status}",
+            logging.INFO if outcome.status == "mined" else logging.WARNING,
+            key=transaction.key,
+            hash=outcome.hash,
+            nonce=transaction.nonce,
+            block=outcome.block,
+            gas_used=outcome.gas_used,
+            reason=outcome.reason,
+        )
+        self.on_outcome(transaction.key, outcome)
+
+    async def _broadcast_again(self, flight: _Flight) -> None:
+        """No server has it in its mempool: give it the same bytes again."""
+        signed = flight.transaction.signed[-1]
+        flight.again_at = time.monotonic() + flight.again_pause
+        flight.again_pause = min(self._pace.rebroadcast_limit, flight.again_pause * 2)
+        verdict = await broadcast(self._rpc, signed)
+        log_event(
+            logger,
+            "transaction.rebroadcast",
+            logging.INFO if verdict.answer is Answer.TAKEN else logging.WARNING,
+            key=flight.transaction.key,
+            hash=signed.hash,
+            nonce=flight.transaction.nonce,
+            reason=verdict.words,
+        )
+        if verdict.answer is Answer.TOO_CHEAP and flight.turn is not None:
+            flight.turn = (-math.inf, 0)  # stuck at the next look
+
+    async def _replace(self, flight: _Flight) -> None:
+        """Its turn came long ago: sign it again with the same nonce and higher fees."""
+        transaction = flight.transaction
+        before = transaction.signed[-1]
+        if len(transaction.signed) >= _MOST_SIGNED:
+            self._tell_stuck(flight, f"It was replaced {_MOST_SIGNED - 1} times already")
+            return
+        conditions = await ask_conditions(self._rpc, self.address)
+        try:
+            fees = raise_fees(
+                Fees(before.max_fee, before.priority_fee), conditions, transaction.max_gas_price
+            )
+        except PriceTooHigh as error:
+            self._tell_stuck(flight, str(error))
+            return
+        if transaction.gas * fees.max_fee > conditions.balance:
+            self._tell_stuck(flight, f"{self.address} has too few coins for higher fees")
+            return
+        signed = await sign(self._account, transaction, fees)
+        changed = _copy(transaction, signed=[*transaction.signed, signed])
+        await self._ledger.replace(changed)
+        flight.transaction = changed
+        verdict = await broadcast(self._rpc, signed)
+        log_event(
+            logger,
+            "transaction.replaced",
+            key=transaction.key,
+            hash=signed.hash,
+            before=before.hash,
+            nonce=transaction.nonce,
+            max_fee=signed.max_fee,
+            priority_fee="" if signed.priority_fee is None else signed.priority_fee,
+            reason=verdict.words,
+        )
+
+    def _tell_stuck(self, flight: _Flight, reason: str) -> None:
+        if not flight.told_stuck:
+            log_event(
+                logger,
+                "transaction.stuck",
+                logging.WARNING,
+                key=flight.transaction.key,
+                hash=flight.transaction.hash,
+                nonce=flight.transaction.nonce,
+                reason=reason,
+            )
+        flight.told_stuck = True
+
+    async def _look_into(self, flight: _Flight, block: Block) -> None:
+        """Its nonce seems used up by a transaction that is not ours: make sure, then use another.
+
+        Servers behind one address may differ by some blocks, so that a count without a receipt says
+        little; a count that is deep in the chain, again without any receipt, is proof.
+        """
+        transaction = flight.transaction
+        deep = max(0, block.number - min(max(1, self._trail), _DEEPEST_PROOF))
+        count, *receipts = await self._rpc.batch(
+            [
+                ("eth_getTransactionCount", [self.address, hex(deep)]),
+                *(_receipt(signed.hash) for signed in transaction.signed),
+            ]
+        )
+        if isinstance(count, RpcError) or quantity(count) <= transaction.nonce:
+            return
+        if any(receipt is not None for receipt in receipts):
+            return
+        log_event(
+            logger,
+            "transaction.nonce_used",
+            logging.WARNING,
+            key=transaction.key,
+            hash=transaction.hash,
+            nonce=transaction.nonce,
+            reason="Another program sent a transaction with the key of this node",
+        )
+        conditions = await ask_conditions(self._rpc, self.address)
+        flight.turn = None
+        try:
+            await self._introduce(flight, conditions)
+        except SendError as error:
+            now = flight.transaction
+            if not (isinstance(error, _Refused) and self._is_awaited(now)):
+                await self._end(now, Outcome("failed", now.hash, reason=str(error)))
+
+
+def _is_mined(receipt: Any) -> bool:
+    return isinstance(receipt, dict) and isinstance(receipt.get("blockNumber"), str)
+
+
+def _receipt(hash_: str) -> Call:
+    return ("eth_getTransactionReceipt", [hash_])
+
+
+def _copy(
+    transaction: Transaction, *, signed: list[Signed], nonce: int | None = None
+) -> Transaction:
+    """A changed copy, which takes the original's place only when it is stored."""
+    return Transaction(
+        transaction.number,
+        transaction.key,
+        transaction.chain_id,
+        transaction.sender,
+        transaction.nonce if nonce is None else nonce,
+        transaction.target,
+        transaction.data,
+        transaction.gas,
+        transaction.max_gas_price,
+        signed,
+    )
