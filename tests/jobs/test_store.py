@@ -1,0 +1,293 @@
+"""The jobs table."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infernet_edge.api.app import Parts
+from infernet_edge.errors import StorageError, Unavailable
+from infernet_edge.jobs import store as store_module
+from infernet_edge.jobs.job import FAILED, SUCCESS, Job
+from tests.support.breaking import full_disk, read_only
+from tests.support.parts import CLIENT, made, result, working
+
+OUTPUT = b'{"container":"echo","output":{"wide":%d}}' % (2**256)
+LIMIT = {"jobs": {"max_pending": 5}}
+
+
+@pytest.fixture
+async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
+    async with working(tmp_path) as working_parts:
+        yield working_parts
+
+
+async def stored(parts: Parts, count: int = 1, client: str = CLIENT) -> list[Job]:
+    jobs = [made(parts, client=client, data={"n": number}) for number in range(count)]
+    await parts.store.add(jobs)
+    return jobs
+
+
+async def test_a_job_from_its_acceptance_to_its_end(parts: Parts) -> None:
+    (job,) = await stored(parts)
+    assert parts.store.pending == {job.key: job}
+    expected: dict[str, Any] = {
+        "id": job.id,
+        "status": "running",
+        "result": None,
+        "intermediate_results": [],
+    }
+    assert await result(parts, job) == expected
+    assert await parts.store.take_data(job) == b'{"n":0}'
+    await parts.store.finish(job, SUCCESS, OUTPUT, b"[1]")
+    assert parts.store.pending == {}
+    assert await result(parts, job) == {
+        "id": job.id,
+        "status": "success",
+        "result": {"container": "echo", "output": {"wide": 2**256}},
+        "intermediate_results": [1],
+    }
+
+
+async def test_a_finished_job_keeps_no_input(parts: Parts) -> None:
+    """It may be megabytes, and nobody asks for it any more."""
+    (job,) = await stored(parts)
+    await parts.store.finish(job, FAILED, OUTPUT)
+
+    def data(connection: sqlite3.Connection) -> list[object]:
+        return connection.execute("SELECT data FROM jobs").fetchall()
+
+    assert await parts.database.read(data) == [(None,)]
+
+
+async def test_unfinished_jobs_are_loaded_in_their_order(tmp_path: Path) -> None:
+    async with working(tmp_path) as parts:
+        jobs = [
+            made(parts, ["a", "b"], {"n": 1}, requires_proof=True),
+            made(parts, ["b"], client="token:bob"),
+            made(parts, ["a"], stream=True),
+            made(parts, ["a"]),
+        ]
+        await parts.store.add(jobs)
+        await parts.store.finish(jobs[3], SUCCESS, OUTPUT)
+    async with working(tmp_path) as parts:
+        # None of the containers is configured, so the orchestrator ends all of them.
+        summaries = await parts.store.newest(10)
+    assert [summary.id for summary in summaries] == [job.id for job in reversed(jobs)]
+    assert [summary.containers for summary in summaries[::-1]] == [["a", "b"], ["b"], ["a"], ["a"]]
+    assert [summary.kind for summary in summaries[::-1]] == ["direct", "direct", "stream", "direct"]
+    assert summaries[2].client == "token:bob"
+
+
+async def test_load_gives_back_what_was_stored(parts: Parts, tmp_path: Path) -> None:
+    job = made(parts, ["a", "b"], {"n": 1}, client="x", requires_proof=True, attempts=2)
+    await parts.store.add([job])
+    parts.store.pending.clear()
+    (loaded,) = await parts.store.load()
+    for name in ("key", "client", "containers", "requires_proof", "kind", "attempts"):
+        assert getattr(loaded, name) == getattr(job, name)
+    assert loaded.data is None
+    assert await parts.store.take_data(loaded) == b'{"n":1}'
+    assert parts.store.new_key() > job.key
+
+
+async def test_the_number_of_pending_jobs_is_bounded(tmp_path: Path) -> None:
+    async with working(tmp_path, LIMIT) as parts:
+        jobs = await stored(parts, 4)
+        assert parts.store.room == 1
+        with pytest.raises(Unavailable, match="Too many pending jobs") as refused:
+            await stored(parts, 2)
+        assert refused.value.params == {"pending": 4, "limit": 5}
+        await stored(parts, 1)
+        assert parts.store.room == 0
+        with pytest.raises(Unavailable):
+            await stored(parts)
+        await parts.store.finish(jobs[0], SUCCESS, OUTPUT)
+        await stored(parts)
+
+
+async def test_requests_at_the_same_time_do_not_pass_the_bound(tmp_path: Path) -> None:
+    async with working(tmp_path, LIMIT) as parts:
+        outcomes = await asyncio.gather(*(stored(parts) for _ in range(20)), return_exceptions=True)
+        refused = [outcome for outcome in outcomes if isinstance(outcome, Unavailable)]
+        assert len(refused) == 15
+        assert len(parts.store.pending) == 5
+
+
+async def test_a_closed_intake_and_a_refusal(parts: Parts) -> None:
+    parts.store.refusal = "The disk is nearly full"
+    with pytest.raises(Unavailable, match="nearly full") as refused:
+        await stored(parts)
+    assert refused.value.headers == {"retry-after": "60"}
+    parts.store.refusal = ""
+    await stored(parts)
+    parts.store.close_intake("The node is shutting down")
+    with pytest.raises(Unavailable, match="shutting down"):
+        await stored(parts)
+
+
+@pytest.mark.parametrize("broken", [read_only, full_disk])
+async def test_a_job_that_cannot_be_written_is_not_pending(parts: Parts, broken: object) -> None:
+    big = made(parts, data={"a": "x" * 100_000})
+    with broken(parts.database), pytest.raises(StorageError):  # type: ignore[operator]
+        await parts.store.add([big])
+    assert parts.store.pending == {}
+    assert await parts.store.results(CLIENT, [big.id], intermediate=False) == []
+
+
+async def test_an_end_that_cannot_be_written_leaves_the_job_pending(parts: Parts) -> None:
+    (job,) = await stored(parts)
+    with read_only(parts.database), pytest.raises(StorageError):
+        await parts.store.finish(job, SUCCESS, OUTPUT)
+    assert job.key in parts.store.pending
+    await parts.store.finish(job, SUCCESS, OUTPUT)
+    assert parts.store.pending == {}
+
+
+async def test_inputs_in_memory_have_a_bound(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "_MOST_HELD", 20)
+    jobs = await stored(parts, 5)  # 7 bytes each
+    assert [job.data is None for job in jobs] == [False, False, True, True, True]
+    for number, job in enumerate(jobs):
+        assert await parts.store.take_data(job) == b'{"n":%d}' % number
+        assert job.data is None
+    assert parts.store._held == 0
+    (job,) = await stored(parts)
+    assert job.data is not None
+    await parts.store.finish(job, FAILED, OUTPUT)  # without having run
+    assert parts.store._held == 0
+
+
+async def test_starts_of_unfinished_jobs_are_kept(parts: Parts) -> None:
+    first, second, third = await stored(parts, 3)
+    first.attempts, second.attempts = 2, 1
+    await parts.store.finish(second, SUCCESS, OUTPUT)
+    await parts.store.save_attempts([first, second, third])
+    summaries = {summary.id: summary.attempts for summary in await parts.store.newest(3)}
+    assert summaries == {first.id: 2, second.id: 0, third.id: 0}
+
+
+async def test_results_belong_to_their_client(parts: Parts) -> None:
+    (mine,) = await stored(parts, client="10.0.0.1")
+    (yours,) = await stored(parts, client="10.0.0.2")
+    for client, own in (("10.0.0.1", mine), ("10.0.0.2", yours)):
+        found = await parts.store.results(client, [mine.id, yours.id], intermediate=False)
+        assert [job.id for job in found] == [own.id]
+        assert await parts.store.identifiers(client) == [own.id]
+        assert await parts.store.identifiers(client, pending=True) == [own.id]
+    assert await parts.store.identifiers("10.0.0.3") == []
+
+
+async def test_many_ids_in_one_question(parts: Parts) -> None:
+    jobs = await stored(parts, 1200)
+    asked = [job.id for job in reversed(jobs)]
+    found = await parts.store.results(CLIENT, asked, intermediate=False)
+    assert [job.id for job in found] == asked
+
+
+async def test_an_id_asked_twice_is_answered_twice(parts: Parts) -> None:
+    (job,) = await stored(parts)
+    found = await parts.store.results(CLIENT, [job.id, job.id], intermediate=False)
+    assert [one.id for one in found] == [job.id, job.id]
+
+
+async def test_has(parts: Parts) -> None:
+    (job,) = await stored(parts, client="somebody")
+    assert await parts.store.has(job.id)
+    assert await parts.store.has(job.id.upper())
+    assert not await parts.store.has("no id")
+    assert not await parts.store.has("00000000-0000-4000-8000-000000000000")
+
+
+async def test_lists(parts: Parts) -> None:
+    jobs = await stored(parts, 10)
+    await stored(parts, 3, client="somebody else")
+    for job in jobs[::2]:
+        await parts.store.finish(job, SUCCESS, OUTPUT)
+    every = [job.id for job in jobs]
+    finished, pending = every[::2], every[1::2]
+    listed = parts.store.identifiers
+    assert await listed(CLIENT) == every
+    assert await listed(CLIENT, pending=True) == pending
+    assert await listed(CLIENT, pending=False) == finished
+    assert await listed(CLIENT, limit=3) == every[-3:]
+    assert await listed(CLIENT, pending=True, limit=2) == pending[-2:]
+    assert await listed(CLIENT, pending=False, limit=2) == finished[-2:]
+    assert await listed(CLIENT, before=every[5]) == every[:5]
+    assert await listed(CLIENT, before=every[5], limit=2) == every[3:5]
+    assert await listed(CLIENT, before=every[5], pending=False) == finished[:3]
+    assert await listed(CLIENT, before=every[5], pending=True) == pending[:2]
+    # Pages of two, from the newest to the oldest, are everything.
+    pages: list[str] = []
+    before = ""
+    while page := await listed(CLIENT, before=before, limit=2):
+        pages, before = page + pages, page[0]
+    assert pages == every
+
+
+async def test_only_finished_jobs_are_deleted_oldest_first(parts: Parts) -> None:
+    jobs = await stored(parts, 6)
+    for job in jobs[:5]:
+        await parts.store.finish(job, SUCCESS, OUTPUT)
+    now = store_module.milliseconds()
+    assert await parts.store.delete_finished(now - 60_000, 100) == 0
+    assert await parts.store.delete_finished(now + 60_000, 2) == 2
+    assert await parts.store.identifiers(CLIENT) == [job.id for job in jobs[2:]]
+    assert await parts.store.delete_finished(now + 60_000, 100) == 3
+    assert await parts.store.identifiers(CLIENT) == [jobs[5].id]
+    assert await parts.store.delete_finished(now + 60_000, 100) == 0
+
+
+async def test_the_newest_of_all_clients(parts: Parts) -> None:
+    (first,) = await stored(parts, client="a")
+    (second,) = await stored(parts, client="b")
+    await parts.store.finish(second, FAILED, OUTPUT)
+    newest = await parts.store.newest(10)
+    assert [summary.id for summary in newest] == [second.id, first.id]
+    assert [summary.status for summary in newest] == ["failed", "running"]
+    assert newest[1].finished_at is None
+    assert (newest[0].finished_at or 0) >= newest[0].created_at
+    assert [summary.id for summary in await parts.store.newest(1)] == [second.id]
+
+
+async def test_the_space_of_deleted_jobs_is_given_back(parts: Parts) -> None:
+    async def size() -> int:
+        def pages(connection: sqlite3.Connection) -> int:
+            return int(connection.execute("PRAGMA page_count").fetchone()[0])
+
+        return await parts.database.read(pages)
+
+    before = await size()
+    jobs = [made(parts, data={"a": "x" * 50_000}) for _ in range(20)]
+    await parts.store.add(jobs)
+    assert await size() > before + 200
+    for job in jobs:
+        await parts.store.finish(job, SUCCESS, OUTPUT)
+    await parts.store.delete_finished(2**62, 100)
+    await parts.database.give_back_space()
+    assert await size() < before + 20
+
+
+async def test_ids_in_the_table_are_found_by_an_index(parts: Parts) -> None:
+    """A list, a result and the start of the node must not read the whole table."""
+
+    def plans(connection: sqlite3.Connection) -> list[str]:
+        questions = (
+            "SELECT id FROM jobs WHERE client = 'x' AND id < x'ff' ORDER BY id DESC LIMIT 5",
+            "SELECT id FROM jobs WHERE client = 'x' AND id IN (x'01', x'02')",
+            "SELECT id FROM jobs WHERE status = 0 ORDER BY id",
+            "SELECT max(id) FROM jobs",
+        )
+        return [
+            " ".join(row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + question))
+            for question in questions
+        ]
+
+    for plan in await parts.database.read(plans):
+        assert "SEARCH" in plan or "USING COVERING INDEX" in plan or "unfinished" in plan, plan
+        assert "TEMP B-TREE" not in plan

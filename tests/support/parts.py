@@ -1,0 +1,113 @@
+"""The parts of a node below its API: database, store, orchestrator, and the client of containers.
+
+async with working(tmp_path, {"containers": [{"id": "echo", "url": url}]}) as parts:
+    job = await submit(parts, ["echo"], {"a": 1})
+    result = await outcome(parts, job)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from infernet_edge.api.app import Parts
+from infernet_edge.containers.client import make_session
+from infernet_edge.containers.service import make_services
+from infernet_edge.hardware import Hardware
+from infernet_edge.jobs.job import DIRECT, STREAM, Job
+from infernet_edge.node import make_parts
+from tests.support.running import configuration
+
+CLIENT = "192.168.1.7"
+
+
+@asynccontextmanager
+async def working(
+    folder: Path, document: Mapping[str, Any] | None = None, *, stop: bool = True
+) -> AsyncIterator[Parts]:
+    """Parts that work within the block; without `stop` jobs in flight end as with kill -9."""
+    config = configuration(folder, document)
+    services = make_services(config)
+    session = make_session()
+    parts = make_parts(config, services, Hardware(), session)
+    try:
+        await parts.database.open()
+        await parts.reports.load()
+        await parts.orchestrator.start()
+        yield parts
+        if stop:
+            await parts.orchestrator.stop()
+    finally:
+        for task in (tasks := list(parts.orchestrator._tasks)):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await parts.database.close()
+        await session.close()
+
+
+async def submit(
+    parts: Parts,
+    containers: Sequence[str] = ("echo",),
+    data: Mapping[str, Any] | None = None,
+    *,
+    client: str = CLIENT,
+    requires_proof: bool = False,
+) -> Job:
+    """Store a job and let it run, as the API does."""
+    job = made(parts, containers, data, client=client, requires_proof=requires_proof)
+    await parts.store.add([job])
+    parts.orchestrator.submit(job)
+    return job
+
+
+def made(
+    parts: Parts,
+    containers: Sequence[str] = ("echo",),
+    data: Mapping[str, Any] | None = None,
+    *,
+    client: str = CLIENT,
+    requires_proof: bool = False,
+    stream: bool = False,
+    attempts: int = 0,
+) -> Job:
+    """A job that is not stored yet."""
+    return Job(
+        parts.store.new_key(),
+        client,
+        tuple(containers),
+        msgspec.json.encode(dict(data or {})),
+        requires_proof=requires_proof,
+        kind=STREAM if stream else DIRECT,
+        attempts=attempts,
+    )
+
+
+async def result(parts: Parts, job: Job | str, client: str = CLIENT) -> dict[str, Any]:
+    """What the store says of a job now, with the intermediate results."""
+    identifier = job if isinstance(job, str) else job.id
+    (found,) = await parts.store.results(client, [identifier], intermediate=True)
+    return dict(msgspec.json.decode(msgspec.json.encode(found)))
+
+
+async def outcome(
+    parts: Parts, job: Job | str, client: str = CLIENT, timeout: float = 20
+) -> dict[str, Any]:
+    """Wait for the end of a job and return its result."""
+    async with asyncio.timeout(timeout):
+        while True:
+            found = await result(parts, job, client)
+            if found["status"] != "running":
+                return found
+            await asyncio.sleep(0.005)
+
+
+async def attempts_of(parts: Parts, job: Job | str) -> int:
+    """How many starts of a job are on the disk."""
+    identifier = job if isinstance(job, str) else job.id
+    summaries = await parts.store.newest(1000)
+    return next(summary.attempts for summary in summaries if summary.id == identifier)
