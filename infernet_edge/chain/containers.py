@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from eth_abi.abi import encode
-from eth_hash.auto import keccak
+from eth_utils.crypto import keccak
 
 from infernet_edge.config.tree import Config
 from infernet_edge.logs import log_event

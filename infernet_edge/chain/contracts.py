@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
-from eth_hash.auto import keccak
 from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
 
 from infernet_edge.chain.delegation import DelegatedRequest
 from infernet_edge.chain.payload import Payload

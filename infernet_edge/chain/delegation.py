@@ -12,10 +12,10 @@ from typing import Any, Final, NoReturn
 
 import msgspec
 from eth_abi.abi import encode
-from eth_hash.auto import keccak
 from eth_keys.datatypes import Signature as EllipticSignature
 from eth_keys.exceptions import BadSignature
 from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
 from msgspec import Raw, Struct
 
 from infernet_edge.chain.subscription import (

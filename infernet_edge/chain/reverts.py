@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
-from eth_hash.auto import keccak
+from eth_utils.crypto import keccak
 
 _MOST_TEXT: Final = 1024  # bytes of a contract's own words that are kept
 _MOST_DATA: Final = 68  # bytes of an unknown error that are shown: its selector and two words
