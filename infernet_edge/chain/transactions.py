@@ -16,7 +16,6 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, NamedTuple
 
 from eth_account.signers.local import LocalAccount
-from msgspec import Struct
 
 from infernet_edge.chain.fees import (
     Conditions,
@@ -26,6 +25,7 @@ from infernet_edge.chain.fees import (
     choose_fees,
     raise_fees,
 )
+from infernet_edge.chain.flight import Flight, Pace, tell
 from infernet_edge.chain.head import Block, Head
 from infernet_edge.chain.ledger import Ledger, Outcome, Signed, Transaction
 from infernet_edge.chain.refusals import Answer
@@ -45,20 +45,11 @@ _MOST_IN_FLIGHT: Final = 64  # as many of one account as geth's mempool takes
 _MOST_SIGNED = 10  # forms of one transaction; each raises the fees
 _MOST_ASKED = 16  # transactions whose receipts are asked for at once, those with the least nonces
 _MOST_TRIES = 5  # to introduce a transaction while another program uses the same key
-_STUCK_BLOCKS = 3  # that a transaction was not in although its turn had come
 _PROOFS = 3  # looks in a row that must agree before a nonce counts as used up by others
 _DEEPEST_PROOF = 64  # blocks; servers forget the state of older ones
+_LEAST_GAS = 21_000  # of a transaction that does nothing (Ethereum Yellow Paper, appendix G)
 _REMEMBERED = 1000  # outcomes in memory
 _KEPT = 30 * 24 * 3600 * 1000  # milliseconds for which final transactions stay in the ledger
-
-
-class Pace(Struct, frozen=True):
-    """How patient the sender is, in seconds. Tests use shorter times."""
-
-    stuck: float = 60.0  # from a transaction's turn to its replacement with higher fees
-    stuck_without_blocks: float = 300.0  # the same while no block comes, which fees may mend
-    rebroadcast: float = 3.0  # between two broadcasts of a transaction that nobody has; doubles
-    rebroadcast_limit: float = 60.0
 
 
 class SendError(InfernetEdgeError):
@@ -73,33 +64,8 @@ class _Refused(SendError):
     """The first server that saw a transaction did not take it; its nonce is still free."""
 
 
-class _Flight:
-    """A transaction on its way, with what is known about it in this run."""
-
-    def __init__(self, transaction: Transaction, pace: Pace, *, introduced: bool) -> None:
-        self.transaction = transaction
-        self.introduced = introduced  # a server has been given it, so that it may be followed
-        self.task: asyncio.Task[None] | None = None
-        self.block = 0  # in which it is, 0 when in none
-        self.used_up = 0  # looks in a row that showed its nonce used but none of its receipts
-        self.turn: tuple[float, int] | None = None  # time and block when its nonce was the next
-        self.told_stuck = False
-        self.again_at = 0.0  # when it may be broadcast again
-        self.again_pause = pace.rebroadcast
-
-    def is_stuck(self, block: Block, pace: Pace) -> bool:
-        """Whether it should have been mined by now."""
-        if self.turn is None:
-            return False
-        waited = time.monotonic() - self.turn[0]
-        blocks = block.number - self.turn[1]
-        return waited > pace.stuck_without_blocks or (
-            waited > pace.stuck and blocks >= _STUCK_BLOCKS
-        )
-
-
 class _Asked(NamedTuple):
-    flight: _Flight
+    flight: Flight
     hashes: list[str]
 
 
@@ -132,10 +98,11 @@ class TransactionSender:
         self._chain_remembered = False
         self._legacy = False
         self._lock = asyncio.Lock()
-        self._flights: dict[str, _Flight] = {}
+        self._flights: dict[str, Flight] = {}
         self._outcomes: dict[str, Outcome] = {}
         self._sending: dict[str, asyncio.Task[str]] = {}
         self._asked: list[_Asked] = []
+        self._gap_since = math.inf
 
     @property
     def in_flight(self) -> int:
@@ -209,14 +176,15 @@ class TransactionSender:
         conditions = await ask_conditions(self._rpc, self.address)
         chain_id = await self._known_chain()
         transaction = Transaction(0, key, chain_id, self.address, 0, to, data, gas, max_gas_price)
-        flight = _Flight(transaction, self._pace, introduced=False)
+        flight = Flight(transaction, self._pace, introduced=False)
         try:
             await self._introduce(flight, conditions)
         except SendError as error:
             await self._take_back(flight, error)
-        except RpcUnavailable:
+        except RpcUnavailable as error:
             if flight.transaction.number == 0:
                 raise
+            tell(logger, "waits", flight.transaction, logging.WARNING, reason=error)
         finally:
             flight.introduced = True
             self._head.hurry()
@@ -233,7 +201,7 @@ class TransactionSender:
             self._chain_remembered = True
         return chain_id
 
-    async def _introduce(self, flight: _Flight, conditions: Conditions) -> None:
+    async def _introduce(self, flight: Flight, conditions: Conditions) -> None:
         """Store and broadcast what no server has seen yet.
 
         Raises SendError when no server has it, RpcUnavailable in the middle.
@@ -245,7 +213,7 @@ class TransactionSender:
             match verdict.answer:
                 case Answer.TAKEN | Answer.UNCLEAR:
                     if verdict.answer is Answer.TAKEN:
-                        flight.again_at = time.monotonic() + self._pace.rebroadcast
+                        flight.note_broadcast()
                     self._tell_sent(flight.transaction, verdict)
                     return
                 case Answer.NONCE_USED:
@@ -264,7 +232,7 @@ class TransactionSender:
             temporary=True,
         )
 
-    async def _sign_new(self, flight: _Flight, conditions: Conditions, least_nonce: int) -> None:
+    async def _sign_new(self, flight: Flight, conditions: Conditions, least_nonce: int) -> None:
         """Give a transaction a nonce that is free and sign it, both durably.
 
         What was signed before must be known to nobody, or sure never to be mined.
@@ -311,21 +279,20 @@ class TransactionSender:
 
     def _tell_sent(self, transaction: Transaction, verdict: Verdict) -> None:
         signed = transaction.signed[-1]
-        log_event(
+        taken = verdict.answer is Answer.TAKEN
+        tell(
             logger,
-            "transaction.sent" if verdict.answer is Answer.TAKEN else "transaction.unanswered",
-            logging.INFO if verdict.answer is Answer.TAKEN else logging.WARNING,
-            key=transaction.key,
-            hash=signed.hash,
-            nonce=transaction.nonce,
+            "sent" if taken else "unanswered",
+            transaction,
+            logging.INFO if taken else logging.WARNING,
             to=transaction.target,
             gas=transaction.gas,
             max_fee=signed.max_fee,
-            priority_fee="" if signed.priority_fee is None else signed.priority_fee,
+            priority_fee=signed.priority_fee,
             reason=verdict.words,
         )
 
-    async def _take_back(self, flight: _Flight, error: SendError) -> None:
+    async def _take_back(self, flight: Flight, error: SendError) -> None:
         """Forget a transaction that no server has, and raise the error.
 
         Not when a later nonce is on its way, which without this one would wait for ever.
@@ -333,15 +300,7 @@ class TransactionSender:
         transaction = flight.transaction
         async with self._lock:
             if isinstance(error, _Refused) and self._is_awaited(transaction):
-                log_event(
-                    logger,
-                    "transaction.refused",
-                    logging.WARNING,
-                    key=transaction.key,
-                    hash=transaction.hash,
-                    nonce=transaction.nonce,
-                    reason=str(error),
-                )
+                tell(logger, "refused", transaction, logging.WARNING, reason=error)
                 return
             if transaction.number:
                 await self._ledger.remove(transaction)
@@ -358,7 +317,7 @@ class TransactionSender:
             if transaction.key in self._flights or not transaction.signed:
                 continue
             if transaction.sender.lower() == self.address.lower():
-                flight = _Flight(transaction, self._pace, introduced=True)
+                flight = Flight(transaction, self._pace, introduced=True)
                 self._flights[transaction.key] = flight
                 continue
             reason = f"It was signed by {transaction.sender}, which is not this node any more"
@@ -399,9 +358,10 @@ class TransactionSender:
             own = [next(receipts) for _ in hashes]
             if flight.task is None and not any(isinstance(each, RpcError) for each in own):
                 self._judge(flight, block, mined, pending, own)
+        self._look_for_gap(mined, pending)
 
     def _judge(
-        self, flight: _Flight, block: Block, mined: int, pending: int, receipts: list[Any]
+        self, flight: Flight, block: Block, mined: int, pending: int, receipts: list[Any]
     ) -> None:
         transaction = flight.transaction
         receipt = next((each for each in receipts if _is_mined(each)), None)
@@ -409,14 +369,7 @@ class TransactionSender:
             self._note_receipt(flight, block, receipt)
             return
         if flight.block:
-            log_event(
-                logger,
-                "transaction.reorganised",
-                logging.WARNING,
-                key=transaction.key,
-                hash=transaction.hash,
-                block=flight.block,
-            )
+            tell(logger, "reorganised", transaction, logging.WARNING, block=flight.block)
             flight.block = 0
         if mined > transaction.nonce:
             flight.used_up += 1
@@ -425,30 +378,44 @@ class TransactionSender:
                 self._begin(flight, self._look_into(flight, block))
             return
         flight.used_up = 0
-        if mined == transaction.nonce and flight.turn is None:
-            flight.turn = (time.monotonic(), block.number)
-        if flight.is_stuck(block, self._pace):
-            flight.turn = (time.monotonic(), block.number)
+        if mined == transaction.nonce:
+            flight.note_turn(block)
+        if flight.is_stuck(block):
+            flight.forget_turn()
             self._begin(flight, self._replace(flight))
-        elif pending <= transaction.nonce and time.monotonic() >= flight.again_at:
+        elif pending <= transaction.nonce and flight.may_be_broadcast():
             self._begin(flight, self._broadcast_again(flight))
 
-    def _begin(self, flight: _Flight, work: Coroutine[Any, Any, None]) -> None:
+    def _look_for_gap(self, mined: int, pending: int) -> None:
+        """Another program's transaction may have vanished, and ours wait behind its nonce."""
+        lowest = min((each.flight for each in self._asked), key=lambda each: each.transaction.nonce)
+        own = {flight.transaction.nonce for flight in self._flights.values()}
+        if max(mined, pending) >= lowest.transaction.nonce or mined in own:
+            self._gap_since = math.inf
+            return
+        self._gap_since = min(self._gap_since, time.monotonic())
+        if time.monotonic() - self._gap_since > self._pace.stuck and lowest.task is None:
+            self._gap_since = math.inf
+            self._begin(lowest, self._fill_gap(mined))
+
+    async def _fill_gap(self, nonce: int) -> None:
+        """Use up a nonce with a transaction that does nothing: the next free nonce is this one."""
+        key = f"nothing:{nonce}:{milliseconds()}"
+        try:
+            await self.send(key, self.address, b"", gas=_LEAST_GAS)
+        except SendError as error:
+            log_event(logger, "transaction.gap", logging.WARNING, nonce=nonce, reason=error)
+
+    def _begin(self, flight: Flight, work: Coroutine[Any, Any, None]) -> None:
         """Do something about a transaction; one thing at a time."""
         flight.task = asyncio.create_task(self._do(flight, work), name=flight.transaction.key)
 
-    async def _do(self, flight: _Flight, work: Coroutine[Any, Any, None]) -> None:
+    async def _do(self, flight: Flight, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
         except (RpcUnavailable, StorageError) as error:
             # The next look finds the same and begins anew.
-            log_event(
-                logger,
-                "transaction.waits",
-                logging.WARNING,
-                key=flight.transaction.key,
-                reason=str(error),
-            )
+            tell(logger, "waits", flight.transaction, logging.WARNING, reason=error)
         except Exception:
             # A mistake of ours must not end in silence; the next look tries again.
             fields = {"key": flight.transaction.key}
@@ -456,14 +423,14 @@ class TransactionSender:
         finally:
             flight.task = None
 
-    def _note_receipt(self, flight: _Flight, block: Block, receipt: dict[str, Any]) -> None:
+    def _note_receipt(self, flight: Flight, block: Block, receipt: dict[str, Any]) -> None:
         number = quantity(receipt.get("blockNumber"))
         flight.block = number
         flight.used_up = 0
         if block.number - number >= self._trail:
             self._begin(flight, self._finish(flight, receipt))
 
-    async def _finish(self, flight: _Flight, receipt: dict[str, Any]) -> None:
+    async def _finish(self, flight: Flight, receipt: dict[str, Any]) -> None:
         """A receipt is deep enough: the transaction is final."""
         transaction = flight.transaction
         outcome = Outcome(
@@ -502,38 +469,29 @@ class TransactionSender:
         self._outcomes[transaction.key] = outcome
         if len(self._outcomes) > 2 * _REMEMBERED:
             self._outcomes = dict(list(self._outcomes.items())[-_REMEMBERED:])
-        log_event(
+        tell(
             logger,
-            f"transaction.{outcome.status}",
+            outcome.status,
+            transaction,
             logging.INFO if outcome.status == "mined" else logging.WARNING,
-            key=transaction.key,
             hash=outcome.hash,
-            nonce=transaction.nonce,
             block=outcome.block,
             gas_used=outcome.gas_used,
             reason=outcome.reason,
         )
         self.on_outcome(transaction.key, outcome)
 
-    async def _broadcast_again(self, flight: _Flight) -> None:
+    async def _broadcast_again(self, flight: Flight) -> None:
         """No server has it in its mempool: give it the same bytes again."""
         signed = flight.transaction.signed[-1]
-        flight.again_at = time.monotonic() + flight.again_pause
-        flight.again_pause = min(self._pace.rebroadcast_limit, flight.again_pause * 2)
+        flight.note_broadcast()
         verdict = await broadcast(self._rpc, signed)
-        log_event(
-            logger,
-            "transaction.rebroadcast",
-            logging.INFO if verdict.answer is Answer.TAKEN else logging.WARNING,
-            key=flight.transaction.key,
-            hash=signed.hash,
-            nonce=flight.transaction.nonce,
-            reason=verdict.words,
-        )
-        if verdict.answer is Answer.TOO_CHEAP and flight.turn is not None:
-            flight.turn = (-math.inf, 0)  # stuck at the next look
+        level = logging.INFO if verdict.answer is Answer.TAKEN else logging.WARNING
+        tell(logger, "rebroadcast", flight.transaction, level, reason=verdict.words)
+        if verdict.answer is Answer.TOO_CHEAP:
+            flight.note_too_cheap()
 
-    async def _replace(self, flight: _Flight) -> None:
+    async def _replace(self, flight: Flight) -> None:
         """Its turn came long ago: sign it again with the same nonce and higher fees."""
         transaction = flight.transaction
         before = transaction.signed[-1]
@@ -556,32 +514,22 @@ class TransactionSender:
         await self._ledger.replace(changed)
         flight.transaction = changed
         verdict = await broadcast(self._rpc, signed)
-        log_event(
+        tell(
             logger,
-            "transaction.replaced",
-            key=transaction.key,
-            hash=signed.hash,
+            "replaced",
+            changed,
             before=before.hash,
-            nonce=transaction.nonce,
             max_fee=signed.max_fee,
-            priority_fee="" if signed.priority_fee is None else signed.priority_fee,
+            priority_fee=signed.priority_fee,
             reason=verdict.words,
         )
 
-    def _tell_stuck(self, flight: _Flight, reason: str) -> None:
+    def _tell_stuck(self, flight: Flight, reason: str) -> None:
         if not flight.told_stuck:
-            log_event(
-                logger,
-                "transaction.stuck",
-                logging.WARNING,
-                key=flight.transaction.key,
-                hash=flight.transaction.hash,
-                nonce=flight.transaction.nonce,
-                reason=reason,
-            )
+            tell(logger, "stuck", flight.transaction, logging.WARNING, reason=reason)
         flight.told_stuck = True
 
-    async def _look_into(self, flight: _Flight, block: Block) -> None:
+    async def _look_into(self, flight: Flight, block: Block) -> None:
         """Its nonce seems used up by a transaction that is not ours: make sure, then use another.
 
         Servers behind one address may differ by some blocks, so that a count without a receipt says
@@ -599,17 +547,10 @@ class TransactionSender:
             return
         if any(receipt is not None for receipt in receipts):
             return
-        log_event(
-            logger,
-            "transaction.nonce_used",
-            logging.WARNING,
-            key=transaction.key,
-            hash=transaction.hash,
-            nonce=transaction.nonce,
-            reason="Another program sent a transaction with the key of this node",
-        )
+        reason = "Another program sent a transaction with the key of this node"
+        tell(logger, "nonce_used", transaction, logging.WARNING, reason=reason)
         conditions = await ask_conditions(self._rpc, self.address)
-        flight.turn = None
+        flight.forget_turn()
         try:
             await self._introduce(flight, conditions)
         except SendError as error:
