@@ -224,7 +224,11 @@ class Orchestrator:
         if data is None:
             data = run.data = await self._store.take_data(job)
         if not run.started:
-            await self._count_start(run)
+            self._count_start(run)
+        # Where a job must not run twice, its start is on the disk before the container hears of it.
+        if self._config.on_restart == "fail" and job.key not in self._counted:
+            await self._store.save_attempts([job])
+            self._counted.add(job.key)
         # Every hand-over of a direct job is off-chain on both sides.
         body = request_body(data, OFF_CHAIN, OFF_CHAIN, requires_proof=job.requires_proof)
         return await self._client.call(service, body)
@@ -244,18 +248,15 @@ class Orchestrator:
         result = container_error(service.id, reason)
         self._save(run.job, FAILED, result, json_list(run.outputs))
 
-    async def _count_start(self, run: _Run) -> None:
+    def _count_start(self, run: _Run) -> None:
         """Count one more start of a job, so that one that takes the node down is given up once.
 
-        Most jobs end within a moment and need no write for that. Where a job must not run twice,
-        its start is on the disk before the container hears of it.
+        Most jobs end within a moment and need no write for that.
         """
         run.started = True
         run.job.attempts += 1
         self._started[run.job.key] = run.job
-        if self._config.on_restart == "fail":
-            await self._store.save_attempts([run.job])
-        elif self._counting is None:
+        if self._config.on_restart != "fail" and self._counting is None:
             loop = asyncio.get_running_loop()
             self._counting = loop.call_later(_COUNT_AFTER, self._save_starts)
 
