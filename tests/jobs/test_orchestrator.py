@@ -1,0 +1,457 @@
+"""Jobs through their containers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from infernet_edge.api.app import Parts
+from infernet_edge.containers.client import ContainerFailure
+from infernet_edge.errors import StorageError
+from infernet_edge.jobs import orchestrator as orchestrator_module
+from infernet_edge.jobs.job import Job
+from tests.support.breaking import read_only
+from tests.support.managing import eventually
+from tests.support.parts import CLIENT, attempts_of, made, outcome, result, submit, working
+from tests.support.serving import Echo, serving
+
+HOLD = {"hold": True}
+
+
+@pytest.fixture
+async def echo() -> AsyncIterator[Echo]:
+    yield (made_echo := Echo())
+    made_echo.release()
+
+
+@pytest.fixture
+async def document(echo: Echo) -> AsyncIterator[dict[str, Any]]:
+    async with serving(echo) as url:
+        yield {
+            "containers": [
+                {"id": "echo", "url": url, "max_concurrency": 2},
+                {"id": "b", "url": f"{url}/b", "max_concurrency": 1},
+                {"id": "c", "url": f"{url}/c"},
+            ]
+        }
+
+
+@pytest.fixture
+async def parts(tmp_path: Path, document: dict[str, Any], echo: Echo) -> AsyncIterator[Parts]:
+    async with working(tmp_path, document) as working_parts:
+        yield working_parts
+        echo.release()
+
+
+def numbers(echo: Echo) -> list[int]:
+    """The order in which jobs came to the containers."""
+    return [call["data"]["n"] for call in echo.calls]
+
+
+async def test_a_container_has_only_so_many_jobs_at_a_time(parts: Parts, echo: Echo) -> None:
+    jobs = [await submit(parts, data=HOLD | {"n": number}) for number in range(10)]
+    await eventually(lambda: echo.open == 2)
+    await asyncio.sleep(0.05)
+    assert echo.open == 2
+    echo.release()
+    for job in jobs:
+        assert (await outcome(parts, job))["status"] == "success"
+    assert echo.most_open == 2
+    assert numbers(echo)[:2] == [0, 1]
+    assert sorted(numbers(echo)) == list(range(10))
+
+
+async def test_first_come_first_served(parts: Parts, echo: Echo) -> None:
+    jobs = [await submit(parts, ["b"], {"n": number}) for number in range(20)]
+    for job in jobs:
+        await outcome(parts, job)
+    assert numbers(echo) == list(range(20))
+
+
+async def test_a_busy_container_does_not_hold_up_others(parts: Parts, echo: Echo) -> None:
+    held = [await submit(parts, ["b"], HOLD) for _ in range(5)]
+    free = await submit(parts, ["c"])
+    assert (await outcome(parts, free))["status"] == "success"
+    assert (await result(parts, held[0]))["status"] == "running"
+
+
+async def test_a_chain_gives_up_its_place_between_two_containers(parts: Parts) -> None:
+    jobs = [await submit(parts, ["b", "c", "b"], {"n": number}) for number in range(5)]
+    for number, job in enumerate(jobs):
+        found = await outcome(parts, job)
+        assert found["status"] == "success"
+        assert found["result"]["container"] == "b"
+        between = found["intermediate_results"]
+        assert [step["container"] for step in between] == ["b", "c"]
+        assert between[0]["output"]["output"] == {"n": number}
+
+
+async def test_a_chain_that_fails_keeps_the_outputs_before(tmp_path: Path) -> None:
+    async def picky(request: web.Request) -> web.Response:
+        if request.path.startswith("/broken"):
+            return web.Response(status=500, text="boom")
+        return web.json_response({"fine": True})
+
+    async with serving(picky) as url:
+        document = {
+            "containers": [
+                {"id": "a", "url": url},
+                {"id": "broken", "url": f"{url}/broken"},
+            ]
+        }
+        async with working(tmp_path, document) as parts:
+            found = await outcome(parts, await submit(parts, ["a", "a", "broken", "a"]))
+            assert found["status"] == "failed"
+            assert found["result"] == {"container": "broken", "error": "boom"}
+            assert found["intermediate_results"] == [
+                {"container": "a", "output": {"fine": True}},
+                {"container": "a", "output": {"fine": True}},
+            ]
+
+
+async def test_a_managed_container_is_waited_for(
+    tmp_path: Path, document: dict[str, Any], echo: Echo
+) -> None:
+    url = document["containers"][0]["url"]
+    managed = {
+        "manage_containers": True,
+        "containers": [{"id": "echo", "image": "x"}, {"id": "bad", "image": "y"}],
+    }
+    async with working(tmp_path, managed) as parts:
+        for service in parts.services.values():
+            service.base_url = url
+        waiting = await submit(parts)
+        doomed = await submit(parts, ["bad"])
+        await asyncio.sleep(0.05)
+        assert echo.calls == []
+        parts.services["echo"].set_ready()
+        parts.services["bad"].set_failed("no such image")
+        assert (await outcome(parts, waiting))["status"] == "success"
+        error = (await outcome(parts, doomed))["result"]["error"]
+        assert error == "Container is not running: no such image"
+        late = await submit(parts, ["bad"])  # fails at once
+        assert (await outcome(parts, late))["result"]["error"] == error
+        assert len(echo.calls) == 1
+
+
+async def test_a_container_that_takes_too_long(tmp_path: Path) -> None:
+    echo = Echo()
+    async with serving(echo) as url:
+        document = {"containers": [{"id": "echo", "url": url, "timeout": 0.1}]}
+        async with working(tmp_path, document) as parts:
+            found = await outcome(parts, await submit(parts, data=HOLD))
+            assert found["result"]["error"] == "Container did not answer within 0.1 s"
+            await eventually(lambda: echo.left == 1)
+
+
+async def test_a_mistake_of_ours_fails_its_job_and_frees_its_place(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*arguments: Any) -> Any:
+        raise ZeroDivisionError("ours")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parts.orchestrator._client, "call", broken)
+        for _ in range(3):
+            found = await outcome(parts, await submit(parts, ["b"]))
+            assert found["status"] == "failed"
+            assert "log" in found["result"]["error"]
+            assert "ZeroDivisionError" not in found["result"]["error"]
+    assert "ZeroDivisionError: ours" in caplog.text
+    assert (await outcome(parts, await submit(parts, ["b"])))["status"] == "success"
+
+
+async def test_many_outcomes_that_cannot_be_written_slow_the_node_down(
+    parts: Parts, echo: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are kept in memory, so there must not be more and more of them."""
+    monkeypatch.setattr(orchestrator_module, "_MOST_UNSAVED", 3)
+    monkeypatch.setattr(orchestrator_module, "_SAVE_AGAIN", 0.05)
+    jobs = [await submit(parts, ["b"], HOLD | {"n": number}) for number in range(10)]
+    await eventually(lambda: echo.open == 1)
+    with read_only(parts.database):
+        echo.release()
+        await eventually(lambda: len(echo.calls) == 3)
+        await asyncio.sleep(0.2)
+        assert len(echo.calls) == 3
+        assert (await result(parts, jobs[0]))["status"] == "running"
+    for job in jobs:
+        assert (await outcome(parts, job))["status"] == "success"
+    assert numbers(echo) == list(range(10))  # and none ran twice
+
+
+async def test_an_input_that_cannot_be_read_is_read_later(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orchestrator_module, "_SAVE_AGAIN", 0.05)
+    real, failures = parts.store.take_data, 2
+
+    async def unreliable(job: Job) -> bytes:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise StorageError("disk I/O error")
+        return await real(job)
+
+    monkeypatch.setattr(parts.store, "take_data", unreliable)
+    found = await outcome(parts, await submit(parts, ["b"], {"n": 1}))
+    assert found["result"]["output"]["output"] == {"n": 1}
+
+
+async def compute(parts: Parts, *containers: str, data: bytes = b"{}") -> bytes:
+    return await parts.orchestrator.compute(
+        containers, data, source=0, destination=0, requires_proof=True
+    )
+
+
+async def test_compute_hands_over_off_chain_between_containers(parts: Parts, echo: Echo) -> None:
+    answer = await compute(parts, "echo", "c", "b", data=b'"00ff"')
+    assert answer.endswith(b'"by": "/b"}')
+    ends = [(call["source"], call["destination"]) for call in echo.calls]
+    assert ends == [(0, 1), (1, 1), (1, 0)]
+    assert all(call["requires_proof"] is True for call in echo.calls)
+    assert echo.calls[0]["data"] == "00ff"
+    await compute(parts, "b")
+    assert (echo.calls[3]["source"], echo.calls[3]["destination"]) == (0, 0)
+    assert await parts.store.newest(10) == []  # it is its caller who keeps the outcome
+
+
+async def test_compute_stands_in_line_with_jobs(parts: Parts, echo: Echo) -> None:
+    first = await submit(parts, ["b"], HOLD | {"n": 0})
+    await eventually(lambda: echo.open == 1)
+    computing = asyncio.create_task(compute(parts, "b", data=b'{"n":1}'))
+    await asyncio.sleep(0)
+    last = await submit(parts, ["b"], {"n": 2})
+    echo.release()
+    await computing
+    for job in (first, last):
+        await outcome(parts, job)
+    assert numbers(echo) == [0, 1, 2]
+    assert echo.most_open == 1
+
+
+async def test_compute_that_fails_or_is_cancelled_gives_up_its_place(
+    parts: Parts, echo: Echo
+) -> None:
+    with pytest.raises(ContainerFailure):
+        await compute(parts, "b", data=b'{"status":500}')
+    for _ in range(2):
+        working_one = asyncio.create_task(compute(parts, "b", data=b'{"hold":true}'))
+        await eventually(lambda: echo.open == 1)
+        waiting_one = asyncio.create_task(compute(parts, "b"))
+        await asyncio.sleep(0.01)
+        for task in (waiting_one, working_one):
+            task.cancel()
+        await asyncio.gather(working_one, waiting_one, return_exceptions=True)
+        await eventually(lambda: echo.open == 0)
+    assert (await outcome(parts, await submit(parts, ["b"])))["status"] == "success"
+
+
+async def interrupted(
+    tmp_path: Path,
+    document: dict[str, Any],
+    echo: Echo,
+    data: dict[str, Any],
+    *,
+    kill: bool = True,
+    containers: tuple[str, ...] = ("b",),
+) -> str:
+    """A job that was in its container, its start on the disk, when the node ended."""
+    async with working(tmp_path, document, stop=not kill) as parts:
+        before = len(echo.calls)
+        job = await submit(parts, containers, data)
+        await eventually(lambda: len(echo.calls) > before)
+        await _on_disk(parts, job)
+    await eventually(lambda: echo.open == 0)
+    return job.id
+
+
+async def _on_disk(parts: Parts, job: Job) -> None:
+    async with asyncio.timeout(20):
+        while await attempts_of(parts, job) < job.attempts:
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orchestrator_module, "_GRACE", 0.05)
+    monkeypatch.setattr(orchestrator_module, "_COUNT_AFTER", 0.01)
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_jobs_go_on_after_a_kill(
+    tmp_path: Path, document: dict[str, Any], echo: Echo
+) -> None:
+    """The one that was in its container, and those that waited for it."""
+    async with working(tmp_path, document, stop=False) as parts:
+        jobs = [await submit(parts, ["b"], HOLD | {"n": number}) for number in range(3)]
+        await eventually(lambda: echo.open == 1)
+    echo.release()
+    async with working(tmp_path, document) as parts:
+        assert len(parts.store.pending) == 3
+        for number, job in enumerate(jobs):
+            found = await outcome(parts, job.id)
+            assert found["status"] == "success"
+            assert found["result"]["output"]["output"]["n"] == number
+    assert numbers(echo) == [0, 0, 1, 2]
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_chain_begins_anew_after_a_kill(
+    tmp_path: Path, document: dict[str, Any], echo: Echo
+) -> None:
+    job = await interrupted(tmp_path, document, echo, HOLD, containers=("b", "c"))
+    echo.release()
+    async with working(tmp_path, document) as parts:
+        found = await outcome(parts, job)
+        assert found["status"] == "success"
+        assert len(found["intermediate_results"]) == 1
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_job_that_takes_the_node_down_is_given_up(
+    tmp_path: Path, document: dict[str, Any], echo: Echo
+) -> None:
+    document["jobs"] = {"max_attempts": 2}
+    job = await interrupted(tmp_path, document, echo, HOLD)
+    async with working(tmp_path, document, stop=False) as parts:
+        await eventually(lambda: len(echo.calls) == 2)
+        (again,) = parts.store.pending.values()
+        await _on_disk(parts, again)
+    async with working(tmp_path, document) as parts:
+        found = await outcome(parts, job)
+        assert found["status"] == "failed"
+        assert found["result"]["container"] == "b"
+        assert found["result"]["error"].endswith("2 times")
+    assert len(echo.calls) == 2
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_stop_is_not_held_against_a_job(
+    tmp_path: Path, document: dict[str, Any], echo: Echo
+) -> None:
+    document["jobs"] = {"max_attempts": 1}
+    job = await interrupted(tmp_path, document, echo, HOLD, kill=False)
+    for _ in range(3):
+        async with working(tmp_path, document) as parts:
+            assert await attempts_of(parts, job) == 0
+            await eventually(lambda: echo.open == 1)
+        await eventually(lambda: echo.open == 0)
+    echo.release()
+    async with working(tmp_path, document) as parts:
+        assert (await outcome(parts, job))["status"] == "success"
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_stop_lets_jobs_in_flight_end(
+    tmp_path: Path, document: dict[str, Any], echo: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orchestrator_module, "_GRACE", 20)
+    async with working(tmp_path, document) as parts:
+        jobs = [await submit(parts, ["b"], HOLD | {"n": number}) for number in range(2)]
+        await eventually(lambda: echo.open == 1)
+        stopping = asyncio.create_task(parts.orchestrator.stop())
+        await asyncio.sleep(0.05)
+        echo.release()
+        await stopping
+        await parts.orchestrator.stop()
+        assert (await outcome(parts, jobs[0]))["status"] == "success"
+        assert (await result(parts, jobs[1]))["status"] == "running"  # it never began
+    assert numbers(echo) == [0]
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_on_restart_fail(tmp_path: Path, document: dict[str, Any], echo: Echo) -> None:
+    """What may have run is not run again; what has not begun is run."""
+    document["jobs"] = {"on_restart": "fail"}
+    async with working(tmp_path, document, stop=False) as parts:
+        jobs = [await submit(parts, ["b"], HOLD | {"n": number}) for number in range(2)]
+        await eventually(lambda: echo.open == 1)
+        # The start was on the disk before the container heard of the job.
+        assert await attempts_of(parts, jobs[0]) == 1
+    echo.release()
+    async with working(tmp_path, document) as parts:
+        first, second = [await outcome(parts, job.id) for job in jobs]
+        assert first["status"] == "failed"
+        assert first["result"]["error"] == "The node stopped while the job was running"
+        assert second["status"] == "success"
+    assert numbers(echo) == [0, 1]
+
+
+async def test_on_restart_fail_does_not_call_before_the_start_is_stored(
+    tmp_path: Path, document: dict[str, Any], echo: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orchestrator_module, "_SAVE_AGAIN", 0.02)
+    document["jobs"] = {"on_restart": "fail"}
+    async with working(tmp_path, document) as parts:
+        job = made(parts, ["b"], {"n": 1})
+        await parts.store.add([job])
+        with read_only(parts.database):
+            parts.orchestrator.submit(job)
+            await asyncio.sleep(0.2)
+            assert echo.calls == []
+        assert (await outcome(parts, job))["status"] == "success"
+        assert await attempts_of(parts, job) == 1
+
+
+async def test_a_quick_job_costs_no_write_for_its_start(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes: list[Any] = []
+    real: Callable[..., Any] = parts.database.write
+
+    def counted(function: Any, *arguments: Any) -> Any:
+        writes.append(function)
+        return real(function, *arguments)
+
+    monkeypatch.setattr(parts.database, "write", counted)
+    await outcome(parts, await submit(parts, ["echo", "b"]))
+    assert len(writes) == 2  # its acceptance and its end
+
+
+async def test_a_container_that_is_no_longer_configured(
+    tmp_path: Path, document: dict[str, Any]
+) -> None:
+    async with working(tmp_path, document) as parts:
+        jobs = [made(parts, ["b"]), made(parts, ["c", "b"]), made(parts, ["c"])]
+        await parts.store.add(jobs)
+    document["containers"] = [one for one in document["containers"] if one["id"] != "b"]
+    async with working(tmp_path, document) as parts:
+        for job in jobs[:2]:
+            found = await outcome(parts, job.id)
+            assert found["status"] == "failed"
+            assert found["result"] == {
+                "container": job.containers[0],
+                "error": "A container of the job is no longer configured",
+            }
+        assert (await outcome(parts, jobs[2].id))["status"] == "success"
+
+
+async def test_a_stream_does_not_go_on_after_a_kill(
+    tmp_path: Path, document: dict[str, Any], echo: Echo
+) -> None:
+    """Nobody is there to read it."""
+    async with working(tmp_path, document) as parts:
+        job = made(parts, ["b"], stream=True)
+        await parts.store.add([job])
+    async with working(tmp_path, document) as parts:
+        found = await outcome(parts, job.id)
+        assert found["status"] == "failed"
+        assert "streaming" in found["result"]["error"]
+    assert echo.calls == []
+
+
+async def test_results_of_a_client_stay_its_own_over_a_restart(
+    tmp_path: Path, document: dict[str, Any]
+) -> None:
+    async with working(tmp_path, document) as parts:
+        job = await submit(parts, ["b"], client="10.0.0.1")
+        await outcome(parts, job, "10.0.0.1")
+    async with working(tmp_path, document) as parts:
+        assert await parts.store.results(CLIENT, [job.id], intermediate=False) == []
+        assert (await outcome(parts, job.id, "10.0.0.1"))["status"] == "success"
