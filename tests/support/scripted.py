@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -61,6 +62,18 @@ class Call:
             b"content-length: %d\r\n\r\n%b" % (len(body), body)
         )
 
+    def is_open(self) -> bool:
+        """Whether the node still waits for the answer."""
+        self._connection.setblocking(False)
+        try:
+            return bool(self._connection.recv(1, socket.MSG_PEEK))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        finally:
+            self._connection.settimeout(LIMIT)
+
     def wait_until_gone(self) -> None:
         """Wait until the node closes the connection, which it does only to end the call."""
         try:
@@ -71,6 +84,18 @@ class Call:
         except OSError:
             pass
         self.gone.set()
+
+
+class Gate:
+    """A script: calls wait until the gate is opened, then their data is their answer."""
+
+    def __init__(self) -> None:
+        self.opened = threading.Event()
+
+    def __call__(self, call: Call) -> None:
+        while not self.opened.wait(0.02) and call.is_open():
+            pass
+        call.answer(call.data)
 
 
 class ScriptedService:
@@ -100,6 +125,13 @@ class ScriptedService:
         for thread in list(self._threads):
             thread.join(LIMIT)
         self._listener.close()
+
+    def wait_for_calls(self, count: int, within: float = 30.0) -> None:
+        """Wait until there have been this many calls; raises AssertionError when there are not."""
+        deadline = time.monotonic() + within
+        while len(self.calls) < count:
+            assert time.monotonic() < deadline, f"{len(self.calls)} calls instead of {count}"
+            time.sleep(0.01)
 
     def _start(self, work: Callable[..., None], *arguments: Any) -> None:
         thread = threading.Thread(target=work, args=arguments, daemon=True)
