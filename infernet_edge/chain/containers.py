@@ -20,7 +20,7 @@ from infernet_edge.logs import log_event
 
 logger = logging.getLogger(__name__)
 
-MOST_SETS: Final = 10_000  # 0.2 s to hash, about 3 MB; enough for all chains of three of 22
+MOST_SETS: Final = 10_000  # 0.2 s to hash, 2 MB; enough for all chains of three of 22
 _LONGEST: Final = 3
 
 

@@ -245,7 +245,7 @@ def _hash_struct(struct_type: str, types: Iterable[str], values: Iterable[Any]) 
 def recover_signer(request: DelegatedRequest, chain_id: int, coordinator: str) -> str:
     """The address of whoever signed the request for this coordinator on this chain.
 
-    Takes 20 ms or more of CPU where eth-keys has no coincurve to use: to be called in a thread.
+    Takes 5 ms of CPU on a PC, many times that on a small board: to be called in a thread.
     Raises BadRequest when the signature is nobody's.
     """
     signature = request.signature

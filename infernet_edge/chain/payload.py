@@ -38,7 +38,7 @@ def pack(answer: bytes | Raw) -> Payload:
     and redundant nodes have to agree to the byte. Hence the standard library's parser, which is the
     one that those nodes use: it decides how wide numbers, NaN or surrogates come out.
 
-    Takes about 0.1 s of CPU per 10 MB. Raises BadPayload; also when the answer says by its `code`
+    Takes up to 0.2 s of CPU per 10 MB. Raises BadPayload; also when the answer says by its `code`
     that the container failed.
     """
     try:
