@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from infernet_edge.api.app import Parts
 from infernet_edge.containers.client import ContainerFailure
 from infernet_edge.errors import StorageError
 from infernet_edge.jobs import orchestrator as orchestrator_module
 from infernet_edge.jobs.job import Job
 from tests.support.breaking import read_only
 from tests.support.managing import eventually
-from tests.support.parts import CLIENT, attempts_of, made, outcome, result, submit, working
+from tests.support.parts import CLIENT, Parts, attempts_of, made, outcome, result, submit, working
 from tests.support.serving import Echo, serving
 
 HOLD = {"hold": True}
@@ -156,7 +155,7 @@ async def test_a_mistake_of_ours_fails_its_job_and_frees_its_place(
         raise ZeroDivisionError("ours")
 
     with monkeypatch.context() as patch:
-        patch.setattr(parts.orchestrator._client, "call", broken)
+        patch.setattr(parts.client, "call", broken)
         for _ in range(3):
             found = await outcome(parts, await submit(parts, ["b"]))
             assert found["status"] == "failed"

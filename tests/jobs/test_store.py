@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from infernet_edge.api.app import Parts
 from infernet_edge.errors import StorageError, Unavailable
 from infernet_edge.jobs import store as store_module
 from infernet_edge.jobs.job import FAILED, SUCCESS, Job
 from tests.support.breaking import full_disk, read_only
-from tests.support.parts import CLIENT, made, result, working
+from tests.support.parts import CLIENT, Parts, made, result, working
 
 OUTPUT = b'{"container":"echo","output":{"wide":%d}}' % (2**256)
 LIMIT = {"jobs": {"max_pending": 5}}

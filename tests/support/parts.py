@@ -11,19 +11,33 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import aiohttp
 import msgspec
 
-from infernet_edge.api.app import Parts
-from infernet_edge.containers.client import make_session
-from infernet_edge.containers.service import make_services
-from infernet_edge.hardware import Hardware
+from infernet_edge.config.tree import Config
+from infernet_edge.containers.client import ServiceClient, make_session
+from infernet_edge.containers.service import Service, make_services
+from infernet_edge.database import Database
+from infernet_edge.jobs import reports, store
 from infernet_edge.jobs.job import DIRECT, STREAM, Job
-from infernet_edge.node import make_parts
+from infernet_edge.jobs.orchestrator import Orchestrator
+from infernet_edge.jobs.reports import Reports
+from infernet_edge.jobs.store import JobStore
 from tests.support.running import configuration
 
 CLIENT = "192.168.1.7"
+
+
+class Parts(NamedTuple):
+    config: Config
+    database: Database
+    store: JobStore
+    reports: Reports
+    orchestrator: Orchestrator
+    services: dict[str, Service]
+    client: ServiceClient
 
 
 @asynccontextmanager
@@ -31,10 +45,8 @@ async def working(
     folder: Path, document: Mapping[str, Any] | None = None, *, stop: bool = True
 ) -> AsyncIterator[Parts]:
     """Parts that work within the block; without `stop` jobs in flight end as with kill -9."""
-    config = configuration(folder, document)
-    services = make_services(config)
     session = make_session()
-    parts = make_parts(config, services, Hardware(), session)
+    parts = _made_of(configuration(folder, document), session)
     try:
         await parts.database.open()
         await parts.reports.load()
@@ -48,6 +60,18 @@ async def working(
         await asyncio.gather(*tasks, return_exceptions=True)
         await parts.database.close()
         await session.close()
+
+
+def _made_of(config: Config, session: aiohttp.ClientSession) -> Parts:
+    most, services = config.server.max_body_bytes, make_services(config)
+    database = Database(
+        config.database_path, {"jobs": store.MIGRATIONS, "reports": reports.MIGRATIONS}
+    )
+    reported = Reports(database, config.jobs.max_pending)
+    job_store = JobStore(database, reported, config.jobs.max_pending)
+    client = ServiceClient(session, most)
+    orchestrator = Orchestrator(config.jobs, job_store, services, client, most)
+    return Parts(config, database, job_store, reported, orchestrator, services, client)
 
 
 async def submit(

@@ -1,0 +1,243 @@
+"""The store within its bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infernet_edge.errors import StorageError
+from infernet_edge.jobs import housekeeping
+from infernet_edge.jobs.housekeeping import Housekeeper, Space, measure
+from infernet_edge.jobs.job import RUNNING, SUCCESS, Job
+from tests.support.breaking import read_only
+from tests.support.managing import eventually
+from tests.support.parts import CLIENT, Parts, made, working
+
+RESULT = b'{"container":"echo","output":"%b"}' % (b"x" * 20_000)
+DAY = 24 * 3600 * 1000
+
+
+class Clock:
+    """What the store and the housekeeper take for the time, in milliseconds."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("infernet_edge.jobs.store.milliseconds", clock)
+    monkeypatch.setattr(housekeeping, "milliseconds", clock)
+    return clock
+
+
+class Disk:
+    """Free bytes as statvfs tells them; `free` None: those of the real disk."""
+
+    def __init__(self) -> None:
+        self.free: int | None = None
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    disk, real = Disk(), os.statvfs
+
+    def statvfs(path: Any) -> Any:
+        told = real(path)
+        if disk.free is None:
+            return told
+        blocks = list(told)
+        blocks[1], blocks[4] = 1, disk.free  # f_frsize, f_bavail
+        return os.statvfs_result(blocks)
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    return disk
+
+
+def keeper(parts: Parts) -> Housekeeper:
+    return Housekeeper(parts.config, parts.database, parts.store, parts.reports)
+
+
+async def finished(parts: Parts, count: int) -> list[Job]:
+    jobs = [made(parts) for _ in range(count)]
+    await parts.store.add(jobs)
+    await asyncio.gather(*(parts.store.finish(job, SUCCESS, RESULT) for job in jobs))
+    return jobs
+
+
+async def left(parts: Parts) -> int:
+    return len(await parts.store.identifiers(CLIENT))
+
+
+async def test_finished_jobs_go_after_their_retention(tmp_path: Path, clock: Clock) -> None:
+    async with working(tmp_path, {"jobs": {"retention": 7 * 24 * 3600}}) as parts:
+        await finished(parts, 250)
+        unfinished = made(parts)
+        await parts.store.add([unfinished])
+        await parts.reports.record("old", CLIENT, RUNNING, [], clock.now)
+        clock.now += 3 * DAY
+        await finished(parts, 2)
+        clock.now += 4 * DAY - 1
+        await keeper(parts).look()
+        assert await left(parts) == 250 + 1 + 2 + 1
+        clock.now += 2
+        await keeper(parts).look()
+        assert await left(parts) == 1 + 2
+        assert parts.reports.count == 0
+        clock.now += 300 * DAY
+        await keeper(parts).look()
+        assert await parts.store.identifiers(CLIENT) == [unfinished.id]
+        assert parts.store.refusal == ""
+
+
+async def test_over_the_limit_the_oldest_finished_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "_AT_ONCE", 5)
+    async with working(tmp_path, {"storage": {"max_bytes": 2**20}}) as parts:
+        jobs = await finished(parts, 60)
+        unfinished = made(parts)
+        await parts.store.add([unfinished])
+        more = await finished(parts, 140)
+        await keeper(parts).look()
+        kept = await parts.store.identifiers(CLIENT)
+        assert jobs[0].id not in kept
+        assert unfinished.id in kept
+        assert len(kept) > 10
+        assert kept[1:] == [job.id for job in more][-len(kept) + 1 :]
+        assert parts.store.refusal == ""
+        space = await parts.database.read(measure, parts.config.storage_path)
+        assert space.used <= 2**20
+
+
+async def test_unfinished_jobs_over_the_limit_close_the_door(tmp_path: Path) -> None:
+    async with working(tmp_path, {"storage": {"max_bytes": 2**20}}) as parts:
+        jobs = [made(parts, data={"a": "x" * 100_000}) for _ in range(15)]
+        await parts.store.add(jobs)
+        await finished(parts, 5)
+        await keeper(parts).look()
+        assert parts.store.refusal == "The storage limit is reached (storage.max_bytes)"
+        assert await left(parts) == 15
+        for job in jobs:
+            await parts.store.finish(job, SUCCESS, b"{}")
+        await keeper(parts).look()
+        assert parts.store.refusal == ""
+
+
+async def test_a_disk_that_others_filled_closes_the_door_and_keeps_the_jobs(
+    tmp_path: Path, disk: Disk, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All jobs together would not be enough: they would be lost for nothing."""
+    async with working(tmp_path, {"storage": {"min_free_bytes": 200 * 2**20}}) as parts:
+        await finished(parts, 10)
+        disk.free = 10 * 2**20
+        for _ in range(3):
+            await keeper(parts).look()
+        assert parts.store.refusal == "The disk is nearly full (storage.min_free_bytes)"
+        assert await left(parts) == 10
+        assert "storage.short" in caplog.text
+        disk.free = 200 * 2**20
+        await keeper(parts).look()
+        assert parts.store.refusal == ""
+
+
+async def test_a_disk_that_the_jobs_filled_is_given_room(
+    tmp_path: Path, disk: Disk, clock: Clock
+) -> None:
+    async with working(tmp_path, {"storage": {"min_free_bytes": 200 * 2**20}}) as parts:
+        await finished(parts, 400)
+        disk.free = 200 * 2**20 - 2**20
+        await keeper(parts).look()
+        assert await left(parts) == 400  # results that just came may still be fetched
+        clock.now += 6 * 60 * 1000
+        await keeper(parts).look()
+        assert 0 < await left(parts) < 400
+
+
+async def test_a_refusal_is_told_once(
+    tmp_path: Path, disk: Disk, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with working(tmp_path, {"storage": {"min_free_bytes": 2**20}}) as parts:
+        house = keeper(parts)
+        disk.free = 0
+        for _ in range(5):
+            await house.look()
+        assert caplog.text.count("storage.short") == 1
+
+
+async def test_a_file_that_cannot_be_written_is_told_once_and_is_used_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "infernet_edge")
+    async with working(tmp_path, {"jobs": {"retention": 1}}) as parts:
+        house = keeper(parts)
+        with read_only(parts.database):
+            with pytest.raises(StorageError):
+                await parts.store.add([made(parts)])
+            for _ in range(3):
+                await house.look()
+            assert not parts.database.writable
+        assert caplog.text.count("storage.unusable") == 1
+        await house.look()
+        assert parts.database.writable
+        assert caplog.text.count("storage.usable") == 1
+
+
+async def test_a_folder_that_is_gone_does_not_end_the_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "_PERIOD", 0.01)
+    looks = 0
+
+    async with working(tmp_path) as parts:
+
+        def gone(path: Any) -> Any:
+            nonlocal looks
+            looks += 1
+            raise FileNotFoundError(path)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "statvfs", gone)
+            task = asyncio.create_task(keeper(parts).run())
+            await eventually(lambda: looks > 3)
+        assert not task.done()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_nothing_is_written_when_there_is_nothing_to_do(tmp_path: Path) -> None:
+    """An idle node leaves its card alone."""
+    async with working(tmp_path) as parts:
+        await finished(parts, 10)
+        house = keeper(parts)
+        await house.look()
+        before = written(parts)
+        for _ in range(5):
+            await house.look()
+        assert written(parts) == before
+
+
+def written(parts: Parts) -> list[tuple[int, int]]:
+    """Size and time of change of the database's files."""
+    path = parts.database.path
+    files = (path, path.with_name(path.name + "-wal"))
+    return [(file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+
+
+async def test_measure(tmp_path: Path, disk: Disk) -> None:
+    async with working(tmp_path) as parts:
+        disk.free = 12345
+        before = await parts.database.read(measure, tmp_path)
+        assert before == Space(before.used, 12345)
+        await finished(parts, 50)
+        after = await parts.database.read(measure, tmp_path)
+        assert before.used + 50 * 20_000 < after.used < before.used + 50 * 40_000

@@ -1,0 +1,112 @@
+"""Jobs that run elsewhere, as containers report them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from infernet_edge.errors import StorageError, Unavailable
+from infernet_edge.jobs.job import FAILED, RUNNING, SUCCESS
+from tests.support.breaking import read_only
+from tests.support.parts import Parts, working
+
+
+@pytest.fixture
+async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
+    async with working(tmp_path, {"jobs": {"max_pending": 3}}) as working_parts:
+        yield working_parts
+
+
+async def report(
+    parts: Parts, identifier: str, status: int = RUNNING, *, client: str = "a", now: int = 1000
+) -> None:
+    await parts.reports.record(identifier, client, status, ["x", "y"], now)
+
+
+def counts(parts: Parts) -> tuple[int, int]:
+    return parts.reports.count, parts.reports.pending
+
+
+async def statuses(parts: Parts, *identifiers: str) -> dict[str, str]:
+    found = await parts.reports.results(list(identifiers))
+    return {identifier: result.status for identifier, result in found.items()}
+
+
+async def test_counts_follow_what_is_reported(parts: Parts) -> None:
+    assert counts(parts) == (0, 0)
+    for status, expected in (
+        (RUNNING, (1, 1)),
+        (RUNNING, (1, 1)),
+        (SUCCESS, (1, 0)),
+        (FAILED, (1, 0)),
+        (RUNNING, (1, 1)),
+    ):
+        await report(parts, "one", status)
+        assert counts(parts) == expected
+    await report(parts, "two", SUCCESS)
+    assert counts(parts) == (2, 1)
+
+
+async def test_results(parts: Parts) -> None:
+    assert await statuses(parts, "one") == {}
+    await report(parts, "one")
+    await report(parts, "two", FAILED)
+    assert await statuses(parts, "two", "none", "one") == {"one": "running", "two": "failed"}
+
+
+async def test_lists_are_the_reporters_own(parts: Parts) -> None:
+    await report(parts, "one", now=1)
+    await report(parts, "two", SUCCESS, now=2)
+    await report(parts, "other", client="b", now=3)
+    listed = parts.reports.identifiers
+    assert sorted(await listed("a", None, 10, 100)) == [(1, "one"), (2, "two")]
+    assert await listed("a", True, 10, 100) == [(1, "one")]
+    assert await listed("a", False, 10, 100) == [(2, "two")]
+    assert await listed("a", None, 1, 100) == [(2, "two")]
+    assert await listed("a", None, 10, 2) == [(1, "one")]
+    assert await listed("c", None, 10, 100) == []
+
+
+async def test_a_report_by_another_client_keeps_its_first_reporter(parts: Parts) -> None:
+    await report(parts, "one", client="a", now=1)
+    await report(parts, "one", SUCCESS, client="b", now=2)
+    assert await parts.reports.identifiers("a", None, 10, 100) == [(1, "one")]
+    assert await parts.reports.identifiers("b", None, 10, 100) == []
+
+
+async def test_they_are_bounded_but_known_ones_go_on(parts: Parts) -> None:
+    for identifier in ("one", "two", "three"):
+        await report(parts, identifier)
+    with pytest.raises(Unavailable, match="Too many reported jobs"):
+        await report(parts, "four")
+    assert counts(parts) == (3, 3)
+    await report(parts, "one", SUCCESS)
+    assert counts(parts) == (3, 2)
+
+
+async def test_old_ones_are_deleted(parts: Parts) -> None:
+    await report(parts, "one", now=1)
+    await report(parts, "two", SUCCESS, now=2)
+    await report(parts, "three", now=3)
+    await report(parts, "one", now=9)  # heard of again
+    assert await parts.reports.delete_unchanged(4) == 2
+    assert counts(parts) == (1, 1)
+    assert await statuses(parts, "one", "two", "three") == {"one": "running"}
+    assert await parts.reports.delete_unchanged(100) == 1
+    assert counts(parts) == (0, 0)
+
+
+async def test_counts_are_right_after_a_restart(tmp_path: Path) -> None:
+    async with working(tmp_path) as parts:
+        await report(parts, "one")
+        await report(parts, "two", SUCCESS)
+    async with working(tmp_path) as parts:
+        assert counts(parts) == (2, 1)
+
+
+async def test_a_report_that_cannot_be_written_is_not_counted(parts: Parts) -> None:
+    with read_only(parts.database), pytest.raises(StorageError):
+        await report(parts, "one")
+    assert counts(parts) == (0, 0)

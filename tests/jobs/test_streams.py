@@ -1,0 +1,194 @@
+"""A streaming job between its container and its reader; tests/api/test_streams.py has the rest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from infernet_edge.containers.client import ContainerFailure
+from infernet_edge.errors import StorageError
+from infernet_edge.jobs.streams import JobStream
+from tests.support.managing import eventually
+from tests.support.parts import Parts, made, outcome, submit, working
+from tests.support.serving import Echo, serving
+
+
+@pytest.fixture
+async def echo() -> Echo:
+    return Echo()
+
+
+@pytest.fixture
+async def parts(tmp_path: Path, echo: Echo) -> AsyncIterator[Parts]:
+    async with serving(echo) as url:
+        containers = [{"id": "echo", "url": url, "max_concurrency": 1, "timeout": 5}]
+        async with working(tmp_path, {"containers": containers}) as working_parts:
+            yield working_parts
+            echo.release()
+
+
+async def opened(parts: Parts, data: dict[str, Any]) -> JobStream:
+    job = made(parts, data=data, stream=True)
+    await parts.store.add([job])
+    return parts.orchestrator.open_stream(job)
+
+
+async def test_a_stream_to_its_end(parts: Parts) -> None:
+    stream = await opened(parts, {"chunks": ["one", "two"]})
+    assert await stream.opened == "text/plain"
+    assert b"".join([chunk async for chunk in stream.chunks()]) == b"onetwo"
+    assert not stream.failed
+    found = await outcome(parts, stream.job)
+    assert found["status"] == "success"
+    assert found["result"]["output"] == {"output": "onetwo"}
+    stream.cancel()  # does nothing any more
+    await asyncio.sleep(0.01)
+    assert await outcome(parts, stream.job) == found
+
+
+async def test_a_failure_before_the_first_byte(parts: Parts) -> None:
+    stream = await opened(parts, {"status": 503})
+    with pytest.raises(ContainerFailure):
+        await stream.opened
+    assert stream.failed
+    assert [chunk async for chunk in stream.chunks()] == []
+    found = await outcome(parts, stream.job)
+    assert found["status"] == "failed"
+    assert found["intermediate_results"] == []
+
+
+async def test_a_failure_that_nobody_looks_at_is_no_complaint(parts: Parts) -> None:
+    stream = await opened(parts, {"status": 503})
+    await outcome(parts, stream.job)
+    del stream  # pytest would report an exception that was never retrieved
+
+
+async def test_a_cancelled_stream_keeps_what_had_arrived(parts: Parts, echo: Echo) -> None:
+    stream = await opened(parts, {"chunks": ["one", "wait"]})
+    await stream.opened
+    async for chunk in stream.chunks():
+        assert chunk == b"one"
+        break
+    stream.cancel()
+    found = await outcome(parts, stream.job)
+    assert found["status"] == "failed"
+    assert found["result"]["error"] == "The client went away before the stream ended"
+    assert found["intermediate_results"] == [{"container": "echo", "output": {"output": "one"}}]
+    await eventually(lambda: echo.left == 1)
+
+
+async def test_the_place_goes_to_the_next_job(parts: Parts, echo: Echo) -> None:
+    stream = await opened(parts, {"chunks": ["one", "wait"]})
+    await stream.opened
+    jobs = [await submit(parts) for _ in range(3)]
+    await asyncio.sleep(0.02)
+    assert len(echo.calls) == 1
+    stream.cancel()
+    for job in jobs:
+        assert (await outcome(parts, job))["status"] == "success"
+    assert echo.most_open == 1
+
+
+async def test_a_stop_ends_a_stream(
+    parts: Parts, echo: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infernet_edge.jobs.orchestrator._GRACE", 0.05)
+    stream = await opened(parts, {"chunks": ["one", "wait"]})
+    waiting = await opened(parts, {"chunks": ["two"]})
+    await stream.opened
+    await parts.orchestrator.stop()
+    for one in (stream, waiting):
+        found = await outcome(parts, one.job)
+        assert found["result"]["error"] == "The node stopped while the job was streaming"
+    assert len(echo.calls) == 1
+
+
+async def test_an_input_that_cannot_be_read(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(job: Any) -> bytes:
+        raise StorageError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parts.store, "take_data", broken)
+        stream = await opened(parts, {})
+        with pytest.raises(ContainerFailure):
+            await stream.opened
+    assert [chunk async for chunk in stream.chunks()] == []
+    assert stream.failed
+    assert (await outcome(parts, stream.job))["status"] == "failed"
+    assert "disk I/O error" in caplog.text
+    assert (await outcome(parts, await submit(parts)))["status"] == "success"
+
+
+async def test_a_reader_that_does_not_read_stops_the_container(tmp_path: Path) -> None:
+    sent = 0
+
+    async def flood(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for _ in range(2000):
+            await response.write(b"x" * 2**16)
+            sent += 1
+        await response.write_eof()
+        return response
+
+    async with serving(flood) as url:
+        document = {
+            "containers": [{"id": "echo", "url": url}],
+            "server": {"max_body_bytes": 2**16},
+        }
+        async with working(tmp_path, document) as parts:
+            stream = await opened(parts, {})
+            await stream.opened
+            before = -1
+            while before < sent:  # until the container gets no further
+                before = sent
+                await asyncio.sleep(0.2)
+            assert sent < 1000
+            length = 0
+            async for chunk in stream.chunks():
+                length += len(chunk)
+            assert length == 2000 * 2**16
+            found = await outcome(parts, stream.job)
+            assert found["status"] == "success"
+            assert found["result"]["output"]["truncated"] is True
+
+
+async def test_a_container_that_falls_silent(tmp_path: Path, echo: Echo) -> None:
+    async with serving(echo) as url:
+        containers = [{"id": "echo", "url": url, "timeout": 0.2}]
+        async with working(tmp_path, {"containers": containers}) as parts:
+            stream = await opened(parts, {"chunks": ["one", "wait"]})
+            assert [chunk async for chunk in stream.chunks()] == [b"one"]
+            found = await outcome(parts, stream.job)
+            assert found["result"]["error"] == "Container did not answer within 0.2 s"
+            assert found["intermediate_results"][0]["output"] == {"output": "one"}
+
+
+async def test_a_long_stream_may_take_longer_than_the_timeout(
+    tmp_path: Path,
+) -> None:
+    """The time-out is for the next bytes, not for all of them."""
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for _ in range(8):
+            await response.write(b"x")
+            await asyncio.sleep(0.1)
+        await response.write_eof()
+        return response
+
+    async with serving(slow) as url:
+        containers = [{"id": "echo", "url": url, "timeout": 0.6}]
+        async with working(tmp_path, {"containers": containers}) as parts:
+            stream = await opened(parts, {})
+            assert b"".join([chunk async for chunk in stream.chunks()]) == b"x" * 8
+            assert not stream.failed
