@@ -156,6 +156,8 @@ def _failures(timeout: float) -> Iterator[None]:
     """Turn whatever can go wrong between the node and a container into a ContainerFailure."""
     try:
         yield
+    except aiohttp.ConnectionTimeoutError:
+        raise ContainerFailure("Cannot connect to container: Connection timed out") from None
     except TimeoutError:
         raise ContainerFailure(f"Container did not answer within {timeout:g} s") from None
     except ServiceUnavailable as error:
