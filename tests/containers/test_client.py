@@ -1,0 +1,498 @@
+"""HTTP to one service container, against real servers on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import socket
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from infernet_edge.config.tree import Container, Secret
+from infernet_edge.containers import client as client_module
+from infernet_edge.containers.client import (
+    ContainerFailure,
+    ServiceClient,
+    make_session,
+    request_body,
+)
+from infernet_edge.containers.service import Service
+from tests.support.managing import eventually
+from tests.support.ports import free_port
+from tests.support.serving import Echo, Talk, read_request, serving, talking
+
+MEGABYTE = 2**20
+BODY = request_body(b'{"a":1}', 1, 1, requires_proof=False)
+OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[ServiceClient]:
+    async with make_session() as session:
+        yield ServiceClient(session, 16 * MEGABYTE)
+
+
+def service(url: str, **settings: Any) -> Service:
+    container = Container(id="x", url=url, **{"timeout": 5.0, **settings})
+    return Service(container, managed=False)
+
+
+def saying(*parts: bytes) -> Talk:
+    """A container that says this to each connection's first request, and hangs up."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+
+    return talk
+
+
+async def failure(awaitable: Awaitable[Any]) -> str:
+    """What the job's client is told."""
+    with pytest.raises(ContainerFailure) as failed:
+        await awaitable
+    text = str(failed.value)
+    assert "Traceback" not in text
+    assert "aiohttp" not in text
+    assert " object at 0x" not in text
+    return text
+
+
+async def streamed(client: ServiceClient, to: Service) -> list[bytes]:
+    async with client.stream(to, BODY) as stream:
+        return [chunk async for chunk in stream.chunks()]
+
+
+def test_the_body_is_what_containers_expect() -> None:
+    wide = b'{"r":%d, "text":"\\u00e9"}' % 2**256
+    body = request_body(wide, 0, 2, requires_proof=True)
+    assert json.loads(body) == {
+        "source": 0,
+        "destination": 2,
+        "data": {"r": 2**256, "text": "é"},
+        "requires_proof": True,
+    }
+    assert wide in body
+
+
+async def test_an_answer_is_given_back_as_it_came(client: ServiceClient) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        assert request.method == "POST"
+        assert request.path == "/some/where/service_output"
+        assert request.headers["content-type"] == "application/json"
+        assert await request.read() == BODY
+        return web.Response(body=b' {"wide": %d, "f": 1.10} ' % 2**256)
+
+    async with serving(answer) as url:
+        for address in (f"{url}/some/where", f"{url}/some/where/"):
+            answered = await client.call(service(address), BODY)
+            assert answered == b' {"wide": %d, "f": 1.10} ' % 2**256
+
+
+@pytest.mark.parametrize("text", [b"null", b"42", b"[1,2]", b'"x"', b"{}", '"ü"'.encode()])
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/octet-stream"])
+async def test_any_json_of_any_content_type_is_an_answer(
+    client: ServiceClient, text: bytes, kind: str
+) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(body=text, content_type=kind)
+
+    async with serving(answer) as url:
+        assert await client.call(service(url), BODY) == text
+
+
+async def test_the_bearer_token_goes_to_its_container_only(client: ServiceClient) -> None:
+    echo = Echo()
+    async with serving(echo) as url:
+        await client.call(service(url, bearer=Secret("abc")), BODY)
+        await client.call(service(url), BODY)
+    assert echo.headers[0]["Authorization"] == "Bearer abc"
+    assert "Authorization" not in echo.headers[1]
+
+
+async def test_a_container_gets_no_cookies_and_asks_for_no_compression(
+    client: ServiceClient,
+) -> None:
+    seen: list[set[str]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        seen.append({name.lower() for name in request.headers})
+        response = web.json_response({})
+        response.set_cookie("session", "1")
+        return response
+
+    async with serving(answer) as url:
+        for _ in range(2):
+            await client.call(service(url), BODY)
+    for headers in seen:
+        assert headers == {"host", "content-type", "content-length"}
+
+
+NOT_JSON = {
+    "html": b"<h1>hello</h1>",
+    "text": b"hello",
+    "empty": b"",
+    "half": b'{"a":',
+    "NaN": b'{"a": NaN}',
+    "Infinity": b"[Infinity]",
+    "not UTF-8": b'{"a": "\xff\xfe"}',
+    "trailing": b"{} {}",
+    "UTF-16": '{"a": 1}'.encode("utf-16"),
+    "deep": b"[" * 10_000 + b"]" * 10_000,
+    "single quotes": b"{'a': 1}",
+}
+
+
+@pytest.mark.parametrize("name", NOT_JSON)
+async def test_an_answer_that_is_not_json(client: ServiceClient, name: str) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(body=NOT_JSON[name], content_type="text/html")
+
+    async with serving(answer) as url:
+        told = await failure(client.call(service(url), BODY))
+        assert told.startswith("Container's answer is not JSON (text/html")
+        assert len(told) < 400
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "told"),
+    [
+        (500, b'{"error":"boom","code":7}', '{"error":"boom","code":7}'),
+        (400, b'{"code": "400", "name": "x"}', '{"code": "400", "name": "x"}'),
+        (404, b"<h1>not here</h1>", "<h1>not here</h1>"),
+        (500, b"", "Container answered 500 Internal Server Error"),
+        (503, b" \n ", "Container answered 503 Service Unavailable"),
+        (500, b"caf\xe9", "caf\ufffd"),
+    ],
+)
+async def test_a_status_that_is_no_success(
+    client: ServiceClient, status: int, said: bytes, told: str
+) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=status, body=said)
+
+    async with serving(answer) as url:
+        assert await failure(client.call(service(url), BODY)) == told
+        assert await failure(streamed(client, service(url))) == told
+
+
+async def test_a_long_error_is_cut(client: ServiceClient) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=500, body=b"x" * MEGABYTE)
+
+    async with serving(answer) as url:
+        assert await failure(client.call(service(url), BODY)) == "x" * 4096
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_redirects_are_not_followed(client: ServiceClient, status: int) -> None:
+    """They could lead anywhere in the user's network, with the job's data and the token."""
+    visited = []
+
+    async def answer(request: web.Request) -> web.Response:
+        visited.append(request.path)
+        return web.Response(status=status, headers={"location": "/elsewhere"})
+
+    async with serving(answer) as url:
+        for call in (client.call(service(url), BODY), streamed(client, service(url))):
+            told = await failure(call)
+            assert told == f"Container answered with a redirect ({status}), not followed"
+    assert set(visited) == {"/service_output"}
+
+
+async def test_a_container_that_is_down(client: ServiceClient) -> None:
+    down = service(f"http://127.0.0.1:{free_port()}")
+    expected = "Cannot connect to container: Connection refused"
+    assert await failure(client.call(down, BODY)) == expected
+    assert await failure(streamed(client, down)) == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://no-such-host.invalid:3000",
+        "http://a..b:3000",
+        "http://" + "x" * 70 + ".invalid",
+        "http://127.0.0.1:99999",
+    ],
+)
+async def test_an_address_that_cannot_be(client: ServiceClient, url: str) -> None:
+    assert len(await failure(client.call(service(url), BODY))) < 500
+    await failure(streamed(client, service(url)))
+
+
+async def test_a_token_that_cannot_be_sent_is_not_shown(client: ServiceClient) -> None:
+    async with serving(Echo()) as url:
+        told = await failure(client.call(service(url, bearer=Secret("top\nsecret")), BODY))
+    assert "secret" not in told
+
+
+async def test_a_container_that_does_not_accept(
+    client: ServiceClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its queue of connections is full, as when its process is stopped."""
+    monkeypatch.setattr(
+        client_module, "_TIMEOUT", aiohttp.ClientTimeout(total=None, sock_connect=0.2)
+    )
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        waiting = []
+        for _ in range(8):
+            waiting.append(socket.socket())
+            waiting[-1].setblocking(False)
+            waiting[-1].connect_ex(address)
+        told = await failure(client.call(service(f"http://127.0.0.1:{address[1]}"), BODY))
+        for one in waiting:
+            one.close()
+    assert told == "Cannot connect to container: Connection timed out"
+
+
+async def test_a_container_that_hangs(client: ServiceClient) -> None:
+    gone = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        await reader.read()  # until the node hangs up
+        gone.set()
+
+    async with talking(talk) as url:
+        told = await failure(client.call(service(url, timeout=0.1), BODY))
+        assert told == "Container did not answer within 0.1 s"
+        async with asyncio.timeout(10):
+            await gone.wait()
+        assert await failure(streamed(client, service(url, timeout=0.1))) == told
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [b"HTT", b"HTTP/1.1 200 OK\r\ncontent-le", OK + b"content-length: 10\r\n\r\n{"],
+    ids=["status line", "headers", "body"],
+)
+async def test_a_container_that_falls_silent(client: ServiceClient, beginning: bytes) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await saying(beginning)(reader, writer)
+        await reader.read()
+
+    async with talking(talk) as url:
+        told = await failure(client.call(service(url, timeout=0.1), BODY))
+        assert told == "Container did not answer within 0.1 s"
+
+
+async def test_the_timeout_is_for_the_whole_answer(client: ServiceClient) -> None:
+    """A trickle of bytes does not help."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await saying(OK + b"content-length: 100000\r\n\r\n")(reader, writer)
+        while True:
+            await saying_more(writer, b" ")
+
+    async def saying_more(writer: asyncio.StreamWriter, part: bytes) -> None:
+        writer.write(part)
+        await writer.drain()
+        await asyncio.sleep(0.01)
+
+    async with talking(talk) as url:
+        told = await failure(client.call(service(url, timeout=0.3), BODY))
+        assert told == "Container did not answer within 0.3 s"
+
+
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        ((), "Container closed the connection without an answer"),
+        ((b"HTTP/1.1 200",), "Container"),
+        (
+            (OK + b"content-length: 1000\r\n\r\n", b'{"a":'),
+            "Container broke off in the middle of its answer",
+        ),
+        (
+            (OK + b"transfer-encoding: chunked\r\n\r\n", b'5\r\n{"a":\r\n'),
+            "Container broke off in the middle of its answer",
+        ),
+        ((b"rubbish\r\n\r\n",), "Container's answer is not proper HTTP"),
+        ((b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",), "Container's answer is not proper HTTP"),
+        (
+            (OK + b"transfer-encoding: chunked\r\n\r\n", b"zz\r\n"),
+            "Container",
+        ),
+        ((b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100_000 + b"\r\n\r\n",), "Container"),
+        ((b"SSH-2.0-OpenSSH_9.2\r\n",), "Container"),
+    ],
+)
+async def test_half_answers_and_answers_that_are_not_http(
+    client: ServiceClient, parts: tuple[bytes, ...], told: str
+) -> None:
+    async with talking(saying(*parts)) as url:
+        assert (await failure(client.call(service(url), BODY))).startswith(told)
+
+
+async def test_a_container_that_dies_in_the_middle_of_a_stream(client: ServiceClient) -> None:
+    head = OK + b"transfer-encoding: chunked\r\n\r\n"
+    async with talking(saying(head, b"3\r\nabc\r\n")) as url:
+        async with client.stream(service(url), BODY) as stream:
+            chunks = stream.chunks()
+            assert await anext(chunks) == b"abc"
+            told = await failure(anext(chunks))
+        assert told == "Container broke off in the middle of its answer"
+
+
+async def test_a_stream(client: ServiceClient) -> None:
+    content = [bytes(range(256)), b"\xff" * 70_000, b"end"]
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "image/png"})
+        await response.prepare(request)
+        for part in content:
+            await response.write(part)
+        await response.write_eof()
+        return response
+
+    async with serving(answer) as url, client.stream(service(url), BODY) as stream:
+        assert stream.content_type == "image/png"
+        chunks = [chunk async for chunk in stream.chunks()]
+    assert b"".join(chunks) == b"".join(content)
+    assert all(chunks)
+
+
+async def test_a_stream_that_ends_with_its_connection(client: ServiceClient) -> None:
+    """HTTP/1.0, as simple servers speak it."""
+    async with (
+        talking(saying(b"HTTP/1.0 200 OK\r\n\r\n", b"abc")) as url,
+        client.stream(service(url), BODY) as stream,
+    ):
+        assert stream.content_type == ""
+        assert b"".join([chunk async for chunk in stream.chunks()]) == b"abc"
+
+
+async def test_a_stream_that_is_left_ends_the_call(client: ServiceClient) -> None:
+    echo = Echo()
+    body = request_body(b'{"chunks":["one","wait"]}', 1, 2, requires_proof=False)
+    async with serving(echo) as url:
+        async with client.stream(service(url), body) as stream:
+            assert await anext(stream.chunks()) == b"one"
+        await eventually(lambda: echo.left == 1)
+
+
+async def test_a_large_answer_within_the_limit(client: ServiceClient) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(body=b'"%b"' % (b"x" * (16 * MEGABYTE - 2)))
+
+    async with serving(answer) as url:
+        assert len(await client.call(service(url), BODY)) == 16 * MEGABYTE
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_an_answer_of_a_gigabyte_is_not_taken(client: ServiceClient, announced: bool) -> None:
+    sent = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await read_request(reader)
+        length = b"content-length: %d\r\n" % 2**30 if announced else b""
+        writer.write(OK + length + b'\r\n"')
+        for _ in range(1024):
+            writer.write(b"x" * MEGABYTE)
+            await writer.drain()
+            sent += 1
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    async with talking(talk) as url:
+        told = await failure(client.call(service(url), BODY))
+        assert told == f"Container's answer is larger than {16 * MEGABYTE} bytes"
+    assert sent < 100
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 200 * 1024  # KiB
+
+
+async def test_a_long_input(client: ServiceClient) -> None:
+    echo = Echo()
+    data = b'{"a":"%b"}' % (b"x" * 10 * MEGABYTE)
+    async with serving(echo) as url:
+        answer = await client.call(service(url), request_body(data, 1, 1, requires_proof=False))
+    assert len(answer) > 10 * MEGABYTE
+    assert len(echo.calls[0]["data"]["a"]) == 10 * MEGABYTE
+
+
+async def test_connections_are_used_again(client: ServiceClient) -> None:
+    connections = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while True:
+            await read_request(reader)
+            writer.write(OK + b"content-length: 2\r\n\r\n{}")
+            await writer.drain()
+
+    async with talking(talk) as url:
+        for _ in range(10):
+            assert await client.call(service(url), BODY) == b"{}"
+    assert connections == 1
+
+
+async def test_a_container_that_closes_kept_connections(client: ServiceClient) -> None:
+    """Once each answer is out, with or without a word: the next call takes a new connection."""
+    for header in (b"", b"connection: close\r\n"):
+        async with talking(saying(OK + header + b"content-length: 2\r\n\r\n{}")) as url:
+            for _ in range(20):
+                assert await client.call(service(url), BODY) == b"{}"
+                await asyncio.sleep(0.005)
+
+
+async def test_an_idle_connection_is_let_go_before_the_container_closes_it() -> None:
+    """gunicorn closes after 2 s: sending into a closing connection would fail a job."""
+    async with make_session() as session:
+        assert isinstance(session.connector, aiohttp.TCPConnector)
+        assert (session.connector._keepalive_timeout or 99) < 2
+
+
+async def test_a_container_that_dies_over_a_job_gets_it_once(client: ServiceClient) -> None:
+    calls = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal calls
+        await read_request(reader)
+        calls += 1
+
+    async with talking(talk) as url:
+        told = await failure(client.call(service(url), BODY))
+        assert told == "Container closed the connection without an answer"
+    assert calls == 1
+
+
+async def test_a_hundred_calls_at_once(client: ServiceClient) -> None:
+    echo = Echo()
+    body = request_body(b'{"hold":true}', 1, 1, requires_proof=False)
+    async with serving(echo) as url:
+        calls = [asyncio.create_task(client.call(service(url), body)) for _ in range(200)]
+        await eventually(lambda: echo.open == 200)
+        echo.release()
+        await asyncio.gather(*calls)
+
+
+async def test_a_cancelled_call_ends_in_the_container_too(client: ServiceClient) -> None:
+    echo = Echo()
+    body = request_body(b'{"hold":true}', 1, 1, requires_proof=False)
+    async with serving(echo) as url:
+        call = asyncio.create_task(client.call(service(url), body))
+        await eventually(lambda: echo.open == 1)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        await eventually(lambda: echo.left == 1)
+
+
+async def test_a_managed_container_that_is_not_ready_in_time(client: ServiceClient) -> None:
+    waiting = Service(Container(id="x", image="y", timeout=0.05), managed=True)
+    waiting.set_starting("the image is being pulled")
+    told = await failure(client.call(waiting, BODY))
+    assert told == "Container is not ready: the image is being pulled"
+    assert await failure(streamed(client, waiting)) == told
