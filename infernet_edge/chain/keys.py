@@ -47,7 +47,7 @@ def load_account(wallet: Wallet) -> LocalAccount:
         return read_keystore(path, wallet.keystore_password or Secret(""))
     if wallet.private_key is None:
         raise KeyProblem(
-            "The chain is on, but there is no key: set chain.wallet.private_key or"
+            "The node has no key: set chain.wallet.private_key or"
             " chain.wallet.keystore. To make a key: infernet-edge wallet new"
         )
     return parse_key(wallet.private_key)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, NamedTuple
 
 from eth_account.signers.local import LocalAccount
+from eth_utils.address import to_checksum_address
 
 from infernet_edge.chain.fees import (
     Conditions,
@@ -175,7 +176,10 @@ class TransactionSender:
             raise RpcUnavailable(f"{len(self._flights)} transactions wait to be mined")
         conditions = await ask_conditions(self._rpc, self.address)
         chain_id = await self._known_chain()
-        transaction = Transaction(0, key, chain_id, self.address, 0, to, data, gas, max_gas_price)
+        target = to_checksum_address(to)
+        transaction = Transaction(
+            0, key, chain_id, self.address, 0, target, data, gas, max_gas_price
+        )
         flight = Flight(transaction, self._pace, introduced=False)
         try:
             await self._introduce(flight, conditions)

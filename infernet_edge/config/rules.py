@@ -151,9 +151,27 @@ def settle(config: Config, environment: Mapping[str, str]) -> tuple[Config, list
     settled = msgspec.structs.replace(
         config,
         containers=containers,
+        chain=_with_prefixes(config.chain),
         storage=msgspec.structs.replace(config.storage, path=path),
     )
     return settled, warnings
+
+
+def _with_prefixes(chain: Chain) -> Chain:
+    """Addresses may be written without 0x; the chain wants it."""
+    payment = chain.wallet.payment_address
+    return msgspec.structs.replace(
+        chain,
+        registry_address=_with_prefix(chain.registry_address),
+        coordinator_address=_with_prefix(chain.coordinator_address),
+        wallet=msgspec.structs.replace(
+            chain.wallet, payment_address=payment and _with_prefix(payment)
+        ),
+    )
+
+
+def _with_prefix(address: str) -> str:
+    return address if not address or address.startswith("0x") else f"0x{address}"
 
 
 def _spread_ports(config: Config, warnings: list[str]) -> list[Container]:

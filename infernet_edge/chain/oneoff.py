@@ -1,0 +1,93 @@
+"""A single transaction of the command line, sent and waited for.
+
+It is not in the ledger, which belongs to the running node. Should the node use the same nonce at
+the same moment, the node notices and takes another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from eth_account.signers.local import LocalAccount
+from eth_utils.address import to_checksum_address
+
+from infernet_edge.chain.fees import ask_conditions, choose_fees
+from infernet_edge.chain.ledger import Outcome, Transaction
+from infernet_edge.chain.refusals import Answer
+from infernet_edge.chain.reverts import revert_reason
+from infernet_edge.chain.rpc import Rpc, RpcError, RpcUnavailable, quantity
+from infernet_edge.chain.signing import broadcast, sign
+from infernet_edge.errors import InfernetEdgeError
+
+_GAS_MARGIN = 5, 4  # of the estimate: storage may have changed until it is mined
+_LOOK_PERIOD = 1.0  # seconds
+
+
+class NotDone(InfernetEdgeError):
+    """The transaction was not sent, or not mined in time; the text says why."""
+
+
+async def send_and_wait(
+    rpc: Rpc, account: LocalAccount, to: str, data: bytes, *, timeout: float
+) -> Outcome:
+    """Call a contract in a transaction; returns what became of it ("mined" or "reverted").
+
+    Raises NotDone, and RpcUnavailable when nothing was sent.
+    """
+    to = to_checksum_address(to)
+    gas = await _estimate(rpc, account.address, to, data)
+    conditions = await ask_conditions(rpc, account.address)
+    for legacy in (False, True):
+        fees = choose_fees(conditions, None, legacy=legacy)
+        if gas * fees.max_fee > conditions.balance:
+            raise NotDone(
+                f"Insufficient funds: it may cost {gas * fees.max_fee} wei and {account.address}"
+                f" has {conditions.balance} wei. Send the account some coins."
+            )
+        transaction = Transaction(
+            0, "", int(rpc.chain_id or 0), account.address, conditions.next_nonce, to, data, gas,
+            None,
+        )  # fmt: skip
+        signed = await sign(account, transaction, fees)
+        verdict = await broadcast(rpc, signed)
+        if verdict.answer in (Answer.TAKEN, Answer.UNCLEAR):
+            return await _wait(rpc, signed.hash, timeout)
+        if verdict.answer is not Answer.UNKNOWN_TYPE:
+            break
+    raise NotDone(f"The transaction was refused: {verdict.words}")
+
+
+async def _estimate(rpc: Rpc, sender: str, to: str, data: bytes) -> int:
+    call = {"from": sender, "to": to, "data": "0x" + data.hex()}
+    try:
+        estimate = quantity(await rpc.call("eth_estimateGas", [call]))
+    except RpcError as error:
+        reason = revert_reason(error.data) if error.is_revert else error
+        raise NotDone(f"The contract {to} would refuse it: {reason}") from None
+    return estimate * _GAS_MARGIN[0] // _GAS_MARGIN[1]
+
+
+async def _wait(rpc: Rpc, hash_: str, timeout: float) -> Outcome:
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        receipt = await _receipt(rpc, hash_)
+        if receipt is not None:
+            return Outcome(
+                "mined" if quantity(receipt.get("status", "0x1")) else "reverted",
+                hash_,
+                quantity(receipt.get("blockNumber")),
+                gas_used=quantity(receipt.get("gasUsed", "0x0")),
+            )
+        await asyncio.sleep(_LOOK_PERIOD)
+    raise NotDone(f"The transaction {hash_} was sent but is not mined after {timeout:.0f} seconds.")
+
+
+async def _receipt(rpc: Rpc, hash_: str) -> dict[str, Any] | None:
+    try:
+        receipt = await rpc.call("eth_getTransactionReceipt", [hash_])
+    except (RpcError, RpcUnavailable):
+        return None
+    mined = isinstance(receipt, dict) and isinstance(receipt.get("blockNumber"), str)
+    return receipt if mined else None
