@@ -26,33 +26,14 @@ def _undo(*command: str | Path) -> None:
 
 
 @contextlib.contextmanager
-def small_disk(folder: Path, size: int) -> Iterator[SmallDisk]:
+def small_disk(folder: Path, size: int) -> Iterator[None]:
     """A disk of `size` bytes, mounted at `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     _as_root("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder)
     try:
-        yield SmallDisk(folder)
+        yield
     finally:
         _undo("umount", "--lazy", folder)
-
-
-class SmallDisk:
-    """A disk that can be full."""
-
-    def __init__(self, folder: Path) -> None:
-        self._ballast = folder / "ballast"
-
-    def fill(self) -> None:
-        """Leave no byte."""
-        with self._ballast.open("ab", buffering=0) as file:
-            for size in (2**16, 2**12, 1):
-                with contextlib.suppress(OSError):
-                    while True:
-                        file.write(b"x" * size)
-
-    def free(self) -> None:
-        """Give back what `fill` took."""
-        self._ballast.unlink()
 
 
 @contextlib.contextmanager

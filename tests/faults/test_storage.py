@@ -1,0 +1,344 @@
+"""Disks that are full, nearly full or read-only while the node runs."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.client import Api, Reply, eventually
+from tests.support.disks import immutable, no_more_than, small_disk
+from tests.support.echo import EchoService
+from tests.support.hurried import hurried
+from tests.support.node import NodeProcess
+from tests.support.scripted import Gate, ScriptedService
+
+MIB = 2**20
+FILE = "infernet-edge.sqlite"
+
+
+def configuration(service: ScriptedService, echo: EchoService, **more: Any) -> dict[str, Any]:
+    containers = [
+        {"id": "gate", "url": service.url, "max_concurrency": 4},
+        {"id": "echo", "url": echo.url},
+    ]
+    return {"containers": containers, **more}
+
+
+def check_unavailable(reply: Reply) -> None:
+    assert reply.status == 503, reply
+    assert reply.error
+    assert int(reply.headers["retry-after"]) > 0
+
+
+Trouble = Callable[[NodeProcess], AbstractContextManager[None]]
+
+
+@contextlib.contextmanager
+def disk_full(node: NodeProcess) -> Iterator[None]:
+    """A disk without one free byte; needs the data on a small disk, see `on_small_disk`."""
+    ballast = node.data_path / "ballast"
+    with ballast.open("ab", buffering=0) as file:
+        for size in (2**16, 2**12, 1):
+            with contextlib.suppress(OSError):
+                while file.write(b"x" * size) == size:
+                    pass
+    try:
+        yield
+    finally:
+        ballast.unlink()
+
+
+@contextlib.contextmanager
+def no_file_grows(node: NodeProcess) -> Iterator[None]:
+    """To the node it is as on a full disk: what is there can be written over, not more."""
+    largest = max(path.stat().st_size for path in node.data_path.iterdir())
+    with no_more_than(node.pid, largest):
+        yield
+
+
+@contextlib.contextmanager
+def no_write_at_all(node: NodeProcess) -> Iterator[None]:
+    """As on a disk that the kernel made read-only after an error; the log is not written either."""
+    with no_more_than(node.pid, 0):
+        yield
+
+
+@contextlib.contextmanager
+def files_read_only(node: NodeProcess) -> Iterator[None]:
+    """Not the index in shared memory: the kernel kills whoever writes there and may not."""
+    with immutable(node.data_path / FILE, node.data_path / f"{FILE}-wal"):
+        yield
+
+
+TROUBLES: list[Trouble] = [disk_full, no_file_grows, no_write_at_all, files_read_only]
+
+
+@contextlib.contextmanager
+def on_small_disk(folder: Path, trouble: Trouble) -> Iterator[None]:
+    """A disk of its own under a node's data, where the trouble needs one."""
+    if trouble is not disk_full:
+        yield
+        return
+    with small_disk(folder / "data", 24 * MIB):
+        yield
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_a_disk_that_takes_nothing_loses_nothing(
+    echo: EchoService, tmp_path: Path, trouble: Trouble
+) -> None:
+    gate = Gate()
+    with (
+        ScriptedService(gate) as service,
+        on_small_disk(tmp_path, trouble),
+        NodeProcess(configuration(service, echo), tmp_path, command=hurried()) as node,
+    ):
+        api = Api(node.port)
+        finished = api.submit("echo", {"n": 1})
+        [before] = api.finished([finished])
+        held = [api.submit("gate", {"n": number}) for number in range(8)]
+        service.wait_for_calls(4)
+        with trouble(node):
+            eventually(lambda: _refused(api, held))
+            check_unavailable(api.post({"containers": ["echo"], "data": {}}))
+            check_unavailable(api.post({"containers": ["echo"], "data": {}}, "/api/jobs/stream"))
+            check_unavailable(api.post([{"containers": ["echo"], "data": {}}], "/api/jobs/batch"))
+            report = {"id": "outside", "status": "running", "containers": []}
+            check_unavailable(api.request("PUT", "/api/status", report))
+            assert api.health() == "unhealthy"
+            # What is there can be read, and what is wrong is still told.
+            assert api.results([finished]) == [before]
+            assert api.get("/info").status == 200
+            assert api.post(b"nonsense").status == 400
+            assert api.post({"containers": ["nobody"], "data": {}}).status == 405
+            # Outcomes that cannot be written are not thrown away.
+            gate.opened.set()
+            service.wait_for_calls(8)
+            assert set(held[:8]) <= set(api.running())
+        eventually(lambda: api.health() == "healthy")
+        results = api.finished(held)
+        assert {each["status"] for each in results} == {"success"}
+        assert api.finished([api.submit("echo")])[0]["status"] == "success"
+        # No job of this container ran twice for that.
+        assert len(service.calls) == len(held)
+        listed = api.get("/api/jobs").json
+        node.kill()
+        node.start()
+        assert api.get("/api/jobs").json == listed
+        assert api.finished(held) == results
+        assert "Traceback" not in node.log()
+
+
+def _refused(api: Api, accepted: list[str]) -> bool:
+    """Send a job that takes some room; one that is accepted all the same counts like others."""
+    reply = api.post({"containers": ["gate"], "data": {"text": "x" * 100_000}})
+    if reply.status == 200:
+        accepted.append(reply.json["id"])
+        return False
+    check_unavailable(reply)
+    return True
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_a_stop_while_the_disk_takes_nothing_is_bounded_and_loses_nothing(
+    echo: EchoService, tmp_path: Path, trouble: Trouble
+) -> None:
+    gate = Gate()
+    with (
+        ScriptedService(gate) as service,
+        on_small_disk(tmp_path, trouble),
+        NodeProcess(configuration(service, echo), tmp_path, command=hurried()) as node,
+    ):
+        api = Api(node.port)
+        held = [api.submit("gate", {"n": number}) for number in range(6)]
+        service.wait_for_calls(4)
+        with trouble(node):
+            eventually(lambda: _refused(api, held))
+            gate.opened.set()
+            assert node.stop(timeout=20) in (0, 1)
+        assert "Traceback" not in node.log()
+        node.start()
+        assert {each["status"] for each in api.finished(held)} == {"success"}
+
+
+def test_a_start_on_a_full_disk_says_why_or_serves_what_it_can(
+    echo: EchoService, tmp_path: Path
+) -> None:
+    gate = Gate()
+    gate.opened.set()
+    with ScriptedService(gate) as service, on_small_disk(tmp_path, disk_full):
+        node = NodeProcess(configuration(service, echo), tmp_path, command=hurried())
+        with node:
+            api = Api(node.port)
+            identifiers = [api.submit("echo", {"n": number}) for number in range(20)]
+            node.kill()
+        with disk_full(node):
+            node.launch()
+            eventually(lambda: not node.running or node.answers())
+            if node.running:
+                assert api.health() == "unhealthy"
+                check_unavailable(api.post({"containers": ["echo"], "data": {}}))
+                node.stop()
+            else:
+                assert node.exit_code() == 1
+                assert "space" in node.log()
+        assert "Traceback" not in node.log()
+        assert "corrupt" not in node.log()
+        with node:
+            assert {each["status"] for each in api.finished(identifiers)} == {"success"}
+
+
+def test_a_disk_that_fills_again_and_again_loses_nothing(echo: EchoService, tmp_path: Path) -> None:
+    gate = Gate()
+    acknowledged: list[str] = []
+    refused = 0
+    ended = threading.Event()
+
+    def client(api: Api) -> None:
+        nonlocal refused
+        while not ended.is_set():
+            reply = api.post({"containers": ["echo"], "data": {"text": "x" * 5000}})
+            if reply.status == 200:
+                acknowledged.append(reply.json["id"])
+            else:
+                check_unavailable(reply)
+                refused += 1
+
+    with (
+        ScriptedService(gate) as service,
+        NodeProcess(configuration(service, echo), tmp_path, command=hurried()) as node,
+    ):
+        api = Api(node.port)
+        threads = [threading.Thread(target=client, args=(api,)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for round_ in range(3):
+            wait_for(20, lambda: len(acknowledged))
+            with no_write_at_all(node) if round_ % 2 else no_file_grows(node):
+                wait_for(1, lambda: refused)
+                time.sleep(0.5)
+        ended.set()
+        for thread in threads:
+            thread.join(60)
+        results = api.finished(acknowledged)
+        assert {each["status"] for each in results} == {"success"}
+        # What was refused was not stored in secret, either.
+        assert sorted(api.get("/api/jobs").json) == sorted(acknowledged)
+
+
+def wait_for(more: int, count: Callable[[], int]) -> None:
+    """Wait until a count has grown by so many."""
+    before = count()
+    eventually(lambda: count() >= before + more)
+
+
+# Bounds.
+
+
+def test_with_less_than_min_free_bytes_new_jobs_are_refused(
+    echo: EchoService, tmp_path: Path
+) -> None:
+    with ScriptedService(Gate()) as service:
+        config = configuration(service, echo, storage={"min_free_bytes": 2**60})
+        with NodeProcess(config, tmp_path) as node:
+            api = Api(node.port)
+            for path in ("/api/jobs", "/api/jobs/stream"):
+                reply = api.post({"containers": ["echo"], "data": {}}, path)
+                check_unavailable(reply)
+                assert "min_free_bytes" in reply.error
+            assert api.health() == "unhealthy"
+            assert api.get("/api/jobs").json == []
+
+
+def test_min_free_bytes_is_kept_and_room_is_noticed(echo: EchoService, tmp_path: Path) -> None:
+    gate = Gate()
+    with ScriptedService(gate) as service, small_disk(tmp_path / "data", 24 * MIB):
+        config = configuration(service, echo, storage={"min_free_bytes": 8 * MIB})
+        with NodeProcess(config, tmp_path, command=hurried()) as node:
+            api = Api(node.port)
+            kept = api.submit("echo")
+            held = api.submit("gate")
+            api.finished([kept])
+            ballast = tmp_path / "data" / "ballast"
+            ballast.write_bytes(b"x" * 18 * MIB)
+            eventually(lambda: api.health() == "unhealthy")
+            check_unavailable(api.post({"containers": ["echo"], "data": {}}))
+            gate.opened.set()  # what was accepted goes on
+            assert api.finished([held])[0]["status"] == "success"
+            # The node's own jobs are not what fills the disk: they stay.
+            assert len(api.results([kept, held])) == 2
+            ballast.unlink()
+            eventually(lambda: api.health() == "healthy")
+            assert api.finished([api.submit("echo")])[0]["status"] == "success"
+
+
+def test_over_max_bytes_the_oldest_finished_jobs_go_first(
+    echo: EchoService, tmp_path: Path
+) -> None:
+    gate = Gate()
+    limit = 2 * MIB
+    text = "x" * 8000
+    with ScriptedService(gate) as service:
+        config = configuration(service, echo, storage={"max_bytes": limit})
+        with NodeProcess(config, tmp_path, command=hurried()) as node:
+            api = Api(node.port)
+            unfinished = api.submit("gate", {"first": True})
+            accepted: list[str] = []
+
+            def sent() -> bool:
+                reply = api.post({"containers": ["echo"], "data": {"text": text}})
+                if reply.status == 200:
+                    accepted.append(reply.json["id"])
+                else:
+                    check_unavailable(reply)
+                    assert "max_bytes" in reply.error
+                return len(accepted) == 500
+
+            eventually(sent, within=60)
+            eventually(lambda: api.running() == [unfinished])
+            eventually(lambda: (node.data_path / FILE).stat().st_size < limit + MIB)
+            eventually(lambda: api.health() == "healthy")
+            known = [each["id"] for each in api.results(accepted)]
+            assert known == accepted[-len(known) :]  # the newest
+            assert 100 < len(known) < 400
+            gate.opened.set()
+            assert api.finished([unfinished])[0]["status"] == "success"
+            assert api.get("/api/jobs").json[0] in (unfinished, known[0])
+
+
+def test_unfinished_jobs_over_max_bytes_are_kept_and_new_ones_refused(
+    echo: EchoService, tmp_path: Path
+) -> None:
+    gate = Gate()
+    with ScriptedService(gate) as service:
+        config = configuration(service, echo, storage={"max_bytes": MIB})
+        with NodeProcess(config, tmp_path, command=hurried()) as node:
+            api = Api(node.port)
+            held: list[str] = []
+            eventually(lambda: _refused(api, held))
+            assert len(held) > 5
+            assert api.health() == "unhealthy"
+            gate.opened.set()
+            assert {each["status"] for each in api.finished(held)} == {"success"}
+
+
+def test_finished_jobs_go_after_their_retention(echo: EchoService, tmp_path: Path) -> None:
+    gate = Gate()
+    with ScriptedService(gate) as service:
+        config = configuration(service, echo, jobs={"retention": 1.0})
+        with NodeProcess(config, tmp_path, command=hurried()) as node:
+            api = Api(node.port)
+            held = api.submit("gate")
+            identifiers = [api.submit("echo") for _ in range(20)]
+            eventually(lambda: api.running() == [held])
+            eventually(lambda: api.get("/api/jobs").json == [held])
+            assert api.results(identifiers) == []
+            gate.opened.set()
+            eventually(lambda: api.get("/api/jobs").json == [])
