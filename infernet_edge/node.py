@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
@@ -18,7 +19,7 @@ from infernet_edge.config.tree import Config
 from infernet_edge.containers.client import ServiceClient, make_session
 from infernet_edge.containers.manager import ContainerManager
 from infernet_edge.containers.resources import Resources
-from infernet_edge.containers.service import Service, make_services
+from infernet_edge.containers.service import make_services
 from infernet_edge.database import Database
 from infernet_edge.errors import StartupError, StorageError
 from infernet_edge.hardware import Hardware
@@ -28,6 +29,9 @@ from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.jobs.reports import Reports
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.logs import log_event
+
+if TYPE_CHECKING:
+    from infernet_edge.chain.chain import Chain
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +51,7 @@ class Node:
         self._stack = AsyncExitStack()
         self._parts: Parts | None = None
         self._server: LanServer | None = None
+        self._chain: Chain | None = None
 
     @property
     def url(self) -> str:
@@ -72,7 +77,7 @@ class Node:
         config, stack = self.config, self._stack
         session = make_session()
         stack.push_async_callback(session.close)
-        parts = self._parts = make_parts(config, self.services, self._hardware, session)
+        parts = self._parts = self._make_parts(session)
         server = self._server = LanServer(config.server, Api(parts))
         server.bind()
         stack.push_async_callback(server.close)
@@ -86,6 +91,9 @@ class Node:
                 raise StartupError(f"{error}. Check the disk of {config.storage_path}.") from error
             await _load(parts)
         stack.push_async_callback(parts.orchestrator.stop)
+        if self._chain is not None:
+            stack.push_async_callback(self._chain.stop)
+            await self._chain.start()
 
         housekeeper = Housekeeper(config, parts.database, parts.store, parts.reports)
         await housekeeper.look()
@@ -98,7 +106,12 @@ class Node:
         await parts.manager.start()
 
         control = ControlServer(
-            config.storage_path, {"/status": self._report_status, "/jobs": self._report_jobs}
+            config.storage_path,
+            {
+                "/status": self._report_status,
+                "/jobs": self._report_jobs,
+                "/deliveries": self._report_deliveries,
+            },
         )
         await control.start()
         stack.push_async_callback(control.stop)
@@ -133,6 +146,8 @@ class Node:
         if parts is None:
             return {}
         problems = [parts.store.refusal, parts.manager.engine_problem]
+        if self._chain is not None:
+            problems.append(self._chain.problem)
         if not parts.database.writable:
             problems.append("The database cannot be written")
         return {
@@ -150,35 +165,49 @@ class Node:
     async def _report_jobs(self, parameters: Parameters) -> Any:
         """What `infernet-edge jobs` shows."""
         if self._parts is None:
-            return []
-        limit = parameters.get("limit", "")
-        return await self._parts.store.newest(int(limit) if limit.isdecimal() else _LISTED)
+            return {"items": []}
+        return {"items": await self._parts.store.newest(_limit(parameters))}
+
+    async def _report_deliveries(self, parameters: Parameters) -> Any:
+        """What `infernet-edge jobs --onchain` shows; null when the chain is off."""
+        chain = self._chain
+        return {"items": None if chain is None else await chain.report(_limit(parameters))}
+
+    def _make_parts(self, session: aiohttp.ClientSession) -> Parts:
+        """The parts that the API speaks for, not yet started."""
+        config, services = self.config, self.services
+        most = config.server.max_body_bytes
+        migrations: dict[str, Sequence[str]] = {
+            "jobs": store.MIGRATIONS,
+            "reports": reports.MIGRATIONS,
+        }
+        if config.chain.enabled:
+            from infernet_edge.chain import chain  # costs 20 MB and half a second
+
+            migrations |= chain.MIGRATIONS
+        database = Database(config.database_path, migrations)
+        reported = Reports(database, config.jobs.max_pending)
+        job_store = JobStore(database, reported, config.jobs.max_pending)
+        client = ServiceClient(session, most)
+        orchestrator = Orchestrator(config.jobs, job_store, services, client, most)
+        if config.chain.enabled:
+            self._chain = chain.Chain(config, database, orchestrator, session)
+        return Parts(
+            config=config,
+            database=database,
+            store=job_store,
+            reports=reported,
+            orchestrator=orchestrator,
+            services=services,
+            manager=ContainerManager(config, services, session),
+            resources=Resources(services, self._hardware, session, min(most, _MOST_RESOURCES)),
+            delegations=self._chain or NoDelegations(),
+        )
 
 
-def make_parts(
-    config: Config,
-    services: dict[str, Service],
-    hardware: Hardware,
-    session: aiohttp.ClientSession,
-) -> Parts:
-    """The parts that the API speaks for, not yet started."""
-    most = config.server.max_body_bytes
-    migrations = {"jobs": store.MIGRATIONS, "reports": reports.MIGRATIONS}
-    database = Database(config.database_path, migrations)
-    reported = Reports(database, config.jobs.max_pending)
-    job_store = JobStore(database, reported, config.jobs.max_pending)
-    client = ServiceClient(session, most)
-    return Parts(
-        config=config,
-        database=database,
-        store=job_store,
-        reports=reported,
-        orchestrator=Orchestrator(config.jobs, job_store, services, client, most),
-        services=services,
-        manager=ContainerManager(config, services, session),
-        resources=Resources(services, hardware, session, min(most, _MOST_RESOURCES)),
-        delegations=NoDelegations(),
-    )
+def _limit(parameters: Parameters) -> int:
+    limit = parameters.get("limit", "")
+    return min(int(limit), store.MOST_LISTED) if limit.isdecimal() else _LISTED
 
 
 async def _load(parts: Parts) -> None:

@@ -39,7 +39,7 @@ _objects = msgspec.json.Decoder(dict[str, Raw])
 class Delegations(Protocol):
     """What the API knows of the chain: a door for delegated subscriptions."""
 
-    async def accept(self, request: Raw, caller: Caller) -> None:
+    async def accept(self, request: Raw, client: str) -> None:
         """Check and store a DelegatedSubscriptionRequest; raises an ApiError when it is refused."""
 
     @property
@@ -57,7 +57,7 @@ class NoDelegations:
     pending = 0
     address = ""
 
-    async def accept(self, request: Raw, caller: Caller) -> None:
+    async def accept(self, request: Raw, client: str) -> None:
         raise Refused("Chain not enabled")
 
 
@@ -80,7 +80,7 @@ class JobIntake:
         """One request, of either kind; answered when it is on the disk."""
         check_utf8(body)
         if (request := _delegated(body)) is not None:
-            await self._delegations.accept(request, caller)
+            await self._delegations.accept(request, caller.client)
             return Answer(schema.DelegatedSubscriptionResponse())
         job = self._prepare(decode(body, _requests), caller)
         await self._store.add([job])
@@ -99,7 +99,7 @@ class JobIntake:
                 await asyncio.sleep(0)  # others have their turn
             try:
                 if (request := _delegated(item)) is not None:
-                    await self._delegations.accept(request, caller)
+                    await self._delegations.accept(request, caller.client)
                     answers[place] = schema.DelegatedSubscriptionResponse()
                     continue
                 job = self._prepare(decode(item, _requests, "item"), caller)

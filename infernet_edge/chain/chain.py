@@ -1,0 +1,176 @@
+"""The on-chain half of the node: its parts, and the door through which requests come."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+import aiohttp
+from msgspec import Raw
+
+from infernet_edge.chain import deliveries, ledger
+from infernet_edge.chain.containers import ContainerSets
+from infernet_edge.chain.coordinator import Coordinator
+from infernet_edge.chain.delegation import DelegatedRequest, parse_request
+from infernet_edge.chain.deliveries import Delivery, DeliveryStore
+from infernet_edge.chain.deployment import Deployment
+from infernet_edge.chain.head import Head
+from infernet_edge.chain.keys import load_account
+from infernet_edge.chain.ledger import Ledger
+from infernet_edge.chain.processor import Processor
+from infernet_edge.chain.rpc import Rpc, RpcUnavailable
+from infernet_edge.chain.rules import SubscriptionRules, check_expiry
+from infernet_edge.chain.transactions import TransactionSender
+from infernet_edge.chain.verification import Verifier
+from infernet_edge.config.tree import Config
+from infernet_edge.database import Database
+from infernet_edge.errors import Conflict, Refused
+from infernet_edge.jobs.orchestrator import Orchestrator
+from infernet_edge.logs import log_event
+
+logger = logging.getLogger(__name__)
+
+MIGRATIONS: Final = {"transactions": ledger.MIGRATIONS, "deliveries": deliveries.MIGRATIONS}
+
+_CHECK_TIME = 5.0  # seconds in which the chain may answer before a request is taken unchecked
+
+
+class Chain:
+    """Serves one chain. Nothing of the off-chain half waits for it."""
+
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        orchestrator: Orchestrator,
+        session: aiohttp.ClientSession,
+    ) -> None:
+        self._config = config
+        self._database = database
+        self._orchestrator = orchestrator
+        urls = config.chain.rpc_url
+        self._rpc = Rpc(session, [urls] if isinstance(urls, str) else urls)
+        self._head = Head(self._rpc, config.chain.snapshot_sync.sync_period)
+        self._deployment = Deployment(config.chain, self._rpc)
+        self._verifier = Verifier(self._rpc, self._deployment)
+        self._store = DeliveryStore(database, config.jobs.max_pending)
+        self._rules = SubscriptionRules(config, ContainerSets(config))
+        self._processor: Processor | None = None
+        self._stack = AsyncExitStack()
+        self.address = ""
+
+    @property
+    def pending(self) -> int:
+        """Deliveries that are not finished."""
+        return self._store.pending
+
+    @property
+    def problem(self) -> str:
+        """Why the chain cannot be reached, "" when it can."""
+        return self._rpc.problem
+
+    async def start(self) -> None:
+        """Load the key and go on with what an earlier run left; the chain itself may be down.
+
+        Raises StartupError when the key cannot be used.
+        """
+        account = await asyncio.to_thread(load_account, self._config.chain.wallet)
+        self.address = account.address
+        config, stack = self._config.chain, self._stack
+        stack.push_async_callback(self._rpc.close)
+        sender = TransactionSender(self._rpc, account, Ledger(self._database), config, self._head)
+        coordinator = Coordinator(
+            config, self._rpc, self._head, self._deployment, self._verifier, self.address
+        )
+        stack.push_async_callback(sender.stop)
+        await sender.load()
+        self._processor = Processor(
+            self._store, coordinator, self._orchestrator, sender, self._head
+        )
+        stack.push_async_callback(self._processor.stop)
+        await self._processor.start()
+        looking = asyncio.create_task(self._head.run(), name="head")
+        stack.push_async_callback(_cancel, looking)
+        log_event(logger, "chain.started", address=self.address)
+
+    async def stop(self) -> None:
+        """Stop; everything goes on at the next start. May be called twice."""
+        await self._stack.aclose()
+
+    async def accept(self, request: Raw, client: str) -> None:
+        """Take on a delegated subscription; when this returns it is on the disk.
+
+        Raises BadRequest, Refused, Conflict, Unavailable. What the chain cannot say now is checked
+        before anything is computed.
+        """
+        parsed = parse_request(request)
+        if self._processor is None or not self._deployment.serves(parsed.generation):
+            raise Refused("Chain not enabled", {"generation": parsed.generation})
+        check_expiry(parsed.signature.expiry, self._head.now())
+        containers = self._rules.check(parsed.subscription, delegated=True)
+        verified = await self._verify(parsed)
+        delivery = Delivery(
+            number=0,
+            key=self._key(parsed),
+            generation=parsed.generation,
+            owner=parsed.subscription.owner,
+            nonce=parsed.signature.nonce,
+            subscription_id=None,
+            interval=max(1, parsed.subscription.interval_at(self._head.now())),
+            containers=containers,
+            state="accepted",
+            verified=verified,
+            client=client,
+            request=bytes(request),
+        )
+        known = await self._store.add(delivery)
+        if known is None:
+            self._processor.begin(delivery)
+        elif parse_request(known.request).subscription != parsed.subscription:
+            raise Conflict(
+                "Nonce already used for another subscription",
+                {"owner": delivery.owner, "nonce": delivery.nonce},
+            )
+
+    async def _verify(self, request: DelegatedRequest) -> bool:
+        """Whether the signature could be checked. Raises Refused when it is wrong."""
+        try:
+            async with asyncio.timeout(_CHECK_TIME):
+                await self._verifier.verify(request)
+        except (RpcUnavailable, TimeoutError):
+            return False
+        return True
+
+    def _key(self, request: DelegatedRequest) -> str:
+        """One for each nonce of an owner: the same request again is the same delivery."""
+        anchor = self._deployment.anchor(request.generation)
+        owner, nonce = request.subscription.owner, request.signature.nonce
+        return f"{request.generation}:{anchor}:{owner}:{nonce}".lower()
+
+    async def report(self, limit: int) -> list[dict[str, Any]]:
+        """The newest deliveries for the operator, newest first; times in ms since 1970."""
+        return [
+            {
+                "number": delivery.number,
+                "generation": delivery.generation,
+                "owner": delivery.owner,
+                "nonce": delivery.nonce,
+                "subscription": delivery.subscription_id,
+                "interval": delivery.interval,
+                "containers": delivery.containers,
+                "client": delivery.client,
+                "state": delivery.state,
+                "reason": delivery.reason,
+                "transaction": delivery.transaction_hash,
+                "created_at": delivery.created_at,
+                "changed_at": delivery.changed_at,
+            }
+            for delivery in await self._store.newest(limit)
+        ]
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

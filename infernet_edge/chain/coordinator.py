@@ -1,0 +1,238 @@
+"""What the coordinator contract would say: simulations before and after the computing.
+
+A delivery is simulated with an empty output first, so that nothing is computed for a subscription
+that refuses this node anyway, and with the real one before it is sent.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple
+
+import msgspec
+
+from infernet_edge.chain.contracts import (
+    DELEGATE_CREATED_IDS,
+    GET_CONTAINER_INPUTS,
+    UnexpectedReply,
+    delegation_key,
+    deliver_compute,
+    deliver_compute_delegatee,
+    eth_call,
+)
+from infernet_edge.chain.delegation import DelegatedRequest, parse_request
+from infernet_edge.chain.deliveries import Delivery
+from infernet_edge.chain.deployment import Deployment, to_bytes
+from infernet_edge.chain.head import Head
+from infernet_edge.chain.payload import EMPTY, Payload
+from infernet_edge.chain.reverts import ANSWERED, Revert, revert_reason
+from infernet_edge.chain.rpc import Rpc, RpcError, quantity
+from infernet_edge.chain.subscription import ZERO_ADDRESS, SubscriptionV0
+from infernet_edge.chain.verification import Verifier
+from infernet_edge.config.tree import Chain
+from infernet_edge.containers.client import OFF_CHAIN, ON_CHAIN
+from infernet_edge.errors import ApiError, InfernetEdgeError
+from infernet_edge.logs import log_event
+
+logger = logging.getLogger(__name__)
+
+_GAS_MARGIN = 1.2  # of the estimate: storage may have changed until the delivery is mined
+_EDGE = 30  # seconds around its beginning in which a subscription may not be active for the RPC
+
+
+class Done(InfernetEdgeError):
+    """Nothing is left to do for a delivery; the text says why."""
+
+
+class Never(InfernetEdgeError):
+    """A delivery will not succeed; the text says why."""
+
+
+class NotNow(InfernetEdgeError):
+    """A step has to be tried again later."""
+
+
+class Task(NamedTuple):
+    """What the containers are given; source and destination are those of their interface."""
+
+    data: bytes
+    source: int
+    destination: int
+    requires_proof: bool
+
+
+class Order(NamedTuple):
+    """A transaction to send; `max_gas_price` in wei per gas, None: no limit of its own."""
+
+    to: str
+    data: bytes
+    gas: int
+    max_gas_price: int | None
+
+
+class Coordinator:
+    """Speaks with the coordinators of both generations about deliveries of this node."""
+
+    def __init__(
+        self,
+        config: Chain,
+        rpc: Rpc,
+        head: Head,
+        deployment: Deployment,
+        verifier: Verifier,
+        node: str,
+    ) -> None:
+        self._config = config
+        self._rpc = rpc
+        self._head = head
+        self._deployment = deployment
+        self._verifier = verifier
+        self._node = node
+        self._wallet = config.wallet.payment_address or ZERO_ADDRESS
+
+    def due_time(self, delivery: Delivery) -> int:
+        """When the interval of a delivery begins, in chain seconds."""
+        return _request(delivery).subscription.due_time(delivery.interval)
+
+    async def admit(self, delivery: Delivery) -> None:
+        """Check that it makes sense to compute; marks the delivery as verified.
+
+        Raises Done, Never or NotNow, and RpcUnavailable.
+        """
+        request = _request(delivery)
+        if not delivery.verified:
+            try:
+                await self._verifier.verify(request)
+            except ApiError as error:
+                raise Never(f"{error.message} {error.params or ''}".strip()) from None
+            delivery.verified = True
+        end = request.subscription.end_time(delivery.interval)
+        if end is not None and self._head.now() >= end:
+            raise Never("The interval was over before it could be answered")
+        if request.subscription.requires_proof:
+            return
+        revert = await self._simulate(delivery, EMPTY)
+        # A consumer that decodes its input reverts on an empty one: that says nothing.
+        if revert is not None and revert.protocol:
+            self._raise(revert, request)
+
+    async def task(self, delivery: Delivery) -> Task:
+        """What to compute. The first interval comes with its data, later ones ask their owner."""
+        request = _request(delivery)
+        proof = request.subscription.requires_proof
+        if delivery.subscription_id is None:
+            return Task(request.data, OFF_CHAIN, ON_CHAIN, proof)
+        data = await self._inputs(delivery, request)
+        return Task(msgspec.json.encode(data.hex()), ON_CHAIN, ON_CHAIN, proof)
+
+    async def _inputs(self, delivery: Delivery, request: DelegatedRequest) -> bytes:
+        subscription = request.subscription
+        if isinstance(subscription, SubscriptionV0) and subscription.inputs:
+            return subscription.inputs
+        asked = GET_CONTAINER_INPUTS.encode(
+            delivery.subscription_id, delivery.interval, self._head.now(), self._node
+        )
+        try:
+            reply = await self._rpc.call(*eth_call(subscription.owner, asked, sender=self._node))
+            return bytes(GET_CONTAINER_INPUTS.decode(to_bytes(reply)))
+        except (RpcError, UnexpectedReply):
+            return b""  # an owner that gives no inputs, as the reference node takes it
+
+    async def prepare(self, delivery: Delivery) -> Order:
+        """Simulate the real output and find out the gas. Raises Done, Never, NotNow."""
+        request = _request(delivery)
+        payload = Payload(delivery.input, delivery.output or b"", delivery.proof)
+        most = self._most_gas(request)
+        data = await self._data(delivery, request, payload)
+        to = await self._deployment.coordinator(request.generation)
+        price = None
+        if isinstance(request.subscription, SubscriptionV0):
+            price = request.subscription.max_gas_price
+        transaction = {"from": self._node, "to": to, "data": "0x" + data.hex(), "gas": hex(most)}
+        try:
+            estimate = quantity(await self._rpc.call("eth_estimateGas", [transaction, "pending"]))
+        except RpcError as error:
+            if not error.is_revert:
+                raise NotNow(f"The gas cannot be estimated: {error}") from None
+            revert = revert_reason(error.data)
+            if not revert.is_allowed(self._config.wallet.allowed_sim_errors):
+                self._raise(revert, request)
+            log_event(logger, "delivery.error_allowed", number=delivery.number, reason=str(revert))
+            return Order(to, data, most, price)
+        if estimate > most:
+            raise Never(f"It takes {estimate} gas, the limit is {most}")
+        return Order(to, data, min(most, int(estimate * _GAS_MARGIN)), price)
+
+    def _most_gas(self, request: DelegatedRequest) -> int:
+        most = self._config.wallet.max_gas_limit
+        if isinstance(request.subscription, SubscriptionV0):
+            # What the contract compares with its limit leaves out what every transaction costs;
+            # a little above it is refused there, not here.
+            most = min(most, request.subscription.max_gas_limit or most)
+        return most
+
+    async def subscription_id(self, delivery: Delivery) -> int | None:
+        """The on-chain id of a delegated subscription, once a delivery has made it."""
+        if delivery.subscription_id is not None:
+            return delivery.subscription_id
+        request = _request(delivery)
+        to = await self._deployment.coordinator(request.generation)
+        key = delegation_key(delivery.owner, delivery.nonce)
+        try:
+            reply = await self._rpc.call(*eth_call(to, DELEGATE_CREATED_IDS.encode(key)))
+            return int(DELEGATE_CREATED_IDS.decode(to_bytes(reply))) or None
+        except (RpcError, UnexpectedReply) as error:
+            raise NotNow(f"The subscription's id cannot be asked for: {error}") from None
+
+    def next_interval(self, delivery: Delivery) -> int | None:
+        """The interval to answer after this one; None when there is none.
+
+        Intervals that passed meanwhile are not made up for.
+        """
+        subscription = _request(delivery).subscription
+        if not subscription.period:
+            return None
+        following = max(delivery.interval + 1, subscription.interval_at(self._head.now()))
+        return following if following <= subscription.frequency else None
+
+    async def _simulate(self, delivery: Delivery, payload: Payload) -> Revert | None:
+        """Why the delivery would revert, None if it would not."""
+        request = _request(delivery)
+        data = await self._data(delivery, request, payload)
+        to = await self._deployment.coordinator(request.generation)
+        # "pending" sees the time of the next block: "latest" is late at the edge of an interval.
+        call = eth_call(to, data, sender=self._node, block="pending", gas=self._most_gas(request))
+        try:
+            await self._rpc.call(*call)
+        except RpcError as error:
+            if not error.is_revert:
+                raise NotNow(f"The delivery cannot be simulated: {error}") from None
+            return revert_reason(error.data)
+        return None
+
+    async def _data(self, delivery: Delivery, request: DelegatedRequest, payload: Payload) -> bytes:
+        if delivery.subscription_id is None:
+            return deliver_compute_delegatee(request, delivery.interval, payload, self._wallet)
+        return deliver_compute(
+            request.generation,
+            delivery.subscription_id,
+            delivery.interval,
+            payload,
+            self._wallet,
+        )
+
+    def _raise(self, revert: Revert, request: DelegatedRequest) -> None:
+        """Raise what a revert means for a delivery."""
+        if revert.name in (*ANSWERED, "SubscriptionCompleted"):
+            raise Done(str(revert))
+        begins = request.subscription.active_at
+        at_the_edge = abs(self._head.now() - begins) < _EDGE
+        if revert.name in ("SubscriptionNotActive", "IntervalMismatch") and at_the_edge:
+            raise NotNow(str(revert))
+        if revert.protocol:
+            raise Never(str(revert))
+        raise NotNow(f"The consumer's contract reverts: {revert}")
+
+
+def _request(delivery: Delivery) -> DelegatedRequest:
+    return parse_request(delivery.request)

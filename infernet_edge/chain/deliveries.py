@@ -1,0 +1,204 @@
+"""The deliveries table: what the node has taken on to deliver on-chain, and how far each is."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any, Final, Literal
+
+from msgspec import Struct
+
+from infernet_edge.database import Database
+from infernet_edge.errors import Unavailable
+from infernet_edge.jobs.store import milliseconds
+
+State = Literal["accepted", "computing", "sending", "sent", "delivered", "failed"]
+UNFINISHED: Final = ("accepted", "computing", "sending", "sent")
+
+MIGRATIONS: Final = (
+    # `key` names the subscription and the interval, so that one interval is never answered twice.
+    # `request` is the delegated request as it came. With a `subscription_id` the interval is one
+    # of the on-chain subscription that an earlier delivery of the request made.
+    """CREATE TABLE deliveries (
+        number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, generation TEXT NOT NULL,
+        owner TEXT NOT NULL, nonce INTEGER NOT NULL, subscription_id INTEGER,
+        interval INTEGER NOT NULL, containers TEXT NOT NULL, state TEXT NOT NULL,
+        reason TEXT NOT NULL DEFAULT '',
+        verified INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0,
+        client TEXT NOT NULL DEFAULT '', request BLOB NOT NULL,
+        input BLOB, output BLOB, proof BLOB, transaction_hash TEXT NOT NULL DEFAULT '',
+        created_at INTEGER NOT NULL, changed_at INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE INDEX unfinished_deliveries ON deliveries (number)"
+    " WHERE state NOT IN ('delivered', 'failed')",
+)
+
+_COLUMNS = (
+    "number, key, generation, owner, nonce, subscription_id, interval, containers, state, reason,"
+    " verified, attempts, client, request, input, output, proof, transaction_hash, created_at,"
+    " changed_at"
+)
+
+
+class Delivery(Struct):
+    """One answer to one interval of a subscription; times in milliseconds since 1970."""
+
+    number: int
+    key: str
+    generation: str
+    owner: str
+    nonce: int
+    subscription_id: int | None
+    interval: int
+    containers: tuple[str, ...]
+    state: State
+    reason: str = ""
+    verified: bool = False
+    attempts: int = 0
+    client: str = ""
+    request: bytes = b""
+    input: bytes = b""
+    output: bytes | None = None
+    proof: bytes = b""
+    transaction_hash: str = ""
+    created_at: int = 0
+    changed_at: int = 0
+
+
+class DeliveryStore:
+    """Keeps deliveries durably; `pending` counts those that are not finished."""
+
+    def __init__(self, database: Database, most: int) -> None:
+        self._database = database
+        self._most = most
+        self.pending = 0
+
+    async def load(self) -> list[Delivery]:
+        """What an earlier run left unfinished, oldest first. To be called once, at start."""
+        deliveries = await self._database.read(_unfinished)
+        self.pending = len(deliveries)
+        return deliveries
+
+    async def add(self, delivery: Delivery) -> Delivery | None:
+        """Store a new delivery; returns the one that has its key already, if there is one.
+
+        Raises Unavailable when too many are unfinished.
+        """
+        if self.pending >= self._most:
+            raise Unavailable("Too many pending on-chain jobs", {"limit": self._most})
+        delivery.created_at = delivery.changed_at = milliseconds()
+        number, known = await self._database.write(_insert, delivery)
+        if known is not None:
+            return known
+        delivery.number = number
+        self.pending += 1
+        return None
+
+    async def save(self, delivery: Delivery) -> None:
+        """Store the state of a delivery, with all that belongs to it."""
+        delivery.changed_at = milliseconds()
+        was_unfinished = await self._database.write(_update, delivery)
+        if was_unfinished and delivery.state not in UNFINISHED:
+            self.pending -= 1
+
+    async def newest(self, limit: int) -> list[Delivery]:
+        """The newest deliveries, newest first."""
+        return await self._database.read(_newest, limit)
+
+
+def _from_row(row: tuple[Any, ...]) -> Delivery:
+    (number, key, generation, owner, nonce, subscription_id, interval, containers, *rest) = row
+    (state, reason, verified, attempts, client, request, input_, output, proof, *last) = rest
+    return Delivery(
+        number,
+        key,
+        generation,
+        owner,
+        nonce,
+        subscription_id,
+        interval,
+        tuple(containers.split(",")),
+        state,
+        reason,
+        bool(verified),
+        attempts,
+        client,
+        request,
+        input_ or b"",
+        output,
+        proof or b"",
+        *last,
+    )
+
+
+def _unfinished(connection: sqlite3.Connection) -> list[Delivery]:
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM deliveries"  # noqa: S608 - the columns are our own text
+        " WHERE state NOT IN ('delivered', 'failed') ORDER BY number"
+    )
+    return [_from_row(row) for row in rows]
+
+
+def _newest(connection: sqlite3.Connection, limit: int) -> list[Delivery]:
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM deliveries ORDER BY number DESC LIMIT ?",  # noqa: S608 - as above
+        (limit,),
+    )
+    return [_from_row(row) for row in rows]
+
+
+def _insert(connection: sqlite3.Connection, delivery: Delivery) -> tuple[int, Delivery | None]:
+    known = connection.execute(
+        f"SELECT {_COLUMNS} FROM deliveries WHERE key = ?",  # noqa: S608 - as above
+        (delivery.key,),
+    ).fetchone()
+    if known is not None:
+        return 0, _from_row(known)
+    cursor = connection.execute(
+        "INSERT INTO deliveries (key, generation, owner, nonce, subscription_id, interval,"
+        " containers, state, reason, verified, attempts, client, request, created_at, changed_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            delivery.key,
+            delivery.generation,
+            delivery.owner,
+            delivery.nonce,
+            delivery.subscription_id,
+            delivery.interval,
+            ",".join(delivery.containers),
+            delivery.state,
+            delivery.reason,
+            delivery.verified,
+            delivery.attempts,
+            delivery.client,
+            delivery.request,
+            delivery.created_at,
+            delivery.changed_at,
+        ),
+    )
+    return int(cursor.lastrowid or 0), None
+
+
+def _update(connection: sqlite3.Connection, delivery: Delivery) -> bool:
+    before = connection.execute(
+        "SELECT state FROM deliveries WHERE number = ?", (delivery.number,)
+    ).fetchone()
+    connection.execute(
+        "UPDATE deliveries SET subscription_id = ?, interval = ?, state = ?, reason = ?,"
+        " verified = ?, attempts = ?, input = ?, output = ?, proof = ?, transaction_hash = ?,"
+        " changed_at = ? WHERE number = ?",
+        (
+            delivery.subscription_id,
+            delivery.interval,
+            delivery.state,
+            delivery.reason,
+            delivery.verified,
+            delivery.attempts,
+            delivery.input,
+            delivery.output,
+            delivery.proof,
+            delivery.transaction_hash,
+            delivery.changed_at,
+            delivery.number,
+        ),
+    )
+    return before is not None and before[0] in UNFINISHED

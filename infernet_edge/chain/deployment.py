@@ -1,0 +1,52 @@
+"""Where the contracts are: the coordinators, as the registry or the configuration says."""
+
+from __future__ import annotations
+
+from infernet_edge.chain.contracts import COORDINATOR, UnexpectedReply, eth_call
+from infernet_edge.chain.rpc import Rpc, RpcError, RpcUnavailable
+from infernet_edge.chain.subscription import Generation
+from infernet_edge.config.tree import Chain
+
+
+class Deployment:
+    """Addresses of the Infernet contracts on one chain; asked for once."""
+
+    def __init__(self, config: Chain, rpc: Rpc) -> None:
+        self._rpc = rpc
+        self._registry = config.registry_address
+        self._coordinators: dict[Generation, str] = {}
+        if config.coordinator_address:
+            self._coordinators["0.1"] = config.coordinator_address
+
+    def serves(self, generation: Generation) -> bool:
+        """Whether the configuration names contracts of this generation."""
+        return generation in self._coordinators or (generation == "1.x" and bool(self._registry))
+
+    def anchor(self, generation: Generation) -> str:
+        """The configured address that leads to the coordinator; it names the deployment."""
+        return self._registry if generation == "1.x" else self._coordinators["0.1"]
+
+    async def coordinator(self, generation: Generation) -> str:
+        """The address of the coordinator. Raises RpcUnavailable while it cannot be known."""
+        known = self._coordinators.get(generation)
+        if known is not None:
+            return known
+        try:
+            reply = await self._rpc.call(*eth_call(self._registry, COORDINATOR.encode()))
+            found: str = COORDINATOR.decode(to_bytes(reply))
+        except (RpcError, UnexpectedReply) as error:
+            raise RpcUnavailable(
+                f"chain.registry_address is no Infernet registry: {error}"
+            ) from None
+        self._coordinators[generation] = found
+        return found
+
+
+def to_bytes(reply: object) -> bytes:
+    """The bytes of a JSON-RPC answer in hex. Raises UnexpectedReply."""
+    if isinstance(reply, str):
+        try:
+            return bytes.fromhex(reply.removeprefix("0x"))
+        except ValueError:
+            pass
+    raise UnexpectedReply("The server answered a call with something that is not hex")

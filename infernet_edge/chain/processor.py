@@ -1,0 +1,277 @@
+"""The life of a delivery: checked, simulated, computed, simulated again, sent, mined.
+
+Each step stores the state that it reached before the next one begins, so that a node that was
+killed goes on where it was. What the chain cannot be asked now waits for the chain; what will never
+succeed ends with its reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+from typing import Any, Final
+
+from infernet_edge.chain.coordinator import Coordinator, Done, Never, NotNow
+from infernet_edge.chain.deliveries import UNFINISHED, Delivery, DeliveryStore, State
+from infernet_edge.chain.head import Block, Head
+from infernet_edge.chain.payload import BadPayload, pack
+from infernet_edge.chain.rpc import Call, RpcUnavailable
+from infernet_edge.chain.transactions import Outcome, SendError, TransactionSender
+from infernet_edge.containers.client import ContainerFailure
+from infernet_edge.errors import StorageError, Unavailable
+from infernet_edge.jobs.orchestrator import Orchestrator
+from infernet_edge.logs import log_event
+
+logger = logging.getLogger(__name__)
+
+MOST_ATTEMPTS: Final = 3
+_MOST_AT_ONCE = 256  # deliveries in work; others wait in line
+_FIRST_PAUSE = 1.0  # seconds before something that failed is tried again; doubles
+_LONGEST_PAUSE = 30.0
+_MOST_REFUSALS = 8  # times that a step has to wait for the contracts, not for the RPC
+
+
+class Processor:
+    """Takes deliveries from their acceptance to their end. Watches the head for those that wait
+    for their time."""
+
+    def __init__(
+        self,
+        store: DeliveryStore,
+        coordinator: Coordinator,
+        orchestrator: Orchestrator,
+        sender: TransactionSender,
+        head: Head,
+    ) -> None:
+        self._store = store
+        self._coordinator = coordinator
+        self._orchestrator = orchestrator
+        self._sender = sender
+        self._head = head
+        self._places = asyncio.Semaphore(_MOST_AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._early: list[tuple[int, int, Delivery]] = []
+        self._outcomes: dict[str, asyncio.Future[Outcome]] = {}
+        sender.on_outcome = self._on_outcome
+
+    async def start(self) -> None:
+        """Go on with what an earlier run left unfinished."""
+        for delivery in await self._store.load():
+            self.begin(delivery)
+        self._head.watch(self)
+
+    def questions(self) -> list[Call]:
+        """Nothing: the block alone tells the time."""
+        return []
+
+    def answers(self, block: Block, answers: list[Any]) -> None:
+        """Begin the deliveries whose time has come."""
+        while self._early and self._early[0][0] <= block.timestamp:
+            self._hold(heapq.heappop(self._early)[2])
+
+    def begin(self, delivery: Delivery) -> None:
+        """Work on a stored delivery, now or when its interval begins."""
+        due = self._coordinator.due_time(delivery)
+        if delivery.state == "accepted" and due > self._head.now():
+            heapq.heappush(self._early, (due, delivery.number, delivery))
+        else:
+            self._hold(delivery)
+
+    def _hold(self, delivery: Delivery) -> None:
+        task = asyncio.get_running_loop().create_task(self._run(delivery))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, delivery: Delivery) -> None:
+        async with self._places:
+            while delivery.state in UNFINISHED:
+                state, reason = await self._patiently(delivery)
+                if state not in UNFINISHED:
+                    # Before the end is stored: a kill in between finds the successor there.
+                    await self._add_successor(delivery)
+                delivery.state, delivery.reason = state, reason
+                await self._save(delivery)
+
+    async def _patiently(self, delivery: Delivery) -> tuple[State, str]:
+        """Do the delivery's step, again and again while it has to wait; the state after it."""
+        pause, refusals = _FIRST_PAUSE, 0
+        while True:
+            try:
+                return await self._step(delivery)
+            except Done as end:
+                return "delivered", str(end)
+            except Never as end:
+                return "failed", str(end)
+            except NotNow as error:
+                refusals += 1
+                if refusals == _MOST_REFUSALS:
+                    return "failed", f"Given up: {error}"
+                problem = str(error)
+            except (RpcUnavailable, StorageError) as error:
+                problem = str(error)
+            await self._tell_why(delivery, problem)
+            await asyncio.sleep(pause)
+            pause = min(_LONGEST_PAUSE, pause * 2)
+
+    async def _tell_why(self, delivery: Delivery, problem: str) -> None:
+        """Say what a delivery waits for, in the log and to whoever lists it; once."""
+        if problem == delivery.reason:
+            return
+        delivery.reason = problem
+        log_event(logger, "delivery.waits", number=delivery.number, reason=problem)
+        try:
+            await self._store.save(delivery)
+        except StorageError as error:
+            log_event(logger, "delivery.unsaved", logging.WARNING, reason=str(error))
+
+    async def _add_successor(self, delivery: Delivery) -> None:
+        """Take on the next interval of a recurring subscription, by its on-chain id."""
+        interval = self._coordinator.next_interval(delivery)
+        if interval is None:
+            return
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                identifier = await self._coordinator.subscription_id(delivery)
+                if identifier is None:
+                    return  # it was never made: nobody waits for its next interval
+                base = delivery.key.partition("#")[0]
+                successor = Delivery(
+                    number=0,
+                    key=f"{base}#{interval}",
+                    generation=delivery.generation,
+                    owner=delivery.owner,
+                    nonce=delivery.nonce,
+                    subscription_id=identifier,
+                    interval=interval,
+                    containers=delivery.containers,
+                    state="accepted",
+                    verified=True,
+                    client=delivery.client,
+                    request=delivery.request,
+                )
+                if await self._store.add(successor) is None:
+                    self.begin(successor)
+                return
+            except (NotNow, RpcUnavailable, StorageError, Unavailable) as error:
+                log_event(logger, "delivery.waits", number=delivery.number, reason=str(error))
+            await asyncio.sleep(pause)
+            pause = min(_LONGEST_PAUSE, pause * 2)
+
+    async def _save(self, delivery: Delivery) -> None:
+        """Store the state, again and again if need be: the next step must not run without it."""
+        while True:
+            try:
+                await self._store.save(delivery)
+                break
+            except StorageError as error:
+                log_event(logger, "delivery.unsaved", logging.ERROR, reason=str(error))
+                await asyncio.sleep(_LONGEST_PAUSE)
+        log_event(
+            logger,
+            f"delivery.{delivery.state}",
+            number=delivery.number,
+            subscription=delivery.subscription_id or "",
+            owner=delivery.owner,
+            interval=delivery.interval,
+            reason=delivery.reason,
+            transaction=delivery.transaction_hash,
+        )
+
+    async def _step(self, delivery: Delivery) -> tuple[State, str]:
+        """One step; returns the state after it and its reason, or raises why there is none."""
+        match delivery.state:
+            case "accepted":
+                await self._coordinator.admit(delivery)
+                return "computing", ""
+            case "computing":
+                await self._compute(delivery)
+                return "sending", ""
+            case "sending":
+                await self._send(delivery)
+                return "sent", ""
+            case _:
+                return await self._wait_for_outcome(delivery)
+
+    async def _compute(self, delivery: Delivery) -> None:
+        """Run the containers; three times at most, with a growing pause between."""
+        task = await self._coordinator.task(delivery)
+        pause = _FIRST_PAUSE
+        for attempt in range(1, MOST_ATTEMPTS + 1):
+            try:
+                answer = await self._orchestrator.compute(
+                    delivery.containers,
+                    task.data,
+                    source=task.source,
+                    destination=task.destination,
+                    requires_proof=task.requires_proof,
+                )
+                packed = await asyncio.to_thread(pack, answer)
+                break
+            except (ContainerFailure, BadPayload) as error:
+                if attempt == MOST_ATTEMPTS:
+                    raise Never(f"The container failed {attempt} times: {error}") from None
+                log_event(
+                    logger,
+                    "delivery.compute_failed",
+                    logging.WARNING,
+                    number=delivery.number,
+                    attempt=attempt,
+                    reason=str(error),
+                )
+                await asyncio.sleep(pause)
+                pause = min(_LONGEST_PAUSE, pause * 5)
+        delivery.input, delivery.output, delivery.proof = packed
+
+    async def _send(self, delivery: Delivery) -> None:
+        """Simulate and send; a transaction that an earlier run stored is taken up, not repeated."""
+        key = _key(delivery)
+        known = await self._sender.find(key)
+        if known is None:
+            order = await self._coordinator.prepare(delivery)
+            try:
+                known = await self._sender.send(
+                    key,
+                    order.to,
+                    order.data,
+                    gas=order.gas,
+                    max_gas_price=order.max_gas_price,
+                )
+            except SendError as error:
+                if error.temporary:
+                    raise NotNow(str(error)) from None
+                raise Never(str(error)) from None
+        delivery.transaction_hash = known
+
+    async def _wait_for_outcome(self, delivery: Delivery) -> tuple[State, str]:
+        key = _key(delivery)
+        waiting = self._outcomes.setdefault(key, asyncio.get_running_loop().create_future())
+        outcome = self._sender.outcome(key)
+        if outcome is None:
+            outcome = await waiting
+        self._outcomes.pop(key, None)
+        delivery.transaction_hash = outcome.hash
+        if outcome.status == "mined":
+            return "delivered", ""
+        delivery.attempts += 1
+        if delivery.attempts >= MOST_ATTEMPTS:
+            raise Never(f"Given up after {MOST_ATTEMPTS} transactions: {outcome.reason}")
+        return "sending", outcome.reason
+
+    def _on_outcome(self, key: str, outcome: Outcome) -> None:
+        waiting = self._outcomes.get(key)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(outcome)
+
+    async def stop(self) -> None:
+        """Stop working; every delivery goes on at the next start."""
+        self._head.unwatch(self)
+        for task in (tasks := list(self._tasks)):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _key(delivery: Delivery) -> str:
+    """What names the transaction of this attempt, so that it exists once."""
+    return f"delivery:{delivery.number}:{delivery.attempts}"

@@ -1,0 +1,253 @@
+"""Delegated subscriptions, from the request to what the consumer's contract received."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_abi.abi import decode
+
+from tests.support.delegated import request_v0, request_v1
+from tests.support.evm import ALICE, NODE, OTHER_NODE, V0, V1, Anvil, deliveries, deploy_v0
+from tests.support.onchain import chain_of, delivery, on_chain, settled
+from tests.support.serving import Echo
+
+
+def consumer_of(v1: V1) -> Any:
+    return v1.deploy("DelegatedConsumer", ALICE.address)
+
+
+async def test_a_request_of_sdk_1_is_delivered(tmp_path: Path, v1: V1) -> None:
+    consumer = consumer_of(v1)
+    async with on_chain(tmp_path, v1=v1) as (node, echo):
+        request = request_v1(v1, consumer, data={"prompt": "hello"})
+        reply = await node.post("/api/jobs", request.body)
+        assert (reply.status, reply.body) == (200, {})
+        found = await settled(node)
+        assert (found["state"], found["reason"]) == ("delivered", "")
+        (received,) = deliveries(consumer)
+        text = decode(["string"], received["output"])[0]
+        assert text == str({"output": {"prompt": "hello"}, "by": ""})
+        assert echo.calls == [
+            {"source": 1, "destination": 0, "data": {"prompt": "hello"}, "requires_proof": False}
+        ]
+        assert v1.anvil.transaction(found["transaction"]) is not None
+        info = await node.get("/info")
+        assert info.body["pending"]["onchain"] == 0
+        assert info.body["chain"] == {"enabled": True, "address": NODE.address}
+
+
+async def test_a_request_of_sdk_0_1_is_delivered(tmp_path: Path, v0: V0) -> None:
+    v0.activate(NODE)
+    consumer = v0.consumer()
+    async with on_chain(tmp_path, v0=v0) as (node, _):
+        request = request_v0(v0, consumer, data={"prompt": "hello"})
+        assert (await node.post("/api/jobs", request.body)).status == 200
+        found = await settled(node)
+        assert (found["state"], found["reason"]) == ("delivered", "")
+        (received,) = deliveries(consumer)
+        text = decode(["string"], received["output"])[0]
+        assert text == str({"output": {"prompt": "hello"}, "by": ""})
+
+
+async def test_a_batch_holds_both_kinds(tmp_path: Path, v1: V1) -> None:
+    consumer = consumer_of(v1)
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        good, bad = request_v1(v1, consumer).body, request_v1(v1, consumer, nonce=2).body
+        bad["subscription"]["owner"] = 7
+        job = {"containers": ["echo"], "data": {}}
+        reply = await node.post("/api/jobs/batch", [good, job, bad])
+        assert reply.body[0] == {}
+        assert set(reply.body[1]) == {"id"}
+        assert reply.body[2]["params"] == {"field": "subscription.owner"}
+        assert (await settled(node))["state"] == "delivered"
+
+
+async def test_somebody_elses_signature_is_refused(tmp_path: Path, v1: V1) -> None:
+    consumer = consumer_of(v1)
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        reply = await node.post("/api/jobs", request_v1(v1, consumer, signer=OTHER_NODE).body)
+        assert reply.status == 405
+        assert reply.body["error"] == "Signer mismatch"
+        assert reply.body["params"]["owner"] == consumer.address
+
+
+@pytest.mark.parametrize("contract", ["SignerlessConsumer", None])
+async def test_an_owner_without_a_signer_is_refused(
+    tmp_path: Path, v1: V1, contract: str | None
+) -> None:
+    consumer = consumer_of(v1) if contract is None else v1.deploy(contract)
+    body = request_v1(v1, consumer).body
+    if contract is None:
+        body["subscription"]["owner"] = ALICE.address  # an account, not a contract
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        reply = await node.post("/api/jobs", body)
+        assert (reply.status, reply.body["error"]) == (405, "Signer mismatch")
+
+
+async def test_an_expired_signature_is_refused(tmp_path: Path, v1: V1) -> None:
+    consumer = consumer_of(v1)
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        reply = await node.post("/api/jobs", request_v1(v1, consumer, expires_in=0).body)
+        assert (reply.status, reply.body) == (405, {"error": "Signature expired", "params": {}})
+
+
+async def test_unknown_containers_are_refused(tmp_path: Path, v1: V1) -> None:
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        request = request_v1(v1, consumer_of(v1), containers="nobody")
+        reply = await node.post("/api/jobs", request.body)
+        assert (reply.status, reply.body["error"]) == (405, "Container not supported")
+
+
+async def test_the_same_request_twice_is_one_delivery(tmp_path: Path, v1: V1) -> None:
+    consumer = consumer_of(v1)
+    async with on_chain(tmp_path, v1=v1) as (node, echo):
+        body = request_v1(v1, consumer).body
+        assert (await node.post("/api/jobs", body)).status == 200
+        await settled(node)
+        assert (await node.post("/api/jobs", body)).status == 200
+        other = request_v1(v1, consumer, redundancy=2).body
+        reply = await node.post("/api/jobs", other)
+        assert (reply.status, reply.body["error"]) == (
+            409,
+            "Nonce already used for another subscription",
+        )
+        await asyncio.sleep(0.3)
+        assert len(deliveries(consumer)) == 1
+        assert len(echo.calls) == 1
+
+
+async def test_nothing_is_computed_for_who_does_not_allow_the_node(tmp_path: Path, v1: V1) -> None:
+    consumer = v1.deploy("AllowlistConsumer", ALICE.address)
+    async with on_chain(tmp_path, v1=v1) as (node, echo):
+        assert (await node.post("/api/jobs", request_v1(v1, consumer).body)).status == 200
+        found = await settled(node)
+        assert found["state"] == "failed"
+        assert found["reason"].startswith("NodeNotAllowed")
+        assert echo.calls == []
+
+
+async def test_others_have_answered(tmp_path: Path, v1: V1) -> None:
+    consumer = consumer_of(v1)
+    request = request_v1(v1, consumer)
+    request.deliver(v1.coordinator, output=b"theirs", sender=OTHER_NODE)
+    async with on_chain(tmp_path, v1=v1) as (node, echo):
+        assert (await node.post("/api/jobs", request.body)).status == 200
+        found = await settled(node)
+        assert found["state"] == "delivered"
+        assert found["reason"].startswith("IntervalCompleted")
+        assert echo.calls == []
+
+
+async def test_a_container_that_fails_is_tried_three_times(tmp_path: Path, v1: V1) -> None:
+    async with on_chain(tmp_path, v1=v1) as (node, echo):
+        request = request_v1(v1, consumer_of(v1), data={"status": 500})
+        assert (await node.post("/api/jobs", request.body)).status == 200
+        found = await settled(node)
+        assert found["state"] == "failed"
+        assert found["reason"].startswith("The container failed 3 times")
+        assert len(echo.calls) == 3
+
+
+async def test_it_waits_until_the_subscription_is_active(tmp_path: Path, v1: V1) -> None:
+    consumer = consumer_of(v1)
+    v1.anvil.set_block_time(1)
+    async with on_chain(tmp_path, v1=v1) as (node, echo):
+        request = request_v1(v1, consumer, activeAt=v1.anvil.now() + 3)
+        assert (await node.post("/api/jobs", request.body)).status == 200
+        assert (await node.get("/info")).body["pending"]["onchain"] == 1
+        assert echo.calls == []
+        assert (await settled(node))["state"] == "delivered"
+
+
+async def test_later_intervals_go_by_the_id(tmp_path: Path, v1: V1) -> None:
+    consumer = consumer_of(v1)
+    v1.anvil.set_block_time(1)
+    async with on_chain(tmp_path, v1=v1) as (node, echo):
+        request = request_v1(v1, consumer, period=3, frequency=3, data={"first": True})
+        assert (await node.post("/api/jobs", request.body)).status == 200
+        async with asyncio.timeout(40):
+            while len(deliveries(consumer)) < 3:
+                await asyncio.sleep(0.1)
+        assert [call["source"] for call in echo.calls] == [1, 0, 0]
+        reports = await chain_of(node).report(10)
+        assert sorted(report["interval"] for report in reports) == [1, 2, 3]
+        assert {report["subscription"] for report in reports} >= {1}
+
+
+async def test_a_node_without_its_rpc_serves_jobs_and_catches_up(
+    tmp_path: Path, anvil: Anvil, v1: V1
+) -> None:
+    consumer = consumer_of(v1)
+    request = request_v1(v1, consumer)
+    wrong = request_v1(v1, consumer, nonce=2, signer=OTHER_NODE)
+    anvil.pause()
+    try:
+        async with on_chain(tmp_path, v1=v1) as (node, echo):
+            identifier = await node.job()
+            assert (await node.finished(identifier))["status"] == "success"
+            for each in (request, wrong):
+                assert (await node.post("/api/jobs", each.body)).status == 200
+            assert (await delivery(node))["state"] == "accepted"
+            anvil.resume()
+            assert (await settled(node))["state"] == "delivered"
+            refused = await settled(node, 2)
+            assert refused["state"] == "failed"
+            assert refused["reason"].startswith("Signer mismatch")
+            assert len(echo.calls) == 2
+    finally:
+        anvil.resume()
+
+
+async def test_a_restart_goes_on(tmp_path: Path, v1: V1) -> None:
+    consumer = consumer_of(v1)
+    echo = Echo()
+    async with on_chain(tmp_path, v1=v1, echo=echo) as (node, _):
+        request = request_v1(v1, consumer, data={"hold": True})
+        assert (await node.post("/api/jobs", request.body)).status == 200
+        async with asyncio.timeout(10):
+            while not echo.open:
+                await asyncio.sleep(0.01)
+    echo.release()
+    async with on_chain(tmp_path, v1=v1, echo=echo) as (node, _):
+        assert (await settled(node))["state"] == "delivered"
+        assert len(deliveries(consumer)) == 1
+
+
+async def test_it_waits_for_gas_to_cost_what_a_0_1_request_allows(
+    tmp_path: Path, anvil: Anvil
+) -> None:
+    v0 = deploy_v0(anvil)
+    v0.activate(NODE)
+    async with on_chain(tmp_path, v0=v0) as (node, _):
+        request = request_v0(v0, v0.consumer(), maxGasPrice=1)
+        assert (await node.post("/api/jobs", request.body)).status == 200
+        async with asyncio.timeout(20):
+            while "gas" not in (found := await delivery(node))["reason"]:
+                await asyncio.sleep(0.02)
+        assert (found["state"], found["transaction"]) == ("sending", "")
+
+
+async def test_more_gas_than_a_0_1_request_allows(tmp_path: Path, v0: V0) -> None:
+    v0.activate(NODE)
+    async with on_chain(tmp_path, v0=v0) as (node, _):
+        request = request_v0(v0, v0.consumer(), maxGasLimit=30_000)
+        assert (await node.post("/api/jobs", request.body)).status == 200
+        found = await settled(node)
+        assert found["state"] == "failed"
+        assert "gas" in found["reason"].lower()
+
+
+async def test_deep_json_does_not_take_the_node_down(tmp_path: Path, v1: V1) -> None:
+    """A dependency of eth_account raises Python's recursion limit beyond the C stack."""
+    deep = b'{"subscription":' + b"[" * 99_000 + b"]" * 99_000 + b"}"
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        for path in ("/api/jobs", "/api/jobs/batch"):
+            body = deep if path == "/api/jobs" else b"[" + deep + b"]"
+            reply = await node.post(path, body)
+            assert (reply.status, reply.body["error"]) == (
+                400,
+                "Malformed JSON: nested too deeply",
+            )

@@ -1,0 +1,76 @@
+"""A node with the chain on, in front of a real EVM.
+
+async with on_chain(tmp_path, v1=v1) as (node, echo):
+    reply = await node.post("/api/jobs", request_v1(v1, consumer).body)
+    delivery = await settled(node)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from infernet_edge.chain.chain import Chain
+from tests.support.evm import NODE, V0, V1
+from tests.support.running import RunningNode, running
+from tests.support.serving import Echo, serving
+
+ENDED = ("delivered", "failed")
+
+
+@asynccontextmanager
+async def on_chain(
+    folder: Path,
+    *,
+    v1: V1 | None = None,
+    v0: V0 | None = None,
+    echo: Echo | None = None,
+    rpc_url: str = "",
+    chain: Mapping[str, Any] | None = None,
+    container: Mapping[str, Any] | None = None,
+) -> AsyncIterator[tuple[RunningNode, Echo]]:
+    """Run a node with one container, "echo"; `chain` and `container` are laid over its settings."""
+    echo = echo or Echo()
+    deployment = v1 or v0
+    assert deployment is not None
+    wallet = {"private_key": NODE.key.hex()}
+    settings: dict[str, Any] = {
+        "enabled": True,
+        "rpc_url": rpc_url or deployment.anvil.url,
+        "trail_head_blocks": 0,
+        "snapshot_sync": {"sync_period": 0.1},
+    }
+    if v1 is not None:
+        settings["registry_address"] = v1.registry.address
+    if v0 is not None:
+        settings["coordinator_address"] = v0.coordinator.address
+    settings |= dict(chain or {})
+    settings["wallet"] = wallet | settings.get("wallet", {})
+    async with serving(echo) as url:
+        containers = [{"id": "echo", "url": url} | dict(container or {})]
+        async with running(folder, {"chain": settings, "containers": containers}) as node:
+            yield node, echo
+
+
+def chain_of(node: RunningNode) -> Chain:
+    """The on-chain half of a node."""
+    chain = node.node._chain
+    assert chain is not None
+    return chain
+
+
+async def delivery(node: RunningNode, number: int = 1) -> dict[str, Any]:
+    """What the operator is shown of a delivery."""
+    reports = await chain_of(node).report(1000)
+    return next(report for report in reports if report["number"] == number)
+
+
+async def settled(node: RunningNode, number: int = 1, timeout: float = 30.0) -> dict[str, Any]:
+    """Wait for the end of a delivery."""
+    async with asyncio.timeout(timeout):
+        while (found := await delivery(node, number))["state"] not in ENDED:
+            await asyncio.sleep(0.02)
+    return found
