@@ -148,7 +148,8 @@ class Coordinator:
         price = None
         if isinstance(request.subscription, SubscriptionV0):
             price = request.subscription.max_gas_price
-        transaction = {"from": self._node, "to": to, "data": "0x" + data.hex(), "gas": hex(most)}
+        gas = hex(self._config.wallet.max_gas_limit)  # the contract itself knows its own limit
+        transaction = {"from": self._node, "to": to, "data": "0x" + data.hex(), "gas": gas}
         try:
             estimate = quantity(await self._rpc.call("eth_estimateGas", [transaction, "pending"]))
         except RpcError as error:
@@ -166,9 +167,7 @@ class Coordinator:
     def _most_gas(self, request: DelegatedRequest) -> int:
         most = self._config.wallet.max_gas_limit
         if isinstance(request.subscription, SubscriptionV0):
-            # What the contract compares with its limit leaves out what every transaction costs;
-            # a little above it is refused there, not here.
-            most = min(most, request.subscription.max_gas_limit or most)
+            most = min(most, request.subscription.max_gas_limit)
         return most
 
     async def subscription_id(self, delivery: Delivery) -> int | None:
@@ -201,7 +200,8 @@ class Coordinator:
         data = await self._data(delivery, request, payload)
         to = await self._deployment.coordinator(request.generation)
         # "pending" sees the time of the next block: "latest" is late at the edge of an interval.
-        call = eth_call(to, data, sender=self._node, block="pending", gas=self._most_gas(request))
+        gas = self._config.wallet.max_gas_limit
+        call = eth_call(to, data, sender=self._node, block="pending", gas=gas)
         try:
             await self._rpc.call(*call)
         except RpcError as error:

@@ -225,7 +225,7 @@ async def test_it_waits_for_gas_to_cost_what_a_0_1_request_allows(
         request = request_v0(v0, v0.consumer(), maxGasPrice=1)
         assert (await node.post("/api/jobs", request.body)).status == 200
         async with asyncio.timeout(20):
-            while "gas" not in (found := await delivery(node))["reason"]:
+            while "Gas costs" not in (found := await delivery(node))["reason"]:
                 await asyncio.sleep(0.02)
         assert (found["state"], found["transaction"]) == ("sending", "")
 
