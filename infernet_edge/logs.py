@@ -98,7 +98,18 @@ class JSONFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line, enc_hook=str).decode("utf-8", "replace")
+        try:
+            return _json(line)
+        except UnicodeEncodeError:  # bytes of a container's headers that are no text
+            return _json({name: _text(value) for name, value in line.items()})
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value, enc_hook=str).decode()
+
+
+def _text(value: Any) -> str:
+    return str(value).encode("utf-8", "replace").decode()
 
 
 def _time(record: logging.LogRecord) -> str:
@@ -111,6 +122,6 @@ def _plain(value: Any) -> str:
     text = str(value)
     if text and text.isprintable() and not any(sign in text for sign in ' "='):
         return text
-    quoted = msgspec.json.encode(text.encode("utf-8", "replace").decode()).decode()
+    quoted = _json(_text(text))
     # JSON leaves line separators and the like as they are; journald and terminals do not.
     return "".join(sign if sign.isprintable() else f"\\u{ord(sign):04x}" for sign in quoted)
