@@ -1,0 +1,189 @@
+"""Log lines for people, for journald and for programs."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infernet_edge.config.tree import Log, Secret
+from infernet_edge.errors import StartupError
+from infernet_edge.logs import (
+    JournalFormatter,
+    JSONFormatter,
+    TextFormatter,
+    log_event,
+    set_up_logging,
+)
+
+logger = logging.getLogger("infernet_edge.tests")
+MOMENT = 1_800_000_000.25
+
+
+@pytest.fixture(autouse=True)
+def root() -> Iterator[logging.Logger]:
+    """The package's logger, put back as it was."""
+    root = logging.getLogger("infernet_edge")
+    before = root.handlers[:], root.level, root.propagate
+    yield root
+    for handler in root.handlers:
+        if handler not in before[0]:
+            handler.close()
+    root.handlers[:], root.level, root.propagate = before
+
+
+def line(
+    formatter: logging.Formatter,
+    level: int = logging.INFO,
+    error: BaseException | None = None,
+    **fields: Any,
+) -> str:
+    record = logging.LogRecord("x", level, "", 0, "job.finished", (), None)
+    record.created, record.fields = MOMENT, fields
+    if error is not None:
+        record.exc_info = (type(error), error, error.__traceback__)
+    return formatter.format(record)
+
+
+def test_a_line_for_people() -> None:
+    told = line(TextFormatter(), job="abc", seconds=0.25, reason='two words "quoted"', empty="")
+    assert told == (
+        "2027-01-15T08:00:00.250Z INFO    job.finished"
+        ' job=abc seconds=0.25 reason="two words \\"quoted\\"" empty=""'
+    )
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["a\nb", "a\r\nWARNING forged", "a=b", "a b", "\x1b[31m", "\u2028", "\x00", "\ud800", "é\x85"],
+)
+@pytest.mark.parametrize("formatter", [TextFormatter(), JournalFormatter(), JSONFormatter()])
+def test_no_value_can_forge_a_line_or_move_the_cursor(
+    value: str, formatter: logging.Formatter
+) -> None:
+    told = line(formatter, reason=value, number=1)
+    assert "\n" not in told
+    assert told.isprintable() or isinstance(formatter, JSONFormatter)
+    told.encode()
+    if isinstance(formatter, JSONFormatter):
+        assert json.loads(told)["reason"] == value.replace("\ud800", "?")
+
+
+def test_fields_of_any_kind() -> None:
+    told = line(TextFormatter(), number=1, none=None, path=Path("/x"), list=[1, 2])
+    assert told.endswith('number=1 none=None path=/x list="[1, 2]"')
+
+
+def test_journald_is_told_the_level_of_every_line() -> None:
+    levels = {
+        logging.DEBUG: 7,
+        logging.INFO: 6,
+        logging.WARNING: 4,
+        logging.ERROR: 3,
+        logging.CRITICAL: 2,
+    }
+    for level, number in levels.items():
+        assert line(JournalFormatter(), level, a=1) == f"<{number}>job.finished a=1"
+    told = line(JournalFormatter(), logging.ERROR, error=_raised())
+    assert len(told.split("\n")) > 3
+    assert all(part.startswith("<3>") for part in told.split("\n"))
+
+
+def _raised() -> BaseException:
+    try:
+        raise ZeroDivisionError("ours")
+    except ZeroDivisionError as error:
+        return error
+
+
+def test_json_lines() -> None:
+    told = line(JSONFormatter(), logging.WARNING, job="abc", wide=2**256, path=Path("/x"), é="ü\n")
+    assert "\n" not in told
+    assert json.loads(told) == {
+        "time": "2027-01-15T08:00:00.250Z",
+        "level": "warning",
+        "event": "job.finished",
+        "job": "abc",
+        "wide": 2**256,
+        "path": "/x",
+        "é": "ü\n",
+    }
+
+
+def test_json_of_an_exception() -> None:
+    told = json.loads(line(JSONFormatter(), error=_raised()))
+    assert "ZeroDivisionError: ours" in told["exception"]
+
+
+def test_a_secret_is_never_shown() -> None:
+    for formatter in (TextFormatter(), JournalFormatter(), JSONFormatter()):
+        assert "top" not in line(formatter, key=Secret("top"), keys=[Secret("top")])
+
+
+def test_events_below_the_level_are_not_even_made() -> None:
+    logger.setLevel(logging.INFO)
+    handler = Events()
+    logger.addHandler(handler)
+    log_event(logger, "job.looked_at", logging.DEBUG, job=1)
+    log_event(logger, "job.finished", job=2)
+    logger.removeHandler(handler)
+    logger.setLevel(logging.NOTSET)
+    assert handler.seen == ["job.finished"]
+
+
+class Events(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.seen.append(record.getMessage())
+
+
+def test_the_log_goes_to_stderr(
+    capsys: pytest.CaptureFixture[str], root: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    set_up_logging(Log())
+    log_event(logger, "job.looked_at", logging.DEBUG)
+    log_event(logger, "job.finished", job=1)
+    told = capsys.readouterr().err
+    assert told.endswith("job.finished job=1\n")
+    assert "looked_at" not in told
+    set_up_logging(Log(), verbose=True)
+    log_event(logger, "job.looked_at", logging.DEBUG)
+    assert capsys.readouterr().err.count("looked_at") == 1
+    assert len(root.handlers) == 1
+
+
+def test_under_systemd_lines_are_for_journald(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", "8:1")
+    set_up_logging(Log())
+    log_event(logger, "job.failed", logging.WARNING)
+    assert capsys.readouterr().err == "<4>job.failed\n"
+
+
+def test_a_log_file_is_json_and_rotates(tmp_path: Path) -> None:
+    path = tmp_path / "below" / "node.log"
+    set_up_logging(Log(path=str(path), max_file_size=2000, backup_count=2))
+    for number in range(100):
+        log_event(logger, "job.finished", number=number)
+    files = sorted(file.name for file in path.parent.iterdir())
+    assert files == ["node.log", "node.log.1", "node.log.2"]
+    lines = [json.loads(text) for text in path.read_text().splitlines()]
+    assert lines[-1]["number"] == 99
+    assert all(file.stat().st_size <= 2000 for file in path.parent.iterdir())
+
+
+def test_a_log_file_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StartupError, match=r"log\.path"):
+        set_up_logging(Log(path=str(tmp_path / "file" / "node.log")))
+    with pytest.raises(StartupError, match=r"log\.path"):
+        set_up_logging(Log(path=str(tmp_path)))
