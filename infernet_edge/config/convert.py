@@ -124,6 +124,8 @@ class Conversion:
         attempts: list[tuple[Any, bool]] = [(value, not extra.get("text_allowed", False))]
         if isinstance(value, EnvironmentText):
             attempts = [(str(value), False), (_json_or_text(value), True)]
+            if value.startswith(("[", "{")):  # where text would do too, a list is meant
+                attempts.reverse()
         failure: msgspec.ValidationError | None = None
         for candidate, strict in attempts:
             try:
