@@ -1,0 +1,200 @@
+"""Where a configuration comes from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infernet_edge.config import ConfigurationError, sources
+
+
+def test_the_order_of_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    system = (tmp_path / "etc" / "config.json", tmp_path / "etc" / "config.toml")
+    monkeypatch.setattr(sources, "SYSTEM_FILES", system)
+    named = tmp_path / "named.json"
+    environment = {"INFERNET_CONFIG_PATH": str(tmp_path / "env.json")}
+
+    assert sources.find_file(None, {}) is None
+    (tmp_path / "etc").mkdir()
+    for later in (system[1], system[0]):
+        later.write_text("{}")
+        assert sources.find_file(None, {}) == later
+    Path("config.json").write_text("{}")
+    assert sources.find_file(None, {}) == Path("config.json")
+    # A file that was named is taken whether it exists or not.
+    assert sources.find_file(None, environment) == tmp_path / "env.json"
+    assert sources.find_file(named, environment) == named
+    assert sources.find_file(None, {"INFERNET_CONFIG_PATH": ""}) == Path("config.json")
+
+
+def test_json_and_toml_are_the_same(tmp_path: Path) -> None:
+    json_file, toml_file = tmp_path / "c.json", tmp_path / "c.toml"
+    json_file.write_text(
+        '{"server":{"port":4001,"tokens":{"bob":"x"}},'
+        '"containers":[{"id":"a","env":{"É":"ü"},"cpus":0.5},{"id":"b"}]}'
+    )
+    toml_file.write_text(
+        '[server]\nport = 4001\n[server.tokens]\nbob = "x"\n'
+        '[[containers]]\nid = "a"\ncpus = 0.5\n[containers.env]\n"É" = "ü"\n'
+        '[[containers]]\nid = "b"\n'
+    )
+    assert sources.read_file(json_file) == sources.read_file(toml_file)
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "c.json"
+    file.write_bytes(b"\xef\xbb\xbf{}")
+    assert sources.read_file(file) == {}
+
+
+UNREADABLE: list[tuple[str, bytes, str]] = [
+    ("c.json", b"", "JSON"),
+    ("c.json", b"{", "JSON"),
+    ("c.json", b"{'a': 1}", "JSON"),
+    ("c.json", b'{"a": 1,}', "JSON"),
+    ("c.json", b"\xff", "JSON"),
+    ("c.json", b"[]", "object"),
+    ("c.json", b"null", "object"),
+    ("c.json", b"[" * 100_000, "deeply"),
+    ("c.json", b" " * (4 * 2**20 + 1), "bytes"),
+    ("c.toml", b"a = ", "TOML"),
+    ("c.toml", b"\xff", "TOML"),
+    ("c.toml", b'a = "x"\na = "y"', "TOML"),
+    ("c.toml", b"a = " + b"[" * 100_000, "deeply"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "reason"), UNREADABLE)
+def test_a_file_that_cannot_be_decoded(
+    tmp_path: Path, name: str, content: bytes, reason: str
+) -> None:
+    file = tmp_path / name
+    file.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=reason) as refused:
+        sources.read_file(file)
+    assert str(file) in str(refused.value)
+    assert len(refused.value.problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("c.json", b'{"chain": {"wallet": {"private_key": "hunter2" "x"}}}'),
+        ("c.json", b'{"private_key": hunter2}'),
+        ("c.toml", b'private_key = "hunter2'),
+        ("c.toml", b"private_key = hunter2"),
+        ("c.toml", b'"hunter2" = 1\n"hunter2" = 2'),
+    ],
+)
+def test_what_is_around_a_mistake_is_not_shown(tmp_path: Path, name: str, content: bytes) -> None:
+    """It may be a secret."""
+    file = tmp_path / name
+    file.write_bytes(content)
+    with pytest.raises(ConfigurationError) as refused:
+        sources.read_file(file)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    for file in (tmp_path / "absent.json", tmp_path):
+        with pytest.raises(ConfigurationError, match="no readable file"):
+            sources.read_file(file)
+
+
+def applied(document: dict[str, Any], **environment: str) -> dict[str, Any]:
+    named = {f"INFERNET_EDGE_{name}": value for name, value in environment.items()}
+    sources.apply_environment(document, {"PATH": "/bin", **named})
+    return document
+
+
+def test_the_environment_is_laid_over_the_file() -> None:
+    document: dict[str, Any] = {"server": {"port": 1, "host": "x"}, "containers": [{"id": "a"}]}
+    applied(
+        document,
+        SERVER__PORT="4001",
+        MANAGE_CONTAINERS="false",
+        CONTAINERS__0__IMAGE="b",
+        CHAIN__WALLET__PRIVATE_KEY="x",
+    )
+    assert document == {
+        "server": {"port": "4001", "host": "x"},
+        "manage_containers": "false",
+        "containers": [{"id": "a", "image": "b"}],
+        "chain": {"wallet": {"private_key": "x"}},
+    }
+
+
+def test_names_that_are_their_authors_own_keep_their_case() -> None:
+    document: dict[str, Any] = {"containers": [{"id": "a"}]}
+    applied(document, CONTAINERS__0__ENV__My_Name="x", server__TOKENS__Bob="y")
+    assert document["containers"][0]["env"] == {"My_Name": "x"}
+    assert document["server"]["tokens"] == {"Bob": "y"}
+
+
+def test_a_null_in_the_file_is_filled() -> None:
+    assert applied({"server": None}, SERVER__PORT="1") == {"server": {"port": "1"}}
+
+
+@pytest.mark.parametrize(
+    "name", ["CONTAINERS__7__ID", "CONTAINERS__X__ID", "SERVER__PORT__BELOW", "CONTAINERS__0", ""]
+)
+def test_a_place_that_is_not_there_breaks_nothing(name: str) -> None:
+    applied({"containers": [{"id": "a"}], "server": {"port": 1}}, **{name: "x"})
+
+
+def test_credentials_fill_gaps(tmp_path: Path) -> None:
+    for name in (
+        "chain.wallet.private_key",
+        "chain.wallet.keystore_password",
+        "docker.password",
+        "server.tokens.bob",
+        "server.tokens.dotted.name",
+        "containers.a.bearer",
+        "containers.b.c.bearer",
+        "containers.ghost.bearer",
+        "something.else",
+    ):
+        (tmp_path / name).write_text(f" secret of {name}\n")
+    document: dict[str, Any] = {
+        "docker": {"password": "from the file"},
+        "containers": [{"id": "a"}, {"id": "b.c"}, {"id": "d", "bearer": "own"}, "rubbish"],
+    }
+    sources.apply_credentials(document, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert document == {
+        "docker": {"password": "from the file"},
+        "chain": {
+            "wallet": {
+                "private_key": "secret of chain.wallet.private_key",
+                "keystore_password": "secret of chain.wallet.keystore_password",
+            }
+        },
+        "server": {
+            "tokens": {
+                "bob": "secret of server.tokens.bob",
+                "dotted.name": "secret of server.tokens.dotted.name",
+            }
+        },
+        "containers": [
+            {"id": "a", "bearer": "secret of containers.a.bearer"},
+            {"id": "b.c", "bearer": "secret of containers.b.c.bearer"},
+            {"id": "d", "bearer": "own"},
+            "rubbish",
+        ],
+    }
+
+
+def test_without_credentials_nothing_changes(tmp_path: Path) -> None:
+    for environment in ({}, {"CREDENTIALS_DIRECTORY": str(tmp_path / "absent")}):
+        document: dict[str, Any] = {}
+        sources.apply_credentials(document, environment)
+        assert document == {}
+
+
+def test_a_credential_that_cannot_be_read_is_named_and_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "docker.password").write_bytes(b"hunter2\xff")
+    with pytest.raises(ConfigurationError, match=r"docker\.password") as refused:
+        sources.apply_credentials({}, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert "hunter2" not in str(refused.value)
