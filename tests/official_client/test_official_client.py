@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -14,9 +13,8 @@ import pytest
 
 from tests.support.echo import CHUNKS, EchoService
 from tests.support.node import NodeProcess
-from tests.support.process import ROOT
+from tests.support.official_client import official_python
 
-PYTHON = ROOT / ".cache/tests/official_client/bin/python"
 DRIVE = Path(__file__).with_name("drive.py")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -26,13 +24,10 @@ Seen = dict[str, Any]
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     """What the client saw."""
-    if not PYTHON.exists():
-        how = "the official client is not installed: run tests/setup"
-        assert os.environ.get("CI") != "true", how
-        pytest.skip(how)
+    python = official_python()
     folder = tmp_path_factory.mktemp("official_client")
     with EchoService(folder) as echo, NodeProcess({"containers": containers(echo)}, folder) as node:
-        command = [str(PYTHON), str(DRIVE), node.url]
+        command = [python, str(DRIVE), node.url]
         done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
         assert done.returncode == 0, f"{done.stderr}\nnode: {node.state()}\n{node.log()}"
         yield json.loads(done.stdout)

@@ -1,0 +1,5 @@
+"""The fixtures `anvil` and `v1`."""
+
+from tests.support.evm import anvil_fixture, v1_fixture
+
+__all__ = ["anvil_fixture", "v1_fixture"]
