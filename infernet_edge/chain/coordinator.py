@@ -48,6 +48,10 @@ class Never(InfernetEdgeError):
     """A delivery will not succeed; the text says why."""
 
 
+class Ended(Never):
+    """The subscription is over or cancelled: its later intervals will not succeed either."""
+
+
 class NotNow(InfernetEdgeError):
     """A step has to be tried again later."""
 
@@ -229,6 +233,8 @@ class Coordinator:
         at_the_edge = abs(self._head.now() - begins) < _EDGE
         if revert.name in ("SubscriptionNotActive", "IntervalMismatch") and at_the_edge:
             raise NotNow(str(revert))
+        if revert.name in ("SubscriptionNotActive", "SubscriptionNotFound"):
+            raise Ended(str(revert))
         if revert.protocol:
             raise Never(str(revert))
         raise NotNow(f"The consumer's contract reverts: {revert}")

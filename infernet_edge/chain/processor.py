@@ -12,7 +12,7 @@ import heapq
 import logging
 from typing import Any, Final
 
-from infernet_edge.chain.coordinator import Coordinator, Done, Never, NotNow
+from infernet_edge.chain.coordinator import Coordinator, Done, Ended, Never, NotNow
 from infernet_edge.chain.deliveries import UNFINISHED, Delivery, DeliveryStore, State
 from infernet_edge.chain.head import Block, Head
 from infernet_edge.chain.payload import BadPayload, pack
@@ -86,27 +86,30 @@ class Processor:
     async def _run(self, delivery: Delivery) -> None:
         async with self._places:
             while delivery.state in UNFINISHED:
-                state, reason = await self._patiently(delivery)
-                if state not in UNFINISHED:
+                state, reason, recurs = await self._patiently(delivery)
+                if state not in UNFINISHED and recurs:
                     # Before the end is stored: a kill in between finds the successor there.
                     await self._add_successor(delivery)
                 delivery.state, delivery.reason = state, reason
                 await self._save(delivery)
 
-    async def _patiently(self, delivery: Delivery) -> tuple[State, str]:
-        """Do the delivery's step, again and again while it has to wait; the state after it."""
+    async def _patiently(self, delivery: Delivery) -> tuple[State, str, bool]:
+        """Do the delivery's step, again and again while it has to wait.
+
+        Returns the state after it, its reason, and whether later intervals make sense.
+        """
         pause, refusals = _FIRST_PAUSE, 0
         while True:
             try:
-                return await self._step(delivery)
+                return *(await self._step(delivery)), True
             except Done as end:
-                return "delivered", str(end)
+                return "delivered", str(end), True
             except Never as end:
-                return "failed", str(end)
+                return "failed", str(end), not isinstance(end, Ended)
             except NotNow as error:
                 refusals += 1
                 if refusals == _MOST_REFUSALS:
-                    return "failed", f"Given up: {error}"
+                    return "failed", f"Given up: {error}", True
                 problem = str(error)
             except (RpcUnavailable, StorageError) as error:
                 problem = str(error)

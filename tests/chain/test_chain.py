@@ -177,6 +177,24 @@ async def test_later_intervals_go_by_the_id(tmp_path: Path, v1: V1) -> None:
         assert {report["subscription"] for report in reports} >= {1}
 
 
+async def test_a_cancelled_subscription_is_followed_no_longer(tmp_path: Path, v1: V1) -> None:
+    consumer = consumer_of(v1)
+    v1.anvil.set_block_time(1)
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        active = v1.anvil.now() - 60  # long before the edge at which it may not be active yet
+        request = request_v1(v1, consumer, activeAt=active, period=70, frequency=100)
+        assert (await node.post("/api/jobs", request.body)).status == 200
+        assert (await settled(node))["state"] == "delivered"
+        consumer.send("cancelSubscription", 1)
+        v1.anvil.increase_time(70)
+        found = await settled(node, 2)
+        assert (found["state"], found["interval"]) == ("failed", 2)
+        assert found["reason"].startswith("SubscriptionNotActive")
+        await asyncio.sleep(0.5)
+        assert len(await chain_of(node).report(10)) == 2
+        assert (await node.get("/info")).body["pending"]["onchain"] == 0
+
+
 async def test_a_node_without_its_rpc_serves_jobs_and_catches_up(
     tmp_path: Path, anvil: Anvil, v1: V1
 ) -> None:
