@@ -41,7 +41,7 @@ def check(config: Config) -> list[Problem]:
             problems.append(Problem(f"containers[{position}].id", f'"{container.id}"', expected))
     if config.podman.url and urlsplit(config.podman.url).scheme not in ("unix", "tcp"):
         expected = "unix:///path/of/a/socket or tcp://host:port"
-        problems.append(Problem("podman.url", f'"{config.podman.url}"', expected))
+        problems.append(Problem("podman.url", _shown(config.podman.url), expected))
     return problems
 
 
@@ -60,7 +60,7 @@ def _check_container(container: Container, path: str, *, managed: bool) -> Itera
     if managed and not container.image:
         yield Problem(f"{path}.image", "nothing", "an image, or a url of a service elsewhere")
     if container.url and not _is_http_url(container.url):
-        yield Problem(f"{path}.url", f'"{container.url}"', "a URL such as http://10.0.0.5:3000")
+        yield Problem(f"{path}.url", _shown(container.url), "a URL such as http://10.0.0.5:3000")
     yield from _check_networks(container.allowed_ips, f"{path}.allowed_ips")
     for position, volume in enumerate(container.volumes):
         if not 2 <= len(volume.split(":")) <= 3 or not volume.split(":")[1].startswith("/"):
@@ -123,6 +123,11 @@ def _is_http_url(text: str) -> bool:
         return url.scheme in ("http", "https") and bool(host) and url.port != 0
     except ValueError:  # of the port, the brackets of IPv6, or the name
         return False
+
+
+def _shown(url: str) -> str:
+    """A URL without the user name and the password that may stand in it."""
+    return f'"{re.sub("//.*@", "//***@", url)}"'
 
 
 def _check_networks(networks: list[str], path: str) -> Iterator[Problem]:
