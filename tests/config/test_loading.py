@@ -1,0 +1,247 @@
+"""From files, environment and credentials to one Config."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from infernet_edge.config import ConfigurationError, load
+from infernet_edge.config.tree import Secret
+from infernet_edge.config.writing import toml_value
+
+KEY = "0x" + "5c" * 32
+ADDRESS = "0x" + "66" * 20
+
+# What a config.json of the reference node 1.4 looks like: its keys, their types, its habits.
+REFERENCE: dict[str, Any] = {
+    "log_path": "infernet_node.log",
+    "manage_containers": True,
+    "startup_wait": 1.0,
+    "server": {"port": "4000", "rate_limit": {"num_requests": 100, "period": 100}},
+    "redis": {"host": "redis", "port": 6379},
+    "forward_stats": True,
+    "docker": {"username": "someone", "password": "registry-password"},
+    "chain": {
+        "enabled": True,
+        "trail_head_blocks": 0,
+        "rpc_url": "http://host.docker.internal:8545",
+        "registry_address": ADDRESS,
+        "wallet": {
+            "max_gas_limit": 4000000,
+            "private_key": KEY,
+            "payment_address": None,
+            "allowed_sim_errors": ["not enough balance"],
+        },
+        "snapshot_sync": {
+            "sleep": 3,
+            "batch_size": 10000,
+            "starting_sub_id": 180000,
+            "sync_period": 30,
+        },
+    },
+    "containers": [
+        {
+            "id": "hello-world",
+            "image": "ritualnetwork/hello-world-infernet:latest",
+            "external": True,
+            "port": "3000",
+            "allowed_delegate_addresses": [],
+            "allowed_addresses": [],
+            "allowed_ips": [],
+            "command": "--bind=0.0.0.0:3000 --workers=2",
+            "env": {},
+            "volumes": [],
+            "accepted_payments": {"0x" + "00" * 20: 1000000000000000000},
+            "generates_proofs": False,
+        },
+        {
+            "id": "elsewhere",
+            "image": "",
+            "url": "http://10.0.0.5:3000",
+            "bearer": "bearer-token",
+            "port": "3000",
+            "gpu": True,
+            "description": "",
+            "env": {"MODEL": "a/b", "WORKERS": 2, "DEBUG": False},
+        },
+    ],
+}
+SECRETS = (KEY, KEY.removeprefix("0x"), "registry-password", "bearer-token")
+
+
+def written(folder: Path, document: Any, name: str = "config.json") -> Path:
+    file = folder / name
+    file.write_text(json.dumps(document))
+    file.chmod(0o600)
+    return file
+
+
+def refusal(file: Path, **environment: str) -> ConfigurationError:
+    with pytest.raises(ConfigurationError) as refused:
+        load(file, environment)
+    return refused.value
+
+
+def test_a_configuration_of_the_reference_node_works_unchanged(tmp_path: Path) -> None:
+    config, warnings, source = load(written(tmp_path, REFERENCE), {})
+    assert source == tmp_path / "config.json"
+    assert config.log.path == "infernet_node.log"
+    assert config.server.port == 4000
+    assert config.server.rate_limit.num_requests == 100
+    assert config.docker.username == "someone"
+    assert config.docker.password == Secret("registry-password")
+    assert config.chain.rpc_url == "http://host.docker.internal:8545"
+    assert config.chain.registry_address == ADDRESS
+    assert config.chain.wallet.private_key == Secret(KEY)
+    assert config.chain.wallet.payment_address is None
+    assert config.chain.wallet.max_gas_limit == 4000000
+    assert config.chain.snapshot_sync.batch_size == 10000
+    assert config.chain.snapshot_sync.sync_period == 30
+    first, second = config.containers
+    assert first.port == 3000
+    assert first.accepted_payments == {"0x" + "00" * 20: 10**18}
+    assert second.bearer == Secret("bearer-token")
+    assert second.env == {"MODEL": "a/b", "WORKERS": 2, "DEBUG": False}
+    # Only what the operator has to know: none of its keys is unknown.
+    assert [warning.split()[0] for warning in warnings] == ["redis", "forward_stats"]
+
+
+def test_the_old_name_of_the_log_yields_to_the_new_one(tmp_path: Path) -> None:
+    for log, expected in (({"path": "new"}, "new"), ({"backup_count": 5}, "old"), (None, "old")):
+        file = written(tmp_path, {"log_path": "old", "log": log})
+        assert load(file, {}).config.log.path == expected
+    error = refusal(written(tmp_path, {"log_path": "old", "log": 7}))
+    assert [problem.path for problem in error.problems] == ["log"]
+
+
+def test_no_secret_is_ever_shown(tmp_path: Path) -> None:
+    config, warnings, _ = load(written(tmp_path, REFERENCE), {})
+    shown = [repr(config), str(config), *warnings, repr(config.chain.wallet), f"{config.docker}"]
+    broken = json.loads(json.dumps(REFERENCE))
+    broken["server"]["port"] = "x"
+    broken["chain"]["wallet"]["private_key"] = KEY[:-1]
+    broken["docker"]["password"] = ["registry-password"]
+    broken["containers"][1]["bearer"] = {"token": "bearer-token"}
+    broken["containers"][1]["env"] = {"MODEL": ["registry-password"]}
+    error = refusal(written(tmp_path, broken))
+    assert len(error.problems) == 5
+    shown += [str(error), repr(error), repr(error.problems)]
+    for text in shown:
+        for secret in (*SECRETS, KEY[:-1]):
+            assert secret not in text
+    with pytest.raises(TypeError):
+        msgspec.json.encode(config)
+
+
+def test_json_and_toml_give_the_same(tmp_path: Path) -> None:
+    document = json.loads(json.dumps(REFERENCE))
+    del document["chain"]["wallet"]["payment_address"]  # TOML has no null
+    toml = tmp_path / "config.toml"
+    toml.write_text("".join(f"{key} = {toml_value(value)}\n" for key, value in document.items()))
+    toml.chmod(0o600)
+    from_toml = load(toml, {})
+    from_json = load(written(tmp_path, document), {})
+    assert from_toml.config == from_json.config
+    assert from_toml.warnings == from_json.warnings
+
+
+def test_all_mistakes_of_a_reference_configuration_at_once(tmp_path: Path) -> None:
+    broken = json.loads(json.dumps(REFERENCE))
+    broken["server"]["port"] = "four thousand"
+    broken["startup_wait"] = -1
+    broken["chain"]["registry_address"] = "0x12"
+    broken["containers"][0]["port"] = 70000
+    broken["containers"][1]["id"] = "hello-world"
+    broken["containers"][1]["volumes"] = "x"
+    error = refusal(written(tmp_path, broken))
+    assert sorted(problem.path for problem in error.problems) == [
+        "chain.registry_address",
+        "containers[0].port",
+        "containers[1].id",
+        "containers[1].volumes",
+        "server.port",
+        "startup_wait",
+    ]
+    assert str(error).count("\n") == 6
+    assert str(tmp_path / "config.json") in str(error)
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    config = load(
+        written(tmp_path, REFERENCE),
+        {
+            "INFERNET_EDGE_SERVER__PORT": "4001",
+            "INFERNET_EDGE_CHAIN__ENABLED": "false",
+            "INFERNET_EDGE_CONTAINERS__0__PORT": "3100",
+            "INFERNET_EDGE_CONTAINERS__1__ENV__MODEL": "c/d",
+            "INFERNET_EDGE_LOG__PATH": "/var/log/x",
+            "INFERNET_EDGE_DOCKER__PASSWORD": "other",
+        },
+    ).config
+    assert config.server.port == 4001
+    assert config.chain.enabled is False
+    assert config.containers[0].port == 3100
+    assert config.containers[1].env["MODEL"] == "c/d"
+    assert config.log.path == "/var/log/x"
+    assert config.docker.password == Secret("other")
+
+
+def test_mistakes_in_the_environment_are_found_like_others(tmp_path: Path) -> None:
+    file = written(tmp_path, {})
+    error = refusal(file, INFERNET_EDGE_SERVER__PORT="x", INFERNET_EDGE_JOBS__ON_RESTART="maybe")
+    assert sorted(problem.path for problem in error.problems) == ["jobs.on_restart", "server.port"]
+    assert load(file, {"INFERNET_EDGE_SERVR__PORT": "1"}).warnings == [
+        "unknown key 'servr' is ignored; did you mean 'server'?"
+    ]
+
+
+def test_credentials_of_systemd(tmp_path: Path) -> None:
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    (credentials / "chain.wallet.private_key").write_text(KEY + "\n")
+    (credentials / "server.tokens.bob").write_text("0123456789abcdef\n")
+    (credentials / "containers.elsewhere.bearer").write_text("from systemd")
+    document = json.loads(json.dumps(REFERENCE))
+    del document["chain"]["wallet"]["private_key"]
+    del document["containers"][1]["bearer"]
+    config, warnings, _ = load(
+        written(tmp_path, document), {"CREDENTIALS_DIRECTORY": str(credentials)}
+    )
+    assert config.chain.wallet.private_key == Secret(KEY)
+    assert config.server.tokens == {"bob": Secret("0123456789abcdef")}
+    assert config.containers[1].bearer == Secret("from systemd")
+    assert not any("chmod" in warning for warning in warnings)
+
+
+def test_a_file_with_a_key_that_others_can_read(tmp_path: Path) -> None:
+    file = written(tmp_path, REFERENCE)
+    for mode, warned in ((0o600, False), (0o400, False), (0o640, True), (0o604, True)):
+        file.chmod(mode)
+        warnings = load(file, {}).warnings
+        assert any(f"chmod 600 {file}" in warning for warning in warnings) is warned
+    harmless = written(tmp_path, {}, "harmless.json")
+    harmless.chmod(0o644)
+    assert load(harmless, {}).warnings == []
+
+
+def test_without_a_file_the_defaults_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("infernet_edge.config.sources.SYSTEM_FILES", ())
+    config, warnings, source = load(None, {"STATE_DIRECTORY": "/state"})
+    assert source is None
+    assert warnings == []
+    assert config.server.port == 4000
+    assert config.chain.enabled is False
+    assert config.containers == []
+    assert config.forward_stats is False
+
+
+def test_a_named_file_that_is_missing_is_a_mistake(tmp_path: Path) -> None:
+    error = refusal(tmp_path / "absent.json")
+    assert "no readable file" in str(error)
+    with pytest.raises(ConfigurationError, match=r"absent\.toml"):
+        load(None, {"INFERNET_CONFIG_PATH": str(tmp_path / "absent.toml")})
