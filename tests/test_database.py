@@ -274,7 +274,7 @@ def overwrite_middle(path: Path) -> None:
         file.write(b"\xff" * (path.stat().st_size - 4096))
 
 
-def other_program(path: Path) -> None:
+def zeros(path: Path) -> None:
     path.write_bytes(b"\x00" * 5000)
 
 
@@ -282,7 +282,7 @@ def half(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2 + 100)
 
 
-@pytest.mark.parametrize("damage", [overwrite_beginning, overwrite_middle, other_program, half])
+@pytest.mark.parametrize("damage", [overwrite_beginning, overwrite_middle, zeros, half])
 async def test_a_corrupt_file_is_set_aside(
     database: Database, damage: object, caplog: pytest.LogCaptureFixture
 ) -> None:

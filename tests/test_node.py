@@ -1,0 +1,179 @@
+"""The node as a whole: started, stopped, started in vain, killed."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import psutil
+import pytest
+
+from infernet_edge.errors import StartupError
+from infernet_edge.node import Node
+from tests.support.echo import EchoService
+from tests.support.managing import eventually
+from tests.support.node import NodeProcess
+from tests.support.ports import free_port
+from tests.support.running import configuration, running
+from tests.support.serving import Echo, serving
+
+
+def left_running() -> set[str]:
+    """Threads of ours, and tasks beside the test's own."""
+    tasks = {str(task) for task in asyncio.all_tasks() if task is not asyncio.current_task()}
+    threads = {thread.name for thread in threading.enumerate() if "database" in thread.name}
+    return tasks | threads
+
+
+async def test_a_stop_leaves_nothing_behind(tmp_path: Path) -> None:
+    node = Node(configuration(tmp_path))
+    await node.start()
+    assert left_running()
+    await node.stop()
+    await node.stop()
+    await eventually(lambda: not left_running())
+    assert sorted(file.name for file in (tmp_path / "data").iterdir()) == [
+        "infernet-edge.sqlite",
+        "lock",
+    ]
+
+
+async def test_a_stop_without_a_start(tmp_path: Path) -> None:
+    await Node(configuration(tmp_path)).stop()
+    assert not (tmp_path / "data").exists()
+
+
+async def test_nothing_leaks_over_many_starts(tmp_path: Path) -> None:
+    process = psutil.Process()
+    async with running(tmp_path):
+        pass
+    before = process.num_fds()
+    for _ in range(10):
+        async with running(tmp_path) as node:
+            assert (await node.get("/health")).status == 200
+    assert process.num_fds() <= before + 3
+
+
+async def test_a_busy_port_fails_before_anything_is_begun(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        node = Node(configuration(tmp_path, {"server": {"port": port}}))
+        with pytest.raises(StartupError, match=f"port {port}"):
+            await node.start()
+    assert not (tmp_path / "data").exists()
+    await eventually(lambda: not left_running())
+
+
+async def test_a_folder_in_use_fails_and_gives_the_port_back(tmp_path: Path) -> None:
+    port = free_port()
+    async with running(tmp_path) as first:
+        second = Node(configuration(tmp_path, {"server": {"port": port}}))
+        with pytest.raises(StartupError, match="Another infernet-edge"):
+            await second.start()
+        socket.create_server(("127.0.0.1", port)).close()
+        assert (await first.get("/health")).status == 200
+
+
+async def test_a_node_that_failed_to_start_can_start_later(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("in the way")
+    node = Node(configuration(tmp_path))
+    with pytest.raises(StartupError):
+        await node.start()
+    (tmp_path / "data").unlink()
+    async with running(tmp_path) as later:
+        assert (await later.get("/health")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("server", "url"),
+    [
+        ({"host": "0.0.0.0", "port": 4000}, "http://127.0.0.1:4000"),
+        ({"host": "::", "port": 4000}, "http://127.0.0.1:4000"),
+        ({"host": "10.0.0.5", "port": 80}, "http://10.0.0.5:80"),
+        ({"host": "fd00::5", "port": 80}, "http://[fd00::5]:80"),
+        ({"host": "node.local", "port": 4001}, "http://node.local:4001"),
+    ],
+)
+def test_the_url_of_a_node(tmp_path: Path, server: dict[str, Any], url: str) -> None:
+    assert Node(configuration(tmp_path, {"server": server})).url == url
+
+
+async def test_it_is_ready_when_its_containers_have_answered_or_failed(tmp_path: Path) -> None:
+    async with serving(Echo()) as url:
+        containers = [
+            {"id": "echo", "url": url},
+            {"id": "down", "url": f"http://127.0.0.1:{free_port()}"},
+        ]
+        async with running(tmp_path, {"containers": containers}) as node:
+            states = {service.id: service.state for service in node.node.services.values()}
+            assert states == {"echo": "ready", "down": "failed"}
+
+
+async def test_a_container_that_is_down_does_not_hold_up_the_start(tmp_path: Path) -> None:
+    silent = socket.create_server(("127.0.0.1", 0))  # accepts, never answers
+    url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+    node = Node(configuration(tmp_path, {"containers": [{"id": "silent", "url": url}]}))
+    async with asyncio.timeout(10):
+        await node.start()
+        await node.wait_until_ready(0.1)
+        async with aiohttp.ClientSession() as session, session.get(node.url + "/info") as reply:
+            assert (await reply.json())["containers"] == []
+        await node.stop()
+    silent.close()
+
+
+def submit_until_it_dies(node: NodeProcess, acknowledged: list[str], number: int) -> None:
+    """Send jobs, one after the other, and note each id that comes back."""
+    connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=20)
+    body = msgspec.json.encode({"containers": ["echo", "echo"], "data": {"worker": number}})
+    headers = {"content-type": "application/json"}
+    try:
+        while True:
+            connection.request("POST", "/api/jobs", body, headers)
+            answer = msgspec.json.decode(connection.getresponse().read())
+            acknowledged.append(answer["id"])
+    except (OSError, http.client.HTTPException):
+        pass  # it is dead
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("after", [1, 200])
+async def test_no_acknowledged_job_is_lost(tmp_path: Path, after: int) -> None:
+    """Killed in the middle of a stream of jobs, the node goes on with every one that it took."""
+    acknowledged: list[str] = []
+    with (
+        EchoService(tmp_path) as echo,
+        NodeProcess({"containers": [{"id": "echo", "url": echo.url}]}, tmp_path) as node,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        for number in range(8):
+            pool.submit(submit_until_it_dies, node, acknowledged, number)
+        await eventually(lambda: len(acknowledged) >= after)
+        await asyncio.to_thread(node.kill)
+        await asyncio.to_thread(pool.shutdown)
+        await asyncio.to_thread(node.restart)
+        states = await outcomes(node.url, acknowledged)
+        assert set(states) == set(acknowledged)
+        assert set(states.values()) == {"success"}
+
+
+async def outcomes(url: str, identifiers: list[str]) -> dict[str, str]:
+    """Status by id, once no job is running any more."""
+    async with aiohttp.ClientSession(url) as session, asyncio.timeout(60):
+        while True:
+            found: dict[str, str] = {}
+            for start in range(0, len(identifiers), 500):
+                parameters = [("id", one) for one in identifiers[start : start + 500]]
+                async with session.get("/api/jobs", params=parameters) as reply:
+                    found |= {job["id"]: job["status"] for job in await reply.json()}
+            if "running" not in found.values():
+                return found
+            await asyncio.sleep(0.05)
