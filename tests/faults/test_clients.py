@@ -402,14 +402,14 @@ def test_idle_connections_do_not_keep_others_out(small: NodeProcess) -> None:
         assert api.finished([api.submit("echo")])[0]["status"] == "success"
 
 
-def test_200_streams_at_once_wait_in_line_for_the_container(small: NodeProcess) -> None:
+def test_100_streams_at_once_wait_in_line_for_the_container(small: NodeProcess) -> None:
     request = post("/api/jobs/stream", json.dumps(JOB).encode())
     with contextlib.ExitStack() as stack:
-        crowd = [stack.enter_context(connected(small.port, 60)) for _ in range(200)]
+        crowd = [stack.enter_context(connected(small.port, 60)) for _ in range(100)]
         for connection in crowd:
             connection.sendall(request)
         api = Api(small.port)
-        eventually(lambda: len(api.get("/api/jobs").json) == 200)
+        eventually(lambda: len(api.get("/api/jobs").json) == 100)
         eventually(lambda: not api.running(), within=60)
         for connection in crowd:
             answer = b""

@@ -173,6 +173,29 @@ def test_odd_answers_end_jobs_and_streams_and_nothing_else(
     assert api.health() == "healthy"
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [b"text/\xff\xfe", b"caf\xc3\xa9", b"a\x01b", b"a\tb", b"", b"x" * 5000, b"a: b\r\nx-more: 1"],
+)
+def test_an_odd_content_type_does_not_break_a_stream(
+    kind: bytes, shared: tuple[Api, list[bytes]]
+) -> None:
+    api, answers = shared
+    answers[:] = [
+        b"HTTP/1.1 200 OK\r\ncontent-type: " + kind + b"\r\ncontent-length: 5\r\n\r\nwords"
+    ]
+    reply = api.post({"containers": ["odd"], "data": {}}, "/api/jobs/stream")
+    assert reply.status in (200, 502), reply
+    identifier = reply.body[:36].decode() if reply.status == 200 else reply.params["id"]
+    [result] = api.finished([identifier])
+    if reply.status == 200:
+        assert reply.body[36:] == b"\nwords"
+        assert "x-more" not in reply.headers
+        assert result["result"] == {"container": "odd", "output": {"output": "words"}}
+    else:
+        assert result["status"] == "failed"
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Api, list[bytes]]]:
     """A node whose container answers with the bytes in the list."""

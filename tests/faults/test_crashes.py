@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import json
 import random
 import signal
 import socket
+import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -250,7 +252,8 @@ def test_a_job_that_takes_the_node_down_is_given_up_after_max_attempts(tmp_path:
             guilty, innocent = api.submit("gate", {"n": 0}), api.submit("gate", {"n": 1})
             for attempt in range(1, 4):
                 service.wait_for_calls(attempt)
-                time.sleep(1.5)  # starts are counted a moment later, jobs of a moment never
+                # Starts are counted a moment later, and those of short jobs never.
+                eventually(functools.partial(_has_attempts, node, attempt))
                 assert [each["status"] for each in api.results([guilty])] == ["running"]
                 node.kill()
                 node.start()
@@ -262,6 +265,16 @@ def test_a_job_that_takes_the_node_down_is_given_up_after_max_attempts(tmp_path:
     assert failed["result"]["error"].startswith(STOPPED)
     assert "3 times" in failed["result"]["error"]
     assert [call.data["n"] for call in service.calls] == [0, 0, 0, 1]
+
+
+def _has_attempts(node: NodeProcess, count: int) -> bool:
+    """Whether so many attempts of a job are on the disk."""
+    file = node.data_path / "infernet-edge.sqlite"
+    connection = sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)
+    try:
+        return bool(connection.execute("SELECT max(attempts) FROM jobs").fetchone()[0] == count)
+    finally:
+        connection.close()
 
 
 def test_jobs_of_a_container_that_is_gone_after_the_restart_fail(

@@ -18,6 +18,7 @@ import pytest
 from tests.support.client import Api, eventually
 from tests.support.disks import immutable, read_only_mount
 from tests.support.echo import EchoService
+from tests.support.hurried import hurried
 from tests.support.node import NodeProcess
 from tests.support.process import ROOT
 
@@ -262,6 +263,29 @@ def test_a_corrupt_journal_beside_the_file_loses_no_more_than_itself(
     journal.write_bytes(os.urandom(journal.stat().st_size))
     with node:
         assert Api(node.port).finished([first])[0]["status"] == "success"
+        assert works(node)
+
+
+def test_a_file_that_is_damaged_under_a_running_node_does_not_end_it(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    """Jobs may be lost with the file, but the node answers, and its next start copes."""
+    node = NodeProcess(config, tmp_path, command=hurried())
+    with node:
+        api = Api(node.port)
+        body = [{"containers": ["echo"], "data": {"a": "x" * 5000}}] * 1000
+        assert api.post(body, "/api/jobs/batch").status == 200
+        eventually(lambda: not api.running())
+        file = node.data_path / FILE
+        _overwrite(file, 0, b"\xa5" * file.stat().st_size)
+        for _ in range(20):
+            assert api.post(body[:100], "/api/jobs/batch").status in (200, 503)
+            assert api.get("/api/jobs").status in (200, 503)
+            assert api.get("/info").status == 200
+            assert api.get("/health").status == 200
+        assert node.stop() == 0
+        assert "Traceback" not in node.log()
+        node.start()
         assert works(node)
 
 

@@ -293,9 +293,10 @@ def test_over_max_bytes_the_oldest_finished_jobs_go_first(
             accepted: list[str] = []
 
             def sent() -> bool:
-                reply = api.post({"containers": ["echo"], "data": {"text": text}})
+                batch = [{"containers": ["echo"], "data": {"text": text}}] * 25
+                reply = api.post(batch, "/api/jobs/batch")
                 if reply.status == 200:
-                    accepted.append(reply.json["id"])
+                    accepted.extend(each["id"] for each in reply.json)
                 else:
                     check_unavailable(reply)
                     assert "max_bytes" in reply.error
