@@ -98,6 +98,11 @@ class Endpoint:
         self._timeout = timeout
         self._most = MOST_PER_REQUEST
 
+    @property
+    def takes_batches(self) -> bool:
+        """Whether it has not refused them all yet."""
+        return self._most > 1
+
     async def answers(self, calls: Sequence[Call]) -> list[Any | RpcError]:
         """Ask; the answers come in the order of the calls. Raises Trouble.
 

@@ -29,7 +29,7 @@ _PATIENCE = 2.0  # seconds that a call waits for a server that wants to be left 
 _FIRST_PAUSE = 0.25  # seconds; doubles with each failure in a row
 _LONGEST_PAUSE = 15.0
 _LONGEST_WISH = 120.0  # seconds that a server may ask for with Retry-After
-_CHECK_PERIOD = 60.0  # seconds after which a server is asked again which chain it serves
+_CHECK_PERIOD = 60.0  # seconds after which a single call asks again for the chain, as batches do
 _AT_ONCE = 16  # requests
 
 
@@ -147,10 +147,11 @@ class Rpc:
         return [n for n in order if self._servers[n].left_alone_until <= now]
 
     async def _ask(self, server: _Server, calls: Sequence[Call]) -> list[Any | RpcError]:
-        """One request, with the question for the chain in front when that is due."""
+        """One request, with the question for the chain in front where that costs little."""
         async with self._places:
             began = time.monotonic()
-            checking = began - server.checked_at > _CHECK_PERIOD
+            cheap = len(calls) > 1 and server.endpoint.takes_batches
+            checking = cheap or began - server.checked_at > _CHECK_PERIOD
             question: list[Call] = [("eth_chainId", [])] if checking else []
             try:
                 answers = await server.endpoint.answers([*question, *calls])
