@@ -41,8 +41,8 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="infernet-edge",
-        description="An Infernet node for edge hardware: runs service containers with Podman and"
-        " serves jobs over a REST API.",
+        description="An Infernet node for edge hardware: runs service containers with Podman\n"
+        "and serves jobs over a REST API.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
