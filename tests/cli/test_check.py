@@ -1,0 +1,106 @@
+"""`infernet-edge check`: exit codes and texts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infernet_edge.cli.main import main
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No configuration of the machine's, no environment of the user's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("infernet_edge.config.sources.SYSTEM_FILES", ())
+    for name in ("INFERNET_CONFIG_PATH", "CREDENTIALS_DIRECTORY", "STATE_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def check(document: Any, name: str = "config.json") -> int:
+    Path(name).write_text(document if isinstance(document, str) else json.dumps(document))
+    return main(["check", "--config", name])
+
+
+def test_a_right_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    containers = [{"id": "a", "image": "x"}, {"id": "b", "image": "y"}]
+    assert check({"containers": containers, "storage": {"path": "/data"}}) == 0
+    told, wrong = capsys.readouterr()
+    assert wrong == ""
+    assert told == (
+        "note: containers[1].port: 3000 is taken, using 3999 instead\n"
+        "config.json: no mistakes\n"
+        "  API         0.0.0.0 port 4000\n"
+        "  containers  a, b\n"
+        "  storage     /data\n"
+    )
+
+
+def test_all_mistakes_are_listed_with_their_paths(capsys: pytest.CaptureFixture[str]) -> None:
+    document = {"server": {"port": 70000}, "containers": [{"id": "a"}, {"id": "a", "image": 7}]}
+    assert check(document) == 78
+    told, wrong = capsys.readouterr()
+    assert told == ""
+    assert wrong == (
+        "config.json: 4 mistakes\n"
+        "  server.port: found 70000, expected a whole number <= 65535\n"
+        "  containers[1].image: found 7, expected text\n"
+        "  containers[0].image: found nothing, expected an image, or a url of a service elsewhere\n"
+        '  containers[1].id: found "a", expected an id of its own (containers[0] has it)\n'
+        "Mend these, then try again: infernet-edge check\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("config.json", "{"), ("config.toml", "a ="), ("config.json", "[]")]
+)
+def test_a_file_that_cannot_be_decoded(
+    name: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check(text, name) == 78
+    assert f"{name}: 1 mistake\n" in capsys.readouterr().err
+
+
+def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--config", "absent.json"]) == 78
+    assert "absent.json" in capsys.readouterr().err
+
+
+def test_without_a_file_the_defaults_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("No file found, the defaults: no mistakes\n")
+    assert "  containers  none\n" in told
+
+
+def test_the_files_that_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("config.json").write_text("{}")
+    assert main(["check"]) == 0
+    assert capsys.readouterr().out.startswith("config.json: no mistakes")
+    named = tmp_path / "named.toml"
+    named.write_text("")
+    monkeypatch.setenv("INFERNET_CONFIG_PATH", str(named))
+    assert main(["check"]) == 0
+    assert capsys.readouterr().out.startswith(f"{named}: no mistakes")
+
+
+def test_secrets_are_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    document = {
+        "docker": {"password": ["hunter2"]},
+        "server": {"tokens": {"bob": "hunter2"}},
+        "chain": {"enabled": True, "wallet": {"private_key": "hunter2"}, "rpc_url": "x://hunter2"},
+    }
+    assert check(document) == 78
+    told, wrong = capsys.readouterr()
+    assert "hunter2" not in told + wrong
+    assert "server.tokens.bob" in wrong
+
+
+def test_nothing_is_started_or_written(tmp_path: Path) -> None:
+    assert check({"storage": {"path": str(tmp_path / "data")}, "log": {"path": "x.log"}}) == 0
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["config.json"]

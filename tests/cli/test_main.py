@@ -1,0 +1,128 @@
+"""The command line: its commands, exit codes and texts."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from infernet_edge import INFERNET_VERSION, __version__
+from infernet_edge.cli import main as command_line
+from infernet_edge.cli.main import COMMANDS, main
+from tests.support.process import ROOT
+
+
+def exits(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def test_help_lists_every_command_and_the_exit_codes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert exits("--help") == 0
+    told = capsys.readouterr().out
+    for command in COMMANDS:
+        assert f"\n    {command} " in told
+    for word in ("demo", "0 success", "1 failure", "2 wrong usage", "78 mistakes"):
+        assert word in told
+    assert all(len(line) <= 80 for line in told.splitlines())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exits(command, "--help") == 0
+    assert f"infernet-edge {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("walk",), ("run", "--no-such-thing"), ("run", "x"), ("jobs", "--limit", "x")]
+)
+def test_wrong_usage(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert exits(*arguments) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("usage: infernet-edge")
+    assert "Traceback" not in told
+
+
+def test_versions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exits("--version") == 0
+    assert capsys.readouterr().out == f"infernet-edge {__version__}\n"
+    assert main(["version"]) == 0
+    told = capsys.readouterr().out
+    assert f"infernet-edge {__version__} (speaks Infernet {INFERNET_VERSION})" in told
+    assert "Python 3." in told
+    assert "SQLite 3." in told
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"), [(KeyboardInterrupt, 130), (None, 7)], ids=["Ctrl+C", "its own"]
+)
+def test_the_exit_code_is_the_commands(
+    monkeypatch: pytest.MonkeyPatch, raised: type[BaseException] | None, code: int
+) -> None:
+    def run(arguments: object) -> int:
+        if raised:
+            raise raised
+        return 7
+
+    real = importlib.import_module
+
+    def module(name: str) -> object:
+        found = real(name)
+        return SimpleNamespace(**vars(found) | {"run": run}) if name.endswith("version") else found
+
+    monkeypatch.setattr(importlib, "import_module", module)
+    assert main(["version"]) == code
+
+
+def infernet_edge(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "infernet_edge", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_as_a_process() -> None:
+    assert infernet_edge("version").returncode == 0
+    wrong = infernet_edge("walk")
+    assert wrong.returncode == 2
+    assert "walk" in wrong.stderr
+
+
+def test_a_reader_that_has_enough_is_no_mistake() -> None:
+    """As with `infernet-edge version | true`."""
+    command = f"{sys.executable} -m infernet_edge version | true; echo ${{PIPESTATUS[0]}}"
+    for _ in range(3):
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        assert done.stderr == ""
+        assert done.stdout == "0\n"
+
+
+def test_asking_for_help_imports_none_of_the_node() -> None:
+    """A command line that thinks for a second is no fun on a small machine."""
+    program = (
+        "import sys\nfrom infernet_edge.cli.main import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'aiohttp', 'uvicorn', 'starlette', 'podman', 'eth_account', 'uvloop'}\n"
+        "print('imported:', sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.endswith("imported: []\n")
+
+
+def test_commands_and_modules_are_the_same() -> None:
+    folder = Path(command_line.__file__).parent
+    modules = {file.stem for file in folder.glob("*.py")}
+    assert set(COMMANDS) <= modules

@@ -1,0 +1,100 @@
+"""`infernet-edge run`, as a process."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.node import NodeProcess
+
+
+def test_it_runs_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with NodeProcess({"redis": {"host": "x"}}, tmp_path / number.name) as node:
+            assert node.process is not None
+            node.process.send_signal(number)
+            assert node.exit_code() == 0
+            log = node.log()
+            assert f"config.loaded source={node.config_path}" in log
+            assert re.search(r"WARNING config\.warning text=\"redis is ignored", log)
+            assert f"node.started url={node.url}" in log
+            assert log.splitlines()[-1].endswith("node.stopped")
+            assert "Traceback" not in log
+
+
+def test_two_signals_do_not_break_the_stop(tmp_path: Path) -> None:
+    with NodeProcess({}, tmp_path) as node:
+        assert node.process is not None
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+            node.process.send_signal(number)
+        assert node.exit_code() == 0
+        assert "Traceback" not in node.log()
+
+
+def ended(node: NodeProcess) -> int:
+    """The exit code of a node that cannot start."""
+    node.launch()
+    return node.exit_code()
+
+
+def test_mistakes_in_the_configuration_are_78(tmp_path: Path) -> None:
+    node = NodeProcess({"server": {"port": 70000}, "jobs": {"max_pending": 0}}, tmp_path)
+    assert ended(node) == 78
+    log = node.log()
+    assert f"{node.config_path}: 2 mistakes" in log
+    assert "server.port: found 70000" in log
+    assert "jobs.max_pending: found 0" in log
+    assert not node.data_path.exists()
+
+
+def test_a_start_that_is_impossible_is_1(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        node = NodeProcess({"server": {"port": taken.getsockname()[1]}}, tmp_path)
+        assert ended(node) == 1
+    last = node.log().splitlines()[-1]
+    assert last.startswith("infernet-edge: Cannot listen on 127.0.0.1 port")
+    assert "server.port" in last
+    assert "Traceback" not in node.log()
+
+
+def test_a_log_file_that_cannot_be_written_is_1(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    node = NodeProcess({"log": {"path": str(tmp_path / "file" / "x.log")}}, tmp_path)
+    assert ended(node) == 1
+    assert "log.path" in node.log()
+
+
+def test_the_environment_sets_things_too(tmp_path: Path) -> None:
+    log = tmp_path / "json.log"
+    env = {"INFERNET_EDGE_LOG__PATH": str(log), "JOURNAL_STREAM": "8:1"}
+    with NodeProcess({}, tmp_path, env=env) as node:
+        assert node.stop() == 0
+    events = [json.loads(line)["event"] for line in log.read_text().splitlines()]
+    assert events[0] == "config.loaded"
+    assert events[-1] == "node.stopped"
+    assert "<6>node.started" in node.log()
+    wrong = {"INFERNET_EDGE_SERVER__PORT": "x"}
+    assert ended(NodeProcess({}, tmp_path / "wrong", env=wrong)) == 78
+
+
+@pytest.mark.parametrize("arguments", [(), ("--verbose",)])
+def test_verbose(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    with NodeProcess({}, tmp_path) as node:
+        node.stop()
+        node.command += arguments
+        node.start()
+        with socket.create_connection(("127.0.0.1", node.port)) as client:
+            client.sendall(
+                b"POST /api/jobs HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 9\r\n\r\n"
+            )
+            time.sleep(0.1)
+        deadline = time.monotonic() + 5
+        while arguments and "request.abandoned" not in node.log() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert ("DEBUG   request.abandoned" in node.log()) is bool(arguments)
