@@ -20,7 +20,7 @@ Start with:
   infernet-edge init     write a configuration
   infernet-edge run      run the node
 
-Exit codes: 0 success, 1 failure, 2 wrong usage, 78 mistakes in the configuration.
+Exit codes: 0 success, 1 failure, 2 wrong usage, 78 mistakes in configuration.
 """
 
 
