@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from tests.benchmarks.measure import Extent, measure
+from tests.benchmarks.onchain import ChainExtent, chain_table, measure_chain
 from tests.benchmarks.report import table
 from tests.support.process import ROOT
 
@@ -30,6 +31,9 @@ def main() -> None:
     parser.add_argument(
         "--reference", action="store_true", help="show the recorded figures of the reference node"
     )
+    parser.add_argument(
+        "--chain", action="store_true", help="measure the on-chain half instead, on a real EVM"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     parser.add_argument(
         "--folder", type=Path, default=ROOT / ".cache", help="the disk that the node writes to"
@@ -42,15 +46,28 @@ def main() -> None:
     )
     chosen.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=chosen.folder, prefix="benchmarks.") as folder:
-        results = measure(extent, Path(folder), say=lambda line: print(line, file=sys.stderr))
+        if chosen.chain:
+            found = measure_chain(ChainExtent(), Path(folder), say=_say)
+            how, shown, results = "blocks of 1 s", chain_table(found), msgspec.json.encode(found)
+        else:
+            measured = measure(extent, Path(folder), say=_say)
+            how = (
+                f"{extent.connections} connections, {extent.rounds} rounds of {extent.jobs} jobs,"
+                " medians"
+            )
+            shown = table(measured, reference=chosen.reference)
+            results = msgspec.json.encode(measured)
     if chosen.json:
-        chosen.json.write_bytes(msgspec.json.format(msgspec.json.encode(results)))
+        chosen.json.write_bytes(msgspec.json.format(results))
     print(
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores ({platform.machine()}),"
-        f" Python {platform.python_version()}; {extent.connections} connections,"
-        f" {extent.rounds} rounds of {extent.jobs} jobs, medians\n"
+        f" Python {platform.python_version()}; {how}\n"
     )
-    print(table(results, reference=chosen.reference))
+    print(shown)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 if __name__ == "__main__":
