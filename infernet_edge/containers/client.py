@@ -7,6 +7,7 @@ destination, data and requires_proof; the answer is JSON.
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import io
 import os
@@ -129,6 +130,7 @@ class ServiceClient:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
+_CLOSED = (errno.ECONNRESET, errno.EPIPE)
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIME)
 
 
@@ -213,7 +215,8 @@ def _in_words(error: BaseException) -> str:
         number = error.os_error.errno
         reason = os.strerror(number) if number and number > 0 else error.os_error.strerror
         return f"Cannot connect to container: {reason or 'its name or address is not known'}"
-    if isinstance(error, aiohttp.ServerDisconnectedError):
+    closed = isinstance(error, OSError) and error.errno in _CLOSED
+    if closed or isinstance(error, aiohttp.ServerDisconnectedError | ConnectionError):
         return "Container closed the connection without an answer"
     if isinstance(error, aiohttp.ClientPayloadError):
         return "Container broke off in the middle of its answer"

@@ -6,6 +6,7 @@ import asyncio
 import json
 import resource
 import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
@@ -333,6 +334,17 @@ async def test_half_answers_and_answers_that_are_not_http(
 ) -> None:
     async with talking(saying(*parts)) as url:
         assert (await failure(client.call(service(url), BODY))).startswith(told)
+
+
+async def test_a_container_that_resets_the_connection(client: ServiceClient) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        linger = struct.pack("ii", 1, 0)  # closing then sends a reset
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+    async with talking(talk) as url:
+        told = await failure(client.call(service(url), BODY))
+        assert told == "Container closed the connection without an answer"
 
 
 async def test_a_container_that_dies_in_the_middle_of_a_stream(client: ServiceClient) -> None:
