@@ -145,6 +145,7 @@ class Database:
         self._writer: _Thread | None = None
         self._reader: _Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._problem = ""
         self.writable = False
 
     async def open(self) -> None:
@@ -189,11 +190,28 @@ class Database:
         """
         future = self._submit(self._writer, function, arguments)
         future.add_done_callback(self._note_writable)
+        future.add_done_callback(self._note_problem)
         return future
 
     def _note_writable(self, written: asyncio.Future[Any]) -> None:
         if not written.cancelled():
             self.writable = not isinstance(written.exception(), StorageError)
+
+    def _note_problem(self, done: asyncio.Future[Any]) -> None:
+        if not done.cancelled() and isinstance(error := done.exception(), StorageError):
+            self.tell(str(error))
+
+    def tell(self, problem: str) -> None:
+        """Log a problem with the storage once, when it comes, and once when it is over ("").
+
+        Whoever looks after the storage says when it is over: between two of its looks at most one
+        problem is told, however many requests fail.
+        """
+        if problem and not self._problem:
+            log_event(logger, "storage.unusable", logging.ERROR, reason=problem)
+        elif self._problem and not problem:
+            log_event(logger, "storage.usable")
+        self._problem = problem
 
     async def give_back_space(self) -> None:
         """Return the pages of deleted rows to the disk, some megabytes of them at a time."""
@@ -211,7 +229,9 @@ class Database:
         **unused: P.kwargs,
     ) -> asyncio.Future[T]:
         """Run `function(connection, *arguments)` on the read-only connection."""
-        return self._submit(self._reader, function, arguments)
+        future = self._submit(self._reader, function, arguments)
+        future.add_done_callback(self._note_problem)
+        return future
 
     def _submit(
         self,

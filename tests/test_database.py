@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sqlite3
@@ -186,6 +187,33 @@ async def test_it_says_whether_it_can_be_written(database: Database, broken: obj
     await database.probe()
     assert database.writable
     await database.write(much)
+
+
+async def test_a_problem_is_told_once_however_many_requests_fail(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    def told() -> list[str]:
+        return [record.getMessage() for record in caplog.records]
+
+    caplog.set_level(logging.INFO, "infernet_edge")
+    with read_only(database):
+        for number in range(100):
+            with pytest.raises(StorageError):
+                await database.write(insert, number)
+    assert told() == ["storage.unusable"]
+    for number in range(3):
+        await database.write(insert, number)
+        database.tell("")
+    assert told() == ["storage.unusable", "storage.usable"]
+
+    def unreadable(connection: sqlite3.Connection) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    for _ in range(3):
+        with pytest.raises(StorageError):
+            await database.read(unreadable)
+    assert told() == ["storage.unusable", "storage.usable", "storage.unusable"]
+    assert database.writable
 
 
 async def test_a_probe_of_a_read_only_file_fails(database: Database) -> None:

@@ -114,7 +114,6 @@ def _as_api_error(error: Exception, scope: Scope) -> ApiError:
             return MethodNotAllowed("Method not allowed", {"allow": allowed}, {"allow": allowed})
         return BadRequest(error.detail)
     if isinstance(error, StorageError):
-        log_event(logger, "storage.unusable", logging.ERROR, reason=str(error))
         return Unavailable("The node cannot store jobs now; its log says why", retry_after=30)
     logger.error(
         "request.failed",

@@ -41,7 +41,6 @@ class Housekeeper:
         self._database = database
         self._store = store
         self._reports = reports
-        self._problem = ""
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -62,17 +61,9 @@ class Housekeeper:
             await self._delete_expired(expired)
             await self._reports.delete_unchanged(expired)
         except (StorageError, OSError) as error:
-            self._tell(str(error))
+            self._database.tell(str(error))
         else:
-            self._tell("")
-
-    def _tell(self, problem: str) -> None:
-        """Log a problem once, when it comes and when it is over."""
-        if problem and not self._problem:
-            log_event(logger, "storage.unusable", logging.ERROR, reason=problem)
-        elif self._problem and not problem:
-            log_event(logger, "storage.usable")
-        self._problem = problem
+            self._database.tell("")
 
     async def _measure(self) -> Space:
         return await self._database.read(measure, self._config.storage_path)

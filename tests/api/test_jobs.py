@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -503,6 +504,16 @@ async def test_what_cannot_be_stored_is_not_acknowledged(
     assert (await node.post("/api/jobs", big)).status == 200
     assert (await node.get("/health")).body == {"status": "healthy"}
     assert (await node.get("/info")).body["pending"]["offchain"] <= 1
+
+
+async def test_many_refused_requests_are_one_line_in_the_log(
+    node: RunningNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    with read_only(node.parts.database):
+        for _ in range(50):
+            assert (await node.post("/api/jobs", REQUEST)).status == 503
+    told = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [record.getMessage() for record in told] == ["storage.unusable"]
 
 
 async def test_an_outcome_that_cannot_be_written_is_written_later(
