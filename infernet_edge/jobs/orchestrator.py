@@ -7,6 +7,7 @@ container; when it is through, it stands in the lane of the next one with the ou
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 from collections.abc import Mapping, Sequence
@@ -207,8 +208,8 @@ class Orchestrator:
         """Run a job in the container it is at, then send it on or store its end."""
         try:
             output = await self._call(service, run)
-        except StorageError as error:
-            log_event(logger, "job.unread", logging.ERROR, job=run.job.id, reason=str(error))
+        except StorageError:  # the database tells of it, once for all jobs
+            run.data = None  # is read again: many jobs may wait for the disk
             asyncio.get_running_loop().call_later(_SAVE_AGAIN, self._join_again, run)
         except ContainerFailure as error:
             self._fail(service, run, str(error))
@@ -268,34 +269,37 @@ class Orchestrator:
             self._hold(self._save_attempts(jobs))
 
     async def _save_attempts(self, jobs: list[Job]) -> None:
-        try:
+        with contextlib.suppress(StorageError):  # the database tells of it
             await self._store.save_attempts(jobs)
-        except StorageError as error:
-            log_event(logger, "job.unsaved", logging.WARNING, reason=str(error))
 
     def _join_again(self, run: _Run) -> None:
         if not self._stopping:
             self._join(run)
 
-    def _save(self, job: Job, status: int, result: bytes, intermediate: bytes | None) -> None:
-        """Store an outcome, again and again if need be: a finished job is not run twice."""
+    def _save(
+        self, job: Job, status: int, result: bytes, intermediate: bytes | None
+    ) -> asyncio.Future[None] | None:
+        """Store an outcome, again and again if need be: a finished job is not run twice.
+
+        Returns the first attempt to write it; None when the database is closed.
+        """
         self._started.pop(job.key, None)
         self._counted.discard(job.key)
         self._unsaved += 1
-        self._try_to_save(_Outcome(job, status, result, intermediate))
+        return self._try_to_save(_Outcome(job, status, result, intermediate))
 
-    def _try_to_save(self, outcome: _Outcome) -> None:
+    def _try_to_save(self, outcome: _Outcome) -> asyncio.Future[None] | None:
         try:
             written = self._store.finish(*outcome)
         except StorageError:  # the database is closed: the node stops, the job runs again later
             self._unsaved -= 1
-            return
+            return None
         written.add_done_callback(functools.partial(self._on_saved, outcome))
+        return written
 
     def _on_saved(self, outcome: _Outcome, written: asyncio.Future[None]) -> None:
-        if not written.cancelled() and (error := written.exception()) is not None:
+        if not written.cancelled() and written.exception() is not None:
             if not self._to_save_again:
-                log_event(logger, "jobs.unsaved", logging.ERROR, reason=str(error))
                 asyncio.get_running_loop().call_later(_SAVE_AGAIN, self._save_again)
             self._to_save_again.append(outcome)
             return

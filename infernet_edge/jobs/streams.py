@@ -21,9 +21,11 @@ from infernet_edge.logs import log_event
 
 logger = logging.getLogger(__name__)
 
-Save = Callable[[Job, int, bytes, bytes | None], None]
+# Begins to store an outcome; gives what is done when it is stored, None when that is impossible.
+Save = Callable[[Job, int, bytes, bytes | None], asyncio.Future[None] | None]
 
 _MOST_WAITING = 16  # chunks between container and client; a slow client then slows the container
+_SAVING_TIME = 10.0  # seconds for which the end of a stream waits for its result to be stored
 _END: Final = b""
 
 
@@ -65,20 +67,23 @@ class JobStream:
             await self.break_off(error)
         else:
             self._ended = True
-            self._save(self.job, SUCCESS, self._output(), None)
+            await _stored(self._save(self.job, SUCCESS, self._output(), None))
             await self._chunks.put(_END)
 
     async def break_off(self, error: ContainerFailure) -> None:
-        """Store that the stream failed, and let its reader know."""
-        self._fail(error)
+        """Store that the stream failed, then let its reader know."""
+        await _stored(self._save_failure(error))
+        self._refuse(error)
         await self._chunks.put(_END)
 
     def abandon(self) -> None:
         """Store the end of a job that was cut off, by its client or by the node's stop."""
+        error = ContainerFailure(self._reason)
         if not self._ended:
-            self._fail(ContainerFailure(self._reason))
+            self._save_failure(error)
+        self._refuse(error)
 
-    def _fail(self, error: ContainerFailure) -> None:
+    def _save_failure(self, error: ContainerFailure) -> asyncio.Future[None] | None:
         self.failed = self._ended = True
         log_event(
             logger,
@@ -88,7 +93,10 @@ class JobStream:
             reason=str(error),
         )
         between = json_list([self._output()]) if self._kept else None
-        self._save(self.job, FAILED, container_error(self._service.id, str(error)), between)
+        result = container_error(self._service.id, str(error))
+        return self._save(self.job, FAILED, result, between)
+
+    def _refuse(self, error: ContainerFailure) -> None:
         if not self.opened.done():
             self.opened.set_exception(error)
 
@@ -110,6 +118,15 @@ class JobStream:
         self._reason = "The client went away before the stream ended"
         if self.task is not None:
             self.task.cancel()
+
+
+async def _stored(written: asyncio.Future[None] | None) -> None:
+    """Wait for an outcome, so that a client that saw the end of a stream finds its result.
+
+    Where the disk cannot be written, the client need not wait for it: what it came for it has.
+    """
+    if written is not None:
+        await asyncio.wait((written,), timeout=_SAVING_TIME)
 
 
 def _look_at(opened: asyncio.Future[str]) -> None:

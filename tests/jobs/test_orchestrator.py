@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -396,6 +397,33 @@ async def test_on_restart_fail_does_not_call_before_the_start_is_stored(
             assert echo.calls == []
         assert (await outcome(parts, job))["status"] == "success"
         assert await attempts_of(parts, job) == 1
+
+
+@pytest.mark.parametrize("on_restart", ["fail", "retry"])
+async def test_many_jobs_on_a_disk_that_takes_nothing_are_one_line(
+    tmp_path: Path,
+    document: dict[str, Any],
+    echo: Echo,
+    on_restart: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(orchestrator_module, "_SAVE_AGAIN", 0.02)
+    monkeypatch.setattr(orchestrator_module, "_COUNT_AFTER", 0.01)
+    document["jobs"] = {"on_restart": on_restart}
+    async with working(tmp_path, document) as parts:
+        jobs = [made(parts, ["b"], {"n": number}) for number in range(50)]
+        await parts.store.add(jobs)
+        with read_only(parts.database):
+            for job in jobs:
+                parts.orchestrator.submit(job)
+            await asyncio.sleep(0.4)
+        told = [record for record in caplog.records if record.levelno >= logging.WARNING]
+        assert [record.getMessage() for record in told] == ["storage.unusable"]
+        for job in jobs:
+            found = await outcome(parts, job)
+            assert found["result"]["output"]["output"] == {"n": jobs.index(job)}
+    assert sorted(numbers(echo)) == list(range(50))
 
 
 async def test_a_quick_job_costs_no_write_for_its_start(

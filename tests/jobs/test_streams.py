@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from infernet_edge.containers.client import ContainerFailure
 from infernet_edge.errors import StorageError
 from infernet_edge.jobs.streams import JobStream
 from tests.support.managing import eventually
-from tests.support.parts import Parts, made, outcome, submit, working
+from tests.support.parts import Parts, made, outcome, result, submit, working
 from tests.support.serving import Echo, serving
 
 
@@ -49,6 +51,73 @@ async def test_a_stream_to_its_end(parts: Parts) -> None:
     stream.cancel()  # does nothing any more
     await asyncio.sleep(0.01)
     assert await outcome(parts, stream.job) == found
+
+
+@contextmanager
+def slow_disk(parts: Parts) -> Iterator[None]:
+    """Within the block no write comes to its end."""
+    gate = threading.Event()
+    parts.database.write(lambda connection: gate.wait(30))
+    try:
+        yield
+    finally:
+        gate.set()
+
+
+async def read(stream: JobStream) -> str:
+    """Read a stream to its end and say what the store tells then."""
+    assert [chunk async for chunk in stream.chunks()] == [b"one"]
+    return stream.job.id
+
+
+async def test_a_reader_that_saw_the_end_finds_the_result(parts: Parts, echo: Echo) -> None:
+    stream = await opened(parts, {"chunks": ["one", "wait"]})
+    await stream.opened
+    with slow_disk(parts):
+        reading = asyncio.create_task(read(stream))
+        echo.release()
+        await asyncio.sleep(0.2)
+        assert not reading.done()
+    assert (await result(parts, await reading))["status"] == "success"
+
+
+async def test_a_reader_that_saw_the_failure_finds_it(parts: Parts, echo: Echo) -> None:
+    stream = await opened(parts, {"hold": True, "status": 500})
+    await eventually(lambda: echo.open == 1)
+    with slow_disk(parts):
+        echo.release()
+        await asyncio.sleep(0.2)
+        assert not stream.opened.done()
+    with pytest.raises(ContainerFailure):
+        await stream.opened
+    assert (await result(parts, stream.job))["status"] == "failed"
+
+
+async def test_a_disk_that_hangs_does_not_keep_the_reader_for_ever(
+    parts: Parts, echo: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infernet_edge.jobs.streams._SAVING_TIME", 0.05)
+    stream = await opened(parts, {"chunks": ["one", "wait"]})
+    await stream.opened
+    with slow_disk(parts):
+        echo.release()
+        async with asyncio.timeout(20):
+            await read(stream)
+    assert (await outcome(parts, stream.job))["status"] == "success"
+
+
+async def test_a_reader_that_leaves_before_the_end_is_stored_changes_nothing(
+    parts: Parts, echo: Echo
+) -> None:
+    stream = await opened(parts, {"chunks": ["one", "wait"]})
+    await stream.opened
+    with slow_disk(parts):
+        echo.release()
+        await eventually(lambda: echo.open == 0)
+        await asyncio.sleep(0.1)
+        stream.cancel()
+        await asyncio.sleep(0.05)
+    assert (await outcome(parts, stream.job))["status"] == "success"
 
 
 async def test_a_failure_before_the_first_byte(parts: Parts) -> None:
