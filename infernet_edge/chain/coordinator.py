@@ -22,11 +22,11 @@ from infernet_edge.chain.contracts import (
 )
 from infernet_edge.chain.delegation import DelegatedRequest, parse_request
 from infernet_edge.chain.deliveries import Delivery
-from infernet_edge.chain.deployment import Deployment, to_bytes
+from infernet_edge.chain.deployment import Deployment, ask
 from infernet_edge.chain.head import Head
 from infernet_edge.chain.payload import EMPTY, Payload
 from infernet_edge.chain.reverts import ANSWERED, Revert, revert_reason
-from infernet_edge.chain.rpc import Rpc, RpcError, quantity
+from infernet_edge.chain.rpc import Rpc, RpcError, RpcUnavailable, quantity
 from infernet_edge.chain.subscription import ZERO_ADDRESS, SubscriptionV0
 from infernet_edge.chain.verification import Verifier
 from infernet_edge.config.tree import Chain
@@ -137,8 +137,8 @@ class Coordinator:
             delivery.subscription_id, delivery.interval, self._head.now(), self._node
         )
         try:
-            reply = await self._rpc.call(*eth_call(subscription.owner, asked, sender=self._node))
-            return bytes(GET_CONTAINER_INPUTS.decode(to_bytes(reply)))
+            reply = await ask(self._rpc, eth_call(subscription.owner, asked, sender=self._node))
+            return bytes(GET_CONTAINER_INPUTS.decode(reply))
         except (RpcError, UnexpectedReply):
             return b""  # an owner that gives no inputs, as the reference node takes it
 
@@ -156,7 +156,11 @@ class Coordinator:
         transaction = {"from": self._node, "to": to, "data": "0x" + data.hex(), "gas": gas}
         try:
             estimate = quantity(await self._rpc.call("eth_estimateGas", [transaction, "pending"]))
+        except ValueError:
+            raise RpcUnavailable("The server estimates no gas") from None
         except RpcError as error:
+            if error.is_passing:
+                raise RpcUnavailable(f"The gas cannot be estimated: {error}") from None
             if not error.is_revert:
                 raise NotNow(f"The gas cannot be estimated: {error}") from None
             revert = revert_reason(error.data)
@@ -182,8 +186,8 @@ class Coordinator:
         to = await self._deployment.coordinator(request.generation)
         key = delegation_key(delivery.owner, delivery.nonce)
         try:
-            reply = await self._rpc.call(*eth_call(to, DELEGATE_CREATED_IDS.encode(key)))
-            return int(DELEGATE_CREATED_IDS.decode(to_bytes(reply))) or None
+            reply = await ask(self._rpc, eth_call(to, DELEGATE_CREATED_IDS.encode(key)))
+            return int(DELEGATE_CREATED_IDS.decode(reply)) or None
         except (RpcError, UnexpectedReply) as error:
             raise NotNow(f"The subscription's id cannot be asked for: {error}") from None
 
@@ -207,7 +211,7 @@ class Coordinator:
         gas = self._config.wallet.max_gas_limit
         call = eth_call(to, data, sender=self._node, block="pending", gas=gas)
         try:
-            await self._rpc.call(*call)
+            await ask(self._rpc, call)
         except RpcError as error:
             if not error.is_revert:
                 raise NotNow(f"The delivery cannot be simulated: {error}") from None

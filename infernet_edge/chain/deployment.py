@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from infernet_edge.chain.contracts import COORDINATOR, UnexpectedReply, eth_call
-from infernet_edge.chain.rpc import Rpc, RpcError, RpcUnavailable
+from infernet_edge.chain.rpc import Call, Rpc, RpcError, RpcUnavailable
 from infernet_edge.chain.subscription import Generation
 from infernet_edge.config.tree import Chain
 
@@ -32,14 +32,29 @@ class Deployment:
         if known is not None:
             return known
         try:
-            reply = await self._rpc.call(*eth_call(self._registry, COORDINATOR.encode()))
-            found: str = COORDINATOR.decode(to_bytes(reply))
+            reply = await ask(self._rpc, eth_call(self._registry, COORDINATOR.encode()))
+            found: str = COORDINATOR.decode(reply)
         except (RpcError, UnexpectedReply) as error:
             raise RpcUnavailable(
                 f"chain.registry_address is no Infernet registry: {error}"
             ) from None
         self._coordinators[generation] = found
         return found
+
+
+async def ask(rpc: Rpc, question: Call) -> bytes:
+    """What a contract returns.
+
+    Raises RpcError when it refuses, RpcUnavailable when the server cannot say now.
+    """
+    try:
+        return to_bytes(await rpc.call(*question))
+    except RpcError as error:
+        if error.is_passing:
+            raise RpcUnavailable(f"The server has a problem: {error}") from None
+        raise
+    except UnexpectedReply as error:
+        raise RpcUnavailable(str(error)) from None
 
 
 def to_bytes(reply: object) -> bytes:

@@ -28,6 +28,11 @@ MOST_PER_REQUEST: Final = 100
 _LARGEST_REPLY = 16 * 2**20  # bytes
 _LONGEST_MESSAGE = 500  # characters of a server's words that are kept
 _THROTTLED_CODES = (429, -32097)
+_PASSING = re.compile(
+    r"^internal (json-?rpc |server )?error|header not found|missing trie node|unknown block|"
+    r"time.?out|timed out|unavailable|overload|try again|not (yet )?(ready|synced)",
+    re.I,
+)
 _THROTTLED = re.compile(r"rate.?limit|too many requests|requests? limit|throughput|capacity", re.I)
 
 
@@ -47,6 +52,14 @@ class RpcError(InfernetEdgeError):
     def is_revert(self) -> bool:
         """Whether a contract said no, rather than the server."""
         return bool(self.data) or self.code == 3 or "revert" in self.message.lower()
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether the server could not answer just now, which says nothing about the call.
+
+        The words are those of geth, Erigon, anvil and the big providers; there are no codes for it.
+        """
+        return not self.is_revert and _PASSING.search(self.message) is not None
 
 
 def quantity(answer: Any) -> int:

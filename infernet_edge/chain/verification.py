@@ -6,7 +6,7 @@ import asyncio
 
 from infernet_edge.chain.contracts import UnexpectedReply, eth_call, signer_function
 from infernet_edge.chain.delegation import DelegatedRequest, recover_signer
-from infernet_edge.chain.deployment import Deployment, to_bytes
+from infernet_edge.chain.deployment import Deployment, ask
 from infernet_edge.chain.rpc import Rpc, RpcError, RpcUnavailable
 from infernet_edge.errors import Refused
 
@@ -27,8 +27,7 @@ class Verifier:
         coordinator = await self._deployment.coordinator(request.generation)
         function = signer_function(request.generation)
         try:
-            reply = await self._rpc.call(*eth_call(owner, function.encode()))
-            signer: str = function.decode(to_bytes(reply))
+            signer: str = function.decode(await ask(self._rpc, eth_call(owner, function.encode())))
         except (RpcError, UnexpectedReply):
             raise Refused(
                 "Signer mismatch",
