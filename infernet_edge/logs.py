@@ -23,6 +23,10 @@ _ROOT = "infernet_edge"
 _JOURNAL_LEVELS = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 
 
+# Commands that set up no log keep silent: what they have to say they print.
+logging.getLogger(_ROOT).addHandler(logging.NullHandler())
+
+
 def log_event(logger: logging.Logger, event: str, level: int = logging.INFO, **fields: Any) -> None:
     """Write one event, named `noun.verb`, with its fields."""
     if logger.isEnabledFor(level):

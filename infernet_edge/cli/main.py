@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from infernet_edge import __version__
 
-COMMANDS = ("run", "demo", "init", "check", "status", "jobs", "wallet", "version")
+COMMANDS = ("run", "demo", "init", "check", "doctor", "status", "jobs", "wallet", "version")
 
 OK, FAILURE, USAGE, BAD_CONFIGURATION = 0, 1, 2, 78
 
