@@ -113,6 +113,13 @@ class Processor:
                 problem = str(error)
             except (RpcUnavailable, StorageError) as error:
                 problem = str(error)
+            except Exception as error:
+                # A mistake of ours must not leave a delivery behind that nobody works on.
+                logger.exception("delivery.broken", extra={"fields": {"number": delivery.number}})
+                refusals += 1
+                problem = f"A mistake of the node's own, see its log: {type(error).__name__}"
+                if refusals == _MOST_REFUSALS:
+                    return "failed", problem, True
             await self._tell_why(delivery, problem)
             await asyncio.sleep(pause)
             pause = min(_LONGEST_PAUSE, pause * 2)
