@@ -29,6 +29,7 @@ from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.jobs.reports import Reports
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.logs import log_event
+from infernet_edge.tasks import cancel
 
 if TYPE_CHECKING:
     from infernet_edge.chain.chain import Chain
@@ -98,7 +99,7 @@ class Node:
         housekeeper = Housekeeper(config, parts.database, parts.store, parts.reports)
         await housekeeper.look()
         housekeeping = asyncio.create_task(housekeeper.run(), name="housekeeping")
-        stack.push_async_callback(_cancel, housekeeping)
+        stack.push_async_callback(cancel, housekeeping)
 
         stack.push_async_callback(self._hardware.stop)
         await self._hardware.start()
@@ -213,8 +214,3 @@ def _limit(parameters: Parameters) -> int:
 async def _load(parts: Parts) -> None:
     await parts.reports.load()
     await parts.orchestrator.start()
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

@@ -26,14 +26,18 @@ from infernet_edge.chain.transactions import TransactionSender
 from infernet_edge.chain.verification import Verifier
 from infernet_edge.config.tree import Config
 from infernet_edge.database import Database
-from infernet_edge.errors import Conflict, Refused
+from infernet_edge.errors import Conflict, Refused, StorageError
 from infernet_edge.jobs.orchestrator import Orchestrator
+from infernet_edge.jobs.store import milliseconds
 from infernet_edge.logs import log_event
+from infernet_edge.tasks import cancel
 
 logger = logging.getLogger(__name__)
 
 MIGRATIONS: Final = {"transactions": ledger.MIGRATIONS, "deliveries": deliveries.MIGRATIONS}
 
+_KEPT = 30 * 24 * 3600 * 1000  # milliseconds for which deliveries that ended are listed
+_PRUNE_PERIOD = 6 * 3600.0  # seconds
 _CHECK_TIME = 5.0  # seconds in which the chain may answer before a request is taken unchecked
 
 
@@ -92,8 +96,18 @@ class Chain:
         stack.push_async_callback(self._processor.stop)
         await self._processor.start()
         looking = asyncio.create_task(self._head.run(), name="head")
-        stack.push_async_callback(_cancel, looking)
+        pruning = asyncio.create_task(self._prune(), name="prune deliveries")
+        stack.push_async_callback(cancel, looking, pruning)
         log_event(logger, "chain.started", address=self.address)
+
+    async def _prune(self) -> None:
+        """Forget what ended long ago, so that the file does not grow for ever."""
+        while True:
+            try:
+                await self._store.prune(milliseconds() - _KEPT)
+            except StorageError as error:
+                log_event(logger, "deliveries.kept", logging.WARNING, reason=str(error))
+            await asyncio.sleep(_PRUNE_PERIOD)
 
     async def stop(self) -> None:
         """Stop; everything goes on at the next start. May be called twice."""
@@ -169,8 +183,3 @@ class Chain:
             }
             for delivery in await self._store.newest(limit)
         ]
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

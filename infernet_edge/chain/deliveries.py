@@ -100,6 +100,13 @@ class DeliveryStore:
         if was_unfinished and delivery.state not in UNFINISHED:
             self.pending -= 1
 
+    async def prune(self, before: int) -> None:
+        """Forget deliveries that ended before a time (milliseconds).
+
+        Their requests may come again then: the contract says that they were answered.
+        """
+        await self._database.write(_prune, before)
+
     async def newest(self, limit: int) -> list[Delivery]:
         """The newest deliveries, newest first."""
         return await self._database.read(_newest, limit)
@@ -202,3 +209,10 @@ def _update(connection: sqlite3.Connection, delivery: Delivery) -> bool:
         ),
     )
     return before is not None and before[0] in UNFINISHED
+
+
+def _prune(connection: sqlite3.Connection, before: int) -> None:
+    connection.execute(
+        "DELETE FROM deliveries WHERE state IN ('delivered', 'failed') AND changed_at < ?",
+        (before,),
+    )

@@ -19,7 +19,7 @@ from infernet_edge.logs import log_event
 logger = logging.getLogger(__name__)
 
 _PING_TIMEOUT = 10.0
-_OLDEST = 4
+OLDEST = 4  # Podman's version in Debian 12 and Raspberry Pi OS
 
 
 class Connection:
@@ -107,9 +107,9 @@ class Connection:
         version = self.info.version
         log_event(logger, "podman.connected", url=url, version=version)
         with contextlib.suppress(ValueError):
-            if int(version.partition(".")[0]) < _OLDEST:
+            if int(version.partition(".")[0]) < OLDEST:
                 log_event(
-                    logger, "podman.old", logging.WARNING, version=version, wanted=f"{_OLDEST}.0"
+                    logger, "podman.old", logging.WARNING, version=version, wanted=f"{OLDEST}.0"
                 )
 
     def _candidates(self) -> Iterator[str]:

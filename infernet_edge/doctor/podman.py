@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from infernet_edge.config.tree import Config
-from infernet_edge.containers.connection import Connection
+from infernet_edge.containers.connection import OLDEST, Connection
 from infernet_edge.containers.threads import Threads
 from infernet_edge.doctor.finding import Finding, ok, problem, warning
 from infernet_edge.errors import EngineError
 
 NAME = "podman"
-_OLDEST = 4  # the version of Debian 12 and Raspberry Pi OS
 
 
 async def check(config: Config) -> Finding:
@@ -24,8 +23,8 @@ async def check(config: Config) -> Finding:
         return problem(str(error), "sudo apt-get install podman")
     finally:
         await connection.close()
-    if version.partition(".")[0].isdecimal() and int(version.partition(".")[0]) < _OLDEST:
-        return warning(f"Podman {version} is older than {_OLDEST}.0", "upgrade Podman")
+    if version.partition(".")[0].isdecimal() and int(version.partition(".")[0]) < OLDEST:
+        return warning(f"Podman {version} is older than {OLDEST}.0", "upgrade Podman")
     missing = sorted({"memory", "cpu", "pids"} - connection.info.limits)
     if missing:
         return warning(
