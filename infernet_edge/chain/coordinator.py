@@ -95,8 +95,11 @@ class Coordinator:
         self._wallet = config.wallet.payment_address or ZERO_ADDRESS
 
     def due_time(self, delivery: Delivery) -> int:
-        """When the interval of a delivery begins, in chain seconds."""
-        return _request(delivery).subscription.due_time(delivery.interval)
+        """From when on a delivery can be made, in chain seconds."""
+        subscription = _request(delivery).subscription
+        # The first answer is to the interval that it is then.
+        interval = 1 if delivery.subscription_id is None else delivery.interval
+        return subscription.due_time(interval)
 
     async def admit(self, delivery: Delivery) -> None:
         """Check that it makes sense to compute; marks the delivery as verified.
@@ -110,6 +113,10 @@ class Coordinator:
             except ApiError as error:
                 raise Never(f"{error.message} {error.params or ''}".strip()) from None
             delivery.verified = True
+        if delivery.subscription_id is None:
+            # Since it was accepted, others may have begun, or the chain was not there to ask.
+            now = request.subscription.interval_at(self._head.now())
+            delivery.interval = max(1, min(request.subscription.frequency, now))
         end = request.subscription.end_time(delivery.interval)
         if end is not None and self._head.now() >= end:
             raise Never("The interval was over before it could be answered")

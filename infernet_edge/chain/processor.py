@@ -71,9 +71,13 @@ class Processor:
             self._hold(heapq.heappop(self._early)[2])
 
     def begin(self, delivery: Delivery) -> None:
-        """Work on a stored delivery, now or when its interval begins."""
+        """Work on a stored delivery, now or when its interval begins.
+
+        Before the first block nothing begins: this machine's date may be wrong.
+        """
         due = self._coordinator.due_time(delivery)
-        if delivery.state == "accepted" and due > self._head.now():
+        early = self._head.latest is None or due > self._head.now()
+        if delivery.state == "accepted" and early:
             heapq.heappush(self._early, (due, delivery.number, delivery))
         else:
             self._hold(delivery)
