@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import resource
 import socket
+import sys
 from collections.abc import Callable
 
+import httptools
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -33,7 +34,6 @@ _SWEEP = 5.0  # seconds between two looks at the connections, while there are an
 _PATIENCE = 4  # looks at which a connection may be stuck at the same thing
 _PATIENCE_WHEN_CROWDED = 1
 _FEWEST_CONNECTIONS = 32
-_UPGRADE = re.compile(rb"\r\n[Uu]pgrade:")
 
 
 class LanProtocol(HttpToolsProtocol):
@@ -60,6 +60,7 @@ class LanProtocol(HttpToolsProtocol):
         self._crowded = crowded
         self._in_head = True
         self._head_bytes = 0
+        self._received = b""
         self._answering: RequestResponseCycle | None = None
 
     @property
@@ -89,11 +90,26 @@ class LanProtocol(HttpToolsProtocol):
                 self._refuse(b"431 Request Header Fields Too Large", b"Headers too large")
                 return
             self._head_bytes += len(data)
-            if b"pgrade:" in data:
-                # The parser would take what follows for another protocol and drop the body. We
-                # speak none, and a server may ignore the wish (RFC 9110, 7.8).
-                data = _UPGRADE.sub(b"\r\nx-ignored:", data)
+        self._received = data
         super().data_received(data)
+
+    def _should_upgrade(self) -> bool:
+        return self.scope["method"] != "CONNECT"  # the parser takes that for a wish, too
+
+    def handle_websocket_upgrade(self) -> None:
+        """Serve a request that wishes for another protocol as if it did not (RFC 9110, 7.8).
+
+        The parser takes all that follows the head for the other protocol, also the body. So a new
+        parser gets the head without the wish, and what came behind it.
+        """
+        stopped = sys.exception()
+        behind = stopped.args[0] if isinstance(stopped, httptools.HttpParserUpgrade) else 0
+        version = self.scope["http_version"].encode()
+        lines = [b"%b %b HTTP/%b" % (self.scope["method"].encode(), self.url, version)]
+        lines += [name + b": " + value for name, value in self.headers if name != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        super().data_received(b"\r\n".join(lines) + b"\r\n\r\n" + self._received[behind:])
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

@@ -185,6 +185,36 @@ async def test_malformed_http_is_answered_with_json_and_closed(request_bytes: by
         assert await (await running.connect()).get() == 200
 
 
+UPGRADES = {
+    "h2c": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
+    "websocket": b"connection: upgrade\r\nupgrade: websocket\r\n",
+    "capitals": b"CONNECTION: UPGRADE\r\nUPGRADE: H2C\r\n",
+}
+
+
+@pytest.mark.parametrize("wish", UPGRADES.values(), ids=UPGRADES.keys())
+async def test_a_wish_for_another_protocol_changes_nothing(wish: bytes) -> None:
+    head = b"POST /up HTTP/1.1\r\nhost: x\r\n" + wish
+    bodies = (
+        b"content-length: 5\r\n\r\nhello",
+        b"transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    )
+    async with serving() as running:
+        connection = await running.connect()
+        for body in bodies:
+            request = head + body
+            cuts = [*range(20, len(head) + 3, 3), len(request)]
+            for cut in cuts:  # what comes together is up to the network
+                await connection.send(request[:cut])
+                await asyncio.sleep(0.001)
+                await connection.send(request[cut:])
+                status, _, answer = await connection.response()
+                assert (status, json.loads(answer)) == (200, {"path": "/up", "body": 5})
+        await connection.send(head + bodies[0] + GET)
+        assert json.loads((await connection.response())[2]) == {"path": "/up", "body": 5}
+        assert json.loads((await connection.response())[2]) == {"path": "/", "body": 0}
+
+
 async def test_huge_headers_are_refused() -> None:
     async with serving() as running:
         connection = await running.connect()
@@ -452,6 +482,27 @@ async def test_https(certificate: TLS) -> None:
         plain = await running.connect()
         await plain.send(GET)
         assert await plain.rest() == b""
+        await eventually(lambda: running.server._open == 0)
+
+
+@pytest.mark.parametrize("say", [GET, b"\x16\x03", b""])
+async def test_handshakes_that_fail_or_do_not_come_take_no_places(
+    certificate: TLS, say: bytes
+) -> None:
+    """Such a connection is never made, nor lost: counted, it would be counted for ever."""
+    async with serving(Server(host="127.0.0.1", port=0, tls=certificate), most=4) as running:
+        trusting = ssl.create_default_context(cafile=certificate.cert)
+        trusting.check_hostname = False
+        for _ in range(20):
+            connection = await running.connect()
+            await connection.send(say)
+            if say == GET:
+                assert await connection.rest() == b""
+        async with asyncio.timeout(20):
+            streams = await asyncio.open_connection("127.0.0.1", running.server.port, ssl=trusting)
+        connection = Connection(*streams)
+        assert await connection.get() == 200
+        connection.writer.close()
         await eventually(lambda: running.server._open == 0)
 
 
