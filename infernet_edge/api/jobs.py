@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from typing import Any, Final, Protocol
 
@@ -30,9 +29,8 @@ _TRUE: Final = ("true", "1")
 
 _requests = msgspec.json.Decoder(schema.JobRequest)
 _anything = msgspec.json.Decoder(Raw)
-# Finds where an item ends and makes nothing of its numbers; each item is decoded on its own then.
-_scanner = json.JSONDecoder(parse_int=len, parse_float=len)
-_SPACE = re.compile(r"[ \t\n\r]*")
+_MORE = re.compile(r"trailing characters \(byte (\d+)\)")  # counted from 1
+_SPACE = re.compile(rb"[ \t\n\r]*")
 _objects = msgspec.json.Decoder(dict[str, Raw])
 
 
@@ -90,7 +88,7 @@ class JobIntake:
     async def accept_batch(self, body: bytes, caller: Caller) -> Answer:
         """Many requests; each one's answer, or its error, at its place."""
         check_utf8(body)
-        items = batch_items(body.decode())
+        items = batch_items(body)
         answers: list[Any] = [None] * len(items)
         jobs: list[tuple[int, Job]] = []
         room = self._store.room
@@ -150,42 +148,49 @@ def _delegated(body: bytes) -> Raw | None:
     return Raw(body) if "subscription" in keys and "containers" not in keys else None
 
 
-def batch_items(text: str) -> list[bytes]:
+def batch_items(body: bytes) -> list[bytes]:
     """The items of a JSON list, each as its text; raises BadRequest.
 
-    One by one and not at once: 16 MiB of "[0,0,0,…" would become millions of objects.
+    One by one and not at once: 16 MiB of "[0,0,0,…" would become millions of objects. The decoder
+    makes nothing of an item, and says in its complaint about what follows where the item ends.
     """
-    place = _skip_space(text, 0)
-    if text[place : place + 1] != "[":
-        decode(text.encode(), _anything)  # what is no JSON at all is told so
+    place = _skip_space(body, 0)
+    if body[place : place + 1] != b"[":
+        decode(body, _anything)  # what is no JSON at all is told so
         raise BadRequest("Expected a list")
     items: list[bytes] = []
-    place = _skip_space(text, place + 1)
-    separator = ","
-    if text[place : place + 1] == "]":
-        separator = "]"
-        place = _skip_space(text, place + 1)
-    try:
-        while separator == ",":
+    end = _skip_space(body, place + 1)
+    if body[end : end + 1] != b"]":
+        end = place
+        while body[end : end + 1] != b"]":
             if len(items) == _MOST_ITEMS:
                 raise BadRequest(f"Expected at most {_MOST_ITEMS} items in one batch")
-            _, end = _scanner.raw_decode(text, place)
-            items.append(text[place:end].encode())
-            place = _skip_space(text, end)
-            separator = text[place : place + 1]
-            if separator not in (",", "]") or not separator:
-                raise BadRequest(f"Malformed JSON: expected , or ] at character {place}")
-            place = _skip_space(text, place + 1)
-    except json.JSONDecodeError as error:
-        raise BadRequest(f"Malformed JSON: {error.msg} at character {error.pos}") from None
-    except RecursionError:
-        raise BadRequest("Malformed JSON: nested too deeply") from None
-    if place < len(text):
-        raise BadRequest(f"Malformed JSON: more behind the list at character {place}")
+            start = end + 1
+            end = _item_end(body, start)
+            items.append(body[start:end])
+    if _skip_space(body, end + 1) < len(body):
+        raise BadRequest(f"Malformed JSON: more behind the list (byte {end + 1})")
     return items
 
 
-def _skip_space(text: str, place: int) -> int:
+def _item_end(body: bytes, start: int) -> int:
+    """Where the comma or bracket behind an item stands."""
+    try:
+        _anything.decode(memoryview(body)[start:])
+    except msgspec.DecodeError as error:
+        more = _MORE.search(str(error))
+        if more is None:
+            raise BadRequest(f"Malformed JSON: {error} of what begins at byte {start}") from None
+        end = start + int(more.group(1)) - 1
+        if body[end] not in b",]":
+            raise BadRequest(f"Malformed JSON: expected , or ] (byte {end})") from None
+        return end
+    except RecursionError:
+        raise BadRequest("Malformed JSON: nested too deeply") from None
+    raise BadRequest("Malformed JSON: the list has no end")
+
+
+def _skip_space(text: bytes, place: int) -> int:
     match = _SPACE.match(text, place)
     return match.end() if match else place
 

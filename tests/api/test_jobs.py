@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import tracemalloc
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +15,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from infernet_edge.api.jobs import batch_items
+from infernet_edge.errors import BadRequest
 from infernet_edge.jobs.guardian import MOST_CONTAINERS
 from tests.support.breaking import full_disk, read_only
 from tests.support.managing import eventually
@@ -376,6 +380,53 @@ async def test_a_malformed_batch(node: RunningNode, body: bytes) -> None:
     assert reply.body["error"].startswith(("Malformed JSON", "Expected a "))
 
 
+@pytest.mark.parametrize(
+    ("body", "items"),
+    [
+        (b"[]", []),
+        (b" [ ] \n", []),
+        (b"[1]", [b"1"]),
+        (b'\t[ {"a" : [1, "],"]} ,\r\n"x\\",]" , [[]],-1.5e3,null ] ', None),
+        (b'["\xc3\xbc\xe2\x82\xac", {"\xc3\xbc": 1}]', None),
+    ],
+)
+def test_the_items_of_a_batch(body: bytes, items: list[bytes] | None) -> None:
+    found = batch_items(body)
+    assert items is None or found == items
+    assert [json.loads(item) for item in found] == json.loads(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"[1 2]", b"[1,]", b"[,1]", b"[1", b"[1,", b"[", b"[1]]", b"[1]x", b"[1}", b"[1;2]"),
+        *(b'["a]', b"[tru]", b"[01]", b"[1] [2]", b"[" + b'{"a":' * 10_000 + b"1]"),
+    ],
+)
+def test_what_is_no_list(body: bytes) -> None:
+    with pytest.raises(BadRequest, match="Malformed JSON"):
+        batch_items(body)
+
+
+def test_a_batch_has_a_bound() -> None:
+    assert len(batch_items(b"[%b0]" % (b"0," * 9_999))) == 10_000
+    with pytest.raises(BadRequest, match="at most 10000 items"):
+        batch_items(b"[%b0]" % (b"0," * 10_000))
+
+
+@pytest.mark.parametrize("body", [b"[%b0]", b'[{"a":[%b0]}]', b'[%b"'], ids=["items", "one", "no"])
+@pytest.mark.parametrize("unit", [b"0,", b"[],", b"{},", b'"a",'])
+def test_a_batch_of_16_mebibytes_takes_no_more_memory_than_itself(body: bytes, unit: bytes) -> None:
+    large = body % (unit * (16 * 2**20 // len(unit)))
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(BadRequest):
+            batch_items(large)
+        assert tracemalloc.get_traced_memory()[1] < 1.5 * len(large)
+    finally:
+        tracemalloc.stop()
+
+
 async def test_a_deep_item_touches_no_other(node: RunningNode) -> None:
     deep = b'{"containers":["echo"],"data":{"a":%b1%b}}' % (b"[" * 300, b"]" * 300)
     good = json.dumps(REQUEST).encode()
@@ -403,6 +454,32 @@ async def test_too_many_ids_at_once(node: RunningNode) -> None:
     assert reply.status == 400
     assert reply.body["params"] == {"field": "id"}
     assert (await node.get("/api/jobs?" + "a=1&" * 5000)).status == 400
+
+
+async def test_an_id_asked_again_and_again_is_answered_once(node: RunningNode) -> None:
+    first, second = [await node.job() for _ in range(2)]
+    await node.finished(first)
+    await node.finished(second)
+    asked = "&".join(f"id={identifier}" for identifier in [first, second, first] * 300)
+    reply = await node.get("/api/jobs?" + asked)
+    assert [found["id"] for found in reply.body] == [first, second]
+
+
+async def test_more_results_than_fit_into_one_answer(
+    node: RunningNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infernet_edge.jobs.store._MOST_ANSWERED", 5000)
+    ids = [await node.job(data={"a": "x" * 2000}) for _ in range(3)]
+    for identifier in ids:
+        await node.finished(identifier)
+    assert len((await node.get("/api/jobs?id=" + "&id=".join(ids[:2]))).body) == 2
+    reply = await node.get("/api/jobs?id=" + "&id=".join(ids))
+    assert reply.status == 413
+    assert "fewer ids" in reply.body["error"]
+    assert reply.body["params"] == {"limit": 5000}
+    large = await node.job(data={"a": "x" * 9000})
+    await node.finished(large)
+    assert (await node.get(f"/api/jobs?id={large}")).status == 200  # else it could never be read
 
 
 async def test_results_belong_to_their_client(node: RunningNode) -> None:
@@ -446,7 +523,12 @@ async def test_the_list_of_ids(node: RunningNode, echo: Echo) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=-1", "limit=x", "limit=10001", "limit=1.5", "before=x"]
+    "query",
+    [
+        *("limit=0", "limit=-1", "limit=x", "limit=10001", "limit=1.5", "before=x"),
+        "limit=" + "9" * 4400,  # more digits than Python makes a number of
+    ],
+    ids=lambda query: query[:20],
 )
 async def test_wrong_parameters(node: RunningNode, query: str) -> None:
     reply = await node.get(f"/api/jobs?{query}")
