@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.support.client import Api, connected, exchange, head, post, until_closed
+from tests.support.client import Api, connected, eventually, exchange, head, post, until_closed
 from tests.support.echo import EchoService
 from tests.support.node import NodeProcess
 
@@ -78,6 +79,31 @@ def test_malformed_json_is_refused(api: Api, path: str, body: bytes) -> None:
     reply = api.post(body, path)
     assert reply.status == 400, reply
     assert reply.error
+
+
+def test_mutilated_requests_never_are_an_error_of_the_node(node: NodeProcess) -> None:
+    """Bytes changed, taken out and put in at random places, the same ones in each run."""
+    chance = random.Random(20260105)
+    api = Api(node.port)
+    whole = [
+        ("/api/jobs", b'{"containers":["inner","echo"],"data":{"a":[1,2.5e3,"\\u00e9"]},"id":"x"}'),
+        ("/api/jobs/batch", b'[{"containers":["inner"],"data":{}},{"subscription":{"owner":"0"}}]'),
+        ("/api/jobs/stream", b'{"subscription":{"owner":"0x00"},"signature":{},"data":{}}'),
+    ]
+    for number in range(600):
+        path, body = whole[number % len(whole)]
+        mutilated = bytearray(body)
+        for _ in range(chance.randint(1, 4)):
+            place = chance.randrange(len(mutilated))
+            some = chance.choice(
+                (b"", b"{", b"]", b'"', b"\\", b"\0", b"\xff", b",", b"9", b"null")
+            )
+            mutilated[place : place + chance.randint(0, 3)] = some
+        reply = api.post(bytes(mutilated), path)
+        assert reply.status in (200, 400, 405), (bytes(mutilated), reply)
+        if reply.status != 200:
+            assert reply.error
+    eventually(lambda: not api.running())
 
 
 WRONG: dict[str, tuple[Any, str | None]] = {
