@@ -1,0 +1,135 @@
+"""`infernet-edge status` and `jobs`, which ask the running node on its control socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from infernet_edge.cli.main import main
+from tests.support.breaking import read_only
+from tests.support.ports import free_port
+from tests.support.running import RunningNode, running
+from tests.support.serving import Echo, serving
+
+
+async def told(folder: Path, *arguments: str) -> int:
+    """Run a command against the node whose data is in `folder`; returns its exit code."""
+    file = folder / "config.json"
+    file.write_text(json.dumps({"storage": {"path": str(folder / "data")}}))
+    return await asyncio.to_thread(main, [*arguments, "--config", str(file)])
+
+
+async def control(node: RunningNode, path: str, method: str = "GET") -> tuple[int, Any]:
+    socket = str(node.parts.config.storage_path / "control.sock")
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(socket)) as session,
+        session.request(method, f"http://node{path}") as response,
+    ):
+        return response.status, await response.json()
+
+
+async def test_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with serving(Echo()) as url:
+        containers = [
+            {"id": "echo", "url": url},
+            {"id": "down", "url": f"http://127.0.0.1:{free_port()}"},
+        ]
+        async with running(tmp_path, {"containers": containers}) as node:
+            assert await told(tmp_path, "status") == 0
+            lines = capsys.readouterr().out.splitlines()
+            assert lines[0].startswith("healthy, version 1.4.0+edge.")
+            assert lines[0].endswith(f"at {node.url}")
+            assert lines[1] == "  pending: 0 jobs"
+            assert lines[2].split() == ["echo", "ready"]
+            assert lines[3].split()[:2] == ["down", "failed"]
+            assert "no answer" in lines[3]
+            assert await told(tmp_path, "status", "--json") == 0
+            assert json.loads(capsys.readouterr().out)["containers"][0]["state"] == "ready"
+
+
+async def test_problems_are_told_and_make_it_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running(
+        tmp_path, {"containers": [{"id": "x", "url": "http://127.0.0.1:9"}]}
+    ) as node:
+        node.parts.store.refusal = "The disk is nearly full"
+        with read_only(node.parts.database):
+            await node.put("/api/status", {"id": "x", "status": "running", "containers": []})
+            assert await told(tmp_path, "status") == 1
+        out = capsys.readouterr().out
+        assert out.startswith("unhealthy")
+        assert "  problem: The disk is nearly full\n" in out
+        assert "  problem: The database cannot be written\n" in out
+
+
+async def test_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    echo = Echo()
+    async with serving(echo) as url:
+        document = {"containers": [{"id": "echo", "url": url}]}
+        async with running(tmp_path, document) as node:
+            assert await told(tmp_path, "jobs") == 0
+            assert capsys.readouterr().out.startswith("None yet")
+            ids = [await node.job(["echo", "echo"]), await node.job(data={"hold": True})]
+            await node.finished(ids[0])
+            assert await told(tmp_path, "jobs") == 0
+            newest, oldest = capsys.readouterr().out.splitlines()
+            assert re.fullmatch(rf"{ids[1]}  \S+Z  running +127\.0\.0\.1  echo", newest)
+            assert re.fullmatch(rf"{ids[0]}  \S+Z  success +\d\.\d+ s  \S+  echo > echo", oldest)
+            assert await told(tmp_path, "jobs", "--limit", "1", "--json") == 0
+            (job,) = json.loads(capsys.readouterr().out)
+            assert job["id"] == ids[1]
+            assert job["status"] == "running"
+            assert await told(tmp_path, "jobs", "--onchain") == 0
+            assert "chain.enabled" in capsys.readouterr().out
+            echo.release()
+
+
+@pytest.mark.parametrize("command", ["status", "jobs"])
+async def test_without_a_node(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await told(tmp_path, command) == 1
+    out, wrong = capsys.readouterr()
+    assert out == ""
+    assert "infernet-edge run" in wrong
+    async with running(tmp_path):
+        pass
+    assert await told(tmp_path, command) == 1  # it was there and has stopped
+    (tmp_path / "wrong.json").write_text("{")
+    assert main([command, "--config", str(tmp_path / "wrong.json")]) == 78
+
+
+async def test_the_socket_is_its_users_own_and_goes_with_the_node(tmp_path: Path) -> None:
+    socket = tmp_path / "data" / "control.sock"
+    async with running(tmp_path) as node:
+        assert socket.stat().st_mode & 0o777 == 0o600
+        assert (await control(node, "/status"))[0] == 200
+        for method, path in (("GET", "/nothing"), ("POST", "/status"), ("GET", "/")):
+            status, body = await control(node, path, method)
+            assert status == 404
+            assert body["error"] == "No such report"
+        status, body = await control(node, "/jobs?limit=" + "9" * 30)
+        assert (status, body) == (200, {"items": []})
+    assert not socket.exists()
+
+
+async def test_a_socket_that_a_killed_node_left_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "control.sock").touch()
+    async with running(tmp_path) as node:
+        assert (await control(node, "/status"))[0] == 200
+
+
+async def test_a_folder_with_too_long_a_name_goes_without(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(tmp_path / ("x" * 100)) as node:
+        assert (await node.get("/health")).status == 200
+    assert "control.off" in caplog.text
