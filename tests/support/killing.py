@@ -1,0 +1,88 @@
+"""A node that kills itself with SIGKILL at a step of one delivery.
+
+NodeProcess(config, folder, command=killed_at("broadcast", 3))  # of the request with nonce 3
+
+The steps: each function that stores or sends something, when it has done so; with "before " in
+front of its name, just before.
+"""
+
+from __future__ import annotations
+
+import sys
+
+STEPS = (
+    "before accepted",
+    "accepted",
+    "computing",
+    "computed",
+    "sending",
+    "signed",
+    "broadcast",
+    "sent",
+    "before final",
+    "final",
+    "delivered",
+)
+
+_PROGRAM = """
+import os
+import signal
+from functools import wraps
+from json import loads
+
+from infernet_edge.__main__ import main
+from infernet_edge.chain import transactions
+from infernet_edge.chain.deliveries import DeliveryStore
+from infernet_edge.chain.ledger import Ledger
+from infernet_edge.jobs.orchestrator import Orchestrator
+
+STEP, NONCE = {step!r}, {nonce!r}
+known = set()  # what belongs to the delivery: its transaction's key and hash
+
+def patch(owner, name, step_of):
+    original = getattr(owner, name)
+
+    @wraps(original)
+    async def patched(*arguments, **named):
+        step = step_of(*arguments)
+        die_at("before", step)
+        result = await original(*arguments, **named)
+        die_at("", step)
+        return result
+
+    setattr(owner, name, patched)
+
+def die_at(when, step):
+    if step and STEP == (when + " " + step).strip():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def delivery_step(store, delivery):
+    known.add(f"delivery:{{delivery.number}}:0" if delivery.nonce == NONCE else "")
+    return delivery.state if delivery.nonce == NONCE else ""
+
+def signing_step(ledger, transaction):
+    if transaction.key not in known:
+        return ""
+    known.add(transaction.hash)
+    return "signed"
+
+def computing_step(orchestrator, containers, data):
+    return "computed" if loads(data) == {{"number": NONCE}} else ""
+
+patch(DeliveryStore, "add", delivery_step)
+patch(DeliveryStore, "save", delivery_step)
+patch(Orchestrator, "compute", computing_step)
+patch(Ledger, "add", signing_step)
+patch(transactions, "broadcast", lambda rpc, signed: "broadcast" * (signed.hash in known))
+patch(Ledger, "finish", lambda ledger, one, outcome: "final" * (one.key in known))
+raise SystemExit(main())
+"""
+
+
+def killed_at(step: str, nonce: int) -> tuple[str, ...]:
+    """The command of a node that does not survive a step of the delivery for this nonce.
+
+    The data of its request is {"number": nonce}.
+    """
+    assert step in STEPS, step
+    return (sys.executable, "-c", _PROGRAM.format(step=step, nonce=nonce))
