@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 _PERIOD = 10.0  # seconds between two looks
 _AT_ONCE = 100  # jobs deleted by one transaction, so that writers never wait long
+_FEWEST_AT_ONCE = 5  # at first, when room is short: a few large results may do
 _MOST_AT_A_LOOK = 20_000
 _SPARED = 5 * 60 * 1000  # milliseconds in which a client may fetch a result, room or not
 
@@ -90,12 +91,13 @@ class Housekeeper:
         storage = self._config.storage
         target = min(storage.max_bytes, space.used - (storage.min_free_bytes - space.free))
         spared = _SPARED if space.free < storage.min_free_bytes else 0
-        deleted = 0
+        deleted, at_once = 0, _FEWEST_AT_ONCE
         while 0 <= target < space.used and deleted < _MOST_AT_A_LOOK:
-            count = await self._store.delete_finished(milliseconds() - spared, _AT_ONCE)
+            count = await self._store.delete_finished(milliseconds() - spared, at_once)
             if not count:
                 break
             deleted += count
+            at_once = min(_AT_ONCE, at_once * 3 // 2)
             space = await self._measure()
         if deleted:
             log_event(logger, "jobs.deleted", logging.WARNING, count=deleted, reason="no room")
