@@ -145,7 +145,9 @@ class Orchestrator:
         """
         last = len(containers) - 1
         for position, container in enumerate(containers):
-            station = self._stations[container]
+            station = self._stations.get(container)
+            if station is None:
+                raise ContainerFailure(f'The container "{container}" is no longer configured')
             body = request_body(
                 data,
                 source if position == 0 else OFF_CHAIN,
