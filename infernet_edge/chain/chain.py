@@ -38,7 +38,9 @@ MIGRATIONS: Final = {"transactions": ledger.MIGRATIONS, "deliveries": deliveries
 
 _KEPT = 30 * 24 * 3600 * 1000  # milliseconds for which deliveries that ended are listed
 _PRUNE_PERIOD = 6 * 3600.0  # seconds
-_CHECK_TIME = 5.0  # seconds in which the chain may answer before a request is taken unchecked
+# Seconds in which the chain may answer before a request is taken unchecked. The official client
+# waits for 5 seconds at most.
+_CHECK_TIME = 3.0
 
 
 class Chain:
@@ -133,7 +135,7 @@ class Chain:
             owner=parsed.subscription.owner,
             nonce=parsed.signature.nonce,
             subscription_id=None,
-            interval=max(1, parsed.subscription.interval_at(self._head.now())),
+            interval=self._interval(parsed),
             containers=containers,
             state="accepted",
             verified=verified,
@@ -143,11 +145,8 @@ class Chain:
         known = await self._store.add(delivery)
         if known is None:
             self._processor.begin(delivery)
-        elif parse_request(known.request).subscription != parsed.subscription:
-            raise Conflict(
-                "Nonce already used for another subscription",
-                {"owner": delivery.owner, "nonce": delivery.nonce},
-            )
+        else:
+            _check_same(known, parsed)
 
     async def _verify(self, request: DelegatedRequest) -> bool:
         """Whether the signature could be checked. Raises Refused when it is wrong."""
@@ -157,6 +156,12 @@ class Chain:
         except (RpcUnavailable, TimeoutError):
             return False
         return True
+
+    def _interval(self, request: DelegatedRequest) -> int:
+        """The interval from which on it can be answered: the present one, as far as is known."""
+        if self._head.latest is None:  # only this machine's date is known
+            return 1
+        return max(1, request.subscription.interval_at(self._head.now()))
 
     def _key(self, request: DelegatedRequest) -> str:
         """One for each nonce of an owner: the same request again is the same delivery."""
@@ -184,3 +189,13 @@ class Chain:
             }
             for delivery in await self._store.newest(limit)
         ]
+
+
+def _check_same(known: Delivery, request: DelegatedRequest) -> None:
+    """Raise Conflict unless a request is the one that its nonce stands for already."""
+    before = parse_request(known.request)
+    params = {"owner": known.owner, "nonce": known.nonce}
+    if before.subscription != request.subscription:
+        raise Conflict("Nonce already used for another subscription", params)
+    if not known.verified and before.signature != request.signature:
+        raise Conflict("Nonce already used by a request that is not verified yet", params)

@@ -37,7 +37,8 @@ from infernet_edge.logs import log_event
 logger = logging.getLogger(__name__)
 
 _GAS_MARGIN = 1.2  # of the estimate: storage may have changed until the delivery is mined
-_EDGE = 30  # seconds around its beginning in which a subscription may not be active for the RPC
+_EDGE = 30  # seconds around its beginning in which an interval may not have begun for the RPC
+_ENDS = ("SubscriptionNotActive", "SubscriptionNotFound", "SubscriptionCompleted")
 
 
 class Done(InfernetEdgeError):
@@ -95,11 +96,8 @@ class Coordinator:
         self._wallet = config.wallet.payment_address or ZERO_ADDRESS
 
     def due_time(self, delivery: Delivery) -> int:
-        """From when on a delivery can be made, in chain seconds."""
-        subscription = _request(delivery).subscription
-        # The first answer is to the interval that it is then.
-        interval = 1 if delivery.subscription_id is None else delivery.interval
-        return subscription.due_time(interval)
+        """When the interval of a delivery begins, in chain seconds."""
+        return _request(delivery).subscription.due_time(delivery.interval)
 
     async def admit(self, delivery: Delivery) -> None:
         """Check that it makes sense to compute; marks the delivery as verified.
@@ -124,8 +122,10 @@ class Coordinator:
             return
         revert = await self._simulate(delivery, EMPTY)
         # A consumer that decodes its input reverts on an empty one: that says nothing.
-        if revert is not None and revert.protocol:
-            self._raise(revert, request)
+        if revert is None or not revert.protocol:
+            return
+        if not revert.is_allowed(self._config.wallet.allowed_sim_errors):
+            self._raise(revert, delivery)
 
     async def task(self, delivery: Delivery) -> Task:
         """What to compute. The first interval comes with its data, later ones ask their owner."""
@@ -172,7 +172,7 @@ class Coordinator:
                 raise NotNow(f"The gas cannot be estimated: {error}") from None
             revert = revert_reason(error.data)
             if not revert.is_allowed(self._config.wallet.allowed_sim_errors):
-                self._raise(revert, request)
+                self._raise(revert, delivery)
             log_event(logger, "delivery.error_allowed", number=delivery.number, reason=str(revert))
             return Order(to, data, most, price)
         if estimate > most:
@@ -197,6 +197,12 @@ class Coordinator:
             return int(DELEGATE_CREATED_IDS.decode(reply)) or None
         except (RpcError, UnexpectedReply) as error:
             raise NotNow(f"The subscription's id cannot be asked for: {error}") from None
+
+    def may_be_made(self, delivery: Delivery, interval: int) -> bool:
+        """Whether a subscription that is not on the chain yet can be made with this interval."""
+        request = _request(delivery)
+        begins = request.subscription.due_time(interval)
+        return delivery.verified and request.signature.expiry > begins
 
     def next_interval(self, delivery: Delivery) -> int | None:
         """The interval to answer after this one; None when there is none.
@@ -236,19 +242,26 @@ class Coordinator:
             self._wallet,
         )
 
-    def _raise(self, revert: Revert, request: DelegatedRequest) -> None:
+    def _raise(self, revert: Revert, delivery: Delivery) -> None:
         """Raise what a revert means for a delivery."""
-        if revert.name in (*ANSWERED, "SubscriptionCompleted"):
+        if revert.name in ANSWERED:
             raise Done(str(revert))
-        begins = request.subscription.active_at
-        at_the_edge = abs(self._head.now() - begins) < _EDGE
-        if revert.name in ("SubscriptionNotActive", "IntervalMismatch") and at_the_edge:
+        if revert.name == "SubscriptionNotActive" and self._begins(delivery, 1):
             raise NotNow(str(revert))
-        if revert.name in ("SubscriptionNotActive", "SubscriptionNotFound"):
+        if revert.name == "IntervalMismatch" and self._begins(delivery, delivery.interval):
+            raise NotNow(str(revert))
+        if revert.name in _ENDS:
             raise Ended(str(revert))
         if revert.protocol:
             raise Never(str(revert))
         raise NotNow(f"The consumer's contract reverts: {revert}")
+
+    def _begins(self, delivery: Delivery, interval: int) -> bool:
+        """Whether an interval has just begun, so that a server may not have noticed it yet."""
+        subscription, now = _request(delivery).subscription, self._head.now()
+        end = subscription.end_time(interval)
+        over = end is not None and now >= end
+        return not over and abs(now - subscription.due_time(interval)) < _EDGE
 
 
 def _request(delivery: Delivery) -> DelegatedRequest:

@@ -78,12 +78,13 @@ class DeliveryStore:
         self.pending = len(deliveries)
         return deliveries
 
-    async def add(self, delivery: Delivery) -> Delivery | None:
+    async def add(self, delivery: Delivery, *, limited: bool = True) -> Delivery | None:
         """Store a new delivery; returns the one that has its key already, if there is one.
 
-        Raises Unavailable when too many are unfinished.
+        One that failed gives up its key, unless a later interval of its subscription is in work.
+        Raises Unavailable when it is `limited` and too many are unfinished.
         """
-        if self.pending >= self._most:
+        if limited and self.pending >= self._most:
             raise Unavailable("Too many pending on-chain jobs", {"limit": self._most})
         delivery.created_at = delivery.changed_at = milliseconds()
         number, known = await self._database.write(_insert, delivery)
@@ -158,8 +159,8 @@ def _insert(connection: sqlite3.Connection, delivery: Delivery) -> tuple[int, De
         f"SELECT {_COLUMNS} FROM deliveries WHERE key = ?",  # noqa: S608 - as above
         (delivery.key,),
     ).fetchone()
-    if known is not None:
-        return 0, _from_row(known)
+    if known is not None and not _may_be_repeated(connection, found := _from_row(known)):
+        return 0, found
     cursor = connection.execute(
         "INSERT INTO deliveries (key, generation, owner, nonce, subscription_id, interval,"
         " containers, state, reason, verified, attempts, client, request, created_at, changed_at)"
@@ -183,6 +184,25 @@ def _insert(connection: sqlite3.Connection, delivery: Delivery) -> tuple[int, De
         ),
     )
     return int(cursor.lastrowid or 0), None
+
+
+def _may_be_repeated(connection: sqlite3.Connection, delivery: Delivery) -> bool:
+    """Whether a delivery is over without success; if so, its key is free afterwards.
+
+    All its transactions are final then, and none of them delivered.
+    """
+    if delivery.state != "failed" or "#" in delivery.key:
+        return False
+    later = connection.execute(
+        "SELECT 1 FROM deliveries WHERE state NOT IN ('delivered', 'failed')"
+        " AND generation = ? AND owner = ? AND nonce = ?",
+        (delivery.generation, delivery.owner, delivery.nonce),
+    ).fetchone()
+    if later is None:
+        connection.execute(
+            "UPDATE deliveries SET key = key || '~' || number WHERE number = ?", (delivery.number,)
+        )
+    return later is None
 
 
 def _update(connection: sqlite3.Connection, delivery: Delivery) -> bool:
@@ -212,7 +232,9 @@ def _update(connection: sqlite3.Connection, delivery: Delivery) -> bool:
 
 
 def _prune(connection: sqlite3.Connection, before: int) -> None:
+    # The newest stays: SQLite would give its number again, which names transactions.
     connection.execute(
-        "DELETE FROM deliveries WHERE state IN ('delivered', 'failed') AND changed_at < ?",
+        "DELETE FROM deliveries WHERE state IN ('delivered', 'failed') AND changed_at < ?"
+        " AND number < (SELECT max(number) FROM deliveries)",
         (before,),
     )

@@ -19,7 +19,7 @@ from infernet_edge.chain.payload import BadPayload, pack
 from infernet_edge.chain.rpc import Call, RpcUnavailable
 from infernet_edge.chain.transactions import Outcome, SendError, TransactionSender
 from infernet_edge.containers.client import ContainerFailure
-from infernet_edge.errors import StorageError, Unavailable
+from infernet_edge.errors import StorageError
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.logs import log_event
 
@@ -140,7 +140,10 @@ class Processor:
             log_event(logger, "delivery.unsaved", logging.WARNING, reason=str(error))
 
     async def _add_successor(self, delivery: Delivery) -> None:
-        """Take on the next interval of a recurring subscription, by its on-chain id."""
+        """Take on the next interval of a recurring subscription, by its on-chain id.
+
+        It has none when its first interval failed; the next one can make it then.
+        """
         interval = self._coordinator.next_interval(delivery)
         if interval is None:
             return
@@ -148,8 +151,8 @@ class Processor:
         while True:
             try:
                 identifier = await self._coordinator.subscription_id(delivery)
-                if identifier is None:
-                    return  # it was never made: nobody waits for its next interval
+                if identifier is None and not self._coordinator.may_be_made(delivery, interval):
+                    return
                 base = delivery.key.partition("#")[0]
                 successor = Delivery(
                     number=0,
@@ -165,10 +168,11 @@ class Processor:
                     client=delivery.client,
                     request=delivery.request,
                 )
-                if await self._store.add(successor) is None:
+                # It takes the place of this one, so that there is room for it.
+                if await self._store.add(successor, limited=False) is None:
                     self.begin(successor)
                 return
-            except (NotNow, RpcUnavailable, StorageError, Unavailable) as error:
+            except (NotNow, RpcUnavailable, StorageError) as error:
                 log_event(logger, "delivery.waits", number=delivery.number, reason=str(error))
             await asyncio.sleep(pause)
             pause = min(_LONGEST_PAUSE, pause * 2)

@@ -1,0 +1,102 @@
+"""The deliveries table."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infernet_edge.chain.deliveries import MIGRATIONS, Delivery, DeliveryStore
+from infernet_edge.database import Database
+from infernet_edge.errors import Unavailable
+from infernet_edge.jobs.store import milliseconds
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[DeliveryStore]:
+    database = Database(tmp_path / "node.sqlite", {"deliveries": MIGRATIONS})
+    await database.open()
+    yield DeliveryStore(database, most=3)
+    await database.close()
+
+
+def delivery(key: str = "key", **fields: Any) -> Delivery:
+    given: dict[str, Any] = {
+        "number": 0,
+        "generation": "1.x",
+        "owner": "0xowner",
+        "nonce": 1,
+        "subscription_id": None,
+        "interval": 1,
+        "containers": ("a", "b"),
+        "state": "accepted",
+    }
+    return Delivery(key=key, **(given | fields))
+
+
+async def finish(store: DeliveryStore, found: Delivery, state: Any) -> None:
+    found.state = state
+    await store.save(found)
+
+
+async def test_what_is_stored_is_loaded(store: DeliveryStore) -> None:
+    made = delivery(request=b"{}", client="10.0.0.1", verified=True)
+    assert await store.add(made) is None
+    made.state, made.input, made.output, made.proof = "sending", b"i", b"", b"p"
+    made.attempts, made.interval = 2, 7
+    await store.save(made)
+    assert await store.load() == [made]
+    assert store.pending == 1
+
+
+async def test_a_key_is_taken_once(store: DeliveryStore) -> None:
+    first = delivery()
+    await store.add(first)
+    assert await store.add(delivery()) == first
+    await finish(store, first, "delivered")
+    assert await store.add(delivery()) == first
+    assert (store.pending, await store.load()) == (0, [])
+
+
+async def test_a_failed_one_gives_up_its_key(store: DeliveryStore) -> None:
+    first, second = delivery(), delivery()
+    await store.add(first)
+    await finish(store, first, "failed")
+    assert await store.add(second) is None
+    assert second.number != first.number
+    assert [each.state for each in await store.newest(5)] == ["accepted", "failed"]
+
+
+async def test_not_while_a_later_interval_is_in_work(store: DeliveryStore) -> None:
+    first, later = delivery(), delivery("key#2")
+    await store.add(first)
+    await store.add(later)
+    await finish(store, first, "failed")
+    assert await store.add(delivery()) == first
+    await finish(store, later, "failed")
+    assert await store.add(delivery("key#2")) == later
+    assert await store.add(delivery()) is None
+
+
+async def test_a_full_store_takes_successors_only(store: DeliveryStore) -> None:
+    for number in range(3):
+        await store.add(delivery(f"key {number}"))
+    with pytest.raises(Unavailable, match="Too many pending"):
+        await store.add(delivery("one more"))
+    assert await store.add(delivery("key 2#2"), limited=False) is None
+    assert store.pending == 4
+
+
+async def test_numbers_are_given_once_although_rows_are_forgotten(store: DeliveryStore) -> None:
+    """They name transactions, which are remembered: a new delivery must not find an old one."""
+    numbers = []
+    for nonce in range(3):
+        made = delivery(f"key {nonce}", nonce=nonce)
+        await store.add(made)
+        numbers.append(made.number)
+        await finish(store, made, "delivered")
+        await store.prune(milliseconds() + 1000)
+    assert numbers == [1, 2, 3]
+    assert len(await store.newest(5)) == 1
