@@ -78,7 +78,8 @@ class TextFormatter(logging.Formatter):
         shown = "".join(f" {name}={_plain(value)}" for name, value in fields.items())
         line = record.getMessage() + shown
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+            words = self.formatException(record.exc_info).split("\n")
+            line += "".join(f"\n    {_escaped(part)}" for part in words)  # is never a line's head
         return line
 
 
@@ -109,7 +110,23 @@ class JSONFormatter(logging.Formatter):
 
 
 def _json(value: Any) -> str:
-    return msgspec.json.encode(value, enc_hook=str).decode()
+    return _escaped(msgspec.json.encode(value, enc_hook=str).decode())
+
+
+def _escaped(text: str) -> str:
+    """Text with all that is not printable in it as JSON writes such signs.
+
+    JSON need not escape line separators and the like; journald, terminals and readers of lines
+    take them for more than text.
+    """
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else _escape(sign) for sign in text)
+
+
+def _escape(sign: str) -> str:
+    units = sign.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4))
 
 
 def _text(value: Any) -> str:
@@ -126,6 +143,4 @@ def _plain(value: Any) -> str:
     text = str(value)
     if text and text.isprintable() and not any(sign in text for sign in ' "='):
         return text
-    quoted = _json(_text(text))
-    # JSON leaves line separators and the like as they are; journald and terminals do not.
-    return "".join(sign if sign.isprintable() else f"\\u{ord(sign):04x}" for sign in quoted)
+    return _json(_text(text))

@@ -59,7 +59,19 @@ def test_a_line_for_people() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["a\nb", "a\r\nWARNING forged", "a=b", "a b", "\x1b[31m", "\u2028", "\x00", "\ud800", "é\x85"],
+    [
+        "a\nb",
+        "a\r\nWARNING forged",
+        "a=b",
+        "a b",
+        "\x1b[31m",
+        "\u2028",
+        "\x00",
+        "\ud800",
+        "é\x85",
+        "\x9b2J",
+        "\U000e0041",
+    ],
 )
 @pytest.mark.parametrize("formatter", [TextFormatter(), JournalFormatter(), JSONFormatter()])
 def test_no_value_can_forge_a_line_or_move_the_cursor(
@@ -67,7 +79,7 @@ def test_no_value_can_forge_a_line_or_move_the_cursor(
 ) -> None:
     told = line(formatter, reason=value, number=1)
     assert "\n" not in told
-    assert told.isprintable() or isinstance(formatter, JSONFormatter)
+    assert told.isprintable()
     told.encode()
     if isinstance(formatter, JSONFormatter):
         assert json.loads(told)["reason"] == value.replace("\ud800", "?")
@@ -93,9 +105,19 @@ def test_journald_is_told_the_level_of_every_line() -> None:
     assert all(part.startswith("<3>") for part in told.split("\n"))
 
 
-def _raised() -> BaseException:
+@pytest.mark.parametrize("formatter", [TextFormatter(), JournalFormatter(), JSONFormatter()])
+def test_the_words_of_an_exception_cannot_forge_a_line(formatter: logging.Formatter) -> None:
+    words = "a\n2027-01-15T08:00:00.250Z INFO    forged\rforged\u2028forged\x1b[2J"
+    first, *others = line(formatter, logging.ERROR, error=_raised(words)).split("\n")
+    assert "job.finished" in first
+    for other in others:
+        assert other.removeprefix("<3>").startswith("    ")
+        assert other.isprintable()
+
+
+def _raised(words: str = "ours") -> BaseException:
     try:
-        raise ZeroDivisionError("ours")
+        raise ZeroDivisionError(words)
     except ZeroDivisionError as error:
         return error
 
