@@ -222,6 +222,43 @@ async def test_a_probe_of_a_read_only_file_fails(database: Database) -> None:
     assert not database.writable
 
 
+async def test_space_is_given_back_step_by_step(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "_PAGES_AT_ONCE", 16)
+    steps: list[int] = []
+    real = database_module._give_back_pages
+
+    def counted(connection: sqlite3.Connection) -> bool:
+        more = real(connection)
+        steps.append(pages(connection))
+        return more
+
+    def pages(connection: sqlite3.Connection) -> int:
+        return int(connection.execute("PRAGMA page_count").fetchone()[0])
+
+    def fill(connection: sqlite3.Connection) -> None:
+        connection.execute("CREATE TABLE much (text TEXT) STRICT")
+        for _ in range(20):
+            connection.execute("INSERT INTO much VALUES (?)", ("x" * 50_000,))
+
+    def empty(connection: sqlite3.Connection) -> None:
+        connection.execute("DELETE FROM much")
+
+    monkeypatch.setattr(database_module, "_give_back_pages", counted)
+    await database.write(fill)
+    before = await database.read(pages)
+    await database.write(empty)
+    giving = asyncio.create_task(database.give_back_space())
+    await database.write(insert, 1)  # others have their turn
+    await giving
+    sizes = [before, *steps]
+    assert all(0 < size - after <= 16 for size, after in zip(sizes, steps, strict=False))
+    assert await database.read(pages) < 40 < before
+    assert database.path.with_name(database.path.name + "-wal").stat().st_size == 0
+    assert await database.read(stored) == [1]
+
+
 async def test_closing_finishes_what_waits_and_may_be_done_twice(database: Database) -> None:
     writes = [database.write(insert, number) for number in range(100)]
     await database.close()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import socket
+import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -79,6 +81,46 @@ async def test_a_folder_in_use_fails_and_gives_the_port_back(tmp_path: Path) -> 
             await second.start()
         socket.create_server(("127.0.0.1", port)).close()
         assert (await first.get("/health")).status == 200
+
+
+async def test_a_damaged_file_too_large_to_be_checked_is_set_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its damage shows when the node reads its unfinished jobs."""
+    monkeypatch.setattr("infernet_edge.database._QUICKLY_CHECKED", -1)
+    async with serving(Echo()) as url:
+        document = {"containers": [{"id": "echo", "url": url}]}
+        async with running(tmp_path, document) as node:
+            path = node.parts.config.database_path
+            jobs = [{"containers": ["echo"], "data": {}}] * 50
+            answers = (await node.post("/api/jobs/batch", jobs)).body
+            await node.finished(answers[-1]["id"])
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            question = "SELECT rootpage FROM sqlite_master WHERE name = 'jobs'"
+            (page,) = connection.execute(question).fetchone()
+            (size,) = connection.execute("PRAGMA page_size").fetchone()
+        with path.open("r+b") as file:
+            file.seek((page - 1) * size)
+            file.write(b"\xa5" * size)
+        async with running(tmp_path, document) as node:
+            assert (await node.get("/api/jobs")).body == []
+            assert (await node.finished(await node.job()))["status"] == "success"
+            assert (await node.get("/health")).body == {"status": "healthy"}
+        assert len(list(path.parent.glob("*.corrupt-*"))) == 1
+
+
+async def test_a_file_that_cannot_be_read_is_told_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(connection: sqlite3.Connection) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr("infernet_edge.jobs.store._unfinished", unreadable)
+    node = Node(configuration(tmp_path))
+    with pytest.raises(StartupError, match=r"disk I/O error\. Check the disk of "):
+        await node.start()
+    await eventually(lambda: not left_running())
+    assert list(tmp_path.rglob("*.corrupt-*")) == []
 
 
 async def test_a_node_that_failed_to_start_can_start_later(tmp_path: Path) -> None:

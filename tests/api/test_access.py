@@ -102,7 +102,18 @@ def test_writes_from_other_web_sites_are_refused(method: str) -> None:
         admitted({}, scope(method, host="localhost", sec_fetch_site="cross-site"))
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "https://192.168.1.3:4000"])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://evil.example",
+        "null",
+        "https://192.168.1.3:4000",
+        "http://[",
+        "http://[::1",
+        "//",
+        "",
+    ],
+)
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_other_origins_are_refused(method: str, origin: str) -> None:
     asked = scope(method, host="localhost", origin=origin, content_type="application/json")

@@ -96,6 +96,36 @@ async def test_a_client_that_goes_away_in_the_middle() -> None:
         await body_of(b"abc", more=True)
 
 
+async def test_all_bodies_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(messages, "_MOST_TOGETHER", 40)
+    bodies = BodyReader(10)
+
+    def half_a_body(size: int) -> asyncio.Task[bytes]:
+        begun = False
+
+        async def receive() -> Message:
+            nonlocal begun
+            if begun:
+                await asyncio.Event().wait()
+            begun = True
+            return {"type": "http.request", "body": b"x" * size, "more_body": True}
+
+        return asyncio.create_task(bodies.read({"headers": []}, receive))
+
+    waiting = [half_a_body(10) for _ in range(4)]
+    await asyncio.sleep(0.01)
+    for _ in range(3):  # what is refused takes no room
+        with pytest.raises(Unavailable, match="same time"):
+            await half_a_body(1)
+    waiting.pop().cancel()
+    await asyncio.sleep(0.01)
+    assert await bodies.read({"headers": []}, receiving(b"x" * 10)) == b"x" * 10
+    assert await bodies.read({"headers": []}, receiving(b"x" * 10)) == b"x" * 10
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
 async def test_a_body_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(messages, "_BODY_TIME", 0.01)
 

@@ -148,6 +148,25 @@ async def test_a_container_that_says_no_content_type(tmp_path: Path) -> None:
         assert reply.body[37:] == b"abc"
 
 
+@pytest.mark.parametrize("kind", [b"text/\xff\xfe", b"text/\xe4", b"text/\x7f", b"text/\xc2\x85"])
+async def test_a_content_type_that_no_header_can_hold(tmp_path: Path, kind: bytes) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: " + kind + b"\r\ncontent-length: 3\r\n\r\nabc"
+        )
+        await writer.drain()
+
+    async with (
+        talking(talk) as url,
+        running(tmp_path, {"containers": [{"id": "echo", "url": url}]}) as node,
+    ):
+        reply = await node.post("/api/jobs/stream", REQUEST)
+        assert reply.headers["content-type"] == "application/octet-stream"
+        assert reply.body[36:] == b"\nabc"
+        assert (await node.finished(reply.body[:36].decode()))["status"] == "success"
+
+
 async def test_an_empty_stream(node: RunningNode) -> None:
     reply = await node.post("/api/jobs/stream", REQUEST | {"data": {"chunks": []}})
     assert reply.status == 200

@@ -63,6 +63,9 @@ def test_ports_may_be_text(port: Any) -> None:
         ({"manage_containers": 1}, "manage_containers", "1", "true or false"),
         ({"jobs": {"on_restart": "x"}}, "jobs.on_restart", '"x"', '"retry" or "fail"'),
         ({"jobs": {"retention": 0}}, "jobs.retention", "0", "a number > 0"),
+        ({"jobs": {"retention": float("inf")}}, "jobs.retention", "null", "a number"),
+        ({"jobs": {"retention": float("nan")}}, "jobs.retention", "null", "a number"),
+        ({"jobs": {"retention": 1e300}}, "jobs.retention", "1e300", "a number"),
         ({"containers": {}}, "containers", "an object", "a list"),
         ({"containers": [1]}, "containers[0]", "1", "an object"),
         ({"containers": [{"image": "x"}]}, "containers[0].id", "nothing", "text"),
@@ -260,6 +263,14 @@ def test_text_from_the_environment_stands_for_any_value(
     document: dict[str, Any], same: dict[str, Any]
 ) -> None:
     assert right(env(document)) == right(same)
+
+
+def test_a_secret_in_a_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("top\n")
+    file.chmod(0o600)
+    config = right(env({"docker": {"password": f'{{"file": "{file}"}}'}}))
+    assert config.docker.password == Secret("top")
 
 
 @pytest.mark.parametrize(

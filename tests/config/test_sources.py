@@ -129,8 +129,13 @@ def test_the_environment_is_laid_over_the_file() -> None:
 
 def test_names_that_are_their_authors_own_keep_their_case() -> None:
     document: dict[str, Any] = {"containers": [{"id": "a"}]}
-    applied(document, CONTAINERS__0__ENV__My_Name="x", server__TOKENS__Bob="y")
-    assert document["containers"][0]["env"] == {"My_Name": "x"}
+    applied(
+        document,
+        CONTAINERS__0__ENV__My_Name="x",
+        CONTAINERS__0__ENV__HF_TOKEN="z",
+        server__TOKENS__Bob="y",
+    )
+    assert document["containers"][0]["env"] == {"My_Name": "x", "HF_TOKEN": "z"}
     assert document["server"]["tokens"] == {"Bob": "y"}
 
 

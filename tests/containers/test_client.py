@@ -229,6 +229,19 @@ async def test_an_address_that_cannot_be(client: ServiceClient, url: str) -> Non
     await failure(streamed(client, service(url)))
 
 
+async def test_the_address_of_a_container_is_not_shown(client: ServiceClient) -> None:
+    """The text is for the client of a job; a URL may hold a password and names of inner hosts."""
+    for said in (b"rubbish\r\n\r\n", b"", b"HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n"):
+        async with talking(saying(said)) as url:
+            hidden = url.replace("http://", "http://user:hunter2@") + "/inner"
+            for call in (client.call(service(hidden), BODY), streamed(client, service(hidden))):
+                told = await failure(call)
+                assert not any(part in told for part in ("hunter2", "inner", "127.0.0.1")), told
+    down = service(f"http://user:hunter2@127.0.0.1:{free_port()}/inner")
+    told = await failure(client.call(down, BODY))
+    assert not any(part in told for part in ("hunter2", "inner", "127.0.0.1")), told
+
+
 async def test_a_token_that_cannot_be_sent_is_not_shown(client: ServiceClient) -> None:
     async with serving(Echo()) as url:
         told = await failure(client.call(service(url, bearer=Secret("top\nsecret")), BODY))

@@ -168,6 +168,27 @@ def test_a_stop_while_the_disk_takes_nothing_is_bounded_and_loses_nothing(
         assert {each["status"] for each in api.finished(held)} == {"success"}
 
 
+def test_a_stop_with_jobs_in_containers_and_a_disk_that_takes_nothing_is_clean(
+    echo: EchoService, tmp_path: Path
+) -> None:
+    gate = Gate()
+    with (
+        ScriptedService(gate) as service,
+        NodeProcess(configuration(service, echo), tmp_path, command=hurried()) as node,
+    ):
+        api = Api(node.port)
+        held = [api.submit("gate", {"n": number}) for number in range(6)]
+        service.wait_for_calls(4)
+        with no_file_grows(node):
+            eventually(lambda: _refused(api, held))
+            assert node.stop(timeout=20) == 0
+        assert "node.stopped" in node.log()
+        assert "Traceback" not in node.log()
+        gate.opened.set()
+        node.start()
+        assert {each["status"] for each in api.finished(held)} == {"success"}
+
+
 def test_a_start_on_a_full_disk_says_why_or_serves_what_it_can(
     echo: EchoService, tmp_path: Path
 ) -> None:

@@ -119,6 +119,32 @@ async def test_over_the_limit_the_oldest_finished_go(
         assert space.used <= 2**20
 
 
+async def test_deleting_closes_the_door_first_and_does_not_fill_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Writing zeros over each deleted byte would take twice the space that is short already."""
+    async with working(tmp_path, {"storage": {"max_bytes": 2**20}}) as parts:
+        await finished(parts, 400)
+        await parts.database.give_back_space()
+        journal = parts.database.path.with_name(parts.database.path.name + "-wal")
+        seen: list[tuple[str, int]] = []
+        real = parts.store.delete_finished
+
+        async def watched(before: int, most: int) -> int:
+            seen.append((parts.store.refusal, journal.stat().st_size))
+            return await real(before, most)
+
+        monkeypatch.setattr(parts.store, "delete_finished", watched)
+        full = parts.database.path.stat().st_size
+        await keeper(parts).look()
+        assert len(seen) > 2
+        assert seen[0][0] == "The storage limit is reached (storage.max_bytes)"
+        assert max(size for _, size in seen) < 2**20
+        assert parts.store.refusal == ""
+        assert parts.database.path.stat().st_size < full / 4
+        assert journal.stat().st_size == 0
+
+
 async def test_unfinished_jobs_over_the_limit_close_the_door(tmp_path: Path) -> None:
     async with working(tmp_path, {"storage": {"max_bytes": 2**20}}) as parts:
         jobs = [made(parts, data={"a": "x" * 100_000}) for _ in range(15)]

@@ -18,7 +18,7 @@ from infernet_edge.jobs.job import Job
 from tests.support.breaking import read_only
 from tests.support.managing import eventually
 from tests.support.parts import CLIENT, Parts, attempts_of, made, outcome, result, submit, working
-from tests.support.serving import Echo, serving
+from tests.support.serving import Echo, read_request, serving, talking
 
 HOLD = {"hold": True}
 
@@ -147,6 +147,35 @@ async def test_a_container_that_takes_too_long(tmp_path: Path) -> None:
             found = await outcome(parts, await submit(parts, data=HOLD))
             assert found["result"]["error"] == "Container did not answer within 0.1 s"
             await eventually(lambda: echo.left == 1)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/h\xfftml\r\ncontent-length: 5\r\n\r\nhello",
+        b"HTTP/1.1 500 \xff\xfe Odd\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 404 \xe2\x80\xa8forged\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 500 Bad\r\ncontent-length: 3\r\n\r\n\xed\xa0\x80",
+    ],
+)
+async def test_odd_words_of_a_container_fail_its_job_and_free_its_place(
+    tmp_path: Path, answer: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = [answer] * 3 + [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"]
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        head, _, body = answers.pop(0).partition(b"\r\n\r\n")
+        writer.write(head + b"\r\nconnection: close\r\n\r\n" + body)
+        await writer.drain()
+
+    async with talking(talk) as url:
+        document = {"containers": [{"id": "echo", "url": url, "max_concurrency": 1}]}
+        async with working(tmp_path, document) as parts:
+            jobs = [await submit(parts) for _ in range(4)]
+            ends = [(await outcome(parts, job))["status"] for job in jobs]
+    assert ends == ["failed"] * 3 + ["success"]
+    assert "job.broken" not in caplog.text
 
 
 async def test_a_mistake_of_ours_fails_its_job_and_frees_its_place(
@@ -345,6 +374,54 @@ async def test_a_stop_is_not_held_against_a_job(
     echo.release()
     async with working(tmp_path, document) as parts:
         assert (await outcome(parts, job))["status"] == "success"
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("bounds", [{"on_restart": "fail"}, {"max_attempts": 1}])
+async def test_only_jobs_that_reached_a_container_began(
+    tmp_path: Path, document: dict[str, Any], echo: Echo, bounds: dict[str, Any]
+) -> None:
+    document["jobs"] = bounds
+    async with working(tmp_path, document, stop=False) as parts:
+        jobs = [await submit(parts, ["b"], HOLD | {"n": number}) for number in range(20)]
+        await eventually(lambda: echo.open == 1)
+        await _on_disk(parts, jobs[0])
+    echo.release()
+    async with working(tmp_path, document) as parts:
+        ends = [(await outcome(parts, job.id))["status"] for job in jobs]
+    assert ends == ["failed"] + ["success"] * 19
+    assert numbers(echo) == list(range(20))
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_stop_forgives_one_start_of_what_it_interrupts_and_nothing_else(
+    tmp_path: Path, document: dict[str, Any], echo: Echo
+) -> None:
+    document["jobs"] = {"max_attempts": 9}
+    first = await interrupted(tmp_path, document, echo, HOLD)
+    async with working(tmp_path, document) as parts:
+        waiting = made(parts, ["b"], HOLD, attempts=1)  # of an earlier crash
+        await parts.store.add([waiting])
+        parts.orchestrator.submit(waiting)
+        (again,) = [job for job in parts.store.pending.values() if job.id == first]
+        await eventually(lambda: echo.open == 1)
+        assert again.attempts == 2
+        await _on_disk(parts, again)
+        await parts.orchestrator.stop()
+        await parts.orchestrator.stop()
+        assert [await attempts_of(parts, job) for job in (first, waiting)] == [1, 1]
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_with_on_restart_fail_a_stop_forgives_nothing(
+    tmp_path: Path, document: dict[str, Any], echo: Echo
+) -> None:
+    document["jobs"] = {"on_restart": "fail"}
+    job = await interrupted(tmp_path, document, echo, HOLD, kill=False)
+    async with working(tmp_path, document) as parts:
+        assert await attempts_of(parts, job) == 1
+        assert (await outcome(parts, job))["status"] == "failed"
+    assert len(echo.calls) == 1
 
 
 @pytest.mark.usefixtures("hasty")
