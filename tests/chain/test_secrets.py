@@ -69,7 +69,9 @@ def control(node: NodeProcess, path: str) -> str:
 
 def test_the_key_is_never_shown(tmp_path: Path, v1: V1, echo: EchoService) -> None:
     consumer = v1.deploy("DelegatedConsumer", ALICE.address)
-    with NodeProcess(with_key(v1, echo), tmp_path / "node") as node:
+    verbose = NodeProcess(with_key(v1, echo), tmp_path / "node")
+    verbose.command.append("--verbose")
+    with verbose as node:
         api, shown = Api(node.port), []
         good, other = request_v1(v1, consumer), request_v1(v1, consumer, nonce=2)
         wrong = request_v1(v1, consumer, nonce=3, signer=OTHER_NODE)
