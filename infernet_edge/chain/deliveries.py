@@ -37,6 +37,7 @@ _COLUMNS = (
     " verified, attempts, client, request, input, output, proof, transaction_hash, created_at,"
     " changed_at"
 )
+_WITHOUT_CONTENT = _COLUMNS.replace("request, input, output, proof", "x'', x'', x'', x''")
 
 
 class Delivery(Struct):
@@ -95,7 +96,10 @@ class DeliveryStore:
         return None
 
     async def save(self, delivery: Delivery) -> None:
-        """Store the state of a delivery, with all that belongs to it."""
+        """Store the state of a delivery, with all that belongs to it.
+
+        With its end goes the answer, which is on the chain, and a request that cannot come again.
+        """
         delivery.changed_at = milliseconds()
         was_unfinished = await self._database.write(_update, delivery)
         if was_unfinished and delivery.state not in UNFINISHED:
@@ -109,7 +113,7 @@ class DeliveryStore:
         await self._database.write(_prune, before)
 
     async def newest(self, limit: int) -> list[Delivery]:
-        """The newest deliveries, newest first."""
+        """The newest deliveries, newest first, without their requests and answers."""
         return await self._database.read(_newest, limit)
 
 
@@ -148,7 +152,8 @@ def _unfinished(connection: sqlite3.Connection) -> list[Delivery]:
 
 def _newest(connection: sqlite3.Connection, limit: int) -> list[Delivery]:
     rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM deliveries ORDER BY number DESC LIMIT ?",  # noqa: S608 - as above
+        f"SELECT {_WITHOUT_CONTENT} FROM deliveries"  # noqa: S608 - as above
+        " ORDER BY number DESC LIMIT ?",
         (limit,),
     )
     return [_from_row(row) for row in rows]
@@ -209,6 +214,7 @@ def _update(connection: sqlite3.Connection, delivery: Delivery) -> bool:
     before = connection.execute(
         "SELECT state FROM deliveries WHERE number = ?", (delivery.number,)
     ).fetchone()
+    content = (delivery.input, delivery.output, delivery.proof)
     connection.execute(
         "UPDATE deliveries SET subscription_id = ?, interval = ?, state = ?, reason = ?,"
         " verified = ?, attempts = ?, input = ?, output = ?, proof = ?, transaction_hash = ?,"
@@ -220,14 +226,16 @@ def _update(connection: sqlite3.Connection, delivery: Delivery) -> bool:
             delivery.reason,
             delivery.verified,
             delivery.attempts,
-            delivery.input,
-            delivery.output,
-            delivery.proof,
+            *(content if delivery.state in UNFINISHED else (None, None, None)),
             delivery.transaction_hash,
             delivery.changed_at,
             delivery.number,
         ),
     )
+    if delivery.state not in UNFINISHED and "#" in delivery.key:
+        connection.execute(
+            "UPDATE deliveries SET request = x'' WHERE number = ?", (delivery.number,)
+        )
     return before is not None and before[0] in UNFINISHED
 
 

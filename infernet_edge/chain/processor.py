@@ -266,8 +266,12 @@ class Processor:
         key = _key(delivery)
         waiting = self._outcomes.setdefault(key, asyncio.get_running_loop().create_future())
         outcome = self._sender.outcome(key)
+        if outcome is None and await self._sender.find(key) is None:
+            # Forgotten while the node was off for a month. The simulation tells if it was mined.
+            self._outcomes.pop(key, None)
+            return "sending", ""
         if outcome is None:
-            outcome = await waiting
+            outcome = self._sender.outcome(key) or await waiting
         self._outcomes.pop(key, None)
         delivery.transaction_hash = outcome.hash
         if outcome.status == "mined":

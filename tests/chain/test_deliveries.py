@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -100,3 +101,17 @@ async def test_numbers_are_given_once_although_rows_are_forgotten(store: Deliver
         await store.prune(milliseconds() + 1000)
     assert numbers == [1, 2, 3]
     assert len(await store.newest(5)) == 1
+
+
+async def test_with_its_end_goes_what_nobody_needs(store: DeliveryStore, tmp_path: Path) -> None:
+    first, later = delivery(request=b"{}"), delivery("key#2", request=b"{}")
+    for each in (first, later):
+        await store.add(each)
+        each.input, each.output, each.proof = b"i" * 9999, b"o" * 9999, b"p" * 9999
+        await finish(store, each, "sending")
+        assert (await store.load())[-1].output == b"o" * 9999
+        await finish(store, each, "delivered")
+    with sqlite3.connect(tmp_path / "node.sqlite") as connection:
+        found = connection.execute("SELECT request, input, output, proof FROM deliveries")
+        assert found.fetchall() == [(b"{}", None, None, None), (b"", None, None, None)]
+    connection.close()

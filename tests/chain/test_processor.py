@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.support.delegated import request_v1
 from tests.support.evm import ALICE, NODE, OTHER_NODE, V1, deliveries
 from tests.support.faulty_rpc import Answers, FaultyRpc
 from tests.support.onchain import chain_of, delivery, on_chain, settled
+from tests.support.running import configuration
 from tests.support.serving import Echo, serving
 
 
@@ -240,4 +242,25 @@ async def test_a_subscription_without_any_interval_is_not_called_delivered(
         found = await settled(node)
         assert found["state"] == "failed"
         assert found["reason"].startswith("SubscriptionCompleted")
+        assert echo.calls == []
+
+
+async def test_a_transaction_that_is_remembered_no_more_is_not_waited_for(
+    tmp_path: Path, v1: V1
+) -> None:
+    """The ledger forgets what ended a month ago, also while the node is off."""
+    consumer = consumer_of(v1)
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        request = request_v1(v1, consumer)
+        assert (await node.post("/api/jobs", request.body)).status == 200
+        assert (await settled(node))["state"] == "delivered"
+    with sqlite3.connect(configuration(tmp_path).database_path) as connection:
+        connection.execute("UPDATE deliveries SET state = 'sent', output = x'00'")
+        connection.execute("DELETE FROM transactions")
+    connection.close()
+    async with on_chain(tmp_path, v1=v1) as (node, echo):
+        found = await settled(node)
+        assert found["state"] == "delivered"
+        assert "answered" in found["reason"]
+        assert len(deliveries(consumer)) == 1
         assert echo.calls == []
