@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,49 +9,16 @@ import aiohttp
 import pytest
 from eth_abi.abi import encode
 
-from infernet_edge.chain.delegation import DelegatedRequest, parse_request
+from infernet_edge.chain.delegation import parse_request
 from infernet_edge.chain.deployment import Deployment
 from infernet_edge.chain.rpc import Rpc, RpcUnavailable
 from infernet_edge.chain.verification import Verifier
 from infernet_edge.config.tree import Chain
 from infernet_edge.errors import Refused
-from tests.support.delegated import sign
 from tests.support.evm import ALICE, NOBODY, OTHER_NODE
-from tests.support.scripted_rpc import CHAIN_ID, RpcFault, ScriptedRpc
+from tests.support.scripted_rpc import RpcFault, ScriptedRpc
+from tests.support.signed import COORDINATOR, signed_v0
 from tests.support.subscriptions import OWNER
-
-COORDINATOR = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
-SUBSCRIPTION: dict[str, Any] = {
-    "owner": OWNER,
-    "activeAt": 1000,
-    "period": 0,
-    "frequency": 1,
-    "redundancy": 1,
-    "maxGasPrice": 10**9,
-    "maxGasLimit": 10**6,
-    "containerId": "echo",
-    "inputs": b"",
-}
-JSON_NAMES = {
-    "activeAt": "active_at",
-    "maxGasPrice": "max_gas_price",
-    "maxGasLimit": "max_gas_limit",
-    "containerId": "container_id",
-}
-
-
-def signed(chain_id: int = CHAIN_ID) -> DelegatedRequest:
-    """A request of SDK 0.1, signed by Alice."""
-    domain = {
-        "name": "InfernetCoordinator",
-        "version": "1",
-        "chainId": chain_id,
-        "verifyingContract": COORDINATOR,
-    }
-    signature = sign("0.1", SUBSCRIPTION, ALICE, domain, 1, 2000)
-    fields = {JSON_NAMES.get(name, name): value for name, value in SUBSCRIPTION.items()}
-    body = {"subscription": fields | {"inputs": ""}, "signature": signature, "data": {}}
-    return parse_request(json.dumps(body).encode())
 
 
 @pytest.fixture
@@ -87,20 +53,20 @@ def word(address: str) -> str:
 
 async def test_the_owners_signer_is_taken(server: ScriptedRpc, verifier: Verifier) -> None:
     answers(server, word(ALICE.address))
-    await verifier.verify(signed())
+    await verifier.verify(parse_request(signed_v0()))
 
 
 async def test_a_signature_for_another_chain(server: ScriptedRpc, verifier: Verifier) -> None:
     answers(server, word(ALICE.address))
     with pytest.raises(Refused, match="Signer mismatch"):
-        await verifier.verify(signed(chain_id=1))
+        await verifier.verify(parse_request(signed_v0(chain_id=1)))
 
 
 @pytest.mark.parametrize("signer", [OTHER_NODE.address, NOBODY])
 async def test_another_signer(server: ScriptedRpc, verifier: Verifier, signer: str) -> None:
     answers(server, word(signer))
     with pytest.raises(Refused, match="Signer mismatch") as caught:
-        await verifier.verify(signed())
+        await verifier.verify(parse_request(signed_v0()))
     expected = {"owner": OWNER, "expected": signer, "found": ALICE.address}
     assert caught.value.params == expected
 
@@ -123,7 +89,7 @@ async def test_an_owner_without_a_signer(
 ) -> None:
     answers(server, answer)
     with pytest.raises(Refused, match="Signer mismatch") as caught:
-        await verifier.verify(signed())
+        await verifier.verify(parse_request(signed_v0()))
     assert caught.value.params == {
         "owner": OWNER,
         "reason": "the owner has no signer() that answers",
@@ -154,4 +120,4 @@ async def test_a_server_that_cannot_say(
     """That says nothing about the request, which is to be verified later."""
     answers(server, answer)
     with pytest.raises(RpcUnavailable):
-        await verifier.verify(signed())
+        await verifier.verify(parse_request(signed_v0()))
