@@ -150,3 +150,27 @@ def test_no_accepted_delivery_is_lost(
         assert v1.anvil.nonce(NODE.address, "pending") == len(found)
         assert set(stored(node)) == {("delivered", "")}
     assert len(taken) > 8
+
+
+def test_the_next_interval_is_taken_on_once(
+    tmp_path: Path, v1: V1, consumer: Contract, echo: EchoService
+) -> None:
+    """A kill between the storing of the next interval and of the end of this one."""
+    node = node_on(v1, echo, tmp_path)
+    own_command = node.command
+    request = request_v1(v1, consumer, period=1000, frequency=3, data={"number": 1})
+    node.command = [*killed_at("before delivered", 1), *own_command[3:]]
+    node.start()
+    assert acknowledged(node, request.body)
+    assert node.exit_code() == -9, node.log()
+    assert sorted(stored(node)) == [("accepted", ""), ("sent", "")]
+    node.command = own_command
+    with node:
+        eventually(lambda: sorted(stored(node)) == [("accepted", ""), ("delivered", "")])
+        for count in (2, 3):
+            v1.anvil.increase_time(1000)
+            eventually(lambda: len(deliveries(consumer)) == count)  # noqa: B023 - called at once
+        eventually(lambda: is_idle(node))
+        assert stored(node) == [("delivered", "")] * 3
+        assert [each["interval"] for each in deliveries(consumer)] == [1, 2, 3]
+        assert v1.anvil.nonce(NODE.address, "pending") == 3

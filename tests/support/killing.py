@@ -84,5 +84,5 @@ def killed_at(step: str, nonce: int) -> tuple[str, ...]:
 
     The data of its request is {"number": nonce}.
     """
-    assert step in STEPS, step
+    assert step.removeprefix("before ") in STEPS, step
     return (sys.executable, "-c", _PROGRAM.format(step=step, nonce=nonce))
