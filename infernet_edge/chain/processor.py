@@ -26,7 +26,7 @@ from infernet_edge.logs import log_event
 logger = logging.getLogger(__name__)
 
 MOST_ATTEMPTS: Final = 3
-_MOST_AT_ONCE = 256  # deliveries in work; others wait in line
+_MOST_AT_ONCE = 64  # deliveries that speak with the contracts; others wait in line
 _FIRST_PAUSE = 1.0  # seconds before something that failed is tried again; doubles
 _LONGEST_PAUSE = 30.0
 _MOST_REFUSALS = 8  # times that a step has to wait for the contracts, not for the RPC
@@ -88,14 +88,13 @@ class Processor:
         task.add_done_callback(self._tasks.discard)
 
     async def _run(self, delivery: Delivery) -> None:
-        async with self._places:
-            while delivery.state in UNFINISHED:
-                state, reason, recurs = await self._patiently(delivery)
-                if state not in UNFINISHED and recurs:
-                    # Before the end is stored: a kill in between finds the successor there.
-                    await self._add_successor(delivery)
-                delivery.state, delivery.reason = state, reason
-                await self._save(delivery)
+        while delivery.state in UNFINISHED:
+            state, reason, recurs = await self._patiently(delivery)
+            if state not in UNFINISHED and recurs:
+                # Before the end is stored: a kill in between finds the successor there.
+                await self._add_successor(delivery)
+            delivery.state, delivery.reason = state, reason
+            await self._save(delivery)
 
     async def _patiently(self, delivery: Delivery) -> tuple[State, str, bool]:
         """Do the delivery's step, again and again while it has to wait.
@@ -199,18 +198,17 @@ class Processor:
 
     async def _step(self, delivery: Delivery) -> tuple[State, str]:
         """One step; returns the state after it and its reason, or raises why there is none."""
-        match delivery.state:
-            case "accepted":
+        if delivery.state == "sent":
+            return await self._wait_for_outcome(delivery)
+        if delivery.state == "computing":
+            await self._compute(delivery)
+            return "sending", ""
+        async with self._places:  # who computes has no need of one: containers have their queues
+            if delivery.state == "accepted":
                 await self._coordinator.admit(delivery)
                 return "computing", ""
-            case "computing":
-                await self._compute(delivery)
-                return "sending", ""
-            case "sending":
-                await self._send(delivery)
-                return "sent", ""
-            case _:
-                return await self._wait_for_outcome(delivery)
+            await self._send(delivery)
+            return "sent", ""
 
     async def _compute(self, delivery: Delivery) -> None:
         """Run the containers; three times at most, with a growing pause between."""

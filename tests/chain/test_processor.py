@@ -264,3 +264,27 @@ async def test_a_transaction_that_is_remembered_no_more_is_not_waited_for(
         assert "answered" in found["reason"]
         assert len(deliveries(consumer)) == 1
         assert echo.calls == []
+
+
+@pytest.mark.parametrize("first", ["refused", "not mined", "computing"])
+async def test_who_has_to_wait_keeps_no_place(
+    tmp_path: Path, v1: V1, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    monkeypatch.setattr(processor, "_MOST_AT_ONCE", 1)
+    monkeypatch.setattr(processor, "_FIRST_PAUSE", 60.0)
+    refusing = v1.deploy("RevertingConsumer", ALICE.address)
+    if first == "refused":
+        refusing.send("setMode", 1)
+    consumer = consumer_of(v1)
+    async with on_chain(tmp_path, v1=v1) as (node, echo):
+        if first == "not mined":
+            v1.anvil.set_automine(False)
+        held = request_v1(v1, refusing, data={"hold": first == "computing"})
+        assert (await node.post("/api/jobs", held.body)).status == 200
+        async with asyncio.timeout(10):
+            while not echo.calls:
+                await asyncio.sleep(0.01)
+        assert (await node.post("/api/jobs", request_v1(v1, consumer).body)).status == 200
+        async with asyncio.timeout(10):
+            while len(echo.calls) < 2:
+                await asyncio.sleep(0.01)
