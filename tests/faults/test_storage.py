@@ -168,8 +168,9 @@ def test_a_stop_while_the_disk_takes_nothing_is_bounded_and_loses_nothing(
         assert {each["status"] for each in api.finished(held)} == {"success"}
 
 
+@pytest.mark.parametrize("trouble", [no_file_grows, no_write_at_all, files_read_only])
 def test_a_stop_with_jobs_in_containers_and_a_disk_that_takes_nothing_is_clean(
-    echo: EchoService, tmp_path: Path
+    echo: EchoService, tmp_path: Path, trouble: Trouble
 ) -> None:
     gate = Gate()
     with (
@@ -179,10 +180,10 @@ def test_a_stop_with_jobs_in_containers_and_a_disk_that_takes_nothing_is_clean(
         api = Api(node.port)
         held = [api.submit("gate", {"n": number}) for number in range(6)]
         service.wait_for_calls(4)
-        with no_file_grows(node):
+        with trouble(node):
             eventually(lambda: _refused(api, held))
             assert node.stop(timeout=20) == 0
-        assert "node.stopped" in node.log()
+        assert "node.stopped" in node.log() or trouble is no_write_at_all
         assert "Traceback" not in node.log()
         gate.opened.set()
         node.start()

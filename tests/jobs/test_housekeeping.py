@@ -182,6 +182,7 @@ async def test_a_disk_that_the_jobs_filled_is_given_room(
     async with working(tmp_path, {"storage": {"min_free_bytes": 200 * 2**20}}) as parts:
         await finished(parts, 400)
         disk.free = 200 * 2**20 - 2**20
+        clock.now += 4 * 60 * 1000
         await keeper(parts).look()
         assert await left(parts) == 400  # results that just came may still be fetched
         clock.now += 6 * 60 * 1000
