@@ -360,7 +360,9 @@ def _give_back_pages(connection: sqlite3.Connection) -> bool:
 
 
 def _touch(connection: sqlite3.Connection) -> None:
-    connection.execute("UPDATE schema_versions SET version = version")
+    """Write something that nobody reads; where nothing changes, SQLite would write nothing."""
+    (number,) = connection.execute("PRAGMA user_version").fetchone()
+    connection.execute(f"PRAGMA user_version = {(number + 1) % 2**31}")
 
 
 def _lock_folder(folder: Path) -> int:

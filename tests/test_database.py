@@ -260,6 +260,14 @@ async def test_space_is_given_back_step_by_step(
     assert await database.read(stored) == [1]
 
 
+async def test_a_probe_really_writes(database: Database) -> None:
+    journal = database.path.with_name(database.path.name + "-wal")
+    for _ in range(3):
+        before = journal.read_bytes()
+        await database.probe()
+        assert journal.read_bytes() != before
+
+
 async def test_closing_finishes_what_waits_and_may_be_done_twice(database: Database) -> None:
     writes = [database.write(insert, number) for number in range(100)]
     await database.close()

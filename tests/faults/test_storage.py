@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -180,14 +181,24 @@ def test_a_stop_with_jobs_in_containers_and_a_disk_that_takes_nothing_is_clean(
         api = Api(node.port)
         held = [api.submit("gate", {"n": number}) for number in range(6)]
         service.wait_for_calls(4)
+        eventually(lambda: _starts_stored(node) == 4)  # a stop wants to take them back
         with trouble(node):
             eventually(lambda: _refused(api, held))
+            time.sleep(1)  # some looks at the disk
+            assert api.health() == "unhealthy" or trouble is no_file_grows
             assert node.stop(timeout=20) == 0
         assert "node.stopped" in node.log() or trouble is no_write_at_all
         assert "Traceback" not in node.log()
         gate.opened.set()
         node.start()
         assert {each["status"] for each in api.finished(held)} == {"success"}
+
+
+def _starts_stored(node: NodeProcess) -> int:
+    path = f"file:{node.data_path / FILE}?mode=ro"
+    with contextlib.closing(sqlite3.connect(path, uri=True)) as connection:
+        (starts,) = connection.execute("SELECT total(attempts) FROM jobs").fetchone()
+    return int(starts)
 
 
 def test_a_start_on_a_full_disk_says_why_or_serves_what_it_can(
