@@ -61,6 +61,7 @@ class Chain:
         self._head = Head(self._rpc, config.chain.snapshot_sync.sync_period)
         self._deployment = Deployment(config.chain, self._rpc)
         self._verifier = Verifier(self._rpc, self._deployment)
+        self._ledger = Ledger(database)
         self._store = DeliveryStore(database, config.jobs.max_pending)
         self._rules = SubscriptionRules(config, ContainerSets(config))
         self._processor: Processor | None = None
@@ -86,7 +87,7 @@ class Chain:
         self.address = account.address
         config, stack = self._config.chain, self._stack
         stack.push_async_callback(self._rpc.close)
-        sender = TransactionSender(self._rpc, account, Ledger(self._database), config, self._head)
+        sender = TransactionSender(self._rpc, account, self._ledger, config, self._head)
         coordinator = Coordinator(
             config, self._rpc, self._head, self._deployment, self._verifier, self.address
         )
@@ -107,6 +108,7 @@ class Chain:
         while True:
             try:
                 await self._store.prune(milliseconds() - _KEPT)
+                await self._ledger.prune(milliseconds() - _KEPT)
             except StorageError as error:
                 log_event(logger, "deliveries.kept", logging.WARNING, reason=str(error))
             await asyncio.sleep(_PRUNE_PERIOD)
@@ -126,6 +128,8 @@ class Chain:
             raise Refused("Chain not enabled", {"generation": parsed.generation})
         if self._head.latest is not None:  # else only this machine's date is known
             check_expiry(parsed.signature.expiry, self._head.now())
+        if parsed.subscription.is_cancelled:  # it would wait for the year 2106
+            raise Refused("Subscription is cancelled", {"owner": parsed.subscription.owner})
         containers = self._rules.check(parsed.subscription, delegated=True)
         verified = await self._verify(parsed)
         delivery = Delivery(

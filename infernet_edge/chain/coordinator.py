@@ -57,6 +57,13 @@ class NotNow(InfernetEdgeError):
     """A step has to be tried again later."""
 
 
+class Waiting(InfernetEdgeError):
+    """Somebody has to do something first, such as pay for gas; it is waited for without limit.
+
+    Each new try simulates again, so the end of the interval or of the signature ends it too.
+    """
+
+
 class Task(NamedTuple):
     """What the containers are given; source and destination are those of their interface."""
 

@@ -12,7 +12,7 @@ import heapq
 import logging
 from typing import Any, Final
 
-from infernet_edge.chain.coordinator import Coordinator, Done, Ended, Never, NotNow
+from infernet_edge.chain.coordinator import Coordinator, Done, Ended, Never, NotNow, Waiting
 from infernet_edge.chain.deliveries import UNFINISHED, Delivery, DeliveryStore, State
 from infernet_edge.chain.head import Block, Head
 from infernet_edge.chain.payload import BadPayload, pack
@@ -114,7 +114,7 @@ class Processor:
                 if refusals == _MOST_REFUSALS:
                     return "failed", f"Given up: {error}", True
                 problem = str(error)
-            except (RpcUnavailable, StorageError) as error:
+            except (Waiting, RpcUnavailable, StorageError) as error:
                 problem = str(error)
             except Exception as error:
                 # A mistake of ours must not leave a delivery behind that nobody works on.
@@ -256,7 +256,7 @@ class Processor:
                 )
             except SendError as error:
                 if error.temporary:
-                    raise NotNow(str(error)) from None
+                    raise Waiting(str(error)) from None
                 raise Never(str(error)) from None
         delivery.transaction_hash = known
 

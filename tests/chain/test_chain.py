@@ -94,6 +94,13 @@ async def test_an_expired_signature_is_refused(tmp_path: Path, v1: V1) -> None:
         assert (reply.status, reply.body) == (405, {"error": "Signature expired", "params": {}})
 
 
+async def test_a_cancelled_subscription_is_refused(tmp_path: Path, v1: V1) -> None:
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        request = request_v1(v1, consumer_of(v1), activeAt=2**32 - 1)
+        reply = await node.post("/api/jobs", request.body)
+        assert (reply.status, reply.body["error"]) == (405, "Subscription is cancelled")
+
+
 async def test_unknown_containers_are_refused(tmp_path: Path, v1: V1) -> None:
     async with on_chain(tmp_path, v1=v1) as (node, _):
         request = request_v1(v1, consumer_of(v1), containers="nobody")
