@@ -54,7 +54,6 @@ class Chain:
         session: aiohttp.ClientSession,
     ) -> None:
         self._config = config
-        self._database = database
         self._orchestrator = orchestrator
         urls = config.chain.rpc_url
         self._rpc = Rpc(session, [urls] if isinstance(urls, str) else urls)

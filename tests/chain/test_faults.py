@@ -170,7 +170,11 @@ async def test_requests_come_in_while_the_servers_fail(
             assert (await node.finished(identifier))["status"] == "success"
             assert (await delivery(node, number))["state"] == "accepted"
             known = len(proxy.methods)
-            await until(lambda most=known + 3: chain_of(node).problem or len(proxy.methods) > most)
+
+            def noticed(most: int = known + 3) -> bool:
+                return bool(chain_of(node).problem) or len(proxy.methods) > most
+
+            await until(noticed)
             proxy.heal()
             found = await settled(node, number)
             assert (found["state"], found["reason"]) == ("delivered", "")
