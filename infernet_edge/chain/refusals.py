@@ -36,7 +36,7 @@ _WORDS = (
     (
         Answer.UNKNOWN_TYPE,
         r"transaction type not supported|unsupported transaction type|invalid transaction type|"
-        r"tx type not supported|eip-?1559.{0,40}not|does not support eip|type not valid",
+        r"tx type not supported|eip-?1559.{0,120}not|does not support eip|type not valid",
     ),
     (
         Answer.TOO_CHEAP,

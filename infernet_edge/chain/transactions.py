@@ -357,12 +357,12 @@ class TransactionSender:
             return
         mined = quantity(answers[0])
         pending = mined if isinstance(answers[1], RpcError) else quantity(answers[1])
+        self._look_for_gap(mined, pending)
         receipts = iter(answers[2:])
         for flight, hashes in self._asked:
             own = [next(receipts) for _ in hashes]
             if flight.task is None and not any(isinstance(each, RpcError) for each in own):
                 self._judge(flight, block, mined, pending, own)
-        self._look_for_gap(mined, pending)
 
     def _judge(
         self, flight: Flight, block: Block, mined: int, pending: int, receipts: list[Any]

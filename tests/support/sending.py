@@ -1,0 +1,153 @@
+"""A sender of transactions on a real EVM, looked at block by block.
+
+async with Sending(tmp_path, anvil) as sending:
+    await sending.mint("key")  # a call that counts: tokens tell how often it was mined
+    await sending.settle("key")
+    assert sending.minted == 1
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+from eth_account.signers.local import LocalAccount
+
+from infernet_edge.chain import ledger
+from infernet_edge.chain.head import Head
+from infernet_edge.chain.ledger import Ledger, Outcome
+from infernet_edge.chain.rpc import Rpc
+from infernet_edge.chain.transactions import Pace, TransactionSender
+from infernet_edge.config.tree import Chain
+from infernet_edge.database import Database
+from tests.support.evm import ALICE, NODE, Anvil, Contract, RpcFailure, deploy
+from tests.support.scripted_rpc import RpcFault, ScriptedRpc
+
+GAS = 200_000
+HURRIED = Pace(stuck=0.0, stuck_without_blocks=3600.0, rebroadcast=0.0)
+
+
+class Proxy(ScriptedRpc):
+    """Hands on to an EVM what no result is set for."""
+
+    def __init__(self, anvil: Anvil) -> None:
+        super().__init__(chain_id=anvil.chain_id)
+        self._anvil = anvil
+
+    def answer(self, asked: dict[str, Any]) -> dict[str, Any]:
+        if asked["method"] in self.results or asked["method"] == "eth_chainId":
+            return super().answer(asked)
+        head = {"jsonrpc": "2.0", "id": asked["id"]}
+        try:
+            return head | {"result": self._anvil.rpc(asked["method"], *asked["params"])}
+        except RpcFailure as failure:
+            message = str(failure).partition(": ")[2]
+            return head | {"error": {"code": failure.code, "message": message}}
+
+    def refuse(self, method: str, message: str, times: int = 1) -> None:
+        """Answer the next calls of a method with an error, and hand on the others."""
+        left = [None] * times
+
+        def answer(*params: Any) -> Any:
+            if left:
+                left.pop()
+                raise RpcFault({"code": -32000, "message": message})
+            return self._anvil.rpc(method, *params)
+
+        self.results[method] = answer
+
+
+class Sending:
+    """The parts of a sender. After `crash` all but the file is new."""
+
+    def __init__(
+        self,
+        folder: Path,
+        anvil: Anvil,
+        *,
+        url: str = "",
+        trail: int = 0,
+        account: LocalAccount = NODE,
+        with_token: bool = True,
+        pace: Pace = HURRIED,
+    ) -> None:
+        self.anvil = anvil
+        self._token = deploy(anvil, "Token") if with_token else None
+        self.account = account
+        self.outcomes: list[tuple[str, Outcome]] = []
+        self.url = url or anvil.url
+        self._path = folder / "ledger.sqlite"
+        self._config = Chain(trail_head_blocks=trail, registry_address=f"0x{'11' * 20}")
+        self._pace = pace
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *details: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        self.database = Database(self._path, {"transactions": ledger.MIGRATIONS})
+        await self.database.open()
+        self.session = aiohttp.ClientSession()
+        self.rpc = Rpc(self.session, [self.url])
+        self.head = Head(self.rpc, 0.01)
+        self.ledger = Ledger(self.database)
+        self.sender = TransactionSender(
+            self.rpc, self.account, self.ledger, self._config, self.head, pace=self._pace
+        )
+        self.sender.on_outcome = lambda key, outcome: self.outcomes.append((key, outcome))
+        await self.sender.load()
+
+    async def stop(self) -> None:
+        await self.sender.stop()
+        await self.rpc.close()
+        await self.session.close()
+        await self.database.close()
+
+    async def restart(self) -> None:
+        """What a new process finds: the file."""
+        await self.stop()
+        await self.start()
+
+    @property
+    def token(self) -> Contract:
+        """The contract that is called."""
+        assert self._token is not None
+        return self._token
+
+    async def mint(self, key: str, **options: Any) -> str:
+        """Send a transaction that mints one token."""
+        data = self.token.encode("mint", ALICE.address, 1)
+        return await self.sender.send(key, self.token.address, data, **({"gas": GAS} | options))
+
+    @property
+    def minted(self) -> int:
+        """How many of those were mined."""
+        return int(self.token.call("balanceOf", ALICE.address))
+
+    async def look(self, times: int = 1) -> None:
+        """Look at the chain, and let everything end that follows from it."""
+        for _ in range(times):
+            await self.head.look()
+            while working := [
+                flight.task for flight in self.sender._flights.values() if flight.task is not None
+            ]:
+                await asyncio.gather(*working)
+
+    async def settle(self, *keys: str, mine: bool = True) -> list[Outcome]:
+        """Let blocks come until the transactions are final."""
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            outcomes = [self.sender.outcome(key) for key in keys]
+            if all(outcomes):
+                return [outcome for outcome in outcomes if outcome is not None]
+            if mine:
+                self.anvil.mine()
+            await self.look()
+            await asyncio.sleep(0.01)
+        raise AssertionError(f"not final: {keys}, {outcomes}")
