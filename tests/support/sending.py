@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -60,6 +61,38 @@ class Proxy(ScriptedRpc):
         self.results[method] = answer
 
 
+class Tripwire:
+    """Comes to its end at one of the moments before and after what it guards."""
+
+    def __init__(self, moment: int) -> None:
+        self.reached = asyncio.Event()
+        self._left = moment
+
+    def guard(self, owner: object, *names: str) -> None:
+        """Count before and after each call of these methods."""
+        for name in names:
+            setattr(owner, name, self._guarded(getattr(owner, name)))
+
+    def _guarded(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        async def guarded(*arguments: Any, **options: Any) -> Any:
+            await self._pass()
+            result = await method(*arguments, **options)
+            await self._pass()
+            return result
+
+        return guarded
+
+    async def _pass(self) -> None:
+        if self._left == 0:
+            await self.end()
+        self._left -= 1
+
+    async def end(self) -> None:
+        """Go no further, as if the process had been killed."""
+        self.reached.set()
+        await asyncio.Event().wait()
+
+
 class Sending:
     """The parts of a sender. After `crash` all but the file is new."""
 
@@ -71,11 +104,14 @@ class Sending:
         url: str = "",
         trail: int = 0,
         account: LocalAccount = NODE,
+        token: Contract | None = None,
         with_token: bool = True,
         pace: Pace = HURRIED,
     ) -> None:
         self.anvil = anvil
-        self._token = deploy(anvil, "Token") if with_token else None
+        self._token = token or (deploy(anvil, "Token") if with_token else None)
+        self.tripwire: Tripwire | None = None
+        self.server: Proxy | None = None
         self.account = account
         self.outcomes: list[tuple[str, Outcome]] = []
         self.url = url or anvil.url
@@ -101,6 +137,10 @@ class Sending:
             self.rpc, self.account, self.ledger, self._config, self.head, pace=self._pace
         )
         self.sender.on_outcome = lambda key, outcome: self.outcomes.append((key, outcome))
+        if self.tripwire is not None:
+            self.tripwire.guard(self.ledger, "find", "add", "replace", "remove", "finish")
+            self.tripwire.guard(self.ledger, "remember_chain")
+            self.tripwire.guard(self.rpc, "batch", "call", "call_once")
         await self.sender.load()
 
     async def stop(self) -> None:
