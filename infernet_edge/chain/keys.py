@@ -7,6 +7,7 @@ Keystores are those of the Web3 Secret Storage Definition, version 3
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import logging
 import os
@@ -133,7 +134,10 @@ def _scrypt_bytes(keystore: dict[str, Any]) -> int:
 
 def write_secret(path: Path, text: str) -> None:
     """Write a file that only its owner can read and that did not exist; raises OSError."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

@@ -41,7 +41,7 @@ _WORDS = (
     (
         Answer.TOO_CHEAP,
         r"underpriced|less than block base fee|fee too low|gas ?price too low|feetoolow|"
-        r"below (the )?minimum|txpool is full|transaction pool|pool is full",
+        r"below (the |configured )?minimum|txpool is full|transaction pool|pool is full",
     ),
     (
         Answer.REFUSED,
