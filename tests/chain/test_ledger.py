@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from infernet_edge.chain import ledger as module
+from infernet_edge.chain.ledger import Ledger, Outcome, Signed, Transaction
+from infernet_edge.database import Database
+from infernet_edge.errors import StorageError
+from infernet_edge.jobs.store import milliseconds
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    database = Database(tmp_path / "ledger.sqlite", {"transactions": module.MIGRATIONS})
+    await database.open()
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def ledger(database: Database) -> Ledger:
+    return Ledger(database)
+
+
+def signed(name: str, priority_fee: int | None = 2) -> Signed:
+    return Signed(f"0x{name}", name.encode(), 10, priority_fee)
+
+
+def transaction(key: str, nonce: int = 0, **settings: int | None) -> Transaction:
+    cap = settings.get("max_gas_price")
+    return Transaction(
+        0, key, 1, "0xSender", nonce, "0xTarget", b"data", 21000, cap, [signed(f"{key}-1")]
+    )
+
+
+async def test_a_transaction_is_read_as_it_was_written(ledger: Ledger) -> None:
+    written = transaction("one", 7, max_gas_price=5)
+    await ledger.add(written)
+    assert written.number
+    written.signed.append(signed("one-2", None))
+    await ledger.replace(written)
+    assert await ledger.unfinished() == [written]
+    assert await ledger.find("one") == "0xone-2"
+
+
+async def test_what_is_larger_than_sqlite_takes(ledger: Ledger) -> None:
+    await ledger.add(transaction("one", max_gas_price=2**200))
+    [read] = await ledger.unfinished()
+    assert read.max_gas_price == 2**63 - 1
+
+
+async def test_a_key_and_a_nonce_are_there_once(ledger: Ledger) -> None:
+    await ledger.add(transaction("one"))
+    with pytest.raises(StorageError):
+        await ledger.add(transaction("one", 1))
+    with pytest.raises(StorageError):
+        await ledger.add(transaction("two", 0))
+    assert [each.key for each in await ledger.unfinished()] == ["one"]
+
+
+async def test_what_is_final_is_kept_without_what_it_did(
+    ledger: Ledger, database: Database
+) -> None:
+    one = transaction("one")
+    await ledger.add(one)
+    outcome = Outcome("reverted", one.hash, 5, "no", 30000)
+    await ledger.finish(one, outcome)
+    assert await ledger.unfinished() == []
+    assert await ledger.outcomes(10) == {"one": outcome}
+    assert await ledger.find("one") == one.hash
+    left = await database.read(
+        lambda connection: connection.execute("SELECT count(*) FROM signed_transactions").fetchone()
+    )
+    assert left == (0,)
+    await ledger.add(transaction("two", 0))
+
+
+async def test_only_the_newest_outcomes_are_read(ledger: Ledger) -> None:
+    for number in range(5):
+        each = transaction(f"key {number}", number)
+        await ledger.add(each)
+        await ledger.finish(each, Outcome("mined", each.hash))
+    assert len(await ledger.outcomes(3)) == 3
+
+
+async def test_a_removed_transaction_leaves_nothing(ledger: Ledger) -> None:
+    one = transaction("one")
+    await ledger.add(one)
+    await ledger.remove(one)
+    assert await ledger.find("one") is None
+    await ledger.add(transaction("one"))
+
+
+async def test_old_outcomes_are_forgotten(ledger: Ledger) -> None:
+    one = transaction("one")
+    await ledger.add(one)
+    await ledger.prune(milliseconds() + 1)
+    assert await ledger.find("one") == one.hash, "it is not final"
+    await ledger.finish(one, Outcome("mined", one.hash))
+    await ledger.prune(milliseconds() - 10_000)
+    assert await ledger.find("one") == one.hash
+    await ledger.prune(milliseconds() + 1)
+    assert await ledger.find("one") is None
+
+
+async def test_the_chain_of_contracts_is_remembered_once(ledger: Ledger) -> None:
+    assert await ledger.chain_id("a b") is None
+    await ledger.remember_chain("a b", 5)
+    await ledger.remember_chain("a b", 6)
+    assert await ledger.chain_id("a b") == 5
+    assert await ledger.chain_id("c") is None
