@@ -21,6 +21,7 @@ from infernet_edge.api.messages import Answer, query
 from infernet_edge.errors import StorageError
 from infernet_edge.logs import log_event
 from infernet_edge.schema import ErrorResponse
+from infernet_edge.tasks import cancel
 
 logger = logging.getLogger(__name__)
 
@@ -70,9 +71,7 @@ class ControlServer:
         self._listener = None
         for connection in list(self._state.connections):
             connection.shutdown()
-        for task in (tasks := list(self._state.tasks)):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(*self._state.tasks)
         self._path.unlink(missing_ok=True)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:

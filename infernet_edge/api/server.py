@@ -22,6 +22,7 @@ from uvicorn.server import ServerState
 from infernet_edge.config.tree import Server
 from infernet_edge.errors import StartupError
 from infernet_edge.logs import log_event
+from infernet_edge.tasks import cancel
 
 logger = logging.getLogger(__name__)
 
@@ -304,8 +305,7 @@ class LanServer:
     async def close(self) -> None:
         """Accept nothing new; may be called twice."""
         if self._resuming is not None:
-            self._resuming.cancel()
-            await asyncio.gather(self._resuming, return_exceptions=True)
+            await cancel(self._resuming)
         if self._listener is not None:
             self._listener.close()
             self._listener = None
@@ -325,9 +325,7 @@ class LanServer:
             except TimeoutError:
                 for connection in list(self._state.connections):
                     connection.transport.abort()
-        for task in (tasks := list(self._state.tasks)):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(*self._state.tasks)
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None

@@ -22,6 +22,7 @@ from infernet_edge.containers.client import ContainerFailure
 from infernet_edge.errors import StorageError
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.logs import log_event
+from infernet_edge.tasks import cancel
 
 logger = logging.getLogger(__name__)
 
@@ -287,9 +288,7 @@ class Processor:
     async def stop(self) -> None:
         """Stop working; every delivery goes on at the next start."""
         self._head.unwatch(self)
-        for task in (tasks := list(self._tasks)):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(*self._tasks)
 
 
 def _key(delivery: Delivery) -> str:

@@ -28,6 +28,7 @@ from infernet_edge.jobs.results import container_error, container_output, json_l
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.jobs.streams import JobStream
 from infernet_edge.logs import log_event
+from infernet_edge.tasks import cancel
 
 logger = logging.getLogger(__name__)
 
@@ -328,9 +329,7 @@ class Orchestrator:
             await asyncio.wait(self._tasks, timeout=_GRACE)
         for station in self._stations.values():
             station.lane.clear()
-        for task in (unfinished := list(self._tasks)):
-            task.cancel()
-        await asyncio.gather(*unfinished, return_exceptions=True)
+        await cancel(*self._tasks)
         await self._forgive_starts()
 
     async def _forgive_starts(self) -> None:
