@@ -86,7 +86,13 @@ class Processor:
     def _hold(self, delivery: Delivery) -> None:
         task = asyncio.get_running_loop().create_task(self._run(delivery))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._on_ended)
+
+    def _on_ended(self, task: asyncio.Task[None]) -> None:
+        """Let go of a task; a mistake of ours in it is told, and mended by the next start."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("delivery.broken", exc_info=error)
 
     async def _run(self, delivery: Delivery) -> None:
         while delivery.state in UNFINISHED:
