@@ -10,18 +10,25 @@ from typing import Any, Final
 import aiohttp
 from msgspec import Raw
 
-from infernet_edge.chain import deliveries, ledger
+from infernet_edge.chain import deliveries, ledger, proofs, subscriptions
+from infernet_edge.chain.claims import DelegatedClaims
 from infernet_edge.chain.containers import ContainerSets
 from infernet_edge.chain.coordinator import Coordinator
 from infernet_edge.chain.delegation import DelegatedRequest, parse_request
 from infernet_edge.chain.deliveries import Delivery, DeliveryStore
 from infernet_edge.chain.deployment import Deployment
+from infernet_edge.chain.escrow import Escrow
 from infernet_edge.chain.head import Head
 from infernet_edge.chain.keys import load_account
 from infernet_edge.chain.ledger import Ledger
+from infernet_edge.chain.listener import Listener
+from infernet_edge.chain.outcomes import Outcomes
 from infernet_edge.chain.processor import Processor
+from infernet_edge.chain.proofs import Proofs
 from infernet_edge.chain.rpc import Rpc, RpcUnavailable
 from infernet_edge.chain.rules import SubscriptionRules, check_expiry
+from infernet_edge.chain.schedule import Schedule
+from infernet_edge.chain.subscriptions import SubscriptionStore
 from infernet_edge.chain.transactions import TransactionSender
 from infernet_edge.chain.verification import Verifier
 from infernet_edge.config.tree import Config
@@ -34,7 +41,12 @@ from infernet_edge.tasks import cancel
 
 logger = logging.getLogger(__name__)
 
-MIGRATIONS: Final = {"transactions": ledger.MIGRATIONS, "deliveries": deliveries.MIGRATIONS}
+MIGRATIONS: Final = {
+    "transactions": ledger.MIGRATIONS,
+    "deliveries": deliveries.MIGRATIONS,
+    "subscriptions": subscriptions.MIGRATIONS,
+    "proofs": proofs.MIGRATIONS,
+}
 
 _KEPT = 30 * 24 * 3600 * 1000  # milliseconds for which deliveries that ended are listed
 _PRUNE_PERIOD = 6 * 3600.0  # seconds
@@ -54,6 +66,7 @@ class Chain:
         session: aiohttp.ClientSession,
     ) -> None:
         self._config = config
+        self._database = database
         self._orchestrator = orchestrator
         urls = config.chain.rpc_url
         self._rpc = Rpc(session, [urls] if isinstance(urls, str) else urls)
@@ -63,7 +76,9 @@ class Chain:
         self._ledger = Ledger(database)
         self._store = DeliveryStore(database, config.jobs.max_pending)
         self._rules = SubscriptionRules(config, ContainerSets(config))
+        self._subscriptions = SubscriptionStore(database, config.chain.registry_address)
         self._processor: Processor | None = None
+        self._proofs: Proofs | None = None
         self._stack = AsyncExitStack()
         self.address = ""
 
@@ -87,20 +102,60 @@ class Chain:
         config, stack = self._config.chain, self._stack
         stack.push_async_callback(self._rpc.close)
         sender = TransactionSender(self._rpc, account, self._ledger, config, self._head)
+        outcomes = Outcomes(sender)
         coordinator = Coordinator(
             config, self._rpc, self._head, self._deployment, self._verifier, self.address
         )
+        escrow = None
+        if wallet := config.wallet.payment_address:
+            escrow = Escrow(self._rpc, sender, outcomes, wallet)
+            self._proofs = Proofs(self._rpc, self._deployment, self._database, wallet, self.address)
         stack.push_async_callback(sender.stop)
         await sender.load()
-        self._processor = Processor(
-            self._store, coordinator, self._orchestrator, sender, self._head
+        processor = self._processor = Processor(
+            self._store,
+            coordinator,
+            self._orchestrator,
+            sender,
+            outcomes,
+            self._head,
+            escrow,
+            self._proofs,
         )
-        stack.push_async_callback(self._processor.stop)
-        await self._processor.start()
-        looking = asyncio.create_task(self._head.run(), name="head")
-        pruning = asyncio.create_task(self._prune(), name="prune deliveries")
-        stack.push_async_callback(cancel, looking, pruning)
+        stack.push_async_callback(processor.stop)
+        tasks = []
+        if self._deployment.serves("1.x"):
+            tasks.append(asyncio.create_task(self._listener(processor).run(), name="listener"))
+        await processor.start()
+        tasks.append(asyncio.create_task(self._head.run(), name="head"))
+        tasks.append(asyncio.create_task(self._prune(), name="prune deliveries"))
+        stack.push_async_callback(cancel, *tasks)
         log_event(logger, "chain.started", address=self.address)
+
+    def _listener(self, processor: Processor) -> Listener:
+        """What finds the subscriptions that contracts make."""
+        schedule = Schedule(
+            self._rpc,
+            self._head,
+            self._deployment,
+            self._subscriptions,
+            self._store,
+            processor.begin,
+        )
+        processor.on_ended = schedule.on_ended
+        self._head.watch(schedule)
+        self._stack.push_async_callback(schedule.stop)
+        return Listener(
+            self._rpc,
+            self._head,
+            self._deployment,
+            self._config.chain,
+            self._subscriptions,
+            self._rules,
+            schedule,
+            DelegatedClaims(self._rpc, self._deployment, self._store),
+            self._proofs,
+        )
 
     async def _prune(self) -> None:
         """Forget what ended long ago, so that the file does not grow for ever."""
@@ -108,6 +163,8 @@ class Chain:
             try:
                 await self._store.prune(milliseconds() - _KEPT)
                 await self._ledger.prune(milliseconds() - _KEPT)
+                if self._proofs is not None:
+                    await self._proofs.prune(milliseconds() - _KEPT)
             except StorageError as error:
                 log_event(logger, "deliveries.kept", logging.WARNING, reason=str(error))
             await asyncio.sleep(_PRUNE_PERIOD)

@@ -116,6 +116,8 @@ GET_SUBSCRIPTION: Final = Function("getSubscription", _UINT32, (_V1,))
 _ANSWER = ("uint32", "bytes", "bytes", "bytes")  # interval, input, output, proof
 _SIGNED = ("uint8", "bytes32", "bytes32")  # v, r, s
 DELIVER_COMPUTE: Final = Function("deliverCompute", ("uint32", *_ANSWER, "address"))
+# until when the verifier may judge (0: it has, or nothing was asked), the node's wallet, wei
+PROOF_REQUESTS: Final = Function("proofRequests", _KEY, ("uint32", "address", "uint256"))
 DELIVER_COMPUTE_DELEGATEE: Final = Function(
     "deliverComputeDelegatee", ("uint32", "uint32", _V1, *_SIGNED, *_ANSWER, "address")
 )
@@ -167,6 +169,8 @@ SUBSCRIPTION_CREATED: Final = _topic("SubscriptionCreated(uint32)")
 SUBSCRIPTION_CANCELLED: Final = _topic("SubscriptionCancelled(uint32)")
 SUBSCRIPTION_FULFILLED: Final = _topic("SubscriptionFulfilled(uint32,address)")
 WALLET_CREATED: Final = _topic("WalletCreated(address,address,address)")
+WALLET_ESCROW: Final = _topic("Escrow(address,address,uint256,bool)")
+WALLET_TRANSFER: Final = _topic("Transfer(address,address,address,uint256)")
 
 
 def redundancy_key(subscription_id: int, interval: int) -> bytes:
@@ -235,7 +239,17 @@ def decode_subscription(generation: Generation, reply: bytes) -> Subscription:
     """The answer to `get_subscription`, all zeros when there is none. Raises UnexpectedReply."""
     if generation == "0.1":
         return SubscriptionV0.from_abi(SUBSCRIPTIONS_V0.decode(reply))
+    return decode_subscription_v1(reply)
+
+
+def decode_subscription_v1(reply: bytes) -> SubscriptionV1:
+    """The same for coordinators 1.x."""
     return SubscriptionV1.from_abi(GET_SUBSCRIPTION.decode(reply))
+
+
+def encode_subscription(subscription: SubscriptionV1) -> bytes:
+    """The bytes that `decode_subscription_v1` takes, as a coordinator 1.x gives them."""
+    return encode([_V1], [subscription.to_abi()])
 
 
 def decode_subscriptions(reply: bytes) -> list[SubscriptionV1]:

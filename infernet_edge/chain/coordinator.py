@@ -15,23 +15,32 @@ from infernet_edge.chain.contracts import (
     DELEGATE_CREATED_IDS,
     GET_CONTAINER_INPUTS,
     UnexpectedReply,
+    decode_subscription_v1,
     delegation_key,
     deliver_compute,
     deliver_compute_delegatee,
     eth_call,
 )
-from infernet_edge.chain.delegation import DelegatedRequest, parse_request
+from infernet_edge.chain.delegation import parse_request
 from infernet_edge.chain.deliveries import Delivery
 from infernet_edge.chain.deployment import Deployment, ask
 from infernet_edge.chain.head import Head
+from infernet_edge.chain.obstacles import Done, Ended, Never, NotNow
 from infernet_edge.chain.payload import EMPTY, Payload
+from infernet_edge.chain.payments import Payments
 from infernet_edge.chain.reverts import ANSWERED, Revert, revert_reason
 from infernet_edge.chain.rpc import Rpc, RpcError, RpcUnavailable, quantity
-from infernet_edge.chain.subscription import ZERO_ADDRESS, SubscriptionV0
+from infernet_edge.chain.subscription import (
+    ZERO_ADDRESS,
+    Payment,
+    Subscription,
+    SubscriptionV0,
+    SubscriptionV1,
+)
 from infernet_edge.chain.verification import Verifier
 from infernet_edge.config.tree import Chain
 from infernet_edge.containers.client import OFF_CHAIN, ON_CHAIN
-from infernet_edge.errors import ApiError, InfernetEdgeError
+from infernet_edge.errors import ApiError
 from infernet_edge.logs import log_event
 
 logger = logging.getLogger(__name__)
@@ -39,29 +48,6 @@ logger = logging.getLogger(__name__)
 _GAS_MARGIN = 1.2  # of the estimate: storage may have changed until the delivery is mined
 _EDGE = 30  # seconds around its beginning in which an interval may not have begun for the RPC
 _ENDS = ("SubscriptionNotActive", "SubscriptionNotFound", "SubscriptionCompleted")
-
-
-class Done(InfernetEdgeError):
-    """Nothing is left to do for a delivery; the text says why."""
-
-
-class Never(InfernetEdgeError):
-    """A delivery will not succeed; the text says why."""
-
-
-class Ended(Never):
-    """The subscription is over or cancelled: its later intervals will not succeed either."""
-
-
-class NotNow(InfernetEdgeError):
-    """A step has to be tried again later."""
-
-
-class Waiting(InfernetEdgeError):
-    """Somebody has to do something first, such as pay for gas; it is waited for without limit.
-
-    Each new try simulates again, so the end of the interval or of the signature ends it too.
-    """
 
 
 class Task(NamedTuple):
@@ -101,31 +87,45 @@ class Coordinator:
         self._verifier = verifier
         self._node = node
         self._wallet = config.wallet.payment_address or ZERO_ADDRESS
+        self._payments = Payments(rpc, deployment, self._wallet, node)
 
     def due_time(self, delivery: Delivery) -> int:
         """When the interval of a delivery begins, in chain seconds."""
-        return _request(delivery).subscription.due_time(delivery.interval)
+        return _subscription(delivery).due_time(delivery.interval)
+
+    def payment(self, delivery: Delivery) -> Payment:
+        """What the delivery is paid with."""
+        return _subscription(delivery).payment
+
+    def locks(self, delivery: Delivery) -> Payment | None:
+        """What the coordinator locks in the node's wallet for the delivery's proof, if anything."""
+        subscription = _subscription(delivery)
+        paid = subscription.payment.amount > 0
+        return subscription.payment if subscription.requires_proof and paid else None
 
     async def admit(self, delivery: Delivery) -> None:
         """Check that it makes sense to compute; marks the delivery as verified.
 
         Raises Done, Never or NotNow, and RpcUnavailable.
         """
-        request = _request(delivery)
         if not delivery.verified:
             try:
-                await self._verifier.verify(request)
+                await self._verifier.verify(parse_request(delivery.request))
             except ApiError as error:
                 raise Never(f"{error.message} {error.params or ''}".strip()) from None
             delivery.verified = True
+        subscription = _subscription(delivery)
         if delivery.subscription_id is None:
             # Since it was accepted, others may have begun, or the chain was not there to ask.
-            now = request.subscription.interval_at(self._head.now())
-            delivery.interval = max(1, min(request.subscription.frequency, now))
-        end = request.subscription.end_time(delivery.interval)
+            now = subscription.interval_at(self._head.now())
+            delivery.interval = max(1, min(subscription.frequency, now))
+        end = subscription.end_time(delivery.interval)
         if end is not None and self._head.now() >= end:
-            raise Never("The interval was over before it could be answered")
-        if request.subscription.requires_proof:
+            before = f"; before that: {delivery.reason}" if delivery.reason else ""
+            raise Never(f"The interval was over before it could be answered{before}")
+        if isinstance(subscription, SubscriptionV1) and subscription.payment_amount:
+            await self._payments.check(subscription)
+        if subscription.requires_proof:
             return
         revert = await self._simulate(delivery, EMPTY)
         # A consumer that decodes its input reverts on an empty one: that says nothing.
@@ -136,15 +136,15 @@ class Coordinator:
 
     async def task(self, delivery: Delivery) -> Task:
         """What to compute. The first interval comes with its data, later ones ask their owner."""
-        request = _request(delivery)
-        proof = request.subscription.requires_proof
+        subscription = _subscription(delivery)
+        proof = subscription.requires_proof
         if delivery.subscription_id is None:
+            request = parse_request(delivery.request)
             return Task(request.data, OFF_CHAIN, ON_CHAIN, proof)
-        data = await self._inputs(delivery, request)
+        data = await self._inputs(delivery, subscription)
         return Task(msgspec.json.encode(data.hex()), ON_CHAIN, ON_CHAIN, proof)
 
-    async def _inputs(self, delivery: Delivery, request: DelegatedRequest) -> bytes:
-        subscription = request.subscription
+    async def _inputs(self, delivery: Delivery, subscription: Subscription) -> bytes:
         if isinstance(subscription, SubscriptionV0) and subscription.inputs:
             return subscription.inputs
         asked = GET_CONTAINER_INPUTS.encode(
@@ -158,14 +158,14 @@ class Coordinator:
 
     async def prepare(self, delivery: Delivery) -> Order:
         """Simulate the real output and find out the gas. Raises Done, Never, NotNow."""
-        request = _request(delivery)
+        subscription = _subscription(delivery)
         payload = Payload(delivery.input, delivery.output or b"", delivery.proof)
-        most = self._most_gas(request)
-        data = await self._data(delivery, request, payload)
-        to = await self._deployment.coordinator(request.generation)
+        most = self._most_gas(subscription)
+        data = self._data(delivery, payload)
+        to = await self._deployment.coordinator(subscription.generation)
         price = None
-        if isinstance(request.subscription, SubscriptionV0):
-            price = request.subscription.max_gas_price
+        if isinstance(subscription, SubscriptionV0):
+            price = subscription.max_gas_price
         gas = hex(self._config.wallet.max_gas_limit)  # the contract itself knows its own limit
         transaction = {"from": self._node, "to": to, "data": "0x" + data.hex(), "gas": gas}
         try:
@@ -186,18 +186,17 @@ class Coordinator:
             raise Never(f"It takes {estimate} gas, the limit is {most}")
         return Order(to, data, min(most, int(estimate * _GAS_MARGIN)), price)
 
-    def _most_gas(self, request: DelegatedRequest) -> int:
+    def _most_gas(self, subscription: Subscription) -> int:
         most = self._config.wallet.max_gas_limit
-        if isinstance(request.subscription, SubscriptionV0):
-            most = min(most, request.subscription.max_gas_limit)
+        if isinstance(subscription, SubscriptionV0):
+            most = min(most, subscription.max_gas_limit)
         return most
 
     async def subscription_id(self, delivery: Delivery) -> int | None:
         """The on-chain id of a delegated subscription, once a delivery has made it."""
         if delivery.subscription_id is not None:
             return delivery.subscription_id
-        request = _request(delivery)
-        to = await self._deployment.coordinator(request.generation)
+        to = await self._deployment.coordinator(_subscription(delivery).generation)
         key = delegation_key(delivery.owner, delivery.nonce)
         try:
             reply = await ask(self._rpc, eth_call(to, DELEGATE_CREATED_IDS.encode(key)))
@@ -207,7 +206,7 @@ class Coordinator:
 
     def may_be_made(self, delivery: Delivery, interval: int) -> bool:
         """Whether a subscription that is not on the chain yet can be made with this interval."""
-        request = _request(delivery)
+        request = parse_request(delivery.request)
         begins = request.subscription.due_time(interval)
         return delivery.verified and request.signature.expiry > begins
 
@@ -216,7 +215,7 @@ class Coordinator:
 
         Intervals that passed meanwhile are not made up for.
         """
-        subscription = _request(delivery).subscription
+        subscription = _subscription(delivery)
         if not subscription.period:
             return None
         following = max(delivery.interval + 1, subscription.interval_at(self._head.now()))
@@ -224,9 +223,8 @@ class Coordinator:
 
     async def _simulate(self, delivery: Delivery, payload: Payload) -> Revert | None:
         """Why the delivery would revert, None if it would not."""
-        request = _request(delivery)
-        data = await self._data(delivery, request, payload)
-        to = await self._deployment.coordinator(request.generation)
+        data = self._data(delivery, payload)
+        to = await self._deployment.coordinator(_subscription(delivery).generation)
         # "pending" sees the time of the next block: "latest" is late at the edge of an interval.
         gas = self._config.wallet.max_gas_limit
         call = eth_call(to, data, sender=self._node, block="pending", gas=gas)
@@ -238,11 +236,12 @@ class Coordinator:
             return revert_reason(error.data)
         return None
 
-    async def _data(self, delivery: Delivery, request: DelegatedRequest, payload: Payload) -> bytes:
+    def _data(self, delivery: Delivery, payload: Payload) -> bytes:
         if delivery.subscription_id is None:
+            request = parse_request(delivery.request)
             return deliver_compute_delegatee(request, delivery.interval, payload, self._wallet)
         return deliver_compute(
-            request.generation,
+            _subscription(delivery).generation,
             delivery.subscription_id,
             delivery.interval,
             payload,
@@ -265,11 +264,13 @@ class Coordinator:
 
     def _begins(self, delivery: Delivery, interval: int) -> bool:
         """Whether an interval has just begun, so that a server may not have noticed it yet."""
-        subscription, now = _request(delivery).subscription, self._head.now()
+        subscription, now = _subscription(delivery), self._head.now()
         end = subscription.end_time(interval)
         over = end is not None and now >= end
         return not over and abs(now - subscription.due_time(interval)) < _EDGE
 
 
-def _request(delivery: Delivery) -> DelegatedRequest:
-    return parse_request(delivery.request)
+def _subscription(delivery: Delivery) -> Subscription:
+    if delivery.delegated:
+        return parse_request(delivery.request).subscription
+    return decode_subscription_v1(delivery.request)

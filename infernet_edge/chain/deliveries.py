@@ -11,8 +11,9 @@ from infernet_edge.database import Database
 from infernet_edge.errors import Unavailable
 from infernet_edge.jobs.store import milliseconds
 
-State = Literal["accepted", "computing", "sending", "sent", "delivered", "failed"]
+State = Literal["accepted", "computing", "sending", "sent", "delivered", "failed", "skipped"]
 UNFINISHED: Final = ("accepted", "computing", "sending", "sent")
+_UNFINISHED = "state NOT IN ('delivered', 'failed', 'skipped')"
 
 MIGRATIONS: Final = (
     # `key` names the subscription and the interval, so that one interval is never answered twice.
@@ -30,18 +31,28 @@ MIGRATIONS: Final = (
     ) STRICT""",
     "CREATE INDEX unfinished_deliveries ON deliveries (number)"
     " WHERE state NOT IN ('delivered', 'failed')",
+    # Without a delegated request `request` is the subscription as its coordinator gives it.
+    "ALTER TABLE deliveries ADD COLUMN delegated INTEGER NOT NULL DEFAULT 1",
+    "DROP INDEX unfinished_deliveries",
+    f"CREATE INDEX unfinished_deliveries ON deliveries (number) WHERE {_UNFINISHED}",
+    "CREATE INDEX delegated_owners ON deliveries (owner, nonce) WHERE delegated = 1",
 )
 
+_MOST_NONCES = 200  # of one owner's delegated requests that are told apart
 _COLUMNS = (
     "number, key, generation, owner, nonce, subscription_id, interval, containers, state, reason,"
     " verified, attempts, client, request, input, output, proof, transaction_hash, created_at,"
-    " changed_at"
+    " changed_at, delegated"
 )
 _WITHOUT_CONTENT = _COLUMNS.replace("request, input, output, proof", "x'', x'', x'', x''")
 
 
 class Delivery(Struct):
-    """One answer to one interval of a subscription; times in milliseconds since 1970."""
+    """One answer to one interval of a subscription; times in milliseconds since 1970.
+
+    `delegated`: it came as a signed request, not from a contract. `skipped` is the state of one
+    for which nothing was computed, because it cannot be paid.
+    """
 
     number: int
     key: str
@@ -63,6 +74,7 @@ class Delivery(Struct):
     transaction_hash: str = ""
     created_at: int = 0
     changed_at: int = 0
+    delegated: bool = True
 
 
 class DeliveryStore:
@@ -112,14 +124,25 @@ class DeliveryStore:
         """
         await self._database.write(_prune, before)
 
-    async def newest(self, limit: int) -> list[Delivery]:
-        """The newest deliveries, newest first, without their requests and answers."""
-        return await self._database.read(_newest, limit)
+    async def newest(self, limit: int, *, skipped: bool = False) -> list[Delivery]:
+        """The newest deliveries, newest first, without their requests and answers.
+
+        `skipped`: only those for which nothing was computed.
+        """
+        return await self._database.read(_newest, limit, skipped)
+
+    async def delegated_by(self, owner: str) -> list[tuple[int, bytes]]:
+        """The nonces of an owner's delegated requests to coordinators of SDK 1.x, newest first.
+
+        With each the request, as far as it is kept.
+        """
+        return await self._database.read(_delegated_by, owner)
 
 
 def _from_row(row: tuple[Any, ...]) -> Delivery:
     (number, key, generation, owner, nonce, subscription_id, interval, containers, *rest) = row
     (state, reason, verified, attempts, client, request, input_, output, proof, *last) = rest
+    transaction_hash, created_at, changed_at, delegated = last
     return Delivery(
         number,
         key,
@@ -138,25 +161,38 @@ def _from_row(row: tuple[Any, ...]) -> Delivery:
         input_ or b"",
         output,
         proof or b"",
-        *last,
+        transaction_hash,
+        created_at,
+        changed_at,
+        bool(delegated),
     )
 
 
 def _unfinished(connection: sqlite3.Connection) -> list[Delivery]:
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM deliveries"  # noqa: S608 - the columns are our own text
-        " WHERE state NOT IN ('delivered', 'failed') ORDER BY number"
+        f" WHERE {_UNFINISHED} ORDER BY number"
     )
     return [_from_row(row) for row in rows]
 
 
-def _newest(connection: sqlite3.Connection, limit: int) -> list[Delivery]:
+def _newest(connection: sqlite3.Connection, limit: int, skipped: bool) -> list[Delivery]:
+    wanted = "state = 'skipped'" if skipped else "true"
     rows = connection.execute(
         f"SELECT {_WITHOUT_CONTENT} FROM deliveries"  # noqa: S608 - as above
-        " ORDER BY number DESC LIMIT ?",
+        f" WHERE {wanted} ORDER BY number DESC LIMIT ?",
         (limit,),
     )
     return [_from_row(row) for row in rows]
+
+
+def _delegated_by(connection: sqlite3.Connection, owner: str) -> list[tuple[int, bytes]]:
+    return connection.execute(
+        "SELECT nonce, max(request) FROM deliveries"
+        " WHERE delegated = 1 AND owner = ? AND generation = '1.x'"
+        " GROUP BY nonce ORDER BY max(number) DESC LIMIT ?",
+        (owner, _MOST_NONCES),
+    ).fetchall()
 
 
 def _insert(connection: sqlite3.Connection, delivery: Delivery) -> tuple[int, Delivery | None]:
@@ -168,8 +204,8 @@ def _insert(connection: sqlite3.Connection, delivery: Delivery) -> tuple[int, De
         return 0, found
     cursor = connection.execute(
         "INSERT INTO deliveries (key, generation, owner, nonce, subscription_id, interval,"
-        " containers, state, reason, verified, attempts, client, request, created_at, changed_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " containers, state, reason, verified, attempts, client, request, created_at, changed_at,"
+        " delegated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             delivery.key,
             delivery.generation,
@@ -186,6 +222,7 @@ def _insert(connection: sqlite3.Connection, delivery: Delivery) -> tuple[int, De
             delivery.request,
             delivery.created_at,
             delivery.changed_at,
+            delivery.delegated,
         ),
     )
     return int(cursor.lastrowid or 0), None
@@ -196,10 +233,10 @@ def _may_be_repeated(connection: sqlite3.Connection, delivery: Delivery) -> bool
 
     All its transactions are final then, and none of them delivered.
     """
-    if delivery.state != "failed" or "#" in delivery.key:
+    if delivery.state not in ("failed", "skipped") or "#" in delivery.key:
         return False
     later = connection.execute(
-        "SELECT 1 FROM deliveries WHERE state NOT IN ('delivered', 'failed')"
+        f"SELECT 1 FROM deliveries WHERE {_UNFINISHED}"  # noqa: S608 - as above
         " AND generation = ? AND owner = ? AND nonce = ?",
         (delivery.generation, delivery.owner, delivery.nonce),
     ).fetchone()
@@ -242,7 +279,8 @@ def _update(connection: sqlite3.Connection, delivery: Delivery) -> bool:
 def _prune(connection: sqlite3.Connection, before: int) -> None:
     # The newest stays: SQLite would give its number again, which names transactions.
     connection.execute(
-        "DELETE FROM deliveries WHERE state IN ('delivered', 'failed') AND changed_at < ?"
+        f"DELETE FROM deliveries WHERE NOT ({_UNFINISHED})"  # noqa: S608 - as above
+        " AND changed_at < ?"
         " AND number < (SELECT max(number) FROM deliveries)",
         (before,),
     )

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from infernet_edge.chain.contracts import COORDINATOR, UnexpectedReply, eth_call
+from infernet_edge.chain.contracts import (
+    COORDINATOR,
+    READER,
+    WALLET_FACTORY,
+    Function,
+    UnexpectedReply,
+    eth_call,
+)
 from infernet_edge.chain.rpc import Call, Rpc, RpcError, RpcUnavailable
 from infernet_edge.chain.subscription import Generation
 from infernet_edge.config.tree import Chain
@@ -15,6 +22,7 @@ class Deployment:
         self._rpc = rpc
         self._registry = config.registry_address
         self._coordinators: dict[Generation, str] = {}
+        self._others: dict[Function, str] = {}
         if config.coordinator_address:
             self._coordinators["0.1"] = config.coordinator_address
 
@@ -31,14 +39,37 @@ class Deployment:
         known = self._coordinators.get(generation)
         if known is not None:
             return known
+        found = self._coordinators[generation] = await self._look_up(COORDINATOR)
+        return found
+
+    async def reader(self) -> str:
+        """The address of the contract that reads many subscriptions at once (1.x).
+
+        Raises RpcUnavailable while it cannot be known.
+        """
+        return await self._other(READER)
+
+    async def wallet_factory(self) -> str:
+        """The address of the contract that makes payment wallets (1.x).
+
+        Raises RpcUnavailable while it cannot be known.
+        """
+        return await self._other(WALLET_FACTORY)
+
+    async def _other(self, function: Function) -> str:
+        if function not in self._others:
+            self._others[function] = await self._look_up(function)
+        return self._others[function]
+
+    async def _look_up(self, function: Function) -> str:
+        """What the registry says that a contract's address is."""
         try:
-            reply = await ask(self._rpc, eth_call(self._registry, COORDINATOR.encode()))
-            found: str = COORDINATOR.decode(reply)
+            reply = await ask(self._rpc, eth_call(self._registry, function.encode()))
+            found: str = function.decode(reply)
         except (RpcError, UnexpectedReply) as error:
             raise RpcUnavailable(
                 f"chain.registry_address is no Infernet registry: {error}"
             ) from None
-        self._coordinators[generation] = found
         return found
 
 

@@ -86,6 +86,8 @@ def tell(
     **fields: Any,
 ) -> None:
     """Log an event of a transaction; fields that are "" or None are left out."""
-    shown = {"hash": transaction.hash, "nonce": transaction.nonce, **fields}
+    subject = transaction.subject
+    about = {"subscription": subject.subscription, "interval": subject.interval}
+    shown = {**about, "hash": transaction.hash, "nonce": transaction.nonce, **fields}
     shown = {name: value for name, value in shown.items() if value not in ("", None)}
     log_event(logger, f"transaction.{event}", level, key=transaction.key, **shown)

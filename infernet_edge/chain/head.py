@@ -24,12 +24,16 @@ _OLD_ANSWERS = 3  # in a row that are not believed: servers behind a load balanc
 
 
 class Block(NamedTuple):
-    """A block's number, time (chain seconds), hash and base fee (wei; None before EIP-1559)."""
+    """A block's number, time (chain seconds), hash and base fee (wei; None before EIP-1559).
+
+    `parent` is the hash of the block before it.
+    """
 
     number: int
     timestamp: int
     hash: str
     base_fee: int | None
+    parent: str = ""
 
 
 class Watcher(Protocol):
@@ -51,6 +55,7 @@ def parse_block(answer: Any) -> Block:
             quantity(answer["timestamp"]),
             str(answer["hash"]),
             None if base_fee is None else quantity(base_fee),
+            str(answer.get("parentHash", "")),
         )
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError("not a block") from error
@@ -65,6 +70,7 @@ class Head:
 
     def __init__(self, rpc: Rpc, period: float) -> None:
         self.latest: Block | None = None
+        self.seen = asyncio.Event()  # a block is known
         self._rpc = rpc
         self._period = period
         self._watchers: list[Watcher] = []
@@ -153,6 +159,7 @@ class Head:
         self._old_answers = 0
         self._seen_at = now
         self.latest = block
+        self.seen.set()
         return True
 
     def _pause(self) -> float:

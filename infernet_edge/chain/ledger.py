@@ -35,10 +35,15 @@ MIGRATIONS: Final = (
     ) STRICT, WITHOUT ROWID""",
     # The chain on which the node works with these contracts.
     "CREATE TABLE chains (contracts TEXT PRIMARY KEY, chain_id INTEGER NOT NULL) STRICT",
+    # What a delivery answers, where its id was known when it was sent.
+    "ALTER TABLE transactions ADD COLUMN subscription INTEGER",
+    "ALTER TABLE transactions ADD COLUMN interval INTEGER",
 )
 
 _LARGEST = 2**63 - 1  # what SQLite keeps as an integer
-_COLUMNS = "number, key, chain_id, sender, nonce, target, data, gas, max_gas_price"
+_COLUMNS = (
+    "number, key, chain_id, sender, nonce, target, data, gas, max_gas_price, subscription, interval"
+)
 
 
 class Signed(Struct, frozen=True):
@@ -60,6 +65,13 @@ class Outcome(Struct, frozen=True):
     gas_used: int = 0
 
 
+class Subject(Struct, frozen=True):
+    """What a transaction is about, for people who read of it: an interval of a subscription."""
+
+    subscription: int | None = None
+    interval: int | None = None
+
+
 class Transaction(Struct):
     """A transaction that is not final. All of `signed` have its nonce; the newest is last."""
 
@@ -73,6 +85,7 @@ class Transaction(Struct):
     gas: int
     max_gas_price: int | None
     signed: list[Signed] = field(default_factory=list)
+    subject: Subject = Subject()
 
     @property
     def hash(self) -> str:
@@ -145,7 +158,7 @@ def _unfinished(connection: sqlite3.Connection) -> list[Transaction]:
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM transactions WHERE status IS NULL ORDER BY number"  # noqa: S608 - our own text
     )
-    transactions = {row[0]: Transaction(*row) for row in rows}
+    transactions = {row[0]: _from_row(row) for row in rows}
     for number, *signed in connection.execute(
         "SELECT transaction_number, hash, raw, max_fee, priority_fee FROM signed_transactions"
         " ORDER BY transaction_number, position"
@@ -153,6 +166,14 @@ def _unfinished(connection: sqlite3.Connection) -> list[Transaction]:
         if number in transactions:
             transactions[number].signed.append(Signed(*signed))
     return list(transactions.values())
+
+
+def _from_row(row: tuple[Any, ...]) -> Transaction:
+    number, key, chain_id, sender, nonce, target, data, gas, most, subscription, interval = row
+    subject = Subject(subscription, interval)
+    return Transaction(
+        number, key, chain_id, sender, nonce, target, data, gas, most, subject=subject
+    )
 
 
 def _outcomes(connection: sqlite3.Connection, most: int) -> dict[str, Outcome]:
@@ -173,7 +194,7 @@ def _add(connection: sqlite3.Connection, transaction: Transaction) -> int:
     cap = transaction.max_gas_price
     cursor = connection.execute(
         "INSERT INTO transactions (key, chain_id, sender, nonce, target, data, gas, max_gas_price,"
-        " hash, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " hash, created_at, subscription, interval) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             transaction.key,
             transaction.chain_id,
@@ -185,6 +206,8 @@ def _add(connection: sqlite3.Connection, transaction: Transaction) -> int:
             cap if cap is None else min(cap, _LARGEST),
             transaction.hash,
             milliseconds(),
+            transaction.subject.subscription,
+            transaction.subject.interval,
         ),
     )
     number = int(cursor.lastrowid or 0)

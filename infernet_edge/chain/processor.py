@@ -10,14 +10,20 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from infernet_edge.chain.coordinator import Coordinator, Done, Ended, Never, NotNow, Waiting
+from infernet_edge.chain.coordinator import Coordinator
 from infernet_edge.chain.deliveries import UNFINISHED, Delivery, DeliveryStore, State
+from infernet_edge.chain.escrow import Escrow
 from infernet_edge.chain.head import Block, Head
+from infernet_edge.chain.ledger import Outcome, Subject
+from infernet_edge.chain.obstacles import Done, Ended, Never, NotNow, Waiting
+from infernet_edge.chain.outcomes import Outcomes
 from infernet_edge.chain.payload import BadPayload, pack
+from infernet_edge.chain.proofs import Proof, Proofs
 from infernet_edge.chain.rpc import Call, RpcUnavailable
-from infernet_edge.chain.transactions import Outcome, SendError, TransactionSender
+from infernet_edge.chain.subscription import Payment
+from infernet_edge.chain.transactions import SendError, TransactionSender
 from infernet_edge.containers.client import ContainerFailure
 from infernet_edge.errors import StorageError
 from infernet_edge.jobs.orchestrator import Orchestrator
@@ -33,9 +39,19 @@ _LONGEST_PAUSE = 30.0
 _MOST_REFUSALS = 8  # times that a step has to wait for the contracts, not for the RPC
 
 
+class OnEnded(Protocol):
+    """Is told of the end of a delivery of a contract's own subscription."""
+
+    def __call__(self, delivery: Delivery, *, recurs: bool) -> None:
+        """`recurs`: later intervals make sense."""
+
+
 class Processor:
     """Takes deliveries from their acceptance to their end. Watches the head for those that wait
-    for their time."""
+    for their time.
+
+    `escrow` and `proofs` see to what is locked in the node's wallet, where there is one.
+    """
 
     def __init__(
         self,
@@ -43,18 +59,23 @@ class Processor:
         coordinator: Coordinator,
         orchestrator: Orchestrator,
         sender: TransactionSender,
+        outcomes: Outcomes,
         head: Head,
+        escrow: Escrow | None = None,
+        proofs: Proofs | None = None,
     ) -> None:
+        self.on_ended: OnEnded = _forget
         self._store = store
         self._coordinator = coordinator
         self._orchestrator = orchestrator
         self._sender = sender
+        self._outcomes = outcomes
         self._head = head
+        self._escrow = escrow
+        self._proofs = proofs
         self._places = asyncio.Semaphore(_MOST_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._early: list[tuple[int, int, Delivery]] = []
-        self._outcomes: dict[str, asyncio.Future[Outcome]] = {}
-        sender.on_outcome = self._on_outcome
 
     async def start(self) -> None:
         """Go on with what an earlier run left unfinished."""
@@ -76,6 +97,8 @@ class Processor:
 
         Before the first block nothing begins: this machine's date may be wrong.
         """
+        if delivery.state == "sent" and (locked := self._coordinator.locks(delivery)):
+            self._reserve(delivery, locked)
         due = self._coordinator.due_time(delivery)
         early = self._head.latest is None or due > self._head.now()
         if delivery.state == "accepted" and early:
@@ -95,13 +118,18 @@ class Processor:
             logger.error("delivery.broken", exc_info=error)
 
     async def _run(self, delivery: Delivery) -> None:
+        recurs = True
         while delivery.state in UNFINISHED:
             state, reason, recurs = await self._patiently(delivery)
-            if state not in UNFINISHED and recurs:
+            if state not in UNFINISHED and recurs and delivery.delegated:
                 # Before the end is stored: a kill in between finds the successor there.
                 await self._add_successor(delivery)
             delivery.state, delivery.reason = state, reason
             await self._save(delivery)
+        if self._escrow is not None:
+            self._escrow.release(delivery.number)
+        if not delivery.delegated:
+            self.on_ended(delivery, recurs=recurs)
 
     async def _patiently(self, delivery: Delivery) -> tuple[State, str, bool]:
         """Do the delivery's step, again and again while it has to wait.
@@ -115,17 +143,17 @@ class Processor:
             except Done as end:
                 return "delivered", str(end), True
             except Never as end:
-                return "failed", str(end), not isinstance(end, Ended)
+                return end.state, str(end), not isinstance(end, Ended)
             except NotNow as error:
                 refusals += 1
                 if refusals == _MOST_REFUSALS:
-                    return "failed", f"Given up: {error}", True
+                    return error.state, f"Given up: {error}", True
                 problem = str(error)
             except (Waiting, RpcUnavailable, StorageError) as error:
                 problem = str(error)
             except Exception as error:
                 # A mistake of ours must not leave a delivery behind that nobody works on.
-                logger.exception("delivery.broken", extra={"fields": {"number": delivery.number}})
+                logger.exception("delivery.broken", extra={"fields": _named(delivery)})
                 refusals += 1
                 problem = f"A mistake of the node's own, see its log: {type(error).__name__}"
                 if refusals == _MOST_REFUSALS:
@@ -139,7 +167,7 @@ class Processor:
         if problem == delivery.reason:
             return
         delivery.reason = problem
-        log_event(logger, "delivery.waits", number=delivery.number, reason=problem)
+        log_event(logger, "delivery.waits", **_named(delivery), reason=problem)
         try:
             await self._store.save(delivery)
         except StorageError as error:
@@ -179,7 +207,7 @@ class Processor:
                     self.begin(successor)
                 return
             except (NotNow, RpcUnavailable, StorageError) as error:
-                log_event(logger, "delivery.waits", number=delivery.number, reason=str(error))
+                log_event(logger, "delivery.waits", **_named(delivery), reason=str(error))
             await asyncio.sleep(pause)
             pause = min(_LONGEST_PAUSE, pause * 2)
 
@@ -192,13 +220,17 @@ class Processor:
             except StorageError as error:
                 log_event(logger, "delivery.unsaved", logging.ERROR, reason=str(error))
                 await asyncio.sleep(_LONGEST_PAUSE)
+        self._tell(delivery)
+
+    def _tell(self, delivery: Delivery) -> None:
+        amount, token = self._coordinator.payment(delivery)
         log_event(
             logger,
             f"delivery.{delivery.state}",
-            number=delivery.number,
-            subscription=delivery.subscription_id or "",
+            logging.WARNING if delivery.state in ("failed", "skipped") else logging.INFO,
+            **_named(delivery),
             owner=delivery.owner,
-            interval=delivery.interval,
+            **({"amount": amount, "token": token} if amount else {}),
             reason=delivery.reason,
             transaction=delivery.transaction_hash,
         )
@@ -239,7 +271,7 @@ class Processor:
                     logger,
                     "delivery.compute_failed",
                     logging.WARNING,
-                    number=delivery.number,
+                    **_named(delivery),
                     attempt=attempt,
                     reason=str(error),
                 )
@@ -251,7 +283,10 @@ class Processor:
         """Simulate and send; a transaction that an earlier run stored is taken up, not repeated."""
         key = _key(delivery)
         known = await self._sender.find(key)
+        locked = self._coordinator.locks(delivery)
         if known is None:
+            if locked is not None and self._escrow is not None:
+                await self._escrow.secure(delivery.number, locked, _subject(delivery))
             order = await self._coordinator.prepare(delivery)
             try:
                 known = await self._sender.send(
@@ -260,6 +295,7 @@ class Processor:
                     order.data,
                     gas=order.gas,
                     max_gas_price=order.max_gas_price,
+                    subject=_subject(delivery),
                 )
             except SendError as error:
                 if error.temporary:
@@ -268,33 +304,56 @@ class Processor:
         delivery.transaction_hash = known
 
     async def _wait_for_outcome(self, delivery: Delivery) -> tuple[State, str]:
-        key = _key(delivery)
-        waiting = self._outcomes.setdefault(key, asyncio.get_running_loop().create_future())
-        outcome = self._sender.outcome(key)
-        if outcome is None and await self._sender.find(key) is None:
-            # Forgotten while the node was off for a month. The simulation tells if it was mined.
-            self._outcomes.pop(key, None)
-            return "sending", ""
+        outcome = await self._outcomes.of(_key(delivery))
         if outcome is None:
-            outcome = self._sender.outcome(key) or await waiting
-        self._outcomes.pop(key, None)
+            # Forgotten while the node was off for a month. The simulation tells if it was mined.
+            return "sending", ""
         delivery.transaction_hash = outcome.hash
         if outcome.status == "mined":
+            await self._expect_verdict(delivery, outcome)
             return "delivered", ""
         delivery.attempts += 1
         if delivery.attempts >= MOST_ATTEMPTS:
             raise Never(f"Given up after {MOST_ATTEMPTS} transactions: {outcome.reason}")
         return "sending", outcome.reason
 
-    def _on_outcome(self, key: str, outcome: Outcome) -> None:
-        waiting = self._outcomes.get(key)
-        if waiting is not None and not waiting.done():
-            waiting.set_result(outcome)
+    async def _expect_verdict(self, delivery: Delivery, outcome: Outcome) -> None:
+        locked = self._coordinator.locks(delivery)
+        if locked is None or self._proofs is None:
+            return
+        identifier = await self._coordinator.subscription_id(delivery)
+        if identifier is not None:
+            proof = Proof(
+                delivery.number, identifier, delivery.interval, locked, outcome.hash, outcome.block
+            )
+            await self._proofs.expect(proof)
+
+    def _reserve(self, delivery: Delivery, locked: Payment) -> None:
+        """Its transaction is on its way since an earlier run, and counts on an approval."""
+        if self._escrow is not None:
+            self._escrow.reserve(delivery.number, locked)
 
     async def stop(self) -> None:
         """Stop working; every delivery goes on at the next start."""
         self._head.unwatch(self)
         await cancel(*self._tasks)
+
+
+def _forget(delivery: Delivery, *, recurs: bool) -> None:
+    """Nobody follows the subscriptions of contracts."""
+
+
+def _named(delivery: Delivery) -> dict[str, Any]:
+    """What names a delivery in the log."""
+    return {
+        "number": delivery.number,
+        "subscription": delivery.subscription_id or "",
+        "interval": delivery.interval,
+    }
+
+
+def _subject(delivery: Delivery) -> Subject:
+    return Subject(delivery.subscription_id, delivery.interval)
 
 
 def _key(delivery: Delivery) -> str:

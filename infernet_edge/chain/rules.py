@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import msgspec
+
+from infernet_edge import __version__
 from infernet_edge.chain.containers import ContainerSets
 from infernet_edge.chain.subscription import Subscription, SubscriptionV1
 from infernet_edge.config.tree import Config, Container
@@ -23,12 +27,17 @@ class _Rules(NamedTuple):
 
 
 class SubscriptionRules:
-    """Knows what the configured containers allow."""
+    """Knows what the configured containers allow.
+
+    `fingerprint` is another text whenever others of a chain's subscriptions may be allowed.
+    """
 
     def __init__(self, config: Config, sets: ContainerSets) -> None:
         self._sets = sets
         self._payment_address = config.chain.wallet.payment_address
         self._rules = {container.id: _rules(container) for container in config.containers}
+
+        self.fingerprint = _fingerprint(config)
 
     def check(self, subscription: Subscription, *, delegated: bool) -> tuple[str, ...]:
         """The containers of a subscription, in the order in which they run.
@@ -98,6 +107,25 @@ def check_expiry(expiry: int, now: int) -> None:
     """
     if expiry <= now:
         raise Refused("Signature expired")
+
+
+def _fingerprint(config: Config) -> str:
+    chosen = [
+        [
+            (
+                container.id,
+                container.external,
+                container.generates_proofs,
+                sorted(container.allowed_addresses),
+                sorted(container.accepted_payments.items()),
+            )
+            for container in config.containers
+        ],
+        config.chain.pipelines,
+        config.chain.wallet.payment_address,
+        __version__,
+    ]
+    return hashlib.sha256(msgspec.json.encode(chosen)).hexdigest()
 
 
 def _rules(container: Container) -> _Rules:

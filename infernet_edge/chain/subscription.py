@@ -68,6 +68,11 @@ class _Subscription(Struct, frozen=True):
         """Whether its owner has cancelled it. (Coordinators 0.1 forget it instead: `exists`.)"""
         return self.active_at == _CANCELLED
 
+    @property
+    def last_interval(self) -> int:
+        """The last interval that may be answered; without a period there is only the first."""
+        return self.frequency if self.period else min(1, self.frequency)
+
     def interval_at(self, now: int) -> int:
         """The interval that may be answered at this time, counted from 1; 0 before the first.
 

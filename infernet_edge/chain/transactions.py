@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, NamedTuple
 
+import msgspec
 from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 
@@ -28,7 +29,7 @@ from infernet_edge.chain.fees import (
 )
 from infernet_edge.chain.flight import Flight, Pace, tell
 from infernet_edge.chain.head import Block, Head
-from infernet_edge.chain.ledger import Ledger, Outcome, Signed, Transaction
+from infernet_edge.chain.ledger import Ledger, Outcome, Signed, Subject, Transaction
 from infernet_edge.chain.refusals import Answer
 from infernet_edge.chain.reverts import revert_reason
 from infernet_edge.chain.rpc import Call, Rpc, RpcError, RpcUnavailable, quantity
@@ -142,20 +143,27 @@ class TransactionSender:
         return await self._ledger.find(key)
 
     async def send(
-        self, key: str, to: str, data: bytes, *, gas: int, max_gas_price: int | None = None
+        self,
+        key: str,
+        to: str,
+        data: bytes,
+        *,
+        gas: int,
+        max_gas_price: int | None = None,
+        subject: Subject | None = None,
     ) -> str:
         """Send a transaction and return its hash; the same key again gives the same transaction.
 
-        `gas` is its limit, `max_gas_price` (wei) the most that it pays for each unit of it. When
-        this returns, the transaction is stored and will be sent, if it is not yet. To be cancelled
-        in here does not stop it.
+        `gas` is its limit, `max_gas_price` (wei) the most that it pays for each unit of it, the
+        `subject` is told in the log. When this returns, the transaction is stored and will be sent,
+        if it is not yet. To be cancelled in here does not stop it.
 
         Raises SendError when it was surely not sent, RpcUnavailable and StorageError when nothing
         was done and the same may be tried again.
         """
         task = self._sending.get(key)
         if task is None:
-            work = self._send(key, to, data, gas, max_gas_price)
+            work = self._send(key, to, data, gas, max_gas_price, subject or Subject())
             task = self._sending[key] = asyncio.create_task(work, name=f"send {key}")
             task.add_done_callback(lambda done: self._sent(key, done))
         return await asyncio.shield(task)
@@ -166,7 +174,13 @@ class TransactionSender:
             task.exception()  # its caller may be gone, and nobody else asks
 
     async def _send(
-        self, key: str, to: str, data: bytes, gas: int, max_gas_price: int | None
+        self,
+        key: str,
+        to: str,
+        data: bytes,
+        gas: int,
+        max_gas_price: int | None,
+        subject: Subject,
     ) -> str:
         if (known := await self.find(key)) is not None:
             if key not in self._flights and key not in self._outcomes:
@@ -178,7 +192,7 @@ class TransactionSender:
         chain_id = await self._known_chain()
         target = to_checksum_address(to)
         transaction = Transaction(
-            0, key, chain_id, self.address, 0, target, data, gas, max_gas_price
+            0, key, chain_id, self.address, 0, target, data, gas, max_gas_price, subject=subject
         )
         flight = Flight(transaction, self._pace, introduced=False)
         try:
@@ -575,15 +589,5 @@ def _copy(
     transaction: Transaction, *, signed: list[Signed], nonce: int | None = None
 ) -> Transaction:
     """A changed copy, which takes the original's place only when it is stored."""
-    return Transaction(
-        transaction.number,
-        transaction.key,
-        transaction.chain_id,
-        transaction.sender,
-        transaction.nonce if nonce is None else nonce,
-        transaction.target,
-        transaction.data,
-        transaction.gas,
-        transaction.max_gas_price,
-        signed,
-    )
+    nonce = transaction.nonce if nonce is None else nonce
+    return msgspec.structs.replace(transaction, nonce=nonce, signed=signed)

@@ -53,6 +53,7 @@ HOMES = {
         "GET_SUBSCRIPTION",
         "DELIVER_COMPUTE",
         "DELIVER_COMPUTE_DELEGATEE",
+        "PROOF_REQUESTS",
     ],
     "CoordinatorV0": [
         "NEXT_ID",

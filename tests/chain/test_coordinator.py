@@ -13,10 +13,11 @@ import pytest
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
-from infernet_edge.chain.coordinator import Coordinator, Done, Never, NotNow
+from infernet_edge.chain.coordinator import Coordinator
 from infernet_edge.chain.deliveries import Delivery
 from infernet_edge.chain.deployment import Deployment
 from infernet_edge.chain.head import Head
+from infernet_edge.chain.obstacles import Done, Never, NotNow
 from infernet_edge.chain.rpc import Rpc, RpcUnavailable
 from infernet_edge.chain.verification import Verifier
 from infernet_edge.config.tree import Chain, Wallet

@@ -1,0 +1,140 @@
+"""Will an answer be paid? Asked before anything is computed, all in one batch."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from infernet_edge.chain.contracts import (
+    IS_VALID_WALLET,
+    TOKEN_BALANCE,
+    WALLET_ALLOWANCE,
+    WALLET_OWNER,
+    UnexpectedReply,
+    eth_call,
+)
+from infernet_edge.chain.deployment import Deployment, to_bytes
+from infernet_edge.chain.obstacles import Skipped, Unpaid
+from infernet_edge.chain.rpc import Call, Rpc, RpcError, RpcUnavailable, quantity
+from infernet_edge.chain.subscription import ZERO_ADDRESS, SubscriptionV1
+
+COIN: Final = ZERO_ADDRESS
+"""The address that stands for the chain's coin where a token's is expected."""
+
+
+def balance_question(token: str, account: str) -> Call:
+    """How much of a token an account has; the answer is one uint256 for the coin as well."""
+    if token == COIN:
+        return ("eth_getBalance", [account, "latest"])
+    return eth_call(token, TOKEN_BALANCE.encode(account))
+
+
+def amount_text(amount: int, token: str) -> str:
+    """An amount for people who look for the reason of something."""
+    return f"{amount} wei" if token == COIN else f"{amount} of token {token}"
+
+
+class Payments:
+    """Looks at the wallets of both sides. `wallet` is the one in which `node` is paid."""
+
+    def __init__(self, rpc: Rpc, deployment: Deployment, wallet: str, node: str) -> None:
+        self._rpc = rpc
+        self._deployment = deployment
+        self._wallet = wallet
+        self._node = node
+
+    async def check(self, subscription: SubscriptionV1) -> None:
+        """Raise Skipped or Unpaid when an answer to this paid subscription would not be paid.
+
+        The names in the texts are those of the contracts' errors. Raises RpcUnavailable.
+        """
+        factory = await self._deployment.wallet_factory()
+        amount, token = subscription.payment
+        wallet, consumer = self._wallet, subscription.wallet
+        questions = [
+            eth_call(factory, IS_VALID_WALLET.encode(wallet)),
+            eth_call(factory, IS_VALID_WALLET.encode(consumer)),
+            balance_question(token, consumer),
+            eth_call(consumer, WALLET_ALLOWANCE.encode(subscription.owner, token)),
+        ]
+        if subscription.requires_proof:
+            questions += [
+                balance_question(token, wallet),
+                eth_call(wallet, WALLET_ALLOWANCE.encode(self._node, token)),
+                eth_call(wallet, WALLET_OWNER.encode()),
+            ]
+        answers = await self._rpc.batch(questions)
+        for answer in answers:
+            if isinstance(answer, RpcError) and answer.is_passing:
+                raise RpcUnavailable(f"The server has a problem: {answer}")
+        if not _is_valid(answers[0]):
+            raise Skipped(
+                f"InvalidWallet: chain.wallet.payment_address {wallet} was not made by the wallet"
+                " factory of this registry; make one with: infernet-edge wallet pay create"
+            )
+        if not _is_valid(answers[1]):
+            raise Skipped(
+                f"InvalidWallet: the consumer's wallet {consumer} was not made by the wallet"
+                " factory of this registry"
+            )
+        _check_consumer(subscription, *answers[2:4])
+        if subscription.requires_proof:
+            self._check_own(amount, token, *answers[4:])
+
+    def _check_own(self, amount: int, token: str, balance: Any, allowance: Any, owner: Any) -> None:
+        """The coordinator locks as much in the node's wallet as it is paid, until the verdict."""
+        held = _number(balance)
+        if held < amount:
+            raise Unpaid(
+                f"InsufficientFunds: the node's wallet {self._wallet} holds"
+                f" {amount_text(held, token)}, and {amount} have to be locked in it for the proof;"
+                " send it some"
+            )
+        approved = _number(allowance)
+        owned_by = _owner(owner)
+        if approved < amount and owned_by.lower() != self._node.lower():
+            raise Unpaid(
+                f"InsufficientAllowance: the node may have {amount_text(approved, token)} locked in"
+                f" the wallet {self._wallet}, and the proof takes {amount}; the wallet's owner"
+                f" {owned_by} has to approve {self._node} there"
+            )
+
+
+def _check_consumer(subscription: SubscriptionV1, balance: Any, allowance: Any) -> None:
+    amount, token = subscription.payment
+    held = _number(balance)
+    if held < amount:
+        raise Unpaid(
+            f"InsufficientFunds: the consumer's wallet {subscription.wallet} holds"
+            f" {amount_text(held, token)}, and an answer is to be paid with {amount}"
+        )
+    approved = _number(allowance)
+    if approved < amount:
+        raise Unpaid(
+            f"InsufficientAllowance: the owner of the consumer's wallet {subscription.wallet} has"
+            f" approved {amount_text(approved, token)} for {subscription.owner}, and an answer is"
+            f" to be paid with {amount}"
+        )
+
+
+# A contract of another kind refuses such questions, or says nothing.
+
+
+def _number(answer: Any) -> int:
+    try:
+        return quantity(answer)
+    except ValueError:
+        return 0
+
+
+def _is_valid(answer: Any) -> bool:
+    try:
+        return bool(IS_VALID_WALLET.decode(to_bytes(answer)))
+    except UnexpectedReply:
+        return False
+
+
+def _owner(answer: Any) -> str:
+    try:
+        return str(WALLET_OWNER.decode(to_bytes(answer)))
+    except UnexpectedReply:
+        return ZERO_ADDRESS
