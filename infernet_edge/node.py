@@ -171,8 +171,10 @@ class Node:
 
     async def _report_deliveries(self, parameters: Parameters) -> Any:
         """What `infernet-edge jobs --onchain` shows; null when the chain is off."""
-        chain = self._chain
-        return {"items": None if chain is None else await chain.report(_limit(parameters))}
+        if self._chain is None:
+            return {"items": None}
+        skipped = parameters.get("skipped") == "true"
+        return {"items": await self._chain.report(_limit(parameters), skipped=skipped)}
 
     def _make_parts(self, session: aiohttp.ClientSession) -> Parts:
         """The parts that the API speaks for, not yet started."""

@@ -24,7 +24,8 @@ from infernet_edge.chain.ledger import Ledger
 from infernet_edge.chain.listener import Listener
 from infernet_edge.chain.outcomes import Outcomes
 from infernet_edge.chain.processor import Processor
-from infernet_edge.chain.proofs import Proofs
+from infernet_edge.chain.proofs import Proofs, Verdict
+from infernet_edge.chain.reports import tell_delivery, tell_subscription
 from infernet_edge.chain.rpc import Rpc, RpcUnavailable
 from infernet_edge.chain.rules import SubscriptionRules, check_expiry
 from infernet_edge.chain.schedule import Schedule
@@ -229,26 +230,20 @@ class Chain:
         owner, nonce = request.subscription.owner, request.signature.nonce
         return f"{request.generation}:{anchor}:{owner}:{nonce}".lower()
 
-    async def report(self, limit: int) -> list[dict[str, Any]]:
-        """The newest deliveries for the operator, newest first; times in ms since 1970."""
-        return [
-            {
-                "number": delivery.number,
-                "generation": delivery.generation,
-                "owner": delivery.owner,
-                "nonce": delivery.nonce,
-                "subscription": delivery.subscription_id,
-                "interval": delivery.interval,
-                "containers": delivery.containers,
-                "client": delivery.client,
-                "state": delivery.state,
-                "reason": delivery.reason,
-                "transaction": delivery.transaction_hash,
-                "created_at": delivery.created_at,
-                "changed_at": delivery.changed_at,
-            }
-            for delivery in await self._store.newest(limit)
-        ]
+    async def report(self, limit: int, *, skipped: bool = False) -> dict[str, Any]:
+        """Deliveries and subscriptions for the operator, newest first; times in ms since 1970.
+
+        `skipped`: those that this node does not serve, each with its reason.
+        """
+        found = await self._store.newest(limit, skipped=skipped)
+        verdicts: dict[int, Verdict] = {}
+        if self._proofs is not None:
+            verdicts = await self._proofs.verdicts(each.number for each in found)
+        known = await self._subscriptions.newest(limit, ignored=skipped)
+        return {
+            "deliveries": [tell_delivery(each, verdicts.get(each.number, "")) for each in found],
+            "subscriptions": [tell_subscription(each) for each in known],
+        }
 
 
 def _check_same(known: Delivery, request: DelegatedRequest) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +18,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_config_argument(parser)
     parser.add_argument("--limit", type=int, default=20, help="how many (default: 20)")
     parser.add_argument(
-        "--onchain", action="store_true", help="list deliveries on-chain, each with its state"
+        "--onchain",
+        action="store_true",
+        help="list subscriptions of the chain and their deliveries, each with its state",
+    )
+    parser.add_argument(
+        "--skipped",
+        action="store_true",
+        help="with --onchain: list what this node does not serve, each with the reason",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -29,22 +37,67 @@ def run(arguments: argparse.Namespace) -> int:
         return 78
     from infernet_edge.cli.control import ask
 
-    report = "deliveries" if arguments.onchain else "jobs"
-    answer = ask(loaded.config, report, limit=str(max(1, arguments.limit)))
+    if arguments.skipped and not arguments.onchain:
+        print("--skipped goes with --onchain", file=sys.stderr)
+        return 2
+    limit = str(max(1, arguments.limit))
+    if not arguments.onchain:
+        answer = ask(loaded.config, "jobs", limit=limit)
+    else:
+        skipped = "true" if arguments.skipped else "false"
+        answer = ask(loaded.config, "deliveries", limit=limit, skipped=skipped)
     if answer is None:
         return 1
-    jobs = answer["items"]
-    if jobs is None:
+    found = answer["items"]
+    if found is None:
         print("The chain is off: set chain.enabled to serve on-chain requests.")
-        return 0
-    if arguments.json:
-        print(json.dumps(jobs, indent=2))
-    elif not jobs:
-        print("None yet. The README shows how to send a job with curl.")
+    elif arguments.json:
+        print(json.dumps(found, indent=2))
+    elif arguments.onchain:
+        _print_onchain(found, skipped=arguments.skipped)
     else:
-        for job in jobs:
-            print(_delivery_line(job) if arguments.onchain else _line(job))
+        print("\n".join(map(_line, found)) or _NOTHING)
     return 0
+
+
+_NOTHING = "None yet. The README shows how to send a job with curl."
+_NOTHING_ONCHAIN = (
+    "None yet. Contracts ask by making a subscription at the coordinator, clients by a delegated"
+    " request; what this node does not serve is listed by: infernet-edge jobs --onchain --skipped"
+)
+
+
+def _print_onchain(found: dict[str, Any], *, skipped: bool) -> None:
+    subscriptions, deliveries = found["subscriptions"], found["deliveries"]
+    if not subscriptions and not deliveries:
+        print("Nothing was skipped." if skipped else _NOTHING_ONCHAIN)
+    if subscriptions:
+        print("Subscriptions" if not skipped else "Subscriptions that this node does not serve")
+        print("\n".join(map(_subscription_line, subscriptions)))
+    if deliveries:
+        print("Deliveries" if not skipped else "Deliveries that were skipped")
+        print("\n".join(map(_delivery_line, deliveries)))
+
+
+def _subscription_line(known: dict[str, Any]) -> str:
+    line = (
+        f"{known['id']:>6}  {_moment(known['changed_at'])}  {known['state']:<9}  {known['owner']}"
+        f"  {' > '.join(known['containers']) or 'unknown containers'}"
+    )
+    if known["period"]:
+        line += f"  {known['frequency']} times, every {known['period']} s"
+    if known["payment_amount"]:
+        line += f"\n        pays {_paid(known)}"
+    if known["reason"]:
+        line += f"\n        reason: {known['reason']}"
+    return line
+
+
+def _paid(known: dict[str, Any]) -> str:
+    token = known["payment_token"]
+    unit = f"of token {token}" if token.strip("0x") else "wei"
+    proof = f", with a proof for {known['verifier']}" if known["verifier"] else ""
+    return f"{known['payment_amount']} {unit} from {known['wallet']}{proof}"
 
 
 def _moment(milliseconds: int) -> str:
@@ -60,6 +113,8 @@ def _delivery_line(delivery: dict[str, Any]) -> str:
     )
     if delivery["transaction"]:
         line += f"\n        transaction {delivery['transaction']}"
+    if delivery["proof"]:
+        line += f"\n        proof: {delivery['proof']}"
     if delivery["reason"]:
         line += f"\n        reason: {delivery['reason']}"
     return line

@@ -179,7 +179,7 @@ async def test_later_intervals_go_by_the_id(tmp_path: Path, v1: V1) -> None:
             while len(deliveries(consumer)) < 3:
                 await asyncio.sleep(0.1)
         assert [call["source"] for call in echo.calls] == [1, 0, 0]
-        reports = await chain_of(node).report(10)
+        reports = (await chain_of(node).report(10))["deliveries"]
         assert sorted(report["interval"] for report in reports) == [1, 2, 3]
         assert {report["subscription"] for report in reports} >= {1}
 
@@ -198,7 +198,7 @@ async def test_a_cancelled_subscription_is_followed_no_longer(tmp_path: Path, v1
         assert (found["state"], found["interval"]) == ("failed", 2)
         assert found["reason"].startswith("SubscriptionNotActive")
         await asyncio.sleep(0.5)
-        assert len(await chain_of(node).report(10)) == 2
+        assert len((await chain_of(node).report(10))["deliveries"]) == 2
         assert (await node.get("/info")).body["pending"]["onchain"] == 0
 
 

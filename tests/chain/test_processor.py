@@ -122,7 +122,7 @@ async def test_a_cancelled_subscription_ends(tmp_path: Path, v1: V1) -> None:
         assert (found["state"], found["interval"]) == ("failed", 2)
         assert "cancelled" in found["reason"]
         assert (await node.get("/info")).body["pending"]["onchain"] == 0
-        assert len(await chain_of(node).report(10)) == 2
+        assert len((await chain_of(node).report(10))["deliveries"]) == 2
         assert len(echo.calls) == 1
 
 

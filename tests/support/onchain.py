@@ -64,8 +64,29 @@ def chain_of(node: RunningNode) -> Chain:
 
 async def delivery(node: RunningNode, number: int = 1) -> dict[str, Any]:
     """What the operator is shown of a delivery."""
-    reports = await chain_of(node).report(1000)
+    reports = (await chain_of(node).report(1000))["deliveries"]
     return next(report for report in reports if report["number"] == number)
+
+
+async def subscriptions(node: RunningNode, *, ignored: bool = False) -> list[dict[str, Any]]:
+    """What the operator is shown of subscriptions that contracts made, newest first."""
+    found: list[dict[str, Any]] = (await chain_of(node).report(1000, skipped=ignored))[
+        "subscriptions"
+    ]
+    return found
+
+
+async def state_of(node: RunningNode, identifier: int) -> str:
+    """How the node sees a subscription; "" when it does not list it."""
+    found = [*await subscriptions(node), *await subscriptions(node, ignored=True)]
+    return next((str(each["state"]) for each in found if each["id"] == identifier), "")
+
+
+async def until_state(node: RunningNode, identifier: int, state: str, timeout: float = 30) -> None:
+    """Wait until the node sees a subscription so."""
+    async with asyncio.timeout(timeout):
+        while await state_of(node, identifier) != state:
+            await asyncio.sleep(0.02)
 
 
 async def settled(node: RunningNode, number: int = 1, timeout: float = 30.0) -> dict[str, Any]:
