@@ -15,11 +15,13 @@ from infernet_edge.chain.contracts import (
     DELEGATE_CREATED_IDS,
     GET_CONTAINER_INPUTS,
     UnexpectedReply,
+    decode_subscription,
     decode_subscription_v1,
     delegation_key,
     deliver_compute,
     deliver_compute_delegatee,
     eth_call,
+    get_subscription,
 )
 from infernet_edge.chain.delegation import parse_request
 from infernet_edge.chain.deliveries import Delivery
@@ -132,7 +134,7 @@ class Coordinator:
         if revert is None or not revert.protocol:
             return
         if not revert.is_allowed(self._config.wallet.allowed_sim_errors):
-            self._raise(revert, delivery)
+            await self._refuse(revert, delivery)
 
     async def task(self, delivery: Delivery) -> Task:
         """What to compute. The first interval comes with its data, later ones ask their owner."""
@@ -179,7 +181,7 @@ class Coordinator:
                 raise NotNow(f"The gas cannot be estimated: {error}") from None
             revert = revert_reason(error.data)
             if not revert.is_allowed(self._config.wallet.allowed_sim_errors):
-                self._raise(revert, delivery)
+                await self._refuse(revert, delivery)
             log_event(logger, "delivery.error_allowed", number=delivery.number, reason=str(revert))
             return Order(to, data, most, price)
         if estimate > most:
@@ -248,11 +250,13 @@ class Coordinator:
             self._wallet,
         )
 
-    def _raise(self, revert: Revert, delivery: Delivery) -> None:
+    async def _refuse(self, revert: Revert, delivery: Delivery) -> None:
         """Raise what a revert means for a delivery."""
         if revert.name in ANSWERED:
             raise Done(str(revert))
         if revert.name == "SubscriptionNotActive" and self._begins(delivery, 1):
+            if await self._is_cancelled(delivery):
+                raise Ended("The subscription's owner has cancelled it")
             raise NotNow(str(revert))
         if revert.name == "IntervalMismatch" and self._begins(delivery, delivery.interval):
             raise NotNow(str(revert))
@@ -261,6 +265,18 @@ class Coordinator:
         if revert.protocol:
             raise Never(str(revert))
         raise NotNow(f"The consumer's contract reverts: {revert}")
+
+    async def _is_cancelled(self, delivery: Delivery) -> bool:
+        """Whether a subscription that is on the chain is over, rather than not begun."""
+        if delivery.subscription_id is None:
+            return False
+        generation = _subscription(delivery).generation
+        to = await self._deployment.coordinator(generation)
+        question = eth_call(to, get_subscription(generation, delivery.subscription_id))
+        try:
+            return decode_subscription(generation, await ask(self._rpc, question)).is_cancelled
+        except (RpcError, UnexpectedReply) as error:
+            raise NotNow(f"The subscription cannot be read: {error}") from None
 
     def _begins(self, delivery: Delivery, interval: int) -> bool:
         """Whether an interval has just begun, so that a server may not have noticed it yet."""
