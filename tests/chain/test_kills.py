@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from eth_abi.abi import decode
 
+from tests.support.asking import call_back
 from tests.support.client import Api, eventually
 from tests.support.delegated import request_v1
 from tests.support.echo import EchoService
@@ -150,6 +151,28 @@ def test_no_accepted_delivery_is_lost(
         assert v1.anvil.nonce(NODE.address, "pending") == len(found)
         assert set(stored(node)) == {("delivered", "")}
     assert len(taken) > 8
+
+
+def test_no_answer_to_a_contract_is_lost_or_given_twice(
+    tmp_path: Path, v1: V1, echo: EchoService
+) -> None:
+    """A kill at each step of the answers to subscriptions that contracts make."""
+    consumer = v1.deploy("CallbackConsumer")
+    node = node_on(v1, echo, tmp_path)
+    own_command = node.command
+    for number, step in enumerate(STEPS, 1):
+        assert call_back(v1, consumer, input=bytes([number])) == number
+        node.command = [*killed_at(step, number), *own_command[3:]]
+        node.start()
+        assert node.exit_code() == -9, f"{step}: {node.log()}"
+    node.command = own_command
+    with node:
+        eventually(lambda: len(deliveries(consumer)) == len(STEPS))
+        eventually(lambda: is_idle(node))
+        found = deliveries(consumer)
+        assert sorted(each["subscriptionId"] for each in found) == list(range(1, len(STEPS) + 1))
+        assert v1.anvil.nonce(NODE.address, "pending") == len(STEPS)
+        assert stored(node) == [("delivered", "")] * len(STEPS)
 
 
 def test_the_next_interval_is_taken_on_once(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,7 +15,7 @@ from aiohttp import web
 from infernet_edge.chain import listener
 from tests.support.asking import call_back, received, subscribe
 from tests.support.counting_proxy import CountingProxy
-from tests.support.events import Events
+from tests.support.events import Events, listen
 from tests.support.evm import ALICE, V1, deliveries
 from tests.support.faulty_rpc import Answers, FaultyRpc
 from tests.support.onchain import chain_of, on_chain, settled, state_of, subscriptions, until_state
@@ -26,14 +25,8 @@ from tests.support.serving import Echo, serving
 
 @pytest.fixture(name="events")
 def events_fixture() -> Iterator[Events]:
-    events = Events()
-    logger = logging.getLogger("infernet_edge.chain")
-    before = logger.level
-    logger.addHandler(events)
-    logger.setLevel(logging.INFO)
-    yield events
-    logger.removeHandler(events)
-    logger.setLevel(before)
+    with listen("infernet_edge.chain") as events:
+        yield events
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +56,7 @@ async def test_the_first_subscription_to_look_at_can_be_chosen(tmp_path: Path, v
         await received(consumer, 2)
         call_back(v1, consumer)
         found = await received(consumer, 3)
-        assert [each["subscriptionId"] for each in found] == [3, 4, 5]
+        assert sorted(each["subscriptionId"] for each in found) == [3, 4, 5]
         assert await state_of(node, 2) == ""
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -18,3 +20,17 @@ class Events(logging.Handler):
 
     def of(self, name: str) -> list[dict[str, Any]]:
         return [fields for event, fields in self.seen if event == name]
+
+
+@contextmanager
+def listen(name: str) -> Iterator[Events]:
+    """Collect the events of a logger and of those below it, from INFO on."""
+    events, logger = Events(), logging.getLogger(name)
+    before = logger.level
+    logger.addHandler(events)
+    logger.setLevel(logging.INFO)
+    try:
+        yield events
+    finally:
+        logger.removeHandler(events)
+        logger.setLevel(before)

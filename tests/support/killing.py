@@ -1,6 +1,7 @@
 """A node that kills itself with SIGKILL at a step of one delivery.
 
-NodeProcess(config, folder, command=killed_at("broadcast", 3))  # of the request with nonce 3
+NodeProcess(config, folder, command=killed_at("broadcast", 3))  # of the request with nonce 3, or
+    # of the contract's own subscription 3, whose input is the one byte 3
 
 The steps: each function that stores or sends something, when it has done so; with "before " in
 front of its name, just before.
@@ -56,9 +57,11 @@ def die_at(when, step):
     if step and STEP == (when + " " + step).strip():
         os.kill(os.getpid(), signal.SIGKILL)
 
-def delivery_step(store, delivery):
-    known.add(f"delivery:{{delivery.number}}:0" if delivery.nonce == NONCE else "")
-    return delivery.state if delivery.nonce == NONCE else ""
+def delivery_step(store, delivery, **named):
+    if NONCE != (delivery.nonce if delivery.delegated else delivery.subscription_id):
+        return ""
+    known.add(f"delivery:{{delivery.number}}:0")
+    return delivery.state
 
 def signing_step(ledger, transaction):
     if transaction.key not in known:
@@ -67,7 +70,7 @@ def signing_step(ledger, transaction):
     return "signed"
 
 def computing_step(orchestrator, containers, data):
-    return "computed" if loads(data) == {{"number": NONCE}} else ""
+    return "computed" if loads(data) in ({{"number": NONCE}}, f"{{NONCE:02x}}") else ""
 
 patch(DeliveryStore, "add", delivery_step)
 patch(DeliveryStore, "save", delivery_step)

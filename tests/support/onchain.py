@@ -64,8 +64,13 @@ def chain_of(node: RunningNode) -> Chain:
 
 async def delivery(node: RunningNode, number: int = 1) -> dict[str, Any]:
     """What the operator is shown of a delivery."""
-    reports = (await chain_of(node).report(1000))["deliveries"]
+    reports = await _deliveries(node)
     return next(report for report in reports if report["number"] == number)
+
+
+async def _deliveries(node: RunningNode) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (await chain_of(node).report(1000))["deliveries"]
+    return found
 
 
 async def subscriptions(node: RunningNode, *, ignored: bool = False) -> list[dict[str, Any]]:
@@ -90,8 +95,10 @@ async def until_state(node: RunningNode, identifier: int, state: str, timeout: f
 
 
 async def settled(node: RunningNode, number: int = 1, timeout: float = 30.0) -> dict[str, Any]:
-    """Wait for the end of a delivery."""
+    """Wait for a delivery, and for its end."""
     async with asyncio.timeout(timeout):
+        while number not in {each["number"] for each in (await _deliveries(node))}:
+            await asyncio.sleep(0.02)
         while (found := await delivery(node, number))["state"] not in ENDED:
             await asyncio.sleep(0.02)
     return found
