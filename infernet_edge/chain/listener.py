@@ -388,7 +388,11 @@ def _tell(known: Known) -> None:
         "redundancy": subscription.redundancy,
     }
     if subscription.payment.amount:
-        fields |= {"amount": subscription.payment_amount, "token": subscription.payment_token}
+        fields |= {
+            "amount": subscription.payment_amount,
+            "token": subscription.payment_token,
+            "wallet": subscription.wallet,
+        }
     followed = known.state == "active"
     event = "subscription.found" if followed else "subscription.ignored"
     log_event(logger, event, **fields, reason=known.reason)

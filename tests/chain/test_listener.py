@@ -174,6 +174,25 @@ async def test_pages_shrink_until_the_server_takes_them(
     assert [told["size"] for told in events.of("listener.batch_shrunk")][-1] <= 3
 
 
+async def test_a_long_sync_tells_how_far_it_is(
+    tmp_path: Path, v1: V1, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is ignored is counted then, not told one by one."""
+    monkeypatch.setattr(listener, "_PROGRESS_PERIOD", 0.0)
+    consumer = v1.deploy("CallbackConsumer")
+    for _ in range(22):
+        call_back(v1, consumer, "unknown")
+    call_back(v1, consumer)
+    async with on_chain(tmp_path, v1=v1, chain=small_batches(10)):
+        await received(consumer, 1)
+    steps = [(told["done"], told["of"]) for told in events.of("listener.syncing")]
+    assert steps == [(10, 23), (20, 23)]
+    (whole,) = events.of("listener.synced")
+    assert (whole["done"], whole["active"], whole["ignored"]) == (23, 1, 22)
+    assert len(events.of("subscription.ignored")) <= 20
+    assert [told["subscription"] for told in events.of("subscription.found")] == [23]
+
+
 async def test_a_cancelled_subscription_is_noticed_before_it_is_due(
     tmp_path: Path, v1: V1, events: Events
 ) -> None:
