@@ -28,9 +28,10 @@ logging.getLogger(_ROOT).addHandler(logging.NullHandler())
 
 
 def log_event(logger: logging.Logger, event: str, level: int = logging.INFO, **fields: Any) -> None:
-    """Write one event, named `noun.verb`, with its fields."""
+    """Write one event, named `noun.verb`, with its fields; "" and None are left out."""
     if logger.isEnabledFor(level):
-        logger.log(level, event, extra={"fields": fields})
+        told = {name: value for name, value in fields.items() if value not in ("", None)}
+        logger.log(level, event, extra={"fields": told})
 
 
 def set_up_logging(log: Log, *, verbose: bool = False) -> None:

@@ -254,10 +254,12 @@ class Coordinator:
         """Raise what a revert means for a delivery."""
         if revert.name in ANSWERED:
             raise Done(str(revert))
-        if revert.name == "SubscriptionNotActive" and self._begins(delivery, 1):
+        if revert.name == "SubscriptionNotActive":
             if await self._is_cancelled(delivery):
                 raise Ended("The subscription's owner has cancelled it")
-            raise NotNow(str(revert))
+            # A cancellation that is not mined yet may also come to nothing.
+            if delivery.subscription_id is not None or self._begins(delivery, 1):
+                raise NotNow(str(revert))
         if revert.name == "IntervalMismatch" and self._begins(delivery, delivery.interval):
             raise NotNow(str(revert))
         if revert.name in _ENDS:

@@ -85,9 +85,17 @@ def tell(
     level: int = logging.INFO,
     **fields: Any,
 ) -> None:
-    """Log an event of a transaction; fields that are "" or None are left out."""
-    subject = transaction.subject
-    about = {"subscription": subject.subscription, "interval": subject.interval}
-    shown = {**about, "hash": transaction.hash, "nonce": transaction.nonce, **fields}
-    shown = {name: value for name, value in shown.items() if value not in ("", None)}
-    log_event(logger, f"transaction.{event}", level, key=transaction.key, **shown)
+    """Log an event of a transaction."""
+    log_event(
+        logger,
+        f"transaction.{event}",
+        level,
+        key=transaction.key,
+        **{
+            "subscription": transaction.subject.subscription,
+            "interval": transaction.subject.interval,
+            "hash": transaction.hash,
+            "nonce": transaction.nonce,
+        }
+        | fields,
+    )

@@ -347,7 +347,7 @@ def _named(delivery: Delivery) -> dict[str, Any]:
     """What names a delivery in the log."""
     return {
         "number": delivery.number,
-        "subscription": delivery.subscription_id or "",
+        "subscription": delivery.subscription_id,
         "interval": delivery.interval,
     }
 

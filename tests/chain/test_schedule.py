@@ -211,6 +211,31 @@ async def test_expired_ones_are_not_begun(tmp_path: Path, v1: V1, consumer: Cont
         assert echo.calls == []
 
 
+async def test_a_cancellation_that_is_not_mined_yet_is_waited_for(
+    tmp_path: Path, v1: V1, consumer: Contract
+) -> None:
+    """The simulation sees it in the pending block; only a mined one ends the subscription."""
+    echo = Echo()
+    async with on_chain(tmp_path, v1=v1, echo=Slow(echo)) as (node, _):
+        identifier = subscribe(v1, consumer, frequency=9, period=100)
+        await until_state(node, identifier, "active")
+        v1.anvil.increase_time(100)
+        async with asyncio.timeout(10):
+            while not echo.calls:
+                await asyncio.sleep(0.01)
+        v1.anvil.set_automine(False)
+        cancelling = consumer.encode("cancelSubscription", identifier)
+        v1.anvil.send_raw(ALICE, consumer.address, cancelling, gas=200_000)
+        echo.release()
+        async with asyncio.timeout(10):
+            while not (await delivery(node))["reason"].startswith("SubscriptionNotActive"):
+                await asyncio.sleep(0.02)
+        assert await state_of(node, identifier) == "active"
+        v1.anvil.mine(1)
+        await until_state(node, identifier, "cancelled")
+        assert (await settled(node))["transaction"] == ""
+
+
 async def test_a_consumer_that_reverts_is_given_up_with_its_words(tmp_path: Path, v1: V1) -> None:
     consumer = v1.deploy("RevertingConsumer", ALICE.address)
     consumer.send("setMode", 1)
