@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from infernet_edge.config.tree import Config
-from infernet_edge.containers.connection import OLDEST, Connection
-from infernet_edge.containers.threads import Threads
+import shutil
+
+from infernet_edge.containers.connection import OLDEST
+from infernet_edge.doctor.case import Case
 from infernet_edge.doctor.finding import Finding, ok, problem, warning
 from infernet_edge.errors import EngineError
 
 NAME = "podman"
 
 
-async def check(config: Config) -> Finding:
-    """Find Podman as the node does, and let go of it."""
-    if not config.manage_containers or all(container.url for container in config.containers):
+async def check(case: Case) -> Finding:
+    """Find Podman as the node does, and look at its version and what it can limit."""
+    if not case.wants_podman:
         return ok("not needed: the node manages no containers")
-    connection = Connection(config, Threads())
     try:
-        engine = await connection.open()
-        version = connection.info.version
+        engine = await case.engine()
     except EngineError as error:
-        return problem(str(error), "sudo apt-get install podman")
-    finally:
-        await connection.close()
+        finding = problem if case.managed else warning
+        installed = shutil.which("podman") is not None
+        return finding(str(error), "podman info" if installed else "sudo apt-get install podman")
+    version, limits = case.connection.info
     if version.partition(".")[0].isdecimal() and int(version.partition(".")[0]) < OLDEST:
         return warning(f"Podman {version} is older than {OLDEST}.0", "upgrade Podman")
-    missing = sorted({"memory", "cpu", "pids"} - connection.info.limits)
+    missing = sorted({"memory", "cpu", "pids"} - limits)
     if missing:
         return warning(
             f"Podman {version} at {engine.url} cannot limit {', '.join(missing)}",

@@ -1,0 +1,38 @@
+"""Do the containers of an ordinary user outlive that user's session?"""
+
+from __future__ import annotations
+
+import os
+import pwd
+
+from infernet_edge.doctor.case import Case
+from infernet_edge.doctor.finding import Finding, ok, warning
+from infernet_edge.errors import EngineError
+
+NAME = "lingering"
+
+
+async def check(case: Case) -> Finding:
+    """Look for what `loginctl enable-linger` leaves, when Podman is this user's own."""
+    if not case.wants_podman:
+        return ok("not needed: the node manages no containers")
+    if os.getuid() == 0:
+        return ok("not needed: Podman is root's")
+    if not (case.root / "run/systemd/system").is_dir():  # sd_booted(3)
+        return ok("not needed: this machine is not run by systemd")
+    try:
+        await case.engine()
+    except EngineError:
+        return ok("unknown, since Podman does not answer")
+    if not case.connection.is_own:
+        return ok("not needed: Podman is another user's")
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return ok("not needed: this user has no account")
+    if (case.root / "var/lib/systemd/linger" / user).exists():
+        return ok(f"containers go on when {user} logs out")
+    return warning(
+        f"systemd ends {user}'s Podman and containers when {user} logs out",
+        f"sudo loginctl enable-linger {user}",
+    )

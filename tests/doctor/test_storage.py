@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from infernet_edge.doctor import storage
+from infernet_edge.doctor.finding import Finding
+from tests.support.disks import immutable, read_only_mount
+from tests.support.examining import finding
+from tests.support.running import configuration
+
+
+async def look(folder: Path) -> Finding:
+    return await finding(storage, configuration(folder))
+
+
+async def test_a_folder_that_can_be_written(tmp_path: Path) -> None:
+    assert await look(tmp_path) == Finding("ok", f"{tmp_path}/data can be written")
+    assert list(tmp_path.iterdir()) == []  # nothing is left behind
+    (tmp_path / "data").mkdir()
+    assert (await look(tmp_path)).level == "ok"
+
+
+async def test_a_card_that_is_mounted_for_reading_only(tmp_path: Path) -> None:
+    card = tmp_path / "the card"  # spaces are written differently in mountinfo
+    card.mkdir()
+    with read_only_mount(card):
+        found = await look(card)
+    assert found.level == "problem"
+    assert f"{card}, on which {card}/data is, is mounted for reading only" in found.text
+    assert f"mount -o remount,rw {card}" in found.remedy
+
+
+async def test_a_folder_that_this_user_may_not_write(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    with immutable(tmp_path / "data"):  # stops even root
+        found = await look(tmp_path)
+    assert found.level == "problem"
+    assert f"chown USER {tmp_path}/data" in found.remedy
+
+
+async def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("no folder")
+    found = await look(tmp_path)
+    assert (found.level, found.text) == ("problem", f"{tmp_path}/data is no folder")
