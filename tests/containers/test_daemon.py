@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from infernet_edge.config.tree import Registry
@@ -114,6 +115,21 @@ async def test_one_that_does_not_want_to_end_is_killed(
     await daemon.stop()
     assert process is not None
     assert process.returncode == -9
+
+
+async def test_a_second_process_that_it_leaves_behind_is_ended(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without root Podman runs itself once more, and may end before the signal is handed on."""
+    inner = "import socket, sys, time; s = socket.socket(1); s.bind(sys.argv[1][7:]); s.listen();"
+    inner += "time.sleep(60)"
+    script = f"{sys.executable} -c '{inner}' $4 & echo $! > {tmp_path}/inner; wait"
+    stand_in(tmp_path, script, monkeypatch)
+    daemon = Daemon()
+    await daemon.start()
+    pid = int((tmp_path / "inner").read_text())
+    await daemon.stop()
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def test_programs_of_the_system_get_a_clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
