@@ -61,6 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
     from infernet_edge.doctor.examination import examine
 
     findings = asyncio.run(examine(Case(loaded.config, loaded.source, loaded.warnings)))
+    levels = [found.level for found in findings.values()]
+    problems = levels.count("problem")
     if arguments.json:
         print(
             json.dumps(
@@ -76,4 +78,9 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{found.level:<8} {name:<14} {found.text}")
             if found.remedy:
                 print(f"{'':<24}to mend it: {found.remedy}")
-    return 1 if any(found.level == "problem" for found in findings.values()) else 0
+        print(f"{_count(problems, 'problem')}, {_count(levels.count('warning'), 'warning')}")
+    return 1 if problems else 0
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"

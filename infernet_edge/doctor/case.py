@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pwd
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -17,6 +19,14 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 CHECK_TIMEOUT = 30.0  # seconds; starting a Podman service of one's own takes its time
+
+
+def user_name() -> str:
+    """Who runs this; a number for users without an account. Blocks."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 class Case:

@@ -29,7 +29,7 @@ async def check(case: Case) -> Finding:
     made_here = [name for name in missing if registry_of(name) == "localhost"]
     if made_here:
         return problem(
-            f"{', '.join(made_here)}: not here, and there is no registry to pull from",
+            f"{', '.join(made_here)}: not here, and no registry has what is made on this machine",
             f"podman build --tag {made_here[0]} FOLDER",
         )
     registries = sorted({registry_of(name) for name in missing})

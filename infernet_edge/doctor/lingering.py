@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import pwd
 
-from infernet_edge.doctor.case import Case
+from infernet_edge.doctor.case import Case, user_name
 from infernet_edge.doctor.finding import Finding, ok, warning
 from infernet_edge.errors import EngineError
 
@@ -26,10 +25,7 @@ async def check(case: Case) -> Finding:
         return ok("unknown, since Podman does not answer")
     if not case.connection.is_own:
         return ok("not needed: Podman is another user's")
-    try:
-        user = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return ok("not needed: this user has no account")
+    user = user_name()
     if (case.root / "var/lib/systemd/linger" / user).exists():
         return ok(f"containers go on when {user} logs out")
     return warning(

@@ -27,7 +27,7 @@ async def check(case: Case) -> Finding:
             number = quantity(await rpc.call("eth_blockNumber", []))
         except (RpcUnavailable, RpcError, ValueError) as error:
             return problem(
-                f"no JSON-RPC server answers: {error}",
+                str(error),
                 "check chain.rpc_url, and whether this machine reaches the network",
             )
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,8 +25,8 @@ async def check(case: Case) -> Finding:
 def _check_blocking(config: Config, source: Path | None) -> Finding:
     paths = [path for path in _places(config, source) if _others_can_read(path)]
     if paths:
-        shown = " ".join(map(str, paths))
-        return problem(f"others can read {shown}", f"chmod go= {shown}")
+        shown = [str(path) for path in paths]
+        return problem(f"others can read {', '.join(shown)}", f"chmod go= {shlex.join(shown)}")
     return ok("only the node's user can read the configuration's secrets and the jobs")
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import pwd
 import stat
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from infernet_edge.containers.connection import standard_sockets
-from infernet_edge.doctor.case import Case
+from infernet_edge.doctor.case import Case, user_name
 from infernet_edge.doctor.finding import Finding, ok, problem
 
 NAME = "socket"
@@ -48,7 +47,7 @@ def _check_blocking(paths: list[Path], configured: bool) -> Finding:
             return ok(f"{path} is for this user")
     if forbidden is not None and configured:
         return problem(
-            f"{_user()} may not use {forbidden}",
+            f"{user_name()} may not use {forbidden}",
             f"use a Podman of this user's own instead: {_OWN}, without podman.url in the"
             " configuration; or run the node as that socket's owner",
         )
@@ -56,7 +55,7 @@ def _check_blocking(paths: list[Path], configured: bool) -> Finding:
         return problem(
             f"{paths[0]} is not there", f"sudo systemctl enable --now podman.socket, or {_OWN}"
         )
-    root = f" ({_user()} may not use {forbidden})" if forbidden else ""
+    root = f" ({user_name()} may not use {forbidden})" if forbidden else ""
     return ok(f"none is needed: the node starts a Podman service of its own{root}")
 
 
@@ -69,10 +68,3 @@ def _is_open_to_all(path: Path, mode: int) -> bool:
 def _host(url: str) -> str:
     """The address without a user name or password that may stand in it."""
     return url.rpartition("@")[2].rpartition("//")[2]
-
-
-def _user() -> str:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"user {os.getuid()}"

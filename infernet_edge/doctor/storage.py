@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from infernet_edge.doctor.case import Case
+from infernet_edge.doctor.case import Case, user_name
 from infernet_edge.doctor.finding import Finding, ok, problem
 from infernet_edge.hardware.disks import mount_of
 
@@ -30,6 +30,12 @@ def _check_blocking(path: Path, root: Path) -> Finding:
         )
     if not folder.is_dir():
         return problem(f"{folder} is no folder", "set storage.path to another one")
+    user = user_name()
+    give = (
+        f"sudo chown {user} {path}"
+        if folder == path
+        else f"sudo install -d -m 700 -o {user} {path}"
+    )
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"doctor")
@@ -37,8 +43,8 @@ def _check_blocking(path: Path, root: Path) -> Finding:
             os.fsync(file.fileno())
     except OSError as error:
         return problem(
-            f"{folder} cannot be written ({error.strerror})",
-            f"run this as the node's user, or give the folder to it: sudo chown USER {folder}",
+            f"{user} cannot write {folder} ({error.strerror})",
+            f"run this as the node's user; if that is {user}: {give}",
         )
     return ok(f"{path} can be written")
 

@@ -77,6 +77,7 @@ def test_the_command_says_what_it_found(tmp_path: Path, capsys: pytest.CaptureFi
     told, wrong = capsys.readouterr()
     assert "problem  space          " in told
     assert "to mend it:" in told
+    assert told.splitlines()[-1].startswith("1 problem, ")
     assert wrong == ""
     file.write_text(json.dumps({"server": {"port": 70000}}))
     assert main(["doctor", "--config", str(file)]) == 78

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import pwd
 from pathlib import Path
 
 from infernet_edge.doctor import storage
@@ -35,7 +37,16 @@ async def test_a_folder_that_this_user_may_not_write(tmp_path: Path) -> None:
     with immutable(tmp_path / "data"):  # stops even root
         found = await look(tmp_path)
     assert found.level == "problem"
-    assert f"chown USER {tmp_path}/data" in found.remedy
+    user = pwd.getpwuid(os.getuid()).pw_name
+    assert found.text.startswith(f"{user} cannot write {tmp_path}/data (")
+    assert found.remedy.endswith(f"sudo chown {user} {tmp_path}/data")
+
+
+async def test_a_folder_that_this_user_may_not_make(tmp_path: Path) -> None:
+    with immutable(tmp_path):
+        found = await look(tmp_path)
+    assert found.level == "problem"
+    assert "sudo install -d -m 700 -o " in found.remedy  # never to take over what is above
 
 
 async def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
