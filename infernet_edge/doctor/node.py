@@ -17,9 +17,9 @@ async def check(case: Case) -> Finding:
         return warning(str(error))
     told = "; ".join(status["problems"])
     if not status["healthy"]:
+        reason = told or "no container is ready"
         return problem(
-            f"it runs at {status['url']}, but is unhealthy{': ' if told else ''}{told}",
-            "infernet-edge status",
+            f"it runs at {status['url']}, but is unhealthy: {reason}", "infernet-edge status"
         )
     if told:
         return warning(f"it runs at {status['url']}: {told}", "infernet-edge status")

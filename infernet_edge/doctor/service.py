@@ -57,7 +57,10 @@ def _judge(state: dict[str, str]) -> Finding:
     code = state.get("ExecMainStatus", "")
     if active == "failed" or state.get("SubState") == "auto-restart":
         if code == _BAD_CONFIGURATION:
-            return problem(f"{UNIT} does not start: its configuration has mistakes", _JOURNAL)
+            return problem(
+                f"{UNIT} did not start: its configuration had mistakes",
+                f"infernet-edge check; then: sudo systemctl restart {UNIT}",
+            )
         return problem(f"{UNIT} does not stay up ({result}, exit status {code})", _JOURNAL)
     if state.get("NeedDaemonReload") == "yes":
         return warning(f"{UNIT} was changed since", "sudo systemctl daemon-reload")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,18 @@ from infernet_edge.containers import connection
 from infernet_edge.containers.podman import Engine, EngineInfo
 from infernet_edge.doctor import podman as check
 from infernet_edge.doctor.finding import Finding
-from tests.support.examining import finding
+from tests.support.examining import finding, with_file
 from tests.support.podman import IsolatedPodman
 from tests.support.running import configuration
 
 
-async def look(folder: Path, url: str | None) -> Finding:
+async def look(folder: Path, url: str | None, **container: Any) -> Finding:
     document: dict[str, Any] = {
         "manage_containers": True,
-        "containers": [{"id": "a", "image": "localhost/a:1"}],
+        "containers": [{"id": "a", "image": "localhost/a:1", **container}],
         "podman": {"url": url},
     }
-    return await finding(check, configuration(folder, document))
+    return await finding(check, configuration(folder, document), root=folder)
 
 
 def tell(monkeypatch: pytest.MonkeyPatch, version: str, *limits: str) -> None:
@@ -40,14 +41,32 @@ async def test_it_answers(
     assert await look(tmp_path, "unix:///x") == Finding("ok", "Podman 4.3.1 answers at unix:///x")
 
 
-async def test_it_is_old_or_cannot_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_is_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tell(monkeypatch, "3.0.1", "memory", "cpu", "pids")
     found = await look(tmp_path, "unix:///x")
     assert (found.level, found.text) == ("warning", "Podman 3.0.1 is older than 4.0")
-    tell(monkeypatch, "5.0.0", "cpu", "pids")
-    found = await look(tmp_path, "unix:///x")
-    assert (found.level, found.text) == ("warning", "Podman 5.0.0 at unix:///x cannot limit memory")
-    assert "cgroup_enable=memory" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("controllers", "user", "remedy"),
+    [
+        (False, 0, "systemd.unified_cgroup_hierarchy=1"),
+        (True, 0, "cgroup_enable=memory"),
+        (True, 1000, "Delegate=cpu"),
+    ],
+)
+async def test_it_cannot_limit_what_shall_be_limited(
+    controllers: bool, user: int, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if controllers:
+        with_file(tmp_path, "sys/fs/cgroup/cgroup.controllers")
+    monkeypatch.setattr(os, "getuid", lambda: user)
+    tell(monkeypatch, "5.0.0", "pids")
+    found = await look(tmp_path, "unix:///x", memory="64m")
+    assert found.level == "warning"
+    assert found.text.startswith("Podman 5.0.0 at unix:///x cannot limit memory:")
+    assert remedy in found.remedy
+    assert (await look(tmp_path, "unix:///x")).level == "ok"
 
 
 async def test_it_does_not_answer(tmp_path: Path) -> None:

@@ -47,8 +47,8 @@ def saying(**different: str) -> str:
         (
             {"ActiveState": "failed", "ExecMainStatus": "78", "Result": "exit-code"},
             "problem",
-            "configuration has mistakes",
-            "journalctl -u infernet-edge.service",
+            "configuration had mistakes",
+            "infernet-edge check; then: sudo systemctl restart infernet-edge.service",
         ),
         (
             {"ActiveState": "activating", "SubState": "auto-restart", "Result": "watchdog"},
