@@ -8,7 +8,7 @@ import socket
 
 from infernet_edge.containers.ports import is_free
 from infernet_edge.containers.specification import node_name
-from infernet_edge.control import NotRunning
+from infernet_edge.control import NotAllowed, NotRunning
 from infernet_edge.doctor.case import Case
 from infernet_edge.doctor.finding import Finding, ok, problem, warning
 from infernet_edge.errors import EngineError
@@ -18,9 +18,13 @@ NAME = "ports"
 
 async def check(case: Case) -> Finding:
     """Try the API's port and those of the managed containers, unless the node runs."""
-    with contextlib.suppress(NotRunning):
+    try:
         await case.status()
         return ok("the running node has them")
+    except NotAllowed:
+        return ok("unknown, since this user may not ask the node whether it runs")
+    except NotRunning:
+        pass  # so nobody should listen there
     host, port = case.config.server.host, case.config.server.port
     trouble = await case.blocking(_try_to_listen, host, port)
     if trouble == errno.EADDRINUSE:
@@ -46,7 +50,8 @@ async def check(case: Case) -> Finding:
             f"taken: {', '.join(shown)}; their containers will be given other ports",
             "set containers[].port to free ones, or stop what uses these",
         )
-    return ok(", ".join(f"{each} is free" for each in sorted({port, *wanted} - {0, *taken})))
+    free = sorted({port, *wanted} - {0, *taken})
+    return ok(f"free: {', '.join(map(str, free)) or 'any will do'}")
 
 
 async def _of_own_containers(case: Case) -> set[int]:

@@ -30,12 +30,6 @@ def _check_blocking(path: Path, root: Path) -> Finding:
         )
     if not folder.is_dir():
         return problem(f"{folder} is no folder", "set storage.path to another one")
-    user = user_name()
-    give = (
-        f"sudo chown {user} {path}"
-        if folder == path
-        else f"sudo install -d -m 700 -o {user} {path}"
-    )
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"doctor")
@@ -43,10 +37,26 @@ def _check_blocking(path: Path, root: Path) -> Finding:
             os.fsync(file.fileno())
     except OSError as error:
         return problem(
-            f"{user} cannot write {folder} ({error.strerror})",
-            f"run this as the node's user; if that is {user}: {give}",
+            f"{user_name()} cannot write {folder} ({error.strerror})", _how_to_write(folder, path)
         )
     return ok(f"{path} can be written")
+
+
+def _how_to_write(folder: Path, path: Path) -> str:
+    user, owner = user_name(), _owner(folder)
+    if folder != path:
+        make = f"sudo install -d -m 700 -o {user} {path}"
+        return f"run this as the node's user; if that is {user}: {make}"
+    if owner != user:
+        return f"run this as the node's user: sudo -u {owner} infernet-edge doctor"
+    return f"chmod u+rwx {path}"
+
+
+def _owner(folder: Path) -> str:
+    try:
+        return folder.owner()
+    except KeyError:  # a user without an account
+        return f"#{folder.stat().st_uid}"
 
 
 def nearest(folder: Path) -> Path:

@@ -33,7 +33,7 @@ async def look(folder: Path, port: int, *of_containers: int, **server: Any) -> F
 async def test_free_ones(tmp_path: Path) -> None:
     one, other = sorted([free_port(), free_port()])
     found = await look(tmp_path, one, other)
-    assert found == Finding("ok", f"{one} is free, {other} is free")
+    assert found == Finding("ok", f"free: {one}, {other}")
 
 
 async def test_the_apis_is_taken_and_by_whom(tmp_path: Path) -> None:
@@ -87,6 +87,18 @@ async def test_an_address_of_another_machine(tmp_path: Path) -> None:
     found = await look(tmp_path, free_port(), host="192.0.2.1")  # RFC 5737: nobody's
     assert found.level == "problem"
     assert "server.host" in found.remedy
+
+
+async def test_a_node_that_this_user_may_not_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbid(self: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("infernet_edge.control._UnixConnection.connect", forbid)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        found = await look(tmp_path, taken.getsockname()[1])
+    assert (found.level, found.text[:7]) == ("ok", "unknown")
 
 
 async def test_the_running_node_has_its_own(tmp_path: Path) -> None:

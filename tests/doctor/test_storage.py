@@ -4,6 +4,8 @@ import os
 import pwd
 from pathlib import Path
 
+import pytest
+
 from infernet_edge.doctor import storage
 from infernet_edge.doctor.finding import Finding
 from tests.support.disks import immutable, read_only_mount
@@ -32,14 +34,20 @@ async def test_a_card_that_is_mounted_for_reading_only(tmp_path: Path) -> None:
     assert f"mount -o remount,rw {card}" in found.remedy
 
 
-async def test_a_folder_that_this_user_may_not_write(tmp_path: Path) -> None:
+async def test_a_folder_that_this_user_may_not_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "data").mkdir()
     with immutable(tmp_path / "data"):  # stops even root
         found = await look(tmp_path)
-    assert found.level == "problem"
-    user = pwd.getpwuid(os.getuid()).pw_name
-    assert found.text.startswith(f"{user} cannot write {tmp_path}/data (")
-    assert found.remedy.endswith(f"sudo chown {user} {tmp_path}/data")
+        assert found.level == "problem"
+        user = pwd.getpwuid(os.getuid()).pw_name
+        assert found.text.startswith(f"{user} cannot write {tmp_path}/data (")
+        assert found.remedy == f"chmod u+rwx {tmp_path}/data"
+        monkeypatch.setattr(os, "getuid", lambda: pwd.getpwnam("nobody").pw_uid)
+        found = await look(tmp_path)
+        assert found.text.startswith(f"nobody cannot write {tmp_path}/data (")
+        assert found.remedy.endswith(f"sudo -u {user} infernet-edge doctor")
 
 
 async def test_a_folder_that_this_user_may_not_make(tmp_path: Path) -> None:
