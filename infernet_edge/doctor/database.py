@@ -21,18 +21,20 @@ async def check(case: Case) -> Finding:
     """Read the file through, unless a node has it open: that checked it when it started."""
     if sqlite3.sqlite_version_info < _OLDEST:
         return problem(f"SQLite {sqlite3.sqlite_version} is too old", "upgrade it to 3.37 or newer")
-    return await case.blocking(_check_blocking, case.config)
+    path = case.config.database_path
+    found = await case.blocking(_check_blocking, case.config)
+    kept = await case.blocking(lambda: sorted(path.parent.glob(f"{path.name}.corrupt-*[0-9]")))
+    if found.level == "ok" and kept:
+        return warning(
+            f"the node found its file damaged and began a new one; the old one is {kept[-1]}",
+            f"see whether the disk is well (dmesg), then: rm {path}.corrupt-*",
+        )
+    return found
 
 
 def _check_blocking(config: Config) -> Finding:
     path = config.database_path
     version = f"SQLite {sqlite3.sqlite_version}"
-    kept = sorted(path.parent.glob(f"{path.name}.corrupt-*[0-9]"))
-    if kept:
-        return warning(
-            f"the node found its file damaged and began a new one; the old one is {kept[-1]}",
-            f"see whether the disk is well (dmesg), then: rm {path}.corrupt-*",
-        )
     try:
         with open_resting(config) as connection:
             if connection is None:
@@ -41,7 +43,10 @@ def _check_blocking(config: Config) -> Finding:
     except InUse:
         return ok(f"{version}, {path} is open in the running node")
     except (OSError, sqlite3.OperationalError) as error:
-        return warning(f"{path} cannot be read ({error})", "run this as the node's user")
+        return warning(
+            f"{path} cannot be read ({error})",
+            "run this as the node's user; if you did, the disk may be failing: dmesg",
+        )
     except sqlite3.DatabaseError as error:
         if not is_corrupt(error):
             raise

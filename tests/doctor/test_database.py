@@ -46,8 +46,10 @@ async def test_there_is_none_yet(tmp_path: Path) -> None:
 async def test_a_sound_one_is_left_as_it_is(tmp_path: Path) -> None:
     path = await written(tmp_path)
     before = path.read_bytes()
+    files = sorted(path.parent.iterdir())
     found = await look(tmp_path)
     assert found.level == "ok"
+    assert sorted(path.parent.iterdir()) == files
     assert found.text.endswith("0.2 MB without damage")
     assert path.read_bytes() == before
 
@@ -112,6 +114,14 @@ async def test_it_is_not_touched_while_a_node_runs(tmp_path: Path) -> None:
     assert (await look(tmp_path)).text.endswith("without damage")
 
 
+async def test_a_node_that_starts_meanwhile(tmp_path: Path) -> None:
+    path = await written(tmp_path)
+    opened = Database(path, _TABLE)
+    with pytest.raises(InUse), open_resting(configuration(tmp_path)):
+        await opened.open()
+    await opened.close()
+
+
 async def test_a_large_one_is_read_for_some_time_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,7 +140,7 @@ async def test_a_folder_that_hides_it(tmp_path: Path) -> None:
     path.mkdir()
     found = await look(tmp_path)
     assert found.level == "warning"
-    assert found.remedy == "run this as the node's user"
+    assert found.remedy.startswith("run this as the node's user")
 
 
 async def test_a_sqlite_without_what_the_tables_need(
