@@ -56,10 +56,13 @@ def run(arguments: argparse.Namespace) -> int:
     if loaded is None:
         return 78
     import asyncio
+    import logging
 
     from infernet_edge.doctor.case import Case
     from infernet_edge.doctor.examination import examine
 
+    # What the checks' parts log is in the findings; without a handler warnings go to stderr.
+    logging.getLogger("infernet_edge").addHandler(logging.NullHandler())
     findings = asyncio.run(examine(Case(loaded.config, loaded.source, loaded.warnings)))
     levels = [found.level for found in findings.values()]
     problems = levels.count("problem")

@@ -13,6 +13,9 @@ from infernet_edge.doctor.resting import InUse, open_resting
 
 NAME = "database"
 _OLDEST = (3, 37, 0)  # has STRICT tables (https://sqlite.org/stricttables.html)
+# Versions that may damage a file when two connections write or checkpoint at once. The node has one
+# that does (https://sqlite.org/wal.html#walresetbug); other programs must not.
+_ONE_WRITER = (3, 7, 0), (3, 51, 2)
 _READING_TIME = 5.0  # seconds
 _STEPS = 1000  # of SQLite's virtual machine between two looks at the clock
 
@@ -34,7 +37,7 @@ async def check(case: Case) -> Finding:
 
 def _check_blocking(config: Config) -> Finding:
     path = config.database_path
-    version = f"SQLite {sqlite3.sqlite_version}"
+    version = _version()
     try:
         with open_resting(config) as connection:
             if connection is None:
@@ -59,6 +62,12 @@ def _check_blocking(config: Config) -> Finding:
     if not whole:
         return ok(f"{version}, no damage in what {_READING_TIME:g} s could read of {megabytes}")
     return ok(f"{version}, {megabytes} without damage")
+
+
+def _version() -> str:
+    text = f"SQLite {sqlite3.sqlite_version}"
+    low, high = _ONE_WRITER
+    return f"{text} (one writer only)" if low <= sqlite3.sqlite_version_info <= high else text
 
 
 def _read_through(connection: sqlite3.Connection) -> bool:

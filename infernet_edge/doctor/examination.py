@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import re
+import traceback
 from collections.abc import Awaitable
+from pathlib import Path
 from typing import Final
 
 from infernet_edge.doctor import (
@@ -29,8 +31,6 @@ from infernet_edge.doctor import (
 )
 from infernet_edge.doctor.case import CHECK_TIMEOUT, Case
 from infernet_edge.doctor.finding import Finding, problem
-
-logger = logging.getLogger(__name__)
 
 # In the order in which to read what they find: what comes first may be the cause of what follows.
 CHECKS: Final = (
@@ -61,7 +61,8 @@ async def examine(case: Case) -> dict[str, Finding]:
         findings = await asyncio.gather(*(_bounded(check.check(case)) for check in CHECKS))
     finally:
         await case.close()
-    return {check.NAME: found for check, found in zip(CHECKS, findings, strict=True)}
+    names = [check.NAME for check in CHECKS]
+    return dict(zip(names, map(_without_credentials, findings), strict=True))
 
 
 async def _bounded(check: Awaitable[Finding]) -> Finding:
@@ -70,6 +71,17 @@ async def _bounded(check: Awaitable[Finding]) -> Finding:
             return await check
     except TimeoutError:
         return problem(f"no answer within {CHECK_TIMEOUT:g} s")
-    except Exception as error:  # one check that fails must not hide the others
-        logger.debug("check.failed", exc_info=True)
-        return problem(f"this check failed ({type(error).__name__}: {error}); please report it")
+    except Exception as error:  # noqa: BLE001 - one that fails must not hide the others
+        # Without its text, which may hold anything.
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        kind = f"{type(error).__name__} in line {place.lineno} of {Path(place.filename).name}"
+        return problem(f"this check failed; please report it: {kind}")
+
+
+def _without_credentials(found: Finding) -> Finding:
+    """Without the user names and passwords of URLs, whoever put them into a text."""
+    return Finding(found.level, _hide(found.text), _hide(found.remedy))
+
+
+def _hide(text: str) -> str:
+    return re.sub(r"//[^/\s@]+@", "//***@", text)

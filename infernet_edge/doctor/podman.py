@@ -9,6 +9,7 @@ from infernet_edge.containers.connection import OLDEST
 from infernet_edge.containers.specification import missing_limits
 from infernet_edge.doctor.case import Case
 from infernet_edge.doctor.finding import Finding, ok, problem, warning
+from infernet_edge.doctor.sockets import OWN_SOCKET
 from infernet_edge.errors import EngineError
 
 NAME = "podman"
@@ -31,8 +32,7 @@ async def check(case: Case) -> Finding:
         engine = await case.engine()
     except EngineError as error:
         finding = problem if case.managed else warning
-        installed = shutil.which("podman") is not None
-        return finding(str(error), "podman info" if installed else "sudo apt-get install podman")
+        return finding(str(error), _how_to_reach(case))
     version, limits = case.connection.info
     if version.partition(".")[0].isdecimal() and int(version.partition(".")[0]) < OLDEST:
         return warning(f"Podman {version} is older than {OLDEST}.0", "upgrade Podman")
@@ -44,6 +44,14 @@ async def check(case: Case) -> Finding:
             await case.blocking(_how_to_limit, case),
         )
     return ok(f"Podman {version} answers at {engine.url}")
+
+
+def _how_to_reach(case: Case) -> str:
+    if shutil.which("podman") is None:
+        return "sudo apt-get install podman"
+    if case.config.podman.url:
+        return f"{OWN_SOCKET}; for that of root: sudo systemctl enable --now podman.socket"
+    return "podman info"
 
 
 def _how_to_limit(case: Case) -> str:

@@ -12,7 +12,7 @@ from infernet_edge.doctor.case import Case, user_name
 from infernet_edge.doctor.finding import Finding, ok, problem
 
 NAME = "socket"
-_OWN = "systemctl --user enable --now podman.socket"
+OWN_SOCKET = "systemctl --user enable --now podman.socket"
 
 
 async def check(case: Case) -> Finding:
@@ -48,12 +48,13 @@ def _check_blocking(paths: list[Path], configured: bool) -> Finding:
     if forbidden is not None and configured:
         return problem(
             f"{user_name()} may not use {forbidden}",
-            f"use a Podman of this user's own instead: {_OWN}, without podman.url in the"
+            f"use a Podman of this user's own instead: {OWN_SOCKET}, without podman.url in the"
             " configuration; or run the node as that socket's owner",
         )
     if configured:
         return problem(
-            f"{paths[0]} is not there", f"sudo systemctl enable --now podman.socket, or {_OWN}"
+            f"{paths[0]} is not there",
+            f"sudo systemctl enable --now podman.socket, or {OWN_SOCKET}",
         )
     root = f" ({user_name()} may not use {forbidden})" if forbidden else ""
     return ok(f"none is needed: the node starts a Podman service of its own{root}")

@@ -39,7 +39,6 @@ def _check_blocking(path: Path, least: int, most: int) -> Finding:
             " finds them",
         )
     if free < least + most:
-        # Not of those that are there already, which is on the careful side.
         return ok(
             f"{_mebibytes(free)} are free; jobs may take {_mebibytes(most)} (storage.max_bytes)"
         )

@@ -10,7 +10,6 @@ import pytest
 from infernet_edge.database import Database
 from infernet_edge.doctor import database
 from infernet_edge.doctor.finding import Finding
-from infernet_edge.doctor.resting import InUse, open_resting
 from tests.support.examining import finding
 from tests.support.running import configuration, running
 
@@ -54,27 +53,6 @@ async def test_a_sound_one_is_left_as_it_is(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-async def test_what_a_killed_node_left_in_the_wal_is_read_and_kept(tmp_path: Path) -> None:
-    path = configuration(tmp_path).database_path
-    path.parent.mkdir()
-    writer = sqlite3.connect(path)
-    writer.execute("PRAGMA journal_mode = WAL")
-    writer.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
-    writer.commit()
-    files = {suffix: Path(f"{path}{suffix}").read_bytes() for suffix in ("", "-wal")}
-    writer.close()  # empties the WAL: put back what a kill would have left
-    for suffix, content in files.items():
-        Path(f"{path}{suffix}").write_bytes(content)
-    found = await look(tmp_path)
-    assert found.text.endswith("without damage")
-    assert Path(f"{path}-wal").read_bytes() == files["-wal"]
-    with open_resting(configuration(tmp_path)) as connection:
-        assert connection is not None
-        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("t",)]
-        with pytest.raises(sqlite3.OperationalError, match="readonly"):
-            connection.execute("INSERT INTO t VALUES (1)")
-
-
 async def test_a_damaged_one(tmp_path: Path) -> None:
     path = await written(tmp_path)
     with path.open("r+b") as file:
@@ -106,20 +84,10 @@ async def test_a_damaged_one_that_the_node_kept(tmp_path: Path) -> None:
 
 async def test_it_is_not_touched_while_a_node_runs(tmp_path: Path) -> None:
     async with running(tmp_path) as node:
-        found = await look(tmp_path)
+        found = await finding(database, node.node.config)
         assert found.level == "ok"
         assert "open in the running node" in found.text
-        with pytest.raises(InUse), open_resting(node.node.config):
-            pass
     assert (await look(tmp_path)).text.endswith("without damage")
-
-
-async def test_a_node_that_starts_meanwhile(tmp_path: Path) -> None:
-    path = await written(tmp_path)
-    opened = Database(path, _TABLE)
-    with pytest.raises(InUse), open_resting(configuration(tmp_path)):
-        await opened.open()
-    await opened.close()
 
 
 async def test_a_large_one_is_read_for_some_time_only(

@@ -46,13 +46,26 @@ async def test_a_check_that_fails_hides_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(case: Case) -> Finding:
-        raise LookupError("something new")
+        raise LookupError("a secret")
 
     monkeypatch.setattr("infernet_edge.doctor.memory.check", fail)
     found = await examine(Case(configuration(tmp_path)))
     assert found["memory"].level == "problem"
-    assert "LookupError: something new" in found["memory"].text
+    assert "LookupError in line" in found["memory"].text
+    assert "test_examination.py" in found["memory"].text
+    assert "a secret" not in str(found)
     assert found["storage"].level == "ok"
+
+
+async def test_urls_are_shown_without_credentials(tmp_path: Path) -> None:
+    document = {
+        "manage_containers": True,
+        "containers": [{"id": "a", "image": "localhost/a"}],
+        "podman": {"url": "tcp://me:s3cr3t@127.0.0.1:1"},
+    }
+    found = await examine(Case(configuration(tmp_path, document)))
+    assert "tcp://***@127.0.0.1:1" in found["podman"].text
+    assert "s3cr3t" not in str(found)
 
 
 def test_the_command_says_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
