@@ -11,7 +11,8 @@ HELP = "find out what is wrong, and how to mend it"
 
 _DESCRIPTION = """\
 Looks at all that a node needs, and says of each whether it is ok, what it means when it is not,
-and the command that mends it. Nothing is changed. Run it as the user that the node runs as.
+and the command that mends it. Nothing is changed. Run it as the user that the node runs as; for the
+installed service, with sudo.
 
   configuration  warnings about the configuration
   clock          the date, and whether it follows a time server

@@ -17,11 +17,11 @@ from tests.support.running import configuration
 _USER = pwd.getpwnam("nobody")
 
 
-async def look(folder: Path) -> Finding:
+async def look(folder: Path, url: str = "unix:///tmp/podman.sock") -> Finding:
     document: dict[str, Any] = {
         "manage_containers": True,
         "containers": [{"id": "a", "image": "localhost/a:1"}],
-        "podman": {"url": f"unix://{folder}/podman.sock"},
+        "podman": {"url": url},
     }
     return await finding(lingering, configuration(folder, document), root=folder)
 
@@ -49,7 +49,22 @@ async def test_it_is_off(machine: Path) -> None:
 
 async def test_podman_is_another_users(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Connection, "is_own", False)
-    assert (await look(machine)).text == "not needed: Podman is another user's"
+    assert (await look(machine)).text == "not needed: Podman is no part of this user's session"
+
+
+@pytest.mark.parametrize(
+    ("url", "of_a_session"),
+    [
+        ("unix:///run/user/1000/podman/podman.sock", True),
+        ("unix:///tmp/infernet-edge-x/podman.sock", True),
+        ("unix:///run/infernet-edge-podman/podman/podman.sock", False),
+        ("tcp://127.0.0.1:8080", False),
+    ],
+)
+async def test_podman_is_a_service_of_the_system(
+    url: str, of_a_session: bool, machine: Path
+) -> None:
+    assert (await look(machine, url)).level == ("warning" if of_a_session else "ok")
 
 
 async def test_where_it_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
