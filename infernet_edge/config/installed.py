@@ -30,7 +30,9 @@ def service_environment(
         return {}
     if not (root / _UNIT).is_file():
         return {}
-    told = {"STATE_DIRECTORY": str(root / _STATE), "XDG_RUNTIME_DIR": str(root / _RUNTIME)}
+    told = {"STATE_DIRECTORY": str(root / _STATE)}
+    if os.access(root / _RUNTIME / "podman/podman.sock", os.R_OK | os.W_OK):
+        told["XDG_RUNTIME_DIR"] = str(root / _RUNTIME)
     for place in _CREDENTIALS:
         if os.access(root / place, os.R_OK | os.X_OK):
             return {**told, "CREDENTIALS_DIRECTORY": str(root / place)}

@@ -17,10 +17,10 @@ def machine(tmp_path: Path) -> Path:
 
 
 def test_a_command_beside_the_service_sees_what_the_service_sees(machine: Path) -> None:
-    told = {
-        "STATE_DIRECTORY": f"{machine}/var/lib/infernet-edge",
-        "XDG_RUNTIME_DIR": f"{machine}/run/infernet-edge-podman",
-    }
+    told = {"STATE_DIRECTORY": f"{machine}/var/lib/infernet-edge"}
+    assert service_environment(_FILE, {}, machine) == told
+    with_file(machine, "run/infernet-edge-podman/podman/podman.sock")
+    told["XDG_RUNTIME_DIR"] = f"{machine}/run/infernet-edge-podman"
     assert service_environment(_FILE, {}, machine) == told
     for place in ("etc/infernet-edge/credentials", "run/credentials/infernet-edge.service"):
         with_file(machine, f"{place}/chain.wallet.private_key")
