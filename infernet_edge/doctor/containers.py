@@ -16,7 +16,7 @@ async def check(case: Case) -> Finding:
     try:
         containers = (await case.status())["containers"]
     except NotRunning:
-        return ok("unknown, since no node runs")
+        return ok("unknown, since no node answers")
     down = [
         f"{container['id']}: {container['reason']}"
         for container in containers

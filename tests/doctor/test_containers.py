@@ -32,4 +32,4 @@ async def test_one_that_is_down_is_named(tmp_path: Path) -> None:
 async def test_none_are_configured_or_no_node_runs(tmp_path: Path) -> None:
     assert (await finding(check, configuration(tmp_path))).text == "none are configured"
     config = configuration(tmp_path, {"containers": [{"id": "a", "url": "http://127.0.0.1:1"}]})
-    assert (await finding(check, config)).text == "unknown, since no node runs"
+    assert (await finding(check, config)).text == "unknown, since no node answers"
