@@ -40,10 +40,8 @@ def _read(root: Path) -> tuple[int, int, int]:
     """Bytes in all, available and of swap (proc_meminfo(5)). Blocks."""
     lines = (root / "proc/meminfo").read_text("ascii", "replace").splitlines()
     pairs = (line.partition(":") for line in lines)
-    kibibytes = {name: int(value.split()[0]) for name, _, value in pairs}
-    return tuple(  # type: ignore[return-value]
-        kibibytes[name] * 1024 for name in ("MemTotal", "MemAvailable", "SwapTotal")
-    )
+    sizes = {name: 1024 * int(value.split()[0]) for name, _, value in pairs}
+    return sizes["MemTotal"], sizes["MemAvailable"], sizes["SwapTotal"]
 
 
 def _mebibytes(size: int) -> str:
