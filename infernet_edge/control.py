@@ -23,6 +23,10 @@ class NotRunning(InfernetEdgeError):
     """No node gives a report; the text says why and what to do."""
 
 
+class NotAllowed(NotRunning):
+    """One may run, but this user may not ask it."""
+
+
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: Path) -> None:
         super().__init__("node", timeout=_TIMEOUT)
@@ -48,7 +52,7 @@ def fetch(config: Config, report: str, **parameters: str) -> Any:
             " Start one with: infernet-edge run (or name its configuration with --config)"
         ) from None
     except PermissionError:
-        raise NotRunning(
+        raise NotAllowed(
             f"{path} belongs to another user: run this command as the user of the node."
         ) from None
     except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:

@@ -365,6 +365,21 @@ def _touch(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA user_version = {(number + 1) % 2**31}")
 
 
+def is_in_use(folder: Path) -> bool:
+    """Whether a node holds the folder, see `Database.open`. Blocks for no time; raises OSError."""
+    try:
+        lock = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
 def _lock_folder(folder: Path) -> int:
     """Hold the folder for this process; a second node there would run the same jobs again."""
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from infernet_edge import database as database_module
-from infernet_edge.database import Database
+from infernet_edge.database import Database, is_in_use
 from infernet_edge.errors import StartupError, StorageError
 from tests.support.breaking import full_disk, read_only
 from tests.support.managing import eventually
@@ -389,7 +389,7 @@ async def test_names_with_odd_characters(tmp_path: Path) -> None:
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from infernet_edge.database import Database
+from infernet_edge.database import Database, is_in_use
 from tests.test_database import MIGRATIONS, insert
 
 async def main():
@@ -436,3 +436,12 @@ async def test_threads_end_with_the_database(database: Database) -> None:
     assert names <= {thread.name for thread in threading.enumerate()}
     await database.close()
     await eventually(lambda: not names & {thread.name for thread in threading.enumerate()})
+
+
+async def test_others_can_see_that_it_is_in_use(tmp_path: Path) -> None:
+    assert not is_in_use(tmp_path)
+    database = Database(tmp_path / "jobs.sqlite", {})
+    await database.open()
+    assert is_in_use(tmp_path)
+    await database.close()
+    assert not is_in_use(tmp_path)

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct, field
 
+from infernet_edge.config.tree import Chain
 from infernet_edge.database import Database
 from infernet_edge.jobs.store import milliseconds
 
@@ -104,7 +105,7 @@ class Ledger:
 
     async def chain_id(self, contracts: str) -> int | None:
         """The chain that was remembered for these contracts."""
-        return await self._database.read(_chain_id, contracts)
+        return await self._database.read(read_chain_id, contracts)
 
     async def remember_chain(self, contracts: str, chain_id: int) -> None:
         """Remember the chain, unless one is remembered already."""
@@ -143,7 +144,13 @@ class Ledger:
         await self._database.write(_prune, before)
 
 
-def _chain_id(connection: sqlite3.Connection, contracts: str) -> int | None:
+def contracts_of(config: Chain) -> str:
+    """The name under which the chain of the configured contracts is remembered."""
+    return f"{config.registry_address} {config.coordinator_address}".lower()
+
+
+def read_chain_id(connection: sqlite3.Connection, contracts: str) -> int | None:
+    """The chain that is remembered for these contracts, for Ledger and the doctor."""
     row = connection.execute(
         "SELECT chain_id FROM chains WHERE contracts = ?", (contracts,)
     ).fetchone()

@@ -29,7 +29,14 @@ from infernet_edge.chain.fees import (
 )
 from infernet_edge.chain.flight import Flight, Pace, tell
 from infernet_edge.chain.head import Block, Head
-from infernet_edge.chain.ledger import Ledger, Outcome, Signed, Subject, Transaction
+from infernet_edge.chain.ledger import (
+    Ledger,
+    Outcome,
+    Signed,
+    Subject,
+    Transaction,
+    contracts_of,
+)
 from infernet_edge.chain.refusals import Answer
 from infernet_edge.chain.reverts import revert_reason
 from infernet_edge.chain.rpc import Call, Rpc, RpcError, RpcUnavailable, quantity
@@ -96,7 +103,7 @@ class TransactionSender:
         self._head = head
         self._pace = pace or Pace()
         self._trail = config.trail_head_blocks
-        self._contracts = f"{config.registry_address} {config.coordinator_address}".lower()
+        self._contracts = contracts_of(config)
         self._chain_remembered = False
         self._legacy = False
         self._lock = asyncio.Lock()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,9 +24,15 @@ def add_config_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def load_or_explain(arguments: argparse.Namespace) -> Loaded | None:
-    """Load the configuration; prints all its mistakes and returns None when it has some."""
-    from infernet_edge.config import ConfigurationError, load
+    """Load the configuration; prints all its mistakes and returns None when it has some.
 
+    When it is that of the installed service, this process gets the service's environment, too.
+    """
+    from infernet_edge.config import ConfigurationError, load
+    from infernet_edge.config.installed import service_environment
+    from infernet_edge.config.sources import find_file
+
+    os.environ.update(service_environment(find_file(arguments.config, os.environ), os.environ))
     try:
         return load(arguments.config)
     except ConfigurationError as error:

@@ -39,6 +39,11 @@ class Connection:
         self.engine: Engine | None = None
         self.info = EngineInfo("", frozenset())
 
+    @property
+    def is_own(self) -> bool:
+        """Whether Podman, once there is one, is this user's."""
+        return self._owner in (None, os.getuid())
+
     async def open(self) -> Engine:
         """Find Podman, or start a service of our own.
 
@@ -55,7 +60,7 @@ class Connection:
                 f"{failures[0]}. Check podman.url; Podman's own service is started with:"
                 " systemctl enable --now podman.socket"
             )
-        if self._owner not in (None, os.getuid()):
+        if not self.is_own:
             raise EngineError("; ".join(failures) or "Podman's socket is gone")
         try:
             if not self._daemon.running:

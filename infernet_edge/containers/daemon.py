@@ -20,6 +20,7 @@ from infernet_edge.errors import EngineError
 _LIFETIME = 60
 _START_TIMEOUT = 20.0
 _STOP_TIMEOUT = 3.0
+_LAST_WORDS_TIMEOUT = 0.5
 
 # What systemd says to the node is not for Podman, which would hand some of it to containers.
 _OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID")
@@ -90,6 +91,8 @@ class Daemon:
             await _end(self._process)
             self._process = None
         if self._reader is not None:
+            # Its end closes the pipe; what Podman started may hold that open for ever.
+            await asyncio.wait({self._reader}, timeout=_LAST_WORDS_TIMEOUT)
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
             self._reader = None
@@ -114,12 +117,15 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     # process, SIGKILL has to go to both.
     for number, send in ((signal.SIGTERM, os.kill), (signal.SIGKILL, os.killpg)):
         if process.returncode is not None:
-            return
+            break
         with contextlib.suppress(ProcessLookupError):
             send(process.pid, number)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STOP_TIMEOUT):
                 await process.wait()
+    # Soon after its start it may end without having handed anything on.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
 
 
 async def _listens(path: Path) -> bool:

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from infernet_edge.config.tree import Config
 from infernet_edge.containers.client import make_session
+from infernet_edge.doctor.case import Case
 from infernet_edge.doctor.finding import Finding, ok, problem
 
 NAME = "contracts"
 _TIMEOUT = 5.0  # seconds
 
 
-async def check(config: Config) -> Finding:
+async def check(case: Case) -> Finding:
     """Ask each coordinator for the id that its next subscription will have."""
-    if not config.chain.enabled:
+    chain = case.config.chain
+    if not chain.enabled:
         return ok("not needed: the chain is off")
     from infernet_edge.chain.contracts import NEXT_ID, UnexpectedReply, eth_call
     from infernet_edge.chain.deployment import Deployment, to_bytes
     from infernet_edge.chain.rpc import Rpc, RpcError, RpcUnavailable
     from infernet_edge.chain.subscription import Generation
 
-    urls = config.chain.rpc_url
+    urls = chain.rpc_url
     generations: tuple[Generation, Generation] = ("1.x", "0.1")
     found = []
     async with make_session() as session:
         rpc = Rpc(session, [urls] if isinstance(urls, str) else urls, timeout=_TIMEOUT)
-        deployment = Deployment(config.chain, rpc)
+        deployment = Deployment(chain, rpc)
         try:
             for generation in generations:
                 if deployment.serves(generation):
@@ -32,6 +33,8 @@ async def check(config: Config) -> Finding:
                     NEXT_ID.decode(to_bytes(await rpc.call(*eth_call(address, NEXT_ID.encode()))))
                     found.append(f"coordinator {generation} at {address}")
         except (RpcUnavailable, RpcError, UnexpectedReply) as error:
+            if rpc.problem:
+                return ok("unknown, since no JSON-RPC server answers")
             return problem(
                 f"the contracts do not answer: {error}",
                 "check chain.registry_address and chain.coordinator_address, and that chain.rpc_url"

@@ -3,33 +3,85 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import traceback
 from collections.abc import Awaitable
 from pathlib import Path
+from typing import Final
 
-from infernet_edge.config.tree import Config
-from infernet_edge.doctor import contracts, keys, node, podman, rpc, storage
+from infernet_edge.doctor import (
+    clock,
+    configuration,
+    containers,
+    contracts,
+    database,
+    gpu,
+    images,
+    lingering,
+    memory,
+    node,
+    podman,
+    ports,
+    rpc,
+    secrets,
+    service,
+    sockets,
+    space,
+    storage,
+)
+from infernet_edge.doctor.case import CHECK_TIMEOUT, Case
 from infernet_edge.doctor.finding import Finding, problem
 
-_TIMEOUT = 30.0  # seconds; starting a Podman service of one's own takes its time
+# In the order in which to read what they find: what comes first may be the cause of what follows.
+CHECKS: Final = (
+    configuration,
+    clock,
+    memory,
+    storage,
+    space,
+    database,
+    secrets,
+    podman,
+    sockets,
+    lingering,
+    images,
+    gpu,
+    ports,
+    rpc,
+    contracts,
+    service,
+    node,
+    containers,
+)
 
 
-async def examine(config: Config, source: Path | None) -> dict[str, Finding]:
+async def examine(case: Case) -> dict[str, Finding]:
     """What each check finds, by its name, in the order in which to read them."""
-    checks: dict[str, Awaitable[Finding]] = {
-        storage.NAME: storage.check(config),
-        keys.NAME: keys.check(config, source),
-        podman.NAME: podman.check(config),
-        rpc.NAME: rpc.check(config),
-        contracts.NAME: contracts.check(config),
-        node.NAME: node.check(config),
-    }
-    findings = await asyncio.gather(*(_bounded(check) for check in checks.values()))
-    return dict(zip(checks, findings, strict=True))
+    try:
+        findings = await asyncio.gather(*(_bounded(check.check(case)) for check in CHECKS))
+    finally:
+        await case.close()
+    names = [check.NAME for check in CHECKS]
+    return dict(zip(names, map(_without_credentials, findings), strict=True))
 
 
 async def _bounded(check: Awaitable[Finding]) -> Finding:
     try:
-        async with asyncio.timeout(_TIMEOUT):
+        async with asyncio.timeout(CHECK_TIMEOUT):
             return await check
     except TimeoutError:
-        return problem(f"no answer within {_TIMEOUT:g} s")
+        return problem(f"no answer within {CHECK_TIMEOUT:g} s")
+    except Exception as error:  # noqa: BLE001 - one that fails must not hide the others
+        # Without its text, which may hold anything.
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        kind = f"{type(error).__name__} in line {place.lineno} of {Path(place.filename).name}"
+        return problem(f"this check failed; please report it: {kind}")
+
+
+def _without_credentials(found: Finding) -> Finding:
+    """Without the user names and passwords of URLs, whoever put them into a text."""
+    return Finding(found.level, _hide(found.text), _hide(found.remedy))
+
+
+def _hide(text: str) -> str:
+    return re.sub(r"//[^/\s@]+@", "//***@", text)

@@ -1,29 +1,26 @@
-"""Does the node run, and are its containers ready?"""
+"""Does the node run?"""
 
 from __future__ import annotations
 
-import asyncio
-
-from infernet_edge.config.tree import Config
-from infernet_edge.control import NotRunning, fetch
+from infernet_edge.control import NotRunning
+from infernet_edge.doctor.case import Case
 from infernet_edge.doctor.finding import Finding, ok, problem, warning
 
 NAME = "node"
 
 
-async def check(config: Config) -> Finding:
+async def check(case: Case) -> Finding:
     """Ask the running node, if there is one."""
     try:
-        status = await asyncio.to_thread(fetch, config, "status")
+        status = await case.status()
     except NotRunning as error:
         return warning(str(error))
-    down = [
-        f"{container['id']}: {container['reason']}"
-        for container in status["containers"]
-        if container["state"] != "ready"
-    ]
+    told = "; ".join(status["problems"])
     if not status["healthy"]:
-        return problem("the node is unhealthy: " + "; ".join([*status["problems"], *down]))
-    if down:
-        return warning("not ready: " + "; ".join(down), "infernet-edge status")
-    return ok(f"it runs at {status['url']}, all containers are ready")
+        reason = told or "no container is ready"
+        return problem(
+            f"it runs at {status['url']}, but is unhealthy: {reason}", "infernet-edge status"
+        )
+    if told:
+        return warning(f"it runs at {status['url']}: {told}", "infernet-edge status")
+    return ok(f"it runs at {status['url']}")

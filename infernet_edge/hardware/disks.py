@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +26,7 @@ class Mount(NamedTuple):
     subtree: str
     mount_point: str
     filesystem: str
+    read_only: bool = False
 
 
 class Usage(NamedTuple):
@@ -67,6 +68,17 @@ def read_disks(root: Path, usage_of: Callable[[str], Usage | None] = disk_usage)
     return sorted(disks.values(), key=lambda disk: disk.mount_point)
 
 
+def mount_of(path: Path, root: Path) -> Mount | None:
+    """What `path` is on; None where that is not known. Blocks."""
+    try:
+        lines = (root / "proc/self/mountinfo").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return None
+    visible = _visible(lines)
+    path = path.resolve()
+    return next((visible[str(at)] for at in (path, *path.parents) if str(at) in visible), None)
+
+
 def real_mounts(root: Path) -> list[Mount]:
     """What is mounted from a disk, and "/" whatever it is on (overlay, NFS), memory excepted."""
     try:
@@ -76,13 +88,17 @@ def real_mounts(root: Path) -> list[Mount]:
         return _mounts_by_psutil()
     # ZFS manages its disks itself, so the kernel lists it among those without a device.
     on_disk = {line.strip() for line in listed if not line.startswith("nodev")} | {"zfs"}
-    visible = {mount.mount_point: mount for mount in map(_parse, lines) if mount}
     return [
         mount
-        for mount in visible.values()
+        for mount in _visible(lines).values()
         if mount.filesystem in on_disk - IMAGES
         or (mount.mount_point == "/" and mount.filesystem not in IN_MEMORY)
     ]
+
+
+def _visible(lines: Iterable[str]) -> dict[str, Mount]:
+    """By mount point: the last one at a place hides those below it."""
+    return {mount.mount_point: mount for mount in map(_parse, lines) if mount}
 
 
 def _parse(line: str) -> Mount | None:
@@ -90,7 +106,11 @@ def _parse(line: str) -> Mount | None:
     fields, source = before.split(" "), after.split(" ")
     if not separator or len(fields) < 6:
         return None
-    return Mount(fields[2], _unescaped(fields[3]), _unescaped(fields[4]), source[0])
+    # Those of this mount and, last of all, those of the whole filesystem.
+    options = {*fields[5].split(","), *source[-1].split(",")}
+    return Mount(
+        fields[2], _unescaped(fields[3]), _unescaped(fields[4]), source[0], "ro" in options
+    )
 
 
 def _unescaped(path: str) -> str:

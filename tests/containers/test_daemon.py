@@ -92,6 +92,22 @@ async def test_what_it_says_when_it_ends_is_told(
     await daemon.stop()
 
 
+async def test_a_second_process_that_it_leaves_behind_is_ended(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without root Podman runs itself once more, and may end before the signal is handed on."""
+    inner = "import socket, sys, time; s = socket.socket(1); s.bind(sys.argv[1][7:]); s.listen();"
+    inner += "time.sleep(60)"
+    script = f"{sys.executable} -c '{inner}' $4 & echo $! > {tmp_path}/inner; wait"
+    stand_in(tmp_path, script, monkeypatch)
+    daemon = Daemon()
+    await daemon.start()
+    pid = int((tmp_path / "inner").read_text())
+    await daemon.stop()
+    state = Path(f"/proc/{pid}/stat")
+    assert not state.exists() or state.read_text().split()[2] == "Z"  # of no use to anybody
+
+
 async def test_it_does_not_get_ready(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     stand_in(tmp_path, "echo waiting for a lock >&2; exec sleep 60", monkeypatch)
     monkeypatch.setattr(module, "_START_TIMEOUT", 0.5)

@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from infernet_edge.hardware.disks import Usage, disk_usage, read_disks, real_mounts
+from infernet_edge.hardware.disks import Usage, disk_usage, mount_of, read_disks, real_mounts
 from tests.support.machines import root_of
 
 FILESYSTEMS = "nodev\ttmpfs\nnodev\toverlay\nnodev\tnfs\n\text4\n\tbtrfs\n\tsquashfs\n\tvfat\n"
@@ -124,3 +124,24 @@ def test_this_machine() -> None:
     assert root.size == status.f_blocks * status.f_frsize
     assert 0 < root.used <= root.size
     assert root.filesystem
+
+
+def test_what_a_path_is_on(tmp_path: Path) -> None:
+    root = mounted(tmp_path, "8:1 / / ext4", "8:2 / /srv ext4", "8:3 / /srv/the\\040card ext4")
+    found = mount_of(Path("/srv/the card/data/x"), root)
+    assert found is not None
+    assert (found.mount_point, found.read_only) == ("/srv/the card", False)
+    other = mount_of(Path("/srv/the cards"), root)
+    assert other is not None
+    assert other.mount_point == "/srv"
+    assert mount_of(Path("/"), tmp_path / "without proc") is None
+
+
+@pytest.mark.parametrize(("own", "whole"), [("ro", "rw"), ("rw", "ro,errors=remount-ro")])
+def test_what_is_mounted_for_reading_only(tmp_path: Path, own: str, whole: str) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    line = f"20 1 8:1 / / {own},noatime - ext4 /dev/mmcblk0p2 {whole}\n"
+    (tmp_path / "proc/self/mountinfo").write_text(line)
+    found = mount_of(Path("/srv"), tmp_path)
+    assert found is not None
+    assert found.read_only

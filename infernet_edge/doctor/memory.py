@@ -1,0 +1,48 @@
+"""Is there memory for the containers?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from infernet_edge.config.rules import size_in_bytes
+from infernet_edge.doctor.case import Case
+from infernet_edge.doctor.finding import Finding, ok, warning
+
+NAME = "memory"
+_LITTLE = 64 * 2**20  # bytes; a node at work takes about as much
+
+
+async def check(case: Case) -> Finding:
+    """Compare the machine's memory with what is free and with the containers' limits."""
+    try:
+        total, available, swap = await case.blocking(_read, case.root)
+    except (OSError, KeyError, ValueError, IndexError):
+        return ok("unknown: there is no /proc/meminfo")
+    sizes = (
+        f"{_mebibytes(available)} of {_mebibytes(total)} are available, with"
+        f" {_mebibytes(swap)} of swap"
+    )
+    if available < _LITTLE:
+        return warning(
+            f"{sizes}: the kernel will soon end programs", "see who takes it: ps aux --sort=-rss"
+        )
+    limits = sum(size_in_bytes(each.memory) for each in case.managed if each.memory)
+    if limits > total:
+        return warning(
+            f"the containers may take {_mebibytes(limits)}, and this machine has"
+            f" {_mebibytes(total)}",
+            "lower containers[].memory, until all of them and the system have room",
+        )
+    return ok(sizes)
+
+
+def _read(root: Path) -> tuple[int, int, int]:
+    """Bytes in all, available and of swap (proc_meminfo(5)). Blocks."""
+    lines = (root / "proc/meminfo").read_text("ascii", "replace").splitlines()
+    pairs = (line.partition(":") for line in lines)
+    sizes = {name: 1024 * int(value.split()[0]) for name, _, value in pairs}
+    return sizes["MemTotal"], sizes["MemAvailable"], sizes["SwapTotal"]
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size // 2**20} MiB"

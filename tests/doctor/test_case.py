@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from infernet_edge.config.tree import Config
+from infernet_edge.containers.connection import Connection
+from infernet_edge.control import NotRunning, fetch
+from infernet_edge.doctor import case as module
+from infernet_edge.doctor.case import Case
+from infernet_edge.errors import EngineError
+from tests.support.running import configuration, running
+
+
+async def test_the_node_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def count(config: Config, report: str) -> object:
+        asked.append(report)
+        return fetch(config, report)
+
+    monkeypatch.setattr(module, "fetch", count)
+    async with running(tmp_path) as node:
+        case = Case(node.node.config)
+        one, other = await asyncio.gather(case.status(), case.status())
+        assert one["url"] == other["url"] == node.url
+        assert asked == ["status"]
+        await case.close()
+
+
+async def test_all_who_ask_learn_that_there_is_none(tmp_path: Path) -> None:
+    document = {"podman": {"url": f"unix://{tmp_path}/absent"}}
+    case = Case(configuration(tmp_path, document))
+    for _ in range(2):
+        with pytest.raises(NotRunning):
+            await case.status()
+        with pytest.raises(EngineError):
+            await case.engine()
+    await case.close()
+    await case.close()
+
+
+async def test_one_who_gives_up_does_not_spoil_it_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = asyncio.Event()
+
+    async def find(self: Connection) -> str:
+        await go.wait()
+        return "the engine"
+
+    monkeypatch.setattr(Connection, "open", find)
+    case = Case(configuration(tmp_path))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await case.engine()
+    go.set()
+    assert await case.engine() == "the engine"  # type: ignore[comparison-overlap]
+    await case.close()

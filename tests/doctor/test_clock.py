@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import pytest
+
+from infernet_edge.doctor import clock
+from tests.support.examining import finding, with_file
+from tests.support.running import configuration
+
+
+class KernelThatSays:
+    """A C library whose adjtimex(2) answers with a clock state."""
+
+    def __init__(self, state: int) -> None:
+        self._state = state
+
+    def adjtimex(self, buffer: object) -> int:
+        return self._state
+
+
+def test_the_kernel_can_be_asked() -> None:
+    state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512))
+    assert state in range(6)
+    assert clock._follows_a_server() is (state != 5)
+
+
+@pytest.mark.parametrize(
+    ("state", "level"), [(0, "ok"), (3, "ok"), (5, "warning"), (-1, "warning")]
+)
+async def test_what_the_kernel_says(
+    state: int, level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: KernelThatSays(state))
+    found = await finding(clock, configuration(tmp_path), root=tmp_path)
+    assert found.level == level
+    assert bool(found.remedy) is (level == "warning")
+
+
+async def test_what_systemd_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: KernelThatSays(5))
+    root = with_file(tmp_path, "run/systemd/timesync/synchronized")
+    assert (await finding(clock, configuration(tmp_path), root=root)).level == "ok"
+
+
+async def test_a_date_before_this_version_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "RELEASED", "2999-12-31")
+    root = with_file(tmp_path, "run/systemd/timesync/synchronized")
+    found = await finding(clock, configuration(tmp_path), root=root)
+    assert found.level == "problem"
+    assert "2999-12-31" in found.text
+    assert "timedatectl" in found.remedy

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from infernet_edge.doctor import containers as check
+from infernet_edge.doctor.finding import Finding
+from tests.support.examining import finding
+from tests.support.running import configuration, running
+from tests.support.serving import Echo, serving
+
+
+async def test_they_are_ready(tmp_path: Path) -> None:
+    async with serving(Echo()) as url:
+        document = {"containers": [{"id": "one", "url": url}, {"id": "two", "url": url}]}
+        async with running(tmp_path, document) as node:
+            assert await finding(check, node.node.config) == Finding("ok", "one, two: ready")
+
+
+async def test_one_that_is_down_is_named(tmp_path: Path) -> None:
+    async with running(
+        tmp_path, {"containers": [{"id": "gone", "url": "http://127.0.0.1:1"}]}
+    ) as node:
+        found = await finding(check, node.node.config)
+        assert found.level == "problem"
+        assert found.text.startswith("not ready: gone: ")
+        assert found.remedy == "infernet-edge status"
+        node.parts.services["gone"].set_starting("the image is pulled")
+        found = await finding(check, node.node.config)
+        assert (found.level, found.text) == ("warning", "not ready: gone: the image is pulled")
+
+
+async def test_none_are_configured_or_no_node_runs(tmp_path: Path) -> None:
+    assert (await finding(check, configuration(tmp_path))).text == "none are configured"
+    config = configuration(tmp_path, {"containers": [{"id": "a", "url": "http://127.0.0.1:1"}]})
+    assert (await finding(check, config)).text == "unknown, since no node answers"

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from infernet_edge.database import Database
+from infernet_edge.doctor import database
+from infernet_edge.doctor.finding import Finding
+from tests.support.examining import finding
+from tests.support.running import configuration, running
+
+_TABLE = {"test": ("CREATE TABLE t (id INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT",)}
+
+
+async def look(folder: Path) -> Finding:
+    return await finding(database, configuration(folder))
+
+
+async def written(folder: Path, rows: int = 2000) -> Path:
+    """The file of a node that has stopped."""
+    path = configuration(folder).database_path
+    opened = Database(path, _TABLE)
+    await opened.open()
+    await opened.write(_fill, rows)
+    await opened.close()
+    return path
+
+
+def _fill(connection: sqlite3.Connection, rows: int) -> None:
+    connection.executemany("INSERT INTO t (text) VALUES (?)", [("x" * 100,)] * rows)
+
+
+async def test_there_is_none_yet(tmp_path: Path) -> None:
+    found = await look(tmp_path)
+    assert found.level == "ok"
+    assert sqlite3.sqlite_version in found.text
+    assert "will be made" in found.text
+    assert not (tmp_path / "data").exists()
+
+
+async def test_a_sound_one_is_left_as_it_is(tmp_path: Path) -> None:
+    path = await written(tmp_path)
+    before = path.read_bytes()
+    files = sorted(path.parent.iterdir())
+    found = await look(tmp_path)
+    assert found.level == "ok"
+    assert sorted(path.parent.iterdir()) == files
+    assert found.text.endswith("0.2 MB without damage")
+    assert path.read_bytes() == before
+
+
+async def test_a_damaged_one(tmp_path: Path) -> None:
+    path = await written(tmp_path)
+    with path.open("r+b") as file:
+        file.seek(20 * 4096)
+        file.write(os.urandom(8 * 4096))
+    found = await look(tmp_path)
+    assert found.level == "problem"
+    assert f"{path} is damaged" in found.text
+    assert f"sqlite3 {path} .recover" in found.remedy
+
+
+async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    path = await written(tmp_path)
+    path.write_bytes(b"not at all" * 1000)
+    found = await look(tmp_path)
+    assert found.level == "problem"
+    assert "file is not a database" in found.text
+
+
+async def test_a_damaged_one_that_the_node_kept(tmp_path: Path) -> None:
+    path = await written(tmp_path)
+    kept = path.with_name(f"{path.name}.corrupt-1700000000")
+    path.rename(kept)
+    found = await look(tmp_path)
+    assert found.level == "warning"
+    assert found.text.endswith(str(kept))
+    assert f"rm {path}.corrupt-*" in found.remedy
+
+
+async def test_it_is_not_touched_while_a_node_runs(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        found = await finding(database, node.node.config)
+        assert found.level == "ok"
+        assert "open in the running node" in found.text
+    assert (await look(tmp_path)).text.endswith("without damage")
+
+
+async def test_a_large_one_is_read_for_some_time_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await written(tmp_path, 20_000)
+    monkeypatch.setattr(database, "_READING_TIME", -1.0)
+    async with asyncio.timeout(10):
+        found = await look(tmp_path)
+    assert found.level == "ok"
+    assert "no damage in what" in found.text
+
+
+async def test_a_folder_that_hides_it(tmp_path: Path) -> None:
+    """Opening fails as it does for another user's file, which root could read all the same."""
+    path = await written(tmp_path)
+    path.unlink()
+    path.mkdir()
+    found = await look(tmp_path)
+    assert found.level == "warning"
+    assert found.remedy.startswith("run this as the node's user")
+
+
+async def test_a_sqlite_without_what_the_tables_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
+    assert (await look(tmp_path)).level == "problem"
