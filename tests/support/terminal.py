@@ -19,8 +19,11 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def on_a_terminal(answers: list[str], *arguments: str) -> tuple[int, str]:
-    """Run infernet-edge, answer each question in turn; returns exit code and screen."""
+def on_a_terminal(answers: list[str], *arguments: str, also: bytes = b": ") -> tuple[int, str]:
+    """Run infernet-edge, answer each question in turn; returns exit code and screen.
+
+    A question ends with ": "; what ends with `also` is answered too.
+    """
     master, terminal = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-c", _COMMAND, *arguments],
@@ -38,6 +41,6 @@ def on_a_terminal(answers: list[str], *arguments: str) -> tuple[int, str]:
                 screen += os.read(master, 4096)
             except OSError:  # the other end is closed (EIO on Linux)
                 break
-            if waiting and screen.endswith(b": "):
+            if waiting and screen.endswith((b": ", also)):
                 os.write(master, waiting.pop(0).encode())
     return process.wait(30), screen.decode().replace("\r\n", "\n")
