@@ -35,6 +35,8 @@ from infernet_edge.errors import InfernetEdgeError
 
 _CREATE = "infernet-edge wallet pay create"
 _VARIABLE = "INFERNET_EDGE_CHAIN__WALLET__PAYMENT_ADDRESS"
+_LOOKS = 10
+_LOOK_PERIOD = 1.0  # seconds
 
 
 class View(Struct, frozen=True):
@@ -54,27 +56,32 @@ class View(Struct, frozen=True):
 def pay(arguments: argparse.Namespace) -> int:
     """Do what was asked; returns the exit code. Raises InfernetEdgeError with what is wrong."""
     action = arguments.pay_action
-    if action in ("approve", "withdraw"):
-        amount, token = arguments.amount, arguments.token or COIN
-        if amount is not None and amount.unit and token != COIN:
-            arguments.refuse(
-                f"{amount.unit} are a unit of the coin; of a token say how many of its smallest"
-                " unit, as a whole number"
-            )
+    token = _token(arguments) if action in ("approve", "withdraw") else COIN
     loaded = load_or_explain(arguments)
     if loaded is None:
         return 78
     config = loaded.config
-    if action == "show":
-        return _show(config, arguments.token, as_json=arguments.json)
     account = _account(config)
+    if action == "show":
+        return _show(config, account.address, arguments.token, as_json=arguments.json)
     if action == "create":
         return _create(config.chain, account, another=arguments.another)
+    amount = arguments.amount and arguments.amount.value
     if action == "approve":
         spender = arguments.spender or account.address
-        return asyncio.run(_approve(config.chain, account, spender, token, amount.value))
-    wanted = None if amount is None else amount.value
-    return _withdraw(config.chain, account, token, wanted, ask=not arguments.yes)
+        return asyncio.run(_approve(config.chain, account, spender, token, amount))
+    return _withdraw(config.chain, account, token, amount, ask=not arguments.yes)
+
+
+def _token(arguments: argparse.Namespace) -> str:
+    """Of which token the amount is; the command ends when its unit is not one of that token's."""
+    token: str = arguments.token or COIN
+    if arguments.amount and arguments.amount.unit and token != COIN:
+        arguments.refuse(
+            f"{arguments.amount.unit} is a unit of the coin; of a token say how many of its"
+            " smallest unit, as a whole number"
+        )
+    return token
 
 
 def _account(config: Config) -> LocalAccount:
@@ -106,9 +113,11 @@ def _create(chain: Chain, account: LocalAccount, *, another: bool) -> int:
             " --another"
         )
     wallet = asyncio.run(_make(chain, account))
-    print(f"Wallet       {wallet}")
     print(f"Owner        {account.address} (this node's account)")
-    print("For the node to be paid there, put into the configuration, and start it again:\n")
+    print(
+        "For the node to be paid there, put this into the configuration, to the other settings of"
+    )
+    print("chain.wallet, and start the node again:\n")
     print(f"[chain.wallet]\npayment_address = {toml_value(wallet)}\n")
     print("or, when the configuration is JSON:\n")
     print(to_json({"chain": {"wallet": {"payment_address": wallet}}}))
@@ -119,7 +128,7 @@ def _create(chain: Chain, account: LocalAccount, *, another: bool) -> int:
 
 
 async def _make(chain: Chain, account: LocalAccount) -> str:
-    """Let the factory make a wallet and return its address."""
+    """Let the factory make a wallet; returns its address, after it was printed."""
     async with connected(chain) as rpc:
         factory = await Deployment(chain, rpc).wallet_factory()
         if await is_valid_wallet(rpc, factory, COIN) is None:
@@ -135,30 +144,41 @@ async def _make(chain: Chain, account: LocalAccount) -> str:
                 " its receipt holds the wallet's address."
             ) from None
         wallet = created_wallet(receipt.logs, factory)
-        if wallet is None or not await is_valid_wallet(rpc, factory, wallet):
+        if wallet is None:
             raise InfernetEdgeError(
-                f"The transaction {receipt.hash} made no wallet that its factory {factory} knows."
-                " Is chain.registry_address right?"
+                f"The transaction {receipt.hash} made no wallet. Is chain.registry_address right?"
+            )
+        print(f"Wallet       {wallet}", flush=True)
+        if not await _is_known(rpc, factory, wallet):
+            raise InfernetEdgeError(
+                f"The factory {factory} does not know the wallet {wallet} that it made. Try"
+                " infernet-edge wallet pay show with it, a little later."
             )
         return wallet
+
+
+async def _is_known(rpc: Rpc, factory: str, wallet: str) -> bool:
+    """Whether the factory knows a new wallet; a server may be some blocks behind the others."""
+    for _ in range(_LOOKS):
+        if await is_valid_wallet(rpc, factory, wallet):
+            return True
+        await asyncio.sleep(_LOOK_PERIOD)
+    return False
 
 
 # show
 
 
-def _show(config: Config, asked: list[str], *, as_json: bool) -> int:
-    account = _account(config)
+def _show(config: Config, account: str, asked: list[str], *, as_json: bool) -> int:
     view = None
     if config.chain.wallet.payment_address:
-        tokens = _tokens(config, asked)
-        view = asyncio.run(_look(config.chain, account.address, tokens))
+        view = asyncio.run(_look(config.chain, account, _tokens(config, asked)))
     warnings = list(_warnings(view))
     if as_json:
-        print(json.dumps({**_document(view, account.address), "warnings": warnings}, indent=2))
+        print(json.dumps({**_document(view, account), "warnings": warnings}, indent=2))
         return 0
-    print(
-        "\n".join(_lines(view) if view else [f"Wallet       none\nNode         {account.address}"])
-    )
+    for line in _lines(view) if view else ("Wallet       none", f"Node         {account}"):
+        print(line)
     for warning in warnings:
         print(warning, file=sys.stderr)
     return 0

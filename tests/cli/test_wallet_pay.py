@@ -11,7 +11,7 @@ import pytest
 from eth_account.signers.local import LocalAccount
 
 from infernet_edge.chain import oneoff
-from infernet_edge.cli import wallet_chain
+from infernet_edge.cli import wallet_chain, wallet_pay
 from infernet_edge.cli.main import main
 from infernet_edge.config import load
 from tests.support.evm import ALICE, COIN, ETHER, NODE, OTHER_NODE, V1, Contract, deploy
@@ -84,7 +84,7 @@ def test_create(v1: V1, pay: Pay) -> None:
     [made] = wallets(v1)
     assert made["owner"] == NODE.address
     assert f"Wallet       {made['wallet']}" in told
-    toml, _, text = told.partition("configuration, and start it again:\n\n")[2].partition(
+    toml, _, text = told.partition("and start the node again:\n\n")[2].partition(
         "\nor, when the configuration is JSON:\n\n"
     )
     for name, snippet in (("config.toml", toml), ("other.json", text)):
@@ -136,6 +136,27 @@ def test_create_that_is_not_mined_in_time(
     [sent] = v1.anvil.mempool()
     assert told.count(sent) == 2
     assert "Do not make another one" in told
+
+
+def test_create_with_a_server_that_is_behind(
+    v1: V1, pay: Pay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that has the receipt and the one that is asked then may be two."""
+    answers = [False, False, False, True]
+
+    async def behind(*arguments: Any) -> bool:
+        return answers.pop(0)
+
+    monkeypatch.setattr(wallet_pay, "is_valid_wallet", behind)
+    monkeypatch.setattr(wallet_pay, "_LOOK_PERIOD", 0.01)
+    configure(v1)
+    told = pay("create")
+    assert told.count(wallets(v1)[0]["wallet"]) == 3
+    monkeypatch.setattr(wallet_pay, "_LOOKS", 2)
+    answers += [False, False, False]
+    told = pay("create", code=1)
+    assert told.count(wallets(v1)[1]["wallet"]) == 2
+    assert "does not know" in told
 
 
 def test_create_without_gas_money(v1: V1, pay: Pay) -> None:
@@ -411,7 +432,7 @@ def test_the_contracts_own_words(
         wallet.send("transferOwnership", OTHER_NODE.address, sender=NODE)
         return await send(rpc, account, to, data)
 
-    monkeypatch.setattr("infernet_edge.cli.wallet_pay.send", given_away)
+    monkeypatch.setattr(wallet_pay, "send", given_away)
     told = pay("withdraw", "5", "--token", token.address, code=1)
     assert f"{wallet.address} would refuse it: Unauthorized: only the contract's owner" in told
 
