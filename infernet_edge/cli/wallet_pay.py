@@ -57,6 +57,8 @@ def pay(arguments: argparse.Namespace) -> int:
     """Do what was asked; returns the exit code. Raises InfernetEdgeError with what is wrong."""
     action = arguments.pay_action
     token = _token(arguments) if action in ("approve", "withdraw") else COIN
+    if action == "withdraw" and arguments.amount and arguments.amount.value == 0:
+        arguments.refuse("0 is nothing to withdraw")
     loaded = load_or_explain(arguments)
     if loaded is None:
         return 78
@@ -120,9 +122,9 @@ def _create(chain: Chain, account: LocalAccount, *, another: bool) -> int:
     print("chain.wallet, and start the node again:\n")
     print(f"[chain.wallet]\npayment_address = {toml_value(wallet)}\n")
     print("or, when the configuration is JSON:\n")
-    print(to_json({"chain": {"wallet": {"payment_address": wallet}}}))
+    print(to_json({"chain": {"wallet": {"payment_address": wallet}}}), end="")
     if present:
-        print(f"What is in the wallet {present} stays there. It can be withdrawn as long as the")
+        print(f"\nWhat is in the wallet {present} stays there. It can be withdrawn as long as the")
         print(f"configuration names that one, or with {_VARIABLE}={present}")
     return 0
 

@@ -420,6 +420,13 @@ class TestNeither:
         assert words in capsys.readouterr().err
 
 
+def test_nothing_is_not_withdrawn(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["wallet", "pay", "withdraw", "0eth"])
+    assert ended.value.code == 2
+    assert "nothing to withdraw" in capsys.readouterr().err
+
+
 def test_the_contracts_own_words(
     v1: V1, pay: Pay, monkeypatch: pytest.MonkeyPatch, token: Contract
 ) -> None:
