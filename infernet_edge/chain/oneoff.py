@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 
 from infernet_edge.chain.fees import ask_conditions, choose_fees
-from infernet_edge.chain.ledger import Outcome, Transaction
+from infernet_edge.chain.ledger import Transaction
 from infernet_edge.chain.refusals import Answer
 from infernet_edge.chain.reverts import revert_reason
 from infernet_edge.chain.rpc import Rpc, RpcError, RpcUnavailable, quantity
@@ -26,15 +27,36 @@ _LOOK_PERIOD = 1.0  # seconds
 
 
 class NotDone(InfernetEdgeError):
-    """The transaction was not sent, or not mined in time; the text says why."""
+    """The transaction was not sent; the text says why."""
+
+
+class NotMined(NotDone):
+    """It was sent, and not mined in time; it may be later."""
+
+
+class Receipt(NamedTuple):
+    """What became of a transaction. `logs` are the events of its contracts, as the RPC has them."""
+
+    succeeded: bool  # False: it was reverted, and is paid for nonetheless
+    hash: str
+    block: int
+    gas_used: int
+    logs: list[dict[str, Any]]
 
 
 async def send_and_wait(
-    rpc: Rpc, account: LocalAccount, to: str, data: bytes, *, timeout: float
-) -> Outcome:
-    """Call a contract in a transaction; returns what became of it ("mined" or "reverted").
+    rpc: Rpc,
+    account: LocalAccount,
+    to: str,
+    data: bytes,
+    *,
+    timeout: float,
+    on_sent: Callable[[str], object],
+) -> Receipt:
+    """Call a contract in a transaction and wait until it is mined, `timeout` seconds at most.
 
-    Raises NotDone, and RpcUnavailable when nothing was sent.
+    `on_sent` is told the transaction's hash as soon as it may be on its way. Raises NotDone,
+    NotMined, and RpcUnavailable when nothing was sent.
     """
     to = to_checksum_address(to)
     gas = await _estimate(rpc, account.address, to, data)
@@ -53,6 +75,7 @@ async def send_and_wait(
         signed = await sign(account, transaction, fees)
         verdict = await broadcast(rpc, signed)
         if verdict.answer in (Answer.TAKEN, Answer.UNCLEAR):
+            on_sent(signed.hash)
             return await _wait(rpc, signed.hash, timeout)
         if verdict.answer is not Answer.UNKNOWN_TYPE:
             break
@@ -69,19 +92,22 @@ async def _estimate(rpc: Rpc, sender: str, to: str, data: bytes) -> int:
     return estimate * _GAS_MARGIN[0] // _GAS_MARGIN[1]
 
 
-async def _wait(rpc: Rpc, hash_: str, timeout: float) -> Outcome:
+async def _wait(rpc: Rpc, hash_: str, timeout: float) -> Receipt:
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         receipt = await _receipt(rpc, hash_)
         if receipt is not None:
-            return Outcome(
-                "mined" if quantity(receipt.get("status", "0x1")) else "reverted",
+            return Receipt(
+                quantity(receipt.get("status", "0x1")) != 0,
                 hash_,
                 quantity(receipt.get("blockNumber")),
-                gas_used=quantity(receipt.get("gasUsed", "0x0")),
+                quantity(receipt.get("gasUsed", "0x0")),
+                receipt.get("logs") or [],
             )
         await asyncio.sleep(_LOOK_PERIOD)
-    raise NotDone(f"The transaction {hash_} was sent but is not mined after {timeout:.0f} seconds.")
+    raise NotMined(
+        f"The transaction {hash_} was sent but is not mined after {timeout:.0f} seconds."
+    )
 
 
 async def _receipt(rpc: Rpc, hash_: str) -> dict[str, Any] | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 import aiohttp
@@ -21,16 +23,16 @@ from infernet_edge.chain.contracts import (
 from infernet_edge.chain.deployment import to_bytes
 from infernet_edge.chain.fees import Conditions, ask_conditions
 from infernet_edge.chain.keys import load_account
-from infernet_edge.chain.oneoff import send_and_wait
+from infernet_edge.chain.oneoff import NotDone, Receipt, send_and_wait
 from infernet_edge.chain.rpc import Rpc, RpcError
 from infernet_edge.cli.configuration import load_or_explain
+from infernet_edge.cli.money import coins
 from infernet_edge.config.tree import Chain
 from infernet_edge.errors import InfernetEdgeError
 
 _INACTIVE, _REGISTERED, _ACTIVE = range(3)
 _USUAL_COOLDOWN = 3600  # seconds; that of the deployed coordinators of SDK 0.1
 _LONGEST_WAIT = 300.0  # seconds until a transaction must be mined
-_WEI = 10**18  # in one coin
 
 
 class Standing(NamedTuple):
@@ -58,30 +60,58 @@ def talk(arguments: argparse.Namespace) -> int:
     account = load_account(chain.wallet)
     if arguments.action == "show":
         print(f"Address      {account.address}")
+    return asyncio.run(_talk(arguments.action, chain, account))
+
+
+@asynccontextmanager
+async def connected(chain: Chain) -> AsyncIterator[Rpc]:
+    """A client of the configured servers. Raises InfernetEdgeError when there are none."""
     urls = [chain.rpc_url] if isinstance(chain.rpc_url, str) else chain.rpc_url
     if not any(urls):
         raise InfernetEdgeError("chain.rpc_url is not set, so the chain cannot be asked.")
-    return asyncio.run(_talk(arguments.action, chain, urls, account))
-
-
-async def _talk(action: str, chain: Chain, urls: list[str], account: LocalAccount) -> int:
     async with aiohttp.ClientSession() as session:
         rpc = Rpc(session, urls)
         try:
-            conditions = await ask_conditions(rpc, account.address)
-            if action == "show":
-                return await _show(rpc, chain, account.address, conditions)
-            if not chain.coordinator_address:
-                raise InfernetEdgeError(
-                    "chain.coordinator_address is not set. Only coordinators of SDK 0.1 want nodes"
-                    " to register; those of SDK 1.x take every node."
-                )
-            standing = await _ask_standing(rpc, chain, account.address, conditions)
-            if action == "register":
-                return await _register(rpc, chain, account, standing)
-            return await _activate(rpc, chain, account, standing)
+            yield rpc
         finally:
             await rpc.close()
+
+
+async def send(rpc: Rpc, account: LocalAccount, to: str, data: bytes) -> Receipt:
+    """Call a contract in a transaction, wait until it is mined, and print how it goes.
+
+    Raises NotDone when it did not have its effect, RpcUnavailable.
+    """
+    receipt = await send_and_wait(
+        rpc, account, to, data, timeout=_LONGEST_WAIT, on_sent=_tell_that_it_is_sent
+    )
+    print(f"Mined        in block {receipt.block}, gas {receipt.gas_used}")
+    if not receipt.succeeded:
+        raise NotDone(
+            f"The contract {to} refused it: its state had changed since it was asked. Try again to"
+            " see the reason."
+        )
+    return receipt
+
+
+def _tell_that_it_is_sent(hash_: str) -> None:
+    print(f"Transaction  {hash_}, waiting until it is mined ...", flush=True)
+
+
+async def _talk(action: str, chain: Chain, account: LocalAccount) -> int:
+    async with connected(chain) as rpc:
+        conditions = await ask_conditions(rpc, account.address)
+        if action == "show":
+            return await _show(rpc, chain, account.address, conditions)
+        if not chain.coordinator_address:
+            raise InfernetEdgeError(
+                "chain.coordinator_address is not set. Only coordinators of SDK 0.1 want nodes"
+                " to register; those of SDK 1.x take every node."
+            )
+        standing = await _ask_standing(rpc, chain, account.address, conditions)
+        if action == "register":
+            return await _register(rpc, chain, account, standing)
+        return await _activate(rpc, chain, account, standing)
 
 
 async def _show(rpc: Rpc, chain: Chain, address: str, conditions: Conditions) -> int:
@@ -125,9 +155,7 @@ async def _register(rpc: Rpc, chain: Chain, account: LocalAccount, standing: Sta
     if standing.status != _INACTIVE:
         print(f"{account.address} is {standing}.")
         return 0
-    data = REGISTER_NODE.encode(account.address)
-    if not await _send(rpc, chain, account, data):
-        return 1
+    await send(rpc, account, chain.coordinator_address, REGISTER_NODE.encode(account.address))
     print(
         f"{account.address} is registered. The coordinator lets it deliver after it is activated,"
         " which it allows an hour from now: infernet-edge wallet activate"
@@ -142,27 +170,9 @@ async def _activate(rpc: Rpc, chain: Chain, account: LocalAccount, standing: Sta
     if standing.status == _INACTIVE or standing.wait > 0:
         print(f"{account.address} is {standing}.", file=sys.stderr)
         return 1
-    if not await _send(rpc, chain, account, ACTIVATE_NODE.encode()):
-        return 1
+    await send(rpc, account, chain.coordinator_address, ACTIVATE_NODE.encode())
     print(f"{account.address} is active: it may deliver.")
     return 0
-
-
-async def _send(rpc: Rpc, chain: Chain, account: LocalAccount, data: bytes) -> bool:
-    """Send to the coordinator and wait; False when it was reverted."""
-    print("Sending a transaction and waiting until it is mined ...", flush=True)
-    to = chain.coordinator_address
-    outcome = await send_and_wait(rpc, account, to, data, timeout=_LONGEST_WAIT)
-    print(f"Transaction  {outcome.hash}, block {outcome.block}, gas {outcome.gas_used}")
-    if outcome.status != "mined":
-        print("The coordinator refused it. Look at: infernet-edge wallet show", file=sys.stderr)
-    return outcome.status == "mined"
-
-
-def coins(wei: int) -> str:
-    """An amount in whole coins, with all digits that it has."""
-    whole, rest = divmod(wei, _WEI)
-    return f"{whole}.{rest:018}".rstrip("0").rstrip(".")
 
 
 def _minutes(seconds: int) -> str:

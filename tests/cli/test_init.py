@@ -5,10 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import pty
-import select
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -17,17 +13,7 @@ import pytest
 from infernet_edge.cli import init
 from infernet_edge.config import load
 from infernet_edge.config.tree import Config
-from tests.support.process import ROOT
-
-COMMAND = """
-import argparse, fcntl, signal, sys, termios
-from infernet_edge.cli import init
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl+C on this terminal reaches this process
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
-parser = argparse.ArgumentParser()
-init.configure(parser)
-sys.exit(init.run(parser.parse_args()))
-"""
+from tests.support.terminal import on_a_terminal
 
 
 @pytest.fixture(autouse=True)
@@ -48,32 +34,6 @@ def loaded(path: str) -> Config:
     config, warnings, _ = load(Path(path), {})
     assert not warnings
     return config
-
-
-def on_a_terminal(folder: Path, answers: list[str], *arguments: str) -> tuple[int, str]:
-    """Run on a pseudo-terminal, answer each question in turn; returns exit code and screen."""
-    master, terminal = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-        start_new_session=True,
-    )
-    os.close(terminal)
-    screen = b""
-    waiting = list(answers)
-    with os.fdopen(master, "rb+", buffering=0):
-        while select.select([master], [], [], 30)[0]:
-            try:
-                screen += os.read(master, 4096)
-            except OSError:  # the other end is closed (EIO on Linux)
-                break
-            if waiting and screen.endswith(b"]: "):
-                os.write(master, waiting.pop(0).encode())
-    return process.wait(30), screen.decode().replace("\r\n", "\n")
 
 
 def test_from_flags(capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,7 +116,7 @@ def test_a_place_that_cannot_be_written_is_told(capsys: pytest.CaptureFixture[st
 
 def test_questions_on_a_terminal(elsewhere: Path) -> None:
     answers = ["http\n", "4200\n", "perhaps\n", "n\n", "ftp://x\n", "docker.io/me/cat:2\n"]
-    code, screen = on_a_terminal(elsewhere, [*answers, "no good\n", "\n"])
+    code, screen = on_a_terminal([*answers, "no good\n", "\n"], "init")
     assert code == 0, screen
     assert screen.count("Port of the REST API [4000]: ") == 2
     assert "Its name in jobs [cat]: " in screen
@@ -166,7 +126,7 @@ def test_questions_on_a_terminal(elsewhere: Path) -> None:
 
 
 def test_enter_takes_the_defaults(elsewhere: Path) -> None:
-    code, screen = on_a_terminal(elsewhere, ["\n", "\n", "\n"])
+    code, screen = on_a_terminal(["\n", "\n", "\n"], "init")
     assert code == 0, screen
     assert "no container yet" in screen
     assert loaded("config.toml").server.host == "0.0.0.0"
@@ -174,7 +134,7 @@ def test_enter_takes_the_defaults(elsewhere: Path) -> None:
 
 def test_only_what_no_flag_says_is_asked(elsewhere: Path) -> None:
     flags = ["--port", "4300", "--url", "http://box:3000", "--id", "box"]
-    code, screen = on_a_terminal(elsewhere, ["y\n"], *flags)
+    code, screen = on_a_terminal(["y\n"], "init", *flags)
     assert code == 0, screen
     assert screen.count("]: ") == 1
     assert loaded("config.toml").server.port == 4300
@@ -183,7 +143,7 @@ def test_only_what_no_flag_says_is_asked(elsewhere: Path) -> None:
 # A Ctrl+C just before Python reads would go unnoticed until the line ends.
 @pytest.mark.parametrize("end", ["\x04", "\x03\n"], ids=["end of input", "Ctrl+C"])
 def test_leaving_in_the_middle_writes_nothing(elsewhere: Path, end: str) -> None:
-    code, screen = on_a_terminal(elsewhere, ["4000\n", end], "--output", "other.toml")
+    code, screen = on_a_terminal(["4000\n", end], "init", "--output", "other.toml")
     assert code == 1, screen
     assert "Nothing was written" in screen
     assert not Path("other.toml").exists()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import pty
-import select
 import stat
 import subprocess
 import sys
@@ -23,16 +21,10 @@ from infernet_edge.config.tree import Secret
 from tests.support.evm import ETHER, NODE, V0, Anvil
 from tests.support.ports import free_port
 from tests.support.process import ROOT
+from tests.support.terminal import on_a_terminal
 
 KEY = NODE.key.hex()
 PASSWORD = "correct horse"
-
-ON_A_TERMINAL = """
-import fcntl, sys, termios
-from infernet_edge.cli.main import main
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-sys.exit(main(sys.argv[1:]))
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -76,30 +68,6 @@ def alone(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         timeout=60,
         start_new_session=True,
     )
-
-
-def on_a_terminal(answers: list[str], *arguments: str) -> tuple[int, str]:
-    """Run on a pseudo-terminal, answer each question in turn; returns exit code and screen."""
-    master, terminal = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-c", ON_A_TERMINAL, "wallet", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-        start_new_session=True,
-    )
-    os.close(terminal)
-    screen, waiting = b"", list(answers)
-    with os.fdopen(master, "rb+", buffering=0):
-        while select.select([master], [], [], 30)[0]:
-            try:
-                screen += os.read(master, 4096)
-            except OSError:  # the other end is closed (EIO on Linux)
-                break
-            if waiting and screen.endswith(b": "):
-                os.write(master, waiting.pop(0).encode())
-    return process.wait(30), screen.decode().replace("\r\n", "\n")
 
 
 def wallet(*arguments: str) -> int:
@@ -250,7 +218,7 @@ def test_a_process_of_its_own_with_a_pipe() -> None:
 
 def test_a_password_from_a_terminal() -> None:
     answers = ["short\n", "long enough\n", "not the same\n", "long enough\n", "long enough\n"]
-    code, screen = on_a_terminal(answers, "new")
+    code, screen = on_a_terminal(answers, "wallet", "new")
     assert code == 0, screen
     assert "at least 8 characters" in screen
     assert "different" in screen
@@ -259,14 +227,14 @@ def test_a_password_from_a_terminal() -> None:
 
 
 def test_a_key_from_a_terminal() -> None:
-    code, screen = on_a_terminal([f"{KEY}\n"], "import", "--plain")
+    code, screen = on_a_terminal([f"{KEY}\n"], "wallet", "import", "--plain")
     assert code == 0, screen
     assert KEY not in screen
     assert NODE.address in screen
 
 
 def test_leaving_in_the_middle_writes_nothing() -> None:
-    code, screen = on_a_terminal(["\x04"], "new")
+    code, screen = on_a_terminal(["\x04"], "wallet", "new")
     assert code == 1, screen
     assert "Nothing was done" in screen
     assert not Path("data").exists()

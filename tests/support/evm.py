@@ -571,6 +571,17 @@ class V1(_Deployment):
             token.send("mint", address, tokens)
         return Contract(self.anvil, "Wallet", address)
 
+    def lock(self, wallet: Contract, spender: LocalAccount, token: str, amount: int) -> None:
+        """Lock approved money in a wallet, as the coordinator does while a proof is judged."""
+        coordinator = self.coordinator.address
+        self.anvil.rpc("anvil_impersonateAccount", coordinator)
+        self.anvil.set_balance(coordinator, ETHER)
+        data = "0x" + wallet.encode("cLock", spender.address, token, amount).hex()
+        call = {"from": coordinator, "to": wallet.address, "data": data}
+        sent = self.anvil.rpc("eth_sendTransaction", call)
+        assert self.anvil.wait_for_receipt(sent).succeeded
+        self.anvil.rpc("anvil_stopImpersonatingAccount", coordinator)
+
     def subscription(self, subscription_id: int) -> dict[str, Any]:
         """Return a subscription by the contract's own names of its fields."""
         found: dict[str, Any] = self.coordinator.call("getSubscription", subscription_id)

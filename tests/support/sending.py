@@ -46,7 +46,8 @@ class Proxy(ScriptedRpc):
             return head | {"result": self._anvil.rpc(asked["method"], *asked["params"])}
         except RpcFailure as failure:
             message = str(failure).partition(": ")[2]
-            return head | {"error": {"code": failure.code, "message": message}}
+            data = {"data": "0x" + failure.data.hex()} if failure.data else {}
+            return head | {"error": {"code": failure.code, "message": message} | data}
 
     def refuse(self, method: str, message: str, times: int = 1) -> None:
         """Answer the next calls of a method with an error, and hand on the others."""
