@@ -248,6 +248,8 @@ class Listener:
 
     async def _read(self) -> None:
         """Read from the next id up to the newest subscription that is deep enough."""
+        if self._next_id == self._newest_id:
+            return  # it was read before the look that asked for it was over
         began = told = time.monotonic()
         first, tally = self._next_id, Counter[str]()
         while True:
