@@ -1,6 +1,6 @@
 """python -m tests.benchmarks: how fast and how light the node is, on this machine, now.
 
-All is on loopback, bounded in count and time, and about a minute long.
+All is on loopback, bounded in count and time, and a minute or two long.
 """
 
 from __future__ import annotations
@@ -18,6 +18,11 @@ import msgspec
 from tests.benchmarks.measure import Extent, measure
 from tests.benchmarks.onchain import ChainExtent, chain_table, measure_chain
 from tests.benchmarks.report import table
+from tests.benchmarks.subscriptions import (
+    SubscriptionExtent,
+    measure_subscriptions,
+    subscription_table,
+)
 from tests.support.process import ROOT
 
 
@@ -31,8 +36,14 @@ def main() -> None:
     parser.add_argument(
         "--reference", action="store_true", help="show the recorded figures of the reference node"
     )
-    parser.add_argument(
+    half = parser.add_mutually_exclusive_group()
+    half.add_argument(
         "--chain", action="store_true", help="measure the on-chain half instead, on a real EVM"
+    )
+    half.add_argument(
+        "--subscriptions",
+        action="store_true",
+        help="measure what following contracts' subscriptions costs instead, on a real EVM",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     parser.add_argument(
@@ -49,6 +60,10 @@ def main() -> None:
         if chosen.chain:
             found = measure_chain(ChainExtent(), Path(folder), say=_say)
             how, shown, results = "blocks of 1 s", chain_table(found), msgspec.json.encode(found)
+        elif chosen.subscriptions:
+            followed = measure_subscriptions(SubscriptionExtent(), Path(folder), say=_say)
+            how, shown = "blocks of 1 s", subscription_table(followed)
+            results = msgspec.json.encode(followed)
         else:
             measured = measure(extent, Path(folder), say=_say)
             how = (

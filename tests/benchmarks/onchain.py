@@ -92,7 +92,9 @@ def measure_chain(
         echo = stack.enter_context(EchoService(folder))
         containers = [{"id": "echo", "url": echo.url}]
         off = NodeProcess({"containers": containers}, folder / "off")
-        on = NodeProcess({"containers": containers, "chain": _settings(v1, proxy)}, folder / "on")
+        on = NodeProcess(
+            {"containers": containers, "chain": chain_settings(v1, proxy)}, folder / "on"
+        )
         starts: dict[str, list[float]] = {"off": [], "on": []}
         for _ in range(extent.starts):
             for name, node in (("off", off), ("on", on)):
@@ -117,8 +119,8 @@ def measure_chain(
         return ChainResults(extent, figures["off"], figures["on"], idle, waiting, delivered)
 
 
-def _settings(v1: V1, proxy: CountingProxy) -> dict[str, Any]:
-    """All else is as a user has it."""
+def chain_settings(v1: V1, proxy: CountingProxy) -> dict[str, Any]:
+    """Settings of the chain; all else is as a user has it."""
     return {
         "enabled": True,
         "rpc_url": proxy.url,

@@ -18,10 +18,14 @@ from urllib.parse import urlsplit
 
 
 class Asked(NamedTuple):
-    """One HTTP request: when it came (seconds of the steady clock), and the methods in it."""
+    """One HTTP request: when it came (seconds of the steady clock), and the methods in it.
+
+    `functions` are the selectors of the contracts' functions that its eth_calls call.
+    """
 
     time: float
     methods: tuple[str, ...]
+    functions: tuple[bytes, ...]
 
 
 class CountingProxy:
@@ -77,7 +81,9 @@ class CountingProxy:
         calls = json.loads(body)
         calls = calls if isinstance(calls, list) else [calls]
         methods = tuple(call["method"] for call in calls)
-        self.requests.append(Asked(time.monotonic(), methods))
+        questions = [call["params"][0] for call in calls if call["method"] == "eth_call"]
+        functions = tuple(bytes.fromhex(question["data"][2:10]) for question in questions)
+        self.requests.append(Asked(time.monotonic(), methods, functions))
 
     def __enter__(self) -> Self:
         self._thread.start()

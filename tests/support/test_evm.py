@@ -35,6 +35,17 @@ def test_blocks_come_when_asked_for() -> None:
         assert anvil.rpc("eth_chainId") == "0x63"
 
 
+def test_many_calls_are_made_at_once() -> None:
+    with Anvil(mining=False) as anvil:
+        [rich] = anvil.rpc("eth_accounts")
+        payment = {"from": rich, "to": NODE.address, "value": "0x1"}
+        sent = anvil.batch("eth_sendTransaction", [[payment | {"nonce": hex(n)}] for n in range(3)])
+        anvil.mine()
+        assert anvil.block().transactions == sent
+        with pytest.raises(RpcFailure):
+            anvil.batch("eth_getBalance", [[rich, "latest"], ["nobody", "latest"]])
+
+
 def test_blocks_come_with_time() -> None:
     with Anvil(block_time=1) as anvil:
         receipt = anvil.wait_for_receipt(pay(anvil))
