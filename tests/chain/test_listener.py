@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 
 from infernet_edge.chain import listener
+from infernet_edge.chain.contracts import READ_SUBSCRIPTION_BATCH
 from tests.support.asking import call_back, received, subscribe
 from tests.support.counting_proxy import CountingProxy
 from tests.support.events import Events, listen
@@ -78,6 +79,23 @@ async def test_a_restart_does_not_start_over(tmp_path: Path, v1: V1) -> None:
             await received(recurring, 1)
         reads = sum(asked.methods.count("eth_call") >= 3 for asked in proxy.requests)
         assert reads < 6  # of 6 pages in the whole, and some looks
+
+
+async def test_each_page_is_read_once(tmp_path: Path, v1: V1) -> None:
+    """Looks at the chain in the middle of a sync find nothing that it does not read anyway."""
+    consumer = v1.deploy("CallbackConsumer")
+    for _ in range(6):
+        call_back(v1, consumer, "unknown")
+    v1.anvil.mine()
+    with CountingProxy(v1.anvil.url) as proxy:
+        settings = small_batches(2, sleep=0.3)
+        async with on_chain(tmp_path, v1=v1, rpc_url=proxy.url, chain=settings) as (node, _):
+            await until_state(node, 6, "ignored")
+            await asyncio.sleep(0.5)
+        pages = [
+            each for each in proxy.requests if READ_SUBSCRIPTION_BATCH.selector in each.functions
+        ]
+        assert len(pages) == 3
 
 
 async def test_other_rules_look_at_everything_again(tmp_path: Path, v1: V1) -> None:
