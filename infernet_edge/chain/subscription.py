@@ -6,6 +6,7 @@ The generations are those of the Infernet SDK: "1.x" (payments and proofs, conta
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final, Literal, NamedTuple, Self
 
@@ -16,6 +17,8 @@ from msgspec import Struct
 Generation = Literal["1.x", "0.1"]
 
 ZERO_ADDRESS: Final = "0x" + 40 * "0"
+# Thousands of subscriptions share few addresses, and a checksum takes a keccak of 40 signs.
+_checksummed: Final = functools.lru_cache(1024)(to_checksum_address)
 _CANCELLED: Final = 2**32 - 1  # the `active_at` that a coordinator gives to what is cancelled
 
 
@@ -49,7 +52,7 @@ class _Subscription(Struct, frozen=True):
     def from_abi(cls, values: Sequence[Any]) -> Self:
         """Make one of decoded ABI values, in the order of the contract's struct."""
         readable: list[Any] = [
-            to_checksum_address(value) if field.type == "address" else value
+            _checksummed(value) if field.type == "address" else value
             for field, value in zip(cls.fields, values, strict=True)
         ]
         return cls(*readable)
