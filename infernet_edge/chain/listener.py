@@ -99,6 +99,7 @@ class Listener:
         self._logs_read = -1  # the block up to which logs were read; -1: from the next look on
         self._logs: deque[dict[str, Any]] = deque()  # that wait to be told
         self._recheck = False  # logs were missed: read again what is followed
+        self._replaced: int | None = None  # the oldest block that may have been replaced
         self._recent: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)  # block, id
 
     async def run(self) -> None:
@@ -212,14 +213,18 @@ class Listener:
 
     def _note_reorganisation(self, block: Block) -> None:
         """Blocks were replaced: what was found in the newest ones has to be read again."""
-        oldest = block.number - _DEEPEST_REORG
-        doubtful = [identifier for number, identifier in self._recent if number > oldest]
+        oldest = block.number - _DEEPEST_REORG + 1
+        doubtful = len(self._read_since(oldest))
         log_event(
-            logger, "chain.reorganised", logging.WARNING, block=block.number, doubtful=len(doubtful)
+            logger, "chain.reorganised", logging.WARNING, block=block.number, doubtful=doubtful
         )
         self._recheck = True
-        self._next_id = min([self._next_id, *doubtful])
+        self._replaced = oldest if self._replaced is None else min(oldest, self._replaced)
         self._wanted.set()
+
+    def _read_since(self, block: int) -> list[int]:
+        """The ids of what was read since a block."""
+        return [identifier for number, identifier in self._recent if number >= block]
 
     # Working
 
@@ -229,11 +234,22 @@ class Listener:
         while self._logs:
             await self._tell(list(self._logs))
         if self._recheck:
-            await self._schedule.check(self._schedule.ids())
-            if self._proofs is not None:
-                await self._proofs.look()
-            self._recheck = False
+            self._recheck = False  # first: it may be wanted again meanwhile
+            try:
+                await self._look_again()
+            except BaseException:
+                self._recheck = True
+                raise
+        if self._replaced is not None:
+            self._next_id = min([self._next_id, *self._read_since(self._replaced)])
+            self._replaced = None
         await self._read()
+
+    async def _look_again(self) -> None:
+        """Ask for the state of all that is followed."""
+        await self._schedule.check(self._schedule.ids())
+        if self._proofs is not None:
+            await self._proofs.look()
 
     async def _tell(self, logs: list[dict[str, Any]]) -> None:
         """Hand on what logs say; they are forgotten when all is noted."""

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from infernet_edge.chain import listener
 from infernet_edge.chain.contracts import READ_SUBSCRIPTION_BATCH
+from infernet_edge.chain.listener import Listener
 from tests.support.asking import call_back, received, subscribe
 from tests.support.counting_proxy import CountingProxy
 from tests.support.events import Events, listen
@@ -278,6 +279,30 @@ async def test_a_subscription_that_a_reorganisation_removes(
         assert call_back(v1, other) == identifier
         await received(other, 1)
         assert len(echo.calls) == 1
+
+
+async def test_a_reorganisation_in_the_middle_of_reading_mixes_no_ids_up(
+    tmp_path: Path, v1: V1, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = Listener._next_size
+
+    def reorganised(self: Listener) -> int:
+        if self._next_id == 4 and self._head.latest is not None:
+            self._note_reorganisation(self._head.latest)
+        return usual(self)
+
+    monkeypatch.setattr(Listener, "_next_size", reorganised)
+    consumer = v1.deploy("CallbackConsumer")
+    for _ in range(3):
+        call_back(v1, consumer, "unknown")
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        await until_state(node, 3, "ignored")
+        call_back(v1, consumer)
+        (found,) = await received(consumer, 1)
+        assert found["subscriptionId"] == 4
+        await until_state(node, 4, "completed")
+        assert len(await subscriptions(node, ignored=True)) == 3
+        assert len(deliveries(consumer)) == 1
 
 
 async def test_another_subscription_in_the_place_of_one(
