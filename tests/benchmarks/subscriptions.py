@@ -74,6 +74,7 @@ class Following(Struct, frozen=True):
     """
 
     blocks: int
+    seconds: float
     requests: int
     calls: int
     cpu_percent: float
@@ -116,6 +117,7 @@ def measure_subscriptions(
         assert v1.newest_id() == extent.subscriptions
         say(f"{extent.subscriptions} subscriptions made")
         anvil.rpc("evm_setBlockGasLimit", hex(_USUAL_ROOM))
+        anvil.mine(ChainSettings().trail_head_blocks)  # all are deep enough to be read
         anvil.set_block_time(1)
         proxy = stack.enter_context(CountingProxy(anvil.url))
         echo = stack.enter_context(EchoService(folder))
@@ -212,6 +214,7 @@ def _watch_following(
     asked = [each for each in proxy.requests if begin.time <= each.time < end.time]
     return Following(
         end.number - begin.number,
+        end.time - begin.time,
         len(asked),
         sum(len(each.methods) for each in asked),
         100 * cpu / (end.time - begin.time),

@@ -29,7 +29,8 @@ def test_a_tiny_run_measures_everything(tmp_path: Path) -> None:
     snapshot, following, due = results.snapshot, results.following, results.due
     assert snapshot.pages == 3
     assert snapshot.calls == 9  # the next id, subscriptions, and answers to them
-    assert following.requests <= 2 * following.blocks + 1  # one more at the edges
+    # One more at the edges; and on a busy machine blocks of 1 s may take longer.
+    assert following.requests <= 2 * max(following.blocks, following.seconds) + 1
     assert following.footprint.rss < 100
     assert len(results.callbacks) == 1
     assert results.callbacks[0] > 0
