@@ -46,6 +46,12 @@ class CountingProxy:
                     str(parts.hostname), parts.port, timeout=30
                 )
 
+            def handle(self) -> None:
+                try:
+                    super().handle()
+                except ConnectionError:
+                    self.close_connection = True  # who asked was killed while it waited
+
             def do_POST(self) -> None:
                 try:
                     self.hand_on()
