@@ -106,14 +106,19 @@ async def test_one_of_two_nodes_is_enough(tmp_path: Path, v1: V1) -> None:
     """The other one notices that the interval is complete, and pays for nothing in vain."""
     consumer = v1.deploy("CallbackConsumer")
     other = {"wallet": {"private_key": OTHER_NODE.key.hex()}}
+    fast, slow = Echo(), Echo()
     async with (
-        on_chain(tmp_path / "one", v1=v1) as (one, _),
-        on_chain(tmp_path / "two", v1=v1, chain=other) as (two, _),
+        on_chain(tmp_path / "one", v1=v1, echo=Slow(fast)) as (one, _),
+        on_chain(tmp_path / "two", v1=v1, echo=Slow(slow), chain=other) as (two, _),
     ):
         identifier = call_back(v1, consumer)
-        await until_state(one, identifier, "completed")
-        await until_state(two, identifier, "completed")
+        for node in (one, two):
+            await until_state(node, identifier, "active")
+        for node, echo in ((one, fast), (two, slow)):
+            echo.release()
+            await until_state(node, identifier, "completed")
         assert len(deliveries(consumer)) == 1
+        assert v1.anvil.nonce(OTHER_NODE.address) == 0
 
 
 async def test_what_others_have_completed_is_left_alone(tmp_path: Path, v1: V1) -> None:
