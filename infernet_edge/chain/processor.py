@@ -23,7 +23,7 @@ from infernet_edge.chain.payload import BadPayload, pack
 from infernet_edge.chain.proofs import Proof, Proofs
 from infernet_edge.chain.rpc import Call, RpcUnavailable
 from infernet_edge.chain.subscription import Payment
-from infernet_edge.chain.transactions import SendError, TransactionSender
+from infernet_edge.chain.transactions import MOST_IN_FLIGHT, SendError, TransactionSender
 from infernet_edge.containers.client import ContainerFailure
 from infernet_edge.errors import StorageError
 from infernet_edge.jobs.orchestrator import Orchestrator
@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 MOST_ATTEMPTS: Final = 3
 _MOST_AT_ONCE = 64  # deliveries that speak with the contracts; others wait in line
+_MOST_FLYING = MOST_IN_FLIGHT - 4  # approvals and what fills gaps have room beside deliveries
 _FIRST_PAUSE = 1.0  # seconds before something that failed is tried again; doubles
 _LONGEST_PAUSE = 30.0
 _MOST_REFUSALS = 8  # times that a step has to wait for the contracts, not for the RPC
@@ -74,6 +75,8 @@ class Processor:
         self._escrow = escrow
         self._proofs = proofs
         self._places = asyncio.Semaphore(_MOST_AT_ONCE)
+        self._flights = asyncio.Semaphore(_MOST_FLYING)  # transactions that are not final
+        self._flying: set[int] = set()  # the deliveries whose they are
         self._tasks: set[asyncio.Task[None]] = set()
         self._early: list[tuple[int, int, Delivery]] = []
 
@@ -121,6 +124,9 @@ class Processor:
         recurs = True
         while delivery.state in UNFINISHED:
             state, reason, recurs = await self._patiently(delivery)
+            if state != "sent" and delivery.number in self._flying:
+                self._flying.remove(delivery.number)
+                self._flights.release()
             if state not in UNFINISHED and recurs and delivery.delegated:
                 # Before the end is stored: a kill in between finds the successor there.
                 await self._add_successor(delivery)
@@ -242,12 +248,23 @@ class Processor:
         if delivery.state == "computing":
             await self._compute(delivery)
             return "sending", ""
-        async with self._places:  # who computes has no need of one: containers have their queues
-            if delivery.state == "accepted":
-                await self._coordinator.admit(delivery)
-                return "computing", ""
-            await self._send(delivery)
+        if delivery.state == "sending":
+            await self._send_in_turn(delivery)
             return "sent", ""
+        async with self._places:  # who computes has no need of one: containers have their queues
+            await self._coordinator.admit(delivery)
+            return "computing", ""
+
+    async def _send_in_turn(self, delivery: Delivery) -> None:
+        """Send when few enough transactions are on their way; one is until it is final."""
+        await self._flights.acquire()
+        try:
+            async with self._places:
+                await self._send(delivery)
+        except BaseException:
+            self._flights.release()
+            raise
+        self._flying.add(delivery.number)
 
     async def _compute(self, delivery: Delivery) -> None:
         """Run the containers; three times at most, with a growing pause between."""

@@ -195,7 +195,7 @@ class Schedule:
         answers = await self._rpc.batch(
             [eth_call(coordinator, get_subscription("1.x", each.id)) for each in known]
         )
-        return [_decode(answer) for answer in answers]
+        return await asyncio.to_thread(lambda: [_decode(answer) for answer in answers])
 
     async def _find_out(self, known: Known, reason: str) -> None:
         """End a subscription that a delivery found to be over, with what the coordinator says."""

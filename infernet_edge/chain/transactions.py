@@ -46,13 +46,13 @@ from infernet_edge.errors import InfernetEdgeError, StorageError
 from infernet_edge.jobs.store import milliseconds
 from infernet_edge.logs import log_event
 
-__all__ = ["Outcome", "Pace", "SendError", "TransactionSender"]
+__all__ = ["MOST_IN_FLIGHT", "Outcome", "Pace", "SendError", "TransactionSender"]
 
 logger = logging.getLogger(__name__)
 
-_MOST_IN_FLIGHT: Final = 64  # as many of one account as geth's mempool takes
+MOST_IN_FLIGHT: Final = 64  # as many of one account as geth's mempool takes
 _MOST_SIGNED = 10  # forms of one transaction; each raises the fees
-_MOST_ASKED = 16  # transactions whose receipts are asked for at once, those with the least nonces
+_MOST_ASKED = 64  # transactions whose receipts are asked for at once, those with the least nonces
 _MOST_TRIES = 5  # to introduce a transaction while another program uses the same key
 _PROOFS = 3  # looks in a row that must agree before a nonce counts as used up by others
 _DEEPEST_PROOF = 64  # blocks; servers forget the state of older ones
@@ -193,7 +193,7 @@ class TransactionSender:
             if key not in self._flights and key not in self._outcomes:
                 await self._take_up()
             return known
-        if len(self._flights) >= _MOST_IN_FLIGHT:
+        if len(self._flights) >= MOST_IN_FLIGHT:
             raise RpcUnavailable(f"{len(self._flights)} transactions wait to be mined")
         conditions = await ask_conditions(self._rpc, self.address)
         chain_id = await self._known_chain()

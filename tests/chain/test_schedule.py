@@ -16,7 +16,16 @@ from infernet_edge.chain import processor, schedule
 from tests.support.asking import call_back, received, subscribe
 from tests.support.delegated import container_hash
 from tests.support.events import listen
-from tests.support.evm import ALICE, NODE, OTHER_NODE, V1, Contract, deliveries
+from tests.support.evm import (
+    ALICE,
+    COIN,
+    NOBODY,
+    NODE,
+    OTHER_NODE,
+    V1,
+    Contract,
+    deliveries,
+)
 from tests.support.onchain import (
     chain_of,
     delivery,
@@ -346,6 +355,36 @@ async def test_a_full_queue_is_waited_for(tmp_path: Path, v1: V1) -> None:
             assert "Too many pending" in events.of("subscription.waits")[0]["reason"]
             chain_of(node)._store._most = 10
             await received(consumer, 1)
+
+
+async def test_no_more_are_on_their_way_than_a_mempool_takes(
+    tmp_path: Path, v1: V1, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others wait for their turn, and simulate once only."""
+    monkeypatch.setattr(processor, "_MOST_FLYING", 3)
+    consumer = v1.deploy("CallbackConsumer")
+    with listen("infernet_edge.chain.processor") as events:
+        async with on_chain(tmp_path, v1=v1) as (node, echo):
+            await chain_of(node)._head.seen.wait()
+            v1.anvil.set_automine(False)
+            data = consumer.encode("requestCompute", "echo", b"\x07", 1, COIN, 0, NOBODY, NOBODY)
+            first = v1.anvil.nonce(ALICE.address)
+            for nonce in range(first, first + 9):
+                v1.anvil.send_raw(ALICE, consumer.address, data, gas=400_000, nonce=nonce)
+            v1.anvil.mine(1)
+            async with asyncio.timeout(10):
+                while len(v1.anvil.mempool()) < 3 or len(echo.calls) < 9:
+                    await asyncio.sleep(0.05)
+            await quiet()
+            assert len(v1.anvil.mempool()) == 3
+            v1.anvil.set_automine(True)
+            v1.anvil.mine(1)
+            await received(consumer, 9)
+            async with asyncio.timeout(10):
+                while chain_of(node).pending:
+                    await asyncio.sleep(0.05)
+    assert events.of("delivery.waits") == []
+    assert len(deliveries(consumer)) == 9
 
 
 async def test_events_name_subscription_and_interval(

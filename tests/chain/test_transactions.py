@@ -139,7 +139,7 @@ async def test_several_in_flight(sending: Sending, anvil: Anvil) -> None:
 async def test_too_many_in_flight(
     sending: Sending, anvil: Anvil, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infernet_edge.chain.transactions._MOST_IN_FLIGHT", 2)
+    monkeypatch.setattr("infernet_edge.chain.transactions.MOST_IN_FLIGHT", 2)
     anvil.set_automine(False)
     await sending.mint("one")
     await sending.mint("two")
