@@ -7,8 +7,10 @@ from typing import Any, Final
 from infernet_edge.chain.contracts import (
     IS_VALID_WALLET,
     TOKEN_BALANCE,
+    VERIFIER_SUPPORTS,
     WALLET_ALLOWANCE,
     WALLET_OWNER,
+    Function,
     UnexpectedReply,
     eth_call,
 )
@@ -61,20 +63,26 @@ class Payments:
                 balance_question(token, wallet),
                 eth_call(wallet, WALLET_ALLOWANCE.encode(self._node, token)),
                 eth_call(wallet, WALLET_OWNER.encode()),
+                eth_call(subscription.verifier, VERIFIER_SUPPORTS.encode(token)),
             ]
         answers = await self._rpc.batch(questions)
         for answer in answers:
             if isinstance(answer, RpcError) and answer.is_passing:
                 raise RpcUnavailable(f"The server has a problem: {answer}")
-        if not _is_valid(answers[0]):
+        if not _says(IS_VALID_WALLET, answers[0]):
             raise Skipped(
                 f"InvalidWallet: chain.wallet.payment_address {wallet} was not made by the wallet"
                 " factory of this registry; make one with: infernet-edge wallet pay create"
             )
-        if not _is_valid(answers[1]):
+        if not _says(IS_VALID_WALLET, answers[1]):
             raise Skipped(
                 f"InvalidWallet: the consumer's wallet {consumer} was not made by the wallet"
                 " factory of this registry"
+            )
+        if subscription.requires_proof and not _says(VERIFIER_SUPPORTS, answers.pop()):
+            raise Skipped(
+                f"UnsupportedVerifierToken: the verifier {subscription.verifier} does not say that"
+                f" it supports the payment's token {token}"
             )
         _check_consumer(subscription, *answers[2:4])
         if subscription.requires_proof:
@@ -126,9 +134,9 @@ def _number(answer: Any) -> int:
         return 0
 
 
-def _is_valid(answer: Any) -> bool:
+def _says(yes: Function, answer: Any) -> bool:
     try:
-        return bool(IS_VALID_WALLET.decode(to_bytes(answer)))
+        return bool(yes.decode(to_bytes(answer)))
     except UnexpectedReply:
         return False
 
