@@ -26,8 +26,7 @@ from tests.support.evm import (
     deploy_v1,
 )
 from tests.support.market import PRICE, Market
-from tests.support.onchain import delivery, settled
-from tests.support.running import RunningNode
+from tests.support.onchain import settled, waiting
 
 
 @pytest.fixture(autouse=True)
@@ -52,13 +51,6 @@ async def seen(events: Events, name: str, count: int = 1) -> list[dict[str, Any]
         while len(events.of(name)) < count:
             await asyncio.sleep(0.02)
     return events.of(name)
-
-
-async def waiting(node: RunningNode, reason: str, number: int = 1) -> None:
-    """Wait until a delivery says what it waits for."""
-    async with asyncio.timeout(10):
-        while reason not in (await delivery(node, number))["reason"]:
-            await asyncio.sleep(0.02)
 
 
 # Paid

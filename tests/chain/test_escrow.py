@@ -1,0 +1,305 @@
+"""What proofs lock in the node's wallet: approved in time, once, and for all that need it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+import pytest
+from aiohttp import web
+
+from infernet_edge.chain import processor
+from tests.support.asking import received
+from tests.support.events import Events
+from tests.support.evm import ALICE, NODE, V1, Contract, deploy
+from tests.support.faulty_rpc import Answers, FaultyRpc
+from tests.support.market import PRICE, PROOF, Market, Prover
+from tests.support.onchain import settled, waiting
+from tests.support.serving import Echo, serving
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "_FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(processor, "_LONGEST_PAUSE", 0.1)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for something does not give up in this test."""
+    monkeypatch.setattr(processor, "_MOST_REFUSALS", 1000)
+
+
+@pytest.fixture
+def market(v1: V1) -> Market:
+    """Enough for two answers, on both sides; nothing may be locked yet."""
+    return two_answers(Market(v1))
+
+
+def two_answers(market: Market) -> Market:
+    market.pay(market.payer.address, PRICE)
+    market.approve(2 * PRICE)
+    market.pay(market.payee.address, 2 * PRICE)
+    return market
+
+
+@pytest.fixture
+def judge(market: Market) -> Contract:
+    """A verifier that says at once that all is right."""
+    return market.verifier("AtomicVerifier", True)
+
+
+async def open_calls(echo: Echo, count: int) -> None:
+    """Wait until so many calls are held."""
+    async with asyncio.timeout(10):
+        while echo.open < count:
+            await asyncio.sleep(0.01)
+
+
+async def told(events: Events, name: str, count: int = 1) -> None:
+    """Wait for events."""
+    async with asyncio.timeout(10):
+        while len(events.of(name)) < count:
+            await asyncio.sleep(0.01)
+
+
+# Approvals
+
+
+@pytest.mark.parametrize("with_token", [False, True], ids=["coin", "token"])
+async def test_an_approval_is_sent_when_it_is_needed(
+    tmp_path: Path, v1: V1, events: Events, with_token: bool
+) -> None:
+    """A verdict gives the allowance back, so that the second answer needs none."""
+    market = two_answers(Market(v1, deploy(v1.anvil, "Token") if with_token else None))
+    judge = market.verifier("AtomicVerifier", True)
+    market.ask(verifier=judge.address)
+    async with market.node(tmp_path, echo=Prover()) as (node, _):
+        assert (await settled(node))["state"] == "delivered"
+        (approval,) = events.of("escrow.approving")
+        assert (approval["subscription"], approval["interval"]) == (1, 1)
+        assert (approval["amount"], approval["before"]) == (PRICE, 0)
+        assert (approval["token"], approval["wallet"]) == (market.token, market.payee.address)
+        assert v1.anvil.nonce(NODE.address) == 2
+        market.ask(verifier=judge.address)
+        assert (await settled(node, 2))["state"] == "delivered"
+    assert len(events.of("escrow.approving")) == 1
+    assert v1.anvil.nonce(NODE.address) == 3
+    assert market.earned == 4 * PRICE
+    assert [each["proof"] for each in await received(market.consumer, 2)] == [PROOF, PROOF]
+
+
+async def test_an_allowance_that_is_there_is_used(
+    tmp_path: Path, market: Market, judge: Contract, events: Events
+) -> None:
+    market.payee.send("approve", NODE.address, market.token, PRICE, sender=NODE)
+    market.ask(verifier=judge.address)
+    async with market.node(tmp_path, echo=Prover()) as (node, _):
+        assert (await settled(node))["state"] == "delivered"
+    assert events.of("escrow.approving") == []
+
+
+@pytest.mark.parametrize("mining", [True, False], ids=["at once", "late"])
+async def test_two_at_once_do_not_take_each_others_approval(
+    tmp_path: Path, market: Market, events: Events, mining: bool
+) -> None:
+    judge = market.verifier("LazyVerifier")
+    for _ in range(2):
+        market.ask(verifier=judge.address)
+    async with market.node(tmp_path, echo=Prover(free=0)) as (node, echo):
+        await open_calls(echo, 2)
+        market.anvil.set_automine(mining)
+        echo.release()
+        await told(events, "escrow.approving")
+        if not mining:
+            market.anvil.set_block_time(1)
+        assert (await settled(node, 1))["state"] == "delivered"
+        assert (await settled(node, 2))["state"] == "delivered"
+    assert events.of("transaction.reverted") == []
+    assert len(events.of("escrow.approving")) <= 2
+    assert len(judge.events("ProofReceived")) == 2
+    assert market.allowed <= PRICE  # what is on its way is counted until it is final
+
+
+async def test_what_was_sent_by_an_earlier_run_keeps_its_part(
+    tmp_path: Path, market: Market, events: Events
+) -> None:
+    judge = market.verifier("LazyVerifier")
+    market.payee.send("approve", NODE.address, market.token, PRICE, sender=NODE)
+    for _ in range(2):
+        market.ask(verifier=judge.address)
+    async with market.node(tmp_path, echo=Prover(free=1)) as (_, echo):
+        market.anvil.set_automine(False)
+        await told(events, "delivery.sent")
+        await open_calls(echo, 1)
+    async with market.node(tmp_path, echo=Prover()) as (node, _):
+        await told(events, "escrow.approving")
+        market.anvil.set_automine(True)
+        market.anvil.mine()
+        assert (await settled(node, 1))["state"] == "delivered"
+        assert (await settled(node, 2))["state"] == "delivered"
+    assert events.of("transaction.reverted") == []
+    (approval,) = events.of("escrow.approving")
+    assert approval["amount"] == 2 * PRICE
+
+
+# Runs that end in the middle
+
+
+async def test_a_run_that_ended_while_an_approval_was_on_its_way(
+    tmp_path: Path, market: Market, judge: Contract, events: Events
+) -> None:
+    market.ask(verifier=judge.address)
+    async with market.node(tmp_path, echo=Prover(free=0)) as (_, echo):
+        await open_calls(echo, 1)
+        market.anvil.set_automine(False)
+        echo.release()
+        await told(events, "escrow.approving")
+    async with market.node(tmp_path, echo=Prover()) as (node, again):
+        market.anvil.set_automine(True)
+        market.anvil.mine()
+        assert (await settled(node))["state"] == "delivered"
+        assert again.calls == []
+    assert market.anvil.nonce(NODE.address) == 2
+    assert market.earned == 3 * PRICE
+
+
+async def test_a_run_that_ended_between_approval_and_delivery(
+    tmp_path: Path, market: Market, judge: Contract, events: Events
+) -> None:
+    market.ask(verifier=judge.address)
+    proxy = FaultyRpc(market.anvil.url)
+    coordinator = market.v1.coordinator.address.lower()
+    asked = asyncio.Event()
+
+    async def deaf(proxy: FaultyRpc, request: web.Request, asking: Answers) -> web.StreamResponse:
+        """Does not say what a delivery costs."""
+        answers = await proxy.proper(asking)
+        for question, answer in zip(asking, answers, strict=True):
+            if question["method"] != "eth_estimateGas":
+                continue
+            if question["params"][0]["to"].lower() == coordinator:
+                answer["result"] = None
+                asked.set()
+        content = answers[0] if len(answers) == 1 else answers
+        return web.Response(body=msgspec.json.encode(content), content_type="application/json")
+
+    proxy.fault = deaf
+    async with serving(proxy) as url, market.node(tmp_path, echo=Prover(), rpc_url=url):
+        await asyncio.wait_for(asked.wait(), 10)
+    assert market.allowed == PRICE
+    async with market.node(tmp_path, echo=Prover()) as (node, again):
+        assert (await settled(node))["state"] == "delivered"
+        assert again.calls == []
+    assert len(events.of("escrow.approving")) == 1
+    assert market.anvil.nonce(NODE.address) == 2
+
+
+# Approvals that are not to be had
+
+
+async def test_a_wallet_of_somebody_else(tmp_path: Path, market: Market, judge: Contract) -> None:
+    market.own(ALICE)
+    market.ask(verifier=judge.address)
+    async with market.node(tmp_path, echo=Prover()) as (node, echo):
+        found = await settled(node)
+        assert found["state"] == "skipped"
+        assert "InsufficientAllowance" in found["reason"]
+        assert f"{ALICE.address} has to approve {NODE.address}" in found["reason"]
+        assert market.payee.address in found["reason"]
+        assert echo.calls == []
+    assert market.anvil.nonce(NODE.address) == 0
+
+
+async def test_a_wallet_of_somebody_else_who_approves(
+    tmp_path: Path, market: Market, judge: Contract, events: Events, patient: None
+) -> None:
+    """For one answer; the other has to wait until that is free again."""
+    market.own(ALICE)
+    for _ in range(2):
+        market.ask(verifier=judge.address)
+    async with market.node(tmp_path, echo=Prover(free=0)) as (node, echo):
+        await waiting(node, "InsufficientAllowance")
+        market.payee.send("approve", NODE.address, market.token, PRICE, sender=ALICE)
+        await open_calls(echo, 2)
+        market.anvil.set_automine(False)
+        echo.release()
+        async with asyncio.timeout(10):
+            while len(market.anvil.mempool()) < 1:
+                await asyncio.sleep(0.02)
+        await told(events, "delivery.waits", 3)
+        assert "have to be approved" in events.of("delivery.waits")[-1]["reason"]
+        market.anvil.set_automine(True)
+        market.anvil.mine()
+        assert (await settled(node, 1))["state"] == "delivered"
+        assert (await settled(node, 2))["state"] == "delivered"
+    assert market.anvil.nonce(NODE.address) == 2
+
+
+async def test_a_wallet_with_too_little(tmp_path: Path, market: Market, judge: Contract) -> None:
+    market.payee.send("withdraw", market.token, PRICE + 1, sender=NODE)
+    market.ask(verifier=judge.address)
+    async with market.node(tmp_path, echo=Prover()) as (node, echo):
+        found = await settled(node)
+        assert found["state"] == "skipped"
+        assert f"InsufficientFunds: the node's wallet {market.payee.address}" in found["reason"]
+        assert echo.calls == []
+    assert market.anvil.nonce(NODE.address) == 1
+
+
+async def test_a_wallet_that_is_filled_meanwhile(
+    tmp_path: Path, market: Market, judge: Contract, patient: None
+) -> None:
+    market.payee.send("withdraw", market.token, PRICE + 1, sender=NODE)
+    market.ask(verifier=judge.address)
+    async with market.node(tmp_path, echo=Prover()) as (node, echo):
+        await waiting(node, "InsufficientFunds")
+        assert echo.calls == []
+        market.pay(market.payee.address, 1)
+        assert (await settled(node))["state"] == "delivered"
+    assert market.earned == 2 * PRICE
+
+
+async def test_what_is_locked_already_is_waited_for(
+    tmp_path: Path, market: Market, patient: None
+) -> None:
+    """Nobody can ask a wallet how much of its money is locked: the simulation finds out."""
+    market.payee.send("withdraw", market.token, PRICE, sender=NODE)
+    judge = market.verifier("LazyVerifier")
+    market.ask(verifier=judge.address)
+    async with market.node(tmp_path, echo=Prover()) as (node, _):
+        assert (await settled(node))["state"] == "delivered"
+        market.ask(verifier=judge.address)
+        await waiting(node, "InsufficientFunds", 2)
+        judge.send("finalize", 1, 1, NODE.address, True)
+        assert (await settled(node, 2))["state"] == "delivered"
+
+
+@pytest.mark.parametrize("mended", [True, False])
+async def test_an_approval_that_reverts(
+    tmp_path: Path, market: Market, judge: Contract, events: Events, mended: bool
+) -> None:
+    """The wallet has another owner when the approval is mined."""
+    market.ask(verifier=judge.address)
+    async with market.node(tmp_path, echo=Prover(free=0)) as (node, echo):
+        await open_calls(echo, 1)
+        market.anvil.set_automine(False)
+        echo.release()
+        await told(events, "escrow.approving")
+        market.own(ALICE)
+        market.anvil.mine()
+        if mended:
+            market.own(NODE)
+        market.anvil.set_automine(True)
+        found = await settled(node)
+        (reverted,) = events.of("transaction.reverted")
+        assert (reverted["subscription"], reverted["interval"]) == (1, 1)
+        if mended:
+            assert found["state"] == "delivered"
+            assert market.anvil.nonce(NODE.address) == 3
+        else:
+            assert found["state"] == "failed"
+            assert "Unauthorized" in found["reason"]
+            assert f"{PRICE} have to be approved for {NODE.address}" in found["reason"]
+            assert market.anvil.nonce(NODE.address) == 1
