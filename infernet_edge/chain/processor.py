@@ -321,7 +321,10 @@ class Processor:
         locked = self._coordinator.locks(delivery)
         if locked is None or self._proofs is None:
             return
-        identifier = await self._coordinator.subscription_id(delivery)
+        try:
+            identifier = await self._coordinator.subscription_id(delivery)
+        except NotNow as error:  # it is delivered, whatever is said of its id
+            raise Waiting(str(error)) from None
         if identifier is not None:
             proof = Proof(
                 delivery.number, identifier, delivery.interval, locked, outcome.hash, outcome.block
