@@ -76,6 +76,7 @@ class Processor:
         self._places = asyncio.Semaphore(_MOST_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._early: list[tuple[int, int, Delivery]] = []
+        self._taken: dict[tuple[str, int, int], int] = {}  # by whom intervals on the chain are
 
     async def start(self) -> None:
         """Go on with what an earlier run left unfinished."""
@@ -99,6 +100,8 @@ class Processor:
         """
         if delivery.state == "sent" and (locked := self._coordinator.locks(delivery)):
             self._reserve(delivery, locked)
+        if delivery.subscription_id is not None:
+            self._taken.setdefault(_interval(delivery), delivery.number)
         due = self._coordinator.due_time(delivery)
         early = self._head.latest is None or due > self._head.now()
         if delivery.state == "accepted" and early:
@@ -128,6 +131,8 @@ class Processor:
             await self._save(delivery)
         if self._escrow is not None:
             self._escrow.release(delivery.number)
+        if self._taken.get(_interval(delivery)) == delivery.number:
+            del self._taken[_interval(delivery)]
         if not delivery.delegated:
             self.on_ended(delivery, recurs=recurs)
 
@@ -244,10 +249,21 @@ class Processor:
             return "sending", ""
         async with self._places:  # who computes has no need of one: containers have their queues
             if delivery.state == "accepted":
+                self._check_taken(delivery)
                 await self._coordinator.admit(delivery)
                 return "computing", ""
             await self._send(delivery)
             return "sent", ""
+
+    def _check_taken(self, delivery: Delivery) -> None:
+        """Raise Done when another delivery is for the same interval.
+
+        A contract's subscription that the node follows may be one of which a delegated request
+        tells it later.
+        """
+        other = self._taken.get(_interval(delivery), delivery.number)
+        if other != delivery.number:
+            raise Done(f"Delivery {other} answers this interval")
 
     async def _compute(self, delivery: Delivery) -> None:
         """Run the containers; three times at most, with a growing pause between."""
@@ -353,6 +369,11 @@ def _named(delivery: Delivery) -> dict[str, Any]:
         "subscription": delivery.subscription_id,
         "interval": delivery.interval,
     }
+
+
+def _interval(delivery: Delivery) -> tuple[str, int, int]:
+    """What names an interval on the chain."""
+    return delivery.generation, delivery.subscription_id or 0, delivery.interval
 
 
 def _subject(delivery: Delivery) -> Subject:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.events import Events
+from tests.support.events import Events, listen
 from tests.support.evm import anvil_fixture, v0_fixture, v1_fixture
 
 __all__ = ["anvil_fixture", "events", "v0_fixture", "v1_fixture"]
@@ -16,10 +15,5 @@ __all__ = ["anvil_fixture", "events", "v0_fixture", "v1_fixture"]
 @pytest.fixture
 def events() -> Iterator[Events]:
     """What the on-chain half logs."""
-    logger = logging.getLogger("infernet_edge.chain")
-    handler, level = Events(), logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    yield handler
-    logger.removeHandler(handler)
-    logger.setLevel(level)
+    with listen("infernet_edge.chain") as events:
+        yield events
