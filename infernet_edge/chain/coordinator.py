@@ -109,6 +109,13 @@ class Coordinator:
         paid = subscription.payment.amount > 0
         return subscription.payment if subscription.requires_proof and paid else None
 
+    def check_time(self, delivery: Delivery) -> None:
+        """Raise Never when the interval of a delivery is over."""
+        end = _subscription(delivery).end_time(delivery.interval)
+        if end is not None and self._head.now() >= end:
+            before = f"; before that: {delivery.reason}" if delivery.reason else ""
+            raise Never(f"The interval was over before it could be answered{before}")
+
     async def admit(self, delivery: Delivery) -> None:
         """Check that it makes sense to compute; marks the delivery as verified.
 
@@ -125,10 +132,7 @@ class Coordinator:
             # Since it was accepted, others may have begun, or the chain was not there to ask.
             now = subscription.interval_at(self._head.now())
             delivery.interval = max(1, min(subscription.frequency, now))
-        end = subscription.end_time(delivery.interval)
-        if end is not None and self._head.now() >= end:
-            before = f"; before that: {delivery.reason}" if delivery.reason else ""
-            raise Never(f"The interval was over before it could be answered{before}")
+        self.check_time(delivery)
         revert = await self._simulate(delivery, EMPTY)
         if revert is None or revert.name not in _UNCLAIMED:
             if isinstance(subscription, SubscriptionV1) and subscription.payment_amount:

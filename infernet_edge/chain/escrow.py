@@ -109,7 +109,11 @@ class Escrow:
         except ValueError:
             raise RpcUnavailable("The server estimates no gas") from None
         except RpcError as error:
-            reason = revert_reason(error.data) if error.is_revert else error
+            if error.is_passing:
+                raise RpcUnavailable(f"The gas cannot be estimated: {error}") from None
+            if not error.is_revert:
+                raise NotNow(f"The approval's gas cannot be estimated: {error}") from None
+            reason = revert_reason(error.data)
             raise NotNow(
                 f"InsufficientAllowance: {needed} have to be approved for {self._sender.address} in"
                 f" the wallet {self._wallet}, which refuses that from the node: {reason}"

@@ -302,6 +302,7 @@ class Processor:
         locked = self._coordinator.locks(delivery)
         if known is None:
             if locked is not None and self._escrow is not None:
+                self._coordinator.check_time(delivery)
                 await self._escrow.secure(delivery.number, locked, _subject(delivery))
             order = await self._coordinator.prepare(delivery)
             try:

@@ -52,7 +52,7 @@ MIGRATIONS: Final = (
 TOPICS: Final = (WALLET_ESCROW, WALLET_TRANSFER)
 """First topics of the wallet's logs that `Proofs.note` wants to see."""
 
-_MOST_AWAITED = 200  # that are looked at, the oldest
+_MOST_AWAITED = 200  # that are looked at, the newest: of old ones there may be no verdict ever
 _MOST_BLOCKS = 500  # of which servers give the logs at once, where they do not give them all
 _MOST_PAGES = 200  # of so many blocks; verdicts that are older stay unknown
 
@@ -287,13 +287,14 @@ def _expect(connection: sqlite3.Connection, proof: Proof) -> None:
 def _awaited(connection: sqlite3.Connection) -> list[Proof]:
     rows = connection.execute(
         "SELECT delivery, subscription, interval, amount, token, delivered_by, block FROM proofs"
-        " WHERE verdict = 'awaited' ORDER BY delivery LIMIT ?",
+        " WHERE verdict = 'awaited' ORDER BY delivery DESC LIMIT ?",
         (_MOST_AWAITED,),
     )
-    return [
+    newest_first = [
         Proof(delivery, subscription, interval, Payment(int(amount), token), *rest)
         for delivery, subscription, interval, amount, token, *rest in rows
     ]
+    return newest_first[::-1]
 
 
 def _verdicts(connection: sqlite3.Connection, deliveries: tuple[int, ...]) -> dict[int, Verdict]:

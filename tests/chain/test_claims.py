@@ -53,7 +53,7 @@ async def listened(node: RunningNode, next_id: int) -> None:
 async def answered(v1: V1, consumer: Contract, count: int) -> list[int]:
     """Wait for answers, and for more than there should be; returns their intervals."""
     await received(consumer, count)
-    await asyncio.sleep(0.4)
+    await asyncio.sleep(0.25)
     return [each["interval"] for each in deliveries(consumer) if each["node"] == NODE.address]
 
 

@@ -10,9 +10,9 @@ import pytest
 from aiohttp import web
 
 from infernet_edge.chain import processor
-from tests.support.asking import received
+from tests.support.asking import received, subscribe
 from tests.support.events import Events
-from tests.support.evm import ALICE, NODE, V1, Contract, deploy
+from tests.support.evm import ALICE, ETHER, NODE, V1, Contract, deploy
 from tests.support.faulty_rpc import Answers, FaultyRpc
 from tests.support.market import PRICE, PROOF, Market, Prover
 from tests.support.onchain import settled, waiting
@@ -303,3 +303,64 @@ async def test_an_approval_that_reverts(
             assert "Unauthorized" in found["reason"]
             assert f"{PRICE} have to be approved for {NODE.address}" in found["reason"]
             assert market.anvil.nonce(NODE.address) == 1
+
+
+async def test_a_server_that_cannot_say_what_an_approval_costs(
+    tmp_path: Path, market: Market, judge: Contract
+) -> None:
+    """That is no refusal of the wallet: it is waited for."""
+    proxy = FaultyRpc(market.anvil.url)
+    wallet = market.payee.address.lower()
+    times = asyncio.Semaphore(0)
+
+    async def failing(proxy: FaultyRpc, request: web.Request, asked: Answers) -> web.StreamResponse:
+        answers = await proxy.proper(asked)
+        for question, answer in zip(asked, answers, strict=True):
+            if question["method"] != "eth_estimateGas":
+                continue
+            if question["params"][0]["to"].lower() == wallet:
+                answer.pop("result", None)
+                answer["error"] = {"code": -32603, "message": "Internal error"}
+                times.release()
+        content = answers[0] if len(answers) == 1 else answers
+        return web.Response(body=msgspec.json.encode(content), content_type="application/json")
+
+    proxy.fault = failing
+    market.ask(verifier=judge.address)
+    async with (
+        serving(proxy) as url,
+        market.node(tmp_path, echo=Prover(), rpc_url=url) as (node, _),
+    ):
+        for _ in range(12):
+            await asyncio.wait_for(times.acquire(), 10)
+        proxy.heal()
+        assert (await settled(node))["state"] == "delivered"
+
+
+async def test_nobody_waits_for_gas_longer_than_the_interval(tmp_path: Path, v1: V1) -> None:
+    """The node cannot pay for the approval of one interval, and can for the next one."""
+    market = two_answers(Market(v1, consumer=v1.deploy("SubscriptionConsumer")))
+    judge = market.verifier("AtomicVerifier", True)
+    subscribe(
+        v1,
+        market.consumer,
+        frequency=3,
+        period=1000,
+        amount=PRICE,
+        wallet=market.payer.address,
+        verifier=judge.address,
+    )
+    v1.anvil.set_balance(NODE.address, 0)
+    async with market.node(tmp_path, echo=Prover()) as (node, echo):
+        v1.anvil.increase_time(1000)
+        await waiting(node, "Insufficient funds")
+        assert len(echo.calls) == 1
+        v1.anvil.increase_time(1000)
+        found = await settled(node)
+        assert found["state"] == "failed"
+        assert "over" in found["reason"]
+        assert "Insufficient funds" in found["reason"]
+        v1.anvil.set_balance(NODE.address, ETHER)
+        found = await settled(node, 2)
+        assert (found["state"], found["interval"]) == ("delivered", 2)
+    assert market.earned == 3 * PRICE

@@ -6,7 +6,9 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from aiohttp import web
 
 from infernet_edge.chain import processor
 from tests.support.asking import subscribe
@@ -25,8 +27,10 @@ from tests.support.evm import (
     deploy,
     deploy_v1,
 )
+from tests.support.faulty_rpc import Answers, FaultyRpc
 from tests.support.market import PRICE, Market
-from tests.support.onchain import settled, waiting
+from tests.support.onchain import delivery, settled, waiting
+from tests.support.serving import serving
 
 
 @pytest.fixture(autouse=True)
@@ -269,3 +273,40 @@ async def test_what_others_were_paid_for_is_not_called_unpaid(tmp_path: Path, v1
         assert found["state"] == "delivered"
         assert found["reason"].startswith("IntervalCompleted")
         assert echo.calls == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"result": None},
+        {"error": {"code": -32603, "message": "Internal error"}},
+        {"error": {"code": -32000, "message": "I would rather not"}},
+    ],
+    ids=["nothing", "internal error", "unknown error"],
+)
+async def test_a_server_that_does_not_answer_says_nothing_of_wallets(
+    tmp_path: Path, coins: Market, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(processor, "_MOST_REFUSALS", 1000)
+    question = coins.v1.wallet_factory.selector("isValidWallet").hex()
+    proxy = FaultyRpc(coins.anvil.url)
+    times = asyncio.Semaphore(0)
+
+    async def silent(proxy: FaultyRpc, request: web.Request, asked: Answers) -> web.StreamResponse:
+        answers = await proxy.proper(asked)
+        if any(question in str(each["params"]) for each in asked):
+            answers = [{"jsonrpc": "2.0", "id": each["id"]} | answer for each in asked[1:]]
+            answers.insert(0, (await proxy.proper(asked))[0])  # the chain's id
+            times.release()
+        content = answers[0] if len(answers) == 1 else answers
+        return web.Response(body=msgspec.json.encode(content), content_type="application/json")
+
+    proxy.fault = silent
+    coins.ask()
+    async with serving(proxy) as url, coins.node(tmp_path, rpc_url=url) as (node, echo):
+        for _ in range(3):
+            await asyncio.wait_for(times.acquire(), 10)
+        assert (await delivery(node))["state"] == "accepted"
+        assert echo.calls == []
+        proxy.heal()
+        assert (await settled(node))["state"] == "delivered"
