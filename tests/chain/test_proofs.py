@@ -141,6 +141,26 @@ async def test_a_proof_that_is_judged_later(
     assert market.earned == MANY * PRICE + (PRICE if right else -PRICE)
 
 
+async def test_a_verdict_is_told_when_it_is_deep_enough(
+    tmp_path: Path, market: Market, events: Events
+) -> None:
+    judge = market.verifier("LazyVerifier")
+    market.ask(verifier=judge.address)
+    market.anvil.mine(3)
+    async with market.node(tmp_path, echo=Prover(), trail=3) as (node, _):
+        await told(events, "escrow.approving")
+        market.anvil.mine(3)
+        await told(events, "delivery.sent")
+        market.anvil.mine(3)
+        assert (await settled(node))["state"] == "delivered"
+        judge.send("finalize", 1, 1, NODE.address, False)
+        await asyncio.sleep(0.5)
+        assert await verdict(node) == "awaited"
+        market.anvil.mine(3)
+        await until_verdict(node, "slashed")
+    assert len(events.of("proof.slashed")) == 1
+
+
 @pytest.mark.parametrize("right", [True, False])
 async def test_a_proof_that_is_judged_while_the_node_is_off(
     tmp_path: Path, market: Market, events: Events, right: bool

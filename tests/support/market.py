@@ -126,6 +126,7 @@ class Market:
         *,
         echo: Echo | None = None,
         rpc_url: str = "",
+        trail: int = 0,
         wallet: Mapping[str, Any] | None = None,
         container: Mapping[str, Any] | None = None,
     ) -> AsyncIterator[tuple[RunningNode, Echo]]:
@@ -137,7 +138,7 @@ class Market:
             v1=self.v1,
             echo=echo,
             rpc_url=rpc_url,
-            chain={"wallet": settings},
+            chain={"wallet": settings, "trail_head_blocks": trail},
             container=rules,
         ) as running:
             yield running
