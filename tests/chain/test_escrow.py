@@ -11,10 +11,14 @@ from aiohttp import web
 
 from infernet_edge.chain import processor
 from tests.support.asking import received, subscribe
+from tests.support.client import eventually
+from tests.support.echo import EchoService
 from tests.support.events import Events
-from tests.support.evm import ALICE, ETHER, NODE, V1, Contract, deploy
+from tests.support.evm import ALICE, ETHER, NODE, V1, Contract, deliveries, deploy
 from tests.support.faulty_rpc import Answers, FaultyRpc
+from tests.support.killing import killed_at
 from tests.support.market import PRICE, PROOF, Market, Prover
+from tests.support.node import NodeProcess
 from tests.support.onchain import settled, waiting
 from tests.support.serving import Echo, serving
 
@@ -194,6 +198,38 @@ async def test_a_run_that_ended_between_approval_and_delivery(
         assert again.calls == []
     assert len(events.of("escrow.approving")) == 1
     assert market.anvil.nonce(NODE.address) == 2
+
+
+def test_kills_around_an_approval(tmp_path: Path, market: Market) -> None:
+    """Each is sent once, and so is the delivery that it is for."""
+    judge = market.verifier("LazyVerifier")
+    steps = ("signed", "final")
+    with EchoService(tmp_path) as echo:
+        settings = {
+            "enabled": True,
+            "rpc_url": market.anvil.url,
+            "registry_address": market.v1.registry.address,
+            "trail_head_blocks": 0,
+            "snapshot_sync": {"sync_period": 0.1},
+            "wallet": {
+                "private_key": NODE.key.hex(),
+                "payment_address": market.payee.address,
+            },
+        }
+        container = {"id": "echo", "url": echo.url + "/prove", "generates_proofs": True}
+        config = {"chain": settings, "containers": [container]}
+        node = NodeProcess(config, tmp_path / "node")
+        own_command = node.command
+        for number, step in enumerate(steps, 1):
+            assert market.ask(verifier=judge.address) == number
+            node.command = [*killed_at(step, number, "approval:{number}:"), *own_command[3:]]
+            node.start()
+            assert node.exit_code() == -9, f"{step}: {node.log()}"
+            node.command = own_command
+            with node:
+                eventually(lambda: len(deliveries(market.consumer)) == number)  # noqa: B023
+            assert market.anvil.nonce(NODE.address, "pending") == 2 * number
+    assert len(judge.events("ProofReceived")) == len(steps)
 
 
 # Approvals that are not to be had
