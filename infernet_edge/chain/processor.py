@@ -17,7 +17,7 @@ from infernet_edge.chain.deliveries import UNFINISHED, Delivery, DeliveryStore, 
 from infernet_edge.chain.escrow import Escrow
 from infernet_edge.chain.head import Block, Head
 from infernet_edge.chain.ledger import Outcome, Subject
-from infernet_edge.chain.obstacles import Done, Ended, Never, NotNow, Waiting
+from infernet_edge.chain.obstacles import Done, Ended, Never, NotNow, Unpaid, Waiting
 from infernet_edge.chain.outcomes import Outcomes
 from infernet_edge.chain.payload import BadPayload, pack
 from infernet_edge.chain.proofs import Proof, Proofs
@@ -141,16 +141,21 @@ class Processor:
 
         Returns the state after it, its reason, and whether later intervals make sense.
         """
-        pause, refusals = _FIRST_PAUSE, 0
+        pause, refusals, unpaid = _FIRST_PAUSE, 0, ""
         while True:
             try:
                 return *(await self._step(delivery)), True
             except Done as end:
                 return "delivered", str(end), True
             except Never as end:
-                return end.state, str(end), not isinstance(end, Ended)
+                recurs = not isinstance(end, Ended)
+                if not unpaid:
+                    return end.state, str(end), recurs
+                told = "" if unpaid in str(end) else f"; before that: {unpaid}"
+                return "skipped", f"{end}{told}", recurs
             except NotNow as error:
                 refusals += 1
+                unpaid = str(error) if isinstance(error, Unpaid) else unpaid
                 if refusals == _MOST_REFUSALS:
                     return error.state, f"Given up: {error}", True
                 problem = str(error)

@@ -242,6 +242,29 @@ async def test_what_is_paid_after_all_is_computed(
     assert len(events.of("delivery.waits")) == 1
 
 
+async def test_what_is_not_paid_until_its_interval_is_over(
+    tmp_path: Path, v1: V1, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Short intervals end before the node gives up."""
+    monkeypatch.setattr(processor, "_MOST_REFUSALS", 1000)
+    market = Market(v1, consumer=v1.deploy("SubscriptionConsumer"))
+    take_away(market, "InsufficientAllowance")
+    subscribe(
+        v1, market.consumer, frequency=2, period=100, amount=PRICE, wallet=market.payer.address
+    )
+    async with market.node(tmp_path) as (node, echo):
+        v1.anvil.increase_time(100)
+        await waiting(node, "InsufficientAllowance")
+        v1.anvil.increase_time(100)
+        found = await settled(node)
+        assert found["state"] == "skipped"
+        assert "over" in found["reason"]
+        assert found["reason"].count("InsufficientAllowance") == 1
+        assert echo.calls == []
+        market.approve(PRICE)
+        assert (await settled(node, 2))["state"] == "delivered"
+
+
 def take_away(market: Market, missing: str) -> None:
     if missing == "InsufficientFunds":
         market.payer.send("withdraw", market.token, 1, sender=ALICE)
