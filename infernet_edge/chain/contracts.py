@@ -150,9 +150,10 @@ GET_CONTAINER_INPUTS: Final = Function(
 GET_SIGNER: Final = Function("getSigner", returns=_ADDRESS)
 SIGNER_V0: Final = Function("signer", returns=_ADDRESS)
 
-# Wallets and tokens
+# Wallets, verifiers and tokens
 CREATE_WALLET: Final = Function("createWallet", _ADDRESS, _ADDRESS)
 IS_VALID_WALLET: Final = Function("isValidWallet", _ADDRESS, ("bool",))
+VERIFIER_SUPPORTS: Final = Function("isSupportedToken", _ADDRESS, ("bool",))
 WALLET_OWNER: Final = Function("owner", returns=_ADDRESS)
 WALLET_APPROVE: Final = Function("approve", ("address", "address", "uint256"))
 WALLET_ALLOWANCE: Final = Function("allowance", ("address", "address"), _AMOUNT)

@@ -27,7 +27,7 @@ from infernet_edge.chain.delegation import parse_request
 from infernet_edge.chain.deliveries import Delivery
 from infernet_edge.chain.deployment import Deployment, ask
 from infernet_edge.chain.head import Head
-from infernet_edge.chain.obstacles import Done, Ended, Never, NotNow
+from infernet_edge.chain.obstacles import Done, Ended, Never, NotNow, Unpaid
 from infernet_edge.chain.payload import EMPTY, Payload
 from infernet_edge.chain.payments import Payments
 from infernet_edge.chain.reverts import ANSWERED, Revert, revert_reason
@@ -50,6 +50,10 @@ logger = logging.getLogger(__name__)
 _GAS_MARGIN = 1.2  # of the estimate: storage may have changed until the delivery is mined
 _EDGE = 30  # seconds around its beginning in which an interval may not have begun for the RPC
 _ENDS = ("SubscriptionNotActive", "SubscriptionNotFound", "SubscriptionCompleted")
+# What a coordinator says before it looks at wallets and proofs.
+_UNCLAIMED = (*ANSWERED, *_ENDS, "IntervalMismatch")
+# What somebody's money mends, or a verdict that frees what is locked.
+_UNPAID = ("InsufficientFunds", "InsufficientAllowance", "InsufficientBalance", "TransferFailed")
 
 
 class Task(NamedTuple):
@@ -105,6 +109,13 @@ class Coordinator:
         paid = subscription.payment.amount > 0
         return subscription.payment if subscription.requires_proof and paid else None
 
+    def check_time(self, delivery: Delivery) -> None:
+        """Raise Never when the interval of a delivery is over."""
+        end = _subscription(delivery).end_time(delivery.interval)
+        if end is not None and self._head.now() >= end:
+            before = f"; before that: {delivery.reason}" if delivery.reason else ""
+            raise Never(f"The interval was over before it could be answered{before}")
+
     async def admit(self, delivery: Delivery) -> None:
         """Check that it makes sense to compute; marks the delivery as verified.
 
@@ -121,15 +132,13 @@ class Coordinator:
             # Since it was accepted, others may have begun, or the chain was not there to ask.
             now = subscription.interval_at(self._head.now())
             delivery.interval = max(1, min(subscription.frequency, now))
-        end = subscription.end_time(delivery.interval)
-        if end is not None and self._head.now() >= end:
-            before = f"; before that: {delivery.reason}" if delivery.reason else ""
-            raise Never(f"The interval was over before it could be answered{before}")
-        if isinstance(subscription, SubscriptionV1) and subscription.payment_amount:
-            await self._payments.check(subscription)
-        if subscription.requires_proof:
-            return
+        self.check_time(delivery)
         revert = await self._simulate(delivery, EMPTY)
+        if revert is None or revert.name not in _UNCLAIMED:
+            if isinstance(subscription, SubscriptionV1) and subscription.payment_amount:
+                await self._payments.check(subscription)
+            if subscription.requires_proof:  # of which verifiers say nothing good when it is empty
+                return
         # A consumer that decodes its input reverts on an empty one: that says nothing.
         if revert is None or not revert.protocol:
             return
@@ -264,6 +273,8 @@ class Coordinator:
             raise NotNow(str(revert))
         if revert.name in _ENDS:
             raise Ended(str(revert))
+        if revert.name in _UNPAID:
+            raise (Unpaid if delivery.state == "accepted" else NotNow)(str(revert))
         if revert.protocol:
             raise Never(str(revert))
         raise NotNow(f"The consumer's contract reverts: {revert}")

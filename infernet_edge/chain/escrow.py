@@ -60,6 +60,7 @@ class Escrow:
         Raises NotNow or Waiting when it may not, RpcUnavailable, StorageError.
         """
         self.reserve(number, payment)
+        reason = ""
         async with self._lock:
             for attempt in range(_MOST_APPROVALS):
                 needed = sum(self._reserved[payment.token].values())
@@ -67,8 +68,11 @@ class Escrow:
                 if allowance >= needed:
                     return
                 key = f"approval:{number}:{needed}:{attempt}"
-                await self._approve(key, payment.token, needed, allowance, subject)
-        raise NotNow(f"The approvals for {self._wallet} have no effect")
+                if await self._sender.find(key) is None:
+                    await self._approve(key, payment.token, needed, allowance, subject)
+                outcome = await self._outcomes.of(key)
+                reason = outcome.reason if outcome else "its transaction is forgotten"
+        raise NotNow(f"The approvals for {self._wallet} have no effect: {reason}")
 
     async def _allowance(self, token: str) -> int:
         asked = WALLET_ALLOWANCE.encode(self._sender.address, token)
@@ -81,7 +85,7 @@ class Escrow:
         self, key: str, token: str, needed: int, allowance: int, subject: Subject
     ) -> None:
         data = WALLET_APPROVE.encode(self._sender.address, token, needed)
-        gas = await self._estimate(data)
+        gas = await self._estimate(data, needed)
         try:
             hash_ = await self._sender.send(key, self._wallet, data, gas=gas, subject=subject)
         except SendError as error:
@@ -97,18 +101,21 @@ class Escrow:
             before=allowance,
             transaction=hash_,
         )
-        outcome = await self._outcomes.of(key)
-        if outcome is None or outcome.status != "mined":
-            reason = outcome.reason if outcome else "its transaction is forgotten"
-            raise NotNow(f"The approval was not mined: {reason}")
 
-    async def _estimate(self, data: bytes) -> int:
+    async def _estimate(self, data: bytes, needed: int) -> int:
         transaction = {"from": self._sender.address, "to": self._wallet, "data": "0x" + data.hex()}
         try:
             estimate = quantity(await self._rpc.call("eth_estimateGas", [transaction]))
         except ValueError:
             raise RpcUnavailable("The server estimates no gas") from None
         except RpcError as error:
-            reason = revert_reason(error.data) if error.is_revert else error
-            raise NotNow(f"The wallet {self._wallet} refuses the approval: {reason}") from None
+            if error.is_passing:
+                raise RpcUnavailable(f"The gas cannot be estimated: {error}") from None
+            if not error.is_revert:
+                raise NotNow(f"The approval's gas cannot be estimated: {error}") from None
+            reason = revert_reason(error.data)
+            raise NotNow(
+                f"InsufficientAllowance: {needed} have to be approved for {self._sender.address} in"
+                f" the wallet {self._wallet}, which refuses that from the node: {reason}"
+            ) from None
         return estimate * _GAS_MARGIN[0] // _GAS_MARGIN[1]

@@ -119,6 +119,10 @@ class Ledger:
         """What became of the newest final transactions, by their keys."""
         return await self._database.read(_outcomes, most)
 
+    async def outcome(self, key: str) -> Outcome | None:
+        """What became of the transaction with this key; None while it is not final."""
+        return await self._database.read(_outcome, key)
+
     async def find(self, key: str) -> str | None:
         """The hash of the transaction with this key, final or not."""
         return await self._database.read(_find, key)
@@ -181,6 +185,15 @@ def _from_row(row: tuple[Any, ...]) -> Transaction:
     return Transaction(
         number, key, chain_id, sender, nonce, target, data, gas, most, subject=subject
     )
+
+
+def _outcome(connection: sqlite3.Connection, key: str) -> Outcome | None:
+    row = connection.execute(
+        "SELECT status, hash, block, reason, gas_used FROM transactions"
+        " WHERE key = ? AND status IS NOT NULL",
+        (key,),
+    ).fetchone()
+    return None if row is None else Outcome(*row)
 
 
 def _outcomes(connection: sqlite3.Connection, most: int) -> dict[str, Outcome]:

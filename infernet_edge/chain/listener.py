@@ -137,7 +137,6 @@ class Listener:
         log_event(logger, "listener.started", next_id=self._next_id, followed=len(known))
         for each in known:
             self._schedule.follow(each)
-        self._recheck = bool(known) or self._proofs is not None
         self._wanted.set()
 
     # Looking
@@ -195,7 +194,10 @@ class Listener:
         """Keep the logs that are deep enough; the others come again with the next look."""
         deep = block.number - self._trail
         if self._logs_read < 0:
+            # What earlier logs say is seen by reading, from here on nothing is missed.
             self._logs_read = deep
+            self._recheck = True
+            self._wanted.set()
             return
         if isinstance(answer, RpcError):
             if deep - self._logs_read > _MOST_BLOCKS:

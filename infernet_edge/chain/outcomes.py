@@ -23,7 +23,7 @@ class Outcomes:
         """
         waiting = self._waiting[key] = asyncio.get_running_loop().create_future()
         try:
-            outcome = self._sender.outcome(key)
+            outcome = await self._sender.recall(key)
             if outcome is None and await self._sender.find(key) is None:
                 return None
             return outcome or self._sender.outcome(key) or await waiting

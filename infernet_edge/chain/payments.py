@@ -7,13 +7,15 @@ from typing import Any, Final
 from infernet_edge.chain.contracts import (
     IS_VALID_WALLET,
     TOKEN_BALANCE,
+    VERIFIER_SUPPORTS,
     WALLET_ALLOWANCE,
     WALLET_OWNER,
+    Function,
     UnexpectedReply,
     eth_call,
 )
 from infernet_edge.chain.deployment import Deployment, to_bytes
-from infernet_edge.chain.obstacles import Skipped, Unpaid
+from infernet_edge.chain.obstacles import NotNow, Skipped, Unpaid
 from infernet_edge.chain.rpc import Call, Rpc, RpcError, RpcUnavailable, quantity
 from infernet_edge.chain.subscription import ZERO_ADDRESS, SubscriptionV1
 
@@ -45,11 +47,35 @@ class Payments:
     async def check(self, subscription: SubscriptionV1) -> None:
         """Raise Skipped or Unpaid when an answer to this paid subscription would not be paid.
 
-        The names in the texts are those of the contracts' errors. Raises RpcUnavailable.
+        The names in the texts are those of the contracts' errors. Raises NotNow and RpcUnavailable
+        when the server does not say.
         """
         factory = await self._deployment.wallet_factory()
         amount, token = subscription.payment
         wallet, consumer = self._wallet, subscription.wallet
+        own, theirs, *answers = await self._rpc.batch(self._questions(factory, subscription))
+        if not _says(IS_VALID_WALLET, _answer(own)):
+            raise Skipped(
+                f"InvalidWallet: chain.wallet.payment_address {wallet} was not made by the wallet"
+                " factory of this registry; make one with: infernet-edge wallet pay create"
+            )
+        if not _says(IS_VALID_WALLET, _answer(theirs)):
+            raise Skipped(
+                f"InvalidWallet: the consumer's wallet {consumer} was not made by the wallet"
+                " factory of this registry"
+            )
+        said = [_answer(each) for each in answers]
+        if subscription.requires_proof and not _says(VERIFIER_SUPPORTS, said.pop()):
+            raise Skipped(
+                f"UnsupportedVerifierToken: the verifier {subscription.verifier} does not say that"
+                f" it supports the payment's token {token}"
+            )
+        _check_consumer(subscription, *said[:2])
+        if subscription.requires_proof:
+            self._check_own(amount, token, *said[2:])
+
+    def _questions(self, factory: str, subscription: SubscriptionV1) -> list[Call]:
+        wallet, consumer, token = self._wallet, subscription.wallet, subscription.payment_token
         questions = [
             eth_call(factory, IS_VALID_WALLET.encode(wallet)),
             eth_call(factory, IS_VALID_WALLET.encode(consumer)),
@@ -61,26 +87,11 @@ class Payments:
                 balance_question(token, wallet),
                 eth_call(wallet, WALLET_ALLOWANCE.encode(self._node, token)),
                 eth_call(wallet, WALLET_OWNER.encode()),
+                eth_call(subscription.verifier, VERIFIER_SUPPORTS.encode(token)),
             ]
-        answers = await self._rpc.batch(questions)
-        for answer in answers:
-            if isinstance(answer, RpcError) and answer.is_passing:
-                raise RpcUnavailable(f"The server has a problem: {answer}")
-        if not _is_valid(answers[0]):
-            raise Skipped(
-                f"InvalidWallet: chain.wallet.payment_address {wallet} was not made by the wallet"
-                " factory of this registry; make one with: infernet-edge wallet pay create"
-            )
-        if not _is_valid(answers[1]):
-            raise Skipped(
-                f"InvalidWallet: the consumer's wallet {consumer} was not made by the wallet"
-                " factory of this registry"
-            )
-        _check_consumer(subscription, *answers[2:4])
-        if subscription.requires_proof:
-            self._check_own(amount, token, *answers[4:])
+        return questions
 
-    def _check_own(self, amount: int, token: str, balance: Any, allowance: Any, owner: Any) -> None:
+    def _check_own(self, amount: int, token: str, balance: str, allowance: str, owner: str) -> None:
         """The coordinator locks as much in the node's wallet as it is paid, until the verdict."""
         held = _number(balance)
         if held < amount:
@@ -99,7 +110,7 @@ class Payments:
             )
 
 
-def _check_consumer(subscription: SubscriptionV1, balance: Any, allowance: Any) -> None:
+def _check_consumer(subscription: SubscriptionV1, balance: str, allowance: str) -> None:
     amount, token = subscription.payment
     held = _number(balance)
     if held < amount:
@@ -116,24 +127,34 @@ def _check_consumer(subscription: SubscriptionV1, balance: Any, allowance: Any) 
         )
 
 
-# A contract of another kind refuses such questions, or says nothing.
+def _answer(answer: Any) -> str:
+    """What a contract said, in hex. One of another kind refuses such questions, or says nothing."""
+    if isinstance(answer, RpcError):
+        if answer.is_revert:
+            return "0x"
+        if answer.is_passing:
+            raise RpcUnavailable(f"The server has a problem: {answer}")
+        raise NotNow(f"The wallets cannot be looked at: {answer}")
+    if not isinstance(answer, str):
+        raise RpcUnavailable("The server does not say what is in the wallets")
+    return answer
 
 
-def _number(answer: Any) -> int:
+def _number(answer: str) -> int:
     try:
         return quantity(answer)
     except ValueError:
         return 0
 
 
-def _is_valid(answer: Any) -> bool:
+def _says(yes: Function, answer: str) -> bool:
     try:
-        return bool(IS_VALID_WALLET.decode(to_bytes(answer)))
+        return bool(yes.decode(to_bytes(answer)))
     except UnexpectedReply:
         return False
 
 
-def _owner(answer: Any) -> str:
+def _owner(answer: str) -> str:
     try:
         return str(WALLET_OWNER.decode(to_bytes(answer)))
     except UnexpectedReply:

@@ -17,7 +17,7 @@ from infernet_edge.chain.deliveries import UNFINISHED, Delivery, DeliveryStore, 
 from infernet_edge.chain.escrow import Escrow
 from infernet_edge.chain.head import Block, Head
 from infernet_edge.chain.ledger import Outcome, Subject
-from infernet_edge.chain.obstacles import Done, Ended, Never, NotNow, Waiting
+from infernet_edge.chain.obstacles import Done, Ended, Never, NotNow, Unpaid, Waiting
 from infernet_edge.chain.outcomes import Outcomes
 from infernet_edge.chain.payload import BadPayload, pack
 from infernet_edge.chain.proofs import Proof, Proofs
@@ -79,6 +79,7 @@ class Processor:
         self._flying: set[int] = set()  # the deliveries whose they are
         self._tasks: set[asyncio.Task[None]] = set()
         self._early: list[tuple[int, int, Delivery]] = []
+        self._taken: dict[tuple[str, int, int], int] = {}  # by whom intervals on the chain are
 
     async def start(self) -> None:
         """Go on with what an earlier run left unfinished."""
@@ -102,6 +103,8 @@ class Processor:
         """
         if delivery.state == "sent" and (locked := self._coordinator.locks(delivery)):
             self._reserve(delivery, locked)
+        if delivery.subscription_id is not None:
+            self._taken.setdefault(_interval(delivery), delivery.number)
         due = self._coordinator.due_time(delivery)
         early = self._head.latest is None or due > self._head.now()
         if delivery.state == "accepted" and early:
@@ -134,6 +137,8 @@ class Processor:
             await self._save(delivery)
         if self._escrow is not None:
             self._escrow.release(delivery.number)
+        if self._taken.get(_interval(delivery)) == delivery.number:
+            del self._taken[_interval(delivery)]
         if not delivery.delegated:
             self.on_ended(delivery, recurs=recurs)
 
@@ -142,16 +147,21 @@ class Processor:
 
         Returns the state after it, its reason, and whether later intervals make sense.
         """
-        pause, refusals = _FIRST_PAUSE, 0
+        pause, refusals, unpaid = _FIRST_PAUSE, 0, ""
         while True:
             try:
                 return *(await self._step(delivery)), True
             except Done as end:
                 return "delivered", str(end), True
             except Never as end:
-                return end.state, str(end), not isinstance(end, Ended)
+                recurs = not isinstance(end, Ended)
+                if not unpaid:
+                    return end.state, str(end), recurs
+                told = "" if unpaid in str(end) else f"; before that: {unpaid}"
+                return "skipped", f"{end}{told}", recurs
             except NotNow as error:
                 refusals += 1
+                unpaid = str(error) if isinstance(error, Unpaid) else unpaid
                 if refusals == _MOST_REFUSALS:
                     return error.state, f"Given up: {error}", True
                 problem = str(error)
@@ -252,6 +262,7 @@ class Processor:
             await self._send_in_turn(delivery)
             return "sent", ""
         async with self._places:  # who computes has no need of one: containers have their queues
+            self._check_taken(delivery)
             await self._coordinator.admit(delivery)
             return "computing", ""
 
@@ -265,6 +276,16 @@ class Processor:
             self._flights.release()
             raise
         self._flying.add(delivery.number)
+
+    def _check_taken(self, delivery: Delivery) -> None:
+        """Raise Done when another delivery is for the same interval.
+
+        A contract's subscription that the node follows may be one of which a delegated request
+        tells it later.
+        """
+        other = self._taken.get(_interval(delivery), delivery.number)
+        if other != delivery.number:
+            raise Done(f"Delivery {other} answers this interval")
 
     async def _compute(self, delivery: Delivery) -> None:
         """Run the containers; three times at most, with a growing pause between."""
@@ -303,6 +324,7 @@ class Processor:
         locked = self._coordinator.locks(delivery)
         if known is None:
             if locked is not None and self._escrow is not None:
+                self._coordinator.check_time(delivery)
                 await self._escrow.secure(delivery.number, locked, _subject(delivery))
             order = await self._coordinator.prepare(delivery)
             try:
@@ -338,7 +360,10 @@ class Processor:
         locked = self._coordinator.locks(delivery)
         if locked is None or self._proofs is None:
             return
-        identifier = await self._coordinator.subscription_id(delivery)
+        try:
+            identifier = await self._coordinator.subscription_id(delivery)
+        except NotNow as error:  # it is delivered, whatever is said of its id
+            raise Waiting(str(error)) from None
         if identifier is not None:
             proof = Proof(
                 delivery.number, identifier, delivery.interval, locked, outcome.hash, outcome.block
@@ -367,6 +392,11 @@ def _named(delivery: Delivery) -> dict[str, Any]:
         "subscription": delivery.subscription_id,
         "interval": delivery.interval,
     }
+
+
+def _interval(delivery: Delivery) -> tuple[str, int, int]:
+    """What names an interval on the chain."""
+    return delivery.generation, delivery.subscription_id or 0, delivery.interval
 
 
 def _subject(delivery: Delivery) -> Subject:

@@ -7,6 +7,7 @@ own transaction when the verifier decides at once, or with another one later.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sqlite3
 from collections.abc import Iterable
@@ -26,7 +27,7 @@ from infernet_edge.chain.contracts import (
     response_key,
 )
 from infernet_edge.chain.deployment import Deployment, to_bytes
-from infernet_edge.chain.rpc import Rpc, RpcError
+from infernet_edge.chain.rpc import Call, Rpc, RpcError, RpcUnavailable, quantity
 from infernet_edge.chain.subscription import Payment
 from infernet_edge.database import Database
 from infernet_edge.jobs.store import milliseconds
@@ -51,7 +52,9 @@ MIGRATIONS: Final = (
 TOPICS: Final = (WALLET_ESCROW, WALLET_TRANSFER)
 """First topics of the wallet's logs that `Proofs.note` wants to see."""
 
-_MOST_AWAITED = 200  # that are looked at, the oldest
+_MOST_AWAITED = 200  # that are looked at, the newest: of old ones there may be no verdict ever
+_MOST_BLOCKS = 500  # of which servers give the logs at once, where they do not give them all
+_MOST_PAGES = 200  # of so many blocks; verdicts that are older stay unknown
 
 
 class Proof(Struct):
@@ -71,11 +74,16 @@ class Proof(Struct):
 
 
 class _Release(NamedTuple):
-    """What was locked is free again; `slashed`: it went to the consumer."""
+    """What was locked is free again; `slashed`: it went to the consumer.
+
+    `at_once`: it was locked in the same transaction, which is the delivery's own.
+    """
 
     transaction: str
+    block: int
     payment: Payment
-    slashed: bool
+    at_once: bool
+    slashed: bool = False
 
 
 class Proofs:
@@ -88,6 +96,7 @@ class Proofs:
         self._deployment = deployment
         self._database = database
         self._node = node
+        self._lock = asyncio.Lock()  # each release belongs to one proof
         self.wallet = wallet
 
     async def expect(self, proof: Proof) -> None:
@@ -95,8 +104,9 @@ class Proofs:
 
         May be called again with the same. Raises RpcUnavailable, StorageError.
         """
-        await self._database.write(_expect, proof)
-        await self.look()
+        async with self._lock:
+            await self._database.write(_expect, proof)
+            await self._look()
 
     async def verdicts(self, deliveries: Iterable[int]) -> dict[int, Verdict]:
         """What was said of the proofs of some deliveries. Raises StorageError."""
@@ -108,29 +118,53 @@ class Proofs:
         Raises RpcUnavailable, StorageError; the same logs may come again then.
         """
         if releases := _releases(logs, self._node):
-            await self._match(await self._decided(), releases)
+            async with self._lock:
+                await self._match(await self._decided(), releases)
 
     async def look(self) -> None:
         """Tell what was decided while nobody looked at the logs.
 
         Raises RpcUnavailable, StorageError.
         """
+        async with self._lock:
+            await self._look()
+
+    async def _look(self) -> None:
         decided = await self._decided()
         if not decided:
             return
-        first = min(proof.block for proof in decided)
-        question = {"address": self.wallet, "topics": [list(TOPICS)], "fromBlock": hex(first)}
-        [logs] = await self._rpc.batch([("eth_getLogs", [question])])
-        known = [] if isinstance(logs, RpcError) else logs
-        await self._match(decided, _releases(known, self._node))
+        logs = await self._logs(min(proof.block for proof in decided))
+        await self._match(decided, _releases(logs, self._node))
         for proof in decided:  # servers do not give old logs for ever
             proof.verdict = "decided"
             await self._decide(proof)
 
+    async def _logs(self, first: int) -> list[dict[str, Any]]:
+        """The wallet's logs from a block on, oldest first, as far as the server gives them."""
+        whole, newest = await self._rpc.batch([self._logs_question(first), ("eth_blockNumber", [])])
+        if isinstance(whole, list):
+            return whole
+        try:
+            last = quantity(newest)
+        except ValueError:
+            raise RpcUnavailable("The server does not say which block is the newest") from None
+        found: list[dict[str, Any]] = []
+        for start in range(first, last + 1, _MOST_BLOCKS)[-_MOST_PAGES:]:
+            end = min(last, start + _MOST_BLOCKS - 1)
+            [page] = await self._rpc.batch([self._logs_question(start, hex(end))])
+            if isinstance(page, RpcError) and page.is_passing:
+                raise RpcUnavailable(f"The wallet's logs cannot be read: {page}")
+            found += page if isinstance(page, list) else []
+        return found
+
+    def _logs_question(self, first: int, last: str = "latest") -> Call:
+        asked = {"address": self.wallet, "topics": [list(TOPICS)]}
+        return ("eth_getLogs", [asked | {"fromBlock": hex(first), "toBlock": last}])
+
     async def _match(self, decided: list[Proof], releases: Iterable[_Release]) -> None:
         """Note what became of decided proofs; those of which nothing is said stay in the list."""
         for release in releases:
-            proof = _belonging(decided, release)
+            proof = await self._belonging(decided, release)
             if proof is None:  # it was noted already, or another program has this key
                 continue
             decided.remove(proof)
@@ -138,18 +172,35 @@ class Proofs:
             proof.decided_by = release.transaction
             await self._decide(proof)
 
+    async def _belonging(self, decided: list[Proof], release: _Release) -> Proof | None:
+        """The proof that a release belongs to: the oldest that waited no longer in its block."""
+        same = [proof for proof in decided if proof.payment == release.payment]
+        if release.at_once:
+            own = (proof for proof in same if proof.delivered_by == release.transaction)
+            return next(own, None)
+        same = [proof for proof in same if proof.block <= release.block]
+        waiting = await self._answers(same, hex(release.block))
+        # Of an old block a server may not know: then it is the oldest.
+        found = (proof for proof, state in zip(same, waiting, strict=True) if state != "awaited")
+        return next(found, None)
+
     async def _decided(self) -> list[Proof]:
         """The awaited proofs of which the coordinator says that they wait no longer."""
         awaited = await self._database.read(_awaited)
         if not awaited:
             return []
+        answers = await self._answers(awaited, "latest")
+        return [proof for proof, state in zip(awaited, answers, strict=True) if state == "decided"]
+
+    async def _answers(self, proofs: list[Proof], block: str) -> list[str]:
+        """What the coordinator said of proofs in a block: "awaited", "decided", "" for nothing."""
+        if not proofs:
+            return []
         coordinator = await self._deployment.coordinator("1.x")
         answers = await self._rpc.batch(
-            [eth_call(coordinator, _question(proof, self._node)) for proof in awaited]
+            [eth_call(coordinator, _question(proof, self._node), block=block) for proof in proofs]
         )
-        return [
-            proof for proof, answer in zip(awaited, answers, strict=True) if _is_decided(answer)
-        ]
+        return [_state(answer) for answer in answers]
 
     async def _decide(self, proof: Proof) -> None:
         await self._database.write(_decide, proof)
@@ -176,44 +227,43 @@ def _question(proof: Proof, node: str) -> bytes:
     return PROOF_REQUESTS.encode(response_key(proof.subscription, proof.interval, node))
 
 
-def _is_decided(answer: Any) -> bool:
+def _state(answer: Any) -> str:
     if isinstance(answer, RpcError):
-        return False
+        return ""
     try:
         expiry, _, _ = PROOF_REQUESTS.decode(to_bytes(answer))
     except UnexpectedReply:
-        return False
-    return not expiry
-
-
-def _belonging(decided: list[Proof], release: _Release) -> Proof | None:
-    """The proof that a release belongs to: that of the same transaction, else the oldest."""
-    same = [proof for proof in decided if proof.payment == release.payment]
-    own = (proof for proof in same if proof.delivered_by == release.transaction)
-    return next(own, next(iter(same), None))
+        return ""
+    return "awaited" if expiry else "decided"
 
 
 def _releases(logs: Iterable[dict[str, Any]], node: str) -> list[_Release]:
     """What the wallet's logs say about amounts that were locked for a node, oldest first."""
-    unlocked: list[tuple[str, Payment]] = []
-    taken: set[tuple[str, Payment]] = set()
+    releases: list[_Release] = []
+    locked: set[tuple[str, Payment]] = set()
     spender = node.lower().removeprefix("0x").rjust(64, "0")
     for log in logs:
         topics, transaction = log.get("topics") or [], str(log.get("transactionHash"))
-        if len(topics) < 2 or str(topics[1]).lower().removeprefix("0x") != spender:
+        if len(topics) < 2 or topics[0] not in TOPICS:
             continue
+        if str(topics[1]).lower().removeprefix("0x") != spender:
+            continue
+        is_escrow = topics[0] == WALLET_ESCROW
+        kinds = ["address", "uint256", "bool"] if is_escrow else ["address", "uint256"]
         try:
-            data = to_bytes(log.get("data"))
-            if topics[0] == WALLET_ESCROW:
-                token, amount, locked = decode(["address", "uint256", "bool"], data)
-                if not locked:
-                    unlocked.append((transaction, Payment(amount, to_checksum_address(token))))
-            elif topics[0] == WALLET_TRANSFER:
-                token, amount = decode(["address", "uint256"], data)
-                taken.add((transaction, Payment(amount, to_checksum_address(token))))
-        except (DecodingError, UnexpectedReply):
+            token, amount, *locks = decode(kinds, to_bytes(log.get("data")))
+            block = quantity(log.get("blockNumber"))
+        except (DecodingError, UnexpectedReply, ValueError):
             continue  # of a wallet of another kind
-    return [_Release(*each, slashed=each in taken) for each in unlocked]
+        payment = Payment(amount, to_checksum_address(token))
+        each = (transaction, payment)
+        if locks == [True]:
+            locked.add(each)
+        elif is_escrow:
+            releases.append(_Release(transaction, block, payment, at_once=each in locked))
+        elif releases and (releases[-1].transaction, releases[-1].payment) == each:
+            releases[-1] = releases[-1]._replace(slashed=True)  # the transfer follows the release
+    return releases
 
 
 def _expect(connection: sqlite3.Connection, proof: Proof) -> None:
@@ -237,13 +287,14 @@ def _expect(connection: sqlite3.Connection, proof: Proof) -> None:
 def _awaited(connection: sqlite3.Connection) -> list[Proof]:
     rows = connection.execute(
         "SELECT delivery, subscription, interval, amount, token, delivered_by, block FROM proofs"
-        " WHERE verdict = 'awaited' ORDER BY delivery LIMIT ?",
+        " WHERE verdict = 'awaited' ORDER BY delivery DESC LIMIT ?",
         (_MOST_AWAITED,),
     )
-    return [
+    newest_first = [
         Proof(delivery, subscription, interval, Payment(int(amount), token), *rest)
         for delivery, subscription, interval, amount, token, *rest in rows
     ]
+    return newest_first[::-1]
 
 
 def _verdicts(connection: sqlite3.Connection, deliveries: tuple[int, ...]) -> dict[int, Verdict]:

@@ -143,6 +143,10 @@ class TransactionSender:
         """What became of a transaction; None while it is not final, or long ago."""
         return self._outcomes.get(key)
 
+    async def recall(self, key: str) -> Outcome | None:
+        """The same, however long ago; None while it is not final. Raises StorageError."""
+        return self._outcomes.get(key) or await self._ledger.outcome(key)
+
     async def find(self, key: str) -> str | None:
         """The hash of the transaction with this key, if there is one. Raises StorageError."""
         if (flight := self._flights.get(key)) is not None:

@@ -76,6 +76,7 @@ HOMES = {
     "WalletFactory": ["CREATE_WALLET", "IS_VALID_WALLET"],
     "Wallet": ["WALLET_OWNER", "WALLET_APPROVE", "WALLET_ALLOWANCE", "WALLET_WITHDRAW"],
     "Token": ["TOKEN_BALANCE"],
+    "LazyVerifier": ["VERIFIER_SUPPORTS"],
 }
 PLACES = [(contract, name) for contract, names in HOMES.items() for name in names]
 

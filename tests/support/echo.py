@@ -194,11 +194,30 @@ async def auth(call: Call) -> None:
     await call.answer(msgspec.json.encode({"headers": headers, "body": call.body}))
 
 
+async def prove(call: Call) -> None:
+    """What nodes deliver on-chain as bytes, with a proof."""
+    parts = dict.fromkeys(("raw_input", "processed_input", "processed_output"))
+    await call.answer(msgspec.json.encode(parts | {"raw_output": "01", "proof": "c0ffee"}))
+
+
 VARIANTS: dict[str, Callable[[Call], Awaitable[None]]] = {
     function.__name__: function
     for function in (
         *(slow, hang, badjson, html, textjson, error500, error500text, error404, error_long),
-        *(array, null, number, empty, close, midbreak, longstream, binary, huge, redirect, auth),
+        *(
+            array,
+            null,
+            number,
+            empty,
+            close,
+            midbreak,
+            longstream,
+            binary,
+            huge,
+            redirect,
+            auth,
+            prove,
+        ),
     )
 }
 

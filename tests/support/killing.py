@@ -37,8 +37,9 @@ from infernet_edge.chain.deliveries import DeliveryStore
 from infernet_edge.chain.ledger import Ledger
 from infernet_edge.jobs.orchestrator import Orchestrator
 
-STEP, NONCE = {step!r}, {nonce!r}
-known = set()  # what belongs to the delivery: its transaction's key and hash
+STEP, NONCE, KEY = {step!r}, {nonce!r}, {key!r}
+keys = []  # how those of the transactions begin that are watched
+known = set()  # their hashes
 
 def patch(owner, name, step_of):
     original = getattr(owner, name)
@@ -60,11 +61,14 @@ def die_at(when, step):
 def delivery_step(store, delivery, **named):
     if NONCE != (delivery.nonce if delivery.delegated else delivery.subscription_id):
         return ""
-    known.add(f"delivery:{{delivery.number}}:0")
+    keys.append(KEY.format(number=delivery.number))
     return delivery.state
 
+def is_watched(transaction):
+    return transaction.key.startswith(tuple(keys))
+
 def signing_step(ledger, transaction):
-    if transaction.key not in known:
+    if not is_watched(transaction):
         return ""
     known.add(transaction.hash)
     return "signed"
@@ -77,15 +81,16 @@ patch(DeliveryStore, "save", delivery_step)
 patch(Orchestrator, "compute", computing_step)
 patch(Ledger, "add", signing_step)
 patch(transactions, "broadcast", lambda rpc, signed: "broadcast" * (signed.hash in known))
-patch(Ledger, "finish", lambda ledger, one, outcome: "final" * (one.key in known))
+patch(Ledger, "finish", lambda ledger, one, outcome: "final" * is_watched(one))
 raise SystemExit(main())
 """
 
 
-def killed_at(step: str, nonce: int) -> tuple[str, ...]:
+def killed_at(step: str, nonce: int, key: str = "delivery:{number}:0") -> tuple[str, ...]:
     """The command of a node that does not survive a step of the delivery for this nonce.
 
-    The data of its request is {"number": nonce}.
+    The data of its request is {"number": nonce}. `key` is how those of the transactions begin that
+    are signed, broadcast and final in such steps; {number} stands for the delivery's.
     """
     assert step.removeprefix("before ") in STEPS, step
-    return (sys.executable, "-c", _PROGRAM.format(step=step, nonce=nonce))
+    return (sys.executable, "-c", _PROGRAM.format(step=step, nonce=nonce, key=key))

@@ -102,3 +102,13 @@ async def settled(node: RunningNode, number: int = 1, timeout: float = 30.0) -> 
         while (found := await delivery(node, number))["state"] not in ENDED:
             await asyncio.sleep(0.02)
     return found
+
+
+async def waiting(node: RunningNode, reason: str, number: int = 1, timeout: float = 10.0) -> None:
+    """Wait until a delivery says what it waits for; `reason` is part of that."""
+    async with asyncio.timeout(timeout):
+        while True:
+            found = await _deliveries(node)
+            if any(each["number"] == number and reason in each["reason"] for each in found):
+                return
+            await asyncio.sleep(0.02)
