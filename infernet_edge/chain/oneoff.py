@@ -16,6 +16,7 @@ from eth_utils.address import to_checksum_address
 
 from infernet_edge.chain.fees import ask_conditions, choose_fees
 from infernet_edge.chain.ledger import Transaction
+from infernet_edge.chain.receipts import is_mined, receipt_question
 from infernet_edge.chain.refusals import Answer
 from infernet_edge.chain.reverts import revert_reason
 from infernet_edge.chain.rpc import Rpc, RpcError, RpcUnavailable, quantity
@@ -112,8 +113,7 @@ async def _wait(rpc: Rpc, hash_: str, timeout: float) -> Receipt:
 
 async def _receipt(rpc: Rpc, hash_: str) -> dict[str, Any] | None:
     try:
-        receipt = await rpc.call("eth_getTransactionReceipt", [hash_])
+        receipt = await rpc.call(*receipt_question(hash_))
     except (RpcError, RpcUnavailable):
         return None
-    mined = isinstance(receipt, dict) and isinstance(receipt.get("blockNumber"), str)
-    return receipt if mined else None
+    return receipt if is_mined(receipt) else None

@@ -37,8 +37,8 @@ from infernet_edge.chain.ledger import (
     Transaction,
     contracts_of,
 )
+from infernet_edge.chain.receipts import is_mined, receipt_question, why_reverted
 from infernet_edge.chain.refusals import Answer
-from infernet_edge.chain.reverts import revert_reason
 from infernet_edge.chain.rpc import Call, Rpc, RpcError, RpcUnavailable, quantity
 from infernet_edge.chain.signing import Verdict, broadcast, sign
 from infernet_edge.config.tree import Chain
@@ -373,7 +373,7 @@ class TransactionSender:
         return [
             ("eth_getTransactionCount", [self.address, "latest"]),
             ("eth_getTransactionCount", [self.address, "pending"]),
-            *(_receipt(hash_) for asked in self._asked for hash_ in asked.hashes),
+            *(receipt_question(hash_) for asked in self._asked for hash_ in asked.hashes),
         ]
 
     def answers(self, block: Block, answers: list[Any]) -> None:
@@ -393,7 +393,7 @@ class TransactionSender:
         self, flight: Flight, block: Block, mined: int, pending: int, receipts: list[Any]
     ) -> None:
         transaction = flight.transaction
-        receipt = next((each for each in receipts if _is_mined(each)), None)
+        receipt = next((each for each in receipts if is_mined(each)), None)
         if receipt is not None:
             self._note_receipt(flight, block, receipt)
             return
@@ -469,27 +469,9 @@ class TransactionSender:
             gas_used=quantity(receipt.get("gasUsed", "0x0")),
         )
         if outcome.status == "reverted":
-            reason = await self._why_reverted(transaction, outcome)
+            reason = await why_reverted(self._rpc, transaction, outcome)
             outcome = Outcome("reverted", outcome.hash, outcome.block, reason, outcome.gas_used)
         await self._end(transaction, outcome)
-
-    async def _why_reverted(self, transaction: Transaction, outcome: Outcome) -> str:
-        """Find out by calling the contract as it was after that block."""
-        if outcome.gas_used >= transaction.gas:
-            return f"It ran out of gas: {transaction.gas} were not enough"
-        call = {
-            "from": transaction.sender,
-            "to": transaction.target,
-            "data": "0x" + transaction.data.hex(),
-            "gas": hex(transaction.gas),
-        }
-        try:
-            await self._rpc.call("eth_call", [call, hex(outcome.block)])
-        except RpcError as error:
-            return str(revert_reason(error.data)) if error.data else error.message
-        except RpcUnavailable:
-            pass
-        return "The contract does not say why"
 
     async def _end(self, transaction: Transaction, outcome: Outcome) -> None:
         """Store what became of a transaction, then tell it."""
@@ -569,7 +551,7 @@ class TransactionSender:
         count, *receipts = await self._rpc.batch(
             [
                 ("eth_getTransactionCount", [self.address, hex(deep)]),
-                *(_receipt(signed.hash) for signed in transaction.signed),
+                *(receipt_question(signed.hash) for signed in transaction.signed),
             ]
         )
         if isinstance(count, RpcError) or quantity(count) <= transaction.nonce:
@@ -586,14 +568,6 @@ class TransactionSender:
             now = flight.transaction
             if not (isinstance(error, _Refused) and self._is_awaited(now)):
                 await self._end(now, Outcome("failed", now.hash, reason=str(error)))
-
-
-def _is_mined(receipt: Any) -> bool:
-    return isinstance(receipt, dict) and isinstance(receipt.get("blockNumber"), str)
-
-
-def _receipt(hash_: str) -> Call:
-    return ("eth_getTransactionReceipt", [hash_])
 
 
 def _copy(
