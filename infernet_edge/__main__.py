@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import sys
 
+from infernet_edge.executable import is_frozen, restore_environment
+
 
 def main() -> int:
     """Run the command line; returns the exit code."""
+    if is_frozen():
+        if "--multiprocessing-fork" in sys.argv[1:2]:
+            # A library has started a process with multiprocessing, and that is this executable
+            # again. Imported only then: it is large.
+            import multiprocessing
+
+            multiprocessing.freeze_support()
+        restore_environment()
     from infernet_edge.cli.main import main as run_command
 
     return run_command(sys.argv[1:])
