@@ -7,7 +7,6 @@ import contextlib
 import os
 import shutil
 import signal
-import sys
 import tempfile
 from collections import deque
 from collections.abc import Mapping
@@ -147,15 +146,5 @@ def _runtime_directory() -> str | None:
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment for programs of the system that the node starts.
-
-    PyInstaller points LD_LIBRARY_PATH into the bundle, whose libraries may not fit other programs,
-    and keeps what it was in LD_LIBRARY_PATH_ORIG (PyInstaller manual, "Launching External Programs
-    from the Frozen Application").
-    """
-    cleaned = {name: value for name, value in environment.items() if name not in _OURS}
-    if getattr(sys, "frozen", False):
-        cleaned.pop("LD_LIBRARY_PATH", None)
-        if original := cleaned.pop("LD_LIBRARY_PATH_ORIG", None):
-            cleaned["LD_LIBRARY_PATH"] = original
-    return cleaned
+    """The environment for Podman: that of the node without what systemd says to the node."""
+    return {name: value for name, value in environment.items() if name not in _OURS}

@@ -18,6 +18,7 @@ from infernet_edge.containers.ports import Ports
 from infernet_edge.containers.threads import EngineUnreachable, Threads
 from infernet_edge.demo.telling import tell
 from infernet_edge.errors import EngineError, StartupError
+from infernet_edge.executable import is_frozen
 
 DEFAULT_IMAGE = "docker.io/library/python:3.12-alpine"
 """The official Python image in its smallest form, some 20 MB to fetch, for x86-64 and ARM."""
@@ -124,7 +125,7 @@ async def _process(task: str) -> AsyncIterator[str]:
 
 
 def _command(task: str) -> list[str]:
-    if getattr(sys, "frozen", False):  # an executable made by PyInstaller: there is no Python
+    if is_frozen():  # there is no Python
         return [sys.executable, "demo", "--service", task]
     with resources.as_file(resources.files(__package__).joinpath(_FILE)) as file:
         return [sys.executable, "-I", str(file), "--task", task, "--port", "0"]

@@ -1,0 +1,76 @@
+"""The node as an executable of its own, made by PyInstaller with pyinstaller.spec.
+
+It comes in two forms. The unpacked one is a folder: the program `infernet-edge`, and beside it the
+libraries and data that it needs. The one-file form is that folder, packed: it unpacks it below
+TMPDIR and starts the program there. So the running program always has an unpacked form around it,
+which `unpack` copies to where it shall stay.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import MutableMapping
+from pathlib import Path
+
+PROGRAM = "infernet-edge"
+"""The name of the program in its folder."""
+
+# What PyInstaller's bootloader tells itself; a program started with it would take itself for a
+# part of this one.
+_BOOTLOADER = "_PYI_"
+
+
+def is_frozen() -> bool:
+    """Whether this is the executable, and not a Python that runs the package."""
+    return bool(getattr(sys, "frozen", False))
+
+
+def restore_environment(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Undo what the bootloader did to the environment, so that child processes start without it.
+
+    It points LD_LIBRARY_PATH into the bundle, whose libraries may not fit other programs, and keeps
+    what it was in LD_LIBRARY_PATH_ORIG (PyInstaller manual, "Launching External Programs from the
+    Frozen Application"). This process goes on finding its libraries: the loader has read the
+    variable already. Only for the executable.
+    """
+    original = environment.pop("LD_LIBRARY_PATH_ORIG", None)
+    environment.pop("LD_LIBRARY_PATH", None)
+    if original is not None:
+        environment["LD_LIBRARY_PATH"] = original
+    for name in [name for name in environment if name.startswith(_BOOTLOADER)]:
+        del environment[name]
+
+
+def unpack(folder: Path) -> Path:
+    """Lay the unpacked form down as `folder`; returns the path of the program in it.
+
+    Works from both forms, as anybody who may write beside `folder`; everybody may read and start
+    the result. The folder must not exist; it appears complete and on the disk, or not at all.
+    Raises OSError: FileExistsError when there is such a folder, RuntimeError outside an executable.
+    """
+    if not is_frozen():
+        raise RuntimeError("Only the executable can unpack itself, not the Python package.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+        made = Path(temporary) / folder.name
+        shutil.copytree(Path(sys.executable).parent, made, copy_function=shutil.copyfile)
+        for path in [made, *made.rglob("*")]:
+            starts = path.is_dir() or path.name == PROGRAM
+            path.chmod(0o755 if starts else 0o644)
+            _sync(path)
+        if folder.exists():
+            raise FileExistsError(f"{folder} exists already.")
+        made.rename(folder)
+    _sync(folder.parent)
+    return folder / PROGRAM
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
