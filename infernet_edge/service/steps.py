@@ -145,12 +145,12 @@ def _replace(path: Path, text: str, mode: int, owner: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     made = path.with_name(f".{path.name}.{os.getpid()}")
     made.unlink(missing_ok=True)
-    descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with open(descriptor, "w", encoding="utf-8") as file:
+        made.touch(mode=0o600, exist_ok=False)
+        with made.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
-            os.fsync(descriptor)
+            os.fsync(file.fileno())
         _hand_over(made, mode, owner)
         made.replace(path)
     finally:
