@@ -53,9 +53,7 @@ class JournalHandler(logging.Handler):
     as soon as there is room. When its socket is gone, records go to stderr instead.
     """
 
-    def __init__(
-        self, text: logging.Formatter, fallback: logging.Formatter, path: Path = SOCKET
-    ) -> None:
+    def __init__(self, text: logging.Formatter, fallback: logging.Formatter, path: Path) -> None:
         """`text` makes the line for people, `fallback` what goes to stderr."""
         super().__init__()
         self.setFormatter(fallback)

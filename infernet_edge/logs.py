@@ -52,7 +52,7 @@ def set_up_logging(log: Log, *, verbose: bool = False) -> None:
 def _stderr_handler() -> logging.Handler:
     journal = stderr_is_journal()
     if journal and SOCKET.exists():
-        return JournalHandler(MessageFormatter(), JournalFormatter())
+        return JournalHandler(MessageFormatter(), JournalFormatter(), SOCKET)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JournalFormatter() if journal else TextFormatter())
     return handler
