@@ -195,12 +195,11 @@ def _status(arguments: argparse.Namespace) -> int:
 def _logs(arguments: argparse.Namespace) -> int:
     """Become journalctl, which has a pager; returns only when that is impossible."""
     from infernet_edge.service import unit
-    from infernet_edge.service.paths import NODE_UNIT, PODMAN_UNIT
+    from infernet_edge.service.paths import NODE_UNIT
 
     if not unit.is_booted():
         return _refuse(_NO_SYSTEMD)
-    command = ["journalctl", f"--unit={NODE_UNIT}", f"--unit={PODMAN_UNIT}"]
-    command.append(f"--lines={arguments.lines}")
+    command = ["journalctl", f"--unit={NODE_UNIT}", f"--lines={arguments.lines}"]
     if arguments.follow:
         command.append("--follow")
     sys.stdout.flush()

@@ -101,19 +101,13 @@ class Programs:
 
     def keep_only(self, *kept: Program) -> None:
         """Remove every other version."""
-        folders = {program.folder for program in kept}
-        for path in self._paths.programs.iterdir():
-            if path.is_dir() and not path.is_symlink() and path not in folders:
-                shutil.rmtree(path)
+        for folder in self.folders() - {program.folder for program in kept}:
+            shutil.rmtree(folder)
 
-    def others(self, than: Program) -> list[Program]:
-        """The versions that are kept beside this one."""
-        folders = sorted(self._paths.programs.glob(f"*/{PROGRAM}"))
-        return [
-            Program(path.parent, path.parent.name)
-            for path in folders
-            if not path.parent.is_symlink() and path.parent != than.folder
-        ]
+    def folders(self) -> set[Path]:
+        """Those of all versions."""
+        paths = self._paths.programs.iterdir()
+        return {path for path in paths if path.is_dir() and not path.is_symlink()}
 
     def _unpack(self, executable: Path, folder: Path) -> None:
         command = [str(executable), "service", "unpack", str(folder)]

@@ -48,14 +48,20 @@ class Upgrade:
             raise UpgradeFailed(
                 f"Nothing is installed yet. Install it with: sudo {binary} service install"
             )
+        kept = self._programs.folders()
         with self._own_copy(binary) as copy:
             _verify(binary, copy, sha256, self._tell)
             new = self._programs.add_packed(copy)
         if new == old:
             self._tell(f"Version {new.version} runs already; nothing was changed.")
             return
-        self._check_configuration(new)
-        self._exchange(old, new, timeout)
+        try:
+            self._check_configuration(new)
+            self._exchange(old, new, timeout)
+        except BaseException:
+            if new.folder not in kept:
+                shutil.rmtree(new.folder)
+            raise
         self._programs.keep_only(old, new)
         self._tell(f"Version {new.version} runs; {old.version} is kept, all others are removed.")
 
@@ -76,7 +82,6 @@ class Upgrade:
         command = [str(new.executable), "check", *(["--config", str(file)] if file else [])]
         output = self._run(command, _CHECK_TIMEOUT, access.environment(self._paths))
         if output.code != 0:
-            self._remove(new)
             raise UpgradeFailed(
                 f"Version {new.version} cannot use this configuration; nothing was changed.\n"
                 + output.text
@@ -87,17 +92,23 @@ class Upgrade:
         try:
             carry_out(self._installer.activate(new), self._tell)
             unit.restart(self._run, timeout)
-        except (InfernetEdgeError, OSError) as error:
-            self._tell(f"Going back to version {old.version}")
-            carry_out(self._installer.activate(old), self._tell)
-            unit.restart(self._run, timeout)
-            self._remove(new)
+        except BaseException as error:  # a Ctrl+C too
+            self._go_back(old, timeout, error)
             raise UpgradeFailed(
-                f"Version {new.version} was taken back, {old.version} runs again: {error}"
+                f"Version {new.version} was taken back and {old.version} runs again: {error}"
             ) from error
 
-    def _remove(self, program: Program) -> None:
-        shutil.rmtree(program.folder)
+    def _go_back(self, old: Program, timeout: float, reason: BaseException) -> None:
+        self._tell(f"Going back to version {old.version}")
+        carry_out(self._installer.activate(old), self._tell)
+        try:
+            unit.restart(self._run, timeout)
+        except unit.NotReady as error:
+            raise UpgradeFailed(
+                f"The new version was taken back: {reason}\n"
+                f"Version {old.version} does not start any more either: {error}\n"
+                "Look at: infernet-edge service logs; infernet-edge doctor"
+            ) from error
 
 
 def expected_digest(binary: Path, given: str | None) -> str:
