@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pwd
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from infernet_edge.errors import InfernetEdgeError
 from infernet_edge.service import access, unit
 from infernet_edge.service.commands import Runner
 from infernet_edge.service.paths import NODE_UNIT, PODMAN_SOCKET, PODMAN_UNIT, USER, Paths
@@ -25,6 +26,10 @@ _START_TIMEOUT = 150.0  # seconds; TimeoutStartSec of the unit is 90, Podman's c
 _SUBORDINATE_IDS = 65536  # as many as useradd gives to a person
 
 
+class OtherVersion(InfernetEdgeError):
+    """Another version is installed, which only an upgrade replaces."""
+
+
 class Installer:
     """Makes the steps for one machine. `owner` is the user that the node's files belong to."""
 
@@ -37,10 +42,16 @@ class Installer:
     def install(self, program: Program, given: Path | None, *, rootless: bool) -> list[Step]:
         """All steps of an installation. `given` is a configuration to copy, if none is there.
 
-        Raises ConfigurationError, CannotGrant, NotOurs.
+        Raises ConfigurationError, CannotGrant, NotOurs, OtherVersion.
         """
         account = self._account(program, rootless=rootless)
         placed, program_steps = self._program(program)
+        current = self._programs.current()
+        if current not in (None, placed):
+            raise OtherVersion(
+                f"Version {current.version} is installed, this is {program.version}. To change to"
+                " this one: sudo infernet-edge service upgrade BINARY"
+            )
         configuration = self._configuration(given)
         units = self.units(program, rootless=rootless)
         changing = [*program_steps, *configuration, *units]
@@ -170,11 +181,14 @@ class Installer:
             follows=tuple(changing),
         )
 
-    def _take_over(self, units: Iterable[Step], others: Iterable[Step]) -> list[Step]:
-        """Let systemd read the unit files; Podman's service ends, to start as they say."""
+    def _take_over(self, units: Sequence[Step], others: Sequence[Step]) -> list[Step]:
+        """Let systemd read the unit files.
+
+        Podman's service is to start anew as they say. It ends when the node has let go of it.
+        """
         return [
             self._command(["systemctl", "daemon-reload"], never, [*units, *others]),
-            self._command(["systemctl", "stop", PODMAN_UNIT], never, units),
+            self._command(["systemctl", "stop", NODE_UNIT, PODMAN_UNIT], never, units),
         ]
 
     def _enable(self, name: str, *options: str, follows: Iterable[Step] = ()) -> Step:
