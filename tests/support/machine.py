@@ -36,11 +36,13 @@ _PACKAGES = (
     "slirp4netns"
 )
 # With cgroups of version 1, Podman lays the host's hierarchy of systemd over the container's own:
-# the machine would move about in that of the host.
+# the machine would move about in that of the host. And systemd leaves it to whoever makes a
+# container to let mounts be seen by all its services, as its credentials are.
 _BOOT = """
 cd /
 [ "$(grep -c ' /sys/fs/cgroup/systemd ' /proc/self/mountinfo)" -lt 2 ] ||
     umount --lazy /sys/fs/cgroup/systemd
+mount --make-rshared /
 chmod 666 /dev/net/tun
 exec /sbin/init
 """
