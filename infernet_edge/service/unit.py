@@ -45,7 +45,7 @@ def is_active(run: Runner) -> bool:
     return state(run).get("ActiveState") == "active"
 
 
-def restart(run: Runner, timeout: float, steady: float = _STEADY) -> None:
+def restart(run: Runner, timeout: float) -> None:
     """Start the node anew, wait until it is ready, and see that it stays so.
 
     `timeout` is in seconds. Raises NotReady with the node's last lines.
@@ -59,7 +59,7 @@ def restart(run: Runner, timeout: float, steady: float = _STEADY) -> None:
     if output.code != 0:
         raise NotReady(f"it does not start ({_outcome(run)})\n{last_lines(run)}")
     begun = state(run)
-    time.sleep(steady)
+    time.sleep(_STEADY)
     now = state(run)
     if now["ActiveState"] != "active" or now["InvocationID"] != begun["InvocationID"]:
         raise NotReady(f"it does not stay up ({_outcome(run)})\n{last_lines(run)}")

@@ -119,7 +119,7 @@ def expected_digest(binary: Path, given: str | None) -> str:
     beside = binary.with_name(f"{binary.name}.sha256")
     text = given
     if text is None and beside.exists():
-        text = beside.read_text("utf-8", "replace").split(maxsplit=1)[0:1][0]
+        text = beside.read_text("utf-8", "replace").partition(" ")[0]  # as sha256sum writes it
     if text is None:
         return ""
     digest = text.strip().lower()

@@ -145,8 +145,8 @@ class Machine:
         finally:
             connection.close()
 
-    def start_job(self, data: Any) -> str:
-        """Give the echo container a job, as soon as it is ready; returns the id."""
+    def start_job(self, **data: Any) -> str:
+        """Give the echo container a job with this data, as soon as it is ready; returns the id."""
         given: list[str] = []
 
         def accepted() -> bool:
@@ -160,7 +160,7 @@ class Machine:
         return given[0]
 
     def result_of(self, job: str) -> Any:
-        """Wait for the output of a job."""
+        """Wait for the end of a job; returns the data that came back."""
         found: list[Any] = []
 
         def finished() -> bool:
@@ -170,7 +170,7 @@ class Machine:
 
         self.wait_until(finished, 60)
         assert found[0]["status"] == "success", f"{found[0]}\n{self.log()}"
-        return found[0]["result"]["output"]
+        return found[0]["result"]["output"]["output"]
 
 
 def _debian() -> Path:
