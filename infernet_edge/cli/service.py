@@ -20,8 +20,9 @@ _ACTIONS = {
 _EPILOG = """\
 The program goes to /opt/infernet-edge, the configuration to /etc/infernet-edge, secrets as files
 named by their keys (chain.wallet.private_key, server.tokens.NAME) to
-/etc/infernet-edge/credentials, data to /var/lib/infernet-edge. After a change of configuration or
-secrets run `sudo infernet-edge service install` again.
+/etc/infernet-edge/credentials, data to /var/lib/infernet-edge. When secrets were added or taken
+away, run `sudo infernet-edge service install` again; after other changes
+`sudo systemctl restart infernet-edge`.
 """
 _READY_WITHIN = 120.0  # seconds
 
