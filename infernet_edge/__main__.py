@@ -10,10 +10,12 @@ from infernet_edge.executable import is_frozen, restore_environment
 def main() -> int:
     """Run the command line; returns the exit code."""
     if is_frozen():
-        # First of all: what a library starts with multiprocessing is this executable again.
-        import multiprocessing
+        if "--multiprocessing-fork" in sys.argv[1:2]:
+            # A library has started a process with multiprocessing, and that is this executable
+            # again. Imported only then: it is large.
+            import multiprocessing
 
-        multiprocessing.freeze_support()
+            multiprocessing.freeze_support()
         restore_environment()
     from infernet_edge.cli.main import main as run_command
 

@@ -9,9 +9,7 @@ which `unpack` copies to where it shall stay.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import MutableMapping
 from pathlib import Path
 
@@ -53,6 +51,10 @@ def unpack(folder: Path) -> Path:
     """
     if not is_frozen():
         raise RuntimeError("Only the executable can unpack itself, not the Python package.")
+    # Not at the top, since every start of the node comes by here.
+    import shutil
+    import tempfile
+
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
         made = Path(temporary) / folder.name

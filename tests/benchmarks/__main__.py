@@ -15,6 +15,11 @@ from pathlib import Path
 
 import msgspec
 
+from tests.benchmarks.executable import (
+    ExecutableExtent,
+    executable_table,
+    measure_executable,
+)
 from tests.benchmarks.measure import Extent, measure
 from tests.benchmarks.onchain import ChainExtent, chain_table, measure_chain
 from tests.benchmarks.report import table
@@ -34,6 +39,11 @@ def main() -> None:
     parser.add_argument(
         "--chain", action="store_true", help="measure the on-chain half instead, on a real EVM"
     )
+    parser.add_argument(
+        "--executable",
+        action="store_true",
+        help="measure both forms of the executable beside the package instead",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     parser.add_argument(
         "--folder", type=Path, default=ROOT / ".cache", help="the disk that the node writes to"
@@ -49,6 +59,10 @@ def main() -> None:
         if chosen.chain:
             found = measure_chain(ChainExtent(), Path(folder), say=_say)
             how, shown, results = "blocks of 1 s", chain_table(found), msgspec.json.encode(found)
+        elif chosen.executable:
+            forms = measure_executable(ExecutableExtent(), Path(folder), say=_say)
+            how = f"medians of {forms.extent.starts} starts"
+            shown, results = executable_table(forms), msgspec.json.encode(forms)
         else:
             measured = measure(extent, Path(folder), say=_say)
             how = (

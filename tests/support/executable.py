@@ -1,0 +1,124 @@
+"""The executable, built once for each state of the sources, and a Debian without Python to try it.
+
+executable = built()
+subprocess.run([executable.file, "version"])
+BareRoot(tmp_path, executable).run("version")
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.support.podman import need
+from tests.support.process import ROOT
+
+_CACHE = ROOT / ".cache/tests/executable"
+_SUITE = "bookworm"  # Debian 12, the oldest that the README names
+_ROOT_PACKAGES = ("libc6", "zlib1g", "dash", "coreutils", "mount")
+
+
+class Executable(NamedTuple):
+    """Both forms of the executable: the one file, and the program in the unpacked folder."""
+
+    file: Path
+    program: Path
+
+
+def built() -> Executable:
+    """Build it, unless that was done for the same sources; some 25 seconds. Needs binutils."""
+    need("objdump")
+    folder = _CACHE / _state()
+    if not folder.exists():
+        shutil.rmtree(_CACHE, ignore_errors=True)
+        _CACHE.mkdir(parents=True)
+        with tempfile.TemporaryDirectory(dir=_CACHE) as work:
+            command = (sys.executable, "-m", "PyInstaller", "--log-level", "WARN", "--noconfirm")
+            places = ("--distpath", f"{work}/made", "--workpath", f"{work}/build")
+            _run([*command, *places, "pyinstaller.spec"], timeout=300)
+            Path(work, "made").rename(folder)
+    return Executable(folder / "infernet-edge", folder / "infernet-edge-unpacked/infernet-edge")
+
+
+def _state() -> str:
+    digest = hashlib.sha256(f"{sys.version} {platform.machine()}".encode())
+    files = [ROOT / "pyinstaller.spec", ROOT / "tests/requirements.lock"]
+    files += (ROOT / "infernet_edge").rglob("*.py")
+    files += (ROOT / "systemd").iterdir()
+    for file in sorted(files):
+        digest.update(f"{file.relative_to(ROOT)}\0{file.stat().st_size}\0".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+class BareRoot:
+    """The root of a Debian that has a C library, zlib, a shell and no Python.
+
+    Commands run in it with a mount namespace of their own, so that nothing stays mounted.
+    """
+
+    def __init__(self, folder: Path, executable: Executable) -> None:
+        for program in ("mmdebstrap", "unshare"):
+            need(program)
+        self.folder = folder
+        archive = ROOT / f".cache/tests/{_SUITE}.tar"
+        if not archive.exists():
+            made = archive.with_suffix(".part")
+            packages = ",".join(_ROOT_PACKAGES)
+            _run(
+                [
+                    *("mmdebstrap", "--quiet", "--variant=extract", "--format=tar"),
+                    *(f"--include={packages}", _SUITE, str(made)),
+                ],
+                timeout=100,
+            )
+            made.rename(archive)
+        _run(
+            [
+                *("tar", "--extract", "--file", str(archive), "--directory", str(folder)),
+                *("--no-same-owner", "--exclude=./dev/*"),
+            ],
+            timeout=60,
+        )
+        for name in ("proc", "dev", "home", "var/tmp"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / "tmp").chmod(0o1777)
+        shutil.copy(executable.file, folder / "home")
+
+    def run(
+        self,
+        *arguments: str,
+        mounted: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the one-file executable; `mounted` are arguments of mount before it, with {root}."""
+        lines = [f"mount {line.format(root=self.folder)}" for line in mounted]
+        lines += [f"mount --rbind /{name} {self.folder}/{name}" for name in ("proc", "dev")]
+        given = {"PATH": "/usr/bin:/bin", "HOME": "/home", **(environment or {})}
+        said = " ".join(f"{name}={value}" for name, value in given.items())
+        lines.append(f'exec env -i {said} "$0" {self.folder} /home/infernet-edge "$@"')
+        chroot = shutil.which("chroot", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+        return subprocess.run(
+            [
+                *("unshare", "--user", "--map-root-user", "--mount", "--fork", "--kill-child"),
+                *("sh", "-ec", "\n".join(lines), str(chroot), *arguments),
+            ],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+
+def _run(command: Sequence[str], timeout: float) -> None:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+    assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stderr}"
