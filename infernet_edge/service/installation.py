@@ -146,7 +146,8 @@ class Installer:
         if file is not None:
             steps.append(set_rights(file, 0o600, self._owner))
         elif given is not None:
-            target = paths.settings / f"config{given.suffix}"
+            kind = ".toml" if given.suffix == ".toml" else ".json"  # as the node reads it
+            target = paths.settings / f"config{kind}"
             steps.append(write_file(target, given.read_text("utf-8"), 0o600, self._owner))
         else:
             target = paths.settings / "config.toml"

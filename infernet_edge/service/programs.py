@@ -54,11 +54,11 @@ class Programs:
 
     def current(self) -> Program | None:
         """The one that the service runs; None when nothing is installed."""
-        folder = self._paths.current
-        if not folder.is_symlink():
+        link = self._paths.current
+        if not (link / PROGRAM).exists():
             return None
-        target = folder.parent / folder.readlink()
-        return Program(target, self.version_of(target / PROGRAM))
+        folder = link.parent / link.readlink()
+        return Program(folder, self.version_of(folder / PROGRAM))
 
     def place_of(self, program: Program) -> Path:
         """Where it is installed or, when it is not, will be.

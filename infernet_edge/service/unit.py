@@ -55,14 +55,16 @@ def restart(run: Runner, timeout: float) -> None:
     try:
         output = run(["systemctl", "restart", NODE_UNIT], timeout)
     except CommandFailed:
-        raise NotReady(f"it is not ready after {timeout:g} seconds\n{last_lines(run)}") from None
+        raise NotReady(
+            f"The node is not ready after {timeout:g} seconds\n{last_lines(run)}"
+        ) from None
     if output.code != 0:
-        raise NotReady(f"it does not start ({_outcome(run)})\n{last_lines(run)}")
+        raise NotReady(f"The node does not start ({_outcome(run)})\n{last_lines(run)}")
     begun = state(run)
     time.sleep(_STEADY)
     now = state(run)
     if now["ActiveState"] != "active" or now["InvocationID"] != begun["InvocationID"]:
-        raise NotReady(f"it does not stay up ({_outcome(run)})\n{last_lines(run)}")
+        raise NotReady(f"The node does not stay up ({_outcome(run)})\n{last_lines(run)}")
 
 
 def last_lines(run: Runner, number: int = 10) -> str:

@@ -95,7 +95,7 @@ class Upgrade:
         except BaseException as error:  # a Ctrl+C too
             self._go_back(old, timeout, error)
             raise UpgradeFailed(
-                f"Version {new.version} was taken back and {old.version} runs again: {error}"
+                f"Version {new.version} was taken back and {old.version} runs again.\n{error}"
             ) from error
 
     def _go_back(self, old: Program, timeout: float, reason: BaseException) -> None:
@@ -105,8 +105,8 @@ class Upgrade:
             unit.restart(self._run, timeout)
         except unit.NotReady as error:
             raise UpgradeFailed(
-                f"The new version was taken back: {reason}\n"
-                f"Version {old.version} does not start any more either: {error}\n"
+                f"The new version was taken back. {reason}\n"
+                f"Version {old.version} does not start any more either. {error}\n"
                 "Look at: infernet-edge service logs; infernet-edge doctor"
             ) from error
 

@@ -202,7 +202,7 @@ def test_an_upgrade_keeps_the_last_version_and_the_jobs(machine: Machine) -> Non
     ("run", "reason"),
     [
         ("echo out of order; exit 1", "out of order"),
-        ("exec sleep 100", "it is not ready after 6 seconds"),
+        ("exec sleep 100", "The node is not ready after 6 seconds"),
     ],
     ids=["it ends", "it is never ready"],
 )

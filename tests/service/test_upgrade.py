@@ -95,12 +95,12 @@ class Place:
         path.chmod(0o755)
         return path
 
-    def install(self, version: str = "1.0") -> int:
+    def install(self, version: str = "1.0", given: Path | None = None) -> int:
         """Install as the running executable would; returns how many steps that took."""
         unpacked = self.folder / f"unpacked-{version}"
         if not unpacked.exists():
             commands.run([str(self.binary(version)), "service", "unpack", str(unpacked)], 10)
-        steps = self.installer.install(Program(unpacked, version), None, rootless=False)
+        steps = self.installer.install(Program(unpacked, version), given, rootless=False)
         return carry_out(steps, self.told.append)
 
     def upgrade(self, binary: Path, sha256: str = "") -> None:
@@ -137,6 +137,25 @@ def test_installed_once(place: Place) -> None:
     assert config.stat().st_mode & 0o777 == 0o600
     assert place.paths.command.resolve() == place.paths.programs / "1.0/infernet-edge"
     assert place.install() == 0
+
+
+def test_a_given_configuration_is_copied_once(place: Place) -> None:
+    given = place.folder / "my.conf"
+    given.write_text('{"jobs": {"max_pending": 5}}')
+    place.install(given=given)
+    copied = place.paths.settings / "config.json"
+    assert copied.read_text() == given.read_text()
+    given.write_text("{}")
+    assert place.install(given=given) == 0
+    assert not (place.paths.settings / "config.toml").exists()
+
+
+def test_what_somebody_removed_comes_back(installed: Place) -> None:
+    shutil.rmtree(installed.paths.programs / "1.0")
+    (installed.paths.units / "infernet-edge.service").write_text("changed")
+    assert installed.install() >= 3
+    assert installed.unit().endswith("# 1.0\n")
+    assert installed.programs.current() is not None
 
 
 def test_another_version_is_not_installed_over_it(installed: Place) -> None:
