@@ -10,7 +10,7 @@ from tests.support.executable import built
 from tests.support.machine import Machine, booted
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     folder = tmp_path_factory.mktemp("machine")
     with booted(built().file, folder) as machine:
