@@ -1,14 +1,14 @@
 """Log lines as events with fields: `log_event(logger, "job.finished", job=id, seconds=0.2)`.
 
 On a terminal a line is for people; with a path it is JSON, one object a line; under systemd it is
-plain text with the level that journald understands (sd-daemon(3), "<6>" prefixes).
+an entry of the journal with all its fields, or, when the journal cannot be reached that way, plain
+text with the level that journald understands (sd-daemon(3), "<6>" prefixes).
 """
 
 from __future__ import annotations
 
 import logging
 import logging.handlers
-import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,9 +18,9 @@ import msgspec
 
 from infernet_edge.config.tree import Log
 from infernet_edge.errors import StartupError
+from infernet_edge.journal import LEVELS, SOCKET, JournalHandler, stderr_is_journal
 
 _ROOT = "infernet_edge"
-_JOURNAL_LEVELS = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 
 
 # Commands that set up no log keep silent: what they have to say they print.
@@ -35,7 +35,7 @@ def log_event(logger: logging.Logger, event: str, level: int = logging.INFO, **f
 
 
 def set_up_logging(log: Log, *, verbose: bool = False) -> None:
-    """Send the log to stderr, and to `log.path` when it is set.
+    """Send the log to stderr or the journal, and to `log.path` when it is set.
 
     Raises StartupError when the log file cannot be written.
     """
@@ -45,11 +45,18 @@ def set_up_logging(log: Log, *, verbose: bool = False) -> None:
     for handler in root.handlers[:]:
         root.removeHandler(handler)
         handler.close()
-    stderr = logging.StreamHandler(sys.stderr)
-    stderr.setFormatter(JournalFormatter() if "JOURNAL_STREAM" in os.environ else TextFormatter())
-    root.addHandler(stderr)
+    root.addHandler(_stderr_handler())
     if log.path:
         root.addHandler(_file_handler(log))
+
+
+def _stderr_handler() -> logging.Handler:
+    journal = stderr_is_journal()
+    if journal and SOCKET.exists():
+        return JournalHandler(MessageFormatter(), JournalFormatter(), SOCKET)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JournalFormatter() if journal else TextFormatter())
+    return handler
 
 
 def _file_handler(log: Log) -> logging.Handler:
@@ -84,11 +91,18 @@ class TextFormatter(logging.Formatter):
         return line
 
 
-class JournalFormatter(TextFormatter):
-    """Text with journald's level in front; journald knows the time itself."""
+class MessageFormatter(TextFormatter):
+    """Text without time and level, which the journal knows itself."""
 
     def format(self, record: logging.LogRecord) -> str:
-        level = _JOURNAL_LEVELS.get(record.levelname, 6)
+        return self._line(record)
+
+
+class JournalFormatter(TextFormatter):
+    """Text with journald's level in front of every line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = LEVELS.get(record.levelname, 6)
         return "\n".join(f"<{level}>{line}" for line in self._line(record).split("\n"))
 
 

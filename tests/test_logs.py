@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from infernet_edge import logs
 from infernet_edge.config.tree import Log, Secret
 from infernet_edge.errors import StartupError
 from infernet_edge.logs import (
@@ -182,10 +185,27 @@ def test_the_log_goes_to_stderr(
     assert len(root.handlers) == 1
 
 
-def test_under_systemd_lines_are_for_journald(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_where_stderr_is_the_journal_it_gets_entries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("JOURNAL_STREAM", "8:1")
+    status = os.fstat(2)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+    monkeypatch.setattr(logs, "SOCKET", tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+        journal.bind(str(tmp_path / "socket"))
+        set_up_logging(Log())
+        log_event(logger, "job.failed", logging.WARNING, job=1)
+        journal.settimeout(5)
+        told = journal.recv(4096).decode().splitlines()
+    assert {"PRIORITY=4", "EVENT=job.failed", "MESSAGE=job.failed job=1", "JOB=1"} <= set(told)
+
+
+def test_without_the_journals_socket_it_gets_lines_with_levels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status = os.fstat(2)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+    monkeypatch.setattr(logs, "SOCKET", tmp_path / "gone")
     set_up_logging(Log())
     log_event(logger, "job.failed", logging.WARNING)
     assert capsys.readouterr().err == "<4>job.failed\n"

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 
 from infernet_edge import __version__
 
-COMMANDS = ("run", "demo", "init", "check", "doctor", "status", "jobs", "wallet", "version")
+COMMANDS = (
+    *("run", "demo", "init", "check", "doctor", "status", "jobs", "wallet", "service", "version"),
+)
 
 OK, FAILURE, USAGE, BAD_CONFIGURATION = 0, 1, 2, 78
 
@@ -19,6 +21,7 @@ Start with:
   infernet-edge demo     try everything in a minute, nothing is installed
   infernet-edge init     write a configuration
   infernet-edge run      run the node
+  infernet-edge service  keep it running, as a service of systemd
 
 Exit codes: 0 success, 1 failure, 2 wrong usage, 78 mistakes in configuration.
 """

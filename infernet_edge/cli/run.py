@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
 import logging
 import signal
 import sys
 from typing import TYPE_CHECKING
 
 from infernet_edge.cli.configuration import add_config_argument, load_or_explain
+from infernet_edge.tasks import cancel
 
 if TYPE_CHECKING:
     from infernet_edge.config import Loaded
@@ -51,17 +53,23 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _run(loaded: Loaded) -> None:
     from infernet_edge.node import Node
+    from infernet_edge.notify import Notifier
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    notifier = Notifier.of()
+    if notifier.watched:
+        faulthandler.enable()  # systemd's watchdog sends SIGABRT: the log shows where we hang
     node = Node(loaded.config)
     await node.start()
     try:
+        notifier.ready(f"Serving at {node.url}")
         ready = asyncio.create_task(node.wait_until_ready(loaded.config.startup_wait))
         await stop.wait()
-        ready.cancel()
-        await asyncio.gather(ready, return_exceptions=True)
+        notifier.stopping()
+        await cancel(ready)
     finally:
         await node.stop()
+        await notifier.close()

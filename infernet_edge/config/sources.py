@@ -103,7 +103,7 @@ def apply_credentials(document: dict[str, Any], environment: Mapping[str, str]) 
     folder = environment.get("CREDENTIALS_DIRECTORY")
     if not folder or not Path(folder).is_dir():
         return
-    for file in sorted(Path(folder).iterdir()):
+    for file in _credentials_in(Path(folder)):
         keys = file.name.split(".")
         if file.name in _NAMED_CREDENTIALS:
             _put(document, keys, _read_credential(file), replace=False)
@@ -115,6 +115,15 @@ def apply_credentials(document: dict[str, Any], environment: Mapping[str, str]) 
             for container in document.get("containers") or []:
                 if isinstance(container, dict) and container.get("id") == identifier:
                     container.setdefault("bearer", _read_credential(file))
+
+
+def _credentials_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        found = f"credentials that cannot be read ({error.strerror})"
+        problem = Problem("", found, "a folder that the node's user can read")
+        raise ConfigurationError(str(folder), [problem]) from error
 
 
 def _read_credential(file: Path) -> str:

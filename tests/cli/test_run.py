@@ -78,7 +78,7 @@ def test_the_environment_sets_things_too(tmp_path: Path) -> None:
     events = [json.loads(line)["event"] for line in log.read_text().splitlines()]
     assert events[0] == "config.loaded"
     assert events[-1] == "node.stopped"
-    assert "<6>node.started" in node.log()
+    assert "INFO    node.started" in node.log()  # stderr is a file now, and not the journal
     wrong = {"INFERNET_EDGE_SERVER__PORT": "x"}
     assert ended(NodeProcess({}, tmp_path / "wrong", env=wrong)) == 78
 

@@ -32,7 +32,7 @@ import pytest
 
 from tests.support.ports import free_port
 
-__all__ = ["IsolatedPodman", "Registry", "need"]
+__all__ = ["ENTRYPOINT", "IsolatedPodman", "Registry", "image_archive", "need"]
 
 SERVICE = Path(__file__).with_name("container_service.py")
 ECHO_IMAGE = "localhost/infernet-test/echo:1"
@@ -114,8 +114,8 @@ def podman_environment(folder: Path, number: int = 0) -> dict[str, str]:
 
 def _try_to_run(environment: Mapping[str, str], folder: Path, number: int) -> str:
     try:
-        with _image_archive() as archive:
-            podman(environment, "import", "-", ECHO_IMAGE, stdin=archive, changes=_ENTRYPOINT)
+        with image_archive() as archive:
+            podman(environment, "import", "-", ECHO_IMAGE, stdin=archive, changes=ENTRYPOINT)
         if os.getuid() == 0:
             _use_a_network_of_its_own(environment, folder, number)
         publish = f"127.0.0.1:{free_port()}:3000"
@@ -144,7 +144,7 @@ def _use_a_network_of_its_own(environment: Mapping[str, str], folder: Path, numb
     conf.write_text(conf.read_text().replace("[network]\n", default))
 
 
-_ENTRYPOINT = ('ENTRYPOINT ["/python", "-I", "/service.py"]',)
+ENTRYPOINT = ('ENTRYPOINT ["/python", "-I", "/service.py"]',)
 
 
 def podman(
@@ -337,7 +337,7 @@ def _run_anyway(environment: Mapping[str, str], command: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def _image_archive() -> Iterator[Any]:
+def image_archive() -> Iterator[Any]:
     """A tar archive of Python, what it needs, and the service."""
     with tempfile.TemporaryFile() as file:
         with tarfile.open(fileobj=file, mode="w") as archive:

@@ -1,0 +1,265 @@
+"""`infernet-edge service`: the node as a service of systemd."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+HELP = "install the node as a service of systemd, upgrade it, look at it"
+
+_ACTIONS = {
+    "install": "install this executable as a service and start it; may be repeated",
+    "uninstall": "stop the service and remove it; its data and configuration stay",
+    "status": "show the service's state, version and health",
+    "logs": "show the service's log",
+    "upgrade": "run a newer executable; goes back by itself when that does not get ready",
+    "unpack": "lay this executable's unpacked form down in a folder",
+}
+_EPILOG = """\
+The program goes to /opt/infernet-edge, the configuration to /etc/infernet-edge, secrets as files
+named by their keys (chain.wallet.private_key, server.tokens.NAME) to
+/etc/infernet-edge/credentials, data to /var/lib/infernet-edge. When secrets were added or taken
+away, run `sudo infernet-edge service install` again; after other changes
+`sudo systemctl restart infernet-edge`.
+"""
+_READY_WITHIN = 120.0  # seconds
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.epilog = _EPILOG
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    added = {
+        name: actions.add_parser(name, help=described, description=described)
+        for name, described in _ACTIONS.items()
+    }
+    for name in ("install", "uninstall"):
+        added[name].add_argument(
+            "--dry-run", action="store_true", help="show every step and change nothing"
+        )
+    _configure_install(added["install"])
+    added["uninstall"].add_argument(
+        "--purge", action="store_true", help="remove data, configuration, secrets and user too"
+    )
+    logs = added["logs"]
+    logs.add_argument("-f", "--follow", action="store_true", help="go on as the log grows")
+    logs.add_argument("-n", "--lines", type=int, default=100, help="how many (default: 100)")
+    upgrade = added["upgrade"]
+    upgrade.add_argument("binary", type=Path, metavar="BINARY", help="the newer executable")
+    upgrade.add_argument(
+        "--sha256", metavar="HEX", help="what it must be (default: what BINARY.sha256 says)"
+    )
+    upgrade.add_argument(
+        "--timeout",
+        type=float,
+        default=_READY_WITHIN,
+        metavar="SECONDS",
+        help=f"how long it may take to get ready (default: {_READY_WITHIN:g})",
+    )
+    added["unpack"].add_argument("folder", type=Path, metavar="FOLDER", help="must not exist yet")
+
+
+def _configure_install(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="PATH",
+        help="configuration to copy, when there is none in /etc/infernet-edge yet",
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--rootless",
+        action="store_true",
+        default=None,
+        help="run Podman as the node's user: safer, without limits for containers",
+    )
+    which.add_argument(
+        "--rootful",
+        dest="rootless",
+        action="store_false",
+        help="run Podman as root (default, unless it was installed with --rootless)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what was asked; returns the exit code."""
+    from infernet_edge.config import ConfigurationError
+    from infernet_edge.errors import InfernetEdgeError
+
+    try:
+        return _ACTION[arguments.action](arguments)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 78
+    except InfernetEdgeError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"infernet-edge: {error}", file=sys.stderr)
+        return 1
+
+
+def _install(arguments: argparse.Namespace) -> int:
+    from infernet_edge.config import load
+    from infernet_edge.executable import is_frozen
+    from infernet_edge.service import access
+    from infernet_edge.service.commands import run as run_command
+    from infernet_edge.service.installation import Installer
+    from infernet_edge.service.paths import Paths
+    from infernet_edge.service.programs import running_program
+    from infernet_edge.service.steps import carry_out
+
+    if not is_frozen():
+        return _refuse(
+            "Only the executable can be installed, and this is the Python package. Make it with"
+            " `pyinstaller pyinstaller.spec`, then: sudo dist/infernet-edge service install"
+        )
+    if not _may_go_on(arguments):
+        return 1
+    paths = Paths()
+    if arguments.config is not None:
+        load(arguments.config, access.environment(paths))
+    else:
+        access.configuration(paths)
+    rootless = paths.rootless.exists() if arguments.rootless is None else arguments.rootless
+    steps = Installer(paths, run_command).install(
+        running_program(), arguments.config, rootless=rootless
+    )
+    changes = carry_out(steps, print, dry_run=arguments.dry_run)
+    return _farewell(arguments, changes, f"Configuration: {paths.configuration()}")
+
+
+def _uninstall(arguments: argparse.Namespace) -> int:
+    from infernet_edge.service.commands import run as run_command
+    from infernet_edge.service.installation import Installer
+    from infernet_edge.service.paths import Paths
+    from infernet_edge.service.steps import carry_out
+
+    if not _may_go_on(arguments):
+        return 1
+    paths = Paths()
+    steps = Installer(paths, run_command).uninstall(purge=arguments.purge)
+    changes = carry_out(steps, print, dry_run=arguments.dry_run)
+    left = "Nothing is left." if arguments.purge else f"Left: {paths.settings}, {paths.state}"
+    return _farewell(arguments, changes, left)
+
+
+def _upgrade(arguments: argparse.Namespace) -> int:
+    from infernet_edge.service.commands import run as run_command
+    from infernet_edge.service.installation import Installer
+    from infernet_edge.service.paths import Paths
+    from infernet_edge.service.upgrade import Upgrade, expected_digest
+
+    sha256 = expected_digest(arguments.binary, arguments.sha256)
+    if not _may_go_on(arguments):
+        return 1
+    paths = Paths()
+    upgrade = Upgrade(Installer(paths, run_command), paths, run_command, print)
+    upgrade.to(arguments.binary, sha256, arguments.timeout)
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from infernet_edge.config import load
+    from infernet_edge.control import NotRunning, fetch
+    from infernet_edge.service import access, unit
+    from infernet_edge.service.commands import run as run_command
+    from infernet_edge.service.paths import NODE_UNIT, Paths
+
+    if not unit.is_booted():
+        return _refuse(_NO_SYSTEMD)
+    paths = Paths()
+    found = unit.state(run_command)
+    installed = paths.current.readlink().name if paths.current.is_symlink() else "none"
+    podman = "without root" if paths.rootless.exists() else "as root"
+    print(f"{NODE_UNIT}: {found['ActiveState']} ({found['SubState']}), {found['UnitFileState']}")
+    print(f"  since      {found['ActiveEnterTimestamp'] or 'never'}")
+    print(f"  restarts   {found['NRestarts']}, last result: {found['Result']}")
+    print(f"  version    {installed}, Podman runs {podman}")
+    if found["ActiveState"] != "active":
+        print("  why        infernet-edge service logs")
+        return 1
+    try:
+        config = load(paths.configuration(), access.environment(paths)).config
+        status = fetch(config, "status")
+    except NotRunning as error:
+        print(f"  health     unknown: {error}")
+        return 1
+    print(f"  health     {'healthy' if status['healthy'] else 'unhealthy'}, {status['url']}")
+    for problem in status["problems"]:
+        print(f"  problem    {problem}")
+    return 0 if status["healthy"] else 1
+
+
+def _logs(arguments: argparse.Namespace) -> int:
+    """Become journalctl, which has a pager; returns only when that is impossible."""
+    from infernet_edge.service import unit
+    from infernet_edge.service.paths import NODE_UNIT
+
+    if not unit.is_booted():
+        return _refuse(_NO_SYSTEMD)
+    command = ["journalctl", f"--unit={NODE_UNIT}", f"--lines={arguments.lines}"]
+    if arguments.follow:
+        command.append("--follow")
+    sys.stdout.flush()
+    try:
+        os.execvp(command[0], command)  # noqa: S606  # a list; no shell takes it apart
+    except FileNotFoundError:
+        return _refuse("journalctl is not installed.")
+
+
+def _unpack(arguments: argparse.Namespace) -> int:
+    from infernet_edge.executable import is_frozen, unpack
+
+    if not is_frozen():
+        return _refuse("Only the executable has an unpacked form; this is the Python package.")
+    print(unpack(arguments.folder))
+    return 0
+
+
+_ACTION = {
+    "install": _install,
+    "uninstall": _uninstall,
+    "status": _status,
+    "logs": _logs,
+    "upgrade": _upgrade,
+    "unpack": _unpack,
+}
+
+_NO_SYSTEMD = (
+    "This machine does not run systemd. Start the node with `infernet-edge run` from what starts"
+    " services here."
+)
+
+
+def _may_go_on(arguments: argparse.Namespace) -> bool:
+    """Whether this is root on a machine with systemd; says what is missing."""
+    from infernet_edge.service import unit
+
+    dry_run = getattr(arguments, "dry_run", False)
+    if not unit.is_booted():
+        _refuse(_NO_SYSTEMD)
+        return False
+    if os.geteuid() != 0 and not dry_run:
+        again = f"sudo infernet-edge service {arguments.action}"
+        _refuse(f"This needs root. Put sudo in front: {again}")
+        return False
+    return True
+
+
+def _refuse(reason: str) -> int:
+    print(reason, file=sys.stderr)
+    return 1
+
+
+def _farewell(arguments: argparse.Namespace, changes: int, after: str) -> int:
+    if arguments.dry_run:
+        print(f"{changes} steps; this was a dry run, nothing was changed." if changes else _NOTHING)
+    else:
+        print(f"Done. {after}" if changes else _NOTHING)
+    return 0
+
+
+_NOTHING = "Everything is so already; nothing was changed."

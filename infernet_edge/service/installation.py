@@ -1,0 +1,220 @@
+"""The steps that install the service, and those that take it away again."""
+
+from __future__ import annotations
+
+import pwd
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from infernet_edge.errors import InfernetEdgeError
+from infernet_edge.service import access, unit
+from infernet_edge.service.commands import Runner
+from infernet_edge.service.paths import NODE_UNIT, PODMAN_SOCKET, PODMAN_UNIT, USER, Paths
+from infernet_edge.service.programs import Program, Programs
+from infernet_edge.service.steps import (
+    Step,
+    make_folder,
+    make_link,
+    never,
+    remove,
+    run_command,
+    set_rights,
+    write_file,
+)
+
+_START_TIMEOUT = 150.0  # seconds; TimeoutStartSec of the unit is 90, Podman's comes before it
+_SUBORDINATE_IDS = 65536  # as many as useradd gives to a person
+
+
+class OtherVersion(InfernetEdgeError):
+    """Another version is installed, which only an upgrade replaces."""
+
+
+class Installer:
+    """Makes the steps for one machine. `owner` is the user that the node's files belong to."""
+
+    def __init__(self, paths: Paths, run: Runner, owner: str = USER) -> None:
+        self._paths = paths
+        self._run = run
+        self._owner = owner
+        self._programs = Programs(paths, run)
+
+    def install(self, program: Program, given: Path | None, *, rootless: bool) -> list[Step]:
+        """All steps of an installation. `given` is a configuration to copy, if none is there.
+
+        Raises ConfigurationError, CannotGrant, NotOurs, OtherVersion.
+        """
+        account = self._account(program, rootless=rootless)
+        placed, program_steps = self._program(program)
+        current = self._programs.current()
+        if current not in (None, placed):
+            raise OtherVersion(
+                f"Version {current.version} is installed, this is {program.version}. To change to"
+                " this one: sudo infernet-edge service upgrade BINARY"
+            )
+        configuration = self._configuration(given)
+        units = self.units(program, rootless=rootless)
+        changing = [*program_steps, *configuration, *units]
+        return [
+            *account,
+            *changing,
+            *self._take_over(units, configuration),
+            self._enable(PODMAN_SOCKET, "--now", follows=units),
+            self._enable(NODE_UNIT),
+            self._start(placed, changing),
+        ]
+
+    def activate(self, program: Program) -> list[Step]:
+        """Make an installed program the current one, with its unit files; it is not started."""
+        units = self.units(program, rootless=self._paths.rootless.exists())
+        link = make_link(self._paths.current, Path(program.folder.name))
+        return [link, *units, *self._take_over(units, [])]
+
+    def units(self, program: Program, *, rootless: bool) -> list[Step]:
+        """The unit files of this program, and no others."""
+        paths = self._paths
+        steps = [
+            _copy(program.units / name, paths.units / name)
+            for name in (NODE_UNIT, PODMAN_SOCKET, PODMAN_UNIT)
+        ]
+        if rootless:
+            steps.append(_copy(program.units / "rootless.conf", paths.rootless))
+        else:
+            steps.append(remove(paths.rootless))
+        return steps
+
+    def uninstall(self, *, purge: bool) -> list[Step]:
+        """All steps that take the service away; data and settings only when `purge` is set."""
+        paths = self._paths
+        there = [paths.units / name for name in (NODE_UNIT, PODMAN_SOCKET, PODMAN_UNIT)]
+        stops = [
+            self._command(["systemctl", "disable", "--now", path.name], path.exists)
+            for path in there[:2]
+        ]
+        stops.append(self._command(["systemctl", "stop", PODMAN_UNIT], there[2].exists))
+        removals = [remove(path) for path in there]
+        removals += [remove(path.parent) for path in (paths.rootless, paths.access)]
+        reload = self._command(["systemctl", "daemon-reload"], never, removals)
+        steps = [*stops, *removals, reload]
+        if purge:
+            gone = (paths.settings, paths.state, paths.podman_state, paths.sysusers)
+            steps += [remove(path) for path in gone]
+            steps.append(self._command(["userdel", USER], _has_account))
+        # This very program is among the last, since it goes on reading itself.
+        return [*steps, remove(paths.command), remove(paths.programs)]
+
+    def _account(self, program: Program, *, rootless: bool) -> list[Step]:
+        declared = _copy(program.units / "sysusers.conf", self._paths.sysusers)
+        made = self._command(
+            ["systemd-sysusers", str(self._paths.sysusers)], lambda: not _has_account()
+        )
+        if not rootless:
+            return [declared, made]
+        return [declared, made, self._subordinate_ids()]
+
+    def _subordinate_ids(self) -> Step:
+        """A range of user ids for the user namespaces of a Podman without root."""
+        lines = _lines(self._paths.subordinate_ids)
+        ranges = [line.split(":") for line in lines if line.count(":") == 2]
+        ends = [int(first) + int(count) for _, first, count in ranges]
+        first = max([100000, *ends])
+        span = f"{first}-{first + _SUBORDINATE_IDS - 1}"
+        return self._command(
+            ["usermod", "--add-subuids", span, "--add-subgids", span, USER],
+            lambda: all(name != USER for name, _, _ in ranges),
+        )
+
+    def _program(self, program: Program) -> tuple[Program, list[Step]]:
+        paths = self._paths
+        placed = Program(self._programs.place_of(program), program.version)
+        steps = [
+            make_folder(paths.programs),
+            Step(
+                f"Lay version {program.version} down in {placed.folder}",
+                lambda: not placed.folder.exists(),
+                lambda: self._programs.add(program),
+            ),
+            make_link(paths.current, Path(placed.folder.name)),
+            make_link(paths.command, paths.current / placed.executable.name),
+        ]
+        return placed, steps
+
+    def _configuration(self, given: Path | None) -> list[Step]:
+        paths = self._paths
+        file = paths.configuration()
+        steps = [make_folder(paths.settings), make_folder(paths.credentials, 0o700)]
+        if file is not None:
+            steps.append(set_rights(file, 0o600, self._owner))
+        elif given is not None:
+            kind = ".toml" if given.suffix == ".toml" else ".json"  # as the node reads it
+            target = paths.settings / f"config{kind}"
+            steps.append(write_file(target, given.read_text("utf-8"), 0o600, self._owner))
+        else:
+            target = paths.settings / "config.toml"
+            steps.append(write_file(target, self._first_configuration(), 0o600, self._owner))
+        # What it names is known when it is there.
+        return [*steps, self._access()]
+
+    def _first_configuration(self) -> str:
+        from infernet_edge.config.writing import to_toml
+
+        return to_toml({"storage": {"path": str(self._paths.state)}})
+
+    def _access(self) -> Step:
+        """The drop-in for what the configuration names, which may be written just before."""
+
+        def step() -> Step:
+            text = access.drop_in(self._paths)
+            return write_file(self._paths.access, text) if text else remove(self._paths.access)
+
+        return Step(
+            f"Bring {self._paths.access} in line with the configuration and the credentials",
+            lambda: step().needed(),
+            lambda: step().perform(),
+            access.drop_in(self._paths),
+        )
+
+    def _start(self, program: Program, changing: list[Step]) -> Step:
+        return Step(
+            f"Start the node, version {program.version}, and wait until it is ready",
+            lambda: not unit.is_active(self._run),
+            lambda: unit.restart(self._run, _START_TIMEOUT),
+            follows=tuple(changing),
+        )
+
+    def _take_over(self, units: Sequence[Step], others: Sequence[Step]) -> list[Step]:
+        """Let systemd read the unit files.
+
+        Podman's service is to start anew as they say. It ends when the node has let go of it.
+        """
+        return [
+            self._command(["systemctl", "daemon-reload"], never, [*units, *others]),
+            self._command(["systemctl", "stop", NODE_UNIT, PODMAN_UNIT], never, units),
+        ]
+
+    def _enable(self, name: str, *options: str, follows: Iterable[Step] = ()) -> Step:
+        def needed() -> bool:
+            return self._run(["systemctl", "is-enabled", name], 30).text != "enabled"
+
+        return self._command(["systemctl", "enable", *options, name], needed, follows)
+
+    def _command(
+        self, arguments: list[str], needed: Callable[[], bool], follows: Iterable[Step] = ()
+    ) -> Step:
+        return run_command(self._run, arguments, needed, follows)
+
+
+def _copy(source: Path, target: Path) -> Step:
+    return write_file(target, source.read_text("utf-8"))
+
+
+def _has_account() -> bool:
+    try:
+        pwd.getpwnam(USER)
+    except KeyError:
+        return False
+    return True
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text("utf-8").splitlines() if path.exists() else []

@@ -1,0 +1,79 @@
+"""Where the service lies on a machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from msgspec import Struct
+
+USER = "infernet-edge"
+NODE_UNIT = "infernet-edge.service"
+PODMAN_SOCKET = "infernet-edge-podman.socket"
+PODMAN_UNIT = "infernet-edge-podman.service"
+
+
+class Paths(Struct, frozen=True):
+    """All places, below `root`."""
+
+    root: Path = Path("/")
+
+    @property
+    def programs(self) -> Path:
+        """Holds a folder for each version that is installed."""
+        return self.root / "opt/infernet-edge"
+
+    @property
+    def current(self) -> Path:
+        """Links to the folder of the version that runs."""
+        return self.programs / "current"
+
+    @property
+    def command(self) -> Path:
+        """Links to the program, for people."""
+        return self.root / "usr/local/bin/infernet-edge"
+
+    @property
+    def units(self) -> Path:
+        return self.root / "etc/systemd/system"
+
+    @property
+    def rootless(self) -> Path:
+        """The drop-in that is there when Podman runs without root."""
+        return self.units / f"{PODMAN_UNIT}.d/rootless.conf"
+
+    @property
+    def access(self) -> Path:
+        """The drop-in with what the configuration needs: credentials, folders."""
+        return self.units / f"{NODE_UNIT}.d/access.conf"
+
+    @property
+    def sysusers(self) -> Path:
+        return self.root / "etc/sysusers.d/infernet-edge.conf"
+
+    @property
+    def settings(self) -> Path:
+        return self.root / "etc/infernet-edge"
+
+    @property
+    def credentials(self) -> Path:
+        """Holds a file for each secret, named by its key of the configuration."""
+        return self.settings / "credentials"
+
+    @property
+    def state(self) -> Path:
+        """The node's data."""
+        return self.root / "var/lib/infernet-edge"
+
+    @property
+    def podman_state(self) -> Path:
+        """Images and containers of a Podman without root."""
+        return self.root / "var/lib/infernet-edge-podman"
+
+    @property
+    def subordinate_ids(self) -> Path:
+        return self.root / "etc/subuid"
+
+    def configuration(self) -> Path | None:
+        """The configuration file, if there is one; the node looks for them in this order."""
+        files = (self.settings / "config.json", self.settings / "config.toml")
+        return next((file for file in files if file.is_file()), None)

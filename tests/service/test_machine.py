@@ -1,0 +1,264 @@
+"""The service on a real machine with systemd. One machine for all: the tests follow each other."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from tests.support.machine import ECHO_IMAGE, Machine
+
+pytestmark = pytest.mark.timeout(400)  # the first makes the executable and the machine
+
+CONFIG: dict[str, Any] = {
+    "server": {"rate_limit": {"num_requests": 0}},
+    "storage": {"path": "/var/lib/infernet-edge", "min_free_bytes": 0},
+    "containers": [{"id": "echo", "image": ECHO_IMAGE}],
+}
+PROGRAM = "/root/infernet-edge"
+UNITS = "/etc/systemd/system"
+UNIT = f"{UNITS}/infernet-edge.service"
+
+# A newer version is the installed one with another number. What is said with "run" can be changed.
+NEWER = """\
+#!/bin/sh
+case "$1 $2" in
+"version ") echo "infernet-edge {version} (speaks Infernet 1.4.0)" ;;
+"service unpack")
+    cp --archive /opt/infernet-edge/0.1.0/. "$3"
+    mv "$3/infernet-edge" "$3/real"
+    cp "$0" "$3/infernet-edge" ;;
+"run ") {run} ;;
+*) exec "$(dirname "$(readlink -f "$0")")/real" "$@" ;;
+esac
+"""
+REAL_RUN = 'exec "$(dirname "$(readlink -f "$0")")/real" run'
+
+
+def newer(machine: Machine, version: str, run: str = REAL_RUN) -> str:
+    """Put an executable of that version on the machine; returns its path there."""
+    file = machine.shared / f"infernet-edge-{version}"
+    file.write_text(NEWER.format(version=version, run=run))
+    file.chmod(0o755)
+    return f"/root/shared/{file.name}"
+
+
+def install(machine: Machine, *options: str) -> str:
+    given = machine.shared / "config.json"
+    given.write_text(json.dumps(CONFIG))
+    return machine.run(
+        PROGRAM, "service", "install", "--config", f"/root/shared/{given.name}", *options
+    )
+
+
+def test_a_dry_run_tells_all_and_changes_nothing(machine: Machine) -> None:
+    told = install(machine, "--dry-run")
+    assert "Write /etc/systemd/system/infernet-edge.service (mode 0644)" in told
+    assert "    ExecStart=/opt/infernet-edge/current/infernet-edge run" in told
+    assert "Lay version 0.1.0 down in /opt/infernet-edge/0.1.0" in told
+    assert told.endswith("steps; this was a dry run, nothing was changed.")
+    for path in ("/opt/infernet-edge", "/etc/infernet-edge", "/usr/local/bin/infernet-edge", UNIT):
+        assert not machine.has(path)
+    code, told = machine.try_to_run(PROGRAM, "service", "status")
+    assert code == 1
+    assert "inactive" in told
+
+
+def test_it_needs_root(machine: Machine) -> None:
+    machine.shell("mkdir -m 777 /tmp/nobody; cp /root/infernet-edge /tmp/nobody")
+    code, told = machine.try_to_run(
+        *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env", "HOME=/tmp/nobody"),
+        *("/tmp/nobody/infernet-edge", "service", "install"),
+    )
+    assert (code, told) == (
+        1,
+        "This needs root. Put sudo in front: sudo infernet-edge service install",
+    )
+    machine.run("rm", "-r", "/tmp/nobody")
+
+
+def test_installed_it_is_ready_and_serves_a_job(machine: Machine) -> None:
+    assert install(machine).endswith("Done. Configuration: /etc/infernet-edge/config.json")
+    job = machine.start_job(text="hello")
+    assert machine.result_of(job) == {"text": "hello"}
+    told = machine.run("infernet-edge", "service", "status")
+    assert "infernet-edge.service: active (running), enabled" in told
+    assert "healthy" in told
+    assert "0.1.0" in told
+    assert machine.property("StatusText") == "Serving at http://127.0.0.1:4000"
+    process = machine.run("stat", "--format=%U", f"/proc/{machine.property('MainPID')}")
+    assert process == "infernet-edge"
+
+
+def test_a_second_time_nothing_is_changed(machine: Machine) -> None:
+    before = machine.property("MainPID")
+    assert install(machine) == "Everything is so already; nothing was changed."
+    assert machine.property("MainPID") == before
+
+
+def test_the_units_are_right_and_the_node_is_confined(machine: Machine) -> None:
+    names = ("infernet-edge.service", "infernet-edge-podman.service", "infernet-edge-podman.socket")
+    assert machine.run("systemd-analyze", "verify", *(f"{UNITS}/{name}" for name in names)) == ""
+    machine.run("systemd-analyze", "security", "--offline=true", "--threshold=20", UNIT)
+    rights = machine.shell("stat --format='%a %U %n' /etc/infernet-edge/* /var/lib/infernet-edge")
+    assert rights.splitlines() == [
+        "600 infernet-edge /etc/infernet-edge/config.json",
+        "700 root /etc/infernet-edge/credentials",
+        "700 infernet-edge /var/lib/infernet-edge",
+    ]
+
+
+def test_the_journal_has_fields_and_levels(machine: Machine) -> None:
+    told = machine.run(
+        *("journalctl", "--unit=infernet-edge", "--output=json", "--no-pager"),
+        "EVENT=node.started",
+    )
+    entry = json.loads(told.splitlines()[-1])
+    assert entry["PRIORITY"] == "6"
+    assert entry["SYSLOG_IDENTIFIER"] == "infernet-edge"
+    assert entry["URL"] == "http://127.0.0.1:4000"
+    assert entry["MESSAGE"].startswith("node.started url=http://127.0.0.1:4000 ")
+    assert "node.started" in machine.run("infernet-edge", "service", "logs", "-n", "50")
+
+
+def test_secrets_come_as_credentials(machine: Machine) -> None:
+    credential = "/etc/infernet-edge/credentials/server.tokens.phone"
+    machine.shell(f"umask 077; echo 0123456789abcdefghij > {credential}")
+    assert "access.conf" in machine.run("infernet-edge", "service", "install")
+    assert machine.request("GET", "/info")[0] == 401
+    assert machine.request("GET", "/info", token="0123456789abcdefghij")[0] == 200
+    machine.run("rm", credential)
+    machine.run("infernet-edge", "service", "install")
+    assert machine.request("GET", "/info")[0] == 200
+    assert not machine.has(f"{UNIT}.d/access.conf")
+
+
+def test_a_restart_keeps_jobs(machine: Machine) -> None:
+    finished = machine.start_job(number=1)
+    machine.result_of(finished)
+    running = machine.start_job(number=2, sleep=4)
+    machine.run("systemctl", "kill", "--signal=KILL", "infernet-edge")
+    machine.wait_until(lambda: machine.property("NRestarts") == "1")
+    assert machine.result_of(running)["number"] == 2
+    assert machine.result_of(finished)["number"] == 1
+
+
+def test_a_node_that_hangs_is_ended_and_comes_back(machine: Machine) -> None:
+    machine.shell(
+        f"mkdir -p {UNIT}.d; printf '[Service]\\nWatchdogSec=2\\nRestartSec=1\\n'"
+        f" > {UNIT}.d/test.conf; systemctl daemon-reload; systemctl restart infernet-edge"
+    )
+    time.sleep(4)  # the watchdog is fed: nothing happens
+    before = machine.property("MainPID")
+    assert machine.property("NRestarts") == "0"
+    machine.run("systemctl", "kill", "--signal=STOP", "infernet-edge")
+    machine.wait_until(lambda: machine.property("NRestarts") == "1")
+    machine.wait_until(lambda: machine.property("ActiveState") == "active")
+    assert machine.property("MainPID") != before
+    assert "Failed with result 'watchdog'" in machine.log()
+    job = machine.start_job(text="again")
+    assert machine.result_of(job) == {"text": "again"}
+    machine.shell(f"rm {UNIT}.d/test.conf; systemctl daemon-reload")
+
+
+def test_mistakes_in_the_configuration_do_not_loop(machine: Machine) -> None:
+    config = "/etc/infernet-edge/config.json"
+    machine.shell(f"cp -p {config} /root/config.kept; echo nonsense >> {config}")
+    assert machine.try_to_run("systemctl", "restart", "infernet-edge")[0] != 0
+    time.sleep(7)  # RestartSec is 5
+    assert machine.property("ActiveState") == "failed"
+    assert machine.property("NRestarts") == "0"
+    assert machine.property("ExecMainStatus") == "78"
+    code, told = machine.try_to_run("infernet-edge", "service", "install")
+    assert code == 78
+    assert "config.json" in told
+    machine.shell(f"mv /root/config.kept {config}")
+    machine.run("infernet-edge", "service", "install")
+    assert machine.property("ActiveState") == "active"
+
+
+def test_an_upgrade_keeps_the_last_version_and_the_jobs(machine: Machine) -> None:
+    job = machine.start_job(text="before")
+    machine.result_of(job)
+    told = machine.run("infernet-edge", "service", "upgrade", PROGRAM)
+    assert told.endswith("Version 0.1.0 runs already; nothing was changed.")
+    file = newer(machine, "0.2.0")
+    code, told = machine.try_to_run(
+        "infernet-edge", "service", "upgrade", "--sha256", "0" * 64, file
+    )
+    assert code == 1
+    assert "is not the file it should be; nothing was changed" in told
+    digest = machine.run("sha256sum", file).split()[0]
+    told = machine.run("infernet-edge", "service", "upgrade", "--sha256", digest, file)
+    assert told.endswith("Version 0.2.0 runs; 0.1.0 is kept, all others are removed.")
+    assert versions(machine) == ["0.1.0", "0.2.0", "current"]
+    assert "0.2.0" in machine.run("infernet-edge", "service", "status")
+    assert machine.result_of(job) == {"text": "before"}
+
+
+@pytest.mark.parametrize(
+    ("run", "reason"),
+    [
+        ("echo out of order; exit 1", "out of order"),
+        ("exec sleep 100", "The node is not ready after 6 seconds"),
+    ],
+    ids=["it ends", "it is never ready"],
+)
+def test_an_upgrade_that_fails_goes_back(machine: Machine, run: str, reason: str) -> None:
+    file = newer(machine, "0.3.0", run)
+    code, told = machine.try_to_run(
+        "infernet-edge", "service", "upgrade", "--timeout", "6", file, timeout=60
+    )
+    assert code == 1
+    assert "Version 0.3.0 was taken back and 0.2.0 runs again" in told
+    assert reason in told
+    assert versions(machine) == ["0.1.0", "0.2.0", "current"]
+    assert "0.2.0" in machine.run("infernet-edge", "service", "status")
+    assert machine.result_of(machine.start_job(text="on")) == {"text": "on"}
+
+
+def versions(machine: Machine) -> list[str]:
+    return machine.run("ls", "-A", "/opt/infernet-edge").split()
+
+
+def test_uninstalled_it_leaves_the_data(machine: Machine) -> None:
+    machine.run("infernet-edge", "service", "uninstall")
+    for path in ("/opt/infernet-edge", "/usr/local/bin/infernet-edge", UNIT, f"{UNIT}.d"):
+        assert not machine.has(path)
+    assert machine.has("/var/lib/infernet-edge/infernet-edge.sqlite")
+    assert machine.has("/etc/infernet-edge/config.json")
+    assert machine.run("podman", "ps", "--all", "--quiet") == ""
+    again = machine.run(PROGRAM, "service", "uninstall")
+    assert again == "Everything is so already; nothing was changed."
+
+
+def test_podman_without_root_serves_a_job_too(machine: Machine) -> None:
+    install(machine, "--rootless")
+    machine.shell(
+        f"podman save --quiet --output /tmp/echo.tar {ECHO_IMAGE}; chmod 644 /tmp/echo.tar; cd /;"
+        " runuser --user infernet-edge -- env HOME=/var/lib/infernet-edge-podman"
+        " XDG_RUNTIME_DIR=/run/infernet-edge-podman-user podman load --quiet --input /tmp/echo.tar"
+    )
+    machine.run("systemctl", "restart", "infernet-edge")
+    assert machine.result_of(machine.start_job(text="rootless")) == {"text": "rootless"}
+    assert machine.run("podman", "ps", "--all", "--quiet") == ""
+    assert "Podman runs without root" in machine.run("infernet-edge", "service", "status")
+    dropin = f"{UNITS}/infernet-edge-podman.service.d/rootless.conf"
+    assert install(machine) == "Everything is so already; nothing was changed."
+    assert machine.has(dropin)
+
+
+def test_purged_nothing_is_left(machine: Machine) -> None:
+    machine.run("infernet-edge", "service", "uninstall", "--purge")
+    for path in (
+        *("/opt/infernet-edge", "/etc/infernet-edge", "/var/lib/infernet-edge"),
+        *("/var/lib/infernet-edge-podman", "/etc/sysusers.d/infernet-edge.conf"),
+    ):
+        assert not machine.has(path)
+    assert machine.try_to_run("id", "infernet-edge")[0] != 0
+    left = machine.shell(
+        "find / -xdev -name '*infernet*' -not -path '/root/*' -not -path '/proc/*'"
+    )
+    assert [line for line in left.splitlines() if "/var/lib/systemd" not in line] == []

@@ -1,0 +1,134 @@
+"""What the node says to systemd, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infernet_edge.notify import Notifier, watchdog_seconds
+from tests.support.node import NodeProcess
+
+
+class Listener:
+    """The other end of $NOTIFY_SOCKET."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(address.replace("@", "\0", 1) if address.startswith("@") else address)
+
+    def next(self, timeout: float) -> str:
+        """The next message; raises TimeoutError when there is none."""
+        self._socket.settimeout(timeout)
+        return self._socket.recv(4096).decode()
+
+    def received(self, timeout: float = 0.2) -> list[str]:
+        """All messages until there is none for `timeout` seconds."""
+        messages = []
+        try:
+            while True:
+                messages.append(self.next(timeout))
+        except TimeoutError:
+            return messages
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture(params=["path", "abstract"])
+def listener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Listener]:
+    name = f"@infernet-edge-test-{os.getpid()}"
+    listener = Listener(name if request.param == "abstract" else str(tmp_path / "notify"))
+    yield listener
+    listener.close()
+
+
+async def test_ready_and_stopping(listener: Listener) -> None:
+    notifier = Notifier.of({"NOTIFY_SOCKET": listener.address})
+    assert not notifier.watched
+    notifier.ready("Serving\nat home")
+    notifier.stopping()
+    await notifier.close()
+    assert listener.received() == [
+        "READY=1\nSTATUS=Serving at home",
+        "STOPPING=1\nSTATUS=Stopping",
+    ]
+
+
+async def test_the_watchdog_is_fed_twice_in_its_time_while_the_loop_turns(
+    listener: Listener,
+) -> None:
+    environment = {"NOTIFY_SOCKET": listener.address, "WATCHDOG_USEC": "200000"}
+    notifier = Notifier.of(environment)
+    assert notifier.watched
+    notifier.ready("x")
+    await asyncio.sleep(0.55)
+    assert 5 <= listener.received(0.01).count("WATCHDOG=1") <= 7
+    time.sleep(0.4)  # the loop hangs
+    assert listener.received(0.01) == []
+    await asyncio.sleep(0.12)
+    assert listener.received(0.01).count("WATCHDOG=1") == 2
+    await notifier.close()
+    await asyncio.sleep(0.15)
+    assert listener.received(0.01) == []
+
+
+async def test_where_nobody_listens_nothing_is_said() -> None:
+    notifier = Notifier.of({"WATCHDOG_USEC": "1000"})
+    assert not notifier.watched
+    notifier.ready("x")
+    notifier.stopping()
+    await notifier.close()
+
+
+async def test_a_socket_that_is_gone_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("infernet_edge"), "propagate", True)
+    notifier = Notifier(str(tmp_path / "gone"))
+    notifier.ready("x")
+    assert [record.getMessage() for record in caplog.records] == ["systemd.unreachable"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "seconds"),
+    [
+        ({}, None),
+        ({"WATCHDOG_USEC": "0"}, None),
+        ({"WATCHDOG_USEC": "many"}, None),
+        ({"WATCHDOG_USEC": "30000000"}, 30.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 30.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getppid())}, None),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, None),
+    ],
+)
+def test_whose_watchdog_it_is(environment: dict[str, str], seconds: float | None) -> None:
+    assert watchdog_seconds(environment) == seconds
+
+
+def test_the_one_file_executable_is_two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    environment = {"WATCHDOG_USEC": "2000000", "WATCHDOG_PID": str(os.getppid())}
+    assert watchdog_seconds(environment) == 2.0
+
+
+def test_a_node_says_that_it_is_ready_when_it_answers(tmp_path: Path) -> None:
+    listener = Listener(str(tmp_path / "notify"))
+    env = {"NOTIFY_SOCKET": listener.address, "WATCHDOG_USEC": "400000"}
+    node = NodeProcess({}, tmp_path, env=env)
+    node.launch()
+    assert listener.next(20) == f"READY=1\nSTATUS=Serving at {node.url}"
+    assert node.answers()
+    time.sleep(1)
+    assert listener.received(0.05).count("WATCHDOG=1") >= 4
+    assert node.stop() == 0
+    assert "STOPPING=1\nSTATUS=Stopping" in listener.received()
+    listener.close()
