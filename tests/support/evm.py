@@ -31,6 +31,7 @@ from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
+import infernet_edge.chain  # noqa: F401 - sets right what importing eth_account did to the process
 from tests.support.abi import (
     Reverted,
     abi_type,
