@@ -142,11 +142,13 @@ class Chain:
             self._subscriptions,
             self._store,
             processor.begin,
+            self._config.chain.trail_head_blocks,
         )
+        processor.on_sent = schedule.on_sent
         processor.on_ended = schedule.on_ended
         self._head.watch(schedule)
         self._stack.push_async_callback(schedule.stop)
-        return Listener(
+        listener = Listener(
             self._rpc,
             self._head,
             self._deployment,
@@ -157,6 +159,8 @@ class Chain:
             DelegatedClaims(self._rpc, self._deployment, self._store),
             self._proofs,
         )
+        schedule.on_replaced = listener.read_again
+        return listener
 
     async def _prune(self) -> None:
         """Forget what ended long ago, so that the file does not grow for ever."""

@@ -30,8 +30,8 @@ class DelegatedClaims:
         self._deployment = deployment
         self._deliveries = deliveries
 
-    async def claimed(self, found: Sequence[Known]) -> set[int]:
-        """The ids of those that a delegated request stands for.
+    async def claimed(self, found: Sequence[Known], block: int) -> set[int]:
+        """The ids of those that a delegated request stands for, as of the block of their reading.
 
         Raises RpcUnavailable, StorageError.
         """
@@ -40,7 +40,7 @@ class DelegatedClaims:
         for owner, group in groupby(by_owner, key=lambda known: known.subscription.owner):
             nonces = await self._nonces(owner, list(group))
             if nonces:
-                claimed |= await self._ids(owner, nonces)
+                claimed |= await self._ids(owner, nonces, block)
         return claimed
 
     async def _nonces(self, owner: str, found: Sequence[Known]) -> list[int]:
@@ -52,10 +52,14 @@ class DelegatedClaims:
             if not request or parse_request(request).subscription in subscriptions
         ]
 
-    async def _ids(self, owner: str, nonces: Sequence[int]) -> set[int]:
+    async def _ids(self, owner: str, nonces: Sequence[int], block: int) -> set[int]:
         coordinator = await self._deployment.coordinator("1.x")
         questions = [
-            eth_call(coordinator, DELEGATE_CREATED_IDS.encode(delegation_key(owner, nonce)))
+            eth_call(
+                coordinator,
+                DELEGATE_CREATED_IDS.encode(delegation_key(owner, nonce)),
+                block=hex(block),
+            )
             for nonce in nonces
         ]
         try:

@@ -271,6 +271,8 @@ class Coordinator:
                 raise NotNow(str(revert))
         if revert.name == "IntervalMismatch" and self._begins(delivery, delivery.interval):
             raise NotNow(str(revert))
+        if revert.name == "SubscriptionNotFound" and delivery.subscription_id is not None:
+            raise NotNow(str(revert))  # of a server that lags, or after a reorganisation
         if revert.name in _ENDS:
             raise Ended(str(revert))
         if revert.name in _UNPAID:

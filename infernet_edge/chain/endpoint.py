@@ -29,7 +29,8 @@ _LARGEST_REPLY = 16 * 2**20  # bytes
 _LONGEST_MESSAGE = 500  # characters of a server's words that are kept
 _THROTTLED_CODES = (429, -32097)
 _PASSING = re.compile(
-    r"^internal (json-?rpc |server )?error|header not found|missing trie node|unknown block|"
+    r"^internal (json-?rpc |server )?error|missing trie node|unknown block|"
+    r"(header|block|resource) not found|could not find block|beyond (the )?(current )?head|"
     r"time.?out|timed out|unavailable|overload|try again|not (yet )?(ready|synced)",
     re.I,
 )

@@ -97,6 +97,15 @@ class Head:
             return int(time.time())
         return self.latest.timestamp + int(time.monotonic() - self._seen_at)
 
+    def passed(self) -> int:
+        """The time up to which what is due may be done: that of the newest block.
+
+        When no block has come for long it is `now()`: some chains make none without transactions.
+        """
+        if self.latest is None or time.monotonic() - self._seen_at < _LONGEST_INTERVAL:
+            return 0 if self.latest is None else self.latest.timestamp
+        return self.now()
+
     def hurry(self) -> None:
         """Look after one period, whenever the next block may be due."""
         self._hurried.set()

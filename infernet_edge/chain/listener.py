@@ -13,21 +13,19 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from infernet_edge.chain import proofs
 from infernet_edge.chain.contracts import (
     NEXT_ID,
-    READ_REDUNDANCY_COUNT_BATCH,
-    READ_SUBSCRIPTION_BATCH,
     SUBSCRIPTION_CANCELLED,
     UnexpectedReply,
-    decode_subscriptions,
     eth_call,
 )
 from infernet_edge.chain.deployment import Deployment, to_bytes
 from infernet_edge.chain.head import Block, Head
-from infernet_edge.chain.rpc import Call, Rpc, RpcError, RpcUnavailable
+from infernet_edge.chain.pages import Page, Pages
+from infernet_edge.chain.rpc import Call, Rpc, RpcError, RpcUnavailable, quantity
 from infernet_edge.chain.rules import SubscriptionRules
 from infernet_edge.chain.schedule import MOST_FOLLOWED, Schedule
 from infernet_edge.chain.subscription import SubscriptionV1
@@ -41,25 +39,18 @@ logger = logging.getLogger(__name__)
 _FIRST_PAUSE = 0.5  # seconds before what failed is tried again; doubles
 _LONGEST_PAUSE = 30.0
 _PROGRESS_PERIOD = 10.0  # seconds between two lines of a long sync
+_MOST_UNANSWERED = 3  # looks in a row before logs are asked for from the newest block on only
 _MOST_BLOCKS = 500  # of which servers give the logs at once, so that the smallest limits suffice
 _DEEPEST_REORG = 64  # blocks after which a subscription counts as settled
 _REMEMBERED = 1000  # subscriptions that may be taken back by a reorganisation
 _TOLD_EACH = 20  # new subscriptions at once that get a line each
 
 
-class _Page(NamedTuple):
-    """What one request to the Reader says; `next_id` is that of the coordinator."""
-
-    next_id: int
-    subscriptions: list[SubscriptionV1]
-    answers: list[int]  # to the first interval of each
-
-
 class Claims(Protocol):
     """Tells which subscriptions of contracts the node serves as delegated requests already."""
 
-    async def claimed(self, found: Sequence[Known]) -> set[int]:
-        """The ids of those. Raises RpcUnavailable, StorageError."""
+    async def claimed(self, found: Sequence[Known], block: int) -> set[int]:
+        """The ids of those, as of a block. Raises RpcUnavailable, StorageError."""
 
 
 class Listener:
@@ -87,19 +78,21 @@ class Listener:
         self._schedule = schedule
         self._claims = claims
         self._proofs = verdicts
-        self._size = config.snapshot_sync.batch_size
-        self._next_id = 1
+        self._pages = Pages(rpc, deployment, config.snapshot_sync.batch_size)
+        self._first_id = max(1, config.snapshot_sync.starting_sub_id)
+        self._next_id = self._first_id
         self._coordinator = ""
-        self._reader = ""
         self._wanted = asyncio.Event()  # there is something to read
         self._newest_id = 0  # the next id that the last look saw; 0: there was none yet
         self._read_block = 0  # as of which was read last
         self._last: Block | None = None  # the newest block that was seen
         self._doubted: Block | None = None  # whether it is still there is to be asked
         self._logs_read = -1  # the block up to which logs were read; -1: from the next look on
+        self._unanswered = 0  # looks in a row
         self._logs: deque[dict[str, Any]] = deque()  # that wait to be told
         self._recheck = False  # logs were missed: read again what is followed
         self._replaced: int | None = None  # the oldest block that may have been replaced
+        self._doubtful: int | None = None  # an id from which on to read again
         self._recent: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)  # block, id
 
     async def run(self) -> None:
@@ -130,19 +123,40 @@ class Listener:
         """Find the contracts, and take up what an earlier run followed."""
         await self._head.seen.wait()
         self._coordinator = await self._deployment.coordinator("1.x")
-        self._reader = await self._deployment.reader()
-        first = max(1, self._sync.starting_sub_id)
-        fingerprint = f"{first}:{self._rules.fingerprint}"
-        self._next_id, known = await self._store.begin(first, fingerprint)
+        fingerprint = f"{self._first_id}:{self._rules.fingerprint}"
+        self._next_id, known = await self._store.begin(self._first_id, fingerprint)
+        await self._look_for_another_chain()
         log_event(logger, "listener.started", next_id=self._next_id, followed=len(known))
         for each in known:
             self._schedule.follow(each)
         self._wanted.set()
 
+    async def _look_for_another_chain(self) -> None:
+        """What was read last may have been taken back while the node was off."""
+        mark = await self._store.mark()
+        if mark is None:
+            return
+        number, hash_ = mark
+        [found] = await self._rpc.batch([("eth_getBlockByNumber", [hex(number), False])])
+        if isinstance(found, RpcError):
+            raise RpcUnavailable(f"Block {number} cannot be had: {found}")
+        if not isinstance(found, dict) or found.get("hash") != hash_:
+            before, self._next_id = self._next_id, max(self._first_id, self._next_id - _REMEMBERED)
+            log_event(
+                logger,
+                "chain.reorganised",
+                logging.WARNING,
+                block=number,
+                doubtful=before - self._next_id,
+            )
+
     # Looking
 
     def questions(self) -> list[Call]:
         """The next id, the logs since the last look, and whether a block is still there."""
+        if self._unanswered >= _MOST_UNANSWERED:
+            self._logs_read = -1  # so many blocks' logs may be what the server cannot give
+        self._unanswered += 1
         asked = [eth_call(self._coordinator, NEXT_ID.encode()), self._logs_question()]
         if self._doubted is not None:
             asked.append(("eth_getBlockByNumber", [hex(self._doubted.number), False]))
@@ -150,29 +164,31 @@ class Listener:
 
     def _logs_question(self) -> Call:
         latest = self._head.latest
-        newest = 0 if latest is None else latest.number
-        # Servers refuse to look for logs in blocks that they do not have yet.
-        first = newest if self._logs_read < 0 else min(newest, self._logs_read + 1)
+        first = "latest"
+        if self._logs_read >= 0 and latest is not None:
+            # Servers refuse to look for logs in blocks that they do not have yet.
+            first = hex(min(latest.number, self._logs_read + 1))
         addresses, topics = [self._coordinator], [SUBSCRIPTION_CANCELLED]
         if self._proofs is not None:
             addresses.append(self._proofs.wallet)
             topics += proofs.TOPICS
         return (
             "eth_getLogs",
-            [{"address": addresses, "topics": [topics], "fromBlock": hex(first)}],
+            [{"address": addresses, "topics": [topics], "fromBlock": first}],
         )
 
     def answers(self, block: Block, answers: list[Any]) -> None:
         """Note what there is to do."""
+        self._unanswered = 0
         next_id, logs, *rest = answers
         self._look_for_reorganisation(block, *rest)
-        self._take_logs(block, logs)
         try:
             self._newest_id = int(NEXT_ID.decode(to_bytes(next_id)))
         except UnexpectedReply:
-            return
-        if self._newest_id != self._next_id:
+            self._newest_id = 0
+        if self._newest_id not in (0, self._next_id):
             self._wanted.set()
+        self._take_logs(block, logs)
 
     def _look_for_reorganisation(self, block: Block, found: Any = None) -> None:
         """Compare with the block that was the newest before; it is asked for after a jump."""
@@ -180,17 +196,18 @@ class Listener:
         self._doubted = None
         replaced = doubted is not None and _is_another(found, doubted)
         if last is not None and block.number <= last.number:
-            replaced = replaced or (block.number == last.number and block.hash != last.hash)
+            # A lower head is only told after several looks that agree.
+            replaced = replaced or block.hash != last.hash
         elif last is not None and block.number == last.number + 1:
             replaced = replaced or block.parent not in ("", last.hash)
         else:
             self._doubted = last
-        if last is None or block.number >= last.number or replaced:
-            self._last = block
+        self._last = block
         if replaced:
-            self._note_reorganisation(block)
+            fallen = 0 if last is None else last.number - block.number
+            self._note_reorganisation(block, fallen)
 
-    def _take_logs(self, block: Block, answer: list[Any] | RpcError) -> None:
+    def _take_logs(self, block: Block, answer: Any) -> None:
         """Keep the logs that are deep enough; the others come again with the next look."""
         deep = block.number - self._trail
         if self._logs_read < 0:
@@ -199,7 +216,7 @@ class Listener:
             self._recheck = True
             self._wanted.set()
             return
-        if isinstance(answer, RpcError):
+        if not isinstance(answer, list):
             if deep - self._logs_read > _MOST_BLOCKS:
                 log_event(logger, "listener.logs_missed", logging.WARNING, reason=str(answer))
                 self._logs_read = deep
@@ -213,9 +230,14 @@ class Listener:
                 self._wanted.set()
         self._logs_read = max(self._logs_read, deep)
 
-    def _note_reorganisation(self, block: Block) -> None:
-        """Blocks were replaced: what was found in the newest ones has to be read again."""
-        oldest = block.number - _DEEPEST_REORG + 1
+    def _note_reorganisation(self, block: Block, fallen: int) -> None:
+        """Blocks were replaced: what was found in the newest ones has to be read again.
+
+        When the chain has fallen by many blocks, everything has: it was begun anew.
+        """
+        oldest = block.number - _DEEPEST_REORG + 1 if fallen < _DEEPEST_REORG else -1
+        self._logs_read = min(self._logs_read, block.number - self._trail)
+        self._read_block = 0
         doubtful = len(self._read_since(oldest))
         log_event(
             logger, "chain.reorganised", logging.WARNING, block=block.number, doubtful=doubtful
@@ -243,8 +265,12 @@ class Listener:
                 self._recheck = True
                 raise
         if self._replaced is not None:
-            self._next_id = min([self._next_id, *self._read_since(self._replaced)])
+            again = self._read_since(self._replaced) if self._replaced >= 0 else [self._first_id]
+            self._next_id = min([self._next_id, *again])
             self._replaced = None
+        if self._doubtful is not None:
+            self._next_id = max(self._first_id, min(self._next_id, self._doubtful))
+            self._doubtful = None
         await self._read()
 
     async def _look_again(self) -> None:
@@ -256,9 +282,8 @@ class Listener:
     async def _tell(self, logs: list[dict[str, Any]]) -> None:
         """Hand on what logs say; they are forgotten when all is noted."""
         for log in logs:
-            topics = log.get("topics") or [""]
-            if topics[0] == SUBSCRIPTION_CANCELLED and len(topics) > 1:
-                await self._schedule.check([int(topics[1], 16)])
+            if (identifier := _cancelled(log)) is not None:
+                await self._schedule.check([identifier])
         if self._proofs is not None:
             await self._proofs.note(logs)
         for _ in logs:
@@ -286,51 +311,20 @@ class Listener:
             seconds = round(time.monotonic() - began, 1)
             self._tell_progress("listener.synced", first, page.next_id, tally, seconds=seconds)
 
-    async def _page(self) -> _Page:
+    async def _page(self) -> Page:
         """Read as many subscriptions as the server gives at once."""
         latest = self._head.latest
         if latest is None:
             raise RpcUnavailable("No block is known yet")
         block = max(0, latest.number - self._trail)
-        tag = hex(block)
-        while True:
-            ids = range(self._next_id, self._next_id + self._next_size())
-            answers = await self._rpc.batch(
-                [
-                    eth_call(self._coordinator, NEXT_ID.encode(), block=tag),
-                    eth_call(
-                        self._reader,
-                        READ_SUBSCRIPTION_BATCH.encode(ids.start, ids.stop),
-                        block=tag,
-                    ),
-                    eth_call(
-                        self._reader,
-                        READ_REDUNDANCY_COUNT_BATCH.encode(list(ids), [1] * len(ids)),
-                        block=tag,
-                    ),
-                ]
-            )
-            problem = next((each for each in answers if isinstance(each, RpcError)), None)
-            if problem is None:
-                break
-            if problem.is_passing or len(ids) == 1:
-                raise RpcUnavailable(f"Subscriptions cannot be read: {problem}")
-            self._size = len(ids) // 2
-            log_event(logger, "listener.batch_shrunk", size=self._size, reason=str(problem))
-        # 25 ms for 500 subscriptions, several times that on a small board.
-        page = await asyncio.to_thread(_parse, answers, ids.start)
-        if page.next_id < self._next_id and block >= self._read_block:
+        there_are = self._newest_id - self._next_id if self._newest_id else 2**32
+        page = await self._pages.read(self._next_id, there_are, block)
+        if self._first_id <= page.next_id < self._next_id and block >= self._read_block:
             self._take_back(page.next_id)
         self._read_block = max(self._read_block, block)
         return page
 
-    def _next_size(self) -> int:
-        """How many ids to read at once: no more than there are, as far as that is known."""
-        return min(
-            self._size, max(1, self._newest_id - self._next_id) if self._newest_id else 2**32
-        )
-
-    async def _judge(self, page: _Page, tally: Counter[str]) -> list[Known]:
+    async def _judge(self, page: Page, tally: Counter[str]) -> list[Known]:
         """Choose what to follow of a page, and store it together with how far the listener is."""
         found: list[Known] = []
         now, block = self._head.now(), self._head.latest
@@ -349,15 +343,25 @@ class Listener:
             elif not self._is_followed(identifier, subscription):
                 found.append(self._by_rules(Known(identifier, subscription)))
         wanted = [known for known in found if known.state == "active"]
-        claimed = await self._claims.claimed(wanted) if wanted else set()
+        claimed = await self._claims.claimed(wanted, self._read_block) if wanted else set()
         found = [known for known in found if known.id not in claimed]
-        await self._store.save(found, self._next_id + len(page.subscriptions))
+        await self._store.save(found, self._next_id + len(page.subscriptions), self._mark())
         for known in found:
             tally[known.state] += 1
             if known.state == "active":
                 self._schedule.follow(known)
         tally.update(["delegated"] * len(claimed))
         return found
+
+    def _mark(self) -> tuple[int, str] | None:
+        """The newest block: when it is not there any more, subscriptions may be others."""
+        latest = self._head.latest
+        return None if latest is None else (latest.number, latest.hash)
+
+    def read_again(self, identifier: int) -> None:
+        """A subscription is not what it was: read from there on."""
+        self._doubtful = min(identifier, self._doubtful or identifier)
+        self._wanted.set()
 
     def _is_followed(self, identifier: int, subscription: SubscriptionV1) -> bool:
         """Whether it is known already; another one with its id makes room."""
@@ -419,21 +423,18 @@ def _tell(known: Known) -> None:
     log_event(logger, event, **fields, reason=known.reason)
 
 
-def _parse(answers: list[Any], first: int) -> _Page:
-    """A page of the ids that exist. Raises RpcUnavailable when the contracts are others."""
-    try:
-        next_id, found, counts = (to_bytes(answer) for answer in answers)
-        newest = int(NEXT_ID.decode(next_id))
-        many = max(0, newest - first)
-        counted = READ_REDUNDANCY_COUNT_BATCH.decode(counts)
-        return _Page(newest, decode_subscriptions(found)[:many], list(counted)[:many])
-    except UnexpectedReply as error:
-        raise RpcUnavailable(f"The contracts of chain.registry_address: {error}") from None
-
-
 def _is_another(answer: Any, known: Block) -> bool:
     """Whether a block has taken the place of one that was seen."""
     return isinstance(answer, dict) and answer.get("hash") not in (None, known.hash)
+
+
+def _cancelled(log: dict[str, Any]) -> int | None:
+    """The id of the subscription whose cancellation a log tells."""
+    topics = log.get("topics") or [""]
+    try:
+        return quantity(topics[1]) if topics[0] == SUBSCRIPTION_CANCELLED else None
+    except (IndexError, ValueError):
+        return None
 
 
 def _block_number(log: Any) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from infernet_edge.chain.coordinator import Coordinator
@@ -65,6 +66,7 @@ class Processor:
         escrow: Escrow | None = None,
         proofs: Proofs | None = None,
     ) -> None:
+        self.on_sent: Callable[[Delivery], None] = lambda delivery: None
         self.on_ended: OnEnded = _forget
         self._store = store
         self._coordinator = coordinator
@@ -93,7 +95,7 @@ class Processor:
 
     def answers(self, block: Block, answers: list[Any]) -> None:
         """Begin the deliveries whose time has come."""
-        while self._early and self._early[0][0] <= block.timestamp:
+        while self._early and self._early[0][0] <= self._head.passed():
             self._hold(heapq.heappop(self._early)[2])
 
     def begin(self, delivery: Delivery) -> None:
@@ -135,6 +137,8 @@ class Processor:
                 await self._add_successor(delivery)
             delivery.state, delivery.reason = state, reason
             await self._save(delivery)
+            if state == "sent" and not delivery.delegated:
+                self.on_sent(delivery)
         if self._escrow is not None:
             self._escrow.release(delivery.number)
         if self._taken.get(_interval(delivery)) == delivery.number:

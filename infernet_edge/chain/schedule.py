@@ -32,13 +32,16 @@ from infernet_edge.tasks import cancel
 logger = logging.getLogger(__name__)
 
 MOST_FOLLOWED: Final = 20_000  # active subscriptions; each takes about 1.5 kB of memory
+_MOST_QUESTIONS = 12  # why a subscription is over
 _PAUSE = 5.0  # seconds before what the disk, the server or a full queue prevented is tried again
 
 
 class Schedule:
     """Takes on each interval of the subscriptions that it follows, as a watcher of the head.
 
-    `begin` works on a delivery that is stored; `on_ended` is to be told when it is over.
+    `begin` works on a delivery that is stored; `on_sent` is to be told when its transaction is on
+    its way, `on_ended` when it is over. `trail` is how many blocks behind the head subscriptions
+    are read. `on_replaced(id)` is called when there is none with that id any more, or another.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Schedule:
         store: SubscriptionStore,
         deliveries: DeliveryStore,
         begin: Callable[[Delivery], None],
+        trail: int,
     ) -> None:
         self._rpc = rpc
         self._head = head
@@ -56,10 +60,13 @@ class Schedule:
         self._store = store
         self._deliveries = deliveries
         self._begin = begin
+        self._trail = trail
         self._known: dict[int, Known] = {}
         self._planned: dict[int, int] = {}  # the interval that waits or is in work
         self._heap: list[tuple[int, int, int]] = []  # due time, id, interval
+        self._waiting: set[int] = set()  # ids of which it was told that they wait
         self._tasks: set[asyncio.Task[None]] = set()
+        self.on_replaced: Callable[[int], None] = lambda identifier: None
 
     def __len__(self) -> int:
         return len(self._known)
@@ -87,9 +94,10 @@ class Schedule:
         self._planned[known.id] = interval
         last = subscription.last_interval
         if interval > last:
-            answered = earliest > last and earliest > 1
-            reason = "" if answered else f"its last interval, {last}, is over"
-            self._start(self._conclude(known, "completed" if answered else "expired", reason))
+            if earliest > last and earliest > 1:
+                self._start(self._conclude(known, "completed", ""))
+            else:
+                self._start(self._expire(known, interval))
             return
         if interval > earliest > 1:
             log_event(
@@ -107,13 +115,27 @@ class Schedule:
         else:
             heapq.heappush(self._heap, (due, known.id, interval))
 
+    async def _expire(self, known: Known, interval: int) -> None:
+        """End a subscription whose time is over, if that is still so in a moment.
+
+        One block with a wrong time must not end what is never looked at again.
+        """
+        await asyncio.sleep(_PAUSE)
+        if not self._is_planned(known, interval):
+            return
+        last = known.subscription.last_interval
+        if known.subscription.interval_at(self._head.now()) > last:
+            await self._conclude(known, "expired", f"its last interval, {last}, is over")
+        else:
+            self._plan(known, 1)
+
     def questions(self) -> list[Call]:
         """Nothing: the block alone tells the time."""
         return []
 
     def answers(self, block: Block, answers: list[Any]) -> None:
         """Begin what is due."""
-        while self._heap and self._heap[0][0] <= block.timestamp:
+        while self._heap and self._heap[0][0] <= self._head.passed():
             _, identifier, interval = heapq.heappop(self._heap)
             known = self._known.get(identifier)
             if known is not None and self._planned.get(identifier) == interval:
@@ -125,22 +147,29 @@ class Schedule:
         try:
             earlier = await self._deliveries.add(delivery)
         except (StorageError, Unavailable) as error:
+            self._tell_waiting(known, interval, str(error))
+            await asyncio.sleep(_PAUSE)
+            if self._is_planned(known, interval):
+                self._plan(known, interval)
+            return
+        self._waiting.discard(known.id)
+        if earlier is None:
+            self._begin(delivery)
+        elif earlier.state not in UNFINISHED and self._is_planned(known, interval):
+            self._plan(known, interval + 1)  # an earlier run has answered it
+
+    def _tell_waiting(self, known: Known, interval: int, reason: str) -> None:
+        """Say once that an interval cannot be taken on."""
+        if known.id not in self._waiting:
+            self._waiting.add(known.id)
             log_event(
                 logger,
                 "subscription.waits",
                 logging.WARNING,
                 subscription=known.id,
                 interval=interval,
-                reason=str(error),
+                reason=reason,
             )
-            await asyncio.sleep(_PAUSE)
-            if self._is_planned(known, interval):
-                self._plan(known, interval)
-            return
-        if earlier is None:
-            self._begin(delivery)
-        elif earlier.state not in UNFINISHED and self._is_planned(known, interval):
-            self._plan(known, interval + 1)  # an earlier run has answered it
 
     def _is_planned(self, known: Known, interval: int) -> bool:
         return self._known.get(known.id) is known and self._planned.get(known.id) == interval
@@ -165,13 +194,25 @@ class Schedule:
             delegated=False,
         )
 
+    def on_sent(self, delivery: Delivery) -> None:
+        """A transaction is on its way: the next interval need not wait until it is final."""
+        known = self._known.get(delivery.subscription_id or 0)
+        if (
+            known is not None
+            and self._is_planned(known, delivery.interval)
+            and delivery.interval < known.subscription.last_interval
+        ):
+            self._plan(known, delivery.interval + 1)
+
     def on_ended(self, delivery: Delivery, *, recurs: bool) -> None:
         """A delivery is over; `recurs`: later intervals make sense."""
         known = self._known.get(delivery.subscription_id or 0)
-        if known is None or not self._is_planned(known, delivery.interval):
+        if known is None:
             return
         if not recurs:
             self._start(self._find_out(known, delivery.reason))
+        elif not self._is_planned(known, delivery.interval):
+            return  # the next one is planned since its transaction was sent
         elif delivery.state == "delivered" or delivery.interval < known.subscription.last_interval:
             self._plan(known, delivery.interval + 1)
         else:
@@ -184,29 +225,36 @@ class Schedule:
         """
         known = [self._known[each] for each in identifiers if each in self._known]
         for each, now in zip(known, await self._ask(known), strict=True):
-            if now is not None and (end := _end_of(now, self._head.now())):
+            if now is not None and (end := _end_of(each, now, self._head.now())):
                 await self._conclude(each, *end)
 
     async def _ask(self, known: Sequence[Known]) -> list[SubscriptionV1 | None]:
-        """Subscriptions as they are now; None where the coordinator does not say."""
-        if not known:
-            return []
+        """Subscriptions as they are now; None where the coordinator does not say.
+
+        They are read in a certain block: a server that lags has nothing to say of it then.
+        """
+        latest = self._head.latest
+        if not known or latest is None:
+            return [None] * len(known)
         coordinator = await self._deployment.coordinator("1.x")
+        tag = hex(max(0, latest.number - self._trail))
         answers = await self._rpc.batch(
-            [eth_call(coordinator, get_subscription("1.x", each.id)) for each in known]
+            [eth_call(coordinator, get_subscription("1.x", each.id), block=tag) for each in known]
         )
         return await asyncio.to_thread(lambda: [_decode(answer) for answer in answers])
 
     async def _find_out(self, known: Known, reason: str) -> None:
         """End a subscription that a delivery found to be over, with what the coordinator says."""
-        while True:
+        for _ in range(_MOST_QUESTIONS):
             try:
                 [now] = await self._ask([known])
-                break
             except RpcUnavailable:
-                await asyncio.sleep(_PAUSE)
-        end = None if now is None else _end_of(now, self._head.now())
-        await self._conclude(known, *(end or ("failed", reason)))
+                now = None
+            if now is not None and (end := _end_of(known, now, self._head.now())):
+                await self._conclude(known, *end)
+                return
+            await asyncio.sleep(_PAUSE)  # it may not be deep enough yet
+        await self._conclude(known, "failed", reason)
 
     async def _conclude(self, known: Known, state: State, reason: str) -> None:
         """Follow a subscription no longer."""
@@ -214,6 +262,7 @@ class Schedule:
             return
         del self._known[known.id]
         self._planned.pop(known.id, None)
+        self._waiting.discard(known.id)
         known.state, known.reason = state, reason
         log_event(
             logger,
@@ -224,7 +273,9 @@ class Schedule:
             containers=",".join(known.containers),
             reason=reason,
         )
-        while True:
+        if state == "removed":
+            self.on_replaced(known.id)
+        while known.id not in self._known:  # else another one has its place already
             try:
                 await self._store.save([known])
                 return
@@ -262,12 +313,12 @@ def _decode(answer: Any) -> SubscriptionV1 | None:
         return None
 
 
-def _end_of(subscription: SubscriptionV1, now: int) -> tuple[State, str] | None:
+def _end_of(known: Known, found: SubscriptionV1, now: int) -> tuple[State, str] | None:
     """Why there is nothing more to do for a subscription; None when there is."""
-    if not subscription.exists:
-        return "removed", "the chain was reorganised"
-    if subscription.is_cancelled:
+    if found.is_cancelled:
         return "cancelled", "its owner has cancelled it"
-    if subscription.interval_at(now) > subscription.last_interval:
-        return "expired", f"its last interval, {subscription.last_interval}, is over"
+    if found != known.subscription:
+        return "removed", "the chain was reorganised"
+    if found.interval_at(now) > found.last_interval:
+        return "expired", f"its last interval, {found.last_interval}, is over"
     return None

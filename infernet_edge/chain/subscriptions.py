@@ -28,9 +28,11 @@ MIGRATIONS: Final = (
         PRIMARY KEY (deployment, id)
     ) STRICT, WITHOUT ROWID""",
     "CREATE INDEX subscriptions_by_state ON subscriptions (deployment, state, id)",
-    # How far the listener of a deployment is, and the rules by which it has chosen.
+    # How far the listener of a deployment is, the rules by which it has chosen, and the newest
+    # block at that time.
     """CREATE TABLE listeners (
-        deployment TEXT PRIMARY KEY, next_id INTEGER NOT NULL, rules TEXT NOT NULL
+        deployment TEXT PRIMARY KEY, next_id INTEGER NOT NULL, rules TEXT NOT NULL,
+        block INTEGER, hash TEXT
     ) STRICT, WITHOUT ROWID""",
 )
 
@@ -63,11 +65,23 @@ class SubscriptionStore:
         """
         return await self._database.write(_begin, self._deployment, first_id, rules)
 
-    async def save(self, found: Sequence[Known], next_id: int | None = None) -> None:
-        """Store the state of some subscriptions, together with how far the listener is."""
+    async def mark(self) -> tuple[int, str] | None:
+        """Number and hash of the newest block when something was read last."""
+        return await self._database.read(_mark, self._deployment)
+
+    async def save(
+        self,
+        found: Sequence[Known],
+        next_id: int | None = None,
+        mark: tuple[int, str] | None = None,
+    ) -> None:
+        """Store the state of some subscriptions, together with how far the listener is.
+
+        `mark` is the newest block, by number and hash.
+        """
         for each in found:
             each.changed_at = milliseconds()
-        await self._database.write(_save, self._deployment, tuple(found), next_id)
+        await self._database.write(_save, self._deployment, tuple(found), next_id, mark)
 
     async def newest(self, limit: int, *, ignored: bool = False) -> list[Known]:
         """The newest subscriptions, newest first: those that were or are served, or the others."""
@@ -83,7 +97,8 @@ def _begin(
     if row is None or row[1] != rules:
         connection.execute("DELETE FROM subscriptions WHERE deployment = ?", (deployment,))
         connection.execute(
-            "INSERT OR REPLACE INTO listeners VALUES (?, ?, ?)", (deployment, first_id, rules)
+            "INSERT OR REPLACE INTO listeners (deployment, next_id, rules) VALUES (?, ?, ?)",
+            (deployment, first_id, rules),
         )
         return first_id, []
     active = connection.execute(
@@ -94,6 +109,14 @@ def _begin(
     return int(row[0]), [_from_row(each) for each in active]
 
 
+def _mark(connection: sqlite3.Connection, deployment: str) -> tuple[int, str] | None:
+    row = connection.execute(
+        "SELECT block, hash FROM listeners WHERE deployment = ? AND block IS NOT NULL",
+        (deployment,),
+    ).fetchone()
+    return None if row is None else (int(row[0]), str(row[1]))
+
+
 def _from_row(row: tuple[Any, ...]) -> Known:
     identifier, state, reason, content, containers, changed_at = row
     subscription = decode_subscription_v1(content)
@@ -102,7 +125,11 @@ def _from_row(row: tuple[Any, ...]) -> Known:
 
 
 def _save(
-    connection: sqlite3.Connection, deployment: str, found: tuple[Known, ...], next_id: int | None
+    connection: sqlite3.Connection,
+    deployment: str,
+    found: tuple[Known, ...],
+    next_id: int | None,
+    mark: tuple[int, str] | None,
 ) -> None:
     connection.executemany(
         "INSERT OR REPLACE INTO subscriptions"
@@ -130,7 +157,8 @@ def _save(
         )
     if next_id is not None:
         connection.execute(
-            "UPDATE listeners SET next_id = ? WHERE deployment = ?", (next_id, deployment)
+            "UPDATE listeners SET next_id = ?, block = ?, hash = ? WHERE deployment = ?",
+            (next_id, *(mark or (None, None)), deployment),
         )
 
 

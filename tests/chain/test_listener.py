@@ -13,8 +13,9 @@ import pytest
 from aiohttp import web
 
 from infernet_edge.chain import listener
-from infernet_edge.chain.contracts import READ_SUBSCRIPTION_BATCH
+from infernet_edge.chain.contracts import READ_SUBSCRIPTION_BATCH, SUBSCRIPTION_CANCELLED
 from infernet_edge.chain.listener import Listener
+from infernet_edge.chain.pages import Page
 from tests.support.asking import call_back, received, subscribe
 from tests.support.counting_proxy import CountingProxy
 from tests.support.events import Events, listen
@@ -284,14 +285,14 @@ async def test_a_subscription_that_a_reorganisation_removes(
 async def test_a_reorganisation_in_the_middle_of_reading_mixes_no_ids_up(
     tmp_path: Path, v1: V1, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual = Listener._next_size
+    usual = Listener._page
 
-    def reorganised(self: Listener) -> int:
+    async def reorganised(self: Listener) -> Page:
         if self._next_id == 4 and self._head.latest is not None:
-            self._note_reorganisation(self._head.latest)
-        return usual(self)
+            self._note_reorganisation(self._head.latest, 0)
+        return await usual(self)
 
-    monkeypatch.setattr(Listener, "_next_size", reorganised)
+    monkeypatch.setattr(Listener, "_page", reorganised)
     consumer = v1.deploy("CallbackConsumer")
     for _ in range(3):
         call_back(v1, consumer, "unknown")
@@ -422,3 +423,165 @@ async def test_many_subscriptions_in_one_block(tmp_path: Path, v1: V1) -> None:
             while chain_of(node).pending:
                 await asyncio.sleep(0.05)
         assert len(deliveries(consumer)) == 20
+
+
+def answered(answers: Answers) -> web.Response:
+    return web.json_response(answers[0] if len(answers) == 1 else answers)
+
+
+async def test_a_server_that_lags_loses_no_subscription(tmp_path: Path, v1: V1) -> None:
+    """Behind one address there may be servers that have not seen the newest blocks."""
+    consumer, recurring = v1.deploy("CallbackConsumer"), v1.deploy("SubscriptionConsumer")
+    proxy = FaultyRpc(v1.anvil.url)
+    lags = {"eth_call": 0}
+
+    async def lagging(proxy: FaultyRpc, request: web.Request, asked: Answers) -> web.Response:
+        proper = await proxy.proper(asked)
+        for question, each in zip(asked, proper, strict=True):
+            if question["method"] != "eth_call":
+                continue
+            data = question["params"][0]["data"][2:10]
+            if data == "a17b920b" and question["params"][1] == "latest":  # getSubscription
+                each["result"] = "0x" + "00" * 352
+            if data == "c509543d" and lags["eth_call"] < 2:  # deliverCompute
+                lags["eth_call"] += 1
+                each.pop("result", None)
+                each["error"] = {"code": 3, "message": "execution reverted", "data": "0x1a00354f"}
+        return answered(proper)
+
+    proxy.fault = lagging
+    async with serving(proxy) as url, on_chain(tmp_path, v1=v1, rpc_url=url) as (node, _):
+        long = subscribe(v1, recurring, frequency=2, period=5000)
+        call_back(v1, consumer)
+        await received(consumer, 1)
+        assert lags["eth_call"] == 2
+        assert await state_of(node, long) == "active"
+    async with serving(proxy) as url, on_chain(tmp_path, v1=v1, rpc_url=url) as (node, _):
+        await asyncio.sleep(0.5)  # all that is followed was read again
+        assert await state_of(node, long) == "active"
+
+
+@pytest.mark.parametrize("answer", [None, 7, "0x", {}, [{"topics": 5}], [None]])
+async def test_logs_that_are_none_stop_nothing(tmp_path: Path, v1: V1, answer: Any) -> None:
+    consumer = v1.deploy("CallbackConsumer")
+    proxy = FaultyRpc(v1.anvil.url)
+
+    async def nonsense(proxy: FaultyRpc, request: web.Request, asked: Answers) -> web.Response:
+        proper = await proxy.proper(asked)
+        for question, each in zip(asked, proper, strict=True):
+            if question["method"] == "eth_getLogs":
+                each["result"] = answer
+        return answered(proper)
+
+    proxy.fault = nonsense
+    async with serving(proxy) as url, on_chain(tmp_path, v1=v1, rpc_url=url):
+        call_back(v1, consumer)
+        await received(consumer, 1)
+        call_back(v1, consumer)
+        await received(consumer, 2)
+
+
+@pytest.mark.parametrize(
+    "topics", [["0x"], [SUBSCRIPTION_CANCELLED], [SUBSCRIPTION_CANCELLED, "0xzz"]]
+)
+async def test_a_malformed_log_does_not_stay_in_the_way(
+    tmp_path: Path, v1: V1, topics: list[str]
+) -> None:
+    consumer, recurring = v1.deploy("CallbackConsumer"), v1.deploy("SubscriptionConsumer")
+    proxy = FaultyRpc(v1.anvil.url)
+
+    async def malformed(proxy: FaultyRpc, request: web.Request, asked: Answers) -> web.Response:
+        proper = await proxy.proper(asked)
+        newest = hex(v1.anvil.block().number)
+        for question, each in zip(asked, proper, strict=True):
+            if question["method"] == "eth_getLogs":
+                each["result"] = [{"blockNumber": newest, "topics": topics}, *each["result"]]
+        return answered(proper)
+
+    async with serving(proxy) as url, on_chain(tmp_path, v1=v1, rpc_url=url) as (node, _):
+        identifier = subscribe(v1, recurring, frequency=2, period=5000)
+        await until_state(node, identifier, "active")
+        proxy.fault = malformed
+        call_back(v1, consumer)
+        await received(consumer, 1)
+        recurring.send("cancelSubscription", identifier)
+        await until_state(node, identifier, "cancelled")
+
+
+async def test_a_server_that_gives_logs_of_few_blocks_only(tmp_path: Path, v1: V1) -> None:
+    """After a long silence the node does not ask for more than it answers in time."""
+    consumer, recurring = v1.deploy("CallbackConsumer"), v1.deploy("SubscriptionConsumer")
+    proxy = FaultyRpc(v1.anvil.url)
+
+    async def down(proxy: FaultyRpc, request: web.Request, asked: Answers) -> web.Response:
+        return web.Response(status=503)
+
+    async def few(proxy: FaultyRpc, request: web.Request, asked: Answers) -> web.Response:
+        newest = v1.anvil.block().number
+        for question in asked:
+            first = question["params"][0]["fromBlock"] if "Logs" in question["method"] else "latest"
+            if first != "latest" and newest - int(first, 16) > 1000:
+                return web.Response(status=504)
+        return answered(await proxy.proper(asked))
+
+    async with serving(proxy) as url, on_chain(tmp_path, v1=v1, rpc_url=url) as (node, _):
+        identifier = subscribe(v1, recurring, frequency=2, period=50_000)
+        await until_state(node, identifier, "active")
+        proxy.fault = down
+        await asyncio.sleep(0.3)
+        recurring.send("cancelSubscription", identifier)
+        v1.anvil.mine(1200)
+        proxy.fault = few
+        call_back(v1, consumer)
+        await received(consumer, 1, timeout=60)
+        await until_state(node, identifier, "cancelled")
+
+
+async def test_a_reorganisation_while_the_node_was_off(tmp_path: Path, v1: V1) -> None:
+    consumer, other = v1.deploy("SubscriptionConsumer"), v1.deploy("CallbackConsumer")
+    v1.anvil.mine(3)
+    before = v1.anvil.snapshot()
+    identifier = subscribe(v1, consumer, frequency=3, period=5000)
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        await until_state(node, identifier, "active")
+    v1.anvil.revert(before)
+    assert call_back(v1, other) == identifier
+    v1.anvil.mine(4)
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        await received(other, 1)
+        await until_state(node, identifier, "completed")
+
+
+async def test_a_chain_that_is_begun_anew(tmp_path: Path, v1: V1, events: Events) -> None:
+    """As development chains are, under a node that runs."""
+    consumer = v1.deploy("CallbackConsumer")
+    v1.anvil.mine(2)
+    before = v1.anvil.snapshot()
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        for _ in range(4):
+            call_back(v1, consumer)
+        await received(consumer, 4)
+        async with asyncio.timeout(10):
+            while chain_of(node).pending:
+                await asyncio.sleep(0.05)
+        v1.anvil.mine(100)
+        await asyncio.sleep(0.3)
+        v1.anvil.revert(before)
+        v1.anvil.mine(1)
+        for _ in range(3):
+            call_back(v1, consumer, input=b"\x09")
+        found = await received(consumer, 3)
+        assert sorted(each["subscriptionId"] for each in found) == [1, 2, 3]
+        assert events.of("chain.reorganised")
+
+
+async def test_a_first_id_that_is_not_there_yet_is_waited_for(tmp_path: Path, v1: V1) -> None:
+    consumer = v1.deploy("CallbackConsumer")
+    call_back(v1, consumer)
+    async with on_chain(tmp_path, v1=v1, chain=small_batches(5, starting_sub_id=3)) as (node, _):
+        call_back(v1, consumer)
+        await asyncio.sleep(0.5)
+        call_back(v1, consumer)
+        (found,) = await received(consumer, 1)
+        assert found["subscriptionId"] == 3
+        assert await state_of(node, 2) == ""

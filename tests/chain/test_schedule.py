@@ -213,6 +213,53 @@ class Slow(Echo):
         return await self.own._answer(request, {"hold": True})
 
 
+async def test_a_short_period_does_not_wait_for_the_finality_of_each_answer(
+    tmp_path: Path, v1: V1, consumer: Contract
+) -> None:
+    async with on_chain(tmp_path, v1=v1, chain={"trail_head_blocks": 20}) as (node, _):
+        identifier = subscribe(v1, consumer, frequency=3, period=100)
+        v1.anvil.mine(21, 1)
+        await until_state(node, identifier, "active")
+        begins = v1.subscription(identifier)["activeAt"]
+        for number in (1, 2, 3):
+            v1.anvil.set_time(begins + (number - 1) * 100)
+            await received(consumer, number)
+        assert intervals(consumer) == [1, 2, 3]
+        assert chain_of(node).pending == 3
+        v1.anvil.mine(21, 1)
+        await until_state(node, identifier, "completed")
+
+
+async def test_a_chain_that_makes_no_empty_blocks(
+    tmp_path: Path, v1: V1, consumer: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infernet_edge.chain.head._LONGEST_INTERVAL", 0.5)
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        identifier = subscribe(v1, consumer, frequency=2, period=2)
+        await until_state(node, identifier, "active")
+        await received(consumer, 2)
+        assert intervals(consumer) == [1, 2]
+
+
+async def test_one_wrong_time_does_not_end_a_subscription(
+    tmp_path: Path, v1: V1, consumer: Contract
+) -> None:
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        identifier = subscribe(v1, consumer, frequency=2, period=1000)
+        await until_state(node, identifier, "active")
+        head = chain_of(node)._head
+        assert head.latest is not None
+        wrong = head.latest._replace(timestamp=head.latest.timestamp * 1000, hash="0x01")
+        head.latest = wrong
+        for watcher in head._watchers:
+            if isinstance(watcher, schedule.Schedule):
+                watcher.answers(wrong, [])
+        await quiet()
+        assert await state_of(node, identifier) == "active"
+        v1.anvil.increase_time(1000)
+        await received(consumer, 1)
+
+
 async def test_expired_ones_are_not_begun(tmp_path: Path, v1: V1, consumer: Contract) -> None:
     identifier = subscribe(v1, consumer, frequency=2, period=100)
     async with on_chain(tmp_path, v1=v1) as (node, _):
