@@ -21,6 +21,7 @@ from infernet_edge.chain.escrow import Escrow
 from infernet_edge.chain.head import Head
 from infernet_edge.chain.keys import load_account
 from infernet_edge.chain.ledger import Ledger
+from infernet_edge.chain.leftovers import Leftovers
 from infernet_edge.chain.listener import Listener
 from infernet_edge.chain.outcomes import Outcomes
 from infernet_edge.chain.processor import Processor
@@ -120,6 +121,7 @@ class Chain:
             sender,
             outcomes,
             self._head,
+            Leftovers(self._deployment),
             escrow,
             self._proofs,
         )

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 
+from infernet_edge.chain.subscription import Generation
 from infernet_edge.database import Database
 from infernet_edge.errors import Unavailable
 from infernet_edge.jobs.store import milliseconds
@@ -16,7 +17,8 @@ UNFINISHED: Final = ("accepted", "computing", "sending", "sent")
 _UNFINISHED = "state NOT IN ('delivered', 'failed', 'skipped')"
 
 MIGRATIONS: Final = (
-    # `key` names the subscription and the interval, so that one interval is never answered twice.
+    # `key` names the subscription and the interval, so that one interval is never answered twice:
+    # "generation:anchor:...", see Delivery.anchor.
     # `request` is the delegated request as it came. With a `subscription_id` the interval is one
     # of the on-chain subscription that an earlier delivery of the request made.
     """CREATE TABLE deliveries (
@@ -56,7 +58,7 @@ class Delivery(Struct):
 
     number: int
     key: str
-    generation: str
+    generation: Generation
     owner: str
     nonce: int
     subscription_id: int | None
@@ -75,6 +77,11 @@ class Delivery(Struct):
     created_at: int = 0
     changed_at: int = 0
     delegated: bool = True
+
+    @property
+    def anchor(self) -> str:
+        """The configured address of the deployment for which it was made, in lower case."""
+        return self.key.split(":")[1]
 
 
 class DeliveryStore:

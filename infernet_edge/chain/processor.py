@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+from collections.abc import Coroutine
 from typing import Any, Final, Protocol
 
 from infernet_edge.chain.coordinator import Coordinator
@@ -17,6 +18,7 @@ from infernet_edge.chain.deliveries import UNFINISHED, Delivery, DeliveryStore, 
 from infernet_edge.chain.escrow import Escrow
 from infernet_edge.chain.head import Block, Head
 from infernet_edge.chain.ledger import Outcome, Subject
+from infernet_edge.chain.leftovers import Leftovers
 from infernet_edge.chain.obstacles import Done, Ended, Never, NotNow, Unpaid, Waiting
 from infernet_edge.chain.outcomes import Outcomes
 from infernet_edge.chain.payload import BadPayload, pack
@@ -62,6 +64,7 @@ class Processor:
         sender: TransactionSender,
         outcomes: Outcomes,
         head: Head,
+        leftovers: Leftovers,
         escrow: Escrow | None = None,
         proofs: Proofs | None = None,
     ) -> None:
@@ -72,6 +75,7 @@ class Processor:
         self._sender = sender
         self._outcomes = outcomes
         self._head = head
+        self._leftovers = leftovers
         self._escrow = escrow
         self._proofs = proofs
         self._places = asyncio.Semaphore(_MOST_AT_ONCE)
@@ -82,10 +86,19 @@ class Processor:
         self._taken: dict[tuple[str, int, int], int] = {}  # by whom intervals on the chain are
 
     async def start(self) -> None:
-        """Go on with what an earlier run left unfinished."""
+        """Go on with what an earlier run left unfinished, and end what is not to be done now."""
         for delivery in await self._store.load():
-            self.begin(delivery)
+            try:
+                self._leftovers.check_deployment(delivery)
+            except Ended as end:
+                self._follow(self._end(delivery, end))
+            else:
+                self.begin(delivery)
         self._head.watch(self)
+
+    async def _end(self, delivery: Delivery, end: Ended) -> None:
+        delivery.state, delivery.reason = end.state, str(end)
+        await self._save(delivery)
 
     def questions(self) -> list[Call]:
         """Nothing: the block alone tells the time."""
@@ -94,7 +107,7 @@ class Processor:
     def answers(self, block: Block, answers: list[Any]) -> None:
         """Begin the deliveries whose time has come."""
         while self._early and self._early[0][0] <= block.timestamp:
-            self._hold(heapq.heappop(self._early)[2])
+            self._follow(self._run(heapq.heappop(self._early)[2]))
 
     def begin(self, delivery: Delivery) -> None:
         """Work on a stored delivery, now or when its interval begins.
@@ -110,10 +123,10 @@ class Processor:
         if delivery.state == "accepted" and early:
             heapq.heappush(self._early, (due, delivery.number, delivery))
         else:
-            self._hold(delivery)
+            self._follow(self._run(delivery))
 
-    def _hold(self, delivery: Delivery) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(delivery))
+    def _follow(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._on_ended)
 
