@@ -121,7 +121,7 @@ class Chain:
             sender,
             outcomes,
             self._head,
-            Leftovers(self._deployment),
+            Leftovers(self._deployment, self._rules),
             escrow,
             self._proofs,
         )

@@ -97,21 +97,21 @@ class Coordinator:
 
     def due_time(self, delivery: Delivery) -> int:
         """When the interval of a delivery begins, in chain seconds."""
-        return _subscription(delivery).due_time(delivery.interval)
+        return subscription_of(delivery).due_time(delivery.interval)
 
     def payment(self, delivery: Delivery) -> Payment:
         """What the delivery is paid with."""
-        return _subscription(delivery).payment
+        return subscription_of(delivery).payment
 
     def locks(self, delivery: Delivery) -> Payment | None:
         """What the coordinator locks in the node's wallet for the delivery's proof, if anything."""
-        subscription = _subscription(delivery)
+        subscription = subscription_of(delivery)
         paid = subscription.payment.amount > 0
         return subscription.payment if subscription.requires_proof and paid else None
 
     def check_time(self, delivery: Delivery) -> None:
         """Raise Never when the interval of a delivery is over."""
-        end = _subscription(delivery).end_time(delivery.interval)
+        end = subscription_of(delivery).end_time(delivery.interval)
         if end is not None and self._head.now() >= end:
             before = f"; before that: {delivery.reason}" if delivery.reason else ""
             raise Never(f"The interval was over before it could be answered{before}")
@@ -127,7 +127,7 @@ class Coordinator:
             except ApiError as error:
                 raise Never(f"{error.message} {error.params or ''}".strip()) from None
             delivery.verified = True
-        subscription = _subscription(delivery)
+        subscription = subscription_of(delivery)
         if delivery.subscription_id is None:
             # Since it was accepted, others may have begun, or the chain was not there to ask.
             now = subscription.interval_at(self._head.now())
@@ -147,7 +147,7 @@ class Coordinator:
 
     async def task(self, delivery: Delivery) -> Task:
         """What to compute. The first interval comes with its data, later ones ask their owner."""
-        subscription = _subscription(delivery)
+        subscription = subscription_of(delivery)
         proof = subscription.requires_proof
         if delivery.subscription_id is None:
             request = parse_request(delivery.request)
@@ -169,7 +169,7 @@ class Coordinator:
 
     async def prepare(self, delivery: Delivery) -> Order:
         """Simulate the real output and find out the gas. Raises Done, Never, NotNow."""
-        subscription = _subscription(delivery)
+        subscription = subscription_of(delivery)
         payload = Payload(delivery.input, delivery.output or b"", delivery.proof)
         most = self._most_gas(subscription)
         data = self._data(delivery, payload)
@@ -207,7 +207,7 @@ class Coordinator:
         """The on-chain id of a delegated subscription, once a delivery has made it."""
         if delivery.subscription_id is not None:
             return delivery.subscription_id
-        to = await self._deployment.coordinator(_subscription(delivery).generation)
+        to = await self._deployment.coordinator(subscription_of(delivery).generation)
         key = delegation_key(delivery.owner, delivery.nonce)
         try:
             reply = await ask(self._rpc, eth_call(to, DELEGATE_CREATED_IDS.encode(key)))
@@ -226,7 +226,7 @@ class Coordinator:
 
         Intervals that passed meanwhile are not made up for.
         """
-        subscription = _subscription(delivery)
+        subscription = subscription_of(delivery)
         if not subscription.period:
             return None
         following = max(delivery.interval + 1, subscription.interval_at(self._head.now()))
@@ -235,7 +235,7 @@ class Coordinator:
     async def _simulate(self, delivery: Delivery, payload: Payload) -> Revert | None:
         """Why the delivery would revert, None if it would not."""
         data = self._data(delivery, payload)
-        to = await self._deployment.coordinator(_subscription(delivery).generation)
+        to = await self._deployment.coordinator(subscription_of(delivery).generation)
         # "pending" sees the time of the next block: "latest" is late at the edge of an interval.
         gas = self._config.wallet.max_gas_limit
         call = eth_call(to, data, sender=self._node, block="pending", gas=gas)
@@ -252,7 +252,7 @@ class Coordinator:
             request = parse_request(delivery.request)
             return deliver_compute_delegatee(request, delivery.interval, payload, self._wallet)
         return deliver_compute(
-            _subscription(delivery).generation,
+            subscription_of(delivery).generation,
             delivery.subscription_id,
             delivery.interval,
             payload,
@@ -283,7 +283,7 @@ class Coordinator:
         """Whether a subscription that is on the chain is over, rather than not begun."""
         if delivery.subscription_id is None:
             return False
-        generation = _subscription(delivery).generation
+        generation = subscription_of(delivery).generation
         to = await self._deployment.coordinator(generation)
         question = eth_call(to, get_subscription(generation, delivery.subscription_id))
         try:
@@ -293,13 +293,14 @@ class Coordinator:
 
     def _begins(self, delivery: Delivery, interval: int) -> bool:
         """Whether an interval has just begun, so that a server may not have noticed it yet."""
-        subscription, now = _subscription(delivery), self._head.now()
+        subscription, now = subscription_of(delivery), self._head.now()
         end = subscription.end_time(interval)
         over = end is not None and now >= end
         return not over and abs(now - subscription.due_time(interval)) < _EDGE
 
 
-def _subscription(delivery: Delivery) -> Subscription:
+def subscription_of(delivery: Delivery) -> Subscription:
+    """The subscription that a delivery answers; its request must be kept still."""
     if delivery.delegated:
         return parse_request(delivery.request).subscription
     return decode_subscription_v1(delivery.request)

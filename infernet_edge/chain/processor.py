@@ -24,7 +24,6 @@ from infernet_edge.chain.outcomes import Outcomes
 from infernet_edge.chain.payload import BadPayload, pack
 from infernet_edge.chain.proofs import Proof, Proofs
 from infernet_edge.chain.rpc import Call, RpcUnavailable
-from infernet_edge.chain.subscription import Payment
 from infernet_edge.chain.transactions import MOST_IN_FLIGHT, SendError, TransactionSender
 from infernet_edge.containers.client import ContainerFailure
 from infernet_edge.errors import StorageError
@@ -87,16 +86,28 @@ class Processor:
 
     async def start(self) -> None:
         """Go on with what an earlier run left unfinished, and end what is not to be done now."""
-        for delivery in await self._store.load():
+        found = [(each, await self._is_sent(each)) for each in await self._store.load()]
+        for delivery, sent in found:
             try:
                 self._leftovers.check_deployment(delivery)
+                if not sent:
+                    self._leftovers.check_rules(delivery)
             except Ended as end:
                 self._follow(self._end(delivery, end))
-            else:
-                self.begin(delivery)
+                continue
+            if sent and self._escrow is not None and (locked := self._coordinator.locks(delivery)):
+                self._escrow.reserve(delivery.number, locked)  # it counts on an approval
+            self.begin(delivery)
         self._head.watch(self)
 
+    async def _is_sent(self, delivery: Delivery) -> bool:
+        """Whether its transaction may be on its way since an earlier run."""
+        if delivery.state != "sending":
+            return delivery.state == "sent"
+        return await self._sender.find(_key(delivery)) is not None
+
     async def _end(self, delivery: Delivery, end: Ended) -> None:
+        """Nothing follows: subscriptions are checked by those who follow them."""
         delivery.state, delivery.reason = end.state, str(end)
         await self._save(delivery)
 
@@ -114,8 +125,6 @@ class Processor:
 
         Before the first block nothing begins: this machine's date may be wrong.
         """
-        if delivery.state == "sent" and (locked := self._coordinator.locks(delivery)):
-            self._reserve(delivery, locked)
         if delivery.subscription_id is not None:
             self._taken.setdefault(_interval(delivery), delivery.number)
         due = self._coordinator.due_time(delivery)
@@ -209,6 +218,11 @@ class Processor:
         """
         interval = self._coordinator.next_interval(delivery)
         if interval is None:
+            return
+        try:
+            self._leftovers.check_rules(delivery)
+        except Ended as end:
+            log_event(logger, "delivery.last", logging.WARNING, **_named(delivery), reason=str(end))
             return
         pause = _FIRST_PAUSE
         while True:
@@ -382,11 +396,6 @@ class Processor:
                 delivery.number, identifier, delivery.interval, locked, outcome.hash, outcome.block
             )
             await self._proofs.expect(proof)
-
-    def _reserve(self, delivery: Delivery, locked: Payment) -> None:
-        """Its transaction is on its way since an earlier run, and counts on an approval."""
-        if self._escrow is not None:
-            self._escrow.reserve(delivery.number, locked)
 
     async def stop(self) -> None:
         """Stop working; every delivery goes on at the next start."""

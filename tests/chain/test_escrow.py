@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,7 @@ from tests.support.killing import killed_at
 from tests.support.market import PRICE, PROOF, Market, Prover
 from tests.support.node import NodeProcess
 from tests.support.onchain import settled, waiting
+from tests.support.running import configuration
 from tests.support.serving import Echo, serving
 
 
@@ -126,9 +128,11 @@ async def test_two_at_once_do_not_take_each_others_approval(
     assert market.allowed <= PRICE  # what is on its way is counted until it is final
 
 
+@pytest.mark.parametrize("noted", [True, False])
 async def test_what_was_sent_by_an_earlier_run_keeps_its_part(
-    tmp_path: Path, market: Market, events: Events
+    tmp_path: Path, market: Market, events: Events, noted: bool
 ) -> None:
+    """Also when that run was killed before it noted that it had sent it."""
     judge = market.verifier("LazyVerifier")
     market.payee.send("approve", NODE.address, market.token, PRICE, sender=NODE)
     for _ in range(2):
@@ -137,6 +141,10 @@ async def test_what_was_sent_by_an_earlier_run_keeps_its_part(
         market.anvil.set_automine(False)
         await told(events, "delivery.sent")
         await open_calls(echo, 1)
+    if not noted:
+        with sqlite3.connect(configuration(tmp_path).database_path) as connection:
+            connection.execute("UPDATE deliveries SET state = 'sending' WHERE state = 'sent'")
+        connection.close()
     async with market.node(tmp_path, echo=Prover()) as (node, _):
         await told(events, "escrow.approving")
         market.anvil.set_automine(True)

@@ -93,3 +93,50 @@ async def test_another_spelling_of_the_address_is_the_same_one(tmp_path: Path, v
     spelled = {"registry_address": v1.registry.address.lower()}
     async with on_chain(tmp_path, v1=v1, echo=echo, chain=spelled) as (node, _):
         assert (await settled(node))["state"] == "delivered"
+
+
+# Other rules
+
+
+def only(address: str) -> dict[str, Any]:
+    """The settings of a container that serves one owner of delegated subscriptions."""
+    return {"allowed_delegate_addresses": [address]}
+
+
+@pytest.mark.parametrize("state", ["accepted", "computing"])
+async def test_what_the_rules_refuse_now_is_not_computed(
+    tmp_path: Path, v1: V1, state: str
+) -> None:
+    echo = Echo()
+    async with on_chain(tmp_path, v1=v1, echo=echo) as (node, _):
+        begins = v1.anvil.now() + (900 if state == "accepted" else 0)
+        request = request_v1(
+            v1, consumer_of(v1), activeAt=begins, period=900, frequency=9, data={"hold": True}
+        )
+        assert (await node.post("/api/jobs", request.body)).status == 200
+        await held(echo, 0 if state == "accepted" else 1)
+        assert (await until_listed(node, 1))["state"] == state
+    async with on_chain(tmp_path, v1=v1, container=only(ALICE.address)) as (node, again):
+        found = await settled(node)
+        assert found["state"] == "failed"
+        assert found["reason"].startswith("Container not allowed for address")
+        assert found["reason"].endswith('before the configuration changed, for "echo"')
+        assert len((await chain_of(node).report(10))["deliveries"]) == 1
+        assert again.calls == []
+
+
+async def test_what_is_sent_already_ends_without_a_successor(tmp_path: Path, v1: V1) -> None:
+    consumer = consumer_of(v1)
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        v1.anvil.set_automine(False)
+        request = request_v1(v1, consumer, period=900, frequency=9)
+        assert (await node.post("/api/jobs", request.body)).status == 200
+        async with asyncio.timeout(10):
+            while (await until_listed(node, 1))["state"] != "sent":
+                await asyncio.sleep(0.01)
+    v1.anvil.set_automine(True)
+    v1.anvil.mine()
+    async with on_chain(tmp_path, v1=v1, container=only(ALICE.address)) as (node, _):
+        assert (await settled(node))["state"] == "delivered"
+        assert len((await chain_of(node).report(10))["deliveries"]) == 1
+    assert len(deliveries(consumer)) == 1
