@@ -111,6 +111,8 @@ class Coordinator:
 
     def check_time(self, delivery: Delivery) -> None:
         """Raise Never when the interval of a delivery is over."""
+        if self._head.latest is None:  # this machine's date may be wrong
+            return
         end = subscription_of(delivery).end_time(delivery.interval)
         if end is not None and self._head.now() >= end:
             before = f"; before that: {delivery.reason}" if delivery.reason else ""
@@ -121,18 +123,18 @@ class Coordinator:
 
         Raises Done, Never or NotNow, and RpcUnavailable.
         """
-        if not delivery.verified:
-            try:
-                await self._verifier.verify(parse_request(delivery.request))
-            except ApiError as error:
-                raise Never(f"{error.message} {error.params or ''}".strip()) from None
-            delivery.verified = True
         subscription = subscription_of(delivery)
         if delivery.subscription_id is None:
             # Since it was accepted, others may have begun, or the chain was not there to ask.
             now = subscription.interval_at(self._head.now())
             delivery.interval = max(1, min(subscription.frequency, now))
         self.check_time(delivery)
+        if not delivery.verified:
+            try:
+                await self._verifier.verify(parse_request(delivery.request))
+            except ApiError as error:
+                raise Never(f"{error.message} {error.params or ''}".strip()) from None
+            delivery.verified = True
         revert = await self._simulate(delivery, EMPTY)
         if revert is None or revert.name not in _UNCLAIMED:
             if isinstance(subscription, SubscriptionV1) and subscription.payment_amount:
@@ -164,7 +166,9 @@ class Coordinator:
         try:
             reply = await ask(self._rpc, eth_call(subscription.owner, asked, sender=self._node))
             return bytes(GET_CONTAINER_INPUTS.decode(reply))
-        except (RpcError, UnexpectedReply):
+        except (RpcError, UnexpectedReply) as error:
+            if isinstance(error, RpcError) and error.is_aborted:
+                raise NotNow(f"The owner's contract gives no input in time: {error}") from None
             return b""  # an owner that gives no inputs, as the reference node takes it
 
     async def prepare(self, delivery: Delivery) -> Order:

@@ -33,6 +33,7 @@ _PASSING = re.compile(
     r"time.?out|timed out|unavailable|overload|try again|not (yet )?(ready|synced)",
     re.I,
 )
+_ABORTED = re.compile(r"execution (aborted|time.?out|timed out)", re.I)
 _THROTTLED = re.compile(r"rate.?limit|too many requests|requests? limit|throughput|capacity", re.I)
 
 
@@ -59,7 +60,16 @@ class RpcError(InfernetEdgeError):
 
         The words are those of geth, Erigon, anvil and the big providers; there are no codes for it.
         """
-        return not self.is_revert and _PASSING.search(self.message) is not None
+        own = self.is_revert or self.is_aborted
+        return not own and _PASSING.search(self.message) is not None
+
+    @property
+    def is_aborted(self) -> bool:
+        """Whether the call itself took a server too long, as geth and Erigon say it.
+
+        It may do so again: what depends on it must not wait without limit.
+        """
+        return not self.is_revert and _ABORTED.search(self.message) is not None
 
 
 def quantity(answer: Any) -> int:

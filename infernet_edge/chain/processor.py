@@ -283,6 +283,7 @@ class Processor:
         if delivery.state == "sent":
             return await self._wait_for_outcome(delivery)
         if delivery.state == "computing":
+            self._coordinator.check_time(delivery)  # what it asks may take the server too long
             await self._compute(delivery)
             return "sending", ""
         if delivery.state == "sending":
@@ -350,8 +351,8 @@ class Processor:
         known = await self._sender.find(key)
         locked = self._coordinator.locks(delivery)
         if known is None:
+            self._coordinator.check_time(delivery)
             if locked is not None and self._escrow is not None:
-                self._coordinator.check_time(delivery)
                 await self._escrow.secure(delivery.number, locked, _subject(delivery))
             order = await self._coordinator.prepare(delivery)
             try:

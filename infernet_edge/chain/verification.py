@@ -28,7 +28,9 @@ class Verifier:
         function = signer_function(request.generation)
         try:
             signer: str = function.decode(await ask(self._rpc, eth_call(owner, function.encode())))
-        except (RpcError, UnexpectedReply):
+        except (RpcError, UnexpectedReply) as error:
+            if isinstance(error, RpcError) and error.is_aborted:
+                raise RpcUnavailable(f"The owner's contract does not answer: {error}") from None
             raise Refused(
                 "Signer mismatch",
                 {"owner": owner, "reason": f"the owner has no {function.name}() that answers"},

@@ -96,6 +96,7 @@ def custom(signature: str) -> dict[str, Any]:
 
 
 SERVER_PROBLEM = {"code": -32603, "message": "Internal error"}
+TOO_SLOW = {"code": -32000, "message": "execution aborted (timeout = 5s)"}
 EVM_PROBLEM = {"code": -32000, "message": "invalid opcode: INVALID"}
 
 
@@ -127,6 +128,7 @@ async def test_a_consumer_that_dislikes_an_empty_output_says_nothing(
         (custom("SubscriptionNotFound()"), Never, "SubscriptionNotFound"),
         (SERVER_PROBLEM, RpcUnavailable, "problem"),
         (EVM_PROBLEM, NotNow, "invalid opcode"),
+        (TOO_SLOW, NotNow, "aborted"),
     ],
 )
 async def test_what_the_protocol_says_before_the_computing(
@@ -160,7 +162,10 @@ async def test_the_owner_gives_the_inputs_of_later_intervals(contracts: Contract
     assert msgspec.json.decode(task.data) == "01ff"
 
 
-@pytest.mark.parametrize("answer", [error("none"), "0x", "0x01"])
+OUT_OF_GAS = {"code": -32000, "message": "out of gas"}
+
+
+@pytest.mark.parametrize("answer", [error("none"), "0x", "0x01", OUT_OF_GAS])
 async def test_an_owner_without_inputs(contracts: Contracts, answer: Any) -> None:
     contracts.answer("eth_call", answer)
     task = await contracts.coordinator.task(delivery(2, 7))
@@ -173,6 +178,14 @@ async def test_inputs_that_the_server_does_not_give_are_not_taken_for_none(
 ) -> None:
     contracts.answer("eth_call", answer)
     with pytest.raises(RpcUnavailable):
+        await contracts.coordinator.task(delivery(2, 7))
+
+
+async def test_inputs_that_take_the_server_too_long_are_asked_for_some_times(
+    contracts: Contracts,
+) -> None:
+    contracts.answer("eth_call", TOO_SLOW)
+    with pytest.raises(NotNow, match="aborted"):
         await contracts.coordinator.task(delivery(2, 7))
 
 
@@ -208,6 +221,7 @@ async def test_an_error_that_is_allowed(contracts: Contracts) -> None:
         (custom("IntervalCompleted()"), Done, "IntervalCompleted"),
         (custom("GasLimitExceeded()"), Never, "GasLimitExceeded"),
         (EVM_PROBLEM, NotNow, "invalid opcode"),
+        (TOO_SLOW, NotNow, "aborted"),
         (SERVER_PROBLEM, RpcUnavailable, "Internal error"),
         (None, RpcUnavailable, "no gas"),
         ("many", RpcUnavailable, "no gas"),
