@@ -106,7 +106,13 @@ class Chain:
         sender = TransactionSender(self._rpc, account, self._ledger, config, self._head)
         outcomes = Outcomes(sender)
         coordinator = Coordinator(
-            config, self._rpc, self._head, self._deployment, self._verifier, self.address
+            config,
+            self._rpc,
+            self._head,
+            self._deployment,
+            self._verifier,
+            self.address,
+            self._config.server.max_body_bytes,
         )
         escrow = None
         if wallet := config.wallet.payment_address:

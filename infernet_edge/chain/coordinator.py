@@ -14,6 +14,7 @@ import msgspec
 from infernet_edge.chain.contracts import (
     DELEGATE_CREATED_IDS,
     GET_CONTAINER_INPUTS,
+    INPUTS_GAS,
     UnexpectedReply,
     decode_subscription,
     decode_subscription_v1,
@@ -31,7 +32,7 @@ from infernet_edge.chain.obstacles import Done, Ended, Never, NotNow, Unpaid
 from infernet_edge.chain.payload import EMPTY, Payload
 from infernet_edge.chain.payments import Payments
 from infernet_edge.chain.reverts import ANSWERED, Revert, revert_reason
-from infernet_edge.chain.rpc import Rpc, RpcError, RpcUnavailable, quantity
+from infernet_edge.chain.rpc import ReplyTooLarge, Rpc, RpcError, RpcUnavailable, quantity
 from infernet_edge.chain.subscription import (
     ZERO_ADDRESS,
     Payment,
@@ -85,13 +86,16 @@ class Coordinator:
         deployment: Deployment,
         verifier: Verifier,
         node: str,
+        most_input: int,
     ) -> None:
+        """`most_input`: the bytes of what a container may be given, as JSON."""
         self._config = config
         self._rpc = rpc
         self._head = head
         self._deployment = deployment
         self._verifier = verifier
         self._node = node
+        self._most_input = most_input
         self._wallet = config.wallet.payment_address or ZERO_ADDRESS
         self._payments = Payments(rpc, deployment, self._wallet, node)
 
@@ -155,7 +159,13 @@ class Coordinator:
             request = parse_request(delivery.request)
             return Task(request.data, OFF_CHAIN, ON_CHAIN, proof)
         data = await self._inputs(delivery, subscription)
-        return Task(msgspec.json.encode(data.hex()), ON_CHAIN, ON_CHAIN, proof)
+        encoded = msgspec.json.encode(data.hex())
+        if len(encoded) > self._most_input:
+            raise Never(
+                f"The subscription's input has {len(encoded)} bytes as JSON, and"
+                f" server.max_body_bytes allows {self._most_input}"
+            )
+        return Task(encoded, ON_CHAIN, ON_CHAIN, proof)
 
     async def _inputs(self, delivery: Delivery, subscription: Subscription) -> bytes:
         if isinstance(subscription, SubscriptionV0) and subscription.inputs:
@@ -163,9 +173,12 @@ class Coordinator:
         asked = GET_CONTAINER_INPUTS.encode(
             delivery.subscription_id, delivery.interval, self._head.now(), self._node
         )
+        question = eth_call(subscription.owner, asked, sender=self._node, gas=INPUTS_GAS)
         try:
-            reply = await ask(self._rpc, eth_call(subscription.owner, asked, sender=self._node))
+            reply = await ask(self._rpc, question)
             return bytes(GET_CONTAINER_INPUTS.decode(reply))
+        except ReplyTooLarge as error:
+            raise Never(f"The subscription's input is {error}") from None
         except (RpcError, UnexpectedReply) as error:
             if isinstance(error, RpcError) and error.is_aborted:
                 raise NotNow(f"The owner's contract gives no input in time: {error}") from None

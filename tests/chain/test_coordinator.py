@@ -13,6 +13,7 @@ import pytest
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
+from infernet_edge.chain import endpoint
 from infernet_edge.chain.coordinator import Coordinator
 from infernet_edge.chain.deliveries import Delivery
 from infernet_edge.chain.deployment import Deployment
@@ -62,7 +63,7 @@ async def contracts() -> AsyncIterator[Contracts]:
         await head.look()
         deployment = Deployment(config, rpc)
         verifier = Verifier(rpc, deployment)
-        coordinator = Coordinator(config, rpc, head, deployment, verifier, NODE.address)
+        coordinator = Coordinator(config, rpc, head, deployment, verifier, NODE.address, 1000)
         yield Contracts(server, coordinator)
         await rpc.close()
 
@@ -179,6 +180,31 @@ async def test_inputs_that_the_server_does_not_give_are_not_taken_for_none(
     contracts.answer("eth_call", answer)
     with pytest.raises(RpcUnavailable):
         await contracts.coordinator.task(delivery(2, 7))
+
+
+@pytest.mark.parametrize(("size", "fits"), [(499, True), (500, False)])
+@pytest.mark.parametrize("asked", [True, False])
+async def test_inputs_have_a_bound(
+    contracts: Contracts, size: int, fits: bool, asked: bool
+) -> None:
+    contracts.answer("eth_call", "0x" + encode(["bytes"], [bytes(size)]).hex())
+    task = contracts.coordinator.task(delivery(2, 7, inputs=b"" if asked else bytes(size)))
+    if fits:
+        assert len((await task).data) == 1000
+    else:
+        with pytest.raises(Never, match="1002 bytes as JSON, .* allows 1000"):
+            await task
+
+
+async def test_inputs_that_no_reply_holds(
+    contracts: Contracts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint, "_LARGEST_REPLY", 2**16)
+    contracts.answer("eth_call", "0x" + encode(["bytes"], [bytes(2**16)]).hex())
+    with pytest.raises(Never, match="a reply of more than 65536 bytes"):
+        await contracts.coordinator.task(delivery(2, 7))
+    contracts.answer("eth_estimateGas", "0x5")
+    await contracts.coordinator.prepare(delivery())  # the server is not left alone for it
 
 
 async def test_inputs_that_take_the_server_too_long_are_asked_for_some_times(
