@@ -287,12 +287,25 @@ class Processor:
             await self._compute(delivery)
             return "sending", ""
         if delivery.state == "sending":
+            await self._make_ready(delivery)
             await self._send_in_turn(delivery)
             return "sent", ""
         async with self._places:  # who computes has no need of one: containers have their queues
             self._check_taken(delivery)
             await self._coordinator.admit(delivery)
             return "computing", ""
+
+    async def _make_ready(self, delivery: Delivery) -> None:
+        """Wait for an approval if need be; nobody else's place or transaction waits with it.
+
+        Raises Never when its time is over, unless an earlier run stored its transaction.
+        """
+        if await self._sender.find(_key(delivery)) is not None:
+            return
+        self._coordinator.check_time(delivery)
+        locked = self._coordinator.locks(delivery)
+        if locked is not None and self._escrow is not None:
+            await self._escrow.secure(delivery.number, locked, _subject(delivery))
 
     async def _send_in_turn(self, delivery: Delivery) -> None:
         """Send when few enough transactions are on their way; one is until it is final."""
@@ -349,11 +362,7 @@ class Processor:
         """Simulate and send; a transaction that an earlier run stored is taken up, not repeated."""
         key = _key(delivery)
         known = await self._sender.find(key)
-        locked = self._coordinator.locks(delivery)
         if known is None:
-            self._coordinator.check_time(delivery)
-            if locked is not None and self._escrow is not None:
-                await self._escrow.secure(delivery.number, locked, _subject(delivery))
             order = await self._coordinator.prepare(delivery)
             try:
                 known = await self._sender.send(

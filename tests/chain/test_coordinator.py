@@ -192,7 +192,7 @@ async def test_inputs_have_a_bound(
     if fits:
         assert len((await task).data) == 1000
     else:
-        with pytest.raises(Never, match="1002 bytes as JSON, .* allows 1000"):
+        with pytest.raises(Never, match=r"1002 bytes as JSON, .* allows 1000"):
             await task
 
 
