@@ -107,11 +107,16 @@ class DeliveryStore:
         if limited and self.pending >= self._most:
             raise Unavailable("Too many pending on-chain jobs", {"limit": self._most})
         delivery.created_at = delivery.changed_at = milliseconds()
-        number, known = await self._database.write(_insert, delivery)
+        self.pending += 1  # already now, so that others who come meanwhile find it full
+        try:
+            number, known = await self._database.write(_insert, delivery)
+        except BaseException:
+            self.pending -= 1
+            raise
         if known is not None:
+            self.pending -= 1
             return known
         delivery.number = number
-        self.pending += 1
         return None
 
     async def save(self, delivery: Delivery) -> None:

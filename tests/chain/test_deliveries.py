@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from infernet_edge.chain.deliveries import MIGRATIONS, Delivery, DeliveryStore
 from infernet_edge.database import Database
-from infernet_edge.errors import Unavailable
+from infernet_edge.errors import StorageError, Unavailable
 from infernet_edge.jobs.store import milliseconds
 
 
@@ -88,6 +89,26 @@ async def test_a_full_store_takes_successors_only(store: DeliveryStore) -> None:
         await store.add(delivery("one more"))
     assert await store.add(delivery("key 2#2"), limited=False) is None
     assert store.pending == 4
+
+
+async def test_those_who_come_at_once_do_not_overfill_it(store: DeliveryStore) -> None:
+    added = (store.add(delivery(f"key {number}")) for number in range(9))
+    results = await asyncio.gather(*added, return_exceptions=True)
+    assert results[:3] == [None] * 3
+    assert all(isinstance(result, Unavailable) for result in results[3:])
+    assert store.pending == len(await store.load()) == 3
+
+
+async def test_what_is_not_stored_takes_no_room(store: DeliveryStore, tmp_path: Path) -> None:
+    first = delivery()
+    await store.add(first)
+    assert await store.add(delivery()) == first
+    with sqlite3.connect(tmp_path / "node.sqlite") as connection:
+        connection.execute("ALTER TABLE deliveries RENAME TO gone")
+    connection.close()
+    with pytest.raises(StorageError):
+        await store.add(delivery("another"))
+    assert store.pending == 1
 
 
 async def test_numbers_are_given_once_although_rows_are_forgotten(store: DeliveryStore) -> None:
