@@ -40,6 +40,8 @@ MIGRATIONS: Final = (
     "CREATE INDEX delegated_owners ON deliveries (owner, nonce) WHERE delegated = 1",
 )
 
+_MOST_ENDED = 100_000  # deliveries that are remembered after their end, some 50 MB
+_CHECK_EVERY = 5_000  # new ones
 _MOST_NONCES = 200  # of one owner's delegated requests that are told apart
 _COLUMNS = (
     "number, key, generation, owner, nonce, subscription_id, interval, containers, state, reason,"
@@ -130,8 +132,9 @@ class DeliveryStore:
             self.pending -= 1
 
     async def prune(self, before: int) -> None:
-        """Forget deliveries that ended before a time (milliseconds).
+        """Forget deliveries that ended before a time (milliseconds), and more than 100,000.
 
+        The latter are also forgotten while new ones are stored.
         Their requests may come again then: the contract says that they were answered.
         """
         await self._database.write(_prune, before)
@@ -237,7 +240,10 @@ def _insert(connection: sqlite3.Connection, delivery: Delivery) -> tuple[int, De
             delivery.delegated,
         ),
     )
-    return int(cursor.lastrowid or 0), None
+    number = int(cursor.lastrowid or 0)
+    if number % _CHECK_EVERY == 0:
+        _forget_excess(connection)
+    return number, None
 
 
 def _may_be_repeated(connection: sqlite3.Connection, delivery: Delivery) -> bool:
@@ -288,6 +294,16 @@ def _update(connection: sqlite3.Connection, delivery: Delivery) -> bool:
     return before is not None and before[0] in UNFINISHED
 
 
+def _forget_excess(connection: sqlite3.Connection) -> None:
+    """Keep the newest of those that ended: whoever may ask could fill the disk within hours."""
+    connection.execute(
+        f"DELETE FROM deliveries WHERE NOT ({_UNFINISHED}) AND number <="  # noqa: S608 - as above
+        f" (SELECT number FROM deliveries WHERE NOT ({_UNFINISHED})"
+        " ORDER BY number DESC LIMIT 1 OFFSET ?)",
+        (_MOST_ENDED,),
+    )
+
+
 def _prune(connection: sqlite3.Connection, before: int) -> None:
     # The newest stays: SQLite would give its number again, which names transactions.
     connection.execute(
@@ -296,3 +312,4 @@ def _prune(connection: sqlite3.Connection, before: int) -> None:
         " AND number < (SELECT max(number) FROM deliveries)",
         (before,),
     )
+    _forget_excess(connection)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from infernet_edge.chain import deliveries
 from infernet_edge.chain.deliveries import MIGRATIONS, Delivery, DeliveryStore
 from infernet_edge.database import Database
 from infernet_edge.errors import StorageError, Unavailable
@@ -135,4 +137,49 @@ async def test_with_its_end_goes_what_nobody_needs(store: DeliveryStore, tmp_pat
     with sqlite3.connect(tmp_path / "node.sqlite") as connection:
         found = connection.execute("SELECT request, input, output, proof FROM deliveries")
         assert found.fetchall() == [(b"{}", None, None, None), (b"", None, None, None)]
+    connection.close()
+
+
+@pytest.mark.parametrize("pruned", [True, False])
+async def test_only_the_newest_that_ended_are_remembered(
+    store: DeliveryStore, monkeypatch: pytest.MonkeyPatch, pruned: bool
+) -> None:
+    """Whoever may ask could fill the disk otherwise; what is in work is not counted."""
+    monkeypatch.setattr(deliveries, "_MOST_ENDED", 3)
+    monkeypatch.setattr(deliveries, "_CHECK_EVERY", 1000 if pruned else 4)
+    await store.add(delivery("in work"))
+    for number in range(2, 9):
+        made = delivery(f"key {number}")
+        await store.add(made)
+        await finish(store, made, "delivered" if number % 2 else "skipped")
+    if pruned:
+        assert len(await store.newest(20)) == 8
+        await store.prune(0)
+        assert [each.number for each in await store.newest(20)] == [8, 7, 6, 1]
+    else:
+        assert [each.number for each in await store.newest(20)] == [8, 7, 6, 5, 1]
+
+
+async def test_forgetting_the_oldest_is_quick_enough(
+    store: DeliveryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it happens nothing else is stored."""
+    await store.add(delivery("in work"))
+    with sqlite3.connect(tmp_path / "node.sqlite") as connection:
+        connection.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 110000)"
+            " INSERT INTO deliveries (number, key, generation, owner, nonce, interval, containers,"
+            " state, request, created_at, changed_at)"
+            " SELECT i, 'key' || i, '1.x', '0xowner', i, 1, 'a', 'failed', zeroblob(200),"
+            f" {milliseconds()}, {milliseconds()} FROM n"
+        )
+    connection.close()
+    began = time.monotonic()
+    await store.prune(0)
+    assert time.monotonic() - began < 5
+    with sqlite3.connect(tmp_path / "node.sqlite") as connection:
+        assert connection.execute("SELECT count(*), min(number) FROM deliveries").fetchone() == (
+            100_001,
+            1,
+        )
     connection.close()
