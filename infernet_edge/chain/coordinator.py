@@ -127,18 +127,15 @@ class Coordinator:
 
         Raises Done, Never or NotNow, and RpcUnavailable.
         """
-        subscription = subscription_of(delivery)
-        if delivery.subscription_id is None:
-            # Since it was accepted, others may have begun, or the chain was not there to ask.
-            now = subscription.interval_at(self._head.now())
-            delivery.interval = max(1, min(subscription.frequency, now))
-        self.check_time(delivery)
+        self._choose_interval(delivery)
         if not delivery.verified:
             try:
                 await self._verifier.verify(parse_request(delivery.request))
             except ApiError as error:
                 raise Never(f"{error.message} {error.params or ''}".strip()) from None
             delivery.verified = True
+            self._choose_interval(delivery)  # that may have taken long
+        subscription = subscription_of(delivery)
         revert = await self._simulate(delivery, EMPTY)
         if revert is None or revert.name not in _UNCLAIMED:
             if isinstance(subscription, SubscriptionV1) and subscription.payment_amount:
@@ -150,6 +147,15 @@ class Coordinator:
             return
         if not revert.is_allowed(self._config.wallet.allowed_sim_errors):
             await self._refuse(revert, delivery)
+
+    def _choose_interval(self, delivery: Delivery) -> None:
+        """Take the present one where it may be chosen. Raises Never when its time is over."""
+        if delivery.subscription_id is None:
+            # Since it was accepted, others may have begun, or the chain was not there to ask.
+            subscription = subscription_of(delivery)
+            now = subscription.interval_at(self._head.now())
+            delivery.interval = max(1, min(subscription.frequency, now))
+        self.check_time(delivery)
 
     async def task(self, delivery: Delivery) -> Task:
         """What to compute. The first interval comes with its data, later ones ask their owner."""

@@ -154,6 +154,23 @@ async def test_the_first_answer_is_to_the_present_interval(contracts: Contracts)
     assert first.interval == 11
 
 
+async def test_an_interval_that_passes_while_the_signer_is_asked_for(contracts: Contracts) -> None:
+    """Servers may take long, and be away."""
+    head = contracts.coordinator._head
+    first = delivery(1, activeAt=NOW - 50, period=100, frequency=20)
+
+    def reply(call: dict[str, str], *more: Any) -> Any:
+        if call.get("data") == GET_SIGNER:
+            assert head.latest is not None
+            head.latest = head.latest._replace(timestamp=NOW + 300)
+            return "0x" + encode(["address"], [ALICE.address]).hex()
+        return "0x"
+
+    contracts.server.results["eth_call"] = reply
+    await contracts.coordinator.admit(first)
+    assert first.interval == 4
+
+
 # The inputs of later intervals
 
 
