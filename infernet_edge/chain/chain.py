@@ -21,6 +21,7 @@ from infernet_edge.chain.escrow import Escrow
 from infernet_edge.chain.head import Head
 from infernet_edge.chain.keys import load_account
 from infernet_edge.chain.ledger import Ledger
+from infernet_edge.chain.leftovers import Leftovers
 from infernet_edge.chain.listener import Listener
 from infernet_edge.chain.outcomes import Outcomes
 from infernet_edge.chain.processor import Processor
@@ -105,7 +106,13 @@ class Chain:
         sender = TransactionSender(self._rpc, account, self._ledger, config, self._head)
         outcomes = Outcomes(sender)
         coordinator = Coordinator(
-            config, self._rpc, self._head, self._deployment, self._verifier, self.address
+            config,
+            self._rpc,
+            self._head,
+            self._deployment,
+            self._verifier,
+            self.address,
+            self._config.server.max_body_bytes,
         )
         escrow = None
         if wallet := config.wallet.payment_address:
@@ -120,6 +127,7 @@ class Chain:
             sender,
             outcomes,
             self._head,
+            Leftovers(self._deployment, self._rules),
             escrow,
             self._proofs,
         )

@@ -30,6 +30,10 @@ from infernet_edge.errors import InfernetEdgeError
 
 Call = tuple[str, list[Any]]  # a JSON-RPC method and its parameters
 
+# What contracts of others may use of a server's time, which all of the node's questions share.
+QUESTION_GAS: Final = 2_000_000  # for one number or address; a token takes some 30,000
+INPUTS_GAS: Final = 30_000_000  # for a container's input
+
 
 class UnexpectedReply(InfernetEdgeError):
     """A contract answered what its interface does not allow; mostly there is another contract."""

@@ -14,6 +14,7 @@ import msgspec
 from infernet_edge.chain.contracts import (
     DELEGATE_CREATED_IDS,
     GET_CONTAINER_INPUTS,
+    INPUTS_GAS,
     UnexpectedReply,
     decode_subscription,
     decode_subscription_v1,
@@ -31,7 +32,7 @@ from infernet_edge.chain.obstacles import Done, Ended, Never, NotNow, Unpaid
 from infernet_edge.chain.payload import EMPTY, Payload
 from infernet_edge.chain.payments import Payments
 from infernet_edge.chain.reverts import ANSWERED, Revert, revert_reason
-from infernet_edge.chain.rpc import Rpc, RpcError, RpcUnavailable, quantity
+from infernet_edge.chain.rpc import ReplyTooLarge, Rpc, RpcError, RpcUnavailable, quantity
 from infernet_edge.chain.subscription import (
     ZERO_ADDRESS,
     Payment,
@@ -85,33 +86,38 @@ class Coordinator:
         deployment: Deployment,
         verifier: Verifier,
         node: str,
+        most_input: int,
     ) -> None:
+        """`most_input`: the bytes of what a container may be given, as JSON."""
         self._config = config
         self._rpc = rpc
         self._head = head
         self._deployment = deployment
         self._verifier = verifier
         self._node = node
+        self._most_input = most_input
         self._wallet = config.wallet.payment_address or ZERO_ADDRESS
         self._payments = Payments(rpc, deployment, self._wallet, node)
 
     def due_time(self, delivery: Delivery) -> int:
         """When the interval of a delivery begins, in chain seconds."""
-        return _subscription(delivery).due_time(delivery.interval)
+        return subscription_of(delivery).due_time(delivery.interval)
 
     def payment(self, delivery: Delivery) -> Payment:
         """What the delivery is paid with."""
-        return _subscription(delivery).payment
+        return subscription_of(delivery).payment
 
     def locks(self, delivery: Delivery) -> Payment | None:
         """What the coordinator locks in the node's wallet for the delivery's proof, if anything."""
-        subscription = _subscription(delivery)
+        subscription = subscription_of(delivery)
         paid = subscription.payment.amount > 0
         return subscription.payment if subscription.requires_proof and paid else None
 
     def check_time(self, delivery: Delivery) -> None:
         """Raise Never when the interval of a delivery is over."""
-        end = _subscription(delivery).end_time(delivery.interval)
+        if self._head.latest is None:  # this machine's date may be wrong
+            return
+        end = subscription_of(delivery).end_time(delivery.interval)
         if end is not None and self._head.now() >= end:
             before = f"; before that: {delivery.reason}" if delivery.reason else ""
             raise Never(f"The interval was over before it could be answered{before}")
@@ -121,18 +127,15 @@ class Coordinator:
 
         Raises Done, Never or NotNow, and RpcUnavailable.
         """
+        self._choose_interval(delivery)
         if not delivery.verified:
             try:
                 await self._verifier.verify(parse_request(delivery.request))
             except ApiError as error:
                 raise Never(f"{error.message} {error.params or ''}".strip()) from None
             delivery.verified = True
-        subscription = _subscription(delivery)
-        if delivery.subscription_id is None:
-            # Since it was accepted, others may have begun, or the chain was not there to ask.
-            now = subscription.interval_at(self._head.now())
-            delivery.interval = max(1, min(subscription.frequency, now))
-        self.check_time(delivery)
+            self._choose_interval(delivery)  # that may have taken long
+        subscription = subscription_of(delivery)
         revert = await self._simulate(delivery, EMPTY)
         if revert is None or revert.name not in _UNCLAIMED:
             if isinstance(subscription, SubscriptionV1) and subscription.payment_amount:
@@ -145,15 +148,30 @@ class Coordinator:
         if not revert.is_allowed(self._config.wallet.allowed_sim_errors):
             await self._refuse(revert, delivery)
 
+    def _choose_interval(self, delivery: Delivery) -> None:
+        """Take the present one where it may be chosen. Raises Never when its time is over."""
+        if delivery.subscription_id is None:
+            # Since it was accepted, others may have begun, or the chain was not there to ask.
+            subscription = subscription_of(delivery)
+            now = subscription.interval_at(self._head.now())
+            delivery.interval = max(1, min(subscription.frequency, now))
+        self.check_time(delivery)
+
     async def task(self, delivery: Delivery) -> Task:
         """What to compute. The first interval comes with its data, later ones ask their owner."""
-        subscription = _subscription(delivery)
+        subscription = subscription_of(delivery)
         proof = subscription.requires_proof
         if delivery.subscription_id is None:
             request = parse_request(delivery.request)
             return Task(request.data, OFF_CHAIN, ON_CHAIN, proof)
         data = await self._inputs(delivery, subscription)
-        return Task(msgspec.json.encode(data.hex()), ON_CHAIN, ON_CHAIN, proof)
+        encoded = msgspec.json.encode(data.hex())
+        if len(encoded) > self._most_input:
+            raise Never(
+                f"The subscription's input has {len(encoded)} bytes as JSON, and"
+                f" server.max_body_bytes allows {self._most_input}"
+            )
+        return Task(encoded, ON_CHAIN, ON_CHAIN, proof)
 
     async def _inputs(self, delivery: Delivery, subscription: Subscription) -> bytes:
         if isinstance(subscription, SubscriptionV0) and subscription.inputs:
@@ -161,15 +179,20 @@ class Coordinator:
         asked = GET_CONTAINER_INPUTS.encode(
             delivery.subscription_id, delivery.interval, self._head.now(), self._node
         )
+        question = eth_call(subscription.owner, asked, sender=self._node, gas=INPUTS_GAS)
         try:
-            reply = await ask(self._rpc, eth_call(subscription.owner, asked, sender=self._node))
+            reply = await ask(self._rpc, question)
             return bytes(GET_CONTAINER_INPUTS.decode(reply))
-        except (RpcError, UnexpectedReply):
+        except ReplyTooLarge as error:
+            raise Never(f"The subscription's input is {error}") from None
+        except (RpcError, UnexpectedReply) as error:
+            if isinstance(error, RpcError) and error.is_aborted:
+                raise NotNow(f"The owner's contract gives no input in time: {error}") from None
             return b""  # an owner that gives no inputs, as the reference node takes it
 
     async def prepare(self, delivery: Delivery) -> Order:
         """Simulate the real output and find out the gas. Raises Done, Never, NotNow."""
-        subscription = _subscription(delivery)
+        subscription = subscription_of(delivery)
         payload = Payload(delivery.input, delivery.output or b"", delivery.proof)
         most = self._most_gas(subscription)
         data = self._data(delivery, payload)
@@ -207,7 +230,7 @@ class Coordinator:
         """The on-chain id of a delegated subscription, once a delivery has made it."""
         if delivery.subscription_id is not None:
             return delivery.subscription_id
-        to = await self._deployment.coordinator(_subscription(delivery).generation)
+        to = await self._deployment.coordinator(subscription_of(delivery).generation)
         key = delegation_key(delivery.owner, delivery.nonce)
         try:
             reply = await ask(self._rpc, eth_call(to, DELEGATE_CREATED_IDS.encode(key)))
@@ -226,7 +249,7 @@ class Coordinator:
 
         Intervals that passed meanwhile are not made up for.
         """
-        subscription = _subscription(delivery)
+        subscription = subscription_of(delivery)
         if not subscription.period:
             return None
         following = max(delivery.interval + 1, subscription.interval_at(self._head.now()))
@@ -235,7 +258,7 @@ class Coordinator:
     async def _simulate(self, delivery: Delivery, payload: Payload) -> Revert | None:
         """Why the delivery would revert, None if it would not."""
         data = self._data(delivery, payload)
-        to = await self._deployment.coordinator(_subscription(delivery).generation)
+        to = await self._deployment.coordinator(subscription_of(delivery).generation)
         # "pending" sees the time of the next block: "latest" is late at the edge of an interval.
         gas = self._config.wallet.max_gas_limit
         call = eth_call(to, data, sender=self._node, block="pending", gas=gas)
@@ -252,7 +275,7 @@ class Coordinator:
             request = parse_request(delivery.request)
             return deliver_compute_delegatee(request, delivery.interval, payload, self._wallet)
         return deliver_compute(
-            _subscription(delivery).generation,
+            subscription_of(delivery).generation,
             delivery.subscription_id,
             delivery.interval,
             payload,
@@ -285,7 +308,7 @@ class Coordinator:
         """Whether a subscription that is on the chain is over, rather than not begun."""
         if delivery.subscription_id is None:
             return False
-        generation = _subscription(delivery).generation
+        generation = subscription_of(delivery).generation
         to = await self._deployment.coordinator(generation)
         question = eth_call(to, get_subscription(generation, delivery.subscription_id))
         try:
@@ -295,13 +318,14 @@ class Coordinator:
 
     def _begins(self, delivery: Delivery, interval: int) -> bool:
         """Whether an interval has just begun, so that a server may not have noticed it yet."""
-        subscription, now = _subscription(delivery), self._head.now()
+        subscription, now = subscription_of(delivery), self._head.now()
         end = subscription.end_time(interval)
         over = end is not None and now >= end
         return not over and abs(now - subscription.due_time(interval)) < _EDGE
 
 
-def _subscription(delivery: Delivery) -> Subscription:
+def subscription_of(delivery: Delivery) -> Subscription:
+    """The subscription that a delivery answers; its request must be kept still."""
     if delivery.delegated:
         return parse_request(delivery.request).subscription
     return decode_subscription_v1(delivery.request)

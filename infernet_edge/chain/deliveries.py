@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 
+from infernet_edge.chain.subscription import Generation
 from infernet_edge.database import Database
 from infernet_edge.errors import Unavailable
 from infernet_edge.jobs.store import milliseconds
@@ -16,7 +17,8 @@ UNFINISHED: Final = ("accepted", "computing", "sending", "sent")
 _UNFINISHED = "state NOT IN ('delivered', 'failed', 'skipped')"
 
 MIGRATIONS: Final = (
-    # `key` names the subscription and the interval, so that one interval is never answered twice.
+    # `key` names the subscription and the interval, so that one interval is never answered twice:
+    # "generation:anchor:...", see Delivery.anchor.
     # `request` is the delegated request as it came. With a `subscription_id` the interval is one
     # of the on-chain subscription that an earlier delivery of the request made.
     """CREATE TABLE deliveries (
@@ -38,6 +40,8 @@ MIGRATIONS: Final = (
     "CREATE INDEX delegated_owners ON deliveries (owner, nonce) WHERE delegated = 1",
 )
 
+_MOST_ENDED = 100_000  # deliveries that are remembered after their end, some 50 MB
+_CHECK_EVERY = 5_000  # new ones
 _MOST_NONCES = 200  # of one owner's delegated requests that are told apart
 _COLUMNS = (
     "number, key, generation, owner, nonce, subscription_id, interval, containers, state, reason,"
@@ -56,7 +60,7 @@ class Delivery(Struct):
 
     number: int
     key: str
-    generation: str
+    generation: Generation
     owner: str
     nonce: int
     subscription_id: int | None
@@ -75,6 +79,11 @@ class Delivery(Struct):
     created_at: int = 0
     changed_at: int = 0
     delegated: bool = True
+
+    @property
+    def anchor(self) -> str:
+        """The configured address of the deployment for which it was made, in lower case."""
+        return self.key.split(":")[1]
 
 
 class DeliveryStore:
@@ -100,11 +109,16 @@ class DeliveryStore:
         if limited and self.pending >= self._most:
             raise Unavailable("Too many pending on-chain jobs", {"limit": self._most})
         delivery.created_at = delivery.changed_at = milliseconds()
-        number, known = await self._database.write(_insert, delivery)
+        self.pending += 1  # already now, so that others who come meanwhile find it full
+        try:
+            number, known = await self._database.write(_insert, delivery)
+        except BaseException:
+            self.pending -= 1
+            raise
         if known is not None:
+            self.pending -= 1
             return known
         delivery.number = number
-        self.pending += 1
         return None
 
     async def save(self, delivery: Delivery) -> None:
@@ -118,8 +132,9 @@ class DeliveryStore:
             self.pending -= 1
 
     async def prune(self, before: int) -> None:
-        """Forget deliveries that ended before a time (milliseconds).
+        """Forget deliveries that ended before a time (milliseconds), and more than 100,000.
 
+        The latter are also forgotten while new ones are stored.
         Their requests may come again then: the contract says that they were answered.
         """
         await self._database.write(_prune, before)
@@ -225,7 +240,10 @@ def _insert(connection: sqlite3.Connection, delivery: Delivery) -> tuple[int, De
             delivery.delegated,
         ),
     )
-    return int(cursor.lastrowid or 0), None
+    number = int(cursor.lastrowid or 0)
+    if number % _CHECK_EVERY == 0:
+        _forget_excess(connection)
+    return number, None
 
 
 def _may_be_repeated(connection: sqlite3.Connection, delivery: Delivery) -> bool:
@@ -276,6 +294,16 @@ def _update(connection: sqlite3.Connection, delivery: Delivery) -> bool:
     return before is not None and before[0] in UNFINISHED
 
 
+def _forget_excess(connection: sqlite3.Connection) -> None:
+    """Keep the newest of those that ended: whoever may ask could fill the disk within hours."""
+    connection.execute(
+        f"DELETE FROM deliveries WHERE NOT ({_UNFINISHED}) AND number <="  # noqa: S608 - as above
+        f" (SELECT number FROM deliveries WHERE NOT ({_UNFINISHED})"
+        " ORDER BY number DESC LIMIT 1 OFFSET ?)",
+        (_MOST_ENDED,),
+    )
+
+
 def _prune(connection: sqlite3.Connection, before: int) -> None:
     # The newest stays: SQLite would give its number again, which names transactions.
     connection.execute(
@@ -284,3 +312,4 @@ def _prune(connection: sqlite3.Connection, before: int) -> None:
         " AND number < (SELECT max(number) FROM deliveries)",
         (before,),
     )
+    _forget_excess(connection)

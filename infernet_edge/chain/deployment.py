@@ -13,6 +13,7 @@ from infernet_edge.chain.contracts import (
 from infernet_edge.chain.rpc import Call, Rpc, RpcError, RpcUnavailable
 from infernet_edge.chain.subscription import Generation
 from infernet_edge.config.tree import Chain
+from infernet_edge.errors import Refused
 
 
 class Deployment:
@@ -35,7 +36,12 @@ class Deployment:
         return self._registry if generation == "1.x" else self._coordinators["0.1"]
 
     async def coordinator(self, generation: Generation) -> str:
-        """The address of the coordinator. Raises RpcUnavailable while it cannot be known."""
+        """The address of the coordinator. Raises RpcUnavailable while it cannot be known.
+
+        Raises Refused when the configuration names none: a registry knows only those of SDK 1.x.
+        """
+        if not self.serves(generation):
+            raise Refused("Chain not enabled", {"generation": generation})
         known = self._coordinators.get(generation)
         if known is not None:
             return known

@@ -34,6 +34,7 @@ _PASSING = re.compile(
     r"time.?out|timed out|unavailable|overload|try again|not (yet )?(ready|synced)",
     re.I,
 )
+_ABORTED = re.compile(r"execution (aborted|time.?out|timed out)", re.I)
 _THROTTLED = re.compile(r"rate.?limit|too many requests|requests? limit|throughput|capacity", re.I)
 
 
@@ -60,7 +61,20 @@ class RpcError(InfernetEdgeError):
 
         The words are those of geth, Erigon, anvil and the big providers; there are no codes for it.
         """
-        return not self.is_revert and _PASSING.search(self.message) is not None
+        own = self.is_revert or self.is_aborted
+        return not own and _PASSING.search(self.message) is not None
+
+    @property
+    def is_aborted(self) -> bool:
+        """Whether the call itself took a server too long, as geth and Erigon say it.
+
+        It may do so again: what depends on it must not wait without limit.
+        """
+        return not self.is_revert and _ABORTED.search(self.message) is not None
+
+
+class ReplyTooLarge(RpcError):
+    """What a contract returns is more than the node reads."""
 
 
 def quantity(answer: Any) -> int:
@@ -83,6 +97,10 @@ class Trouble(Exception):
 
 class _TooMany(Trouble):
     """The server does not take so many calls in one request."""
+
+
+class _TooLarge(Trouble):
+    """The reply is longer than the node reads."""
 
 
 class _Failure(Struct):
@@ -121,7 +139,8 @@ class Endpoint:
         """Ask; the answers come in the order of the calls. Raises Trouble.
 
         Servers limit how many calls they take at once, and do not say how many that is: the
-        requests shrink until they are taken.
+        requests shrink until they are taken. A contract that returns too much for a reply is no
+        trouble of the server: its call alone is answered with ReplyTooLarge.
         """
         answers: list[Any | RpcError] = []
         while len(answers) < len(calls):
@@ -132,6 +151,15 @@ class Endpoint:
                 if len(some) == 1:
                     raise
                 self._most = len(some) // 2
+            except _TooLarge as trouble:
+                if all(method != "eth_call" for method, _ in some):
+                    raise
+                if len(some) == 1:
+                    answers.append(ReplyTooLarge(0, str(trouble)))
+                    continue
+                half = len(some) // 2
+                answers += await self.answers(some[:half])
+                answers += await self.answers(some[half:])
         return answers
 
     async def _request(self, calls: Sequence[Call]) -> list[Any | RpcError]:
@@ -172,7 +200,7 @@ class Endpoint:
             async for chunk in response.content.iter_chunked(2**16):
                 reply += chunk
                 if len(reply) > _LARGEST_REPLY:
-                    raise Trouble(f"a reply of more than {_LARGEST_REPLY} bytes")
+                    raise _TooLarge(f"a reply of more than {_LARGEST_REPLY} bytes")
         return status, bytes(reply)
 
 

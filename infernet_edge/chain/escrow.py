@@ -25,6 +25,7 @@ from infernet_edge.logs import log_event
 logger = logging.getLogger(__name__)
 
 _GAS_MARGIN = 5, 4  # of the estimate
+_LARGEST = 2**256 - 1  # amount that an allowance can be
 _MOST_APPROVALS = 4  # for one delivery; those of an earlier run are among them
 
 
@@ -60,18 +61,25 @@ class Escrow:
         Raises NotNow or Waiting when it may not, RpcUnavailable, StorageError.
         """
         self.reserve(number, payment)
+        try:
+            async with self._lock:
+                await self._secure(number, payment, subject)
+        except BaseException:
+            self.release(number)  # it does not count against others until it is tried again
+            raise
+
+    async def _secure(self, number: int, payment: Payment, subject: Subject) -> None:
         reason = ""
-        async with self._lock:
-            for attempt in range(_MOST_APPROVALS):
-                needed = sum(self._reserved[payment.token].values())
-                allowance = await self._allowance(payment.token)
-                if allowance >= needed:
-                    return
-                key = f"approval:{number}:{needed}:{attempt}"
-                if await self._sender.find(key) is None:
-                    await self._approve(key, payment.token, needed, allowance, subject)
-                outcome = await self._outcomes.of(key)
-                reason = outcome.reason if outcome else "its transaction is forgotten"
+        for attempt in range(_MOST_APPROVALS):
+            needed = min(_LARGEST, sum(self._reserved[payment.token].values()))
+            allowance = await self._allowance(payment.token)
+            if allowance >= needed:
+                return
+            key = f"approval:{number}:{needed}:{attempt}"
+            if await self._sender.find(key) is None:
+                await self._approve(key, payment.token, needed, allowance, subject)
+            outcome = await self._outcomes.of(key)
+            reason = outcome.reason if outcome else "its transaction is forgotten"
         raise NotNow(f"The approvals for {self._wallet} have no effect: {reason}")
 
     async def _allowance(self, token: str) -> int:

@@ -1,4 +1,7 @@
-"""Will an answer be paid? Asked before anything is computed, all in one batch."""
+"""Will an answer be paid? Asked before anything is computed.
+
+First the factory about the wallets, and then those and the token: whoever made them chose them.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from typing import Any, Final
 
 from infernet_edge.chain.contracts import (
     IS_VALID_WALLET,
+    QUESTION_GAS,
     TOKEN_BALANCE,
     VERIFIER_SUPPORTS,
     WALLET_ALLOWANCE,
@@ -27,7 +31,7 @@ def balance_question(token: str, account: str) -> Call:
     """How much of a token an account has; the answer is one uint256 for the coin as well."""
     if token == COIN:
         return ("eth_getBalance", [account, "latest"])
-    return eth_call(token, TOKEN_BALANCE.encode(account))
+    return eth_call(token, TOKEN_BALANCE.encode(account), gas=QUESTION_GAS)
 
 
 def amount_text(amount: int, token: str) -> str:
@@ -53,7 +57,9 @@ class Payments:
         factory = await self._deployment.wallet_factory()
         amount, token = subscription.payment
         wallet, consumer = self._wallet, subscription.wallet
-        own, theirs, *answers = await self._rpc.batch(self._questions(factory, subscription))
+        own, theirs = await self._rpc.batch(
+            [eth_call(factory, IS_VALID_WALLET.encode(each)) for each in (wallet, consumer)]
+        )
         if not _says(IS_VALID_WALLET, _answer(own)):
             raise Skipped(
                 f"InvalidWallet: chain.wallet.payment_address {wallet} was not made by the wallet"
@@ -64,6 +70,7 @@ class Payments:
                 f"InvalidWallet: the consumer's wallet {consumer} was not made by the wallet"
                 " factory of this registry"
             )
+        answers = await self._rpc.batch(self._questions(subscription))
         said = [_answer(each) for each in answers]
         if subscription.requires_proof and not _says(VERIFIER_SUPPORTS, said.pop()):
             raise Skipped(
@@ -74,20 +81,18 @@ class Payments:
         if subscription.requires_proof:
             self._check_own(amount, token, *said[2:])
 
-    def _questions(self, factory: str, subscription: SubscriptionV1) -> list[Call]:
+    def _questions(self, subscription: SubscriptionV1) -> list[Call]:
         wallet, consumer, token = self._wallet, subscription.wallet, subscription.payment_token
         questions = [
-            eth_call(factory, IS_VALID_WALLET.encode(wallet)),
-            eth_call(factory, IS_VALID_WALLET.encode(consumer)),
             balance_question(token, consumer),
-            eth_call(consumer, WALLET_ALLOWANCE.encode(subscription.owner, token)),
+            _question(consumer, WALLET_ALLOWANCE.encode(subscription.owner, token)),
         ]
         if subscription.requires_proof:
             questions += [
                 balance_question(token, wallet),
-                eth_call(wallet, WALLET_ALLOWANCE.encode(self._node, token)),
-                eth_call(wallet, WALLET_OWNER.encode()),
-                eth_call(subscription.verifier, VERIFIER_SUPPORTS.encode(token)),
+                _question(wallet, WALLET_ALLOWANCE.encode(self._node, token)),
+                _question(wallet, WALLET_OWNER.encode()),
+                _question(subscription.verifier, VERIFIER_SUPPORTS.encode(token)),
             ]
         return questions
 
@@ -108,6 +113,10 @@ class Payments:
                 f" the wallet {self._wallet}, and the proof takes {amount}; the wallet's owner"
                 f" {owned_by} has to approve {self._node} there"
             )
+
+
+def _question(to: str, data: bytes) -> Call:
+    return eth_call(to, data, gas=QUESTION_GAS)
 
 
 def _check_consumer(subscription: SubscriptionV1, balance: str, allowance: str) -> None:

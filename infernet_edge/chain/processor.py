@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol
 
 from infernet_edge.chain.coordinator import Coordinator
@@ -18,12 +18,12 @@ from infernet_edge.chain.deliveries import UNFINISHED, Delivery, DeliveryStore, 
 from infernet_edge.chain.escrow import Escrow
 from infernet_edge.chain.head import Block, Head
 from infernet_edge.chain.ledger import Outcome, Subject
+from infernet_edge.chain.leftovers import Leftovers
 from infernet_edge.chain.obstacles import Done, Ended, Never, NotNow, Unpaid, Waiting
 from infernet_edge.chain.outcomes import Outcomes
 from infernet_edge.chain.payload import BadPayload, pack
 from infernet_edge.chain.proofs import Proof, Proofs
 from infernet_edge.chain.rpc import Call, RpcUnavailable
-from infernet_edge.chain.subscription import Payment
 from infernet_edge.chain.transactions import MOST_IN_FLIGHT, SendError, TransactionSender
 from infernet_edge.containers.client import ContainerFailure
 from infernet_edge.errors import StorageError
@@ -63,6 +63,7 @@ class Processor:
         sender: TransactionSender,
         outcomes: Outcomes,
         head: Head,
+        leftovers: Leftovers,
         escrow: Escrow | None = None,
         proofs: Proofs | None = None,
     ) -> None:
@@ -74,6 +75,7 @@ class Processor:
         self._sender = sender
         self._outcomes = outcomes
         self._head = head
+        self._leftovers = leftovers
         self._escrow = escrow
         self._proofs = proofs
         self._places = asyncio.Semaphore(_MOST_AT_ONCE)
@@ -84,10 +86,31 @@ class Processor:
         self._taken: dict[tuple[str, int, int], int] = {}  # by whom intervals on the chain are
 
     async def start(self) -> None:
-        """Go on with what an earlier run left unfinished."""
-        for delivery in await self._store.load():
+        """Go on with what an earlier run left unfinished, and end what is not to be done now."""
+        found = [(each, await self._is_sent(each)) for each in await self._store.load()]
+        for delivery, sent in found:
+            try:
+                self._leftovers.check_deployment(delivery)
+                if not sent:
+                    self._leftovers.check_rules(delivery)
+            except Ended as end:
+                self._follow(self._end(delivery, end))
+                continue
+            if sent and self._escrow is not None and (locked := self._coordinator.locks(delivery)):
+                self._escrow.reserve(delivery.number, locked)  # it counts on an approval
             self.begin(delivery)
         self._head.watch(self)
+
+    async def _is_sent(self, delivery: Delivery) -> bool:
+        """Whether its transaction may be on its way since an earlier run."""
+        if delivery.state != "sending":
+            return delivery.state == "sent"
+        return await self._sender.find(_key(delivery)) is not None
+
+    async def _end(self, delivery: Delivery, end: Ended) -> None:
+        """Nothing follows: subscriptions are checked by those who follow them."""
+        delivery.state, delivery.reason = end.state, str(end)
+        await self._save(delivery)
 
     def questions(self) -> list[Call]:
         """Nothing: the block alone tells the time."""
@@ -96,15 +119,13 @@ class Processor:
     def answers(self, block: Block, answers: list[Any]) -> None:
         """Begin the deliveries whose time has come."""
         while self._early and self._early[0][0] <= self._head.passed():
-            self._hold(heapq.heappop(self._early)[2])
+            self._follow(self._run(heapq.heappop(self._early)[2]))
 
     def begin(self, delivery: Delivery) -> None:
         """Work on a stored delivery, now or when its interval begins.
 
         Before the first block nothing begins: this machine's date may be wrong.
         """
-        if delivery.state == "sent" and (locked := self._coordinator.locks(delivery)):
-            self._reserve(delivery, locked)
         if delivery.subscription_id is not None:
             self._taken.setdefault(_interval(delivery), delivery.number)
         due = self._coordinator.due_time(delivery)
@@ -112,10 +133,10 @@ class Processor:
         if delivery.state == "accepted" and early:
             heapq.heappush(self._early, (due, delivery.number, delivery))
         else:
-            self._hold(delivery)
+            self._follow(self._run(delivery))
 
-    def _hold(self, delivery: Delivery) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(delivery))
+    def _follow(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._on_ended)
 
@@ -201,6 +222,11 @@ class Processor:
         interval = self._coordinator.next_interval(delivery)
         if interval is None:
             return
+        try:
+            self._leftovers.check_rules(delivery)
+        except Ended as end:
+            log_event(logger, "delivery.last", logging.WARNING, **_named(delivery), reason=str(end))
+            return
         pause = _FIRST_PAUSE
         while True:
             try:
@@ -260,15 +286,29 @@ class Processor:
         if delivery.state == "sent":
             return await self._wait_for_outcome(delivery)
         if delivery.state == "computing":
+            self._coordinator.check_time(delivery)  # what it asks may take the server too long
             await self._compute(delivery)
             return "sending", ""
         if delivery.state == "sending":
+            await self._make_ready(delivery)
             await self._send_in_turn(delivery)
             return "sent", ""
         async with self._places:  # who computes has no need of one: containers have their queues
             self._check_taken(delivery)
             await self._coordinator.admit(delivery)
             return "computing", ""
+
+    async def _make_ready(self, delivery: Delivery) -> None:
+        """Wait for an approval if need be; nobody else's place or transaction waits with it.
+
+        Raises Never when its time is over, unless an earlier run stored its transaction.
+        """
+        if await self._sender.find(_key(delivery)) is not None:
+            return
+        self._coordinator.check_time(delivery)
+        locked = self._coordinator.locks(delivery)
+        if locked is not None and self._escrow is not None:
+            await self._escrow.secure(delivery.number, locked, _subject(delivery))
 
     async def _send_in_turn(self, delivery: Delivery) -> None:
         """Send when few enough transactions are on their way; one is until it is final."""
@@ -325,11 +365,7 @@ class Processor:
         """Simulate and send; a transaction that an earlier run stored is taken up, not repeated."""
         key = _key(delivery)
         known = await self._sender.find(key)
-        locked = self._coordinator.locks(delivery)
         if known is None:
-            if locked is not None and self._escrow is not None:
-                self._coordinator.check_time(delivery)
-                await self._escrow.secure(delivery.number, locked, _subject(delivery))
             order = await self._coordinator.prepare(delivery)
             try:
                 known = await self._sender.send(
@@ -373,11 +409,6 @@ class Processor:
                 delivery.number, identifier, delivery.interval, locked, outcome.hash, outcome.block
             )
             await self._proofs.expect(proof)
-
-    def _reserve(self, delivery: Delivery, locked: Payment) -> None:
-        """Its transaction is on its way since an earlier run, and counts on an approval."""
-        if self._escrow is not None:
-            self._escrow.reserve(delivery.number, locked)
 
     async def stop(self) -> None:
         """Stop working; every delivery goes on at the next start."""

@@ -16,11 +16,11 @@ from typing import Any
 
 import aiohttp
 
-from infernet_edge.chain.endpoint import Call, Endpoint, RpcError, Trouble, quantity
+from infernet_edge.chain.endpoint import Call, Endpoint, ReplyTooLarge, RpcError, Trouble, quantity
 from infernet_edge.errors import InfernetEdgeError
 from infernet_edge.logs import log_event
 
-__all__ = ["Call", "Rpc", "RpcError", "RpcUnavailable", "quantity"]
+__all__ = ["Call", "ReplyTooLarge", "Rpc", "RpcError", "RpcUnavailable", "quantity"]
 
 logger = logging.getLogger(__name__)
 

@@ -44,6 +44,8 @@ class SubscriptionRules:
 
         Raises Refused (405) with the first rule that it breaks, BadRequest for too many ids.
         """
+        if not subscription.redundancy:
+            raise Refused("Subscription asks for no answers", {"redundancy": 0})
         containers = self._known(subscription)
         if not self._rules[containers[0]].external:
             raise Refused("First container must be external", {"first_container": containers[0]})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from infernet_edge.chain.contracts import UnexpectedReply, eth_call, signer_function
+from infernet_edge.chain.contracts import QUESTION_GAS, UnexpectedReply, eth_call, signer_function
 from infernet_edge.chain.delegation import DelegatedRequest, recover_signer
 from infernet_edge.chain.deployment import Deployment, ask
 from infernet_edge.chain.rpc import Rpc, RpcError, RpcUnavailable
@@ -26,9 +26,12 @@ class Verifier:
         owner = request.subscription.owner
         coordinator = await self._deployment.coordinator(request.generation)
         function = signer_function(request.generation)
+        question = eth_call(owner, function.encode(), gas=QUESTION_GAS)
         try:
-            signer: str = function.decode(await ask(self._rpc, eth_call(owner, function.encode())))
-        except (RpcError, UnexpectedReply):
+            signer: str = function.decode(await ask(self._rpc, question))
+        except (RpcError, UnexpectedReply) as error:
+            if isinstance(error, RpcError) and error.is_aborted:
+                raise RpcUnavailable(f"The owner's contract does not answer: {error}") from None
             raise Refused(
                 "Signer mismatch",
                 {"owner": owner, "reason": f"the owner has no {function.name}() that answers"},

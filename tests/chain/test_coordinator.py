@@ -13,6 +13,7 @@ import pytest
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
+from infernet_edge.chain import endpoint
 from infernet_edge.chain.coordinator import Coordinator
 from infernet_edge.chain.deliveries import Delivery
 from infernet_edge.chain.deployment import Deployment
@@ -62,7 +63,7 @@ async def contracts() -> AsyncIterator[Contracts]:
         await head.look()
         deployment = Deployment(config, rpc)
         verifier = Verifier(rpc, deployment)
-        coordinator = Coordinator(config, rpc, head, deployment, verifier, NODE.address)
+        coordinator = Coordinator(config, rpc, head, deployment, verifier, NODE.address, 1000)
         yield Contracts(server, coordinator)
         await rpc.close()
 
@@ -96,6 +97,7 @@ def custom(signature: str) -> dict[str, Any]:
 
 
 SERVER_PROBLEM = {"code": -32603, "message": "Internal error"}
+TOO_SLOW = {"code": -32000, "message": "execution aborted (timeout = 5s)"}
 EVM_PROBLEM = {"code": -32000, "message": "invalid opcode: INVALID"}
 
 
@@ -127,6 +129,7 @@ async def test_a_consumer_that_dislikes_an_empty_output_says_nothing(
         (custom("SubscriptionNotFound()"), Never, "SubscriptionNotFound"),
         (SERVER_PROBLEM, RpcUnavailable, "problem"),
         (EVM_PROBLEM, NotNow, "invalid opcode"),
+        (TOO_SLOW, NotNow, "aborted"),
     ],
 )
 async def test_what_the_protocol_says_before_the_computing(
@@ -151,6 +154,23 @@ async def test_the_first_answer_is_to_the_present_interval(contracts: Contracts)
     assert first.interval == 11
 
 
+async def test_an_interval_that_passes_while_the_signer_is_asked_for(contracts: Contracts) -> None:
+    """Servers may take long, and be away."""
+    head = contracts.coordinator._head
+    first = delivery(1, activeAt=NOW - 50, period=100, frequency=20)
+
+    def reply(call: dict[str, str], *more: Any) -> Any:
+        if call.get("data") == GET_SIGNER:
+            assert head.latest is not None
+            head.latest = head.latest._replace(timestamp=NOW + 300)
+            return "0x" + encode(["address"], [ALICE.address]).hex()
+        return "0x"
+
+    contracts.server.results["eth_call"] = reply
+    await contracts.coordinator.admit(first)
+    assert first.interval == 4
+
+
 # The inputs of later intervals
 
 
@@ -160,7 +180,10 @@ async def test_the_owner_gives_the_inputs_of_later_intervals(contracts: Contract
     assert msgspec.json.decode(task.data) == "01ff"
 
 
-@pytest.mark.parametrize("answer", [error("none"), "0x", "0x01"])
+OUT_OF_GAS = {"code": -32000, "message": "out of gas"}
+
+
+@pytest.mark.parametrize("answer", [error("none"), "0x", "0x01", OUT_OF_GAS])
 async def test_an_owner_without_inputs(contracts: Contracts, answer: Any) -> None:
     contracts.answer("eth_call", answer)
     task = await contracts.coordinator.task(delivery(2, 7))
@@ -173,6 +196,39 @@ async def test_inputs_that_the_server_does_not_give_are_not_taken_for_none(
 ) -> None:
     contracts.answer("eth_call", answer)
     with pytest.raises(RpcUnavailable):
+        await contracts.coordinator.task(delivery(2, 7))
+
+
+@pytest.mark.parametrize(("size", "fits"), [(499, True), (500, False)])
+@pytest.mark.parametrize("asked", [True, False])
+async def test_inputs_have_a_bound(
+    contracts: Contracts, size: int, fits: bool, asked: bool
+) -> None:
+    contracts.answer("eth_call", "0x" + encode(["bytes"], [bytes(size)]).hex())
+    task = contracts.coordinator.task(delivery(2, 7, inputs=b"" if asked else bytes(size)))
+    if fits:
+        assert len((await task).data) == 1000
+    else:
+        with pytest.raises(Never, match=r"1002 bytes as JSON, .* allows 1000"):
+            await task
+
+
+async def test_inputs_that_no_reply_holds(
+    contracts: Contracts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint, "_LARGEST_REPLY", 2**16)
+    contracts.answer("eth_call", "0x" + encode(["bytes"], [bytes(2**16)]).hex())
+    with pytest.raises(Never, match="a reply of more than 65536 bytes"):
+        await contracts.coordinator.task(delivery(2, 7))
+    contracts.answer("eth_estimateGas", "0x5")
+    await contracts.coordinator.prepare(delivery())  # the server is not left alone for it
+
+
+async def test_inputs_that_take_the_server_too_long_are_asked_for_some_times(
+    contracts: Contracts,
+) -> None:
+    contracts.answer("eth_call", TOO_SLOW)
+    with pytest.raises(NotNow, match="aborted"):
         await contracts.coordinator.task(delivery(2, 7))
 
 
@@ -208,6 +264,7 @@ async def test_an_error_that_is_allowed(contracts: Contracts) -> None:
         (custom("IntervalCompleted()"), Done, "IntervalCompleted"),
         (custom("GasLimitExceeded()"), Never, "GasLimitExceeded"),
         (EVM_PROBLEM, NotNow, "invalid opcode"),
+        (TOO_SLOW, NotNow, "aborted"),
         (SERVER_PROBLEM, RpcUnavailable, "Internal error"),
         (None, RpcUnavailable, "no gas"),
         ("many", RpcUnavailable, "no gas"),

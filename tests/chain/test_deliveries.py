@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from infernet_edge.chain import deliveries
 from infernet_edge.chain.deliveries import MIGRATIONS, Delivery, DeliveryStore
 from infernet_edge.database import Database
-from infernet_edge.errors import Unavailable
+from infernet_edge.errors import StorageError, Unavailable
 from infernet_edge.jobs.store import milliseconds
 
 
@@ -90,6 +93,26 @@ async def test_a_full_store_takes_successors_only(store: DeliveryStore) -> None:
     assert store.pending == 4
 
 
+async def test_those_who_come_at_once_do_not_overfill_it(store: DeliveryStore) -> None:
+    added = (store.add(delivery(f"key {number}")) for number in range(9))
+    results = await asyncio.gather(*added, return_exceptions=True)
+    assert results[:3] == [None] * 3
+    assert all(isinstance(result, Unavailable) for result in results[3:])
+    assert store.pending == len(await store.load()) == 3
+
+
+async def test_what_is_not_stored_takes_no_room(store: DeliveryStore, tmp_path: Path) -> None:
+    first = delivery()
+    await store.add(first)
+    assert await store.add(delivery()) == first
+    with sqlite3.connect(tmp_path / "node.sqlite") as connection:
+        connection.execute("ALTER TABLE deliveries RENAME TO gone")
+    connection.close()
+    with pytest.raises(StorageError):
+        await store.add(delivery("another"))
+    assert store.pending == 1
+
+
 async def test_numbers_are_given_once_although_rows_are_forgotten(store: DeliveryStore) -> None:
     """They name transactions, which are remembered: a new delivery must not find an old one."""
     numbers = []
@@ -114,4 +137,49 @@ async def test_with_its_end_goes_what_nobody_needs(store: DeliveryStore, tmp_pat
     with sqlite3.connect(tmp_path / "node.sqlite") as connection:
         found = connection.execute("SELECT request, input, output, proof FROM deliveries")
         assert found.fetchall() == [(b"{}", None, None, None), (b"", None, None, None)]
+    connection.close()
+
+
+@pytest.mark.parametrize("pruned", [True, False])
+async def test_only_the_newest_that_ended_are_remembered(
+    store: DeliveryStore, monkeypatch: pytest.MonkeyPatch, pruned: bool
+) -> None:
+    """Whoever may ask could fill the disk otherwise; what is in work is not counted."""
+    monkeypatch.setattr(deliveries, "_MOST_ENDED", 3)
+    monkeypatch.setattr(deliveries, "_CHECK_EVERY", 1000 if pruned else 4)
+    await store.add(delivery("in work"))
+    for number in range(2, 9):
+        made = delivery(f"key {number}")
+        await store.add(made)
+        await finish(store, made, "delivered" if number % 2 else "skipped")
+    if pruned:
+        assert len(await store.newest(20)) == 8
+        await store.prune(0)
+        assert [each.number for each in await store.newest(20)] == [8, 7, 6, 1]
+    else:
+        assert [each.number for each in await store.newest(20)] == [8, 7, 6, 5, 1]
+
+
+async def test_forgetting_the_oldest_is_quick_enough(
+    store: DeliveryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it happens nothing else is stored."""
+    await store.add(delivery("in work"))
+    with sqlite3.connect(tmp_path / "node.sqlite") as connection:
+        connection.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 110000)"
+            " INSERT INTO deliveries (number, key, generation, owner, nonce, interval, containers,"
+            " state, request, created_at, changed_at)"
+            " SELECT i, 'key' || i, '1.x', '0xowner', i, 1, 'a', 'failed', zeroblob(200),"
+            f" {milliseconds()}, {milliseconds()} FROM n"
+        )
+    connection.close()
+    began = time.monotonic()
+    await store.prune(0)
+    assert time.monotonic() - began < 5
+    with sqlite3.connect(tmp_path / "node.sqlite") as connection:
+        assert connection.execute("SELECT count(*), min(number) FROM deliveries").fetchone() == (
+            100_001,
+            1,
+        )
     connection.close()

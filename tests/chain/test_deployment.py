@@ -13,6 +13,7 @@ from infernet_edge.chain.contracts import UnexpectedReply
 from infernet_edge.chain.deployment import Deployment, to_bytes
 from infernet_edge.chain.rpc import Rpc, RpcUnavailable
 from infernet_edge.config.tree import Chain
+from infernet_edge.errors import Refused
 from tests.support.scripted_rpc import RpcFault, ScriptedRpc
 
 REGISTRY = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
@@ -89,3 +90,12 @@ def test_bytes_of_an_answer(reply: str, content: bytes) -> None:
 def test_answers_without_bytes(reply: object) -> None:
     with pytest.raises(UnexpectedReply):
         to_bytes(reply)
+
+
+async def test_a_registry_is_not_asked_for_the_coordinator_of_sdk_0_1(
+    server: ScriptedRpc, rpc: Rpc
+) -> None:
+    deployment = Deployment(Chain(registry_address=REGISTRY), rpc)
+    with pytest.raises(Refused, match="not enabled"):
+        await deployment.coordinator("0.1")
+    assert server.requests == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from pathlib import Path
 
 import msgspec
@@ -10,16 +11,24 @@ import pytest
 from aiohttp import web
 
 from infernet_edge.chain import processor
+from infernet_edge.chain.escrow import Escrow
+from infernet_edge.chain.ledger import Subject
+from infernet_edge.chain.obstacles import NotNow
+from infernet_edge.chain.outcomes import Outcomes
+from infernet_edge.chain.subscription import Payment
 from tests.support.asking import received, subscribe
 from tests.support.client import eventually
+from tests.support.delegated import request_v1
 from tests.support.echo import EchoService
 from tests.support.events import Events
-from tests.support.evm import ALICE, ETHER, NODE, V1, Contract, deliveries, deploy
+from tests.support.evm import ALICE, COIN, ETHER, NODE, V1, Contract, deliveries, deploy
 from tests.support.faulty_rpc import Answers, FaultyRpc
 from tests.support.killing import killed_at
 from tests.support.market import PRICE, PROOF, Market, Prover
 from tests.support.node import NodeProcess
 from tests.support.onchain import settled, waiting
+from tests.support.running import configuration
+from tests.support.sending import Sending
 from tests.support.serving import Echo, serving
 
 
@@ -126,9 +135,11 @@ async def test_two_at_once_do_not_take_each_others_approval(
     assert market.allowed <= PRICE  # what is on its way is counted until it is final
 
 
+@pytest.mark.parametrize("noted", [True, False])
 async def test_what_was_sent_by_an_earlier_run_keeps_its_part(
-    tmp_path: Path, market: Market, events: Events
+    tmp_path: Path, market: Market, events: Events, noted: bool
 ) -> None:
+    """Also when that run was killed before it noted that it had sent it."""
     judge = market.verifier("LazyVerifier")
     market.payee.send("approve", NODE.address, market.token, PRICE, sender=NODE)
     for _ in range(2):
@@ -137,6 +148,10 @@ async def test_what_was_sent_by_an_earlier_run_keeps_its_part(
         market.anvil.set_automine(False)
         await told(events, "delivery.sent")
         await open_calls(echo, 1)
+    if not noted:
+        with sqlite3.connect(configuration(tmp_path).database_path) as connection:
+            connection.execute("UPDATE deliveries SET state = 'sending' WHERE state = 'sent'")
+        connection.close()
     async with market.node(tmp_path, echo=Prover()) as (node, _):
         await told(events, "escrow.approving")
         market.anvil.set_automine(True)
@@ -146,6 +161,56 @@ async def test_what_was_sent_by_an_earlier_run_keeps_its_part(
     assert events.of("transaction.reverted") == []
     (approval,) = events.of("escrow.approving")
     assert approval["amount"] == 2 * PRICE
+
+
+async def test_nobody_else_waits_for_an_approval(
+    tmp_path: Path, v1: V1, market: Market, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where there is one place for all, and one transaction at a time."""
+    monkeypatch.setattr(processor, "_MOST_AT_ONCE", 1)
+    monkeypatch.setattr(processor, "_MOST_FLYING", 1)
+    judge = market.verifier("LazyVerifier")
+    free = v1.deploy("DelegatedConsumer", ALICE.address)
+    market.ask(verifier=judge.address)
+    async with market.node(tmp_path, echo=Prover(free=0)) as (node, echo):
+        await open_calls(echo, 1)
+        market.anvil.set_automine(False)
+        echo.release()
+        await told(events, "escrow.approving")
+        assert (await node.post("/api/jobs", request_v1(v1, free).body)).status == 200
+        await told(events, "delivery.sent")
+        (sent,) = events.of("delivery.sent")
+        assert sent["number"] == 2
+        market.anvil.set_block_time(1)
+        assert (await settled(node, 1))["state"] == "delivered"
+        assert (await settled(node, 2))["state"] == "delivered"
+
+
+async def test_more_than_an_allowance_can_be(tmp_path: Path, v1: V1) -> None:
+    wallet = v1.wallet(NODE)
+    large = Payment(2**256 - 1, COIN)
+    async with Sending(tmp_path, v1.anvil) as sending:
+        escrow = Escrow(sending.rpc, sending.sender, Outcomes(sending.sender), wallet.address)
+        escrow.reserve(1, large)
+        securing = asyncio.create_task(escrow.secure(2, large, Subject(1, 1)))
+        async with asyncio.timeout(10):
+            while not securing.done():
+                await sending.look()
+                await asyncio.sleep(0.01)
+        await securing
+    assert wallet.call("allowance", NODE.address, COIN) == large.amount
+
+
+async def test_who_cannot_have_an_approval_takes_nothing_from_others(
+    tmp_path: Path, v1: V1
+) -> None:
+    wallet = v1.wallet(ALICE)
+    wallet.send("approve", NODE.address, COIN, PRICE, sender=ALICE)
+    async with Sending(tmp_path, v1.anvil) as sending:
+        escrow = Escrow(sending.rpc, sending.sender, Outcomes(sending.sender), wallet.address)
+        with pytest.raises(NotNow, match="have to be approved"):
+            await escrow.secure(1, Payment(2 * PRICE, COIN), Subject(1, 1))
+        await escrow.secure(2, Payment(PRICE, COIN), Subject(2, 1))
 
 
 # Runs that end in the middle

@@ -28,7 +28,7 @@ from tests.support.evm import (
     deploy_v1,
 )
 from tests.support.faulty_rpc import Answers, FaultyRpc
-from tests.support.market import PRICE, Market
+from tests.support.market import PRICE, Market, Prover
 from tests.support.onchain import delivery, settled, waiting
 from tests.support.serving import serving
 
@@ -333,3 +333,82 @@ async def test_a_server_that_does_not_answer_says_nothing_of_wallets(
         assert echo.calls == []
         proxy.heal()
         assert (await settled(node))["state"] == "delivered"
+
+
+# Contracts of others
+
+
+class Listening(FaultyRpc):
+    """Remembers how much gas the contracts at some addresses were given, each time."""
+
+    def __init__(self, url: str, *addresses: str) -> None:
+        super().__init__(url)
+        self.gas: dict[str, list[Any]] = {address.lower(): [] for address in addresses}
+        self.fault = self._note
+
+    @staticmethod
+    async def _note(proxy: FaultyRpc, request: web.Request, asked: Answers) -> web.StreamResponse:
+        assert isinstance(proxy, Listening)
+        for question in asked:
+            if question["method"] == "eth_call":
+                call = question["params"][0]
+                proxy.gas.get(call["to"].lower(), []).append(call.get("gas"))
+        answers = await proxy.proper(asked)
+        content = answers[0] if len(answers) == 1 else answers
+        return web.Response(body=msgspec.json.encode(content), content_type="application/json")
+
+
+async def test_contracts_of_others_have_a_bound(tmp_path: Path, v1: V1) -> None:
+    token = deploy(v1.anvil, "Token")
+    market = Market(v1, token, consumer=v1.deploy("DelegatedConsumer", ALICE.address))
+    market.pay(market.payee.address, PRICE)
+    judge = market.verifier("AtomicVerifier", True)
+    request = request_v1(
+        v1,
+        market.consumer,
+        paymentAmount=PRICE,
+        paymentToken=token.address,
+        wallet=market.payer.address,
+        verifier=judge.address,
+        period=100,
+        frequency=2,
+    )
+    addresses = [each.address for each in (token, market.consumer, market.payer, judge)]
+    proxy = Listening(v1.anvil.url, *addresses)
+    async with (
+        serving(proxy) as url,
+        market.node(tmp_path, rpc_url=url, echo=Prover()) as (node, _),
+    ):
+        assert (await node.post("/api/jobs", request.body)).status == 200
+        assert (await settled(node))["state"] == "delivered"
+        market.pay(market.payer.address, PRICE)
+        market.approve(PRICE)
+        v1.anvil.increase_time(100)
+        assert (await settled(node, 2))["state"] == "delivered"
+    consumer = proxy.gas.pop(market.consumer.address.lower())
+    assert consumer == [hex(2_000_000), hex(30_000_000)]  # its signer, and its input
+    for gas in proxy.gas.values():
+        assert gas
+        assert set(gas) == {hex(2_000_000)}
+
+
+async def test_a_token_that_never_ends(tmp_path: Path, v1: V1, events: Events) -> None:
+    """It costs the server little, and others nothing."""
+    market = Market(v1)
+    market.token = "0x" + 20 * "77"
+    v1.anvil.rpc("anvil_setCode", market.token, "0x5b600056")  # a jump to itself
+    market.ask()
+    async with market.node(tmp_path) as (node, echo):
+        found = await settled(node)
+        assert found["state"] in ("failed", "skipped")
+        assert echo.calls == []
+    assert events.of("rpc.lost") == []
+
+
+async def test_without_a_valid_wallet_a_token_is_not_asked(tmp_path: Path, v1: V1) -> None:
+    market = Market(v1, deploy(v1.anvil, "Token"))
+    market.ask(wallet=ALICE.address)
+    proxy = Listening(v1.anvil.url, market.token, ALICE.address)
+    async with serving(proxy) as url, market.node(tmp_path, rpc_url=url) as (node, _):
+        assert (await settled(node))["reason"].startswith("InvalidWallet: the consumer's wallet")
+    assert list(proxy.gas.values()) == [[], []]

@@ -11,10 +11,11 @@ import pytest
 from aiohttp import web
 
 from infernet_edge.chain import processor
+from tests.support.asking import subscribe
 from tests.support.delegated import request_v1
 from tests.support.evm import ALICE, NODE, OTHER_NODE, V1, deliveries
 from tests.support.faulty_rpc import Answers, FaultyRpc
-from tests.support.onchain import chain_of, delivery, on_chain, settled
+from tests.support.onchain import chain_of, delivery, on_chain, settled, waiting
 from tests.support.running import configuration
 from tests.support.serving import Echo, serving
 
@@ -288,3 +289,43 @@ async def test_who_has_to_wait_keeps_no_place(
         async with asyncio.timeout(10):
             while len(echo.calls) < 2:
                 await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("state", ["accepted", "computing", "sending"])
+async def test_a_question_that_is_never_answered_ends_with_its_interval(
+    tmp_path: Path, v1: V1, state: str
+) -> None:
+    consumer = v1.deploy("SubscriptionConsumer")
+    subscribe(v1, consumer, period=100, frequency=1)
+    proxy = FaultyRpc(v1.anvil.url)
+
+    async def unanswered(proxy: FaultyRpc, request: web.Request, asked: Answers) -> web.Response:
+        proper = await proxy.proper(asked)
+        for question, each in zip(asked, proper, strict=True):
+            if _asked_in(question, consumer.address) == state:
+                each.pop("result", None)
+                each["error"] = {"code": -32000, "message": "request timed out"}
+        return answered(proper)
+
+    proxy.fault = unanswered
+    async with serving(proxy) as url, on_chain(tmp_path, v1=v1, rpc_url=url) as (node, _):
+        v1.anvil.increase_time(100)
+        await waiting(node, "request timed out")
+        assert (await delivery(node))["state"] == state
+        v1.anvil.increase_time(100)
+        found = await settled(node)
+        assert found["state"] == "failed"
+        assert "over before it could be answered; before that" in found["reason"]
+        assert "request timed out" in found["reason"]
+
+
+def _asked_in(question: dict[str, Any], owner: str) -> str:
+    """The state in which a delivery asks something that its owner decides about."""
+    if question["method"] == "eth_estimateGas":
+        return "sending"
+    if question["method"] != "eth_call":
+        return ""
+    call, block = question["params"]
+    if call["to"].lower() == owner.lower():
+        return "computing"
+    return "accepted" if block == "pending" else ""

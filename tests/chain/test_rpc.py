@@ -13,7 +13,7 @@ import pytest
 
 from infernet_edge.chain import endpoint as endpoint_module
 from infernet_edge.chain import rpc as rpc_module
-from infernet_edge.chain.rpc import Rpc, RpcError, RpcUnavailable, quantity
+from infernet_edge.chain.rpc import ReplyTooLarge, Rpc, RpcError, RpcUnavailable, quantity
 from tests.support.events import Events
 from tests.support.scripted_rpc import (
     CHAIN_ID,
@@ -198,6 +198,24 @@ async def test_a_fault_that_stays_is_told(
     await until_answered(rpc)
     assert [event for event, _ in events.seen] == ["rpc.lost", "rpc.back"]
     assert not rpc.problem
+
+
+async def test_a_contract_that_returns_too_much_is_no_trouble_of_the_server(
+    rpc: Rpc, server: ScriptedRpc, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint_module, "_LARGEST_REPLY", 2**16)
+    server.results["eth_call"] = lambda call, block: "0x" + "00" * (2**16 if call == "huge" else 1)
+    calls = [("eth_call", [call, "latest"]) for call in ("small", "huge", "small")]
+    small, huge, last, number = await rpc.batch([*calls, NUMBER])
+    assert (small, last, number) == ("0x00", "0x00", "0x5")
+    assert isinstance(huge, ReplyTooLarge)
+    assert "more than 65536 bytes" in str(huge)
+    with pytest.raises(ReplyTooLarge):
+        await rpc.call(*calls[1])
+    assert (rpc.problem, events.seen) == ("", [])
+    asked = len(server.requests)
+    assert await rpc.batch([NUMBER, NUMBER]) == ["0x5", "0x5"]
+    assert len(server.requests) == asked + 1  # batches are as long as before
 
 
 async def until_answered(rpc: Rpc) -> None:

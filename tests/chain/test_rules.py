@@ -155,3 +155,10 @@ def test_a_signature_is_good_until_the_second_before_its_expiry() -> None:
     for now in (1000, 1001):
         with pytest.raises(Refused, match="Signature expired"):
             check_expiry(1000, now)
+
+
+@pytest.mark.parametrize("delegated", [True, False])
+@pytest.mark.parametrize("subscription", [subscription_v0, subscription_v1])
+def test_who_asks_for_no_answers(subscription: Any, delegated: bool) -> None:
+    refused = refusal(subscription(redundancy=0), delegated=delegated)
+    assert str(refused) == "Subscription asks for no answers"
