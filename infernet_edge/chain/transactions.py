@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 
 MOST_IN_FLIGHT: Final = 64  # as many of one account as geth's mempool takes
 _MOST_SIGNED = 10  # forms of one transaction; each raises the fees
-_MOST_ASKED = 64  # transactions whose receipts are asked for at once, those with the least nonces
+_MOST_ASKED = 16  # transactions whose receipts are asked for at once, those with the least nonces
 _MOST_TRIES = 5  # to introduce a transaction while another program uses the same key
 _PROOFS = 3  # looks in a row that must agree before a nonce counts as used up by others
 _DEEPEST_PROOF = 64  # blocks; servers forget the state of older ones

@@ -44,10 +44,10 @@ class Housekeeper:
         self._reports = reports
 
     async def run(self) -> None:
-        """Look again and again, until cancelled."""
+        """Look again and again, until cancelled; the first look is its caller's."""
         while True:
-            await self.look()
             await asyncio.sleep(_PERIOD)
+            await self.look()
 
     async def look(self) -> None:
         """Delete what is due, and say in `store.refusal` whether new jobs can be taken."""
