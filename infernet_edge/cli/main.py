@@ -29,7 +29,7 @@ Exit codes: 0 success, 1 failure, 2 wrong usage, 78 mistakes in configuration.
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command; returns its exit code."""
-    parsed = _parser().parse_args(arguments)
+    parsed = _parser(arguments).parse_args(arguments)
     module = importlib.import_module(f"infernet_edge.cli.{parsed.command}")
     try:
         return int(module.run(parsed))
@@ -41,7 +41,8 @@ def main(arguments: Sequence[str]) -> int:
         return OK
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser of the command that is named first; of all commands when none is."""
     parser = argparse.ArgumentParser(
         prog="infernet-edge",
         description="An Infernet node for edge hardware: runs service containers with Podman\n"
@@ -51,7 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"infernet-edge {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in COMMANDS:
+    # A node that runs for months need not hold what other commands import.
+    chosen = arguments[0] if arguments else ""
+    for name in (chosen,) if chosen in COMMANDS else COMMANDS:
         module = importlib.import_module(f"infernet_edge.cli.{name}")
         module.configure(commands.add_parser(name, help=module.HELP, description=module.HELP))
     return parser

@@ -163,10 +163,11 @@ def _upgrade(arguments: argparse.Namespace) -> int:
 
 def _status(arguments: argparse.Namespace) -> int:
     from infernet_edge.config import load
+    from infernet_edge.config.places import NODE_UNIT
     from infernet_edge.control import NotRunning, fetch
     from infernet_edge.service import access, unit
     from infernet_edge.service.commands import run as run_command
-    from infernet_edge.service.paths import NODE_UNIT, Paths
+    from infernet_edge.service.paths import Paths
 
     if not unit.is_booted():
         return _refuse(_NO_SYSTEMD)
@@ -195,8 +196,8 @@ def _status(arguments: argparse.Namespace) -> int:
 
 def _logs(arguments: argparse.Namespace) -> int:
     """Become journalctl, which has a pager; returns only when that is impossible."""
+    from infernet_edge.config.places import NODE_UNIT
     from infernet_edge.service import unit
-    from infernet_edge.service.paths import NODE_UNIT
 
     if not unit.is_booted():
         return _refuse(_NO_SYSTEMD)

@@ -5,7 +5,6 @@ msgspec alone would stop at the first mistake; here each leaf is converted by ms
 
 from __future__ import annotations
 
-import difflib
 import functools
 import re
 import types
@@ -146,6 +145,8 @@ class Conversion:
         return _INVALID
 
     def _unknown(self, path: str, key: str, hints: dict[str, Any]) -> None:
+        import difflib  # most configurations have no unknown key
+
         near = difflib.get_close_matches(key, hints, n=1)
         advice = f"; did you mean {join(path, near[0])!r}?" if near else ""
         self.warnings.append(f"unknown key {join(path, key)!r} is ignored{advice}")

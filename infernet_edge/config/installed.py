@@ -10,13 +10,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from infernet_edge.config import places
 from infernet_edge.config.sources import SYSTEM_FILES
-
-_UNIT = "etc/systemd/system/infernet-edge.service"
-_STATE = "var/lib/infernet-edge"
-_RUNTIME = "run/infernet-edge-podman"
-# While the service runs, its user sees the credentials in the first place; root sees the second.
-_CREDENTIALS = ("run/credentials/infernet-edge.service", "etc/infernet-edge/credentials")
 
 
 def service_environment(
@@ -28,12 +23,14 @@ def service_environment(
     """
     if file not in SYSTEM_FILES or "STATE_DIRECTORY" in environment:
         return {}
-    if not (root / _UNIT).is_file():
+    if not (root / places.UNITS / places.NODE_UNIT).is_file():
         return {}
-    told = {"STATE_DIRECTORY": str(root / _STATE)}
-    if os.access(root / _RUNTIME / "podman/podman.sock", os.R_OK | os.W_OK):
-        told["XDG_RUNTIME_DIR"] = str(root / _RUNTIME)
-    for place in _CREDENTIALS:
+    told = {"STATE_DIRECTORY": str(root / places.STATE)}
+    runtime = root / places.PODMAN_RUNTIME
+    if os.access(runtime / "podman/podman.sock", os.R_OK | os.W_OK):
+        told["XDG_RUNTIME_DIR"] = str(runtime)
+    # While the service runs, its user sees the first of these; root sees the second.
+    for place in (places.LOADED_CREDENTIALS, places.CREDENTIALS):
         if os.access(root / place, os.R_OK | os.X_OK):
             return {**told, "CREDENTIALS_DIRECTORY": str(root / place)}
     return told

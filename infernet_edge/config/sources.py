@@ -11,14 +11,12 @@ import msgspec
 from msgspec import Struct
 
 from infernet_edge.config.convert import EnvironmentText, field_types, unwrap
+from infernet_edge.config.places import FILES, SETTINGS
 from infernet_edge.config.problems import ConfigurationError, Problem
 from infernet_edge.config.tree import Config
 
 PREFIX = "INFERNET_EDGE_"
-SYSTEM_FILES = (
-    Path("/etc/infernet-edge/config.json"),
-    Path("/etc/infernet-edge/config.toml"),
-)
+SYSTEM_FILES = tuple(Path("/", SETTINGS, name) for name in FILES)
 _LARGEST_FILE = 4 * 2**20  # bytes; a configuration is a few kilobytes
 _NAMED_CREDENTIALS = (
     "chain.wallet.private_key",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 
+from infernet_edge.config.places import NODE_UNIT as UNIT
 from infernet_edge.containers.daemon import clean_environment
 from infernet_edge.doctor.case import Case
 from infernet_edge.doctor.finding import Finding, ok, problem, warning
 
 NAME = "service"
-UNIT = "infernet-edge.service"
 _FOLDERS = ("etc", "run", "usr/local/lib", "usr/lib", "lib")  # systemd.unit(5), of the system's
 _PROPERTIES = "ActiveState,SubState,Result,ExecMainStatus,UnitFileState,NeedDaemonReload"
 _TIMEOUT = 5.0  # seconds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import platform
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -40,7 +40,8 @@ class Hardware:
         py_cpuinfo: Callable[[], Mapping[str, object]] = ask_py_cpuinfo,
         timeout: float = 3.0,
     ) -> None:
-        machine = architecture or platform.machine()
+        kernel = os.uname()
+        machine = architecture or kernel.machine
         unknown = Processor(machine, cores=[], name="", generic_name="", board="", vendor="")
         nothing_said: Mapping[str, object] = {}
         no_disks: list[DiskInfo] = []
@@ -52,7 +53,7 @@ class Hardware:
         self._os = Reading(
             "os",
             partial(read_os, root),
-            OSInfo(platform.system(), platform.release()),
+            OSInfo(kernel.sysname, kernel.release),
             timeout=timeout,
         )
         self._disks = Reading(

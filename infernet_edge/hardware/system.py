@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import platform
+import os
 import shlex
 from pathlib import Path
 
@@ -12,10 +12,11 @@ from infernet_edge.schema import OSInfo
 def read_os(root: Path) -> OSInfo:
     """Name and version of the distribution; of the kernel where there is no os-release. Blocks."""
     release = _read_release(root)
+    kernel = os.uname()
     version = (release.get(key) for key in ("VERSION", "VERSION_ID", "BUILD_ID"))
     return OSInfo(
-        name=release.get("NAME") or platform.system(),
-        version=next(filter(None, version), "") or platform.release(),
+        name=release.get("NAME") or kernel.sysname,
+        version=next(filter(None, version), "") or kernel.release,
     )
 
 

@@ -6,10 +6,11 @@ import pwd
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from infernet_edge.config.places import NODE_UNIT
 from infernet_edge.errors import InfernetEdgeError
 from infernet_edge.service import access, unit
 from infernet_edge.service.commands import Runner
-from infernet_edge.service.paths import NODE_UNIT, PODMAN_SOCKET, PODMAN_UNIT, USER, Paths
+from infernet_edge.service.paths import PODMAN_SOCKET, PODMAN_UNIT, USER, Paths
 from infernet_edge.service.programs import Program, Programs
 from infernet_edge.service.steps import (
     Step,

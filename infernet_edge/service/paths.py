@@ -6,8 +6,10 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from infernet_edge.config import places
+from infernet_edge.config.places import NODE_UNIT
+
 USER = "infernet-edge"
-NODE_UNIT = "infernet-edge.service"
 PODMAN_SOCKET = "infernet-edge-podman.socket"
 PODMAN_UNIT = "infernet-edge-podman.service"
 
@@ -34,7 +36,7 @@ class Paths(Struct, frozen=True):
 
     @property
     def units(self) -> Path:
-        return self.root / "etc/systemd/system"
+        return self.root / places.UNITS
 
     @property
     def rootless(self) -> Path:
@@ -52,17 +54,17 @@ class Paths(Struct, frozen=True):
 
     @property
     def settings(self) -> Path:
-        return self.root / "etc/infernet-edge"
+        return self.root / places.SETTINGS
 
     @property
     def credentials(self) -> Path:
         """Holds a file for each secret, named by its key of the configuration."""
-        return self.settings / "credentials"
+        return self.root / places.CREDENTIALS
 
     @property
     def state(self) -> Path:
         """The node's data."""
-        return self.root / "var/lib/infernet-edge"
+        return self.root / places.STATE
 
     @property
     def podman_state(self) -> Path:
@@ -75,5 +77,5 @@ class Paths(Struct, frozen=True):
 
     def configuration(self) -> Path | None:
         """The configuration file, if there is one; the node looks for them in this order."""
-        files = (self.settings / "config.json", self.settings / "config.toml")
+        files = (self.settings / name for name in places.FILES)
         return next((file for file in files if file.is_file()), None)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from infernet_edge.config.places import NODE_UNIT
 from infernet_edge.errors import InfernetEdgeError
 from infernet_edge.service.commands import CommandFailed, Runner, must
-from infernet_edge.service.paths import NODE_UNIT
 
 _TIMEOUT = 30.0
 _STEADY = 3.0  # seconds for which it has to stay up

@@ -122,6 +122,19 @@ def test_asking_for_help_imports_none_of_the_node() -> None:
     assert done.stdout.endswith("imported: []\n")
 
 
+def test_a_command_imports_no_other() -> None:
+    """What the node imports it holds for as long as it runs."""
+    program = (
+        "import sys\nfrom infernet_edge.cli.main import COMMANDS, main\n"
+        "try: main(['run', '--help'])\nexcept SystemExit: pass\n"
+        "print([name for name in COMMANDS if f'infernet_edge.cli.{name}' in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.endswith("\n['run']\n")
+
+
 def test_commands_and_modules_are_the_same() -> None:
     folder = Path(command_line.__file__).parent
     modules = {file.stem for file in folder.glob("*.py")}

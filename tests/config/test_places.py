@@ -1,0 +1,14 @@
+"""The units, which are installed as they are, name the places that the commands look in."""
+
+from __future__ import annotations
+
+from infernet_edge.config import places
+from tests.support.process import ROOT
+
+
+def test_the_units_mean_the_same_places() -> None:
+    node = (ROOT / "systemd" / places.NODE_UNIT).read_text()
+    assert f"\nStateDirectory={places.STATE.removeprefix('var/lib/')}\n" in node
+    assert f"\nEnvironment=XDG_RUNTIME_DIR=/{places.PODMAN_RUNTIME}\n" in node
+    socket = (ROOT / "systemd/infernet-edge-podman.socket").read_text()
+    assert f"\nListenStream=/{places.PODMAN_RUNTIME}/podman/podman.sock\n" in socket
