@@ -27,12 +27,13 @@ from infernet_edge.chain.contracts import (
 from infernet_edge.chain.delegation import parse_request
 from infernet_edge.chain.deliveries import Delivery
 from infernet_edge.chain.deployment import Deployment, ask
+from infernet_edge.chain.gas import estimate_gas
 from infernet_edge.chain.head import Head
 from infernet_edge.chain.obstacles import Done, Ended, Never, NotNow, Unpaid
 from infernet_edge.chain.payload import EMPTY, Payload
 from infernet_edge.chain.payments import Payments
 from infernet_edge.chain.reverts import ANSWERED, Revert, revert_reason
-from infernet_edge.chain.rpc import ReplyTooLarge, Rpc, RpcError, RpcUnavailable, quantity
+from infernet_edge.chain.rpc import ReplyTooLarge, Rpc, RpcError
 from infernet_edge.chain.subscription import (
     ZERO_ADDRESS,
     Payment,
@@ -203,14 +204,8 @@ class Coordinator:
         gas = hex(self._config.wallet.max_gas_limit)  # the contract itself knows its own limit
         transaction = {"from": self._node, "to": to, "data": "0x" + data.hex(), "gas": gas}
         try:
-            estimate = quantity(await self._rpc.call("eth_estimateGas", [transaction, "pending"]))
-        except ValueError:
-            raise RpcUnavailable("The server estimates no gas") from None
+            estimate = await estimate_gas(self._rpc, transaction)
         except RpcError as error:
-            if error.is_passing:
-                raise RpcUnavailable(f"The gas cannot be estimated: {error}") from None
-            if not error.is_revert:
-                raise NotNow(f"The gas cannot be estimated: {error}") from None
             revert = revert_reason(error.data)
             if not revert.is_allowed(self._config.wallet.allowed_sim_errors):
                 await self._refuse(revert, delivery)

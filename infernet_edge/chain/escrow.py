@@ -13,11 +13,12 @@ from infernet_edge.chain.contracts import (
     eth_call,
 )
 from infernet_edge.chain.deployment import ask
+from infernet_edge.chain.gas import estimate_gas
 from infernet_edge.chain.ledger import Subject
 from infernet_edge.chain.obstacles import NotNow, Waiting
 from infernet_edge.chain.outcomes import Outcomes
 from infernet_edge.chain.reverts import revert_reason
-from infernet_edge.chain.rpc import Rpc, RpcError, RpcUnavailable, quantity
+from infernet_edge.chain.rpc import Rpc, RpcError
 from infernet_edge.chain.subscription import Payment
 from infernet_edge.chain.transactions import SendError, TransactionSender
 from infernet_edge.logs import log_event
@@ -113,14 +114,8 @@ class Escrow:
     async def _estimate(self, data: bytes, needed: int) -> int:
         transaction = {"from": self._sender.address, "to": self._wallet, "data": "0x" + data.hex()}
         try:
-            estimate = quantity(await self._rpc.call("eth_estimateGas", [transaction]))
-        except ValueError:
-            raise RpcUnavailable("The server estimates no gas") from None
+            estimate = await estimate_gas(self._rpc, transaction)
         except RpcError as error:
-            if error.is_passing:
-                raise RpcUnavailable(f"The gas cannot be estimated: {error}") from None
-            if not error.is_revert:
-                raise NotNow(f"The approval's gas cannot be estimated: {error}") from None
             reason = revert_reason(error.data)
             raise NotNow(
                 f"InsufficientAllowance: {needed} have to be approved for {self._sender.address} in"
