@@ -41,6 +41,7 @@ _LONGEST_PAUSE = 30.0
 _PROGRESS_PERIOD = 10.0  # seconds between two lines of a long sync
 _MOST_UNANSWERED = 3  # looks in a row before logs are asked for from the newest block on only
 _MOST_BLOCKS = 500  # of which servers give the logs at once, so that the smallest limits suffice
+_MOST_LOGS = 10_000  # that wait to be told
 _DEEPEST_REORG = 64  # blocks after which a subscription counts as settled
 _REMEMBERED = 1000  # subscriptions that may be taken back by a reorganisation
 _TOLD_EACH = 20  # new subscriptions at once that get a line each
@@ -225,9 +226,13 @@ class Listener:
             return
         for log in answer:
             number = _block_number(log)
-            if self._logs_read < number <= deep:
+            if not self._logs_read < number <= deep:
+                continue
+            self._wanted.set()
+            if len(self._logs) < _MOST_LOGS:
                 self._logs.append(log)
-                self._wanted.set()
+            else:
+                self._recheck = True  # which finds what they say, too
         self._logs_read = max(self._logs_read, deep)
 
     def _note_reorganisation(self, block: Block, fallen: int) -> None:

@@ -228,6 +228,19 @@ async def test_a_cancelled_subscription_is_noticed_before_it_is_due(
         assert echo.calls == []
 
 
+async def test_more_logs_than_are_kept_lose_no_cancellation(
+    tmp_path: Path, v1: V1, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consumer = v1.deploy("SubscriptionConsumer")
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        identifier = subscribe(v1, consumer, frequency=5, period=10_000)
+        await until_state(node, identifier, "active")
+        await asyncio.sleep(0.3)
+        monkeypatch.setattr(listener, "_MOST_LOGS", 0)
+        consumer.send("cancelSubscription", identifier)
+        await until_state(node, identifier, "cancelled")
+
+
 async def test_a_subscription_cancelled_while_the_node_is_off(tmp_path: Path, v1: V1) -> None:
     consumer = v1.deploy("SubscriptionConsumer")
     identifier = subscribe(v1, consumer, frequency=5, period=10_000)
