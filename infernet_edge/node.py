@@ -50,9 +50,9 @@ class Node:
         self.services = make_services(config)
         self._hardware = Hardware()
         self._stack = AsyncExitStack()
-        self._parts: Parts | None = None
+        self.parts: Parts | None = None
         self._server: LanServer | None = None
-        self._chain: Chain | None = None
+        self.chain: Chain | None = None
 
     @property
     def url(self) -> str:
@@ -78,7 +78,7 @@ class Node:
         config, stack = self.config, self._stack
         session = make_session()
         stack.push_async_callback(session.close)
-        parts = self._parts = self._make_parts(session)
+        parts = self.parts = self._make_parts(session)
         server = self._server = LanServer(config.server, Api(parts))
         server.bind()
         stack.push_async_callback(server.close)
@@ -92,9 +92,9 @@ class Node:
                 raise StartupError(f"{error}. Check the disk of {config.storage_path}.") from error
             await _load(parts)
         stack.push_async_callback(parts.orchestrator.stop)
-        if self._chain is not None:
-            stack.push_async_callback(self._chain.stop)
-            await self._chain.start()
+        if self.chain is not None:
+            stack.push_async_callback(self.chain.stop)
+            await self.chain.start()
 
         housekeeper = Housekeeper(config, parts.database, parts.store, parts.reports)
         await housekeeper.look()
@@ -124,8 +124,8 @@ class Node:
 
     async def wait_until_ready(self, timeout: float) -> None:
         """Wait until each container is ready or has failed, at most `timeout` seconds."""
-        if self._parts is not None:
-            await self._parts.manager.wait_until_settled(timeout)
+        if self.parts is not None:
+            await self.parts.manager.wait_until_settled(timeout)
         running = [service.id for service in self.services.values() if service.state == "ready"]
         log_event(logger, "node.ready", containers=",".join(running) or "none")
 
@@ -134,21 +134,21 @@ class Node:
 
         May be called twice.
         """
-        if self._parts is not None and self._server is not None:
-            self._parts.store.close_intake("The node is shutting down")
+        if self.parts is not None and self._server is not None:
+            self.parts.store.close_intake("The node is shutting down")
             await self._server.close()
-            await self._parts.orchestrator.stop()
+            await self.parts.orchestrator.stop()
         await self._stack.aclose()
         log_event(logger, "node.stopped")
 
     async def _report_status(self, parameters: Parameters) -> dict[str, Any]:
         """What `infernet-edge status` shows."""
-        parts = self._parts
+        parts = self.parts
         if parts is None:
             return {}
         problems = [parts.store.refusal, parts.manager.engine_problem]
-        if self._chain is not None:
-            problems.append(self._chain.problem)
+        if self.chain is not None:
+            problems.append(self.chain.problem)
         if not parts.database.writable:
             problems.append("The database cannot be written")
         return {
@@ -165,16 +165,16 @@ class Node:
 
     async def _report_jobs(self, parameters: Parameters) -> Any:
         """What `infernet-edge jobs` shows."""
-        if self._parts is None:
+        if self.parts is None:
             return {"items": []}
-        return {"items": await self._parts.store.newest(_limit(parameters))}
+        return {"items": await self.parts.store.newest(_limit(parameters))}
 
     async def _report_deliveries(self, parameters: Parameters) -> Any:
         """What `infernet-edge jobs --onchain` shows; null when the chain is off."""
-        if self._chain is None:
+        if self.chain is None:
             return {"items": None}
         skipped = parameters.get("skipped") == "true"
-        return {"items": await self._chain.report(_limit(parameters), skipped=skipped)}
+        return {"items": await self.chain.report(_limit(parameters), skipped=skipped)}
 
     def _make_parts(self, session: aiohttp.ClientSession) -> Parts:
         """The parts that the API speaks for, not yet started."""
@@ -194,7 +194,7 @@ class Node:
         client = ServiceClient(session, most)
         orchestrator = Orchestrator(config.jobs, job_store, services, client, most)
         if config.chain.enabled:
-            self._chain = chain.Chain(config, database, orchestrator, session)
+            self.chain = chain.Chain(config, database, orchestrator, session)
         return Parts(
             config=config,
             database=database,
@@ -204,7 +204,7 @@ class Node:
             services=services,
             manager=ContainerManager(config, services, session),
             resources=Resources(services, self._hardware, session, min(most, _MOST_RESOURCES)),
-            delegations=self._chain or NoDelegations(),
+            delegations=self.chain or NoDelegations(),
         )
 
 

@@ -227,7 +227,7 @@ async def test_space_is_given_back_step_by_step(
 ) -> None:
     monkeypatch.setattr(database_module, "_PAGES_AT_ONCE", 16)
     steps: list[int] = []
-    real = database_module._give_back_pages
+    real = database_module._give_back_pages  # noqa: SLF001
 
     def counted(connection: sqlite3.Connection) -> bool:
         more = real(connection)

@@ -170,6 +170,11 @@ class RateLimiter:
         self._windows: dict[tuple[str, str], tuple[float, int]] = {}
         self.active = self._most > 0 and self._period > 0
 
+    @property
+    def counters(self) -> int:
+        """How many pairs of a client and an endpoint are counted now."""
+        return len(self._windows)
+
     def count(self, client: str, endpoint: str) -> list[tuple[bytes, bytes]]:
         """Count one request and return the headers that tell the client about its limit.
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.routing import Route, Router
+from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infernet_edge.api.access import Access
@@ -64,6 +64,11 @@ class Api:
         self._access = Access(parts.config.server)
         self._router = Router(_routes(parts), redirect_slashes=False)
         self._paths = {route.path for route in self._router.routes if isinstance(route, Route)}
+
+    @property
+    def routes(self) -> list[BaseRoute]:
+        """What is served, and where."""
+        return self._router.routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -166,7 +166,9 @@ class LanProtocol(HttpToolsProtocol):
 class LanServer:
     """Serves an ASGI application on one socket."""
 
-    def __init__(self, settings: Server, app: ASGIApp) -> None:
+    def __init__(
+        self, settings: Server, app: ASGIApp, *, max_connections: int = MOST_CONNECTIONS
+    ) -> None:
         self._settings = settings
         tls = settings.tls
         self._config = uvicorn.Config(
@@ -192,12 +194,32 @@ class LanServer:
         self._sweeper: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
         self._open = 0
-        self._most = MOST_CONNECTIONS
+        self.max_connections = max_connections  # `start` lowers it to what the open files allow
 
     @property
     def port(self) -> int:
         """The port that is listened on, also when the configuration says 0 (any free one)."""
         return int(self._socket.getsockname()[1]) if self._socket else self._settings.port
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections there are now."""
+        return self._open
+
+    @property
+    def requests_in_work(self) -> int:
+        """How many requests the application works on now."""
+        return len(self._state.tasks)
+
+    @property
+    def accepting(self) -> bool:
+        """Whether new connections are accepted; not while there are `max_connections`."""
+        return self._listener is not None
+
+    @property
+    def sweeping(self) -> bool:
+        """Whether a timer runs that ends stuck connections; not while there are none."""
+        return self._sweeper is not None
 
     def bind(self) -> None:
         """Take the port, so that a busy one is the first thing to fail; raises StartupError."""
@@ -226,7 +248,8 @@ class LanServer:
     async def start(self, reserve: int) -> None:
         """Accept connections, leaving `reserve` file descriptors for the rest of the node."""
         limit = raise_file_limit()
-        self._most = max(_FEWEST_CONNECTIONS, min(MOST_CONNECTIONS, limit - reserve))
+        allowed = max(_FEWEST_CONNECTIONS, limit - reserve)
+        self.max_connections = min(self.max_connections, allowed)
         await self._listen()
 
     async def _listen(self) -> None:
@@ -248,7 +271,7 @@ class LanServer:
             asyncio.get_running_loop(),
             self._on_made,
             self._on_lost,
-            self._is_crowded,
+            lambda: not self.accepting,
         )
 
     def _on_made(self) -> None:
@@ -256,13 +279,10 @@ class LanServer:
         loop = asyncio.get_running_loop()
         self._open += 1
         self._empty.clear()
-        if self._open == self._most:
+        if self._open == self.max_connections:
             loop.call_soon(self._pause)  # uvloop does not allow it inside of an accept
         if self._sweeper is None:
             self._sweeper = loop.call_later(_SWEEP, self._sweep)
-
-    def _is_crowded(self) -> bool:
-        return self._listener is None
 
     def _pause(self) -> None:
         """Stop accepting until a connection ends; what is idle has to go first."""
@@ -279,7 +299,7 @@ class LanServer:
         if not self._open:
             self._empty.set()
         paused = self._listener is None and self._socket is not None
-        if paused and self._open < self._most and self._resuming is None:
+        if paused and self._open < self.max_connections and self._resuming is None:
             self._resuming = asyncio.get_running_loop().create_task(self._resume())
 
     async def _resume(self) -> None:
@@ -290,7 +310,7 @@ class LanServer:
 
     def _sweep(self) -> None:
         """End connections that wait for their client for too long."""
-        patience = _PATIENCE_WHEN_CROWDED if self._is_crowded() else _PATIENCE
+        patience = _PATIENCE_WHEN_CROWDED if not self.accepting else _PATIENCE
         for connection in list(self._state.connections):
             if not isinstance(connection, LanProtocol):
                 continue

@@ -18,7 +18,7 @@ from infernet_edge.jobs.store import JobStore, milliseconds
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_MOST_BODY = 64 * 2**10  # bytes: an id, a word and a few container ids
+MAX_BODY_BYTES = 64 * 2**10  # bytes: an id, a word and a few container ids
 _MOST_CONTAINERS = 64
 _decoder = msgspec.json.Decoder(schema.StatusReport)
 _codes: dict[str, int] = {name: code for code, name in enumerate(STATUS_NAMES)}
@@ -45,7 +45,7 @@ class StatusEndpoint:
         caller: Caller = scope["caller"]
         if caller.relayed or not self._is_local(caller.address):
             raise Forbidden("Unauthorized")
-        body = await self._bodies.read(scope, receive, _MOST_BODY)
+        body = await self._bodies.read(scope, receive, MAX_BODY_BYTES)
         check_utf8(body)
         report = decode(body, _decoder)
         status = _codes.get(report.status)

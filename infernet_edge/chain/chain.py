@@ -72,22 +72,22 @@ class Chain:
         self._orchestrator = orchestrator
         urls = config.chain.rpc_url
         self._rpc = Rpc(session, [urls] if isinstance(urls, str) else urls)
-        self._head = Head(self._rpc, config.chain.snapshot_sync.sync_period)
+        self.head = Head(self._rpc, config.chain.snapshot_sync.sync_period)
         self._deployment = Deployment(config.chain, self._rpc)
         self._verifier = Verifier(self._rpc, self._deployment)
         self._ledger = Ledger(database)
-        self._store = DeliveryStore(database, config.jobs.max_pending)
+        self.deliveries = DeliveryStore(database, config.jobs.max_pending)
         self._rules = SubscriptionRules(config, ContainerSets(config))
         self._subscriptions = SubscriptionStore(database, config.chain.registry_address)
         self._processor: Processor | None = None
-        self._proofs: Proofs | None = None
+        self.proofs: Proofs | None = None
         self._stack = AsyncExitStack()
         self.address = ""
 
     @property
     def pending(self) -> int:
         """Deliveries that are not finished."""
-        return self._store.pending
+        return self.deliveries.pending
 
     @property
     def problem(self) -> str:
@@ -103,12 +103,12 @@ class Chain:
         self.address = account.address
         config, stack = self._config.chain, self._stack
         stack.push_async_callback(self._rpc.close)
-        sender = TransactionSender(self._rpc, account, self._ledger, config, self._head)
+        sender = TransactionSender(self._rpc, account, self._ledger, config, self.head)
         outcomes = Outcomes(sender)
         coordinator = Coordinator(
             config,
             self._rpc,
-            self._head,
+            self.head,
             self._deployment,
             self._verifier,
             self.address,
@@ -117,26 +117,26 @@ class Chain:
         escrow = None
         if wallet := config.wallet.payment_address:
             escrow = Escrow(self._rpc, sender, outcomes, wallet)
-            self._proofs = Proofs(self._rpc, self._deployment, self._database, wallet, self.address)
+            self.proofs = Proofs(self._rpc, self._deployment, self._database, wallet, self.address)
         stack.push_async_callback(sender.stop)
         await sender.load()
         processor = self._processor = Processor(
-            self._store,
+            self.deliveries,
             coordinator,
             self._orchestrator,
             sender,
             outcomes,
-            self._head,
+            self.head,
             Leftovers(self._deployment, self._rules),
             escrow,
-            self._proofs,
+            self.proofs,
         )
         stack.push_async_callback(processor.stop)
         tasks = []
         if self._deployment.serves("1.x"):
             tasks.append(asyncio.create_task(self._listener(processor).run(), name="listener"))
         await processor.start()
-        tasks.append(asyncio.create_task(self._head.run(), name="head"))
+        tasks.append(asyncio.create_task(self.head.run(), name="head"))
         tasks.append(asyncio.create_task(self._prune(), name="prune deliveries"))
         stack.push_async_callback(cancel, *tasks)
         log_event(logger, "chain.started", address=self.address)
@@ -145,27 +145,27 @@ class Chain:
         """What finds the subscriptions that contracts make."""
         schedule = Schedule(
             self._rpc,
-            self._head,
+            self.head,
             self._deployment,
             self._subscriptions,
-            self._store,
+            self.deliveries,
             processor.begin,
             self._config.chain.trail_head_blocks,
         )
         processor.on_sent = schedule.on_sent
         processor.on_ended = schedule.on_ended
-        self._head.watch(schedule)
+        self.head.watch(schedule)
         self._stack.push_async_callback(schedule.stop)
         listener = Listener(
             self._rpc,
-            self._head,
+            self.head,
             self._deployment,
             self._config.chain,
             self._subscriptions,
             self._rules,
             schedule,
-            DelegatedClaims(self._rpc, self._deployment, self._store),
-            self._proofs,
+            DelegatedClaims(self._rpc, self._deployment, self.deliveries),
+            self.proofs,
         )
         schedule.on_replaced = listener.read_again
         return listener
@@ -174,10 +174,10 @@ class Chain:
         """Forget what ended long ago, so that the file does not grow for ever."""
         while True:
             try:
-                await self._store.prune(milliseconds() - _KEPT)
+                await self.deliveries.prune(milliseconds() - _KEPT)
                 await self._ledger.prune(milliseconds() - _KEPT)
-                if self._proofs is not None:
-                    await self._proofs.prune(milliseconds() - _KEPT)
+                if self.proofs is not None:
+                    await self.proofs.prune(milliseconds() - _KEPT)
             except StorageError as error:
                 log_event(logger, "deliveries.kept", logging.WARNING, reason=str(error))
             await asyncio.sleep(_PRUNE_PERIOD)
@@ -195,8 +195,8 @@ class Chain:
         parsed = parse_request(request)
         if self._processor is None or not self._deployment.serves(parsed.generation):
             raise Refused("Chain not enabled", {"generation": parsed.generation})
-        if self._head.latest is not None:  # else only this machine's date is known
-            check_expiry(parsed.signature.expiry, self._head.now())
+        if self.head.latest is not None:  # else only this machine's date is known
+            check_expiry(parsed.signature.expiry, self.head.now())
         if parsed.subscription.is_cancelled:  # it would wait for the year 2106
             raise Refused("Subscription is cancelled", {"owner": parsed.subscription.owner})
         containers = self._rules.check(parsed.subscription, delegated=True)
@@ -215,7 +215,7 @@ class Chain:
             client=client,
             request=bytes(request),
         )
-        known = await self._store.add(delivery)
+        known = await self.deliveries.add(delivery)
         if known is None:
             self._processor.begin(delivery)
         else:
@@ -232,9 +232,9 @@ class Chain:
 
     def _interval(self, request: DelegatedRequest) -> int:
         """The interval from which on it can be answered: the present one, as far as is known."""
-        if self._head.latest is None:  # only this machine's date is known
+        if self.head.latest is None:  # only this machine's date is known
             return 1
-        return max(1, request.subscription.interval_at(self._head.now()))
+        return max(1, request.subscription.interval_at(self.head.now()))
 
     def _key(self, request: DelegatedRequest) -> str:
         """One for each nonce of an owner: the same request again is the same delivery."""
@@ -247,10 +247,10 @@ class Chain:
 
         `skipped`: those that this node does not serve, each with its reason.
         """
-        found = await self._store.newest(limit, skipped=skipped)
+        found = await self.deliveries.newest(limit, skipped=skipped)
         verdicts: dict[int, Verdict] = {}
-        if self._proofs is not None:
-            verdicts = await self._proofs.verdicts(each.number for each in found)
+        if self.proofs is not None:
+            verdicts = await self.proofs.verdicts(each.number for each in found)
         known = await self._subscriptions.newest(limit, ignored=skipped)
         return {
             "deliveries": [tell_delivery(each, verdicts.get(each.number, "")) for each in found],

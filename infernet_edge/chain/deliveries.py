@@ -91,7 +91,7 @@ class DeliveryStore:
 
     def __init__(self, database: Database, most: int) -> None:
         self._database = database
-        self._most = most
+        self.max_pending = most
         self.pending = 0
 
     async def load(self) -> list[Delivery]:
@@ -106,8 +106,8 @@ class DeliveryStore:
         One that failed gives up its key, unless a later interval of its subscription is in work.
         Raises Unavailable when it is `limited` and too many are unfinished.
         """
-        if limited and self.pending >= self._most:
-            raise Unavailable("Too many pending on-chain jobs", {"limit": self._most})
+        if limited and self.pending >= self.max_pending:
+            raise Unavailable("Too many pending on-chain jobs", {"limit": self.max_pending})
         delivery.created_at = delivery.changed_at = milliseconds()
         self.pending += 1  # already now, so that others who come meanwhile find it full
         try:

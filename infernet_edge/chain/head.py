@@ -117,7 +117,7 @@ class Head:
             try:
                 await self.look()
                 failures = 0
-                pause = self._pause()
+                pause = self.pause()
             except RpcUnavailable as error:
                 failures += 1
                 pause = min(_LONGEST_PAUSE, self._period * 2.0 ** min(failures, 16))
@@ -171,7 +171,7 @@ class Head:
         self.seen.set()
         return True
 
-    def _pause(self) -> float:
+    def pause(self) -> float:
         """Seconds until the next look.
 
         Where blocks come at a steady pace, it comes half a period before the next one is due: if

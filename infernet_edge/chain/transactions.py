@@ -107,16 +107,11 @@ class TransactionSender:
         self._chain_remembered = False
         self._legacy = False
         self._lock = asyncio.Lock()
-        self._flights: dict[str, Flight] = {}
+        self.flights: dict[str, Flight] = {}
         self._outcomes: dict[str, Outcome] = {}
         self._sending: dict[str, asyncio.Task[str]] = {}
         self._asked: list[_Asked] = []
         self._gap_since = math.inf
-
-    @property
-    def in_flight(self) -> int:
-        """How many transactions are not final."""
-        return len(self._flights)
 
     async def load(self) -> None:
         """Take up what an earlier run left. To be called once, before the head runs.
@@ -133,7 +128,7 @@ class TransactionSender:
     async def stop(self) -> None:
         """Do nothing any more; the next run goes on. May be called twice."""
         self._head.unwatch(self)
-        following = [flight.task for flight in self._flights.values() if flight.task is not None]
+        following = [flight.task for flight in self.flights.values() if flight.task is not None]
         tasks: list[asyncio.Task[Any]] = [*self._sending.values(), *following]
         for task in tasks:
             task.cancel()
@@ -149,7 +144,7 @@ class TransactionSender:
 
     async def find(self, key: str) -> str | None:
         """The hash of the transaction with this key, if there is one. Raises StorageError."""
-        if (flight := self._flights.get(key)) is not None:
+        if (flight := self.flights.get(key)) is not None:
             return flight.transaction.hash
         return await self._ledger.find(key)
 
@@ -194,11 +189,11 @@ class TransactionSender:
         subject: Subject,
     ) -> str:
         if (known := await self.find(key)) is not None:
-            if key not in self._flights and key not in self._outcomes:
+            if key not in self.flights and key not in self._outcomes:
                 await self._take_up()
             return known
-        if len(self._flights) >= MOST_IN_FLIGHT:
-            raise RpcUnavailable(f"{len(self._flights)} transactions wait to be mined")
+        if len(self.flights) >= MOST_IN_FLIGHT:
+            raise RpcUnavailable(f"{len(self.flights)} transactions wait to be mined")
         conditions = await ask_conditions(self._rpc, self.address)
         chain_id = await self._known_chain()
         target = to_checksum_address(to)
@@ -275,7 +270,7 @@ class TransactionSender:
         async with self._lock:
             taken = {
                 other.transaction.nonce
-                for other in self._flights.values()
+                for other in self.flights.values()
                 if other is not flight and other.transaction.chain_id == transaction.chain_id
             }
             nonce = max(conditions.next_nonce, least_nonce)
@@ -288,13 +283,13 @@ class TransactionSender:
             else:
                 await self._ledger.add(changed)
             flight.transaction = changed
-            self._flights[changed.key] = flight
+            self.flights[changed.key] = flight
 
     def _check_funds(self, transaction: Transaction, fees: Fees, conditions: Conditions) -> None:
         needed = transaction.gas * fees.max_fee
         reserved = sum(
             other.transaction.gas * other.transaction.signed[-1].max_fee
-            for other in self._flights.values()
+            for other in self.flights.values()
             if other.transaction.key != transaction.key and not other.block
         )
         if needed + reserved <= conditions.balance:
@@ -333,21 +328,21 @@ class TransactionSender:
                 return
             if transaction.number:
                 await self._ledger.remove(transaction)
-                del self._flights[transaction.key]
+                del self.flights[transaction.key]
         raise error
 
     def _is_awaited(self, transaction: Transaction) -> bool:
-        nonces = (other.transaction.nonce for other in self._flights.values())
+        nonces = (other.transaction.nonce for other in self.flights.values())
         return any(nonce > transaction.nonce for nonce in nonces)
 
     async def _take_up(self) -> None:
         """Follow what the ledger has and this run does not know yet."""
         for transaction in await self._ledger.unfinished():
-            if transaction.key in self._flights or not transaction.signed:
+            if transaction.key in self.flights or not transaction.signed:
                 continue
             if transaction.sender.lower() == self.address.lower():
                 flight = Flight(transaction, self._pace, introduced=True)
-                self._flights[transaction.key] = flight
+                self.flights[transaction.key] = flight
                 continue
             reason = f"It was signed by {transaction.sender}, which is not this node any more"
             await self._end(transaction, Outcome("failed", transaction.hash, reason=reason))
@@ -358,7 +353,7 @@ class TransactionSender:
         """The account's nonces, and receipts that there may be; nothing without transactions."""
         followed = [
             flight
-            for flight in self._flights.values()
+            for flight in self.flights.values()
             if flight.introduced
             and flight.task is None
             and flight.transaction.chain_id == self._rpc.chain_id
@@ -418,7 +413,7 @@ class TransactionSender:
     def _look_for_gap(self, mined: int, pending: int) -> None:
         """Another program's transaction may have vanished, and ours wait behind its nonce."""
         lowest = min((each.flight for each in self._asked), key=lambda each: each.transaction.nonce)
-        own = {flight.transaction.nonce for flight in self._flights.values()}
+        own = {flight.transaction.nonce for flight in self.flights.values()}
         if max(mined, pending) >= lowest.transaction.nonce or mined in own:
             self._gap_since = math.inf
             return
@@ -476,7 +471,7 @@ class TransactionSender:
     async def _end(self, transaction: Transaction, outcome: Outcome) -> None:
         """Store what became of a transaction, then tell it."""
         await self._ledger.finish(transaction, outcome)
-        self._flights.pop(transaction.key, None)
+        self.flights.pop(transaction.key, None)
         self._outcomes[transaction.key] = outcome
         if len(self._outcomes) > 2 * _REMEMBERED:
             self._outcomes = dict(list(self._outcomes.items())[-_REMEMBERED:])

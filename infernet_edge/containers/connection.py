@@ -29,7 +29,7 @@ class Connection:
         self._url = config.podman.url
         self._registry = config.docker
         self._threads = threads
-        self._daemon = Daemon()
+        self.daemon = Daemon()
         # Whose Podman it was. Another user's has other containers, so once there is one, only
         # another way to the same user's will do.
         self._owner: int | None = None
@@ -63,11 +63,11 @@ class Connection:
         if not self.is_own:
             raise EngineError("; ".join(failures) or "Podman's socket is gone")
         try:
-            if not self._daemon.running:
-                await self._daemon.start()
-            return await self._try(self._daemon.url)
+            if not self.daemon.running:
+                await self.daemon.start()
+            return await self._try(self.daemon.url)
         except (EngineError, OSError) as error:
-            await self._daemon.stop()
+            await self.daemon.stop()
             raise EngineError("; ".join([*failures, str(error)])) from error
 
     def announce(self) -> None:
@@ -97,7 +97,7 @@ class Connection:
     async def close(self) -> None:
         """End a service of our own."""
         self._up.clear()
-        await self._daemon.stop()
+        await self.daemon.stop()
 
     async def _try(self, url: str) -> Engine:
         engine = Engine(url, self._registry)

@@ -30,7 +30,7 @@ class Daemon:
 
     def __init__(self) -> None:
         self._directory: Path | None = None
-        self._process: asyncio.subprocess.Process | None = None
+        self.process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._last_lines: deque[str] = deque(maxlen=3)
 
@@ -40,7 +40,7 @@ class Daemon:
 
     @property
     def running(self) -> bool:
-        return self._process is not None and self._process.returncode is None
+        return self.process is not None and self.process.returncode is None
 
     @property
     def _socket(self) -> Path:
@@ -60,7 +60,7 @@ class Daemon:
             )
         self._directory = Path(tempfile.mkdtemp(prefix="infernet-edge-", dir=_runtime_directory()))
         self._last_lines.clear()
-        self._process = await asyncio.create_subprocess_exec(
+        self.process = await asyncio.create_subprocess_exec(
             *(program, "system", "service", f"--time={_LIFETIME}", self.url),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
@@ -69,7 +69,7 @@ class Daemon:
             # Ctrl-C on the terminal is for the node, which needs Podman to stop its containers.
             start_new_session=True,
         )
-        self._reader = asyncio.create_task(self._read_errors(self._process))
+        self._reader = asyncio.create_task(self._read_errors(self.process))
         try:
             async with asyncio.timeout(_START_TIMEOUT):
                 while not await _listens(self._socket):
@@ -86,9 +86,9 @@ class Daemon:
 
     async def stop(self) -> None:
         """End it, if it runs. Containers go on without it."""
-        if self._process is not None:
-            await _end(self._process)
-            self._process = None
+        if self.process is not None:
+            await _end(self.process)
+            self.process = None
         if self._reader is not None:
             # Its end closes the pipe; what Podman started may hold that open for ever.
             await asyncio.wait({self._reader}, timeout=_LAST_WORDS_TIMEOUT)

@@ -53,14 +53,14 @@ class ContainerManager:
         self._pace = pace or Pace()
         self._node = node_name(config.storage_path)
         self._threads = Threads()
-        self._connection = Connection(config, self._threads)
+        self.connection = Connection(config, self._threads)
         self._supervisors: dict[str, Supervisor] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def engine_problem(self) -> str:
         """Why Podman cannot be used, or "" when it can or is not needed."""
-        return self._connection.problem
+        return self.connection.problem
 
     def networks(self) -> list[IPNetwork]:
         """The networks that managed containers are in, from which their requests come."""
@@ -83,7 +83,7 @@ class ContainerManager:
             return
         ports = {service.container.port for service in managed}
         means = Means(
-            connection=self._connection,
+            connection=self.connection,
             threads=self._threads,
             ports=Ports({self._config.server.port, *ports}),
             pulls=asyncio.Semaphore(_PARALLEL_PULLS),
@@ -123,14 +123,14 @@ class ContainerManager:
                 supervisor.service.set_failed("the node is being stopped")
             await self._remove_all()
         self._supervisors = {}
-        await self._connection.close()
+        await self.connection.close()
 
     async def _remove_all(self) -> None:
-        if self._connection.engine is None:
+        if self.connection.engine is None:
             return
         try:
             async with asyncio.timeout(_STOP_MARGIN):
-                engine, found = await self._list_once_more(self._connection.engine)
+                engine, found = await self._list_once_more(self.connection.engine)
         except (EngineError, TimeoutError) as error:
             reason = str(error) or "Podman does not answer"
             log_event(logger, "container.left_running", logging.WARNING, reason=reason)
@@ -142,7 +142,7 @@ class ContainerManager:
             return engine, await self._threads.run(CALL_TIMEOUT, engine.containers, self._node)
         except EngineUnreachable:
             # systemd may have ended Podman's service together with the node.
-            engine = await self._connection.open()
+            engine = await self.connection.open()
             return engine, await self._threads.run(CALL_TIMEOUT, engine.containers, self._node)
 
     async def _remove(self, engine: Engine, found: Found) -> None:
@@ -167,10 +167,10 @@ class ContainerManager:
         while True:
             since = int(time.time())
             try:
-                engine = await self._connection.open()
+                engine = await self.connection.open()
                 await self._compare(engine, remove_others=True)
                 pauses.reset()
-                self._connection.announce()
+                self.connection.announce()
                 await self._follow(engine, since)
                 problem = "Podman's event stream ended"
             except EngineError as error:
@@ -179,15 +179,15 @@ class ContainerManager:
             await asyncio.sleep(pauses.next())
 
     def _report(self, problem: str) -> None:
-        if problem != self._connection.problem:
+        if problem != self.connection.problem:
             log_event(logger, "podman.lost", logging.WARNING, reason=problem)
-        self._connection.lost(problem)
+        self.connection.lost(problem)
         for supervisor in self._supervisors.values():
             supervisor.doubt(problem)
 
     async def _follow(self, engine: Engine, since: int) -> None:
         """Hand on events, and look now and then at what runs; until Podman is gone."""
-        doubted = self._connection.doubted
+        doubted = self.connection.doubted
         doubted.clear()
         period = self._pace.reconcile
         events = asyncio.create_task(self._hand_on_deaths(engine, since))

@@ -113,7 +113,7 @@ class Engine:
             )
             response.raise_for_status()
             with contextlib.closing(response):
-                for text in _progress_texts(response.iter_lines(), name):
+                for text in progress_texts(response.iter_lines(), name):
                     if given_up.is_set():
                         raise EngineError(f"The pull of image {name} was given up")
                     if text:
@@ -202,7 +202,7 @@ class Engine:
             raise EngineError(f"Podman could not {action}: unexpected answer ({error})") from error
 
 
-def _progress_texts(lines: Iterator[bytes], name: str) -> Iterator[str]:
+def progress_texts(lines: Iterator[bytes], name: str) -> Iterator[str]:
     """One text for each line of a pull, mostly empty; raises EngineError with the pull's error."""
     parts: dict[str, str] = {}
     next_report = time.monotonic() + _PROGRESS_PERIOD

@@ -116,7 +116,7 @@ async def as_processes() -> AsyncIterator[list[Container]]:
 async def _process(task: str) -> AsyncIterator[str]:
     """One process; gives its URL."""
     process = await asyncio.create_subprocess_exec(
-        *_command(task), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+        *service_command(task), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
     )
     try:
         yield await _url_of(process)
@@ -124,7 +124,7 @@ async def _process(task: str) -> AsyncIterator[str]:
         await _end(process)
 
 
-def _command(task: str) -> list[str]:
+def service_command(task: str) -> list[str]:
     if is_frozen():  # there is no Python
         return [sys.executable, "demo", "--service", task]
     with resources.as_file(resources.files(__package__).joinpath(_FILE)) as file:

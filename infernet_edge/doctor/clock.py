@@ -25,14 +25,14 @@ async def check(case: Case) -> Finding:
             _SWITCH_ON,
         )
     # systemd-timesyncd(8) makes the file; others, such as chrony, only tell the kernel.
-    if _follows_a_server() or (case.root / "run/systemd/timesync/synchronized").exists():
+    if follows_a_server() or (case.root / "run/systemd/timesync/synchronized").exists():
         return ok("it follows a time server")
     return warning(
         f"it says {now:%Y-%m-%d %H:%M} UTC, and does not follow a time server", _SWITCH_ON
     )
 
 
-def _follows_a_server() -> bool:
+def follows_a_server() -> bool:
     """What the kernel was told. Asking, with modes of 0, needs no rights (adjtimex(2))."""
     try:
         state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_LARGE_ENOUGH))

@@ -69,7 +69,7 @@ class JobStore:
         self._reports = reports
         self._max_pending = max_pending
         self._ids = JobIds()
-        self._held = 0
+        self.held_bytes = 0
         self.pending: dict[bytes, Job] = {}
         self._closed = ""
         self.refusal = ""  # why no new job is taken, e.g. a full disk; "" when they are
@@ -145,17 +145,17 @@ class JobStore:
 
     def _hold(self, job: Job) -> None:
         size = len(job.data or b"")
-        if self._held + size > _MOST_HELD:
+        if self.held_bytes + size > _MOST_HELD:
             job.data = None
         else:
-            self._held += size
+            self.held_bytes += size
 
     async def take_data(self, job: Job) -> bytes:
         """The input of a job whose turn has come; it is no longer held in memory after that."""
         if job.data is None:
             return await self._database.read(_data_of, job.key)
         data, job.data = job.data, None
-        self._held -= len(data)
+        self.held_bytes -= len(data)
         return data
 
     async def save_attempts(self, jobs: Sequence[Job]) -> None:
@@ -180,7 +180,7 @@ class JobStore:
             return
         self.pending.pop(job.key, None)
         if job.data is not None:
-            self._held -= len(job.data)
+            self.held_bytes -= len(job.data)
             job.data = None
 
     async def results(

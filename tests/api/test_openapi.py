@@ -84,7 +84,7 @@ def test_every_type_of_the_api_is_described() -> None:
 
 async def test_the_document_lists_exactly_the_endpoints_of_the_node(tmp_path: Path) -> None:
     async with running(tmp_path) as node:
-        routes = Api(node.parts)._router.routes
+        routes = Api(node.parts).routes
         served = {
             (route.path, method.lower())
             for route in routes

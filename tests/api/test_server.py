@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from infernet_edge.api import server as server_module
 from infernet_edge.api.messages import Answer, BodyReader
-from infernet_edge.api.server import LanServer, raise_file_limit
+from infernet_edge.api.server import MOST_CONNECTIONS, LanServer, raise_file_limit
 from infernet_edge.config.tree import TLS, Server
 from infernet_edge.errors import StartupError
 from tests.support.managing import eventually
@@ -55,7 +55,7 @@ class Connection:
     """Raw bytes to and from the server."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
+        self.reader = reader
         self.writer = writer
 
     async def send(self, *parts: bytes) -> None:
@@ -66,9 +66,9 @@ class Connection:
     async def response(self) -> tuple[int, dict[str, str], bytes]:
         """The next response, which has to have a content-length."""
         async with asyncio.timeout(20):
-            head = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             headers = dict(line.lower().split(": ", 1) for line in head[1:-2])
-            body = await self._reader.readexactly(int(headers["content-length"]))
+            body = await self.reader.readexactly(int(headers["content-length"]))
         return int(head[0].split()[1]), headers, body
 
     async def get(self, path: str = "/") -> int:
@@ -79,7 +79,7 @@ class Connection:
         """All until the server closes the connection."""
         async with asyncio.timeout(timeout):
             try:
-                return await self._reader.read()
+                return await self.reader.read()
             except ConnectionError:  # it was reset: closed with bytes of ours unread
                 return b""
 
@@ -105,13 +105,14 @@ class Running:
 
 
 @asynccontextmanager
-async def serving(settings: Server | None = None, most: int = 0) -> AsyncIterator[Running]:
+async def serving(
+    settings: Server | None = None, most: int = MOST_CONNECTIONS
+) -> AsyncIterator[Running]:
     app = App()
-    server = LanServer(settings or Server(host="127.0.0.1", port=0), app)
+    settings = settings or Server(host="127.0.0.1", port=0)
+    server = LanServer(settings, app, max_connections=most)
     server.bind()
     await server.start(reserve=0)
-    if most:
-        server._most = most
     running = Running(server, app)
     try:
         yield running
@@ -126,7 +127,7 @@ async def test_keep_alive() -> None:
         connection = await running.connect()
         for number in range(3):
             assert await connection.get(f"/{number}") == 200
-        assert len(running.server._state.connections) == 1
+        assert running.server.open_connections == 1
 
 
 async def test_pipelined_requests_are_answered_in_order() -> None:
@@ -227,7 +228,7 @@ async def test_huge_headers_are_refused() -> None:
                 await asyncio.sleep(0)
             except ConnectionError:
                 break
-            if connection._reader.at_eof():
+            if connection.reader.at_eof():
                 break
         heard = await connection.rest()
         assert heard.startswith(b"HTTP/1.1 431 ") or heard == b""
@@ -255,7 +256,7 @@ async def test_a_head_that_does_not_come_is_not_waited_for(begin: bytes) -> None
         connection = await running.connect()
         await connection.send(begin)
         assert await connection.rest() == b""
-        await eventually(lambda: running.server._open == 0)
+        await eventually(lambda: running.server.open_connections == 0)
         assert running.app.requests == 0
 
 
@@ -281,7 +282,7 @@ async def test_an_answer_that_is_not_taken_is_not_waited_for() -> None:
         with socket.create_connection(("127.0.0.1", running.server.port)) as connection:
             connection.sendall(GET.replace(b"/ ", b"/flood "))
             await eventually(lambda: running.app.requests == 1)
-            await eventually(lambda: running.server._open == 0)
+            await eventually(lambda: running.server.open_connections == 0)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -305,7 +306,7 @@ async def test_a_client_that_closed_its_half_is_answered() -> None:
         running.app.released.set()
         assert (await connection.response())[0] == 200
         assert await connection.rest() == b""
-        await eventually(lambda: running.server._open == 0)
+        await eventually(lambda: running.server.open_connections == 0)
 
 
 async def test_a_client_that_closed_its_half_in_the_middle_of_a_body_is_gone() -> None:
@@ -316,7 +317,7 @@ async def test_a_client_that_closed_its_half_in_the_middle_of_a_body_is_gone() -
             await asyncio.sleep(0.05)
             connection.finish_writing()
             assert await connection.rest() == b""
-        await eventually(lambda: running.server._open == 0)
+        await eventually(lambda: running.server.open_connections == 0)
 
 
 async def test_a_streaming_client_that_closed_its_half_is_gone() -> None:
@@ -336,7 +337,7 @@ async def test_more_connections_than_allowed_wait_their_turn() -> None:
         holding = [await running.connect() for _ in range(4)]
         answers = [asyncio.create_task(connection.get("/hold")) for connection in holding]
         await eventually(lambda: running.app.requests == 4)
-        await eventually(lambda: server._listener is None)
+        await eventually(lambda: not server.accepting)
         # The kernel takes further ones into its queue; the node does not.
         waiting = [await running.connect() for _ in range(6)]
         more = [
@@ -344,10 +345,10 @@ async def test_more_connections_than_allowed_wait_their_turn() -> None:
         ]
         await asyncio.sleep(0.2)
         assert running.app.requests == 4
-        assert server._open == 4
+        assert server.open_connections == 4
         running.app.released.set()
         assert await asyncio.gather(*answers, *more) == [200] * 10
-        await eventually(lambda: server._open == 0 or server._listener is not None)
+        await eventually(lambda: server.open_connections == 0 or server.accepting)
 
 
 async def test_idle_connections_make_room() -> None:
@@ -355,7 +356,7 @@ async def test_idle_connections_make_room() -> None:
         idle = [await running.connect() for _ in range(3)]
         for connection in idle:
             assert await connection.get() == 200
-        assert running.server._open == 3
+        assert running.server.open_connections == 3
         late = await running.connect()
         assert await late.get() == 200
         for connection in idle:
@@ -375,7 +376,7 @@ async def test_many_short_connections_under_a_small_cap() -> None:
 
         statuses = await asyncio.gather(*(one() for _ in range(300)))
         assert statuses == [200] * 300
-        await eventually(lambda: running.server._open == 0)
+        await eventually(lambda: running.server.open_connections == 0)
 
 
 def test_the_cap_follows_from_the_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -398,7 +399,7 @@ async def test_connections_leave_room_for_other_files(
     server = LanServer(Server(host="127.0.0.1", port=0), App())
     server.bind()
     await server.start(reserve)
-    assert server._most == most
+    assert server.max_connections == most
     await server.stop(0)
 
 
@@ -455,7 +456,7 @@ async def test_a_stop_does_not_wait_for_ever() -> None:
             await running.server.stop(0.1)
         assert await answer == b""
         assert await idle.rest() == b""
-        assert not running.server._state.tasks
+        assert running.server.requests_in_work == 0
         await running.server.stop(0.1)
 
 
@@ -482,7 +483,7 @@ async def test_https(certificate: TLS) -> None:
         plain = await running.connect()
         await plain.send(GET)
         assert await plain.rest() == b""
-        await eventually(lambda: running.server._open == 0)
+        await eventually(lambda: running.server.open_connections == 0)
 
 
 @pytest.mark.parametrize("say", [GET, b"\x16\x03", b""])
@@ -503,7 +504,7 @@ async def test_handshakes_that_fail_or_do_not_come_take_no_places(
         connection = Connection(*streams)
         assert await connection.get() == 200
         connection.writer.close()
-        await eventually(lambda: running.server._open == 0)
+        await eventually(lambda: running.server.open_connections == 0)
 
 
 async def test_a_certificate_that_cannot_be_used(certificate: TLS, tmp_path: Path) -> None:
@@ -514,12 +515,12 @@ async def test_a_certificate_that_cannot_be_used(certificate: TLS, tmp_path: Pat
         server.bind()
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_nothing_wakes_up_when_nobody_is_connected() -> None:
     async with serving() as running:
         connection = await running.connect()
         assert await connection.get() == 200
-        assert running.server._sweeper is not None
+        assert running.server.sweeping
         connection.writer.close()
-        await eventually(lambda: running.server._open == 0)
-        running.server._sweep()
-        assert running.server._sweeper is None
+        await eventually(lambda: running.server.open_connections == 0)
+        await eventually(lambda: not running.server.sweeping)

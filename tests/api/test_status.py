@@ -185,4 +185,4 @@ async def test_reports_outlive_a_restart(tmp_path: Path) -> None:
 
 def test_the_limit_of_a_body_leaves_room_for_a_whole_report() -> None:
     largest = {"id": "x" * 128, "status": "success", "containers": ["x" * 128] * 64}
-    assert len(json.dumps(largest)) < status._MOST_BODY
+    assert len(json.dumps(largest)) < status.MAX_BODY_BYTES

@@ -15,7 +15,7 @@ from tests.support.asking import received
 from tests.support.delegated import Delegated, request_v1
 from tests.support.evm import ALICE, NODE, OTHER_NODE, V1, Contract, deliveries
 from tests.support.faulty_rpc import Answers, FaultyRpc
-from tests.support.onchain import chain_of, on_chain, settled, state_of, until_state
+from tests.support.onchain import on_chain, settled, state_of, until_state
 from tests.support.running import RunningNode
 from tests.support.serving import serving
 
@@ -39,10 +39,10 @@ def recurring(v1: V1, consumer: Contract, *, nonce: int = 1, **fields: Any) -> D
 
 async def listened(node: RunningNode, next_id: int) -> None:
     """Wait until the listener has looked at all that comes before an id."""
-    store = chain_of(node)._subscriptions
+    database = node.parts.database
     async with asyncio.timeout(10):
         while True:
-            [known] = await store._database.read(
+            [known] = await database.read(
                 lambda connection: connection.execute("SELECT next_id FROM listeners").fetchone()
             )
             if known >= next_id:

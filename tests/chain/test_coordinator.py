@@ -36,6 +36,7 @@ class Contracts:
     """A coordinator in front of a server that answers as the test says."""
 
     server: ScriptedRpc
+    head: Head
     coordinator: Coordinator
 
     def answer(self, method: str, answer: Any) -> None:
@@ -64,7 +65,7 @@ async def contracts() -> AsyncIterator[Contracts]:
         deployment = Deployment(config, rpc)
         verifier = Verifier(rpc, deployment)
         coordinator = Coordinator(config, rpc, head, deployment, verifier, NODE.address, 1000)
-        yield Contracts(server, coordinator)
+        yield Contracts(server, head, coordinator)
         await rpc.close()
 
 
@@ -156,7 +157,7 @@ async def test_the_first_answer_is_to_the_present_interval(contracts: Contracts)
 
 async def test_an_interval_that_passes_while_the_signer_is_asked_for(contracts: Contracts) -> None:
     """Servers may take long, and be away."""
-    head = contracts.coordinator._head
+    head = contracts.head
     first = delivery(1, activeAt=NOW - 50, period=100, frequency=20)
 
     def reply(call: dict[str, str], *more: Any) -> Any:

@@ -242,7 +242,7 @@ async def test_the_clock_of_the_chain_counts(
     monkeypatch.setattr(time, "time", lambda: right() + hours * 3600)
     consumer = consumer_of(v1)
     async with on_chain(tmp_path, v1=v1) as (node, _):
-        await until(lambda: chain_of(node)._head.latest)
+        await until(lambda: chain_of(node).head.latest)
         expired = request_v1(v1, consumer, nonce=2, expires_in=-60)
         reply = await node.post("/api/jobs", expired.body)
         assert (reply.status, reply.body["error"]) == (405, "Signature expired")
@@ -277,7 +277,7 @@ async def test_an_interval_that_passed_while_the_chain_was_away(tmp_path: Path, 
     consumer = consumer_of(v1)
     proxy = FaultyRpc(v1.anvil.url)
     async with serving(proxy) as url, on_chain(tmp_path, v1=v1, rpc_url=url) as (node, _):
-        await until(lambda: chain_of(node)._head.latest)
+        await until(lambda: chain_of(node).head.latest)
         request = request_v1(v1, consumer, period=100, frequency=5)
         proxy.fault = down
         await accepted(node, request.body)

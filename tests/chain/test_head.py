@@ -237,7 +237,7 @@ async def looks(
         while clock.steady < due:
             await head.look()
             count += 1
-            clock.steady += max(head._period, head._pause())
+            clock.steady += head.pause()
         worst = max(worst, clock.steady - due)
         chain.mine()
     return count, worst
@@ -313,7 +313,7 @@ async def test_hurry_ends_a_long_pause(
     async with aiohttp.ClientSession() as session:
         rpc = Rpc(session, [server.url])
         head = Head(rpc, 0.01)
-        monkeypatch.setattr(head, "_pause", lambda: 3600.0)
+        monkeypatch.setattr(head, "pause", lambda: 3600.0)
         watcher = Curious()
         head.watch(watcher)
         task = asyncio.create_task(head.run())

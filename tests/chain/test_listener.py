@@ -272,8 +272,8 @@ async def test_a_subscription_cancelled_in_mid_compute_gets_no_answer(
 class Held(Echo):
     """Answers only when it is released."""
 
-    async def _answer(self, request: web.Request, data: Any) -> web.StreamResponse:
-        return await super()._answer(request, {"hold": True})
+    async def answer(self, request: web.Request, data: Any) -> web.StreamResponse:
+        return await super().answer(request, {"hold": True})
 
 
 async def test_a_subscription_that_a_reorganisation_removes(
@@ -298,7 +298,7 @@ async def test_a_subscription_that_a_reorganisation_removes(
 async def test_a_reorganisation_in_the_middle_of_reading_mixes_no_ids_up(
     tmp_path: Path, v1: V1, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual = Listener._page
+    usual = Listener._page  # noqa: SLF001 - wrapped below
 
     async def reorganised(self: Listener) -> Page:
         if self._next_id == 4 and self._head.latest is not None:

@@ -59,7 +59,7 @@ async def test_a_block_that_the_server_has_not_is_waited_for(v1: V1, rpc: Rpc) -
 
 async def test_pages_grow_again(v1: V1, rpc: Rpc, consumer: Contract) -> None:
     pages = pages_of(v1, rpc, 4)
-    pages._size = 1
+    pages._size = 1  # noqa: SLF001 - as after refusals
     newest = v1.anvil.block().number
     for _ in range(8):
         assert len((await pages.read(1, 100, newest)).subscriptions) == 1
@@ -71,7 +71,7 @@ async def test_pages_grow_again(v1: V1, rpc: Rpc, consumer: Contract) -> None:
 
 async def test_a_reader_of_another_kind_is_told(v1: V1, rpc: Rpc) -> None:
     deployment = Deployment(Chain(registry_address=v1.registry.address), rpc)
-    deployment._others[READER] = v1.fee.address
+    deployment._others[READER] = v1.fee.address  # noqa: SLF001 - not a reader
     with pytest.raises(RpcUnavailable):
         await Pages(rpc, deployment, 5).read(1, 5, v1.anvil.block().number)
 

@@ -45,7 +45,7 @@ async def test_later_intervals_find_room_in_a_full_store(tmp_path: Path, v1: V1)
     """Each takes the place of the one before it."""
     consumer = consumer_of(v1)
     async with on_chain(tmp_path, v1=v1) as (node, _):
-        chain_of(node)._store._most = 1
+        chain_of(node).deliveries.max_pending = 1
         request = request_v1(v1, consumer, period=100, frequency=2)
         assert (await node.post("/api/jobs", request.body)).status == 200
         assert (await settled(node))["state"] == "delivered"

@@ -50,7 +50,7 @@ async def told(events: Events, name: str, count: int = 1) -> list[dict[str, obje
 
 async def verdict(node: RunningNode, number: int = 1) -> str:
     """What is stored of a delivery's proof."""
-    followed = chain_of(node)._proofs
+    followed = chain_of(node).proofs
     assert followed is not None
     return str((await followed.verdicts([number])).get(number, ""))
 

@@ -208,9 +208,9 @@ class Slow(Echo):
         super().__init__()
         self.own = own
 
-    async def _answer(self, request: Any, data: Any) -> Any:
+    async def answer(self, request: Any, data: Any) -> Any:
         self.own.calls = self.calls
-        return await self.own._answer(request, {"hold": True})
+        return await self.own.answer(request, {"hold": True})
 
 
 async def test_a_short_period_does_not_wait_for_the_finality_of_each_answer(
@@ -247,11 +247,11 @@ async def test_one_wrong_time_does_not_end_a_subscription(
     async with on_chain(tmp_path, v1=v1) as (node, _):
         identifier = subscribe(v1, consumer, frequency=2, period=1000)
         await until_state(node, identifier, "active")
-        head = chain_of(node)._head
+        head = chain_of(node).head
         assert head.latest is not None
         wrong = head.latest._replace(timestamp=head.latest.timestamp * 1000, hash="0x01")
         head.latest = wrong
-        for watcher in head._watchers:
+        for watcher in head._watchers:  # noqa: SLF001 - a wrong block, for one of them
             if isinstance(watcher, schedule.Schedule):
                 watcher.answers(wrong, [])
         await quiet()
@@ -348,8 +348,8 @@ class Failing(Echo):
 
     status = 500
 
-    async def _answer(self, request: Any, data: Any) -> Any:
-        return await super()._answer(request, {"status": self.status})
+    async def answer(self, request: Any, data: Any) -> Any:
+        return await super().answer(request, {"status": self.status})
 
 
 @pytest.mark.parametrize("wrong_by", [-3600, 3600])
@@ -394,13 +394,13 @@ async def test_a_full_queue_is_waited_for(tmp_path: Path, v1: V1) -> None:
     consumer = v1.deploy("CallbackConsumer")
     with listen("infernet_edge.chain.schedule") as events:
         async with on_chain(tmp_path, v1=v1) as (node, _):
-            chain_of(node)._store._most = 0
+            chain_of(node).deliveries.max_pending = 0
             call_back(v1, consumer)
             async with asyncio.timeout(10):
                 while not events.of("subscription.waits"):
                     await asyncio.sleep(0.01)
             assert "Too many pending" in events.of("subscription.waits")[0]["reason"]
-            chain_of(node)._store._most = 10
+            chain_of(node).deliveries.max_pending = 10
             await received(consumer, 1)
 
 
@@ -412,7 +412,7 @@ async def test_no_more_are_on_their_way_than_a_mempool_takes(
     consumer = v1.deploy("CallbackConsumer")
     with listen("infernet_edge.chain.processor") as events:
         async with on_chain(tmp_path, v1=v1) as (node, echo):
-            await chain_of(node)._head.seen.wait()
+            await chain_of(node).head.seen.wait()
             v1.anvil.set_automine(False)
             data = consumer.encode("requestCompute", "echo", b"\x07", 1, COIN, 0, NOBODY, NOBODY)
             first = v1.anvil.nonce(ALICE.address)

@@ -74,7 +74,7 @@ async def test_a_transaction_is_sent_and_followed_to_its_end(
     assert (outcome.status, outcome.hash, outcome.reason) == ("mined", hash_, "")
     assert (outcome.block, outcome.gas_used) == (receipt.block, receipt.gas_used)
     assert sending.outcomes == [("one", outcome)]
-    assert sending.sender.in_flight == 0
+    assert len(sending.sender.flights) == 0
     transaction = anvil.transaction(hash_)
     assert transaction is not None
     assert transaction["type"] == "0x2"
@@ -128,7 +128,7 @@ async def test_several_in_flight(sending: Sending, anvil: Anvil) -> None:
     hashes = await asyncio.gather(*(sending.mint(key) for key in keys))
     await sending.look(3)
     assert sorted(anvil.mempool()) == sorted(hashes)
-    assert sending.sender.in_flight == 20
+    assert len(sending.sender.flights) == 20
     outcomes = await sending.settle(*keys)
     assert {outcome.status for outcome in outcomes} == {"mined"}
     assert len({outcome.block for outcome in outcomes}) == 1
@@ -239,7 +239,7 @@ async def test_a_price_that_cannot_be(proxied: Sending, proxy: Proxy, method: st
     proxy.results[method] = "0x" + "f" * 20 if method != "eth_getBalance" else "much"
     with pytest.raises(RpcUnavailable):
         await proxied.mint("one")
-    assert proxied.sender.in_flight == 0
+    assert len(proxied.sender.flights) == 0
 
 
 async def test_servers_that_suggest_no_priority_fee(proxied: Sending, proxy: Proxy) -> None:
@@ -267,7 +267,7 @@ async def test_insufficient_funds(sending: Sending, anvil: Anvil) -> None:
 async def test_funds_are_not_promised_twice(sending: Sending, anvil: Anvil) -> None:
     anvil.set_automine(False)
     await sending.mint("one")
-    [flight] = sending.sender._flights.values()
+    [flight] = sending.sender.flights.values()
     cost = GAS * flight.transaction.signed[-1].max_fee
     anvil.set_balance(NODE.address, cost + cost // 2)
     with pytest.raises(SendError, match=f"of which {cost} wei are reserved"):
@@ -292,7 +292,7 @@ async def test_what_the_server_refuses_was_surely_not_sent(
         await proxied.mint("one")
     assert raised.value.temporary is temporary
     assert await proxied.sender.find("one") is None
-    assert proxied.sender.in_flight == 0
+    assert len(proxied.sender.flights) == 0
     await proxied.mint("two")
     await proxied.settle("two")
     assert anvil.nonce(NODE.address) == 1, "its nonce was used by another"
@@ -397,7 +397,7 @@ async def test_without_the_database_nothing_is_sent(
     with pytest.raises(StorageError):
         await sending.mint("one")
     assert anvil.nonce(NODE.address, "pending") == 0
-    assert sending.sender.in_flight == 0
+    assert len(sending.sender.flights) == 0
 
 
 async def test_an_outcome_that_cannot_be_stored_is_tried_again(
@@ -452,7 +452,7 @@ async def test_nonces_that_never_stay_free(proxied: Sending, proxy: Proxy) -> No
         await proxied.mint("one")
     assert raised.value.temporary
     assert await proxied.sender.find("one") is None
-    assert proxied.sender.in_flight == 0
+    assert len(proxied.sender.flights) == 0
 
 
 async def test_another_program_takes_the_nonce_of_a_transaction_that_waits(
@@ -602,7 +602,7 @@ async def test_the_form_that_was_replaced_may_still_be_the_one_that_is_mined(
     sending: Sending, anvil: Anvil, events: Events
 ) -> None:
     await make_stuck(sending, "one")
-    [flight] = sending.sender._flights.values()
+    [flight] = sending.sender.flights.values()
     old = flight.transaction.signed[0]
     await sending.look()
     anvil.drop_transaction(events.of("transaction.replaced")[0]["hash"])
@@ -693,7 +693,7 @@ async def test_a_reorg_of_one_block(tmp_path: Path, anvil: Anvil, events: Events
 async def test_a_reorg_that_moves_it_to_another_block(tmp_path: Path, anvil: Anvil) -> None:
     async with Sending(tmp_path, anvil, trail=3) as sending:
         anvil.wait_for_receipt(await sending.mint("one"))
-        [flight] = sending.sender._flights.values()
+        [flight] = sending.sender.flights.values()
         raw = "0x" + flight.transaction.signed[0].raw.hex()
         anvil.mine()
         await sending.look()

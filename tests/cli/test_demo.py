@@ -151,7 +151,7 @@ def test_a_port_that_is_none_is_wrong_usage() -> None:
 
 def test_an_executable_is_its_own_example_service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "frozen", True, raising=False)
-    command = services._command("rate")
+    command = services.service_command("rate")
     assert command == [sys.executable, "demo", "--service", "rate"]
     process = subprocess.Popen([*DEMO, *command[2:]], cwd=ROOT, stdout=subprocess.PIPE)
     try:

@@ -477,7 +477,7 @@ async def test_an_idle_connection_is_let_go_before_the_container_closes_it() -> 
     """gunicorn closes after 2 s: sending into a closing connection would fail a job."""
     async with make_session() as session:
         assert isinstance(session.connector, aiohttp.TCPConnector)
-        assert (session.connector._keepalive_timeout or 99) < 2
+        assert (session.connector._keepalive_timeout or 99) < 2  # noqa: SLF001 - aiohttp's
 
 
 async def test_a_container_that_dies_over_a_job_gets_it_once(client: ServiceClient) -> None:

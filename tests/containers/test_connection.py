@@ -82,4 +82,4 @@ async def test_the_podman_of_another_user_is_not_replaced_by_ones_own(
     use_sockets(monkeypatch, tmp_path / "absent")
     with pytest.raises(EngineError, match="socket is gone"):
         await connection.open()
-    assert not connection._daemon.running
+    assert not connection.daemon.running

@@ -70,8 +70,8 @@ async def test_it_lives_as_long_as_somebody_reads_its_events_and_no_longer(
         await asyncio.sleep(3)
         assert daemon.running
         reading.cancel()
-        assert daemon._process is not None
-        await asyncio.wait_for(daemon._process.wait(), 30)
+        assert daemon.process is not None
+        await asyncio.wait_for(daemon.process.wait(), 30)
     finally:
         await daemon.stop()
 
@@ -126,7 +126,7 @@ async def test_one_that_does_not_want_to_end_is_killed(
     monkeypatch.setattr(module, "_STOP_TIMEOUT", 0.2)
     daemon = Daemon()
     await daemon.start()
-    process = daemon._process
+    process = daemon.process
     await daemon.stop()
     assert process is not None
     assert process.returncode == -9

@@ -419,10 +419,10 @@ async def test_the_node_starts_and_ends_a_podman_service_of_its_own(
     async with managing(config) as managed:
         assert managed.services["echo"].state == "ready"
         url = events.of("podman.connected")[0]["url"]
-        daemon = managed.manager._connection._daemon
-        assert daemon._process is not None
+        daemon = managed.manager.connection.daemon
+        assert daemon.process is not None
         # When it dies, another one is started.
-        os.killpg(daemon._process.pid, signal.SIGKILL)
+        os.killpg(daemon.process.pid, signal.SIGKILL)
         await eventually(lambda: len(events.of("podman.connected")) == 2)
         await eventually(lambda: managed.manager.engine_problem == "")
         assert (await managed.call("echo", 1))["output"] == 1

@@ -214,7 +214,7 @@ def test_progress_is_told_at_most_every_few_seconds(monkeypatch: pytest.MonkeyPa
         b'{"status":"Downloading","progressDetail":{"current":3000000,"total":60000000},"id":"b"}',
     ]
     texts = []
-    for text in module._progress_texts(iter(lines), "image"):
+    for text in module.progress_texts(iter(lines), "image"):
         texts.append(text)
         now += 1.5
     assert texts == ["", "", "1 of 2 parts complete; b: Downloading 1.5 of 60.0 MB", ""]

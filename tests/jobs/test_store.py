@@ -155,11 +155,11 @@ async def test_inputs_in_memory_have_a_bound(parts: Parts, monkeypatch: pytest.M
     for number, job in enumerate(jobs):
         assert await parts.store.take_data(job) == b'{"n":%d}' % number
         assert job.data is None
-    assert parts.store._held == 0
+    assert parts.store.held_bytes == 0
     (job,) = await stored(parts)
     assert job.data is not None
     await parts.store.finish(job, FAILED, OUTPUT)  # without having run
-    assert parts.store._held == 0
+    assert parts.store.held_bytes == 0
 
 
 async def test_starts_of_unfinished_jobs_are_kept(parts: Parts) -> None:

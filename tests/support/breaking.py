@@ -33,5 +33,5 @@ def full_disk(database: Database) -> Iterator[None]:
 
 
 def _writer(database: Database) -> sqlite3.Connection:
-    assert database._writer is not None
-    return database._writer._connection
+    assert database._writer is not None  # noqa: SLF001
+    return database._writer._connection  # noqa: SLF001 - as a fault

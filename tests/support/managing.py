@@ -77,9 +77,9 @@ async def managing(
 
 async def abandon(manager: ContainerManager) -> None:
     """End a manager's tasks without any of what it does at its end."""
-    for task in manager._tasks:
+    for task in manager._tasks:  # noqa: SLF001
         task.cancel()
-    await asyncio.gather(*manager._tasks, return_exceptions=True)
+    await asyncio.gather(*manager._tasks, return_exceptions=True)  # noqa: SLF001
 
 
 async def eventually(condition: Callable[[], Any], timeout: float = 30) -> None:

@@ -34,7 +34,7 @@ class Prover(Echo):
         super().__init__()
         self._free = free
 
-    async def _answer(self, request: web.Request, data: Any) -> web.StreamResponse:
+    async def answer(self, request: web.Request, data: Any) -> web.StreamResponse:
         if len(self.calls) > self._free:
             await self._released.wait()
         return web.json_response(

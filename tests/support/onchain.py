@@ -57,7 +57,7 @@ async def on_chain(
 
 def chain_of(node: RunningNode) -> Chain:
     """The on-chain half of a node."""
-    chain = node.node._chain
+    chain = node.node.chain
     assert chain is not None
     return chain
 

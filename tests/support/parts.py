@@ -55,7 +55,7 @@ async def working(
         if stop:
             await parts.orchestrator.stop()
     finally:
-        for task in (tasks := list(parts.orchestrator._tasks)):
+        for task in (tasks := list(parts.orchestrator._tasks)):  # noqa: SLF001
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await parts.database.close()

@@ -42,8 +42,8 @@ class RunningNode:
 
     @property
     def parts(self) -> Parts:
-        assert self.node._parts is not None
-        return self.node._parts
+        assert self.node.parts is not None
+        return self.node.parts
 
     async def request(
         self,

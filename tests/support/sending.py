@@ -176,7 +176,7 @@ class Sending:
         for _ in range(times):
             await self.head.look()
             while working := [
-                flight.task for flight in self.sender._flights.values() if flight.task is not None
+                flight.task for flight in self.sender.flights.values() if flight.task is not None
             ]:
                 await asyncio.gather(*working)
 

@@ -43,14 +43,14 @@ class Echo:
         self.open += 1
         self.most_open = max(self.most_open, self.open)
         try:
-            return await self._answer(request, call["data"])
+            return await self.answer(request, call["data"])
         except asyncio.CancelledError:
             self.left += 1
             raise
         finally:
             self.open -= 1
 
-    async def _answer(self, request: web.Request, data: Any) -> web.StreamResponse:
+    async def answer(self, request: web.Request, data: Any) -> web.StreamResponse:
         wishes = data if isinstance(data, dict) else {}
         if wishes.get("hold"):
             await self._released.wait()
