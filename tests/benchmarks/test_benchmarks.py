@@ -12,6 +12,7 @@ from tests.benchmarks.report import ratios, table
 TINY = Extent(jobs=20, connections=4, rounds=1, latency_jobs=3, starts=1, settle=0.0)
 
 
+@pytest.mark.nightly
 def test_a_tiny_run_measures_everything(tmp_path: Path) -> None:
     results = measure(TINY, tmp_path, say=lambda line: None)
     for figure in structs.astuple(results.node):

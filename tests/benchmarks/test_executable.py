@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.benchmarks.executable import ExecutableExtent, executable_table, measure_executable
 
 
+@pytest.mark.nightly
 def test_a_tiny_run_measures_everything(tmp_path: Path) -> None:
     extent = ExecutableExtent(starts=1, settle=0.5)
     results = measure_executable(extent, tmp_path, say=lambda line: None)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.benchmarks.onchain import ChainExtent, chain_table, measure_chain
 from tests.support.evm import anvil_path
 
 TINY = ChainExtent(starts=1, settle=2.0, watched=2.5, waiting=5, deliveries=2)
 
 
+@pytest.mark.nightly
 def test_a_tiny_run_measures_everything(tmp_path: Path) -> None:
     anvil_path()
     results = measure_chain(TINY, tmp_path, say=lambda line: None)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.benchmarks.subscriptions import (
     SubscriptionExtent,
     measure_subscriptions,
@@ -23,6 +25,7 @@ TINY = SubscriptionExtent(
 )
 
 
+@pytest.mark.nightly
 def test_a_tiny_run_measures_everything(tmp_path: Path) -> None:
     anvil_path()
     results = measure_subscriptions(TINY, tmp_path, say=lambda line: None)

@@ -430,7 +430,7 @@ async def test_an_allowed_refusal_in_the_simulation_is_sent_all_the_same(
 class Pairs(Echo):
     """A container that answers with raw and processed bytes."""
 
-    async def _answer(self, request: web.Request, data: Any) -> web.StreamResponse:
+    async def answer(self, request: web.Request, data: Any) -> web.StreamResponse:
         keys = ("raw_input", "processed_input", "raw_output", "processed_output", "proof")
         return web.json_response(dict.fromkeys(keys, "0a0b"))
 

@@ -11,11 +11,9 @@ import pytest
 
 from infernet_edge.cli.main import main
 from tests.support.asking import call_back, received, subscribe
-from tests.support.evm import NODE, V1, anvil_fixture, v1_fixture
+from tests.support.evm import NODE, V1
 from tests.support.onchain import on_chain, settled, until_state
 from tests.support.running import RunningNode
-
-__all__ = ["anvil_fixture", "v1_fixture"]
 
 
 async def told(node: RunningNode, *arguments: str) -> int:

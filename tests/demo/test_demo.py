@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,15 +13,8 @@ from infernet_edge.demo import demo
 from infernet_edge.demo.demo import Options, run_demo
 from infernet_edge.errors import StartupError
 from tests.support.demo_image import make_demo_image
-from tests.support.podman import IsolatedPodman, need
+from tests.support.podman import IsolatedPodman
 from tests.support.ports import free_port
-
-
-@pytest.fixture(scope="module")
-def podman() -> Iterator[IsolatedPodman]:
-    need("podman")
-    with IsolatedPodman() as isolated:
-        yield isolated
 
 
 @pytest.fixture

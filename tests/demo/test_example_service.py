@@ -21,6 +21,8 @@ from infernet_edge.schema import ComputeCapability
 from tests.support.ports import free_port
 from tests.support.process import ServerProcess
 
+pytestmark = pytest.mark.xdist_group("example service")  # its fixtures are made once
+
 SOURCE = Path(example_service.__file__)
 PROMPT = {"prompt": "The small computer", "length": 12, "seed": 3}
 

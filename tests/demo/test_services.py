@@ -13,7 +13,7 @@ from infernet_edge.config.tree import Podman
 from infernet_edge.demo import services
 from infernet_edge.demo.services import as_containers, as_processes, obtain_image
 from infernet_edge.errors import StartupError
-from tests.support.podman import IsolatedPodman, need
+from tests.support.podman import IsolatedPodman
 from tests.support.ports import free_port
 
 
@@ -67,16 +67,14 @@ async def test_no_podman_is_told(tmp_path: Path) -> None:
     assert "Podman does not answer" in obstacle
 
 
-async def test_an_image_that_is_there_needs_no_registry() -> None:
-    need("podman")
-    with IsolatedPodman() as podman:
-        assert await obtain_image(podman.echo_image(), Podman(url=podman.url)) == ""
+async def test_an_image_that_is_there_needs_no_registry(podman: IsolatedPodman) -> None:
+    assert await obtain_image(podman.echo_image(), Podman(url=podman.url)) == ""
 
 
-async def test_an_image_that_cannot_be_had_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    need("podman")
+async def test_an_image_that_cannot_be_had_is_told(
+    podman: IsolatedPodman, capsys: pytest.CaptureFixture[str]
+) -> None:
     image = f"127.0.0.1:{free_port()}/no/image:1"
-    with IsolatedPodman() as podman:
-        obstacle = await obtain_image(image, Podman(url=podman.url))
+    obstacle = await obtain_image(image, Podman(url=podman.url))
     assert f"could not pull image {image}" in obstacle
     assert "fetches the image" in capsys.readouterr().out

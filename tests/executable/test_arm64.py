@@ -12,6 +12,7 @@ from tests.support.podman import need
 BUILD = Path(__file__).with_name("build_arm64")
 
 
+@pytest.mark.executable
 @pytest.mark.timeout(180)
 def test_all_that_the_build_needs_can_be_had() -> None:
     for program in ("mmdebstrap", "qemu-aarch64-static"):

@@ -15,6 +15,8 @@ from tests.support.echo import EchoService
 from tests.support.node import NodeProcess
 from tests.support.podman import need
 
+pytestmark = pytest.mark.xdist_group("access")  # its fixtures are made once
+
 JOB = {"containers": ["echo"], "data": {}}
 GUEST = "192.0.2.7"
 

@@ -14,6 +14,8 @@ from tests.support.client import Api, connected, eventually, exchange, head, pos
 from tests.support.echo import EchoService
 from tests.support.node import NodeProcess
 
+pytestmark = pytest.mark.xdist_group("bad requests")  # its fixtures are made once
+
 LIMIT = 16 * 2**20  # the default of server.max_body_bytes
 DEEP = 10_000
 

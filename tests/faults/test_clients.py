@@ -22,6 +22,8 @@ from tests.support.hurried import hurried
 from tests.support.node import NodeProcess
 from tests.support.scripted import Call, ScriptedService
 
+pytestmark = pytest.mark.xdist_group("clients")  # its fixtures are made once
+
 MIB = 2**20
 JOB = {"containers": ["echo"], "data": {}}
 REQUEST = post("/api/jobs", json.dumps(JOB).encode())

@@ -19,6 +19,8 @@ from tests.support.node import NodeProcess
 from tests.support.ports import free_port
 from tests.support.scripted import Call, ScriptedService
 
+pytestmark = pytest.mark.xdist_group("containers")  # its fixtures are made once
+
 MIB = 2**20
 LIMIT = 4 * MIB  # server.max_body_bytes of these nodes
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +10,13 @@ import pytest
 
 from tests.support.client import Api, eventually
 from tests.support.node import NodeProcess
-from tests.support.podman import IsolatedPodman, need
+from tests.support.podman import IsolatedPodman
 from tests.support.ports import free_port
 
 pytestmark = pytest.mark.timeout(240)
 
 MISSING = "localhost/infernet-test/nobody-has-this:1"
 READY = 60.0  # seconds in which containers have to answer, on a busy machine
-
-
-@pytest.fixture(scope="module")
-def module_podman() -> Iterator[IsolatedPodman]:
-    need("podman")
-    with IsolatedPodman() as podman:
-        yield podman
-
-
-@pytest.fixture
-def podman(module_podman: IsolatedPodman) -> Iterator[IsolatedPodman]:
-    """A Podman that runs, without any container."""
-    module_podman.start_service()
-    yield module_podman
-    module_podman.start_service()
-    module_podman.run("rm", "--all", "--force", "--time=0")
 
 
 def node_with(

@@ -15,6 +15,8 @@ from tests.support.echo import CHUNKS, EchoService
 from tests.support.node import NodeProcess
 from tests.support.official_client import official_python
 
+pytestmark = pytest.mark.xdist_group("official client")  # its fixtures are made once
+
 DRIVE = Path(__file__).with_name("drive.py")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 

@@ -135,6 +135,7 @@ class Anvil:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.chain_id = chain_id
+        self.starts = 0
         self.timeout = 30.0  # seconds that the test's own connection waits for an answer
         self._arguments = [f"--chain-id={chain_id}", "--accounts=1", *arguments]
         if block_time is not None:
@@ -161,6 +162,7 @@ class Anvil:
     def start(self) -> None:
         """Start a fresh chain, whose accounts in FUNDED are rich."""
         assert self._process is None, "already started"
+        self.starts += 1
         command = [str(anvil_path()), "--host=127.0.0.1", f"--port={self.port}", "--silent"]
         self._process = subprocess.Popen(
             [*command, *self._arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
@@ -183,6 +185,11 @@ class Anvil:
         self._process.kill()
         self._process.wait(10)
         self._process = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there, be it paused."""
+        return self._process is not None and self._process.poll() is None
 
     def pause(self) -> None:
         """Leave requests without answers until `resume`."""
@@ -636,22 +643,3 @@ def deliveries(consumer: Contract) -> list[dict[str, Any]]:
     """Return what a consumer has received, oldest first."""
     count = int(consumer.call("deliveryCount"))
     return [consumer.call("delivery", index) for index in range(count)]
-
-
-@pytest.fixture(name="anvil")
-def anvil_fixture() -> Iterator[Anvil]:
-    """A fresh chain that mines each transaction at once."""
-    with Anvil() as anvil:
-        yield anvil
-
-
-@pytest.fixture(name="v1")
-def v1_fixture(anvil: Anvil) -> V1:
-    """The contracts of SDK 1.x on a fresh chain."""
-    return deploy_v1(anvil)
-
-
-@pytest.fixture(name="v0")
-def v0_fixture(anvil: Anvil) -> V0:
-    """The coordinator of SDK 0.1 on a fresh chain."""
-    return deploy_v0(anvil)

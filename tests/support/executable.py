@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.support.locks import only_one
 from tests.support.podman import need
 from tests.support.process import ROOT
 
@@ -36,16 +37,21 @@ class Executable(NamedTuple):
 def built() -> Executable:
     """Build it, unless that was done for the same sources; some 25 seconds. Needs binutils."""
     need("objdump")
-    folder = _CACHE / _state()
-    if not folder.exists():
-        shutil.rmtree(_CACHE, ignore_errors=True)
-        _CACHE.mkdir(parents=True)
-        with tempfile.TemporaryDirectory(dir=_CACHE) as work:
-            command = (sys.executable, "-m", "PyInstaller", "--log-level", "WARN", "--noconfirm")
-            places = ("--distpath", f"{work}/made", "--workpath", f"{work}/build")
-            _run([*command, *places, "pyinstaller.spec"], timeout=300)
-            Path(work, "made").rename(folder)
+    with only_one(_CACHE.with_suffix(".lock")):
+        folder = _CACHE / _state()
+        if not folder.exists():
+            _build(folder)
     return Executable(folder / "infernet-edge", folder / "infernet-edge-unpacked/infernet-edge")
+
+
+def _build(folder: Path) -> None:
+    shutil.rmtree(_CACHE, ignore_errors=True)
+    _CACHE.mkdir(parents=True)
+    with tempfile.TemporaryDirectory(dir=_CACHE) as work:
+        command = (sys.executable, "-m", "PyInstaller", "--log-level", "WARN", "--noconfirm")
+        places = ("--distpath", f"{work}/made", "--workpath", f"{work}/build")
+        _run([*command, *places, "pyinstaller.spec"], timeout=300)
+        Path(work, "made").rename(folder)
 
 
 def _state() -> str:
@@ -69,18 +75,7 @@ class BareRoot:
         for program in ("mmdebstrap", "unshare"):
             need(program)
         self.folder = folder
-        archive = ROOT / f".cache/tests/{_SUITE}.tar"
-        if not archive.exists():
-            made = archive.with_suffix(".part")
-            packages = ",".join(_ROOT_PACKAGES)
-            _run(
-                [
-                    *("mmdebstrap", "--quiet", "--variant=extract", "--format=tar"),
-                    *(f"--include={packages}", _SUITE, str(made)),
-                ],
-                timeout=100,
-            )
-            made.rename(archive)
+        archive = _debian()
         _run(
             [
                 *("tar", "--extract", "--file", str(archive), "--directory", str(folder)),
@@ -117,6 +112,24 @@ class BareRoot:
             timeout=60,
             check=False,
         )
+
+
+def _debian() -> Path:
+    """An archive of the root, made once; some 10 seconds."""
+    archive = ROOT / f".cache/tests/{_SUITE}.tar"
+    with only_one(archive.with_suffix(".lock")):
+        if not archive.exists():
+            made = archive.with_suffix(".part")
+            packages = ",".join(_ROOT_PACKAGES)
+            _run(
+                [
+                    *("mmdebstrap", "--quiet", "--variant=extract", "--format=tar"),
+                    *(f"--include={packages}", _SUITE, str(made)),
+                ],
+                timeout=100,
+            )
+            made.rename(archive)
+    return archive
 
 
 def _run(command: Sequence[str], timeout: float) -> None:

@@ -24,6 +24,7 @@ from typing import Any, Self
 
 import pytest
 
+from tests.support.locks import only_one
 from tests.support.podman import ENTRYPOINT, IsolatedPodman, image_archive, need
 from tests.support.ports import free_port
 from tests.support.process import ROOT
@@ -183,15 +184,20 @@ def _debian() -> Path:
         pytest.skip(message)
     recipe = hashlib.sha256(f"{_SUITE} {_PACKAGES}".encode()).hexdigest()[:12]
     root = ROOT / f".cache/tests/machine-{recipe}"
-    if not root.exists():
-        made = root.with_suffix(".part")
-        shutil.rmtree(made, ignore_errors=True)
-        command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={_PACKAGES}"]
-        done = subprocess.run(
-            [*command, _SUITE, str(made)], capture_output=True, text=True, timeout=300, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        made.rename(root)
+    with only_one(root.with_suffix(".lock")):
+        if not root.exists():
+            made = root.with_suffix(".part")
+            shutil.rmtree(made, ignore_errors=True)
+            command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={_PACKAGES}"]
+            done = subprocess.run(
+                [*command, _SUITE, str(made)],
+                capture_output=True,
+                text=True,
+                timeout=300,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+            made.rename(root)
     return root
 
 

@@ -14,7 +14,6 @@ import functools
 import io
 import json
 import os
-import random
 import shutil
 import signal
 import socket
@@ -30,6 +29,7 @@ from typing import Any, Self
 
 import pytest
 
+from tests.support.locks import own_number
 from tests.support.ports import free_port
 
 __all__ = ["ENTRYPOINT", "IsolatedPodman", "Registry", "image_archive", "need"]
@@ -178,7 +178,8 @@ class IsolatedPodman:
         self.folder = Path(tempfile.mkdtemp(prefix="ie-"))
         self.socket = self.folder / "podman.sock"
         self.url = f"unix://{self.socket}"
-        self._number = random.SystemRandom().randrange(256)
+        self._held = contextlib.ExitStack()
+        self._number = self._held.enter_context(own_number("network", 256))
         self.subnet = f"10.231.{self._number}.0/24"
         self.environment: dict[str, str] = {}
         self._service: subprocess.Popen[bytes] | None = None
@@ -202,6 +203,7 @@ class IsolatedPodman:
         if self.environment:
             _clear(self.environment, self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
+        self._held.close()
 
     def run(self, *arguments: str, **options: Any) -> str:
         """Run a podman command and return what it prints."""

@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.echo import CHUNKS, EchoService
 
+pytestmark = pytest.mark.xdist_group("echo")  # its fixtures are made once
+
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EchoService]:

@@ -1,0 +1,105 @@
+"""The groups of tests, by what they need; `tests/run` says which of them it runs.
+
+A test is in the group of the fixtures that it uses, or of its own marker:
+
+    podman      containers in a real Podman
+    executable  the built executable
+    machine     a booted machine with systemd, and the executable on it
+    nightly     small runs of the benchmarks
+
+All others are the fast tests. Each group that uses something of the whole machine is run by one
+worker, in one piece, and those that take longest begin first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.podman import IsolatedPodman, need
+
+if TYPE_CHECKING:  # half a second, for tests with a chain alone
+    from tests.support.chains import Chain, Chains
+    from tests.support.evm import V0, V1, Anvil
+
+_FIXTURES = {
+    "machine": "machine",
+    "executable": "executable",
+    "bare_root": "executable",
+    "podman": "podman",
+    "session_podman": "podman",
+}
+_ONE_WORKER_EACH = ("podman", "machine", "executable")  # in the order in which they begin
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        group = _group_of(item)
+        if group in _ONE_WORKER_EACH:
+            item.add_marker(group)
+            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=_place)
+
+
+def _group_of(item: pytest.Item) -> str:
+    if isinstance(item, pytest.Function):
+        for fixture, group in _FIXTURES.items():
+            if fixture in item.fixturenames:
+                return group
+    return next((group for group in _ONE_WORKER_EACH if item.get_closest_marker(group)), "")
+
+
+def _place(item: pytest.Item) -> int:
+    """Sorting is stable: otherwise the order stays that of the files."""
+    names = [name for name in _ONE_WORKER_EACH if item.get_closest_marker(name)]
+    return _ONE_WORKER_EACH.index(names[0]) if names else len(_ONE_WORKER_EACH)
+
+
+@pytest.fixture(scope="session")
+def session_podman() -> Iterator[IsolatedPodman]:
+    need("podman")
+    with IsolatedPodman() as podman:
+        yield podman
+
+
+@pytest.fixture
+def podman(session_podman: IsolatedPodman) -> Iterator[IsolatedPodman]:
+    """A Podman that runs, without any container."""
+    session_podman.start_service()
+    yield session_podman
+    session_podman.run("rm", "--all", "--force", "--time=0")
+
+
+@pytest.fixture(scope="session")
+def chains() -> Iterator[Chains]:
+    from tests.support.chains import Chains
+
+    with Chains() as chains:
+        yield chains
+
+
+@pytest.fixture
+def chain_with_contracts(request: pytest.FixtureRequest, chains: Chains) -> Chain:
+    """A chain with the contracts whose fixtures the test uses."""
+    return chains.fresh(*{"v1", "v0"}.intersection(request.fixturenames))
+
+
+@pytest.fixture
+def anvil(chain_with_contracts: Chain) -> Anvil:
+    """A chain that mines each transaction at once."""
+    return chain_with_contracts.anvil
+
+
+@pytest.fixture
+def v1(chain_with_contracts: Chain) -> V1:
+    """The contracts of SDK 1.x."""
+    return chain_with_contracts.v1
+
+
+@pytest.fixture
+def v0(chain_with_contracts: Chain) -> V0:
+    """The coordinator of SDK 0.1."""
+    return chain_with_contracts.v0

@@ -1,5 +1,0 @@
-"""The fixtures `anvil` and `v1`."""
-
-from tests.support.evm import anvil_fixture, v1_fixture
-
-__all__ = ["anvil_fixture", "v1_fixture"]
