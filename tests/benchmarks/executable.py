@@ -60,7 +60,7 @@ def measure_executable(
         "unpacked": ([str(executable.program)], folder_size),
     }
     nodes = {
-        name: NodeProcess({}, folder / name, command=command)
+        name: NodeProcess({}, folder / name, command=command, fresh=True)
         for name, (command, _) in forms.items()
     }
     starts: dict[str, list[tuple[float, float]]] = {name: [] for name in forms}

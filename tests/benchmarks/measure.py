@@ -142,7 +142,7 @@ def measure(extent: Extent, folder: Path, say: Callable[[str], None] = print) ->
     """Start everything, measure round by round, stop everything."""
     with ExitStack() as stack:
         echo = stack.enter_context(EchoService(folder))
-        node = NodeProcess(node_config(echo.url), folder / "node")
+        node = NodeProcess(node_config(echo.url), folder / "node", fresh=True)
 
         async def through_node(url: str, jobs: int, connections: int) -> Load:
             return await load_node(url, jobs, connections, extent.longest)

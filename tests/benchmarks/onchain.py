@@ -91,9 +91,11 @@ def measure_chain(
         proxy = stack.enter_context(CountingProxy(anvil.url))
         echo = stack.enter_context(EchoService(folder))
         containers = [{"id": "echo", "url": echo.url}]
-        off = NodeProcess({"containers": containers}, folder / "off")
+        off = NodeProcess({"containers": containers}, folder / "off", fresh=True)
         on = NodeProcess(
-            {"containers": containers, "chain": chain_settings(v1, proxy)}, folder / "on"
+            {"containers": containers, "chain": chain_settings(v1, proxy)},
+            folder / "on",
+            fresh=True,
         )
         starts: dict[str, list[float]] = {"off": [], "on": []}
         for _ in range(extent.starts):

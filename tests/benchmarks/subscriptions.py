@@ -124,7 +124,9 @@ def measure_subscriptions(
         settings = chain_settings(v1, proxy)
         settings["snapshot_sync"] = {"sleep": 0, "batch_size": extent.batch_size}
         containers = [{"id": "echo", "url": echo.url}]
-        node = NodeProcess({"containers": containers, "chain": settings}, folder / "node")
+        node = NodeProcess(
+            {"containers": containers, "chain": settings}, folder / "node", fresh=True
+        )
         stack.enter_context(node)
         snapshot = _watch_snapshot(node, proxy)
         say("snapshot")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
-import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -17,6 +17,7 @@ from infernet_edge.chain.transactions import SendError
 from tests.support.evm import ALICE, NODE, Anvil, deploy
 from tests.support.process import ROOT
 from tests.support.sending import Proxy, Sending, Tripwire
+from tests.support.template import template
 
 GWEI = 10**9
 
@@ -105,18 +106,24 @@ async def _stopped_at(sending: Sending, scenario: Scenario, moment: int) -> bool
     return tripwire.reached.is_set()
 
 
+def ended_with(command: list[str], folder: Path) -> int:
+    """Run a program to its end; returns the exit code."""
+    prepared = template("tests.support.sending")
+    return prepared.start(command, ROOT, os.environ, folder / "log").wait(60)
+
+
 def test_killed_at_every_moment(tmp_path: Path, anvil: Anvil) -> None:
     token = deploy(anvil, "Token")
     command = [sys.executable, "-m", "tests.support.killed_sender", str(tmp_path)]
     command += [str(anvil.port), token.address]
     moment, killed = 0, True
     while killed:
-        ended = subprocess.run([*command, f"key {moment}", str(moment)], cwd=ROOT, timeout=60)
-        assert ended.returncode in (0, -signal.SIGKILL)
-        killed = ended.returncode != 0
+        code = ended_with([*command, f"key {moment}", str(moment)], tmp_path)
+        assert code in (0, -signal.SIGKILL), (tmp_path / "log").read_text()
+        killed = code != 0
         moment += 1
     keys = ",".join(f"key {number}" for number in range(moment))
-    subprocess.run([*command, keys, "10000"], cwd=ROOT, timeout=60, check=True)
+    assert ended_with([*command, keys, "10000"], tmp_path) == 0, (tmp_path / "log").read_text()
     assert moment >= 10
     assert token.call("balanceOf", ALICE.address) == moment
     assert anvil.mempool() == []

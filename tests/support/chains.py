@@ -47,8 +47,9 @@ class Chain:
         anvil.resume()
         anvil.timeout = 30.0
         try:
+            # Mining begins again at the end: else a transaction that waits might still be mined.
             anvil.set_block_time(0)
-            anvil.set_automine(True)
+            anvil.set_automine(False)
             anvil.rpc("anvil_dropAllTransactions")
             if not anvil.rpc("evm_revert", self._snapshot):
                 return False
@@ -58,6 +59,7 @@ class Chain:
             anvil.set_base_fee(self._base_fee)
             anvil.mine()
             anvil.set_base_fee(self._base_fee)
+            anvil.set_automine(True)
         except RpcFailure:  # a reorganisation went deeper than the snapshot
             return False
         return True

@@ -18,11 +18,15 @@ from tests.support.process import ServerProcess
 __all__ = ["NodeProcess", "free_port"]
 
 
+_NODE = ("infernet_edge.__main__", "infernet_edge.cli.run", "infernet_edge.node", "uvloop")
+
+
 class NodeProcess(ServerProcess):
     """A node with `config` laid over settings that suit a test.
 
     The settings: a free port of 127.0.0.1, no rate limit, its data in `folder`/data, no watch on
-    free disk space, containers not managed. A restart keeps port and data.
+    free disk space, containers not managed. A restart keeps port and data. Unless it shall be
+    `fresh`, its process has not imported what it needs by itself: that is for measuring.
     """
 
     def __init__(
@@ -33,6 +37,7 @@ class NodeProcess(ServerProcess):
         command: Sequence[str] = (sys.executable, "-m", "infernet_edge"),
         env: Mapping[str, str] | None = None,
         ready_within: float = 30.0,
+        fresh: bool = False,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.data_path = folder / "data"
@@ -46,7 +51,12 @@ class NodeProcess(ServerProcess):
             folder / "node.log",
             env=env,
             ready_within=ready_within,
+            imported=() if fresh else self._modules(),
         )
+
+    def _modules(self) -> tuple[str, ...]:
+        on_chain = self.config.get("chain", {}).get("enabled")
+        return (*_NODE, "infernet_edge.chain.chain") if on_chain else _NODE
 
     def launch(self) -> None:
         """Write `config`, which a test may have changed, and start without waiting."""

@@ -14,6 +14,8 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
+from tests.support.template import Forked, can_start, template
+
 ROOT = Path(__file__).parents[2]
 
 _OURS = ("INFERNET_", "CREDENTIALS_DIRECTORY", "STATE_DIRECTORY", "NOTIFY_SOCKET", "JOURNAL_STREAM")
@@ -23,7 +25,8 @@ class ServerProcess:
     """Runs a command until it answers on `url` + `health_path`, and ends it.
 
     What the command writes goes to `log_path`. It does not inherit the environment variables that
-    the node reads; those that a test wants are given as `env`.
+    the node reads; those that a test wants are given as `env`. With `imported`, a Python program is
+    forked from a process that has imported these modules.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class ServerProcess:
         env: Mapping[str, str] | None = None,
         health_path: str = "/health",
         ready_within: float = 30.0,
+        imported: Sequence[str] = (),
     ) -> None:
         self.command = list(command)
         self.url = url
@@ -42,7 +46,8 @@ class ServerProcess:
         self.env = dict(env or {})
         self.health_path = health_path
         self.ready_within = ready_within
-        self.process: subprocess.Popen[bytes] | None = None
+        self.imported = tuple(imported)
+        self.process: subprocess.Popen[bytes] | Forked | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -95,12 +100,16 @@ class ServerProcess:
     def launch(self) -> None:
         """Start without waiting."""
         assert not self.running, "already running"
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(_OURS)}
+        env = {k: v for k, v in os.environ.items() if not k.startswith(_OURS)} | self.env
+        if self.imported and can_start(self.command):
+            started = template(*self.imported)
+            self.process = started.start(self.command, ROOT, env, self.log_path)
+            return
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command,
                 cwd=ROOT,
-                env=inherited | self.env,
+                env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -1,0 +1,156 @@
+"""Processes that are forked from one that has imported the node already.
+
+process = Template("infernet_edge.node").start([sys.executable, "-m", "infernet_edge", ...], ...)
+
+Most of the time of a node's start is that of its imports, and tests start hundreds of nodes. The
+process is as real as one that was started afresh: it has a pid, a memory, files and signals of its
+own, and Python ends in it as it does everywhere.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+class Forked:
+    """A process that a template has started; it is used as a subprocess.Popen is."""
+
+    def __init__(self, template: Template, args: Sequence[str], pid: int) -> None:
+        self.args = args
+        self.pid = pid
+        self.returncode: int | None = None
+        self._template = template
+        self._descriptor = os.pidfd_open(pid)
+
+    def poll(self) -> int | None:
+        """Return the exit code; None: it runs; negative: the signal that ended it."""
+        if self.returncode is None and select.select([self._descriptor], [], [], 0)[0]:
+            self._ended()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end and return the exit code. Raises subprocess.TimeoutExpired."""
+        if self.returncode is None:
+            if not select.select([self._descriptor], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+            self._ended()
+        assert self.returncode is not None
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self.poll() is None:
+            signal.pidfd_send_signal(self._descriptor, number)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def _ended(self) -> None:
+        self.returncode = self._template.exit_code(self.pid)
+        os.close(self._descriptor)
+
+
+class Template:
+    """The process that is forked; it runs as long as this one."""
+
+    def __init__(self, *modules: str) -> None:
+        # It waits for lines, each a request, and answers each with a line.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__, *modules],
+            cwd=Path(__file__).parents[2],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        atexit.register(self.stop)
+
+    def start(self, args: Sequence[str], cwd: Path, env: Mapping[str, str], log: Path) -> Forked:
+        """Start `python -m MODULE …` or `python -c PROGRAM …`; output is appended to `log`."""
+        assert can_start(args), args
+        started = {"args": args, "cwd": str(cwd), "env": dict(env), "log": str(log)}
+        return Forked(self, args, int(self._ask(started)))
+
+    def exit_code(self, pid: int) -> int:
+        """The exit code of a process that has ended."""
+        return int(self._ask({"ended": pid}))
+
+    def stop(self) -> None:
+        """End it; what it has started runs on."""
+        atexit.unregister(self.stop)
+        self._process.kill()
+        self._process.communicate()
+
+    def _ask(self, request: dict[str, Any]) -> str:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        assert answer, f"the template has ended: {request}"
+        return answer
+
+
+def can_start(args: Sequence[str]) -> bool:
+    """Whether these are the arguments of a Python program that a template can start."""
+    return args[0] == sys.executable and args[1] in ("-m", "-c")
+
+
+@functools.cache
+def template(*modules: str) -> Template:
+    """The one of this process that has imported these modules."""
+    return Template(*modules)
+
+
+def _serve() -> dict[str, Any]:
+    """Answer requests; returns, in each process that was forked, what it shall run."""
+    for line in sys.stdin:
+        request: dict[str, Any] = json.loads(line)
+        if "ended" in request:
+            _, status = os.waitpid(request["ended"], 0)
+            print(os.waitstatus_to_exitcode(status), flush=True)
+        elif pid := os.fork():
+            print(pid, flush=True)
+        else:
+            return request
+    raise SystemExit
+
+
+def _become(request: Mapping[str, Any]) -> None:
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["env"])
+    log = os.open(request["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    for source, target in ((os.open(os.devnull, os.O_RDONLY), 0), (log, 1), (log, 2)):
+        os.dup2(source, target)
+    os.close(log)
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout = os.fdopen(1, "w", closefd=False)
+
+
+def _run(_python: str, form: str, program: str, *arguments: str) -> None:
+    sys.argv = [form, *arguments]
+    if form == "-m":
+        runpy.run_module(program, run_name="__main__", alter_sys=True)
+    else:
+        exec(compile(program, "<string>", "exec"), {"__name__": "__main__"})
+
+
+if __name__ == "__main__":
+    for module in sys.argv[1:]:
+        importlib.import_module(module)
+    what = _serve()
+    _become(what)
+    _run(*what["args"])
