@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from infernet_edge.chain import chain, listener, processor, rpc, schedule
 from tests.support.events import Events, listen
 
 
@@ -12,3 +13,13 @@ def events() -> Iterator[Events]:
     """What the on-chain half logs."""
     with listen("infernet_edge.chain") as events:
         yield events
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for seconds before another try waits for a moment in these tests."""
+    for module, first, longest in ((processor, 0.05, 0.2), (listener, 0.05, 0.2), (rpc, 0.01, 0.5)):
+        monkeypatch.setattr(module, "_FIRST_PAUSE", first)
+        monkeypatch.setattr(module, "_LONGEST_PAUSE", longest)
+    monkeypatch.setattr(schedule, "_PAUSE", 0.2)
+    monkeypatch.setattr(chain, "_CHECK_TIME", 0.5)

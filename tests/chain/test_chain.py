@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from eth_abi.abi import decode
 
+from tests.support.asking import received
 from tests.support.delegated import request_v0, request_v1
 from tests.support.evm import ALICE, NODE, OTHER_NODE, V0, V1, Anvil, deliveries, deploy_v0
-from tests.support.onchain import chain_of, delivery, on_chain, settled
+from tests.support.onchain import chain_of, delivery, looks, on_chain, settled
 from tests.support.serving import Echo
 
 
@@ -160,24 +161,24 @@ async def test_a_container_that_fails_is_tried_three_times(tmp_path: Path, v1: V
 
 async def test_it_waits_until_the_subscription_is_active(tmp_path: Path, v1: V1) -> None:
     consumer = consumer_of(v1)
-    v1.anvil.set_block_time(1)
     async with on_chain(tmp_path, v1=v1) as (node, echo):
-        request = request_v1(v1, consumer, activeAt=v1.anvil.now() + 3)
+        request = request_v1(v1, consumer, activeAt=v1.anvil.now() + 600)
         assert (await node.post("/api/jobs", request.body)).status == 200
         assert (await node.get("/info")).body["pending"]["onchain"] == 1
+        await looks(node)
         assert echo.calls == []
+        v1.anvil.increase_time(600)
         assert (await settled(node))["state"] == "delivered"
 
 
 async def test_later_intervals_go_by_the_id(tmp_path: Path, v1: V1) -> None:
     consumer = consumer_of(v1)
-    v1.anvil.set_block_time(1)
     async with on_chain(tmp_path, v1=v1) as (node, echo):
-        request = request_v1(v1, consumer, period=3, frequency=3, data={"first": True})
+        request = request_v1(v1, consumer, period=600, frequency=3, data={"first": True})
         assert (await node.post("/api/jobs", request.body)).status == 200
-        async with asyncio.timeout(40):
-            while len(deliveries(consumer)) < 3:
-                await asyncio.sleep(0.1)
+        for number in (1, 2, 3):
+            await received(consumer, number)
+            v1.anvil.increase_time(600)
         assert [call["source"] for call in echo.calls] == [1, 0, 0]
         reports = (await chain_of(node).report(10))["deliveries"]
         assert sorted(report["interval"] for report in reports) == [1, 2, 3]
@@ -186,7 +187,6 @@ async def test_later_intervals_go_by_the_id(tmp_path: Path, v1: V1) -> None:
 
 async def test_a_cancelled_subscription_is_followed_no_longer(tmp_path: Path, v1: V1) -> None:
     consumer = consumer_of(v1)
-    v1.anvil.set_block_time(1)
     async with on_chain(tmp_path, v1=v1) as (node, _):
         active = v1.anvil.now() - 60  # long before the edge at which it may not be active yet
         request = request_v1(v1, consumer, activeAt=active, period=70, frequency=100)
@@ -197,7 +197,7 @@ async def test_a_cancelled_subscription_is_followed_no_longer(tmp_path: Path, v1
         found = await settled(node, 2)
         assert (found["state"], found["interval"]) == ("failed", 2)
         assert "cancelled" in found["reason"]
-        await asyncio.sleep(0.5)
+        await looks(node)
         assert len((await chain_of(node).report(10))["deliveries"]) == 2
         assert (await node.get("/info")).body["pending"]["onchain"] == 0
 

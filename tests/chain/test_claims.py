@@ -10,7 +10,6 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from infernet_edge.chain import processor
 from tests.support.asking import received
 from tests.support.delegated import Delegated, request_v1
 from tests.support.evm import ALICE, NODE, OTHER_NODE, V1, Contract, deliveries
@@ -18,12 +17,6 @@ from tests.support.faulty_rpc import Answers, FaultyRpc
 from tests.support.onchain import on_chain, settled, state_of, until_state
 from tests.support.running import RunningNode
 from tests.support.serving import serving
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processor, "_FIRST_PAUSE", 0.05)
-    monkeypatch.setattr(processor, "_LONGEST_PAUSE", 0.2)
 
 
 @pytest.fixture

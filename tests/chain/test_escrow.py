@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -30,12 +31,6 @@ from tests.support.onchain import settled, waiting
 from tests.support.running import configuration
 from tests.support.sending import Sending
 from tests.support.serving import Echo, serving
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processor, "_FIRST_PAUSE", 0.05)
-    monkeypatch.setattr(processor, "_LONGEST_PAUSE", 0.1)
 
 
 @pytest.fixture
@@ -125,10 +120,9 @@ async def test_two_at_once_do_not_take_each_others_approval(
         market.anvil.set_automine(mining)
         echo.release()
         await told(events, "escrow.approving")
-        if not mining:
-            market.anvil.set_block_time(1)
-        assert (await settled(node, 1))["state"] == "delivered"
-        assert (await settled(node, 2))["state"] == "delivered"
+        with contextlib.nullcontext() if mining else market.anvil.blocks_every(0.1):
+            assert (await settled(node, 1))["state"] == "delivered"
+            assert (await settled(node, 2))["state"] == "delivered"
     assert events.of("transaction.reverted") == []
     assert len(events.of("escrow.approving")) <= 2
     assert len(judge.events("ProofReceived")) == 2
@@ -181,9 +175,9 @@ async def test_nobody_else_waits_for_an_approval(
         await told(events, "delivery.sent")
         (sent,) = events.of("delivery.sent")
         assert sent["number"] == 2
-        market.anvil.set_block_time(1)
-        assert (await settled(node, 1))["state"] == "delivered"
-        assert (await settled(node, 2))["state"] == "delivered"
+        with market.anvil.blocks_every(0.1):
+            assert (await settled(node, 1))["state"] == "delivered"
+            assert (await settled(node, 2))["state"] == "delivered"
 
 
 async def test_more_than_an_allowance_can_be(tmp_path: Path, v1: V1) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from tests.support.faulty_rpc import (
     throttled,
     wrong_id,
 )
-from tests.support.onchain import chain_of, delivery, on_chain, settled
+from tests.support.onchain import chain_of, delivery, looks, on_chain, settled, until
 from tests.support.running import RunningNode
 from tests.support.serving import Echo, serving
 
@@ -40,23 +39,12 @@ ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits for a second in a node waits for a moment in these tests."""
-    monkeypatch.setattr(processor, "_FIRST_PAUSE", 0.05)
-    monkeypatch.setattr(processor, "_LONGEST_PAUSE", 0.2)
-    monkeypatch.setattr(chain, "_CHECK_TIME", 0.5)
     monkeypatch.setattr(chain, "Rpc", partial(Rpc, timeout=0.4))
-    monkeypatch.setattr(rpc, "_LONGEST_PAUSE", 0.5)
     monkeypatch.setattr(transactions, "Pace", lambda: Pace(rebroadcast=0.1))
 
 
 def consumer_of(v1: V1) -> Any:
     return v1.deploy("DelegatedConsumer", ALICE.address)
-
-
-async def until(condition: Callable[[], Any], timeout: float = 20.0) -> None:
-    """Wait until something holds."""
-    async with asyncio.timeout(timeout):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 async def accepted(node: RunningNode, body: dict[str, Any]) -> None:
@@ -367,7 +355,7 @@ async def test_a_block_is_replaced_by_another(tmp_path: Path, v1: V1) -> None:
     async with on_chain(tmp_path, v1=v1, chain={"trail_head_blocks": 2}) as (node, echo):
         await accepted(node, request_v1(v1, consumer).body)
         await until(lambda: deliveries(consumer))
-        await asyncio.sleep(0.3)  # three looks at a block that is not deep enough
+        await looks(node, 3)  # at a block that is not deep enough
         assert (await delivery(node))["state"] == "sent"
         anvil.reorg(1)
         await until(lambda: deliveries(consumer))
@@ -389,7 +377,7 @@ async def test_a_consumer_that_refuses_only_on_the_chain(tmp_path: Path, v1: V1)
         found = await settled(node)
         assert found["state"] == "failed"
         assert found["reason"].startswith("Given up after 3 transactions: ")
-        await asyncio.sleep(0.5)
+        await looks(node)
         assert v1.anvil.nonce(NODE.address, "pending") == 3
         assert len(echo.calls) == 1
 

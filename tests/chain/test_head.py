@@ -9,7 +9,6 @@ import aiohttp
 import pytest
 
 from infernet_edge.chain import head as module
-from infernet_edge.chain import rpc as rpc_module
 from infernet_edge.chain.head import Block, Head, parse_block
 from infernet_edge.chain.rpc import Call, Rpc, RpcError, RpcUnavailable
 from tests.support.scripted_rpc import RpcFault, ScriptedRpc, reply
@@ -64,11 +63,6 @@ class Chain:
     def mine(self, blocks: int = 1, seconds: int = 2) -> None:
         self.number += blocks
         self.timestamp += blocks * seconds
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rpc_module, "_FIRST_PAUSE", 0.01)
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from infernet_edge.chain import rpc as rpc_module
 from infernet_edge.chain.transactions import SendError
 from tests.support.evm import ALICE, NODE, Anvil, deploy
 from tests.support.process import ROOT
@@ -22,11 +21,6 @@ from tests.support.template import template
 GWEI = 10**9
 
 Scenario = Callable[[Sending, str], Awaitable[None]]
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rpc_module, "_FIRST_PAUSE", 0.01)
 
 
 async def plainly(sending: Sending, key: str) -> None:

@@ -8,19 +8,12 @@ from typing import Any
 
 import pytest
 
-from infernet_edge.chain import processor
 from tests.support.asking import subscribe
 from tests.support.delegated import request_v0, request_v1
 from tests.support.evm import ALICE, NODE, V0, V1, deliveries, deploy_v1
 from tests.support.onchain import chain_of, on_chain, settled
 from tests.support.running import RunningNode
 from tests.support.serving import Echo
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processor, "_FIRST_PAUSE", 0.05)
-    monkeypatch.setattr(processor, "_LONGEST_PAUSE", 0.2)
 
 
 def consumer_of(v1: V1) -> Any:

@@ -21,7 +21,16 @@ from tests.support.counting_proxy import CountingProxy
 from tests.support.events import Events, listen
 from tests.support.evm import ALICE, V1, deliveries
 from tests.support.faulty_rpc import Answers, FaultyRpc
-from tests.support.onchain import chain_of, on_chain, settled, state_of, subscriptions, until_state
+from tests.support.onchain import (
+    chain_of,
+    looks,
+    on_chain,
+    settled,
+    state_of,
+    subscriptions,
+    until,
+    until_state,
+)
 from tests.support.running import configuration
 from tests.support.serving import Echo, serving
 
@@ -30,12 +39,6 @@ from tests.support.serving import Echo, serving
 def events_fixture() -> Iterator[Events]:
     with listen("infernet_edge.chain") as events:
         yield events
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listener, "_FIRST_PAUSE", 0.05)
-    monkeypatch.setattr(listener, "_LONGEST_PAUSE", 0.2)
 
 
 def small_batches(size: int, **more: Any) -> dict[str, Any]:
@@ -93,7 +96,7 @@ async def test_each_page_is_read_once(tmp_path: Path, v1: V1) -> None:
         settings = small_batches(2, sleep=0.3)
         async with on_chain(tmp_path, v1=v1, rpc_url=proxy.url, chain=settings) as (node, _):
             await until_state(node, 6, "ignored")
-            await asyncio.sleep(0.5)
+            await looks(node)
         pages = [
             each for each in proxy.requests if READ_SUBSCRIPTION_BATCH.selector in each.functions
         ]
@@ -162,7 +165,7 @@ async def test_it_stays_behind_the_head(tmp_path: Path, v1: V1) -> None:
     async with on_chain(tmp_path, v1=v1, chain={"trail_head_blocks": 3}) as (node, echo):
         call_back(v1, consumer)
         v1.anvil.mine(2)
-        await asyncio.sleep(0.5)
+        await looks(node)
         assert await state_of(node, 1) == ""
         assert echo.calls == []
         v1.anvil.mine(1)
@@ -224,7 +227,7 @@ async def test_a_cancelled_subscription_is_noticed_before_it_is_due(
         await until_state(node, identifier, "cancelled")
         assert events.of("subscription.cancelled")[0]["subscription"] == identifier
         v1.anvil.increase_time(20_000)
-        await asyncio.sleep(0.5)
+        await looks(node)
         assert echo.calls == []
 
 
@@ -349,7 +352,8 @@ async def test_a_hundred_blocks_without_the_server(tmp_path: Path, v1: V1) -> No
         long = subscribe(v1, recurring, frequency=9, period=10_000)
         await until_state(node, long, "active")
         proxy.fault = down
-        await asyncio.sleep(0.5)
+        before = len(proxy.methods)
+        await until(lambda: len(proxy.methods) > before + 2)
         call_back(v1, consumer)
         v1.anvil.mine(100)
         recurring.send("cancelSubscription", long)
@@ -470,7 +474,7 @@ async def test_a_server_that_lags_loses_no_subscription(tmp_path: Path, v1: V1) 
         assert lags["eth_call"] == 2
         assert await state_of(node, long) == "active"
     async with serving(proxy) as url, on_chain(tmp_path, v1=v1, rpc_url=url) as (node, _):
-        await asyncio.sleep(0.5)  # all that is followed was read again
+        await looks(node)  # all that is followed was read again
         assert await state_of(node, long) == "active"
 
 
@@ -541,7 +545,8 @@ async def test_a_server_that_gives_logs_of_few_blocks_only(tmp_path: Path, v1: V
         identifier = subscribe(v1, recurring, frequency=2, period=50_000)
         await until_state(node, identifier, "active")
         proxy.fault = down
-        await asyncio.sleep(0.3)
+        before = len(proxy.methods)
+        await until(lambda: len(proxy.methods) > before + 2)
         recurring.send("cancelSubscription", identifier)
         v1.anvil.mine(1200)
         proxy.fault = few
@@ -593,7 +598,7 @@ async def test_a_first_id_that_is_not_there_yet_is_waited_for(tmp_path: Path, v1
     call_back(v1, consumer)
     async with on_chain(tmp_path, v1=v1, chain=small_batches(5, starting_sub_id=3)) as (node, _):
         call_back(v1, consumer)
-        await asyncio.sleep(0.5)
+        await looks(node)
         call_back(v1, consumer)
         (found,) = await received(consumer, 1)
         assert found["subscriptionId"] == 3

@@ -33,12 +33,6 @@ from tests.support.onchain import delivery, settled, waiting
 from tests.support.serving import serving
 
 
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processor, "_FIRST_PAUSE", 0.05)
-    monkeypatch.setattr(processor, "_LONGEST_PAUSE", 0.1)
-
-
 @pytest.fixture(params=[False, True], ids=["coin", "token"])
 def market(v1: V1, request: pytest.FixtureRequest) -> Market:
     return Market(v1, deploy(v1.anvil, "Token") if request.param else None)

@@ -20,12 +20,6 @@ from tests.support.running import configuration
 from tests.support.serving import Echo, serving
 
 
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processor, "_FIRST_PAUSE", 0.05)
-    monkeypatch.setattr(processor, "_LONGEST_PAUSE", 0.2)
-
-
 def consumer_of(v1: V1) -> Any:
     return v1.deploy("DelegatedConsumer", ALICE.address)
 

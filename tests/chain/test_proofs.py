@@ -9,23 +9,17 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from infernet_edge.chain import processor, proofs
+from infernet_edge.chain import proofs
 from tests.support.delegated import request_v1
 from tests.support.events import Events
 from tests.support.evm import ALICE, NODE, V1, Contract, deliveries, deploy
 from tests.support.faulty_rpc import Answers, FaultyRpc
 from tests.support.market import PRICE, PROOF, Market, Prover
-from tests.support.onchain import chain_of, settled
+from tests.support.onchain import chain_of, looks, settled
 from tests.support.running import RunningNode
 from tests.support.serving import Echo, serving
 
 MANY = 10  # answers for which there is money on both sides
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processor, "_FIRST_PAUSE", 0.05)
-    monkeypatch.setattr(processor, "_LONGEST_PAUSE", 0.1)
 
 
 def rich(market: Market) -> Market:
@@ -154,7 +148,7 @@ async def test_a_verdict_is_told_when_it_is_deep_enough(
         market.anvil.mine(3)
         assert (await settled(node))["state"] == "delivered"
         judge.send("finalize", 1, 1, NODE.address, False)
-        await asyncio.sleep(0.5)
+        await looks(node)
         assert await verdict(node) == "awaited"
         market.anvil.mine(3)
         await until_verdict(node, "slashed")

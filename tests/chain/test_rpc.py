@@ -30,11 +30,6 @@ from tests.support.scripted_rpc import (
 NUMBER = ("eth_blockNumber", list[Any]())
 
 
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rpc_module, "_FIRST_PAUSE", 0.01)
-
-
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession() as session:

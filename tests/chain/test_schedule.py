@@ -29,6 +29,7 @@ from tests.support.evm import (
 from tests.support.onchain import (
     chain_of,
     delivery,
+    looks,
     on_chain,
     settled,
     state_of,
@@ -37,13 +38,6 @@ from tests.support.onchain import (
 )
 from tests.support.running import configuration
 from tests.support.serving import Echo
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processor, "_FIRST_PAUSE", 0.05)
-    monkeypatch.setattr(processor, "_LONGEST_PAUSE", 0.2)
-    monkeypatch.setattr(schedule, "_PAUSE", 0.2)
 
 
 @pytest.fixture
@@ -55,11 +49,6 @@ def intervals(consumer: Contract) -> list[int]:
     return [each["interval"] for each in deliveries(consumer)]
 
 
-async def quiet(seconds: float = 0.6) -> None:
-    """Time enough for what must not happen."""
-    await asyncio.sleep(seconds)
-
-
 async def test_each_interval_is_answered_when_it_begins(
     tmp_path: Path, v1: V1, consumer: Contract
 ) -> None:
@@ -68,7 +57,7 @@ async def test_each_interval_is_answered_when_it_begins(
         begins = v1.subscription(identifier)["activeAt"]
         await until_state(node, identifier, "active")
         v1.anvil.set_time(begins - 2)
-        await quiet()
+        await looks(node)
         assert intervals(consumer) == []
         for number in (1, 2, 3):
             v1.anvil.set_time(begins + (number - 1) * 600)
@@ -79,7 +68,7 @@ async def test_each_interval_is_answered_when_it_begins(
             assert asked_for[3] == NODE.address.lower()
         await until_state(node, identifier, "completed")
         v1.anvil.increase_time(6000)
-        await quiet()
+        await looks(node)
         assert intervals(consumer) == [1, 2, 3]
         assert chain_of(node).pending == 0
 
@@ -254,7 +243,7 @@ async def test_one_wrong_time_does_not_end_a_subscription(
         for watcher in head._watchers:  # noqa: SLF001 - a wrong block, for one of them
             if isinstance(watcher, schedule.Schedule):
                 watcher.answers(wrong, [])
-        await quiet()
+        await looks(node)
         assert await state_of(node, identifier) == "active"
         v1.anvil.increase_time(1000)
         await received(consumer, 1)
@@ -335,7 +324,7 @@ async def test_a_container_that_fails_costs_one_interval_only(
         v1.anvil.increase_time(100)
         assert (await settled(node))["state"] == "failed"
         assert len(failing.calls) == 3
-        await quiet()
+        await looks(node)
         assert len(failing.calls) == 3  # it is not run again and again
         failing.status = 200
         v1.anvil.increase_time(100)
@@ -361,11 +350,11 @@ async def test_the_clock_of_the_host_does_not_count(
     async with on_chain(tmp_path, v1=v1) as (node, _):
         identifier = subscribe(v1, consumer, frequency=2, period=1800)
         await until_state(node, identifier, "active")
-        await quiet()
+        await looks(node)
         assert intervals(consumer) == []
         v1.anvil.increase_time(1800)
         await received(consumer, 1)
-        await quiet()
+        await looks(node)
         assert intervals(consumer) == [1]
 
 
@@ -422,7 +411,7 @@ async def test_no_more_are_on_their_way_than_a_mempool_takes(
             async with asyncio.timeout(10):
                 while len(v1.anvil.mempool()) < 3 or len(echo.calls) < 9:
                     await asyncio.sleep(0.05)
-            await quiet()
+            await looks(node)
             assert len(v1.anvil.mempool()) == 3
             v1.anvil.set_automine(True)
             v1.anvil.mine(1)

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from infernet_edge.chain import rpc as rpc_module
 from infernet_edge.chain.rpc import RpcUnavailable
 from infernet_edge.chain.transactions import Pace, SendError
 from infernet_edge.errors import StorageError
@@ -18,11 +17,6 @@ from tests.support.scripted_rpc import hang_up, reply
 from tests.support.sending import GAS, Proxy, Sending
 
 GWEI = 10**9
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rpc_module, "_FIRST_PAUSE", 0.01)
 
 
 @pytest.fixture

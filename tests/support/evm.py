@@ -18,6 +18,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -279,6 +280,29 @@ class Anvil:
     def set_automine(self, on: bool) -> None:
         """Mine each transaction at once, or none before `mine`."""
         self.rpc("evm_setAutomine", on)
+
+    @contextlib.contextmanager
+    def blocks_every(self, seconds: float) -> Iterator[None]:
+        """Mine a block each so many seconds within the block of code; the chain's are apart by 1.
+
+        What waits is mined in them, also while the test does something else.
+        """
+        other = Anvil(chain_id=self.chain_id)
+        other.port = self.port
+        ended = threading.Event()
+
+        def mine() -> None:
+            while not ended.wait(seconds):
+                other.mine()
+
+        thread = threading.Thread(target=mine, name="blocks")
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join(10)
+            other.stop()
 
     def set_block_time(self, seconds: int) -> None:
         """Mine a block each so many seconds; 0: no longer."""

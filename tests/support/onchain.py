@@ -8,12 +8,14 @@ async with on_chain(tmp_path, v1=v1) as (node, echo):
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from infernet_edge.chain.chain import Chain
+from infernet_edge.chain.head import Block
+from infernet_edge.chain.rpc import Call
 from tests.support.evm import NODE, V0, V1
 from tests.support.running import RunningNode, running
 from tests.support.serving import Echo, serving
@@ -41,7 +43,7 @@ async def on_chain(
         "enabled": True,
         "rpc_url": rpc_url or deployment.anvil.url,
         "trail_head_blocks": 0,
-        "snapshot_sync": {"sync_period": 0.1},
+        "snapshot_sync": {"sync_period": 0.05},
     }
     if v1 is not None:
         settings["registry_address"] = v1.registry.address
@@ -102,6 +104,39 @@ async def settled(node: RunningNode, number: int = 1, timeout: float = 30.0) -> 
         while (found := await delivery(node, number))["state"] not in ENDED:
             await asyncio.sleep(0.02)
     return found
+
+
+async def until(condition: Callable[[], Any], timeout: float = 20.0) -> None:
+    """Wait until something holds."""
+    async with asyncio.timeout(timeout):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+class _Looks:
+    """Counts the looks at the chain."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def questions(self) -> list[Call]:
+        return []
+
+    def answers(self, block: Block, answers: list[Any]) -> None:
+        self.count += 1
+
+
+async def looks(node: RunningNode, times: int = 4) -> None:
+    """Wait until the node has looked at the chain so often, and has done what follows from it.
+
+    That is time enough for what must not happen.
+    """
+    watcher = _Looks()
+    chain_of(node).head.watch(watcher)
+    async with asyncio.timeout(20):
+        while watcher.count < times:
+            await asyncio.sleep(0.01)
+    chain_of(node).head.unwatch(watcher)
 
 
 async def waiting(node: RunningNode, reason: str, number: int = 1, timeout: float = 10.0) -> None:
