@@ -196,6 +196,9 @@ class Anvil:
         """Leave requests without answers until `resume`."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        status = Path(f"/proc/{self._process.pid}/stat")
+        while status.read_text().rpartition(")")[2].split()[0] != "T":  # not at once, under load
+            time.sleep(0.001)
 
     def resume(self) -> None:
         """Answer again."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 import random
 import socket
+from collections.abc import Iterator
 
 _BELOW_THE_EPHEMERAL_RANGE = range(20_000, 32_000)
 _WORKERS = 16  # test processes at the same time, each with a part of the range
@@ -14,10 +17,10 @@ def free_port() -> int:
     """Return a TCP port that nothing listens on.
 
     It is below the range from which the kernel takes the ports of outgoing connections, so that
-    none of these takes it before the caller does; and each worker of pytest-xdist has ports of its
-    own.
+    none of these takes it before the caller does. Each worker of pytest-xdist has ports of its
+    own, and gives none a second time before all others.
     """
-    for port in random.SystemRandom().sample(_own_ports(), 100):
+    for port in itertools.islice(_own_ports(), 100):
         with socket.socket() as probe:
             try:
                 probe.bind(("0.0.0.0", port))
@@ -27,8 +30,11 @@ def free_port() -> int:
     raise RuntimeError("None of 100 ports was free.")
 
 
-def _own_ports() -> range:
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+@functools.cache
+def _own_ports() -> Iterator[int]:
+    """The ports of this worker, again and again, from one that is another in each process."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS
     size = len(_BELOW_THE_EPHEMERAL_RANGE) // _WORKERS
-    begin = (int(worker) % _WORKERS) * size
-    return _BELOW_THE_EPHEMERAL_RANGE[begin : begin + size]
+    begin = random.SystemRandom().randrange(size)
+    own = _BELOW_THE_EPHEMERAL_RANGE[worker * size : (worker + 1) * size]
+    return itertools.cycle([*own[begin:], *own[:begin]])
