@@ -583,9 +583,9 @@ async def test_a_chain_that_is_begun_anew(tmp_path: Path, v1: V1, events: Events
             while chain_of(node).pending:
                 await asyncio.sleep(0.05)
         v1.anvil.mine(100)
-        await asyncio.sleep(0.3)
+        await looks(node)
         v1.anvil.revert(before)
-        v1.anvil.mine(1)
+        v1.anvil.increase_time(1000)  # else they could begin in the same second as the old ones
         for _ in range(3):
             call_back(v1, consumer, input=b"\x09")
         found = await received(consumer, 3)
