@@ -7,7 +7,6 @@ import logging
 import os
 import socket
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,20 +63,27 @@ async def test_ready_and_stopping(listener: Listener) -> None:
 
 
 async def test_the_watchdog_is_fed_twice_in_its_time_while_the_loop_turns(
-    listener: Listener,
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pauses: asyncio.Queue[float] = asyncio.Queue()
+    end_of_pause = asyncio.Semaphore(0)
+
+    async def sleep(seconds: float) -> None:
+        pauses.put_nowait(seconds)
+        await end_of_pause.acquire()
+
     environment = {"NOTIFY_SOCKET": listener.address, "WATCHDOG_USEC": "200000"}
     notifier = Notifier.of(environment)
     assert notifier.watched
-    notifier.ready("x")
-    await asyncio.sleep(0.55)
-    assert 5 <= listener.received(0.01).count("WATCHDOG=1") <= 7
-    time.sleep(0.4)  # the loop hangs
-    assert listener.received(0.01) == []
-    await asyncio.sleep(0.12)
-    assert listener.received(0.01).count("WATCHDOG=1") == 2
-    await notifier.close()
-    await asyncio.sleep(0.15)
+    with monkeypatch.context() as patch:
+        patch.setattr("infernet_edge.notify.asyncio.sleep", sleep)
+        notifier.ready("x")
+        assert listener.received(0.01)[1:] == []  # it needs the loop
+        for _ in range(3):
+            assert await pauses.get() == 0.1
+            assert listener.received(0.01) == ["WATCHDOG=1"]
+            end_of_pause.release()
+        await notifier.close()
     assert listener.received(0.01) == []
 
 
@@ -127,8 +133,7 @@ def test_a_node_says_that_it_is_ready_when_it_answers(tmp_path: Path) -> None:
     node.launch()
     assert listener.next(20) == f"READY=1\nSTATUS=Serving at {node.url}"
     assert node.answers()
-    time.sleep(1)
-    assert listener.received(0.05).count("WATCHDOG=1") >= 4
+    assert [listener.next(20) for _ in range(4)] == ["WATCHDOG=1"] * 4
     assert node.stop() == 0
     assert "STOPPING=1\nSTATUS=Stopping" in listener.received()
     listener.close()

@@ -246,7 +246,7 @@ async def test_headers_of_a_sensible_size_are_served() -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "_SWEEP", 0.05)
+    monkeypatch.setattr(server_module, "_SWEEP", 0.03)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -290,7 +290,7 @@ async def test_work_that_takes_long_is_waited_for() -> None:
     async with serving() as running:
         connection = await running.connect()
         waiting = asyncio.create_task(connection.get("/hold"))
-        await asyncio.sleep(0.6)  # more than 4 looks
+        await asyncio.sleep(0.3)  # more than 4 looks
         running.app.released.set()
         assert await waiting == 200
 

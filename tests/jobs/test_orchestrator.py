@@ -494,7 +494,7 @@ async def test_many_jobs_on_a_disk_that_takes_nothing_are_one_line(
         with read_only(parts.database):
             for job in jobs:
                 parts.orchestrator.submit(job)
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(0.2)  # ten tries to save
         told = [record for record in caplog.records if record.levelno >= logging.WARNING]
         assert [record.getMessage() for record in told] == ["storage.unusable"]
         for job in jobs:

@@ -21,10 +21,10 @@ raise SystemExit(main())
 PATIENCE: dict[str, float] = {
     "api.messages._BODY_TIME": 1.0,
     "api.server._KEEP_ALIVE": 2,
-    "api.server._SWEEP": 0.3,
+    "api.server._SWEEP": 0.2,
     "api.streams._SENDING_TIME": 1.0,
-    "jobs.housekeeping._PERIOD": 0.3,
-    "jobs.orchestrator._SAVE_AGAIN": 0.3,
+    "jobs.housekeeping._PERIOD": 0.1,
+    "jobs.orchestrator._SAVE_AGAIN": 0.1,
     "jobs.orchestrator._GRACE": 1.0,
 }
 
