@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from jsonschema import Draft202012Validator
 from starlette.routing import Route
 
 from infernet_edge.api.app import Api
@@ -16,12 +17,10 @@ from infernet_edge.api.openapi import document
 from tests.support.breaking import read_only
 from tests.support.ports import free_port
 from tests.support.running import RunningNode, running
-from tests.support.schemas import Validator
 from tests.support.serving import Echo, serving
 
 DOCUMENT = document()
 SCHEMAS = DOCUMENT["components"]["schemas"]
-VALIDATOR = Validator(SCHEMAS)
 JOB = {"containers": ["echo"], "data": {"a": 1}}
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 
@@ -41,6 +40,13 @@ def everything(value: Any) -> Iterator[dict[str, Any]]:
     elif isinstance(value, list):
         for below in value:
             yield from everything(below)
+
+
+def problems(value: Any, schema: dict[str, Any]) -> list[str]:
+    """All that is wrong with a value by a schema of the document; empty: nothing."""
+    whole = schema | {"components": DOCUMENT["components"]}  # to which its references lead
+    found = Draft202012Validator(whole).iter_errors(value)
+    return [f"{error.json_path}: {error.message}" for error in found]
 
 
 def test_the_document_is_an_openapi_3_1_document() -> None:
@@ -75,6 +81,25 @@ def test_every_reference_leads_somewhere_and_every_schema_is_used() -> None:
     used = {found["$ref"] for found in everything(DOCUMENT) if "$ref" in found}
     assert all(reference.startswith("#/components/schemas/") for reference in used)
     assert {reference.rpartition("/")[2] for reference in used} == set(SCHEMAS)
+
+
+def test_every_schema_is_one_and_says_nothing_that_goes_unchecked() -> None:
+    notes = {"title", "description", "default", "format", "discriminator"}
+    for name, schema in SCHEMAS.items():
+        Draft202012Validator.check_schema(schema)
+        for part in subschemas(schema):
+            unknown = set(part) - set(Draft202012Validator.VALIDATORS) - notes
+            assert not unknown, name
+
+
+def subschemas(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A schema, and those in it."""
+    yield schema
+    inside = [*schema.get("properties", {}).values(), *schema.get("anyOf", ())]
+    inside += [schema.get("items"), schema.get("additionalProperties")]
+    for each in inside:
+        if isinstance(each, dict):
+            yield from subschemas(each)
 
 
 def test_every_type_of_the_api_is_described() -> None:
@@ -178,7 +203,7 @@ def check(exchange: Exchange, status: int, content_type: str, body: Any) -> None
     content = described["content"].get(content_type) or described["content"]["*/*"]
     if "*/*" in described["content"]:
         body = body.decode()
-    assert VALIDATOR.problems(body, content["schema"]) == []
+    assert problems(body, content["schema"]) == []
 
 
 async def test_real_answers_are_as_the_document_says(node: RunningNode) -> None:
@@ -207,7 +232,7 @@ async def test_a_job_in_each_state_fits_the_job_result(node: RunningNode) -> Non
     for name, status in wanted.items():
         result = await node.result(jobs[name])
         assert result["status"] == status
-        assert VALIDATOR.problems(result, SCHEMAS["JobResult"]) == []
+        assert problems(result, SCHEMAS["JobResult"]) == []
     chain = await node.result(jobs["chain"])
     assert len(chain["intermediate_results"]) == 2
 
@@ -232,7 +257,7 @@ REQUESTS: list[tuple[Any, bool]] = [
 @pytest.mark.parametrize(("request_body", "right"), REQUESTS)
 async def test_requests_are_judged_alike(node: RunningNode, request_body: Any, right: bool) -> None:
     schema = SCHEMAS["JobRequest"]
-    assert (VALIDATOR.problems(request_body, schema) == []) is right
+    assert (problems(request_body, schema) == []) is right
     reply = await node.post("/api/jobs", json.dumps(request_body).encode())
     assert (reply.status == 200) is right
 
@@ -240,6 +265,6 @@ async def test_requests_are_judged_alike(node: RunningNode, request_body: Any, r
 @pytest.mark.parametrize("status", ["running", "success", "failed", "done", ""])
 async def test_reports_are_judged_alike(node: RunningNode, status: str) -> None:
     report = {"id": "x", "status": status, "containers": ["y"]}
-    right = VALIDATOR.problems(report, SCHEMAS["StatusReport"]) == []
+    right = problems(report, SCHEMAS["StatusReport"]) == []
     reply = await node.put("/api/status", report)
     assert reply.status == (200 if right else 400)
