@@ -261,8 +261,10 @@ class Handler(BaseHTTPRequestHandler):
         self.server.count(+1)
         try:
             self.work()
+            self.wfile.flush()  # a stop waits for it only as long as it counts
         except BadInput as error:
             self.fail(HTTPStatus.BAD_REQUEST, str(error))
+            self.wfile.flush()
         finally:
             self.server.count(-1)
 
