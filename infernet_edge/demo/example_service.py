@@ -350,13 +350,18 @@ class Handler(BaseHTTPRequestHandler):
 def serve(task: str, host: str, port: int) -> None:
     """Serve until SIGTERM or Ctrl+C. Port 0 takes a free one; the line printed says which."""
     server = Server((host, port), Writer() if task == "write" else Rater())
-    # In a container this is process 1, which ignores SIGTERM unless it asks for it.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        print(f"{task}: listening on http://{host}:{server.server_address[1]}", flush=True)
-        server.serve_forever()
-    except KeyboardInterrupt:
-        server.finish()
+
+    def stop(number: int, frame: Any) -> None:
+        # An exception here could close a connection that has just been accepted. And `shutdown`
+        # waits for the loop that this signal has interrupted: it needs a thread.
+        threading.Thread(target=server.shutdown).start()
+
+    # In a container this is process 1, which ignores signals unless it asks for them.
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, stop)
+    print(f"{task}: listening on http://{host}:{server.server_address[1]}", flush=True)
+    server.serve_forever(poll_interval=0.2)  # seconds until it sees that it shall stop
+    server.finish()
 
 
 def main() -> None:
