@@ -17,6 +17,7 @@ from starlette.types import Scope
 
 from infernet_edge.config.tree import RateLimit, Server
 from infernet_edge.errors import (
+    BadRequest,
     Forbidden,
     TooManyRequests,
     Unauthenticated,
@@ -34,15 +35,20 @@ _NEEDED: Final = frozenset(
         b"content-type",
         b"sec-fetch-site",
         b"x-forwarded-for",
+        b"x-real-ip",
+        b"forwarded",
+        b"via",
     }
 )
+# Fields that a proxy adds: the request is somebody else's. They are lists, and may come repeated.
+_RELAYED: Final = (b"x-forwarded-for", b"x-real-ip", b"forwarded", b"via")
 
 
 class Caller(NamedTuple):
     """Who asks: `client` owns jobs, `address` is checked against `allowed_ips`.
 
-    `relayed` says that the request names another origin than the address, which no trusted proxy
-    vouches for: somebody unknown may speak through a program on this machine.
+    `relayed` says that the request came through a proxy that is not trusted, or that does not say
+    for whom: somebody unknown may speak through a program on this machine.
     """
 
     client: str
@@ -65,9 +71,10 @@ class Access:
     def admit(self, scope: Scope, endpoint: str) -> tuple[Caller, list[tuple[bytes, bytes]]]:
         """The caller, and headers about its rate limit for the answer.
 
-        Raises Forbidden (Host or Origin), Unauthenticated, UnsupportedMediaType, TooManyRequests.
+        Raises BadRequest, Forbidden (Host or Origin), Unauthenticated, UnsupportedMediaType,
+        TooManyRequests.
         """
-        headers = {name: value for name, value in scope["headers"] if name in _NEEDED}
+        headers = _fields(scope)
         self._check_host(headers, scope)
         if b"origin" in headers or b"sec-fetch-site" in headers:
             self._check_browser(headers, scope)
@@ -113,11 +120,11 @@ class Access:
     def _caller(self, headers: dict[bytes, bytes], scope: Scope) -> Caller:
         peer = scope.get("client")
         address = _plain(peer[0]) if peer else ""
-        relayed = False
-        if forwarded := headers.get(b"x-forwarded-for"):
-            relayed = not self._is_proxy(address)
-            if not relayed:
-                address = self._behind_proxies(forwarded.decode("latin-1"), address)
+        relayed = any(name in headers for name in _RELAYED)
+        if relayed and self._is_proxy(address):
+            forwarded = headers.get(b"x-forwarded-for", b"").decode("latin-1")
+            if forwarded:
+                address = self._behind_proxies(forwarded, address)
                 relayed = not address
         if self._tokens and scope["path"] not in _OPEN_PATHS:
             return Caller(self._token_name(headers), address, relayed)
@@ -209,6 +216,21 @@ class RateLimiter:
             if self._windows[oldest][0] > now and len(self._windows) < _MOST_COUNTERS:
                 break
             del self._windows[oldest]
+
+
+def _fields(scope: Scope) -> dict[bytes, bytes]:
+    """The header fields that say who is asking. Raises BadRequest when one is there twice."""
+    headers: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        if name not in _NEEDED:
+            continue
+        if name in headers:
+            if name not in _RELAYED:
+                field = name.decode()
+                raise BadRequest(f"header {field}: expected once, found twice", {"field": field})
+            value = headers[name] + b", " + value  # RFC 9110, 5.3
+        headers[name] = value
+    return headers
 
 
 def _own_names() -> set[str]:

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 MOST_CONNECTIONS = 1024  # more wait in the kernel's queue until one of these ends
 _BACKLOG = 2048
-_MOST_HEAD = 64 * 2**10  # bytes of request line and headers
+_MOST_HEAD = 64 * 2**10  # bytes of request line and headers, or of trailer fields
 _KEEP_ALIVE = 20  # seconds for which an idle connection is kept
 _HANDSHAKE_TIME = 10.0  # seconds for that of TLS
 _SWEEP = 5.0  # seconds between two looks at the connections, while there are any
@@ -61,6 +61,7 @@ class LanProtocol(HttpToolsProtocol):
         self._crowded = crowded
         self._in_head = True
         self._head_bytes = 0
+        self._silent_bytes = 0  # received since the last part of a body
         self._received = b""
         self._answering: RequestResponseCycle | None = None
 
@@ -91,8 +92,25 @@ class LanProtocol(HttpToolsProtocol):
                 self._refuse(b"431 Request Header Fields Too Large", b"Headers too large")
                 return
             self._head_bytes += len(data)
+        elif self._silent_bytes > _MOST_HEAD:
+            self._refuse(b"431 Request Header Fields Too Large", b"Trailers too large")
+            return
+        self._silent_bytes += len(data)
         self._received = data
         super().data_received(data)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take the fields of a head, and drop those of a trailer section.
+
+        The parser reports both. Whoever sends a request through a proxy may add trailers to it, so
+        they must not be taken for what the proxy says (RFC 9110, 6.5.1).
+        """
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        self._silent_bytes = 0
+        super().on_body(body)
 
     def _should_upgrade(self) -> bool:
         return self.scope["method"] != "CONNECT"  # the parser takes that for a wish, too
@@ -115,7 +133,7 @@ class LanProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head = True
-        self._head_bytes = 0
+        self._head_bytes = self._silent_bytes = 0
 
     def on_headers_complete(self) -> None:
         self._in_head = False

@@ -14,6 +14,7 @@ from infernet_edge.api import access
 from infernet_edge.api.access import Access, RateLimiter
 from infernet_edge.config.tree import RateLimit, Secret, Server
 from infernet_edge.errors import (
+    BadRequest,
     Forbidden,
     TooManyRequests,
     Unauthenticated,
@@ -90,6 +91,37 @@ def test_names_of_the_configuration() -> None:
 
 def test_a_request_without_a_host_is_served() -> None:
     assert admitted({}, scope())  # HTTP/1.0; browsers always send one
+
+
+@pytest.mark.parametrize(
+    "name", ["host", "authorization", "origin", "content-type", "sec-fetch-site"]
+)
+def test_a_field_that_is_there_twice_is_refused(name: str) -> None:
+    asked = scope(host="localhost")
+    asked["headers"] = [*asked["headers"], (name.encode(), b"a"), (name.encode(), b"a")]
+    with pytest.raises(BadRequest, match=f"header {name}: expected once") as refused:
+        admitted({"tokens": TOKENS}, asked)
+    assert refused.value.params == {"field": name}
+
+
+@pytest.mark.parametrize("name", ["x-forwarded-for", "forwarded", "via", "x-real-ip"])
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_request_through_a_proxy_is_relayed(name: str, trusted: bool) -> None:
+    """A trusted proxy's is not, when X-Forwarded-For says for whom it is."""
+    settings = {"trusted_proxies": ["192.168.1.7"] if trusted else []}
+    caller = admitted(settings, scope(**{name.replace("-", "_"): "192.0.2.7"}))
+    vouched = trusted and name == "x-forwarded-for"
+    assert caller.relayed is not vouched
+    assert caller.address == ("192.0.2.7" if vouched else "192.168.1.7")
+    both = scope(**{"x_forwarded_for": "192.0.2.7", name.replace("-", "_"): "192.0.2.7"})
+    assert admitted(settings, both).relayed is not trusted
+
+
+def test_several_fields_of_proxies_are_one_list() -> None:
+    asked = scope(x_forwarded_for="192.0.2.7")
+    asked["headers"] = [*asked["headers"], (b"x-forwarded-for", b"192.0.2.8, 10.0.0.1")]
+    caller = admitted({"trusted_proxies": ["192.168.1.7", "10.0.0.1", "192.0.2.8"]}, asked)
+    assert (caller.address, caller.relayed) == ("192.0.2.7", False)
 
 
 def test_an_ipv6_address_of_ours_may_carry_a_zone() -> None:

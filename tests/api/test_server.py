@@ -32,11 +32,13 @@ class App:
     def __init__(self) -> None:
         self.requests = 0
         self.gone = 0
+        self.headers: list[tuple[bytes, bytes]] = []
         self.released = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.requests += 1
         body = await BodyReader(2**30).read(scope, receive)
+        self.headers = list(scope["headers"])
         if scope["path"] == "/hold":
             await self.released.wait()
         if scope["path"] == "/stream":
@@ -242,6 +244,64 @@ async def test_headers_of_a_sensible_size_are_served() -> None:
         await connection.send(b"GET / HTTP/1.1\r\nhost: x\r\nx-more: " + b"x" * 30_000)
         await connection.send(b"\r\n\r\n")
         assert (await connection.response())[0] == 200
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n"
+TRAILERS = [
+    b"x-forwarded-for: 10.9.9.9",
+    b"Host: evil",
+    b"authorization: Bearer x",
+    b"expect: 100-continue",
+]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("trailer", TRAILERS)
+async def test_trailers_are_no_headers(trailer: bytes, at_once: bool) -> None:
+    async with serving() as running:
+        connection = await running.connect()
+        if at_once:
+            await connection.send(CHUNKED + trailer + b"\r\n\r\n")
+        else:
+            for part in (CHUNKED, trailer[:5], trailer[5:], b"\r\n", b"\r\n"):
+                await connection.send(part)
+                await asyncio.sleep(0.01)
+        status, _, body = await connection.response()
+        assert (status, json.loads(body)["body"]) == (200, 3)
+        assert running.app.headers == [(b"host", b"x"), (b"transfer-encoding", b"chunked")]
+        assert await connection.get() == 200  # the next request's fields are its own
+        assert running.app.headers == [(b"host", b"x")]
+
+
+@pytest.mark.parametrize("line", [b"x-more: " + b"x" * 8000 + b"\r\n", b"x" * 8000])
+async def test_trailers_without_an_end_are_refused(line: bytes) -> None:
+    async with serving() as running:
+        connection = await running.connect()
+        await connection.send(CHUNKED)
+        for _ in range(1000):
+            try:
+                await connection.send(line)
+                await asyncio.sleep(0)
+            except ConnectionError:
+                break
+            if connection.reader.at_eof():
+                break
+        else:
+            pytest.fail("8 MB of trailers were taken")
+        heard = await connection.rest()
+        assert heard == b"" or heard.startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 400 "))
+        assert await (await running.connect()).get() == 200
+
+
+async def test_a_large_body_in_small_pieces_is_no_trailer() -> None:
+    async with serving() as running:
+        connection = await running.connect()
+        await connection.send(CHUNKED.partition(b"3\r\n")[0])
+        for _ in range(300):
+            await connection.send(b"400\r\n" + b"x" * 1024 + b"\r\n")
+        await connection.send(b"0\r\n\r\n")
+        status, _, body = await connection.response()
+        assert (status, json.loads(body)["body"]) == (200, 300 * 1024)
 
 
 @pytest.fixture
