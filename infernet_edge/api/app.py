@@ -139,7 +139,13 @@ def _routes(parts: Parts) -> list[Route]:
         "/health": HealthEndpoint(parts.database, parts.store, parts.services),
         "/info": InfoEndpoint(parts.services, parts.store, parts.reports, parts.delegations),
         "/resources": ResourcesEndpoint(parts.resources),
-        "/api/status": StatusEndpoint(bodies, parts.store, parts.reports, parts.manager.networks),
+        "/api/status": StatusEndpoint(
+            bodies,
+            parts.store,
+            parts.reports,
+            parts.manager,
+            enabled=parts.config.server.external_jobs,
+        ),
         "/openapi.json": _DocumentEndpoint(),
     }
     return [

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -11,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from infernet_edge import schema
 from infernet_edge.api.access import Caller
 from infernet_edge.api.messages import Answer, BodyReader, check_utf8, decode
-from infernet_edge.errors import BadRequest, Conflict, Forbidden
+from infernet_edge.errors import BadRequest, Conflict, EngineError, Forbidden, Unavailable
 from infernet_edge.jobs.job import STATUS_NAMES
 from infernet_edge.jobs.reports import Reports
 from infernet_edge.jobs.store import JobStore, milliseconds
@@ -24,6 +25,16 @@ _decoder = msgspec.json.Decoder(schema.StatusReport)
 _codes: dict[str, int] = {name: code for code, name in enumerate(STATUS_NAMES)}
 
 
+class Containers(Protocol):
+    """What is asked of the container manager."""
+
+    def networks(self) -> Sequence[Network]:
+        """The networks of the containers that the node manages."""
+
+    async def container_at(self, address: str) -> str:
+        """The id of the container that has an address; "" for none. Raises EngineError."""
+
+
 class StatusEndpoint:
     """For this machine and the containers that the node manages; for nobody else."""
 
@@ -34,15 +45,20 @@ class StatusEndpoint:
         bodies: BodyReader,
         store: JobStore,
         reports: Reports,
-        networks: Callable[[], Sequence[Network]],
+        containers: Containers,
+        *,
+        enabled: bool = True,
     ) -> None:
         self._bodies = bodies
         self._store = store
         self._reports = reports
-        self._networks = networks
+        self._containers = containers
+        self._enabled = enabled
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         caller: Caller = scope["caller"]
+        if not self._enabled:
+            raise Forbidden("External jobs are switched off (server.external_jobs)")
         if caller.relayed or not self._is_local(caller.address):
             raise Forbidden("Unauthorized")
         body = await self._bodies.read(scope, receive, MAX_BODY_BYTES)
@@ -57,8 +73,9 @@ class StatusEndpoint:
             )
         if await self._store.has(report.id):
             raise Conflict("The node itself runs this job", {"id": report.id})
+        owner = await self._owner(caller)
         await self._reports.record(
-            report.id, caller.client, status, report.containers, milliseconds()
+            report.id, caller.client, owner, status, report.containers, milliseconds()
         )
         await Answer(None)(scope, receive, send)
 
@@ -68,5 +85,19 @@ class StatusEndpoint:
         except ValueError:
             return False
         return parsed.is_loopback or any(
-            parsed in network for network in self._networks() if network.version == parsed.version
+            parsed in network
+            for network in self._containers.networks()
+            if network.version == parsed.version
         )
+
+    async def _owner(self, caller: Caller) -> str:
+        """Who alone may change the job later; a container that is created again stays the same."""
+        if caller.client != caller.address:
+            return caller.client  # the token's name
+        if ipaddress.ip_address(caller.address).is_loopback:
+            return "loopback"
+        try:
+            container = await self._containers.container_at(caller.address)
+        except EngineError:
+            raise Unavailable("Podman cannot say which container is asking") from None
+        return f"container:{container}" if container else f"address:{caller.address}"

@@ -90,6 +90,13 @@ class Server(Struct, frozen=True):
         Meta(description="Client name -> token; with any, callers need Authorization: Bearer"),
     ] = {}
     tls: Annotated[TLS | None, Meta(description="Certificate and key for HTTPS")] = None
+    external_jobs: Annotated[
+        bool,
+        Meta(
+            description="Whether PUT /api/status takes jobs from this machine and its containers;"
+            " false behind a proxy on this machine that adds no header"
+        ),
+    ] = True
 
 
 class Registry(Struct, frozen=True):

@@ -178,6 +178,14 @@ class Engine:
                     networks += [ipaddress.ip_network(subnet["subnet"]) for subnet in subnets]
         return networks
 
+    def addresses_of(self, container_id: str) -> list[str]:
+        """Blocks. The addresses that a container has in its networks; none when it is rootless."""
+        with self._client("look up the container's addresses") as client:
+            settings = client.containers.get(container_id).attrs["NetworkSettings"]
+        networks = (settings.get("Networks") or {}).values()
+        found = [each.get(key) for each in networks for key in ("IPAddress", "GlobalIPv6Address")]
+        return [address for address in found if address]
+
     @contextlib.contextmanager
     def _client(self, action: str, timeout: float = CALL_TIMEOUT) -> Iterator[Any]:
         import podman

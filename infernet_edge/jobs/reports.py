@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from infernet_edge.database import Database
-from infernet_edge.errors import Unavailable
+from infernet_edge.errors import Conflict, Unavailable
 from infernet_edge.jobs.job import RUNNING, STATUS_NAMES
 from infernet_edge.schema import JobResult
 
@@ -18,9 +18,11 @@ MIGRATIONS: Final = (
     ) STRICT, WITHOUT ROWID""",
     "CREATE INDEX reports_by_client ON reports (client, created_at)",
     "CREATE INDEX reports_by_change ON reports (changed_at)",
+    "ALTER TABLE reports ADD COLUMN owner TEXT NOT NULL DEFAULT ''",  # '': anybody's
 )
 
 _NO_ROOM: Final = -1
+_NOT_OWNER: Final = -2
 
 
 class Reports:
@@ -29,6 +31,7 @@ class Reports:
     def __init__(self, database: Database, most: int) -> None:
         self._database = database
         self._most = most
+        self._arriving = 0  # new ones that are being written, as far as is known
         self.count = 0
         self.pending = 0
 
@@ -37,13 +40,29 @@ class Reports:
         self.count, self.pending = await self._database.read(_counts)
 
     async def record(
-        self, identifier: str, client: str, status: int, containers: Sequence[str], now: int
+        self,
+        identifier: str,
+        client: str,
+        owner: str,
+        status: int,
+        containers: Sequence[str],
+        now: int,
     ) -> None:
-        """Store what was reported; raises Unavailable when too many are stored already."""
-        row = (identifier, client, status, ",".join(containers), now, now)
-        before = await self._database.write(_record, row, self.count < self._most)
+        """Store what was reported.
+
+        Raises Unavailable when too many are stored already, Conflict when it is another owner's.
+        """
+        row = (identifier, client, status, ",".join(containers), now, now, owner)
+        room = self.count + self._arriving < self._most
+        self._arriving += room
+        try:
+            before = await self._database.write(_record, row, room)
+        finally:
+            self._arriving -= room
         if before == _NO_ROOM:
             raise Unavailable("Too many reported jobs", {"limit": self._most})
+        if before == _NOT_OWNER:
+            raise Conflict("Another client registered this job", {"id": identifier})
         self.count += before is None
         self.pending += (status == RUNNING) - (before == RUNNING)
 
@@ -78,13 +97,16 @@ def _counts(connection: sqlite3.Connection) -> tuple[int, int]:
 
 def _record(connection: sqlite3.Connection, row: tuple[object, ...], room: bool) -> int | None:
     """Insert, if there is room, or update; returns the status before, None when it is new."""
-    known = connection.execute("SELECT status FROM reports WHERE id = ?", row[:1]).fetchone()
+    known = connection.execute("SELECT status, owner FROM reports WHERE id = ?", row[:1]).fetchone()
     if known is None and not room:
         return _NO_ROOM
+    if known is not None and known[1] not in ("", row[-1]):
+        return _NOT_OWNER
     connection.execute(
-        "INSERT INTO reports VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+        "INSERT INTO reports (id, client, status, containers, created_at, changed_at, owner)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
         " status = excluded.status, containers = excluded.containers,"
-        " changed_at = excluded.changed_at",
+        " changed_at = excluded.changed_at, owner = excluded.owner",
         row,
     )
     return None if known is None else int(known[0])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 from collections.abc import AsyncIterator
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 
 from infernet_edge.api import status
 from infernet_edge.containers.manager import ContainerManager
+from infernet_edge.errors import EngineError
 from tests.support.managing import eventually
 from tests.support.running import RunningNode, running
 from tests.support.serving import Echo, serving
@@ -144,12 +145,70 @@ async def test_loopback_in_all_its_forms_may_report(node: RunningNode) -> None:
 async def test_containers_of_the_node_may_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    networks = [ipaddress.ip_network("10.88.0.0/16"), ipaddress.ip_network("fd00::/64")]
+    networks = [ip_network("10.88.0.0/16"), ip_network("fd00::/64")]
     monkeypatch.setattr(ContainerManager, "networks", lambda self: networks)
     async with running(tmp_path, {"server": {"trusted_proxies": ["127.0.0.1"]}}) as node:
         for address, expected in (("10.88.0.5", 200), ("fd00::5", 200), ("10.89.0.5", 403)):
-            reply = await node.put("/api/status", REPORT, speaking_from(address))
+            report = REPORT | {"id": address}
+            reply = await node.put("/api/status", report, speaking_from(address))
             assert reply.status == expected
+
+
+async def test_a_job_belongs_to_the_container_that_registered_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it is: created again it has another address."""
+    containers = {"10.88.0.5": "a", "10.88.0.6": "b"}
+
+    async def container_at(manager: ContainerManager, address: str) -> str:
+        return containers.get(address, "")
+
+    monkeypatch.setattr(ContainerManager, "container_at", container_at)
+    monkeypatch.setattr(ContainerManager, "networks", lambda self: [ip_network("10.88.0.0/16")])
+
+    async with running(tmp_path, {"server": {"trusted_proxies": ["127.0.0.1"]}}) as node:
+
+        async def put(address: str, status: str) -> int:
+            report = REPORT | {"status": status}
+            return (await node.put("/api/status", report, speaking_from(address))).status
+
+        assert await put("10.88.0.5", "running") == 200
+        for other in ("10.88.0.6", "10.88.0.7", "127.0.0.1"):
+            assert await put(other, "failed") == 409
+        containers["10.88.0.9"] = containers.pop("10.88.0.5")
+        assert await put("10.88.0.5", "failed") == 409
+        assert await put("10.88.0.9", "success") == 200
+        assert (await node.get("/api/jobs?id=job-1")).body[0]["status"] == "success"
+
+
+async def test_podman_that_cannot_say_whose_address_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def container_at(manager: ContainerManager, address: str) -> str:
+        raise EngineError("Podman is gone")
+
+    monkeypatch.setattr(ContainerManager, "container_at", container_at)
+    monkeypatch.setattr(ContainerManager, "networks", lambda self: [ip_network("10.88.0.0/16")])
+    async with running(tmp_path, {"server": {"trusted_proxies": ["127.0.0.1"]}}) as node:
+        reply = await node.put("/api/status", REPORT, speaking_from("10.88.0.5"))
+        assert reply.status == 503
+        assert int(reply.headers["retry-after"]) > 0
+
+
+async def test_with_tokens_a_job_belongs_to_the_name_of_the_token(tmp_path: Path) -> None:
+    tokens = {"a": "a" * 16, "b": "b" * 16}
+    async with running(tmp_path, {"server": {"tokens": tokens}}) as node:
+        first, second = ({"authorization": f"Bearer {token}"} for token in tokens.values())
+        assert (await node.put("/api/status", REPORT, first)).status == 200
+        assert (await node.put("/api/status", REPORT, second)).status == 409
+        assert (await node.put("/api/status", REPORT, first)).status == 200
+
+
+async def test_it_can_be_switched_off(tmp_path: Path) -> None:
+    async with running(tmp_path, {"server": {"external_jobs": False}}) as node:
+        reply = await node.put("/api/status", REPORT)
+        assert (reply.status, reply.body["params"]) == (403, {})
+        assert "server.external_jobs" in reply.body["error"]
 
 
 async def test_somebody_relayed_through_this_machine_may_not(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ async def test_finished_jobs_go_after_their_retention(tmp_path: Path, clock: Clo
         await finished(parts, 250)
         unfinished = made(parts)
         await parts.store.add([unfinished])
-        await parts.reports.record("old", CLIENT, RUNNING, [], clock.now)
+        await parts.reports.record("old", CLIENT, "loopback", RUNNING, [], clock.now)
         clock.now += 3 * DAY
         await finished(parts, 2)
         clock.now += 4 * DAY - 1

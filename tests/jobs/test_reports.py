@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from infernet_edge.errors import StorageError, Unavailable
+from infernet_edge.errors import Conflict, StorageError, Unavailable
 from infernet_edge.jobs.job import FAILED, RUNNING, SUCCESS
 from tests.support.breaking import read_only
 from tests.support.parts import Parts, working
@@ -20,9 +21,15 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
 
 
 async def report(
-    parts: Parts, identifier: str, status: int = RUNNING, *, client: str = "a", now: int = 1000
+    parts: Parts,
+    identifier: str,
+    status: int = RUNNING,
+    *,
+    client: str = "a",
+    owner: str = "loopback",
+    now: int = 1000,
 ) -> None:
-    await parts.reports.record(identifier, client, status, ["x", "y"], now)
+    await parts.reports.record(identifier, client, owner, status, ["x", "y"], now)
 
 
 def counts(parts: Parts) -> tuple[int, int]:
@@ -74,6 +81,38 @@ async def test_a_report_by_another_client_keeps_its_first_reporter(parts: Parts)
     await report(parts, "one", SUCCESS, client="b", now=2)
     assert await parts.reports.identifiers("a", None, 10, 100) == [(1, "one")]
     assert await parts.reports.identifiers("b", None, 10, 100) == []
+
+
+async def test_nobody_but_the_owner_changes_a_job(parts: Parts) -> None:
+    await report(parts, "one", owner="container:a")
+    with pytest.raises(Conflict, match="Another client"):
+        await report(parts, "one", FAILED, owner="container:b")
+    assert await statuses(parts, "one") == {"one": "running"}
+    assert counts(parts) == (1, 1)
+    await report(parts, "one", SUCCESS, client="b", owner="container:a")
+    assert await statuses(parts, "one") == {"one": "success"}
+
+
+async def test_the_limit_holds_for_those_that_come_at_once(parts: Parts) -> None:
+    coming = [report(parts, f"{number % 20}") for number in range(60)]
+    ended = await asyncio.gather(*coming, return_exceptions=True)
+    assert {type(each) for each in ended} == {type(None), Unavailable}
+    stored = await parts.database.read(
+        lambda connection: connection.execute("SELECT count(*) FROM reports").fetchone()[0]
+    )
+    assert counts(parts) == (stored, stored)
+    assert stored <= 3
+    await parts.reports.delete_unchanged(5000)
+    for identifier in ("one", "two", "three"):
+        await report(parts, identifier)  # nothing is held back for those that were refused
+    assert counts(parts) == (3, 3)
+
+
+async def test_a_job_of_an_older_version_gets_an_owner(parts: Parts) -> None:
+    await report(parts, "one", owner="")
+    await report(parts, "one", owner="loopback")
+    with pytest.raises(Conflict):
+        await report(parts, "one", owner="container:a")
 
 
 async def test_they_are_bounded_but_known_ones_go_on(parts: Parts) -> None:
