@@ -58,6 +58,7 @@ class _Thread(threading.Thread):
         self._commits = commits
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
+        self.changes = 0  # rows that were changed and committed
 
     def submit(self, request: _Request | None) -> None:
         self._requests.put(request)
@@ -89,12 +90,14 @@ class _Thread(threading.Thread):
     def _together(self, batch: list[_Request]) -> list[_Outcome]:
         """One transaction for all; if it fails, one for each, so that only the faulty one fails."""
         try:
+            before = self._connection.total_changes
             self._connection.execute("BEGIN IMMEDIATE")
             outcomes = [
                 _Outcome(future, function(self._connection, *arguments), None)
                 for function, arguments, future, _ in batch
             ]
             self._connection.execute("COMMIT")
+            self.changes += self._connection.total_changes - before
         except Exception as error:  # noqa: BLE001 - any failure of a request is its caller's
             self._roll_back()
             if len(batch) == 1:
@@ -147,6 +150,7 @@ class Database:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._problem = ""
         self.writable = False
+        self._changes_before = 0  # of the writer, at the last failure
 
     async def open(self) -> None:
         """Open or create the file and bring its tables up to date.
@@ -194,8 +198,17 @@ class Database:
         return future
 
     def _note_writable(self, written: asyncio.Future[Any]) -> None:
-        if not written.cancelled():
-            self.writable = not isinstance(written.exception(), StorageError)
+        """A failure shows that the file cannot be written; that it can, only a change shows.
+
+        A transaction that changes nothing, such as a DELETE without matches, writes nothing.
+        """
+        if written.cancelled() or self._writer is None:
+            return
+        if isinstance(written.exception(), StorageError):
+            self.writable = False
+            self._changes_before = self._writer.changes
+        elif not self.writable:
+            self.writable = self._writer.changes > self._changes_before
 
     def _note_problem(self, done: asyncio.Future[Any]) -> None:
         if not done.cancelled() and isinstance(error := done.exception(), StorageError):
@@ -221,6 +234,7 @@ class Database:
     async def probe(self) -> None:
         """Try a small write, after one failed; `writable` then says whether it worked."""
         await self.write(_touch)
+        self.writable = True  # it is no change of a row
 
     def read(
         self,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # half a second, for tests with a chain alone
     from tests.support.evm import V0, V1, Anvil
 
 _FIXTURES = {
-    "machine": "machine",
+    "booted_machine": "machine",
     "executable": "executable",
     "bare_root": "executable",
     "podman": "podman",

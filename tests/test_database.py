@@ -216,6 +216,30 @@ async def test_a_problem_is_told_once_however_many_requests_fail(
     assert database.writable
 
 
+async def test_a_write_that_changes_nothing_does_not_show_that_the_file_can_be_written(
+    database: Database,
+) -> None:
+    def create(connection: sqlite3.Connection) -> None:
+        connection.execute("CREATE TABLE much (text TEXT) STRICT")
+
+    def much(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO much VALUES (?)", ("x" * 100_000,))
+
+    def change_nothing(connection: sqlite3.Connection) -> None:
+        connection.execute("DELETE FROM numbers WHERE n = -1")
+
+    await database.write(create)
+    with full_disk(database):
+        with pytest.raises(StorageError):
+            await database.write(much)
+        await database.write(change_nothing)
+        assert not database.writable
+    await database.write(change_nothing)
+    assert not database.writable
+    await database.write(insert, 2)
+    assert database.writable
+
+
 async def test_a_probe_of_a_read_only_file_fails(database: Database) -> None:
     with read_only(database), pytest.raises(StorageError):
         await database.probe()

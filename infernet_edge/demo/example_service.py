@@ -353,7 +353,9 @@ def serve(task: str, host: str, port: int) -> None:
 
     def stop(number: int, frame: Any) -> None:
         # An exception here could close a connection that has just been accepted. And `shutdown`
-        # waits for the loop that this signal has interrupted: it needs a thread.
+        # waits for the loop that this signal has interrupted: it needs a thread. The second one
+        # ends the process at once.
+        signal.signal(number, signal.SIG_DFL)
         threading.Thread(target=server.shutdown).start()
 
     # In a container this is process 1, which ignores signals unless it asks for them.

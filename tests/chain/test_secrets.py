@@ -69,7 +69,7 @@ def control(node: NodeProcess, path: str) -> str:
 
 def test_the_key_is_never_shown(tmp_path: Path, v1: V1, echo: EchoService) -> None:
     consumer = v1.deploy("DelegatedConsumer", ALICE.address)
-    verbose = NodeProcess(with_key(v1, echo), tmp_path / "node")
+    verbose = NodeProcess(with_key(v1, echo), tmp_path / "node", fresh=True)
     verbose.command.append("--verbose")
     with verbose as node:
         api, shown = Api(node.port), []
@@ -90,6 +90,7 @@ def test_the_key_is_never_shown(tmp_path: Path, v1: V1, echo: EchoService) -> No
         process = Path("/proc") / str(node.pid)
         for name in ("cmdline", "environ", "comm"):
             shown.append((process / name).read_bytes().decode(errors="replace"))
+        assert "--config" in shown[-3]  # it is the node's own command line
         assert "Max core file size        0 " in (process / "limits").read_text()
     shown.append(node.log())
     assert NODE.address in node.log()

@@ -20,6 +20,7 @@ from infernet_edge.containers import connection
 from infernet_edge.containers.manager import ContainerManager
 from infernet_edge.containers.podman import Engine
 from infernet_edge.containers.service import ServiceUnavailable, make_services
+from infernet_edge.containers.specification import CONTAINER_LABEL
 from tests.support.events import Events
 from tests.support.managing import QUICK, configuration, container, eventually, managing
 from tests.support.podman import IsolatedPodman, Registry, need
@@ -121,6 +122,35 @@ async def test_the_networks_of_containers_are_known(podman: IsolatedPodman, tmp_
         rootless = podman.run("info", "--format", "{{.Host.Security.Rootless}}") == "true"
         expected = [] if rootless else [ip_network(podman.subnet)]
         assert managed.manager.networks() == expected
+
+
+async def test_an_address_tells_the_container(podman: IsolatedPodman, tmp_path: Path) -> None:
+    """Also after the container was created again, with another address."""
+    first = container("first", podman.echo_image())
+    second = container("second", podman.echo_image())
+    async with managing(configuration(podman, tmp_path, first, second)) as managed:
+        if podman.run("info", "--format", "{{.Host.Security.Rootless}}") == "true":
+            pytest.skip("without root, containers have no address of their own")
+
+        def addresses() -> dict[str, str]:
+            """Those of the containers, by what Podman says."""
+            found = {}
+            for name in podman.containers("status=running"):
+                inspected = podman.inspect(name)
+                [network] = inspected["NetworkSettings"]["Networks"].values()
+                found[inspected["Config"]["Labels"][CONTAINER_LABEL]] = network["IPAddress"]
+            return found
+
+        before = addresses()
+        for identifier in ("first", "second"):
+            assert await managed.manager.container_at(before[identifier]) == identifier
+        assert await managed.manager.container_at("10.231.255.254") == ""
+        podman.run("rm", "--all", "--force", "--time=0")
+        await eventually(lambda: len(podman.containers("status=running")) == 2)
+        await eventually(lambda: managed.services["first"].state == "ready")
+        await eventually(lambda: managed.services["second"].state == "ready")
+        for identifier, address in addresses().items():
+            assert await managed.manager.container_at(address) == identifier
 
 
 async def test_readiness_waits_for_an_http_answer(podman: IsolatedPodman, tmp_path: Path) -> None:

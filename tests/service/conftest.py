@@ -11,7 +11,12 @@ from tests.support.machine import Machine, booted
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+def booted_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     folder = tmp_path_factory.mktemp("machine")
     with booted(built().file, folder) as machine:
         yield machine
+
+
+@pytest.fixture
+def machine(booted_machine: Machine) -> Machine:
+    return booted_machine

@@ -18,15 +18,15 @@ from tests.support.process import ServerProcess
 __all__ = ["NodeProcess", "free_port"]
 
 
-_NODE = ("infernet_edge.__main__", "infernet_edge.cli.run", "infernet_edge.node", "uvloop")
+_NODE = ("infernet_edge.cli.main", "infernet_edge.cli.run", "infernet_edge.node", "uvloop")
 
 
 class NodeProcess(ServerProcess):
     """A node with `config` laid over settings that suit a test.
 
     The settings: a free port of 127.0.0.1, no rate limit, its data in `folder`/data, no watch on
-    free disk space, containers not managed. A restart keeps port and data. Unless it shall be
-    `fresh`, its process has not imported what it needs by itself: that is for measuring.
+    free disk space, containers not managed. A restart keeps port and data. Unless it is
+    `fresh`, its process is forked from one that has imported the node, see template.py.
     """
 
     def __init__(

@@ -10,7 +10,6 @@ import socket
 from collections.abc import Iterator
 
 _BELOW_THE_EPHEMERAL_RANGE = range(20_000, 32_000)
-_WORKERS = 16  # test processes at the same time, each with a part of the range
 
 
 def free_port() -> int:
@@ -20,21 +19,21 @@ def free_port() -> int:
     none of these takes it before the caller does. Each worker of pytest-xdist has ports of its
     own, and gives none a second time before all others.
     """
-    for port in itertools.islice(_own_ports(), 100):
+    for port in itertools.islice(_own_ports(), 50):
         with socket.socket() as probe:
             try:
                 probe.bind(("0.0.0.0", port))
             except OSError:
                 continue
             return port
-    raise RuntimeError("None of 100 ports was free.")
+    raise RuntimeError("None of 50 ports was free.")
 
 
 @functools.cache
 def _own_ports() -> Iterator[int]:
     """The ports of this worker, again and again, from one that is another in each process."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS
-    size = len(_BELOW_THE_EPHEMERAL_RANGE) // _WORKERS
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    size = len(_BELOW_THE_EPHEMERAL_RANGE) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     begin = random.SystemRandom().randrange(size)
     own = _BELOW_THE_EPHEMERAL_RANGE[worker * size : (worker + 1) * size]
     return itertools.cycle([*own[begin:], *own[:begin]])

@@ -2,14 +2,16 @@
 
 process = Template("infernet_edge.node").start([sys.executable, "-m", "infernet_edge", ...], ...)
 
-Most of the time of a node's start is that of its imports, and tests start hundreds of nodes. The
-process is as real as one that was started afresh: it has a pid, a memory, files and signals of its
-own, and Python ends in it as it does everywhere.
+Most of the time of a node's start is that of its imports, and tests start hundreds of nodes. Such a
+process has a pid, memory, files and signals of its own, and ends as every Python does. There are
+differences: /proc/PID/cmdline and environ are those of the template, limits, umask and niceness are
+those that the template started with, and memory and start time are not those of a fresh process.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import importlib
 import json
@@ -19,6 +21,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,8 +39,8 @@ class Forked:
 
     def poll(self) -> int | None:
         """Return the exit code; None: it runs; negative: the signal that ended it."""
-        if self.returncode is None and select.select([self._descriptor], [], [], 0)[0]:
-            self._ended()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0)
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
@@ -45,8 +48,7 @@ class Forked:
         if self.returncode is None:
             if not select.select([self._descriptor], [], [], timeout)[0]:
                 raise subprocess.TimeoutExpired(self.args, timeout or 0)
-            self._ended()
-        assert self.returncode is not None
+            self.returncode = self._template.exit_code(self.pid)
         return self.returncode
 
     def send_signal(self, number: int) -> None:
@@ -58,8 +60,7 @@ class Forked:
         """Send SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
-    def _ended(self) -> None:
-        self.returncode = self._template.exit_code(self.pid)
+    def __del__(self) -> None:
         os.close(self._descriptor)
 
 
@@ -75,17 +76,25 @@ class Template:
             stdout=subprocess.PIPE,
             text=True,
         )
+        self._lock = threading.Lock()
+        self._codes: dict[int, int] = {}
         atexit.register(self.stop)
 
     def start(self, args: Sequence[str], cwd: Path, env: Mapping[str, str], log: Path) -> Forked:
         """Start `python -m MODULE …` or `python -c PROGRAM …`; output is appended to `log`."""
         assert can_start(args), args
         started = {"args": args, "cwd": str(cwd), "env": dict(env), "log": str(log)}
-        return Forked(self, args, int(self._ask(started)))
+        with self._lock:
+            pid = int(self._ask(started))
+            self._codes.pop(pid, None)  # of an earlier process with this number
+        return Forked(self, args, pid)
 
     def exit_code(self, pid: int) -> int:
-        """The exit code of a process that has ended."""
-        return int(self._ask({"ended": pid}))
+        """The exit code of a process that has ended; may be asked for more than once."""
+        with self._lock:
+            if pid not in self._codes:
+                self._codes[pid] = int(self._ask({"ended": pid}))
+            return self._codes[pid]
 
     def stop(self) -> None:
         """End it; what it has started runs on."""
