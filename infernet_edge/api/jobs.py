@@ -15,7 +15,6 @@ from infernet_edge.api.access import Caller
 from infernet_edge.api.messages import Answer, BodyReader, check_utf8, decode, query
 from infernet_edge.errors import ApiError, BadRequest, Refused, Unavailable
 from infernet_edge.jobs.guardian import Guardian
-from infernet_edge.jobs.identifiers import from_text
 from infernet_edge.jobs.job import DIRECT, STREAM, Job
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.jobs.store import MOST_LISTED, JobStore
@@ -233,8 +232,6 @@ class JobsEndpoint:
                 f"limit: expected a whole number from 1 to {MOST_LISTED}", {"field": "limit"}
             )
         before = parameters.get("before", [""])[-1]
-        if before and from_text(before) is None:
-            raise BadRequest("before: expected the id of a job", {"field": "before"})
         return await self._store.identifiers(
             client,
             pending={"true": True, "false": False}.get(pending),

@@ -46,6 +46,27 @@ class JobIds:
         return bits
 
 
+def moment_of(identifier: bytes) -> int:
+    """The time in an id, in milliseconds."""
+    return int.from_bytes(identifier[:6])
+
+
+def first_not_before(moment: int, text: str) -> bytes:
+    """The lowest 16 bytes that do not come before (moment, text).
+
+    An id comes before others by its time in milliseconds and, where that is the same, by its text;
+    `text` may be any. What is returned sorts in the same way, but need not be a valid id.
+    """
+    low, high = moment << 80, (moment + 1) << 80
+    while low < high:
+        middle = (low + high) // 2
+        if to_text(middle.to_bytes(16)) < text:
+            low = middle + 1
+        else:
+            high = middle
+    return low.to_bytes(16)
+
+
 def to_text(identifier: bytes) -> str:
     """The id as clients see it: 8-4-4-4-12 hex digits."""
     text = identifier.hex()

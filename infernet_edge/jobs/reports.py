@@ -74,10 +74,14 @@ class Reports:
         return {text: JobResult(text, STATUS_NAMES[status], None) for text, status in found}
 
     async def identifiers(
-        self, client: str, pending: bool | None, limit: int, until: int
+        self, client: str, pending: bool | None, limit: int, before: tuple[int, str]
     ) -> list[tuple[int, str]]:
-        """The newest ids that a client reported before a time, each with its time in ms."""
-        return await self._database.read(_list, client, pending, limit, until)
+        """The newest that a client reported before a (time, id), as (time, id); times in ms."""
+        return await self._database.read(_list, client, pending, limit, before)
+
+    async def moment_of(self, identifier: str) -> int | None:
+        """When a job was reported first, in milliseconds; None when it was not."""
+        return await self._database.read(_moment, identifier) if self.count else None
 
     async def delete_unchanged(self, since: int) -> int:
         """Delete those that did not change since a time (milliseconds); returns how many."""
@@ -122,15 +126,26 @@ def _statuses(connection: sqlite3.Connection, identifiers: list[str]) -> list[tu
 
 
 def _list(
-    connection: sqlite3.Connection, client: str, pending: bool | None, limit: int, until: int
+    connection: sqlite3.Connection,
+    client: str,
+    pending: bool | None,
+    limit: int,
+    before: tuple[int, str],
 ) -> list[tuple[int, str]]:
     which = {None: "", True: "AND status = 0", False: "AND status != 0"}[pending]
     rows = connection.execute(
-        f"SELECT created_at, id FROM reports WHERE client = ? AND created_at < ? {which}"  # noqa: S608 - one of three texts
-        " ORDER BY created_at DESC LIMIT ?",
-        (client, until, limit),
+        f"SELECT created_at, id FROM reports WHERE client = ?"  # noqa: S608 - one of three texts
+        f" AND (created_at, id) < (?, ?) {which} ORDER BY created_at DESC, id DESC LIMIT ?",
+        (client, *before, limit),
     )
     return [(int(moment), str(text)) for moment, text in rows]
+
+
+def _moment(connection: sqlite3.Connection, identifier: str) -> int | None:
+    row = connection.execute(
+        "SELECT created_at FROM reports WHERE id = ?", (identifier,)
+    ).fetchone()
+    return None if row is None else int(row[0])
 
 
 def _delete(connection: sqlite3.Connection, since: int) -> tuple[int, int]:

@@ -16,8 +16,14 @@ from typing import Any, Final
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from infernet_edge.database import Database
-from infernet_edge.errors import TooLarge, Unavailable
-from infernet_edge.jobs.identifiers import JobIds, from_text, to_text
+from infernet_edge.errors import BadRequest, TooLarge, Unavailable
+from infernet_edge.jobs.identifiers import (
+    JobIds,
+    first_not_before,
+    from_text,
+    moment_of,
+    to_text,
+)
 from infernet_edge.jobs.job import RUNNING, STATUS_NAMES, STREAM, Job
 from infernet_edge.jobs.reports import Reports
 from infernet_edge.schema import JobResult, JobStatus
@@ -35,6 +41,7 @@ MIGRATIONS: Final = (
 )
 
 MOST_LISTED: Final = 10_000
+_END: Final = (2**48 - 2, "")  # a time and an id after those of all jobs
 _MOST_HELD = 32 * 2**20  # bytes of inputs in memory
 _MOST_ANSWERED = 32 * 2**20  # bytes of results in one answer, unless a single one is larger
 _CHUNK = 500  # ids per query
@@ -225,7 +232,8 @@ class JobStore:
 
         `pending` keeps the unfinished (True) or the finished ones (False) only.
         """
-        end = from_text(before) or b"\xff" * 16
+        moment, text = await self._cursor(before)
+        end = first_not_before(moment, text)
         mine = sorted(key for key, job in self.pending.items() if job.client == client)
         if pending:
             found = [key for key in mine if key < end][-limit:]
@@ -236,12 +244,24 @@ class JobStore:
                 unfinished = set(mine)
                 found = [key for key in found if key not in unfinished]
             found = found[:limit][::-1]
-        dated = [(int.from_bytes(key[:6]), to_text(key)) for key in found]
+        dated = [(moment_of(key), to_text(key)) for key in found]
         if self._reports.count:
-            until = int.from_bytes(end[:6])
-            dated += await self._reports.identifiers(client, pending, limit, until)
+            dated += await self._reports.identifiers(client, pending, limit, (moment, text))
             dated = sorted(dated)[-limit:]
-        return [text for _, text in dated]
+        return [each for _, each in dated]
+
+    async def _cursor(self, before: str) -> tuple[int, str]:
+        """The place in a list, which goes by time (milliseconds) and id, at which a job stands.
+
+        "" is the end of every list. Raises BadRequest when there can be no such job.
+        """
+        if not before:
+            return _END
+        if (moment := await self._reports.moment_of(before)) is not None:
+            return moment, before
+        if (key := from_text(before)) is not None:
+            return moment_of(key), to_text(key)
+        raise BadRequest("before: expected the id of a job", {"field": "before"})
 
     async def newest(self, limit: int) -> list[JobSummary]:
         """The newest jobs of all clients, newest first; for the operator."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -209,6 +211,30 @@ async def test_it_can_be_switched_off(tmp_path: Path) -> None:
         reply = await node.put("/api/status", REPORT)
         assert (reply.status, reply.body["params"]) == (403, {})
         assert "server.external_jobs" in reply.body["error"]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 7])
+async def test_lists_with_external_jobs_are_paged(tmp_path: Path, limit: int) -> None:
+    async with serving(Echo()) as url:
+        document = {"containers": [{"id": "echo", "url": url}]}
+        async with running(tmp_path, document) as node:
+            given = []
+            for number in range(4):
+                given.append(await node.job())
+                # Any text may be an id, also a UUID that says nothing of the time.
+                for external in (str(uuid.uuid4()), f"~{number}", f"0{number} ü&=?"):
+                    assert (await node.put("/api/status", REPORT | {"id": external})).status == 200
+                    given.append(external)
+            whole = (await node.get("/api/jobs")).body
+            assert sorted(whole) == sorted(given)
+            pages: list[str] = []
+            page = (await node.get(f"/api/jobs?limit={limit}")).body
+            while page:
+                pages = page + pages
+                assert len(pages) <= len(given)
+                query = urlencode({"limit": limit, "before": page[0]})
+                page = (await node.get(f"/api/jobs?{query}")).body
+            assert pages == whole
 
 
 async def test_somebody_relayed_through_this_machine_may_not(tmp_path: Path) -> None:

@@ -8,7 +8,13 @@ import uuid
 
 import pytest
 
-from infernet_edge.jobs.identifiers import JobIds, from_text, to_text
+from infernet_edge.jobs.identifiers import (
+    JobIds,
+    first_not_before,
+    from_text,
+    moment_of,
+    to_text,
+)
 
 
 class Clock:
@@ -85,3 +91,17 @@ def test_text() -> None:
 @pytest.mark.parametrize("text", ["", "x", "1234", "g" * 32, "1" * 31, "ü" * 36, "1" * 10_000])
 def test_text_that_is_no_id(text: str) -> None:
     assert from_text(text) is None
+
+
+@pytest.mark.parametrize("text", ["", "0", "~", "ffffffff", "018f"])
+def test_ids_are_in_the_order_of_time_and_text(text: str) -> None:
+    ids = JobIds()
+    keys = [ids.next() for _ in range(300)]
+    moments = {moment_of(key) for key in keys}
+    others = [to_text(keys[7])[:-3], to_text(keys[9]) + "x"]
+    texts = [text, *others, *(to_text(key) for key in keys[::40])]
+    for moment in moments:
+        for other in texts:
+            bound = first_not_before(moment, other)
+            for key in keys:
+                assert (key < bound) == ((moment_of(key), to_text(key)) < (moment, other))

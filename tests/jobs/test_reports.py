@@ -13,6 +13,8 @@ from infernet_edge.jobs.job import FAILED, RUNNING, SUCCESS
 from tests.support.breaking import read_only
 from tests.support.parts import Parts, working
 
+END = (100, "")  # after all that is reported here
+
 
 @pytest.fixture
 async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
@@ -68,19 +70,21 @@ async def test_lists_are_the_reporters_own(parts: Parts) -> None:
     await report(parts, "two", SUCCESS, now=2)
     await report(parts, "other", client="b", now=3)
     listed = parts.reports.identifiers
-    assert sorted(await listed("a", None, 10, 100)) == [(1, "one"), (2, "two")]
-    assert await listed("a", True, 10, 100) == [(1, "one")]
-    assert await listed("a", False, 10, 100) == [(2, "two")]
-    assert await listed("a", None, 1, 100) == [(2, "two")]
-    assert await listed("a", None, 10, 2) == [(1, "one")]
-    assert await listed("c", None, 10, 100) == []
+    assert sorted(await listed("a", None, 10, END)) == [(1, "one"), (2, "two")]
+    assert await listed("a", True, 10, END) == [(1, "one")]
+    assert await listed("a", False, 10, END) == [(2, "two")]
+    assert await listed("a", None, 1, END) == [(2, "two")]
+    assert await listed("a", None, 10, (2, "")) == [(1, "one")]
+    assert await listed("a", None, 10, (2, "two")) == [(1, "one")]
+    assert len(await listed("a", None, 10, (2, "twos"))) == 2
+    assert await listed("c", None, 10, END) == []
 
 
 async def test_a_report_by_another_client_keeps_its_first_reporter(parts: Parts) -> None:
     await report(parts, "one", client="a", now=1)
     await report(parts, "one", SUCCESS, client="b", now=2)
-    assert await parts.reports.identifiers("a", None, 10, 100) == [(1, "one")]
-    assert await parts.reports.identifiers("b", None, 10, 100) == []
+    assert await parts.reports.identifiers("a", None, 10, END) == [(1, "one")]
+    assert await parts.reports.identifiers("b", None, 10, END) == []
 
 
 async def test_nobody_but_the_owner_changes_a_job(parts: Parts) -> None:
