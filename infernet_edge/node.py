@@ -91,6 +91,8 @@ class Node:
             if not await parts.database.start_anew(error):
                 raise StartupError(f"{error}. Check the disk of {config.storage_path}.") from error
             await _load(parts)
+        # Stopped in the reverse order: those that use containers before the containers.
+        stack.push_async_callback(parts.manager.stop)
         stack.push_async_callback(parts.orchestrator.stop)
         if self.chain is not None:
             stack.push_async_callback(self.chain.stop)
@@ -103,7 +105,6 @@ class Node:
 
         stack.push_async_callback(self._hardware.stop)
         await self._hardware.start()
-        stack.push_async_callback(parts.manager.stop)
         await parts.manager.start()
 
         control = ControlServer(
@@ -137,6 +138,8 @@ class Node:
         if self.parts is not None and self._server is not None:
             self.parts.store.close_intake("The node is shutting down")
             await self._server.close()
+            if self.chain is not None:
+                await self.chain.stop()
             await self.parts.orchestrator.stop()
         await self._stack.aclose()
         log_event(logger, "node.stopped")

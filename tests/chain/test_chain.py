@@ -9,10 +9,15 @@ from typing import Any
 import pytest
 from eth_abi.abi import decode
 
+from infernet_edge.api.server import LanServer
+from infernet_edge.chain.chain import Chain
+from infernet_edge.containers.manager import ContainerManager
+from infernet_edge.database import Database
+from infernet_edge.jobs.orchestrator import Orchestrator
 from tests.support.asking import received
 from tests.support.delegated import request_v0, request_v1
 from tests.support.evm import ALICE, NODE, OTHER_NODE, V0, V1, Anvil, deliveries, deploy_v0
-from tests.support.onchain import chain_of, delivery, looks, on_chain, settled
+from tests.support.onchain import chain_of, delivery, looks, on_chain, settled, until
 from tests.support.serving import Echo
 
 
@@ -276,3 +281,47 @@ async def test_deep_json_does_not_take_the_node_down(tmp_path: Path, v1: V1) -> 
                 400,
                 "Malformed JSON: nested too deeply",
             )
+
+
+STOPS = [
+    (LanServer, "close"),
+    (Chain, "stop"),
+    (Orchestrator, "stop"),
+    (ContainerManager, "stop"),
+    (Database, "close"),
+]
+
+
+async def test_users_stop_before_what_they_use(
+    tmp_path: Path, v1: V1, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a stop of the node would look like a container that fails."""
+    ended: list[str] = []
+
+    def note(part: type, name: str) -> None:
+        stop = getattr(part, name)
+
+        async def noted(self: Any) -> None:
+            await stop(self)
+            ended.append(part.__name__)
+
+        monkeypatch.setattr(part, name, noted)
+
+    for part, name in STOPS:
+        note(part, name)
+    async with on_chain(tmp_path, v1=v1):
+        assert ended == []
+    first_ends = list(dict.fromkeys(ended))
+    assert first_ends == [part.__name__ for part, _ in STOPS]
+
+
+async def test_a_stop_does_not_fail_what_is_being_computed(tmp_path: Path, v1: V1) -> None:
+    consumer, echo = consumer_of(v1), Echo()
+    async with on_chain(tmp_path, v1=v1, echo=echo) as (node, _):
+        request = request_v1(v1, consumer, data={"hold": True})
+        assert (await node.post("/api/jobs", request.body)).status == 200
+        await until(lambda: echo.open == 1)
+    echo.release()
+    async with on_chain(tmp_path, v1=v1, echo=echo) as (node, _):
+        assert (await settled(node))["state"] == "delivered"
+        assert len(deliveries(consumer)) == 1
