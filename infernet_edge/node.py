@@ -52,6 +52,7 @@ class Node:
         self._stack = AsyncExitStack()
         self.parts: Parts | None = None
         self._server: LanServer | None = None
+        self._api: Api | None = None
         self.chain: Chain | None = None
 
     @property
@@ -79,7 +80,8 @@ class Node:
         session = make_session()
         stack.push_async_callback(session.close)
         parts = self.parts = self._make_parts(session)
-        server = self._server = LanServer(config.server, Api(parts))
+        self._api = Api(parts)
+        server = self._server = LanServer(config.server, self._api)
         server.bind()
         stack.push_async_callback(server.close)
 
@@ -110,7 +112,7 @@ class Node:
         control = ControlServer(
             config.storage_path,
             {
-                "/status": self._report_status,
+                "/status": self.report_status,
                 "/jobs": self._report_jobs,
                 "/deliveries": self._report_deliveries,
             },
@@ -144,7 +146,7 @@ class Node:
         await self._stack.aclose()
         log_event(logger, "node.stopped")
 
-    async def _report_status(self, parameters: Parameters) -> dict[str, Any]:
+    async def report_status(self, parameters: Parameters) -> dict[str, Any]:
         """What `infernet-edge status` shows."""
         parts = self.parts
         if parts is None:
@@ -154,6 +156,12 @@ class Node:
             problems.append(self.chain.problem)
         if not parts.database.writable:
             problems.append("The database cannot be written")
+        if self._api is not None:
+            problems += [
+                f"Requests for the host {name} were refused; if it is a name of this node, add it"
+                " to server.allowed_hosts"
+                for name in self._api.access.hosts.refused
+            ]
         return {
             "version": VERSION,
             "url": self.url,

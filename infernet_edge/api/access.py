@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-import socket
 import time
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from starlette.types import Scope
 
+from infernet_edge.api.hosts import Hosts, host_name
 from infernet_edge.config.tree import RateLimit, Server
 from infernet_edge.errors import (
     BadRequest,
@@ -26,6 +26,7 @@ from infernet_edge.errors import (
 
 _READ: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _OPEN_PATHS: Final = frozenset({"/health"})  # no token and no limit: supervisors look there
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _MOST_COUNTERS = 10_000  # clients and endpoints whose requests are counted at the same time
 _NEEDED: Final = frozenset(
     {
@@ -64,8 +65,7 @@ class Access:
         self._proxies = [
             ipaddress.ip_network(text, strict=False) for text in server.trusted_proxies
         ]
-        self._any_host = "*" in server.allowed_hosts
-        self._names = _own_names() | {name.lower() for name in server.allowed_hosts}
+        self.hosts = Hosts(server)
         self._limiter = RateLimiter(server.rate_limit)
 
     def admit(self, scope: Scope, endpoint: str) -> tuple[Caller, list[tuple[bytes, bytes]]]:
@@ -86,33 +86,37 @@ class Access:
     def _check_host(self, headers: dict[bytes, bytes], scope: Scope) -> None:
         """Refuse names that are not ours: a web page may point its own name at our address."""
         host = headers.get(b"host")
-        if host is None or self._any_host:  # browsers always send one
+        if host is None or scope["path"] in _OPEN_PATHS:  # browsers always send one
             return
-        name = _host_name(host.decode("latin-1"))
-        if not self._is_ours(name, scope):
+        name = host_name(host.decode("latin-1"))
+        if not self.hosts.allows(name, _own_address(scope)):
+            self.hosts.refuse(name)
             raise Forbidden(
                 "Host not allowed: add it to server.allowed_hosts to reach the node by this name",
                 {"host": name},
             )
 
-    def _is_ours(self, name: str, scope: Scope) -> bool:
-        server = scope.get("server")
-        return name in self._names or (server is not None and name == _plain(server[0]))
-
     def _check_browser(self, headers: dict[bytes, bytes], scope: Scope) -> None:
         """Refuse what a page from elsewhere makes a browser send.
 
-        The node answers no CORS preflight, so a body that is declared as JSON can only come from
-        pages of its own hosts.
+        A request that changes something has to come from a page of the same origin, as in Go's
+        net/http.CrossOriginProtection. The node answers no CORS preflight, so a body that is
+        declared as JSON can only come from pages of its own hosts.
         """
         reads = scope["method"] in _READ
-        if headers.get(b"sec-fetch-site") == b"cross-site" and not reads:
-            raise Forbidden("Requests from other web sites are not allowed")
         origin = headers.get(b"origin")
+        if origin is not None:
+            name, known = _origin_place(origin)[0], _host_place(headers)[0]
+            if not name or (name != known and not self.hosts.is_own(name, _own_address(scope))):
+                raise Forbidden("Origin not allowed", {"origin": origin.decode("latin-1")[:200]})
+        site = headers.get(b"sec-fetch-site", b"").lower()
+        if not reads and site not in (b"same-origin", b"none") and not self.hosts.any:
+            if site and origin is None:
+                raise Forbidden("Requests from other web sites are not allowed")
+            if origin is not None and _origin_place(origin) != _host_place(headers):
+                raise Forbidden("Origin not allowed", {"origin": origin.decode("latin-1")[:200]})
         if origin is None:
             return
-        if not self._any_host and not self._is_ours(_origin_name(origin), scope):
-            raise Forbidden("Origin not allowed", {"origin": origin.decode("latin-1")[:200]})
         kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if not reads and kind != b"application/json":
             raise UnsupportedMediaType("Expected content-type application/json")
@@ -147,7 +151,7 @@ class Access:
         for text in reversed(forwarded.split(",")):
             hop = _plain(text.strip())
             if not _is_address(hop):
-                hop = _plain(_host_name(hop))  # some proxies add the port
+                hop = _plain(host_name(hop))  # some proxies add the port
             if not _is_address(hop):
                 return ""
             if not self._is_proxy(hop):
@@ -233,20 +237,6 @@ def _fields(scope: Scope) -> dict[bytes, bytes]:
     return headers
 
 
-def _own_names() -> set[str]:
-    host = socket.gethostname().lower()
-    short = host.partition(".")[0]
-    return {"localhost", "127.0.0.1", "::1", host, short, f"{short}.local"}
-
-
-def _origin_name(origin: bytes) -> str:
-    """The host in an Origin header; "" when there is none, as in "null"."""
-    try:
-        return (urlsplit(origin.decode("latin-1")).hostname or "").lower()
-    except ValueError:
-        return ""
-
-
 def _is_address(text: str) -> bool:
     try:
         ipaddress.ip_address(text)
@@ -255,12 +245,27 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _host_name(host: str) -> str:
-    """The name or address in a Host header, without the port and the brackets of IPv6."""
-    host = host.strip().lower()
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.rpartition(":")[0] if host.count(":") == 1 else host
+def _own_address(scope: Scope) -> str:
+    """The address of this machine at which the request arrived."""
+    server = scope.get("server")
+    return _plain(server[0]) if server else ""
+
+
+def _origin_place(origin: bytes) -> tuple[str, str]:
+    """Host and port in an Origin header; "" for the port that its scheme has by default."""
+    try:
+        parts = urlsplit(origin.decode("latin-1").lower())
+        default = _DEFAULT_PORTS.get(parts.scheme)
+        return parts.hostname or "", "" if parts.port in (None, default) else str(parts.port)
+    except ValueError:
+        return "", ""
+
+
+def _host_place(headers: dict[bytes, bytes]) -> tuple[str, str]:
+    """Host and port in the Host header. Both default ports are "": a proxy may speak TLS for us."""
+    host = headers.get(b"host", b"").decode("latin-1").strip().lower()
+    port = host.rpartition(":")[2] if ":" in host.rpartition("]")[2] else ""
+    return host_name(host), "" if port in ("80", "443") else port
 
 
 def _plain(address: str) -> str:

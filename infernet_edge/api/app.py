@@ -61,7 +61,7 @@ class Api:
     """The ASGI application."""
 
     def __init__(self, parts: Parts) -> None:
-        self._access = Access(parts.config.server)
+        self.access = Access(parts.config.server)
         self._router = Router(_routes(parts), redirect_slashes=False)
         self._paths = {route.path for route in self._router.routes if isinstance(route, Route)}
 
@@ -78,7 +78,7 @@ class Api:
             path = scope["path"]
             endpoint = f"{scope['method']} {path if path in self._paths else '*'}"
             scope["app"] = self  # makes Starlette raise on a wrong path or method
-            scope["caller"], response.headers = self._access.admit(scope, endpoint)
+            scope["caller"], response.headers = self.access.admit(scope, endpoint)
             await self._router(scope, receive, response)
         except ClientDisconnect:
             log_event(logger, "request.abandoned", logging.DEBUG, path=scope["path"])

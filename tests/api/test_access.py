@@ -74,7 +74,14 @@ def test_our_own_names_and_addresses(host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "evil.example:4000", "192.168.1.3", "", "localhost.evil.example", "[::2]:80"],
+    [
+        "evil.example",
+        "evil.example:4000",
+        "",
+        "localhost.evil.example",
+        "10.0.0.1.evil.example",
+        ".",
+    ],
 )
 def test_other_names_are_refused(host: str) -> None:
     with pytest.raises(Forbidden, match="Host not allowed"):
@@ -128,6 +135,49 @@ def test_an_ipv6_address_of_ours_may_carry_a_zone() -> None:
     assert admitted({}, scope(host="[fe80::1]:4000", own="fe80::1%eth0", peer="fe80::2%eth0"))
 
 
+OWN_PAGES = [
+    ("node.local:4000", "http://node.local:4000"),
+    ("NODE.local:4000", "http://node.LOCAL:4000"),
+    ("node.local", "http://node.local"),
+    ("node.local:80", "http://node.local"),
+    ("node.local", "https://node.local:443"),
+    ("192.168.1.2:4000", "http://192.168.1.2:4000"),
+    ("[fd00::2]:4000", "http://[fd00::2]:4000"),
+]
+OTHER_PAGES = [
+    ("node.local:4000", "http://node.local:3000"),
+    ("node.local:4000", "http://node.local"),
+    ("node.local:4000", "http://localhost:4000"),
+    ("192.168.1.2:4000", "http://192.168.1.3:4000"),
+    ("[fd00::2]:4000", "http://[fd00::3]:4000"),
+    ("node.local:4000", "http://node.local:99999"),
+    ("node.local:4000", "null"),
+]
+NAMED = {"allowed_hosts": ["node.local"]}
+
+
+@pytest.mark.parametrize(("host", "origin"), OWN_PAGES)
+@pytest.mark.parametrize("site", [None, "cross-site", "same-site", "same-origin", "none"])
+def test_a_page_of_the_same_origin_may_write(host: str, origin: str, site: str | None) -> None:
+    browser = {} if site is None else {"sec_fetch_site": site}
+    asked = scope("POST", host=host, origin=origin, content_type="application/json", **browser)
+    assert admitted(NAMED, asked)
+
+
+@pytest.mark.parametrize(("host", "origin"), OTHER_PAGES)
+@pytest.mark.parametrize("site", [None, "cross-site", "same-site"])
+def test_a_page_of_another_origin_may_not_write(host: str, origin: str, site: str | None) -> None:
+    browser = {} if site is None else {"sec_fetch_site": site}
+    asked = scope("POST", host=host, origin=origin, content_type="application/json", **browser)
+    with pytest.raises(Forbidden, match="Origin"):
+        admitted(NAMED, asked)
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "none"])
+def test_navigation_passes(site: str) -> None:
+    assert admitted({}, scope(host="localhost", sec_fetch_site=site))
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 def test_writes_from_other_web_sites_are_refused(method: str) -> None:
     with pytest.raises(Forbidden, match="other web sites"):
@@ -155,12 +205,12 @@ def test_other_origins_are_refused(method: str, origin: str) -> None:
 
 def test_pages_of_our_own_origin_may_write_json() -> None:
     json = "application/json; charset=utf-8"
-    own = "http://localhost:4000"
-    assert admitted({}, scope("POST", host="localhost", origin=own, content_type=json))
+    own, host = "http://localhost:4000", "LOCALHOST:4000"
+    assert admitted({}, scope("POST", host=host, origin=own, content_type=json))
     for other in ("text/plain", "", "application/x-www-form-urlencoded", "application/jsonx"):
         with pytest.raises(UnsupportedMediaType):
-            admitted({}, scope("POST", host="localhost", origin=own, content_type=other))
-    assert admitted({}, scope("GET", host="localhost", origin=own))
+            admitted({}, scope("POST", host=host, origin=own, content_type=other))
+    assert admitted({}, scope("GET", host=host, origin=own))
 
 
 def test_programs_need_no_content_type() -> None:

@@ -1,0 +1,110 @@
+"""By which names clients may call the node.
+
+A web page can point a name of its own at the node's address and so make a browser talk to the node
+(DNS rebinding). It needs a name in the public DNS for that: addresses, names without a dot and
+names in special-use domains cannot be registered there. They are safe, as this machine's names are.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import re
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from infernet_edge.config.tree import Server
+from infernet_edge.logs import log_event
+
+logger = logging.getLogger(__name__)
+
+# RFC 6762, RFC 8375, and domains that are reserved for private use or that routers give.
+_LOCAL_DOMAINS: Final = ("local", "lan", "home.arpa", "internal", "localdomain")
+_OF_CONTAINERS: Final = ("host.docker.internal", "host.containers.internal")
+_ALL_ADDRESSES: Final = ("0.0.0.0", "::", "")
+_SINGLE_LABEL: Final = re.compile(r"[a-z0-9_-]+")
+_MAX_REFUSED = 20  # names that are remembered
+_MAX_NAME = 253  # characters of a DNS name
+
+
+class Hosts:
+    """Knows the names; `refused` are those that somebody used and that are not allowed."""
+
+    def __init__(self, server: Server, resolv_conf: Path = Path("/etc/resolv.conf")) -> None:
+        self._any = "*" in server.allowed_hosts
+        self._any_address = server.host in _ALL_ADDRESSES
+        domains = (*_LOCAL_DOMAINS, *_search_domains(resolv_conf))
+        self._names = {name.lower().rstrip(".") for name in server.allowed_hosts}
+        self._names |= {*_OF_CONTAINERS, *_own_names(domains)}
+        self.refused: list[str] = []
+
+    @property
+    def any(self) -> bool:
+        """Whether the configuration allows every name."""
+        return self._any
+
+    def allows(self, name: str, own_address: str) -> bool:
+        """Whether a name or an address, without port and brackets, is one of the node's.
+
+        `own_address` is the one of this machine at which the request arrived.
+        """
+        name = name.rstrip(".")
+        if self.is_own(name, own_address):
+            return True
+        if _is_address(name):
+            return self._any_address  # behind NAT it is one that this machine does not know
+        return _SINGLE_LABEL.fullmatch(name) is not None
+
+    def is_own(self, name: str, own_address: str) -> bool:
+        """Whether it is surely this node's: allowed by the configuration, or of this machine."""
+        return self._any or name in self._names or name == own_address or _is_loopback(name)
+
+    def refuse(self, name: str) -> None:
+        """Remember a name that is not allowed, and log it the first time."""
+        name = name[:_MAX_NAME]
+        if name and name not in self.refused and len(self.refused) < _MAX_REFUSED:
+            self.refused.append(name)
+            log_event(
+                logger, "host.refused", logging.WARNING, host=name, fix="server.allowed_hosts"
+            )
+
+
+def host_name(host: str) -> str:
+    """The name or address in a Host header, without the port and the brackets of IPv6."""
+    host = host.strip().lower()
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.rpartition(":")[0] if host.count(":") == 1 else host
+
+
+def _own_names(domains: Iterable[str]) -> set[str]:
+    host = socket.gethostname().lower()
+    short = host.partition(".")[0]
+    return {"localhost", host, *(f"{short}.{domain}" for domain in domains)}
+
+
+def _search_domains(resolv_conf: Path) -> list[str]:
+    """The domains in which this machine looks names up, see resolv.conf(5)."""
+    try:
+        lines = resolv_conf.read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    found: list[str] = []
+    for first, *names in filter(None, (line.split() for line in lines)):
+        if first in ("search", "domain"):
+            found += names
+    return [name.lower().strip(".") for name in found if name.strip(".")]
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(text: str) -> bool:
+    return _is_address(text) and ipaddress.ip_address(text).is_loopback
