@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import logging
 import time
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -23,9 +24,13 @@ from infernet_edge.errors import (
     Unauthenticated,
     UnsupportedMediaType,
 )
+from infernet_edge.logs import log_event
+
+logger = logging.getLogger(__name__)
 
 _READ: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _OPEN_PATHS: Final = frozenset({"/health"})  # no token and no limit: supervisors look there
+_WRONG_TOKENS: Final = RateLimit(num_requests=10, period=60)  # of each address
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _MOST_COUNTERS = 10_000  # clients and endpoints whose requests are counted at the same time
 _NEEDED: Final = frozenset(
@@ -67,6 +72,7 @@ class Access:
         ]
         self.hosts = Hosts(server)
         self._limiter = RateLimiter(server.rate_limit)
+        self._wrong_tokens = RateLimiter(_WRONG_TOKENS)
 
     def admit(self, scope: Scope, endpoint: str) -> tuple[Caller, list[tuple[bytes, bytes]]]:
         """The caller, and headers about its rate limit for the answer.
@@ -131,7 +137,7 @@ class Access:
                 address = self._behind_proxies(forwarded, address)
                 relayed = not address
         if self._tokens and scope["path"] not in _OPEN_PATHS:
-            return Caller(self._token_name(headers), address, relayed)
+            return Caller(self._token_name(headers, address), address, relayed)
         return Caller(address, address, relayed)
 
     def _is_proxy(self, address: str) -> bool:
@@ -159,17 +165,29 @@ class Access:
             peer = hop
         return peer
 
-    def _token_name(self, headers: dict[bytes, bytes]) -> str:
+    def _token_name(self, headers: dict[bytes, bytes], address: str) -> str:
+        """Whose token was sent. A right one is accepted whatever else came from the address."""
         scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
         if scheme.lower() == b"bearer":
             given = token.strip()
             for name, expected in self._tokens.items():
                 if hmac.compare_digest(given, expected):
                     return f"token:{name}"
+            self._count_wrong_token(address)
         raise Unauthenticated(
             "A token is needed: send the header Authorization: Bearer TOKEN",
             headers={"www-authenticate": "Bearer"},
         )
+
+    def _count_wrong_token(self, address: str) -> None:
+        """Log the first of each minute; raises TooManyRequests when there are too many."""
+        used, reset = self._wrong_tokens.use(address, "token")
+        if used == 1:
+            log_event(logger, "token.refused", logging.WARNING, address=address)
+        if used > _WRONG_TOKENS.num_requests:
+            raise TooManyRequests(
+                "Too many wrong tokens from this address", {}, {"retry-after": reset}
+            )
 
 
 class RateLimiter:
@@ -191,16 +209,7 @@ class RateLimiter:
 
         Raises TooManyRequests, with the same headers and retry-after, when it is one too many.
         """
-        now = time.monotonic()
-        key = (client, endpoint)
-        end, used = self._windows.get(key, (0.0, 0))
-        if now >= end:
-            end, used = now + self._period, 0
-            self._windows.pop(key, None)  # at its place in the order of ends
-            self._make_room(now)
-        used += 1
-        self._windows[key] = (end, used)
-        reset = str(max(1, round(end - now)))
+        used, reset = self.use(client, endpoint)
         headers = {
             "ratelimit-limit": str(self._most),
             "ratelimit-remaining": str(max(0, self._most - used)),
@@ -213,6 +222,19 @@ class RateLimiter:
                 {**headers, "retry-after": reset},
             )
         return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+    def use(self, client: str, endpoint: str) -> tuple[int, str]:
+        """Count one; returns how many there were in this window, and the seconds to its end."""
+        now = time.monotonic()
+        key = (client, endpoint)
+        end, used = self._windows.get(key, (0.0, 0))
+        if now >= end:
+            end, used = now + self._period, 0
+            self._windows.pop(key, None)  # at its place in the order of ends
+            self._make_room(now)
+        used += 1
+        self._windows[key] = (end, used)
+        return used, str(max(1, round(end - now)))
 
     def _make_room(self, now: float) -> None:
         while self._windows:

@@ -20,7 +20,12 @@ T = TypeVar("T")
 
 _MOST_TOGETHER = 64 * 2**20  # bytes of all bodies that are being read
 _BODY_TIME = 60.0  # seconds in which a body has to arrive
-_JSON = (b"content-type", b"application/json")
+NOSNIFF = (b"x-content-type-options", b"nosniff")  # a browser shall not take it for a page
+_JSON = [
+    (b"content-type", b"application/json"),
+    NOSNIFF,
+    (b"cache-control", b"no-store"),  # answers are for one caller, and soon out of date
+]
 _KINDS = {
     "ListType": "a list",
     "StrType": "text",
@@ -50,7 +55,7 @@ class Answer:
         head: Message = {
             "type": "http.response.start",
             "status": self.status,
-            "headers": [_JSON, length, *self.headers],
+            "headers": [*_JSON, length, *self.headers],
         }
         await send(head)
         await send({"type": "http.response.body", "body": self.body})

@@ -175,8 +175,9 @@ class LanProtocol(HttpToolsProtocol):
     def _refuse(self, status: bytes, error: bytes) -> None:
         body = b'{"error":"%b","params":{}}' % error
         self.transport.write(
-            b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
-            b"connection: close\r\n\r\n%b" % (status, len(body), body)
+            b"HTTP/1.1 %b\r\ncontent-type: application/json\r\nx-content-type-options: nosniff\r\n"
+            b"cache-control: no-store\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+            % (status, len(body), body)
         )
         self.transport.close()
 

@@ -7,7 +7,7 @@ import asyncio
 from starlette.types import Receive, Scope, Send
 
 from infernet_edge.api.jobs import JobIntake
-from infernet_edge.api.messages import BodyReader
+from infernet_edge.api.messages import NOSNIFF, BodyReader
 from infernet_edge.containers.client import ContainerFailure
 from infernet_edge.errors import ContainerFailed
 from infernet_edge.jobs.streams import JobStream
@@ -65,6 +65,7 @@ async def _send(stream: JobStream, send: Send) -> None:
     kind = content_type if content_type and usable else "application/octet-stream"
     headers = [
         (b"content-type", kind.encode()),
+        NOSNIFF,
         (b"cache-control", b"no-store"),
         (b"x-accel-buffering", b"no"),  # reverse proxies pass each chunk on at once
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 from pathlib import Path
@@ -402,3 +403,30 @@ async def test_browsers_over_http(tmp_path: Path) -> None:
             assert reply.status == status, headers
             assert set(reply.body) == {"error", "params"}
             assert "access-control-allow-origin" not in reply.headers
+
+
+def test_wrong_tokens_are_limited_and_logged_and_right_ones_are_not(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("infernet_edge"), "propagate", True)
+    known = make(tokens=TOKENS)
+
+    def admit(token: str, peer: str = "192.168.1.7") -> access.Caller:
+        asked = scope(peer=peer, authorization=f"Bearer {token}")
+        return known.admit(asked, "GET /info")[0]
+
+    for number in range(10):
+        with pytest.raises(Unauthenticated):
+            admit(f"guess-{number}-0123456789")
+    for _ in range(5):
+        with pytest.raises(TooManyRequests, match="wrong tokens") as refused:
+            admit("guess-0123456789abcdef")
+        assert 1 <= int(refused.value.headers["retry-after"]) <= 60
+    assert admit("0123456789abcdef").client == "token:bob"
+    with pytest.raises(Unauthenticated):  # others are not held responsible
+        admit("guess-0123456789abcdef", peer="192.168.1.8")
+    with pytest.raises(Unauthenticated):  # none is no wrong one
+        known.admit(scope(), "GET /info")
+    told = [(each.getMessage(), each.__dict__["fields"]) for each in caplog.records]
+    assert told == [("token.refused", {"address": f"192.168.1.{n}"}) for n in (7, 8)]
+    assert "guess" not in caplog.text
