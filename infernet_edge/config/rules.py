@@ -61,6 +61,9 @@ def _check_container(container: Container, path: str, *, managed: bool) -> Itera
         yield Problem(f"{path}.image", "nothing", "an image, or a url of a service elsewhere")
     if container.url and not _is_http_url(container.url):
         yield Problem(f"{path}.url", _shown(container.url), "a URL such as http://10.0.0.5:3000")
+    elif _has_user(container.url):
+        expected = "a URL without user name and password; bearer is for a token"
+        yield Problem(f"{path}.url", _shown(container.url), expected)
     yield from _check_networks(container.allowed_ips, f"{path}.allowed_ips")
     for position, volume in enumerate(container.volumes):
         if not 2 <= len(volume.split(":")) <= 3 or not volume.split(":")[1].startswith("/"):
@@ -125,9 +128,14 @@ def _is_http_url(text: str) -> bool:
         return False
 
 
+def _has_user(url: str) -> bool:
+    return "@" in urlsplit(url).netloc
+
+
 def _shown(url: str) -> str:
     """A URL without the user name and the password that may stand in it."""
-    return f'"{re.sub("//.*@", "//***@", url)}"'
+    shown = re.sub(r"^(\s*[a-z0-9+.-]*:?//)?.*@", r"\1***@", url, flags=re.IGNORECASE | re.DOTALL)
+    return f'"{shown}"'
 
 
 def _check_networks(networks: list[str], path: str) -> Iterator[Problem]:

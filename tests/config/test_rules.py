@@ -78,6 +78,27 @@ def test_right_urls_of_containers(url: str) -> None:
     assert problems(container(url=url)) == {}
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:hunter2@host:3000",
+        "http://hunter2@host",
+        "https://:hunter2@[::1]:3000/path",
+        "http://user:hunter2@other@host",
+        "HTTP://user:hunter2%40@host",
+        "user:hunter2@host",
+        "//user:hunter2@host",
+        "http:/user:hunter2@host",
+        "ftp://user:hunter2@host\n",
+    ],
+)
+def test_a_user_in_a_url_is_refused_and_not_shown(url: str) -> None:
+    [(path, problem)] = problems(container(url=url)).items()
+    assert path == "containers[0].url"
+    assert "hunter2" not in str(problem)
+    assert "***@" in str(problem)
+
+
 def test_a_password_in_a_url_is_not_shown() -> None:
     for document in (
         container(url="ftp://user:hunter2@host"),
