@@ -149,7 +149,9 @@ class Installer:
         elif given is not None:
             kind = ".toml" if given.suffix == ".toml" else ".json"  # as the node reads it
             target = paths.settings / f"config{kind}"
-            steps.append(write_file(target, given.read_text("utf-8"), 0o600, self._owner))
+            text = given.read_text("utf-8")
+            shown = f"(a copy of {given}, which may hold secrets)"
+            steps.append(write_file(target, text, 0o600, self._owner, shown=shown))
         else:
             target = paths.settings / "config.toml"
             steps.append(write_file(target, self._first_configuration(), 0o600, self._owner))

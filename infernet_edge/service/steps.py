@@ -43,8 +43,13 @@ def carry_out(steps: Iterable[Step], tell: Callable[[str], None], *, dry_run: bo
     return len(done)
 
 
-def write_file(path: Path, text: str, mode: int = 0o644, owner: str = "") -> Step:
-    """A file with this content, mode and owner ("": whoever runs this)."""
+def write_file(
+    path: Path, text: str, mode: int = 0o644, owner: str = "", *, shown: str | None = None
+) -> Step:
+    """A file with this content, mode and owner ("": whoever runs this).
+
+    `shown` stands for a content that holds secrets.
+    """
 
     def needed() -> bool:
         try:
@@ -53,7 +58,10 @@ def write_file(path: Path, text: str, mode: int = 0o644, owner: str = "") -> Ste
             return True
 
     return Step(
-        f"Write {path} (mode {mode:04o})", needed, lambda: _replace(path, text, mode, owner), text
+        f"Write {path} (mode {mode:04o})",
+        needed,
+        lambda: _replace(path, text, mode, owner),
+        text if shown is None else shown,
     )
 
 

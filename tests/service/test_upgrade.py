@@ -95,13 +95,15 @@ class Place:
         path.chmod(0o755)
         return path
 
-    def install(self, version: str = "1.0", given: Path | None = None) -> int:
+    def install(
+        self, version: str = "1.0", given: Path | None = None, *, dry_run: bool = False
+    ) -> int:
         """Install as the running executable would; returns how many steps that took."""
         unpacked = self.folder / f"unpacked-{version}"
         if not unpacked.exists():
             commands.run([str(self.binary(version)), "service", "unpack", str(unpacked)], 10)
         steps = self.installer.install(Program(unpacked, version), given, rootless=False)
-        return carry_out(steps, self.told.append)
+        return carry_out(steps, self.told.append, dry_run=dry_run)
 
     def upgrade(self, binary: Path, sha256: str = "") -> None:
         Upgrade(self.installer, self.paths, self.systemd, self.told.append).to(binary, sha256, 5)
@@ -148,6 +150,15 @@ def test_a_given_configuration_is_copied_once(place: Place) -> None:
     given.write_text("{}")
     assert place.install(given=given) == 0
     assert not (place.paths.settings / "config.toml").exists()
+
+
+def test_a_dry_run_shows_no_secrets(place: Place) -> None:
+    given = place.folder / "my.json"
+    given.write_text('{"chain": {"wallet": {"private_key": "%s"}}}' % ("5ec2e7" * 10 + "abcd"))
+    assert place.install(given=given, dry_run=True) > 10
+    told = "\n".join(place.told)
+    assert f"a copy of {given}" in told
+    assert "5ec2e7" not in told
 
 
 def test_what_somebody_removed_comes_back(installed: Place) -> None:
