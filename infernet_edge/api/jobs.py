@@ -23,6 +23,7 @@ from infernet_edge.jobs.streams import JobStream
 _MOST_IDS = 1000  # ids in one GET
 _MOST_ITEMS = 10_000  # requests in one batch
 _ITEMS_AT_ONCE = 100  # of those, as many as are looked at before others have their turn
+_DELEGATED_AT_ONCE = 16  # delegated subscriptions of a batch
 _DIGITS = re.compile("[0-9]{1,9}")
 _TRUE: Final = ("true", "1")
 
@@ -36,8 +37,14 @@ _objects = msgspec.json.Decoder(dict[str, Raw])
 class Delegations(Protocol):
     """What the API knows of the chain: a door for delegated subscriptions."""
 
-    async def accept(self, request: Raw, client: str) -> None:
-        """Check and store a DelegatedSubscriptionRequest; raises an ApiError when it is refused."""
+    async def accept(self, request: Raw, client: str, until: float | None = None) -> None:
+        """Check and store a DelegatedSubscriptionRequest; raises an ApiError when it is refused.
+
+        What the chain has not said `until` then (loop time) is checked later.
+        """
+
+    def deadline(self) -> float:
+        """Until when the chain may answer requests that come now, in loop time."""
 
     @property
     def pending(self) -> int:
@@ -54,8 +61,11 @@ class NoDelegations:
     pending = 0
     address = ""
 
-    async def accept(self, request: Raw, client: str) -> None:
+    async def accept(self, request: Raw, client: str, until: float | None = None) -> None:
         raise Refused("Chain not enabled")
+
+    def deadline(self) -> float:
+        return 0.0
 
 
 class JobIntake:
@@ -90,14 +100,14 @@ class JobIntake:
         items = batch_items(body)
         answers: list[Any] = [None] * len(items)
         jobs: list[tuple[int, Job]] = []
+        delegated: list[tuple[int, Raw]] = []
         room = self._store.room
         for place, item in enumerate(items):
             if place % _ITEMS_AT_ONCE == _ITEMS_AT_ONCE - 1:
                 await asyncio.sleep(0)  # others have their turn
             try:
                 if (request := _delegated(item)) is not None:
-                    await self._delegations.accept(request, caller.client)
-                    answers[place] = schema.DelegatedSubscriptionResponse()
+                    delegated.append((place, request))
                     continue
                 job = self._prepare(decode(item, _requests, "item"), caller)
                 if len(jobs) >= room:
@@ -110,7 +120,28 @@ class JobIntake:
         for place, job in jobs:
             self._orchestrator.submit(job)
             answers[place] = schema.JobResponse(job.id)
+        if delegated:
+            await self._accept_delegated(delegated, caller.client, answers)
         return Answer(answers)
+
+    async def _accept_delegated(
+        self, requests: list[tuple[int, Raw]], client: str, answers: list[Any]
+    ) -> None:
+        """Accept delegated subscriptions side by side, so that a silent chain delays all once."""
+        until = self._delegations.deadline()
+        at_once = asyncio.Semaphore(_DELEGATED_AT_ONCE)
+
+        async def accept(place: int, request: Raw) -> None:
+            async with at_once:
+                try:
+                    await self._delegations.accept(request, client, until)
+                    answers[place] = schema.DelegatedSubscriptionResponse()
+                except ApiError as error:
+                    answers[place] = schema.ErrorResponse(error.message, error.params)
+
+        async with asyncio.TaskGroup() as group:
+            for place, request in requests:
+                group.create_task(accept(place, request))
 
     async def accept_stream(self, body: bytes, caller: Caller) -> JobStream:
         """A streaming job that has begun."""

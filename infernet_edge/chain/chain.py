@@ -186,11 +186,15 @@ class Chain:
         """Stop; everything goes on at the next start. May be called twice."""
         await self._stack.aclose()
 
-    async def accept(self, request: Raw, client: str) -> None:
+    def deadline(self) -> float:
+        """Until when the chain may answer requests that come now, in loop time."""
+        return asyncio.get_running_loop().time() + _CHECK_TIME
+
+    async def accept(self, request: Raw, client: str, until: float | None = None) -> None:
         """Take on a delegated subscription; when this returns it is on the disk.
 
         Raises BadRequest, Refused, Conflict, Unavailable. What the chain cannot say now is checked
-        before anything is computed.
+        before anything is computed; it has time `until` then, or as long as a request may take.
         """
         parsed = parse_request(request)
         if self._processor is None or not self._deployment.serves(parsed.generation):
@@ -200,7 +204,7 @@ class Chain:
         if parsed.subscription.is_cancelled:  # it would wait for the year 2106
             raise Refused("Subscription is cancelled", {"owner": parsed.subscription.owner})
         containers = self._rules.check(parsed.subscription, delegated=True)
-        verified = await self._verify(parsed)
+        verified = await self._verify(parsed, self.deadline() if until is None else until)
         delivery = Delivery(
             number=0,
             key=self._key(parsed),
@@ -221,10 +225,10 @@ class Chain:
         else:
             _check_same(known, parsed)
 
-    async def _verify(self, request: DelegatedRequest) -> bool:
+    async def _verify(self, request: DelegatedRequest, until: float) -> bool:
         """Whether the signature could be checked. Raises Refused when it is wrong."""
         try:
-            async with asyncio.timeout(_CHECK_TIME):
+            async with asyncio.timeout_at(until):
                 await self._verifier.verify(request)
         except (RpcUnavailable, TimeoutError):
             return False

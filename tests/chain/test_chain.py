@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +230,30 @@ async def test_a_node_without_its_rpc_serves_jobs_and_catches_up(
             assert len(echo.calls) == 2
     finally:
         anvil.resume()
+
+
+async def test_a_batch_waits_for_a_silent_chain_once(
+    tmp_path: Path, v1: V1, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infernet_edge.chain.chain._CHECK_TIME", 1.0)
+    consumer = consumer_of(v1)
+    bodies = [request_v1(v1, consumer, nonce=nonce).body for nonce in range(1, 41)]
+    bodies[5]["subscription"]["owner"] = 7
+    v1.anvil.pause()
+    try:
+        async with on_chain(tmp_path, v1=v1) as (node, _):
+            begin = time.monotonic()
+            reply = await node.post("/api/jobs/batch", [*bodies, bodies[0]])
+            assert time.monotonic() - begin < 10  # not 40 seconds
+            assert reply.status == 200
+            assert [place for place, answer in enumerate(reply.body) if answer] == [5]
+            v1.anvil.resume()
+            v1.anvil.mine()
+            async with asyncio.timeout(30):
+                while len(deliveries(consumer)) < 39:
+                    await asyncio.sleep(0.05)
+    finally:
+        v1.anvil.resume()
 
 
 async def test_a_restart_goes_on(tmp_path: Path, v1: V1) -> None:
