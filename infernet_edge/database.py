@@ -150,6 +150,7 @@ class Database:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._problem = ""
         self.writable = False
+        self._closing: list[_Thread] = []  # threads that have to end
         self._changes_before = 0  # of the writer, at the last failure
 
     async def open(self) -> None:
@@ -262,12 +263,21 @@ class Database:
         return future
 
     async def close(self) -> None:
-        """Finish what is waiting and close the file; may be called twice."""
-        threads = [thread for thread in (self._reader, self._writer) if thread is not None]
+        """Finish what is waiting and close the file; may be called twice.
+
+        When a thread does not end in time, the file stays locked as long as this process lives:
+        another node must not open it beside that thread.
+        """
+        # The writer is last: closing the last connection empties the WAL.
+        self._closing += [each for each in (self._reader, self._writer) if each is not None]
         self._reader = self._writer = None
-        for thread in threads:  # the writer last: closing the last connection empties the WAL
+        for thread in self._closing:
             thread.submit(None)
             await asyncio.to_thread(thread.join, _CLOSING_TIME)
+        self._closing = [thread for thread in self._closing if thread.is_alive()]
+        if self._closing:
+            log_event(logger, "database.not_closed", logging.ERROR, seconds=_CLOSING_TIME)
+            return
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

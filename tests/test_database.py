@@ -189,6 +189,29 @@ async def test_it_says_whether_it_can_be_written(database: Database, broken: obj
     await database.write(much)
 
 
+async def test_the_lock_is_held_as_long_as_something_is_being_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "_CLOSING_TIME", 0.05)
+    database = Database(tmp_path / "file.sqlite", MIGRATIONS)
+    await database.open()
+    released = threading.Event()
+
+    def write_slowly(connection: sqlite3.Connection) -> None:
+        released.wait(30)
+        insert(connection, 1)
+
+    writing = database.write(write_slowly)
+    await database.close()
+    assert is_in_use(tmp_path)
+    released.set()
+    await writing
+    monkeypatch.setattr(database_module, "_CLOSING_TIME", 30)
+    await database.close()
+    assert not is_in_use(tmp_path)
+    assert await reopened(database.path) == [1]
+
+
 async def test_a_problem_is_told_once_however_many_requests_fail(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
