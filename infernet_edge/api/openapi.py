@@ -7,6 +7,8 @@ from typing import Any, get_args
 import msgspec
 
 from infernet_edge import INFERNET_VERSION, __version__, schema
+from infernet_edge.api.openapi_delegated import delegated_request
+from infernet_edge.jobs.store import MOST_LISTED
 
 _TYPES = (
     schema.HealthInfo,
@@ -69,12 +71,9 @@ def _fill_in(components: dict[str, Any]) -> None:
         "items": {"anyOf": result["anyOf"][:2]},
     }
     components["StatusReport"]["properties"]["status"]["enum"] = list(get_args(schema.JobStatus))
-    components["DelegatedSubscriptionRequest"] = {
-        "title": "DelegatedSubscriptionRequest",
-        "type": "object",
-        "properties": dict.fromkeys(("subscription", "signature", "data"), _ANY_OBJECT),
-        "required": ["subscription", "signature", "data"],
-    }
+    components["DelegatedSubscriptionRequest"] = delegated_request()
+    # Without containers it is read, and refused by a rule.
+    components["JobRequest"]["properties"]["containers"]["minItems"] = 1
 
 
 def _ref(name: str) -> dict[str, str]:
@@ -132,11 +131,12 @@ def _paths() -> dict[str, Any]:
     outcomes = _any_of("JobResponse", "DelegatedSubscriptionResponse", "ErrorResponse")
     text = {"type": "string"}
     boolean = {"type": "boolean"}
+    limit = {"type": "integer", "minimum": 1, "maximum": MOST_LISTED}
     job_parameters = [
         _parameter("id", "Ids of jobs whose results to return", _list_of(text)),
         _parameter("intermediate", "With id: all containers' results", boolean),
         _parameter("pending", "Without id: unfinished (true) or finished (false)", boolean),
-        _parameter("limit", "Without id: most ids, the newest", {"type": "integer"}),
+        _parameter("limit", "Without id: most ids, the newest", limit),
         _parameter("before", "Without id: only jobs older than this one", text),
     ]
     listing = {"anyOf": [_list_of(_ref("JobResult")), _list_of(text)]}

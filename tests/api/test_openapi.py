@@ -87,6 +87,7 @@ def test_every_schema_is_one_and_says_nothing_that_goes_unchecked() -> None:
     notes = {"title", "description", "default", "format", "discriminator"}
     checked = {"$ref", "type", "enum", "const", "required", "minLength", "maxLength"}
     checked |= {"minimum", "maximum", "properties", "additionalProperties", "items", "anyOf"}
+    checked |= {"pattern", "minItems"}
     assert checked <= set(Draft202012Validator.VALIDATORS)
     inline = [found["schema"] for found in everything(DOCUMENT["paths"]) if "schema" in found]
     assert len(inline) > 10
@@ -250,6 +251,7 @@ REQUESTS: list[tuple[Any, bool]] = [
     ({"containers": ["echo"]}, False),
     ({"data": {}}, False),
     ({"containers": "echo", "data": {}}, False),
+    (JOB | {"containers": []}, False),
     ({"containers": [1], "data": {}}, False),
     (JOB | {"requires_proof": "yes"}, False),
     (JOB | {"data": []}, False),

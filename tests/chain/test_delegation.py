@@ -12,7 +12,9 @@ from eth_account import Account
 from eth_account.messages import encode_typed_data
 from eth_account.signers.local import LocalAccount
 from eth_utils.crypto import keccak
+from jsonschema import Draft202012Validator
 
+from infernet_edge.api.openapi_delegated import delegated_request
 from infernet_edge.chain.containers import container_hash
 from infernet_edge.chain.delegation import (
     DelegatedRequest,
@@ -502,3 +504,34 @@ def test_the_signature_of_nobody() -> None:
     with pytest.raises(BadRequest, match="belongs to none") as caught:
         recover_signer(request, CHAIN_ID, COORDINATOR)
     assert caught.value.params == {"field": "signature"}
+
+
+SCHEMA = Draft202012Validator(delegated_request())
+NUMBERS = [-1, 2**16, 2**32, 2**48, 2**256, 2**300, 1.5]
+ODD: list[Any] = [None, True, *NUMBERS, "", "x", "0x12", [], {}]
+PLACES = [
+    (body, part, name)
+    for body in (V1_BODY, V0_BODY)
+    for part in ("subscription", "signature")
+    for name in body[part]
+]
+
+
+def is_read(body: dict[str, Any]) -> bool:
+    try:
+        parse_request(json.dumps(body).encode())
+    except BadRequest:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("body", "part", "name"), PLACES)
+def test_the_openapi_document_says_the_same(body: dict[str, Any], part: str, name: str) -> None:
+    assert SCHEMA.is_valid(body)
+    changed = copy.deepcopy(body)
+    del changed[part][name]
+    assert SCHEMA.is_valid(changed) is is_read(changed) is (name == "inputs")
+    for wrong in ODD:
+        changed[part][name] = wrong
+        if name != "inputs":  # its hex digits have no schema
+            assert SCHEMA.is_valid(changed) is is_read(changed), (name, wrong)
