@@ -72,13 +72,15 @@ class ServiceClient:
     async def call(self, service: Service, body: bytes) -> bytes:
         """Send a job's body and return the JSON text of the answer.
 
-        Raises ContainerFailure when the container is not there, takes longer than its time-out,
-        answers with a status that is no success, or with something that is not JSON.
+        Raises ContainerFailure when the container is not there, takes longer than its time-out to
+        get ready and to answer, answers with a status that is no success, or with something that is
+        not JSON.
         """
         timeout = service.container.timeout
+        until = asyncio.get_running_loop().time() + timeout
         with _failures(timeout):
             await service.wait_ready(timeout)
-            async with asyncio.timeout(timeout), await self._post(service, body) as response:
+            async with asyncio.timeout_at(until), await self._post(service, body) as response:
                 await _refuse_errors(response)
                 answer = await self._read(response)
         return _checked(answer, response)
@@ -87,17 +89,19 @@ class ServiceClient:
     async def stream(self, service: Service, body: bytes) -> AsyncIterator[ServiceStream]:
         """Send a streaming job's body; gives the stream once the container began to answer.
 
-        The container's time-out bounds the wait for the head and for each next chunk. Raises
-        ContainerFailure, here or from the stream's chunks.
+        The container's time-out bounds the wait for the head, also where the container has to get
+        ready first, and for each next chunk. Raises ContainerFailure, here or from the stream's
+        chunks.
         """
         timeout = service.container.timeout
+        until = asyncio.get_running_loop().time() + timeout
         with _failures(timeout):
             await service.wait_ready(timeout)
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout_at(until):
                 response = await self._post(service, body)
         async with response:
             with _failures(timeout):
-                async with asyncio.timeout(timeout):
+                async with asyncio.timeout_at(until):
                     await _refuse_errors(response)
             yield ServiceStream(response, timeout)
 

@@ -521,3 +521,31 @@ async def test_a_managed_container_that_is_not_ready_in_time(client: ServiceClie
     told = await failure(client.call(waiting, BODY))
     assert told == "Container is not ready: the image is being pulled"
     assert await failure(streamed(client, waiting)) == told
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_timeout_holds_for_getting_ready_and_answering_together(
+    client: ServiceClient, stream: bool
+) -> None:
+    echo = Echo()
+    async with serving(echo) as url:
+        container = Container(id="x", image="y", port=int(url.rpartition(":")[2]), timeout=2.0)
+        starting = Service(container, managed=True)
+        starting.set_starting("the image is being pulled")
+        body = request_body(b'{"hold":true}', 1, 1, requires_proof=False)
+
+        async def call() -> None:
+            if stream:
+                async with client.stream(starting, body):
+                    pass
+            else:
+                await client.call(starting, body)
+
+        calling = asyncio.create_task(call())
+        await asyncio.sleep(0.01)
+        loop = asyncio.get_running_loop()
+        loop.call_later(1.8, starting.set_ready)
+        with pytest.raises(ContainerFailure, match="did not answer within 2 s"):
+            async with asyncio.timeout(3.5):  # not 1.8 and 2 seconds more
+                await calling
+        assert len(echo.calls) == 1
