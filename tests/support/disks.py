@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 
-def _as_root(*command: str | Path) -> None:
+def as_root(*command: str | Path) -> None:
     """Run a command that needs rights which root in a container may lack, too."""
     if os.geteuid() != 0:
         pytest.skip(f"{command[0]} needs root")
@@ -29,7 +29,7 @@ def _undo(*command: str | Path) -> None:
 def small_disk(folder: Path, size: int) -> Iterator[None]:
     """A disk of `size` bytes, mounted at `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    _as_root("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder)
+    as_root("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder)
     try:
         yield
     finally:
@@ -39,7 +39,7 @@ def small_disk(folder: Path, size: int) -> Iterator[None]:
 @contextlib.contextmanager
 def read_only_mount(folder: Path) -> Iterator[None]:
     """What is in `folder`, on a disk that is mounted for reading only."""
-    _as_root("mount", "--bind", "-o", "ro", folder, folder)
+    as_root("mount", "--bind", "-o", "ro", folder, folder)
     try:
         yield
     finally:
@@ -49,7 +49,7 @@ def read_only_mount(folder: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def immutable(*files: Path) -> Iterator[None]:
     """Files that even a program which has them open cannot write any more."""
-    _as_root("chattr", "+i", *files)
+    as_root("chattr", "+i", *files)
     try:
         yield
     finally:
