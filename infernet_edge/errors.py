@@ -117,6 +117,9 @@ class Unavailable(ApiError):
         super().__init__(message, params, {"retry-after": str(retry_after)})
 
 
+CANNOT_STORE = "The node cannot store jobs now; its log says why"
+
+
 class StorageError(InfernetEdgeError):
     """The SQLite file cannot be opened, read or written."""
 

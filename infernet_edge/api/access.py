@@ -111,15 +111,15 @@ class Access:
         """
         reads = scope["method"] in _READ
         origin = headers.get(b"origin")
-        if origin is not None:
-            name, known = _origin_place(origin)[0], _host_place(headers)[0]
+        if origin is not None and not self.hosts.any:
+            name, known = _origin_place(origin)[0], _host_place(headers, origin)[0]
             if not name or (name != known and not self.hosts.is_own(name, _own_address(scope))):
                 raise Forbidden("Origin not allowed", {"origin": origin.decode("latin-1")[:200]})
         site = headers.get(b"sec-fetch-site", b"").lower()
         if not reads and site not in (b"same-origin", b"none") and not self.hosts.any:
             if site and origin is None:
                 raise Forbidden("Requests from other web sites are not allowed")
-            if origin is not None and _origin_place(origin) != _host_place(headers):
+            if origin is not None and _origin_place(origin) != _host_place(headers, origin):
                 raise Forbidden("Origin not allowed", {"origin": origin.decode("latin-1")[:200]})
         if origin is None:
             return
@@ -283,11 +283,15 @@ def _origin_place(origin: bytes) -> tuple[str, str]:
         return "", ""
 
 
-def _host_place(headers: dict[bytes, bytes]) -> tuple[str, str]:
-    """Host and port in the Host header. Both default ports are "": a proxy may speak TLS for us."""
+def _host_place(headers: dict[bytes, bytes], origin: bytes) -> tuple[str, str]:
+    """Host and port in the Host header; "" for the port that the origin's scheme has by default.
+
+    A proxy may speak TLS for the node, which then does not know that it is reached by https.
+    """
     host = headers.get(b"host", b"").decode("latin-1").strip().lower()
     port = host.rpartition(":")[2] if ":" in host.rpartition("]")[2] else ""
-    return host_name(host), "" if port in ("80", "443") else port
+    default = _DEFAULT_PORTS.get(origin.partition(b":")[0].decode("latin-1").lower())
+    return host_name(host), "" if port == str(default) else port
 
 
 def _plain(address: str) -> str:

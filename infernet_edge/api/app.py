@@ -23,6 +23,7 @@ from infernet_edge.containers.resources import Resources
 from infernet_edge.containers.service import Service
 from infernet_edge.database import Database
 from infernet_edge.errors import (
+    CANNOT_STORE,
     ApiError,
     BadRequest,
     MethodNotAllowed,
@@ -119,7 +120,7 @@ def _as_api_error(error: Exception, scope: Scope) -> ApiError:
             return MethodNotAllowed("Method not allowed", {"allow": allowed}, {"allow": allowed})
         return BadRequest(error.detail)
     if isinstance(error, StorageError):
-        return Unavailable("The node cannot store jobs now; its log says why", retry_after=30)
+        return Unavailable(CANNOT_STORE, retry_after=30)
     logger.error(
         "request.failed",
         exc_info=error,

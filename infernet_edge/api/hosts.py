@@ -11,6 +11,7 @@ import ipaddress
 import logging
 import re
 import socket
+from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -25,7 +26,9 @@ _LOCAL_DOMAINS: Final = ("local", "lan", "home.arpa", "internal", "localdomain")
 _OF_CONTAINERS: Final = ("host.docker.internal", "host.containers.internal")
 _ALL_ADDRESSES: Final = ("0.0.0.0", "::", "")
 _SINGLE_LABEL: Final = re.compile(r"[a-z0-9_-]+")
-_MAX_REFUSED = 20  # names that are remembered
+_NAME: Final = re.compile(r"[a-z0-9._-]+")
+_MAX_REFUSED = 20  # names that are remembered, the newest
+_MAX_LOGGED = 100
 _MAX_NAME = 253  # characters of a DNS name
 
 
@@ -38,7 +41,8 @@ class Hosts:
         domains = (*_LOCAL_DOMAINS, *_search_domains(resolv_conf))
         self._names = {name.lower().rstrip(".") for name in server.allowed_hosts}
         self._names |= {*_OF_CONTAINERS, *_own_names(domains)}
-        self.refused: list[str] = []
+        self.refused: deque[str] = deque(maxlen=_MAX_REFUSED)
+        self._refused_count = 0
 
     @property
     def any(self) -> bool:
@@ -63,9 +67,11 @@ class Hosts:
 
     def refuse(self, name: str) -> None:
         """Remember a name that is not allowed, and log it the first time."""
-        name = name[:_MAX_NAME]
-        if name and name not in self.refused and len(self.refused) < _MAX_REFUSED:
-            self.refused.append(name)
+        if len(name) > _MAX_NAME or not _NAME.fullmatch(name) or name in self.refused:
+            return
+        self.refused.append(name)
+        self._refused_count += 1
+        if self._refused_count <= _MAX_LOGGED:
             log_event(
                 logger, "host.refused", logging.WARNING, host=name, fix="server.allowed_hosts"
             )

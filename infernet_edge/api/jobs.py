@@ -13,12 +13,20 @@ from starlette.types import Receive, Scope, Send
 from infernet_edge import schema
 from infernet_edge.api.access import Caller
 from infernet_edge.api.messages import Answer, BodyReader, check_utf8, decode, query
-from infernet_edge.errors import ApiError, BadRequest, Refused, Unavailable
+from infernet_edge.errors import (
+    CANNOT_STORE,
+    ApiError,
+    BadRequest,
+    Refused,
+    StorageError,
+    Unavailable,
+)
 from infernet_edge.jobs.guardian import Guardian
 from infernet_edge.jobs.job import DIRECT, STREAM, Job
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.jobs.store import MOST_LISTED, JobStore
 from infernet_edge.jobs.streams import JobStream
+from infernet_edge.tasks import Deadline
 
 _MOST_IDS = 1000  # ids in one GET
 _MOST_ITEMS = 10_000  # requests in one batch
@@ -37,14 +45,14 @@ _objects = msgspec.json.Decoder(dict[str, Raw])
 class Delegations(Protocol):
     """What the API knows of the chain: a door for delegated subscriptions."""
 
-    async def accept(self, request: Raw, client: str, until: float | None = None) -> None:
+    async def accept(self, request: Raw, client: str, deadline: Deadline | None = None) -> None:
         """Check and store a DelegatedSubscriptionRequest; raises an ApiError when it is refused.
 
-        What the chain has not said `until` then (loop time) is checked later.
+        What the chain has not said until the deadline is checked later.
         """
 
-    def deadline(self) -> float:
-        """Until when the chain may answer requests that come now, in loop time."""
+    def deadline(self) -> Deadline:
+        """Until when the chain may answer requests that come now."""
 
     @property
     def pending(self) -> int:
@@ -61,11 +69,11 @@ class NoDelegations:
     pending = 0
     address = ""
 
-    async def accept(self, request: Raw, client: str, until: float | None = None) -> None:
+    async def accept(self, request: Raw, client: str, deadline: Deadline | None = None) -> None:
         raise Refused("Chain not enabled")
 
-    def deadline(self) -> float:
-        return 0.0
+    def deadline(self) -> Deadline:
+        return Deadline(0.0)
 
 
 class JobIntake:
@@ -128,16 +136,18 @@ class JobIntake:
         self, requests: list[tuple[int, Raw]], client: str, answers: list[Any]
     ) -> None:
         """Accept delegated subscriptions side by side, so that a silent chain delays all once."""
-        until = self._delegations.deadline()
+        deadline = self._delegations.deadline()
         at_once = asyncio.Semaphore(_DELEGATED_AT_ONCE)
 
         async def accept(place: int, request: Raw) -> None:
             async with at_once:
                 try:
-                    await self._delegations.accept(request, client, until)
+                    await self._delegations.accept(request, client, deadline)
                     answers[place] = schema.DelegatedSubscriptionResponse()
                 except ApiError as error:
                     answers[place] = schema.ErrorResponse(error.message, error.params)
+                except StorageError:  # the batch is answered all the same: others are stored
+                    answers[place] = schema.ErrorResponse(CANNOT_STORE)
 
         async with asyncio.TaskGroup() as group:
             for place, request in requests:

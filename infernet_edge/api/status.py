@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from infernet_edge import schema
 from infernet_edge.api.access import Caller
 from infernet_edge.api.messages import Answer, BodyReader, check_utf8, decode
-from infernet_edge.errors import BadRequest, Conflict, EngineError, Forbidden, Unavailable
+from infernet_edge.errors import BadRequest, Conflict, Forbidden, Unavailable
 from infernet_edge.jobs.job import STATUS_NAMES
 from infernet_edge.jobs.reports import Reports
 from infernet_edge.jobs.store import JobStore, milliseconds
@@ -31,8 +31,8 @@ class Containers(Protocol):
     def networks(self) -> Sequence[Network]:
         """The networks of the containers that the node manages."""
 
-    async def container_at(self, address: str) -> str:
-        """The id of the container that has an address; "" for none. Raises EngineError."""
+    def container_at(self, address: str) -> str | None:
+        """The id of the container that has an address; "" for none, None: not known yet."""
 
 
 class StatusEndpoint:
@@ -73,7 +73,7 @@ class StatusEndpoint:
             )
         if await self._store.has(report.id):
             raise Conflict("The node itself runs this job", {"id": report.id})
-        owner = await self._owner(caller)
+        owner = self._owner(caller)
         await self._reports.record(
             report.id, caller.client, owner, status, report.containers, milliseconds()
         )
@@ -90,14 +90,13 @@ class StatusEndpoint:
             if network.version == parsed.version
         )
 
-    async def _owner(self, caller: Caller) -> str:
+    def _owner(self, caller: Caller) -> str:
         """Who alone may change the job later; a container that is created again stays the same."""
         if caller.client != caller.address:
             return caller.client  # the token's name
         if ipaddress.ip_address(caller.address).is_loopback:
             return "loopback"
-        try:
-            container = await self._containers.container_at(caller.address)
-        except EngineError:
-            raise Unavailable("Podman cannot say which container is asking") from None
+        container = self._containers.container_at(caller.address)
+        if container is None:
+            raise Unavailable("A container is just being started; try again", retry_after=1)
         return f"container:{container}" if container else f"address:{caller.address}"

@@ -35,11 +35,11 @@ from infernet_edge.chain.transactions import TransactionSender
 from infernet_edge.chain.verification import Verifier
 from infernet_edge.config.tree import Config
 from infernet_edge.database import Database
-from infernet_edge.errors import Conflict, Refused, StorageError
+from infernet_edge.errors import Conflict, Refused, StorageError, Unavailable
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.jobs.store import milliseconds
 from infernet_edge.logs import log_event
-from infernet_edge.tasks import cancel
+from infernet_edge.tasks import Deadline, cancel
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +69,7 @@ class Chain:
     ) -> None:
         self._config = config
         self._database = database
+        self._stopped = False
         self._orchestrator = orchestrator
         urls = config.chain.rpc_url
         self._rpc = Rpc(session, [urls] if isinstance(urls, str) else urls)
@@ -184,18 +185,22 @@ class Chain:
 
     async def stop(self) -> None:
         """Stop; everything goes on at the next start. May be called twice."""
+        self._stopped = True
         await self._stack.aclose()
 
-    def deadline(self) -> float:
-        """Until when the chain may answer requests that come now, in loop time."""
-        return asyncio.get_running_loop().time() + _CHECK_TIME
+    def deadline(self) -> Deadline:
+        """Until when the chain may answer requests that come now."""
+        return Deadline(_CHECK_TIME)
 
-    async def accept(self, request: Raw, client: str, until: float | None = None) -> None:
+    async def accept(self, request: Raw, client: str, deadline: Deadline | None = None) -> None:
         """Take on a delegated subscription; when this returns it is on the disk.
 
         Raises BadRequest, Refused, Conflict, Unavailable. What the chain cannot say now is checked
-        before anything is computed; it has time `until` then, or as long as a request may take.
+        before anything is computed. It has time until the deadline; without one, as long as a
+        request may take.
         """
+        if self._stopped:
+            raise Unavailable("The node is shutting down")
         parsed = parse_request(request)
         if self._processor is None or not self._deployment.serves(parsed.generation):
             raise Refused("Chain not enabled", {"generation": parsed.generation})
@@ -204,7 +209,7 @@ class Chain:
         if parsed.subscription.is_cancelled:  # it would wait for the year 2106
             raise Refused("Subscription is cancelled", {"owner": parsed.subscription.owner})
         containers = self._rules.check(parsed.subscription, delegated=True)
-        verified = await self._verify(parsed, self.deadline() if until is None else until)
+        verified = await self._verify(parsed, deadline or self.deadline())
         delivery = Delivery(
             number=0,
             key=self._key(parsed),
@@ -225,13 +230,17 @@ class Chain:
         else:
             _check_same(known, parsed)
 
-    async def _verify(self, request: DelegatedRequest, until: float) -> bool:
+    async def _verify(self, request: DelegatedRequest, deadline: Deadline) -> bool:
         """Whether the signature could be checked. Raises Refused when it is wrong."""
         try:
-            async with asyncio.timeout_at(until):
+            async with asyncio.timeout_at(deadline.until):
                 await self._verifier.verify(request)
         except (RpcUnavailable, TimeoutError):
             return False
+        except Refused:
+            deadline.extend()
+            raise
+        deadline.extend()
         return True
 
     def _interval(self, request: DelegatedRequest) -> int:

@@ -34,7 +34,6 @@ logger = logging.getLogger(__name__)
 
 _PARALLEL_PULLS = 2  # more only make each of them slower
 _SETTLE_TIMEOUT = 5.0
-_LOOK_UP_PAUSE = 1.0  # seconds between two looks at the addresses of containers
 _STOP_MARGIN = 10.0  # seconds that Podman may take beyond the containers' own stop time-out
 
 
@@ -56,9 +55,6 @@ class ContainerManager:
         self._threads = Threads()
         self.connection = Connection(config, self._threads)
         self._supervisors: dict[str, Supervisor] = {}
-        self._addresses: dict[str, tuple[str, str]] = {}  # to configured and Podman's id
-        self._looked_up = 0.0
-        self._looking_up = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -77,33 +73,16 @@ class ContainerManager:
             key=str,
         )
 
-    async def container_at(self, address: str) -> str:
-        """The id of the managed container that has this address; "" when none has it.
+    def container_at(self, address: str) -> str | None:
+        """The id of the managed container that has this address, or had it last; "" for none.
 
-        Raises EngineError when Podman must be asked and does not answer.
+        None: some container has just been started, and it is not known yet where it is.
         """
-        async with self._looking_up:
-            if not self._is_at(address):
-                # A container that was created again has another address. Others in its network may
-                # ask as often as they like: Podman is asked once a second at most.
-                await asyncio.sleep(self._looked_up + _LOOK_UP_PAUSE - time.monotonic())
-                await self._look_up_addresses()
-            return self._addresses[address][0] if self._is_at(address) else ""
-
-    def _is_at(self, address: str) -> bool:
-        container, running_id = self._addresses.get(address, ("", ""))
-        return bool(running_id) and self._supervisors[container].running_id == running_id
-
-    async def _look_up_addresses(self) -> None:
-        self._addresses.clear()
-        engine = self.connection.engine
-        if engine is None:
-            return
-        for container, supervisor in self._supervisors.items():
-            if running_id := supervisor.running_id:
-                found = await self._threads.run(CALL_TIMEOUT, engine.addresses_of, running_id)
-                self._addresses |= dict.fromkeys(found, (container, running_id))
-        self._looked_up = time.monotonic()
+        had = [each for each in self._supervisors.values() if address in each.addresses]
+        for supervisor in sorted(had, key=lambda each: not each.running_id):
+            return supervisor.service.id
+        starting = any(each.running_id and not each.located for each in self._supervisors.values())
+        return None if starting else ""
 
     async def start(self) -> None:
         """Begin with everything, and return at once."""

@@ -61,6 +61,8 @@ class Supervisor:
     def __init__(self, service: Service, means: Means) -> None:
         self.service = service
         self.networks: list[IPNetwork] = []
+        self.addresses: list[str] = []  # of the present container, else of the last one
+        self.located = False  # whether they are the present one's
         self._means = means
         self._container_id = ""
         self._started = False
@@ -135,6 +137,8 @@ class Supervisor:
             self._warn_of_missing_limits()
             await self._create(engine, wanted)
         self.networks = await run(CALL_TIMEOUT, engine.networks_of, self._container_id)
+        self.addresses = await run(CALL_TIMEOUT, engine.addresses_of, self._container_id)
+        self.located = True
 
     async def _pull(self, engine: Engine) -> str:
         loop = asyncio.get_running_loop()
@@ -203,6 +207,7 @@ class Supervisor:
 
     def _watch(self, container_id: str) -> None:
         self._container_id, self._started = container_id, False
+        self.located = False
         self._ended = asyncio.get_running_loop().create_future()
         self._doubt.clear()
 

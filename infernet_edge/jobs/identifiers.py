@@ -25,6 +25,11 @@ class JobIds:
         self._count = 0
         self._random: Iterator[int] = iter(())
 
+    @property
+    def latest(self) -> int:
+        """The time in the newest id, in milliseconds; the clock may be behind it."""
+        return self._latest
+
     def next(self) -> bytes:
         """A new id, as 16 bytes."""
         now = time.time_ns() // 1_000_000

@@ -31,7 +31,6 @@ class Reports:
     def __init__(self, database: Database, most: int) -> None:
         self._database = database
         self._most = most
-        self._arriving = 0  # new ones that are being written, as far as is known
         self.count = 0
         self.pending = 0
 
@@ -53,12 +52,7 @@ class Reports:
         Raises Unavailable when too many are stored already, Conflict when it is another owner's.
         """
         row = (identifier, client, status, ",".join(containers), now, now, owner)
-        room = self.count + self._arriving < self._most
-        self._arriving += room
-        try:
-            before = await self._database.write(_record, row, room)
-        finally:
-            self._arriving -= room
+        before = await self._database.write(_record, row, self._most)
         if before == _NO_ROOM:
             raise Unavailable("Too many reported jobs", {"limit": self._most})
         if before == _NOT_OWNER:
@@ -99,11 +93,13 @@ def _counts(connection: sqlite3.Connection) -> tuple[int, int]:
     return count, pending
 
 
-def _record(connection: sqlite3.Connection, row: tuple[object, ...], room: bool) -> int | None:
+def _record(connection: sqlite3.Connection, row: tuple[object, ...], most: int) -> int | None:
     """Insert, if there is room, or update; returns the status before, None when it is new."""
     known = connection.execute("SELECT status, owner FROM reports WHERE id = ?", row[:1]).fetchone()
-    if known is None and not room:
-        return _NO_ROOM
+    if known is None:
+        (count,) = connection.execute("SELECT count(*) FROM reports").fetchone()
+        if count >= most:
+            return _NO_ROOM
     if known is not None and known[1] not in ("", row[-1]):
         return _NOT_OWNER
     connection.execute(

@@ -259,7 +259,9 @@ class JobStore:
             return _END
         if (moment := await self._reports.moment_of(before)) is not None:
             return moment, before
-        if (key := from_text(before)) is not None:
+        # Another UUID, such as the id of an external job that was deleted, is no place in a list.
+        key = from_text(before)
+        if key is not None and moment_of(key) <= self._ids.latest:
             return moment_of(key), to_text(key)
         raise BadRequest("before: expected the id of a job", {"field": "before"})
 

@@ -142,6 +142,7 @@ OWN_PAGES = [
     ("node.local", "http://node.local"),
     ("node.local:80", "http://node.local"),
     ("node.local", "https://node.local:443"),
+    ("node.local:443", "https://node.local"),
     ("192.168.1.2:4000", "http://192.168.1.2:4000"),
     ("[fd00::2]:4000", "http://[fd00::2]:4000"),
 ]
@@ -152,6 +153,7 @@ OTHER_PAGES = [
     ("192.168.1.2:4000", "http://192.168.1.3:4000"),
     ("[fd00::2]:4000", "http://[fd00::3]:4000"),
     ("node.local:4000", "http://node.local:99999"),
+    ("node.local:443", "http://node.local"),
     ("node.local:4000", "null"),
 ]
 NAMED = {"allowed_hosts": ["node.local"]}
@@ -212,6 +214,12 @@ def test_pages_of_our_own_origin_may_write_json() -> None:
         with pytest.raises(UnsupportedMediaType):
             admitted({}, scope("POST", host=host, origin=own, content_type=other))
     assert admitted({}, scope("GET", host=host, origin=own))
+
+
+@pytest.mark.parametrize("origin", ["null", "file://", "http://elsewhere.example"])
+def test_where_every_name_is_allowed_every_page_is(origin: str) -> None:
+    asked = scope("POST", host="x.example", origin=origin, content_type="application/json")
+    assert admitted({"allowed_hosts": ["*"]}, asked)
 
 
 def test_programs_need_no_content_type() -> None:

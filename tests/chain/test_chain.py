@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from eth_abi.abi import decode
 
 from infernet_edge.api.server import LanServer
@@ -16,10 +17,12 @@ from infernet_edge.containers.manager import ContainerManager
 from infernet_edge.database import Database
 from infernet_edge.jobs.orchestrator import Orchestrator
 from tests.support.asking import received
+from tests.support.breaking import read_only
 from tests.support.delegated import request_v0, request_v1
 from tests.support.evm import ALICE, NODE, OTHER_NODE, V0, V1, Anvil, deliveries, deploy_v0
+from tests.support.faulty_rpc import Answers, FaultyRpc
 from tests.support.onchain import chain_of, delivery, looks, on_chain, settled, until
-from tests.support.serving import Echo
+from tests.support.serving import Echo, serving
 
 
 def consumer_of(v1: V1) -> Any:
@@ -350,3 +353,43 @@ async def test_a_stop_does_not_fail_what_is_being_computed(tmp_path: Path, v1: V
     async with on_chain(tmp_path, v1=v1, echo=echo) as (node, _):
         assert (await settled(node))["state"] == "delivered"
         assert len(deliveries(consumer)) == 1
+
+
+async def test_a_batch_larger_than_the_time_of_one_request_is_verified(
+    tmp_path: Path, v1: V1, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chain that answers is given the time that it needs: nothing wrong gets in unchecked."""
+    monkeypatch.setattr("infernet_edge.chain.chain._CHECK_TIME", 0.4)
+    consumer = consumer_of(v1)
+    proxy = FaultyRpc(v1.anvil.url)
+
+    async def slowly(proxy: FaultyRpc, request: web.Request, asked: Answers) -> web.Response:
+        await asyncio.sleep(0.05)
+        answers = await proxy.proper(asked)
+        return web.json_response(answers[0] if len(answers) == 1 else answers)
+
+    bodies = [
+        request_v1(v1, consumer, nonce=nonce, signer=OTHER_NODE).body for nonce in range(1, 301)
+    ]
+    async with serving(proxy) as url, on_chain(tmp_path, v1=v1, rpc_url=url) as (node, _):
+        await until(lambda: chain_of(node).head.latest)
+        proxy.fault = slowly
+        reply = await node.post("/api/jobs/batch", bodies)
+        assert {answer["error"] for answer in reply.body} == {"Signer mismatch"}
+
+
+async def test_a_batch_is_answered_when_the_disk_takes_nothing(tmp_path: Path, v1: V1) -> None:
+    consumer = consumer_of(v1)
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        bodies = [request_v1(v1, consumer, nonce=nonce).body for nonce in (1, 2)]
+        with read_only(node.parts.database):
+            reply = await node.post("/api/jobs/batch", bodies)
+        assert reply.status == 200
+        assert all("cannot store" in answer["error"] for answer in reply.body)
+
+
+async def test_a_chain_that_was_stopped_takes_nothing_on(tmp_path: Path, v1: V1) -> None:
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        await chain_of(node).stop()
+        reply = await node.post("/api/jobs", request_v1(v1, consumer_of(v1)).body)
+        assert (reply.status, reply.body["error"]) == (503, "The node is shutting down")

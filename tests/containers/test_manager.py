@@ -143,14 +143,14 @@ async def test_an_address_tells_the_container(podman: IsolatedPodman, tmp_path: 
 
         before = addresses()
         for identifier in ("first", "second"):
-            assert await managed.manager.container_at(before[identifier]) == identifier
-        assert await managed.manager.container_at("10.231.255.254") == ""
+            assert managed.manager.container_at(before[identifier]) == identifier
+        assert managed.manager.container_at("10.231.255.254") == ""
         podman.run("rm", "--all", "--force", "--time=0")
         await eventually(lambda: len(podman.containers("status=running")) == 2)
         await eventually(lambda: managed.services["first"].state == "ready")
         await eventually(lambda: managed.services["second"].state == "ready")
         for identifier, address in addresses().items():
-            assert await managed.manager.container_at(address) == identifier
+            assert managed.manager.container_at(address) == identifier
 
 
 async def test_readiness_waits_for_an_http_answer(podman: IsolatedPodman, tmp_path: Path) -> None:
