@@ -359,12 +359,12 @@ async def test_a_batch_larger_than_the_time_of_one_request_is_verified(
     tmp_path: Path, v1: V1, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A chain that answers is given the time that it needs: nothing wrong gets in unchecked."""
-    monkeypatch.setattr("infernet_edge.chain.chain._CHECK_TIME", 0.4)
+    monkeypatch.setattr("infernet_edge.chain.chain._CHECK_TIME", 2.0)
     consumer = consumer_of(v1)
     proxy = FaultyRpc(v1.anvil.url)
 
     async def slowly(proxy: FaultyRpc, request: web.Request, asked: Answers) -> web.Response:
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.15)
         answers = await proxy.proper(asked)
         return web.json_response(answers[0] if len(answers) == 1 else answers)
 
