@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import Scope
 
-from infernet_edge.api.hosts import Hosts, host_name
+from infernet_edge.api.hosts import Hosts, host_name, is_address
 from infernet_edge.config.tree import RateLimit, Server
 from infernet_edge.errors import (
     BadRequest,
@@ -46,7 +46,7 @@ _NEEDED: Final = frozenset(
         b"via",
     }
 )
-# Fields that a proxy adds: the request is somebody else's. They are lists, and may come repeated.
+# Fields that a proxy adds: the request is not the peer's own. They are lists, and may be repeated.
 _RELAYED: Final = (b"x-forwarded-for", b"x-real-ip", b"forwarded", b"via")
 
 
@@ -54,7 +54,7 @@ class Caller(NamedTuple):
     """Who asks: `client` owns jobs, `address` is checked against `allowed_ips`.
 
     `relayed` says that the request came through a proxy that is not trusted, or that does not say
-    for whom: somebody unknown may speak through a program on this machine.
+    for whom: an unknown client may speak through a program on this machine.
     """
 
     client: str
@@ -156,9 +156,9 @@ class Access:
         """
         for text in reversed(forwarded.split(",")):
             hop = _plain(text.strip())
-            if not _is_address(hop):
+            if not is_address(hop):
                 hop = _plain(host_name(hop))  # some proxies add the port
-            if not _is_address(hop):
+            if not is_address(hop):
                 return ""
             if not self._is_proxy(hop):
                 return hop
@@ -257,14 +257,6 @@ def _fields(scope: Scope) -> dict[bytes, bytes]:
             value = headers[name] + b", " + value  # RFC 9110, 5.3
         headers[name] = value
     return headers
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _own_address(scope: Scope) -> str:

@@ -33,7 +33,7 @@ _MAX_NAME = 253  # characters of a DNS name
 
 
 class Hosts:
-    """Knows the names; `refused` are those that somebody used and that are not allowed."""
+    """Knows the names; `refused` are the newest that were used and are not allowed."""
 
     def __init__(self, server: Server, resolv_conf: Path = Path("/etc/resolv.conf")) -> None:
         self._any = "*" in server.allowed_hosts
@@ -57,7 +57,7 @@ class Hosts:
         name = name.rstrip(".")
         if self.is_own(name, own_address):
             return True
-        if _is_address(name):
+        if is_address(name):
             return self._any_address  # behind NAT it is one that this machine does not know
         return _SINGLE_LABEL.fullmatch(name) is not None
 
@@ -104,7 +104,8 @@ def _search_domains(resolv_conf: Path) -> list[str]:
     return [name.lower().strip(".") for name in found if name.strip(".")]
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Whether the text is an IP address, of either version and without a port."""
     try:
         ipaddress.ip_address(text)
     except ValueError:
@@ -113,4 +114,4 @@ def _is_address(text: str) -> bool:
 
 
 def _is_loopback(text: str) -> bool:
-    return _is_address(text) and ipaddress.ip_address(text).is_loopback
+    return is_address(text) and ipaddress.ip_address(text).is_loopback

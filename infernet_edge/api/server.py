@@ -102,8 +102,8 @@ class LanProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take the fields of a head, and drop those of a trailer section.
 
-        The parser reports both. Whoever sends a request through a proxy may add trailers to it, so
-        they must not be taken for what the proxy says (RFC 9110, 6.5.1).
+        The parser reports both. A client behind a proxy may add trailers to its request, so they
+        must not be taken for what the proxy says (RFC 9110, 6.5.1).
         """
         if self._in_head:
             super().on_header(name, value)

@@ -46,7 +46,7 @@ def carry_out(steps: Iterable[Step], tell: Callable[[str], None], *, dry_run: bo
 def write_file(
     path: Path, text: str, mode: int = 0o644, owner: str = "", *, shown: str | None = None
 ) -> Step:
-    """A file with this content, mode and owner ("": whoever runs this).
+    """A file with this content, mode and owner ("": the present user).
 
     `shown` stands for a content that holds secrets.
     """
