@@ -17,11 +17,12 @@ import queue
 import sqlite3
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
-from infernet_edge.errors import StartupError, StorageError
+from infernet_edge.errors import StartupError, StorageError, TooLargeToStore
 from infernet_edge.logs import log_event
 
 logger = logging.getLogger(__name__)
@@ -79,13 +80,22 @@ class _Thread(threading.Thread):
                     request = self._requests.get_nowait()
                 except queue.Empty:
                     break
+            request = None
             if batch:
-                together = [request for request in batch if self._commits and not request.alone]
-                alone = [request for request in batch if not self._commits or request.alone]
-                outcomes = self._together(together) if together else []
-                outcomes += self._each(alone)
-                self._loop.call_soon_threadsafe(_settle, outcomes)
+                self._loop.call_soon_threadsafe(_settle, self._work(batch))
+                del batch  # with all that was written; the next request may be long in coming
         self._connection.close()
+
+    def _work(self, batch: list[_Request]) -> list[_Outcome]:
+        together = [request for request in batch if self._commits and not request.alone]
+        alone = [request for request in batch if not self._commits or request.alone]
+        outcomes = self._together(together) if together else []
+        outcomes += self._each(alone)
+        for outcome in outcomes:
+            if outcome.error is not None:
+                # Else the error would keep all that was to be written, as long as it lives.
+                traceback.clear_frames(outcome.error.__traceback__)
+        return outcomes
 
     def _together(self, batch: list[_Request]) -> list[_Outcome]:
         """One transaction for all; if it fails, one for each, so that only the faulty one fails."""
@@ -126,12 +136,20 @@ def _settle(outcomes: list[_Outcome]) -> None:
             continue  # its caller was cancelled; what it wrote stays written
         if error is None:
             future.set_result(value)
+        elif _is_too_large(error):
+            future.set_exception(TooLargeToStore(str(error)))
         elif isinstance(error, sqlite3.Error):
             failure = StorageError(f"The database cannot be used: {error}")
             failure.__cause__ = error
             future.set_exception(failure)
         else:
             future.set_exception(error)
+
+
+def _is_too_large(error: BaseException) -> bool:
+    """Whether a text is longer than SQLite takes; Python itself refuses those over 2 GiB."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
+    return code == sqlite3.SQLITE_TOOBIG or isinstance(error, sqlite3.DataError | OverflowError)
 
 
 class Database:

@@ -124,6 +124,10 @@ class StorageError(InfernetEdgeError):
     """The SQLite file cannot be opened, read or written."""
 
 
+class TooLargeToStore(InfernetEdgeError):
+    """SQLite stores no text of this length, however much space there is."""
+
+
 class EngineError(InfernetEdgeError):
     """Podman cannot be reached, or refused what was asked of it."""
 

@@ -23,12 +23,14 @@ from infernet_edge.containers.service import make_services
 from infernet_edge.database import Database
 from infernet_edge.errors import StartupError, StorageError
 from infernet_edge.hardware import Hardware
+from infernet_edge.hardware.memory import budget_of, memory_limit
 from infernet_edge.jobs import reports, store
 from infernet_edge.jobs.housekeeping import Housekeeper
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.jobs.reports import Reports
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.logs import log_event
+from infernet_edge.memory import LARGEST_PER_LIMIT, MemoryBudget
 from infernet_edge.tasks import cancel
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ logger = logging.getLogger(__name__)
 _OTHER_FILES = 128  # file descriptors for the database, Podman, the log and what else is open
 _CLOSING_TIME = 1.0  # seconds in which requests may end once no job runs any more
 _MOST_RESOURCES = 2**20  # bytes of a container's answer about its resources
+_BESIDE_OUTPUT = 256 * 2**10  # bytes that a call holds beside the container's answer
 _LISTED = 20  # jobs in a report that does not say how many
 
 
@@ -116,6 +119,7 @@ class Node:
                 "/jobs": self._report_jobs,
                 "/deliveries": self._report_deliveries,
             },
+            parts.memory,
         )
         await control.start()
         stack.push_async_callback(control.stop)
@@ -168,6 +172,7 @@ class Node:
             "healthy": is_healthy(parts.database, parts.store, self.services.values()),
             "problems": [problem for problem in problems if problem],
             "pending": len(parts.store.pending) + parts.reports.pending,
+            "memory": {"held": parts.memory.total, "limit": parts.memory.limit},
             "containers": [
                 {"id": service.id, "state": service.state, "reason": service.reason}
                 for service in self.services.values()
@@ -201,9 +206,10 @@ class Node:
             migrations |= chain.MIGRATIONS
         database = Database(config.database_path, migrations)
         reported = Reports(database, config.jobs.max_pending)
-        job_store = JobStore(database, reported, config.jobs.max_pending)
+        memory = memory_budget(config)
+        job_store = JobStore(database, reported, config.jobs.max_pending, memory)
         client = ServiceClient(session, most)
-        orchestrator = Orchestrator(config.jobs, job_store, services, client, most)
+        orchestrator = Orchestrator(config.jobs, job_store, services, client, most, memory)
         if config.chain.enabled:
             self.chain = chain.Chain(config, database, orchestrator, session)
         return Parts(
@@ -216,7 +222,16 @@ class Node:
             manager=ContainerManager(config, services, session),
             resources=Resources(services, self._hardware, session, min(most, _MOST_RESOURCES)),
             delegations=self.chain or NoDelegations(),
+            memory=memory,
         )
+
+
+def memory_budget(config: Config) -> MemoryBudget:
+    """The budget of a node: what is configured, or a share of this machine's memory."""
+    largest = config.server.max_body_bytes + _BESIDE_OUTPUT
+    least = LARGEST_PER_LIMIT * largest
+    limit = config.server.max_held_bytes or budget_of(memory_limit(), least)
+    return MemoryBudget(max(limit, least), largest)
 
 
 def _limit(parameters: Parameters) -> int:

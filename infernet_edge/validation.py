@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import NamedTuple
 
@@ -14,6 +15,29 @@ _WORDS = {
     "object": "an object",
     "null": "null",
 }
+
+
+_AT_ONCE = 64 * 2**10  # bytes that are decoded at a time: a text takes up to four times as many
+_utf8 = codecs.getincrementaldecoder("utf-8")
+
+
+def is_utf8(text: bytes | bytearray) -> bool:
+    """Whether a text is UTF-8."""
+    return not_utf8_at(text) is None
+
+
+def not_utf8_at(text: bytes | bytearray) -> int | None:
+    """The place of the first byte that is not UTF-8; None when all are."""
+    if text.isascii():
+        return None
+    decoder, view = _utf8(), memoryview(text)
+    for start in range(0, len(view), _AT_ONCE):
+        waiting = len(decoder.getstate()[0])
+        try:
+            decoder.decode(view[start : start + _AT_ONCE], start + _AT_ONCE >= len(view))
+        except UnicodeDecodeError as error:
+            return start - waiting + error.start
+    return None
 
 
 class Mistake(NamedTuple):

@@ -36,6 +36,7 @@ from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.jobs.reports import Reports
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.logs import log_event
+from infernet_edge.memory import MemoryBudget
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class Parts(NamedTuple):
     manager: ContainerManager
     resources: Resources
     delegations: Delegations
+    memory: MemoryBudget
 
 
 class Api:
@@ -64,6 +66,7 @@ class Api:
     def __init__(self, parts: Parts) -> None:
         self.access = Access(parts.config.server)
         self._router = Router(_routes(parts), redirect_slashes=False)
+        self._memory = parts.memory
         self._paths = {route.path for route in self._router.routes if isinstance(route, Route)}
 
     @property
@@ -75,6 +78,8 @@ class Api:
         if scope["type"] != "http":
             raise RuntimeError(f"only HTTP is served, not {scope['type']}")
         response = _Response(send)
+        scope["memory"] = self._memory
+        held = scope["held"] = self._memory.reserve("requests")
         try:
             path = scope["path"]
             endpoint = f"{scope['method']} {path if path in self._paths else '*'}"
@@ -88,6 +93,8 @@ class Api:
             if response.started:
                 raise
             await error_answer(failure)(scope, receive, response)
+        finally:
+            held.release()
 
 
 class _Response:

@@ -20,6 +20,7 @@ from uvicorn.server import ServerState
 from infernet_edge.api.messages import Answer, query
 from infernet_edge.errors import StorageError
 from infernet_edge.logs import log_event
+from infernet_edge.memory import MemoryBudget
 from infernet_edge.schema import ErrorResponse
 from infernet_edge.tasks import cancel
 
@@ -35,7 +36,8 @@ _LONGEST_PATH = 107  # bytes of a Unix socket's address, unix(7)
 class ControlServer:
     """Answers GET requests for reports: `reports` has one for each path."""
 
-    def __init__(self, folder: Path, reports: dict[str, Report]) -> None:
+    def __init__(self, folder: Path, reports: dict[str, Report], memory: MemoryBudget) -> None:
+        self._memory = memory
         self._path = folder / SOCKET_NAME
         self._reports = reports
         self._state = ServerState()
@@ -75,6 +77,7 @@ class ControlServer:
         self._path.unlink(missing_ok=True)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["memory"] = self._memory
         report = self._reports.get(scope["path"])
         if report is None or scope["method"] != "GET":
             await Answer(ErrorResponse("No such report"), 404)(scope, receive, send)

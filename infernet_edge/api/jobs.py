@@ -7,12 +7,19 @@ import re
 from typing import Any, Final, Protocol
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw, UnsetType
 from starlette.types import Receive, Scope, Send
 
 from infernet_edge import schema
 from infernet_edge.api.access import Caller
-from infernet_edge.api.messages import Answer, BodyReader, check_utf8, decode, query
+from infernet_edge.api.messages import (
+    Answer,
+    BodyReader,
+    StoredAnswer,
+    check_utf8,
+    decode,
+    query,
+)
 from infernet_edge.errors import (
     CANNOT_STORE,
     ApiError,
@@ -21,7 +28,8 @@ from infernet_edge.errors import (
     StorageError,
     Unavailable,
 )
-from infernet_edge.jobs.guardian import Guardian
+from infernet_edge.jobs.contents import PIECE, Buffer, Content
+from infernet_edge.jobs.guardian import MOST_CONTAINERS, Guardian
 from infernet_edge.jobs.job import DIRECT, STREAM, Job
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.jobs.store import MOST_LISTED, JobStore
@@ -35,11 +43,24 @@ _DELEGATED_AT_ONCE = 16  # delegated subscriptions of a batch
 _DIGITS = re.compile("[0-9]{1,9}")
 _TRUE: Final = ("true", "1")
 
+_LONGEST_IDS = 64 * 2**10  # bytes of a request's container ids, before their number is known
+
+
+_MARK: Final = b'"subscription"'
+
+
+class _Shape(msgspec.Struct):
+    """What tells the two kinds of request apart; everything else is skipped."""
+
+    subscription: Raw | UnsetType = UNSET
+    containers: Raw | UnsetType = UNSET
+
+
 _requests = msgspec.json.Decoder(schema.JobRequest)
+_shapes = msgspec.json.Decoder(_Shape)
 _anything = msgspec.json.Decoder(Raw)
 _MORE = re.compile(r"trailing characters \(byte (\d+)\)")  # counted from 1
 _SPACE = re.compile(rb"[ \t\n\r]*")
-_objects = msgspec.json.Decoder(dict[str, Raw])
 
 
 class Delegations(Protocol):
@@ -91,18 +112,18 @@ class JobIntake:
         self._orchestrator = orchestrator
         self._delegations = delegations
 
-    async def accept(self, body: bytes, caller: Caller) -> Answer:
+    async def accept(self, body: bytes | bytearray, caller: Caller) -> Answer:
         """One request, of either kind; answered when it is on the disk."""
         check_utf8(body)
         if (request := _delegated(body)) is not None:
             await self._delegations.accept(request, caller.client)
             return Answer(schema.DelegatedSubscriptionResponse())
-        job = self._prepare(decode(body, _requests), caller)
+        job = self._prepare(_job_request(body), caller)
         await self._store.add([job])
         self._orchestrator.submit(job)
         return Answer(b'{"id":"%b"}' % job.id.encode())
 
-    async def accept_batch(self, body: bytes, caller: Caller) -> Answer:
+    async def accept_batch(self, body: bytes | bytearray, caller: Caller) -> Answer:
         """Many requests; each one's answer, or its error, at its place."""
         check_utf8(body)
         items = batch_items(body)
@@ -110,14 +131,15 @@ class JobIntake:
         jobs: list[tuple[int, Job]] = []
         delegated: list[tuple[int, Raw]] = []
         room = self._store.room
+        may_be_delegated = _MARK in body
         for place, item in enumerate(items):
             if place % _ITEMS_AT_ONCE == _ITEMS_AT_ONCE - 1:
                 await asyncio.sleep(0)  # others have their turn
             try:
-                if (request := _delegated(item)) is not None:
+                if may_be_delegated and (request := _delegated(bytes(item))) is not None:
                     delegated.append((place, request))
                     continue
-                job = self._prepare(decode(item, _requests, "item"), caller)
+                job = self._prepare(_job_request(item, "item"), caller)
                 if len(jobs) >= room:
                     raise Unavailable("Too many pending jobs")
                 jobs.append((place, job))
@@ -153,42 +175,59 @@ class JobIntake:
             for place, request in requests:
                 group.create_task(accept(place, request))
 
-    async def accept_stream(self, body: bytes, caller: Caller) -> JobStream:
+    async def accept_stream(self, body: bytes | bytearray, caller: Caller) -> JobStream:
         """A streaming job that has begun."""
         check_utf8(body)
         if _delegated(body) is not None:
             raise Refused("Streaming only supported for OffchainJob requests.")
-        job = self._prepare(decode(body, _requests), caller, stream=True)
-        await self._store.add([job])
-        return self._orchestrator.open_stream(job)
+        job = self._prepare(_job_request(body), caller, stream=True)
+        memory = self._orchestrator.stream_memory()
+        try:
+            await self._store.add([job])
+        except BaseException:
+            memory.release()
+            raise
+        return self._orchestrator.open_stream(job, memory)
 
     def _prepare(self, request: schema.JobRequest, caller: Caller, *, stream: bool = False) -> Job:
         self._guardian.check(request, caller.address)
-        data = bytes(request.data)
-        if data[:1] != b"{":
+        data = memoryview(request.data)
+        if bytes(data[:1]) != b"{":
             raise BadRequest("data: expected an object", {"field": "data"})
         return Job(
             self._store.new_key(),
             caller.client,
             tuple(request.containers),
-            data,
+            bytes(data) if len(data) <= PIECE else data,
             requires_proof=bool(request.requires_proof),
             kind=STREAM if stream else DIRECT,
         )
 
 
-def _delegated(body: bytes) -> Raw | None:
+def _delegated(body: bytes | bytearray) -> Raw | None:
     """The request if it is a DelegatedSubscriptionRequest: those have a `subscription`.
 
     Two kinds of request share the endpoint and neither is tagged, so the keys have to tell.
     """
-    if b'"subscription"' not in body:
+    if _MARK not in body:
         return None
-    keys = decode(body, _objects)
-    return Raw(body) if "subscription" in keys and "containers" not in keys else None
+    shape = decode(body, _shapes)
+    delegated = shape.subscription is not UNSET and shape.containers is UNSET
+    return Raw(bytes(body)) if delegated else None
 
 
-def batch_items(body: bytes) -> list[bytes]:
+def _job_request(body: Buffer, where: str = "") -> schema.JobRequest:
+    """A JobRequest; what is too long to be a list of ids is not made one."""
+    if len(body) > _LONGEST_IDS:
+        containers = decode(body, _shapes, where).containers
+        if containers is not UNSET and len(memoryview(containers)) > _LONGEST_IDS:
+            raise BadRequest(
+                f"containers: expected at most {MOST_CONTAINERS} ids", {"field": "containers"}
+            )
+    return decode(body, _requests, where)
+
+
+def batch_items(body: bytes | bytearray) -> list[memoryview]:
     """The items of a JSON list, each as its text; raises BadRequest.
 
     One by one and not at once: 16 MiB of "[0,0,0,…" would become millions of objects. The decoder
@@ -198,7 +237,8 @@ def batch_items(body: bytes) -> list[bytes]:
     if body[place : place + 1] != b"[":
         decode(body, _anything)  # what is no JSON at all is told so
         raise BadRequest("Expected a list")
-    items: list[bytes] = []
+    view = memoryview(body)
+    items: list[memoryview] = []
     end = _skip_space(body, place + 1)
     if body[end : end + 1] != b"]":
         end = place
@@ -207,13 +247,13 @@ def batch_items(body: bytes) -> list[bytes]:
                 raise BadRequest(f"Expected at most {_MOST_ITEMS} items in one batch")
             start = end + 1
             end = _item_end(body, start)
-            items.append(body[start:end])
+            items.append(view[start:end])
     if _skip_space(body, end + 1) < len(body):
         raise BadRequest(f"Malformed JSON: more behind the list (byte {end + 1})")
     return items
 
 
-def _item_end(body: bytes, start: int) -> int:
+def _item_end(body: bytes | bytearray, start: int) -> int:
     """Where the comma or bracket behind an item stands."""
     try:
         _anything.decode(memoryview(body)[start:])
@@ -230,9 +270,23 @@ def _item_end(body: bytes, start: int) -> int:
     raise BadRequest("Malformed JSON: the list has no end")
 
 
-def _skip_space(text: bytes, place: int) -> int:
+def _skip_space(text: bytes | bytearray, place: int) -> int:
     match = _SPACE.match(text, place)
     return match.end() if match else place
+
+
+def _answer_of(parts: list[bytes | Content], store: JobStore) -> Answer | StoredAnswer:
+    """An answer that is put together of parts: at once, where none has to be read."""
+    joined: list[bytes | Content] = []
+    texts: list[bytes] = []
+    for part in parts:
+        if isinstance(part, bytes):
+            texts.append(part)
+        else:
+            joined += (b"".join(texts), part)
+            texts = []
+    last = b"".join(texts)
+    return StoredAnswer([*joined, last], store.read) if joined else Answer(last)
 
 
 class JobsEndpoint:
@@ -249,12 +303,12 @@ class JobsEndpoint:
         caller: Caller = scope["caller"]
         if scope["method"] == "POST":
             body = await self._bodies.read(scope, receive)
-            answer = await self._intake.accept(body, caller)
+            answer: Answer | StoredAnswer = await self._intake.accept(body, caller)
         else:
             answer = await self._get(query(scope, _MOST_IDS + 10), caller.client)
         await answer(scope, receive, send)
 
-    async def _get(self, parameters: dict[str, list[str]], client: str) -> Answer:
+    async def _get(self, parameters: dict[str, list[str]], client: str) -> Answer | StoredAnswer:
         identifiers = parameters.get("id")
         if identifiers is None:
             return Answer(await self._list(parameters, client))
@@ -263,7 +317,13 @@ class JobsEndpoint:
             raise BadRequest(f"id: expected at most {_MOST_IDS} ids", {"field": "id"})
         intermediate = parameters.get("intermediate", [""])[-1].lower() in _TRUE
         results = await self._store.results(client, identifiers, intermediate=intermediate)
-        return Answer(results)
+        parts: list[bytes | Content] = [b"["]
+        for number, result in enumerate(results):
+            if number:
+                parts.append(b",")
+            parts += result.json()
+        parts.append(b"]")
+        return _answer_of(parts, self._store)
 
     async def _list(self, parameters: dict[str, list[str]], client: str) -> list[str]:
         pending = parameters.get("pending", [""])[-1].lower()

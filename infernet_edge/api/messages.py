@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
@@ -12,14 +12,17 @@ from msgspec.inspect import Metadata
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
-from infernet_edge.errors import ApiError, BadRequest, RequestTimeout, TooLarge, Unavailable
+from infernet_edge.errors import ApiError, BadRequest, RequestTimeout, TooLarge
+from infernet_edge.jobs.contents import PIECE, Buffer, Content
+from infernet_edge.memory import MemoryBudget, Reservation
 from infernet_edge.schema import ErrorResponse, encoder
-from infernet_edge.validation import explain
+from infernet_edge.validation import explain, not_utf8_at
 
 T = TypeVar("T")
 
-_MOST_TOGETHER = 64 * 2**20  # bytes of all bodies that are being read
+_AT_ONCE = 16 * 2**10  # bytes of an answer that are handed to the connection in one go
 _BODY_TIME = 60.0  # seconds in which a body has to arrive
+_MOST_BLANK = 1024  # bytes of white space that are taken for an empty body
 NOSNIFF = (b"x-content-type-options", b"nosniff")  # a browser shall not take it for a page
 _JSON = [
     (b"content-type", b"application/json"),
@@ -57,8 +60,63 @@ class Answer:
             "status": self.status,
             "headers": [*_JSON, length, *self.headers],
         }
-        await send(head)
-        await send({"type": "http.response.body", "body": self.body})
+        if len(self.body) <= _AT_ONCE:
+            await send(head)
+            await send({"type": "http.response.body", "body": self.body})
+            return
+        memory: MemoryBudget = scope["memory"]
+        with memory.reserve("answers") as held:
+            held.take(len(self.body))
+            await send(head)
+            await _send_text(send, self.body)
+            await send({"type": "http.response.body", "body": b""})
+
+
+class StoredAnswer:
+    """A JSON response that is read from the store while it is sent."""
+
+    __slots__ = ("_parts", "_read")
+
+    def __init__(
+        self,
+        parts: Sequence[bytes | Content],
+        read: Callable[[Content], AsyncIterator[bytes]],
+    ) -> None:
+        self._parts = parts
+        self._read = read
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sizes = [part.size if isinstance(part, Content) else len(part) for part in self._parts]
+        length = (b"content-length", str(sum(sizes)).encode())
+        head: Message = {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": [*_JSON, length],
+        }
+        memory: MemoryBudget = scope["memory"]
+        with memory.reserve("answers") as held:
+            held.take(PIECE + sum(len(part) for part in self._parts if isinstance(part, bytes)))
+            await send(head)
+            if scope["method"] != "HEAD":
+                await self._send_parts(send, scope.get("is_gone", bool))
+            await send({"type": "http.response.body", "body": b""})
+
+    async def _send_parts(self, send: Send, is_gone: Callable[[], bool]) -> None:
+        for part in self._parts:
+            if isinstance(part, bytes):
+                await _send_text(send, part)
+                continue
+            async for piece in self._read(part):
+                if is_gone():
+                    raise ClientDisconnect
+                await _send_text(send, piece)
+
+
+async def _send_text(send: Send, text: bytes) -> None:
+    """Send a part of a body; waits for the client, so that not much of it waits to be sent."""
+    for start in range(0, len(text), _AT_ONCE):
+        part = text[start : start + _AT_ONCE]
+        await send({"type": "http.response.body", "body": part, "more_body": True})
 
 
 def error_answer(error: ApiError) -> Answer:
@@ -67,24 +125,25 @@ def error_answer(error: ApiError) -> Answer:
 
 
 class BodyReader:
-    """Reads bodies within bounds: `most` bytes for each, and a few times that for all together."""
+    """Reads bodies of at most `most` bytes each, into the memory that the request holds."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._room = max(_MOST_TOGETHER, 4 * most)
 
-    async def read(self, scope: Scope, receive: Receive, most: int | None = None) -> bytes:
+    async def read(
+        self, scope: Scope, receive: Receive, most: int | None = None
+    ) -> bytes | bytearray:
         """The whole body of a request, of at most `most` bytes where that is less.
 
-        Raises TooLarge, RequestTimeout when the body does not arrive, Unavailable when too many
-        others do, ClientDisconnect when the client goes away before its end.
+        Raises TooLarge, RequestTimeout when the body does not arrive, Unavailable when there is no
+        memory for it, ClientDisconnect when the client goes away before its end.
         """
+        held: Reservation = scope["held"]
         most = min(self._most, most or self._most)
         for name, value in scope["headers"]:
             if name == b"content-length" and _exceeds(value, most):
                 raise _too_large(most)
-        parts: list[bytes] = []
-        size = 0
+        body: bytes | bytearray = b""
         try:
             async with asyncio.timeout(_BODY_TIME):
                 more = True
@@ -94,18 +153,19 @@ class BodyReader:
                         raise ClientDisconnect
                     part: bytes = message.get("body", b"")
                     more = message.get("more_body", False)
-                    size += len(part)
-                    self._room -= len(part)
-                    if size > most:
+                    if len(body) + len(part) > most:
                         raise _too_large(most)
-                    if self._room < 0:
-                        raise Unavailable("Too many large requests at the same time")
-                    parts.append(part)
+                    held.take(len(part))
+                    if not body:
+                        body = part
+                    elif isinstance(body, bytearray):
+                        body += part
+                    else:
+                        body = bytearray(body)
+                        body += part
         except TimeoutError:
             raise RequestTimeout(f"The body did not arrive within {_BODY_TIME:g} s") from None
-        finally:
-            self._room += size
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return body
 
 
 def _exceeds(length: bytes, most: int) -> bool:
@@ -116,7 +176,7 @@ def _too_large(most: int) -> TooLarge:
     return TooLarge("Body too large", {"limit": most})
 
 
-def decode(body: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T], where: str = "") -> T:
+def decode(body: Buffer | msgspec.Raw, decoder: msgspec.json.Decoder[T], where: str = "") -> T:
     """Decode JSON; raises BadRequest that names the field and what was expected.
 
     `where` is put before the path of a field, for a value inside of a larger body.
@@ -132,7 +192,7 @@ def decode(body: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T], where: s
             {"field": field} if field else {},
         ) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        if not bytes(body).strip():
+        if not bytes(memoryview(body)[:_MOST_BLANK]).strip():
             raise BadRequest("Expected a JSON body, found nothing") from None
         raise BadRequest(f"Malformed JSON: {error}") from None
     except RecursionError:
@@ -157,10 +217,7 @@ def query(scope: Scope, most: int) -> dict[str, list[str]]:
         raise BadRequest(f"query: expected at most {most} parameters") from None
 
 
-def check_utf8(body: bytes) -> None:
+def check_utf8(body: bytes | bytearray) -> None:
     """Raise BadRequest when a JSON body is not UTF-8; parts kept as text are not decoded else."""
-    if not body.isascii():
-        try:
-            body.decode()
-        except UnicodeDecodeError as error:
-            raise BadRequest(f"Malformed JSON: not UTF-8 at byte {error.start}") from None
+    if (place := not_utf8_at(body)) is not None:
+        raise BadRequest(f"Malformed JSON: not UTF-8 at byte {place}")

@@ -143,6 +143,7 @@ class LanProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:  # type: ignore[override]
         self._answering = cycle
+        cycle.scope["is_gone"] = lambda: cycle.disconnected  # type: ignore[typeddict-unknown-key]
         super()._start_asgi_task(cycle, app)  # type: ignore[arg-type]
 
     def resume_writing(self) -> None:

@@ -30,8 +30,7 @@ class StreamEndpoint:
         self._bodies = bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await self._bodies.read(scope, receive)
-        stream = await self._intake.accept_stream(body, scope["caller"])
+        stream = await self._begin(scope, receive)
         gone = asyncio.create_task(_disconnected(receive))
         sending = asyncio.create_task(_send(stream, send))
         try:
@@ -43,6 +42,13 @@ class StreamEndpoint:
             for task in (gone, sending):
                 task.cancel()
             await asyncio.gather(gone, sending, return_exceptions=True)
+
+    async def _begin(self, scope: Scope, receive: Receive) -> JobStream:
+        """Read and store the request; its body is not held while the answer streams."""
+        body = await self._bodies.read(scope, receive)
+        stream = await self._intake.accept_stream(body, scope["caller"])
+        scope["held"].release()
+        return stream
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -337,14 +337,16 @@ class Processor:
         pause = _FIRST_PAUSE
         for attempt in range(1, MOST_ATTEMPTS + 1):
             try:
-                answer = await self._orchestrator.compute(
-                    delivery.containers,
-                    task.data,
-                    source=task.source,
-                    destination=task.destination,
-                    requires_proof=task.requires_proof,
-                )
-                packed = await asyncio.to_thread(pack, answer)
+                with self._orchestrator.reserve() as memory:
+                    answer = await self._orchestrator.compute(
+                        delivery.containers,
+                        task.data,
+                        memory,
+                        source=task.source,
+                        destination=task.destination,
+                        requires_proof=task.requires_proof,
+                    )
+                    packed = await asyncio.to_thread(pack, answer)
                 break
             except (ContainerFailure, BadPayload) as error:
                 if attempt == MOST_ATTEMPTS:

@@ -34,7 +34,13 @@ def run(arguments: argparse.Namespace) -> int:
         for problem in status["problems"]:
             print(f"  problem: {problem}")
         print(f"  pending: {status['pending']} jobs")
+        memory = status["memory"]
+        print(f"  memory: {_mebibytes(memory['held'])} of {_mebibytes(memory['limit'])} held")
         for container in status["containers"]:
             reason = f" ({container['reason']})" if container["reason"] else ""
             print(f"  {container['id']:<24} {container['state']}{reason}")
     return 0 if status["healthy"] else 1
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:.0f} MiB"

@@ -77,6 +77,14 @@ class Server(Struct, frozen=True):
     max_body_bytes: Annotated[
         int, Meta(ge=1024, description="Largest request body, and largest output of a container")
     ] = 16 * 2**20
+    max_held_bytes: Annotated[
+        int | None,
+        Meta(
+            ge=2**20,
+            description="Most bytes of requests, inputs, outputs and answers in memory; default: a"
+            " quarter of the machine's memory, at most 512 MiB",
+        ),
+    ] = None
     trusted_proxies: Annotated[
         list[str],
         Meta(description="Addresses or networks of proxies whose X-Forwarded-For counts"),

@@ -11,16 +11,18 @@ import errno
 import functools
 import io
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Final
+from typing import Final, NamedTuple, overload
 
 import aiohttp
 import msgspec
 from yarl import URL
 
 from infernet_edge.containers.service import Service, ServiceUnavailable
-from infernet_edge.errors import InfernetEdgeError
+from infernet_edge.errors import InfernetEdgeError, StorageError
+from infernet_edge.memory import Reservation
+from infernet_edge.validation import is_utf8
 
 ON_CHAIN: Final = 0
 OFF_CHAIN: Final = 1
@@ -28,6 +30,7 @@ STREAM: Final = 2
 
 _AT_ONCE = 2**20  # bytes of a body that are handed to the socket in one go
 _MOST_ERROR_TEXT = 4096  # bytes of a container's own words that are kept
+_LONGEST_CHUNK = 64 * 2**10  # bytes of a stream that are passed on in one go
 _CONNECT_TIME = 10.0  # seconds until a container, perhaps on another machine, has to be reached
 # Seconds for which an idle connection is kept. Servers in containers close theirs after 2 s
 # (gunicorn) or 5 s (uvicorn, hypercorn): letting go first avoids sending into a closing one.
@@ -51,15 +54,45 @@ def make_session() -> aiohttp.ClientSession:
     )
 
 
-def request_body(data: bytes, source: int, destination: int, *, requires_proof: bool) -> bytes:
+class StoredInput(NamedTuple):
+    """An input that is read while it is sent: JSON text of `size` bytes."""
+
+    size: int
+    pieces: Callable[[], AsyncIterator[bytes]]
+
+
+class RequestBody(NamedTuple):
+    """The body of POST /service_output: JSON text around the input."""
+
+    before: bytes
+    data: StoredInput
+    behind: bytes
+
+    @property
+    def size(self) -> int:
+        """The length in bytes."""
+        return len(self.before) + self.data.size + len(self.behind)
+
+
+@overload
+def request_body(data: bytes, source: int, destination: int, *, requires_proof: bool) -> bytes: ...
+
+
+@overload
+def request_body(
+    data: bytes | StoredInput, source: int, destination: int, *, requires_proof: bool
+) -> bytes | RequestBody: ...
+
+
+def request_body(
+    data: bytes | StoredInput, source: int, destination: int, *, requires_proof: bool
+) -> bytes | RequestBody:
     """The body of POST /service_output; `data` is JSON text and goes in as it is."""
-    proof = b"true" if requires_proof else b"false"
-    return b'{"source":%d,"destination":%d,"data":%b,"requires_proof":%b}' % (
-        source,
-        destination,
-        data,
-        proof,
-    )
+    before = b'{"source":%d,"destination":%d,"data":' % (source, destination)
+    behind = b',"requires_proof":%b}' % (b"true" if requires_proof else b"false")
+    if isinstance(data, bytes):
+        return b"%b%b%b" % (before, data, behind)
+    return RequestBody(before, data, behind)
 
 
 class ServiceClient:
@@ -69,24 +102,30 @@ class ServiceClient:
         self._session = session
         self._max_bytes = max_bytes
 
-    async def call(self, service: Service, body: bytes) -> bytes:
-        """Send a job's body and return the JSON text of the answer.
+    async def call(
+        self, service: Service, body: bytes | RequestBody, memory: Reservation | None = None
+    ) -> bytes | bytearray:
+        """Send a job's body and return the JSON text of the answer, which `memory` has to hold.
 
+        While there is no room for it, the container has to wait; its time-out does not run then.
         Raises ContainerFailure when the container is not there, takes longer than its time-out to
         get ready and to answer, answers with a status that is no success, or with something that is
-        not JSON.
+        not JSON. Raises StorageError when the input cannot be read.
         """
         timeout = service.container.timeout
         until = asyncio.get_running_loop().time() + timeout
         with _failures(timeout):
             await service.wait_ready(timeout)
-            async with asyncio.timeout_at(until), await self._post(service, body) as response:
-                await _refuse_errors(response)
-                answer = await self._read(response)
+            async with asyncio.timeout_at(until) as limit:
+                async with await self._post(service, body) as response:
+                    await _refuse_errors(response)
+                    answer = await self._read(response, memory, limit)
         return _checked(answer, response)
 
     @asynccontextmanager
-    async def stream(self, service: Service, body: bytes) -> AsyncIterator[ServiceStream]:
+    async def stream(
+        self, service: Service, body: bytes | RequestBody
+    ) -> AsyncIterator[ServiceStream]:
         """Send a streaming job's body; gives the stream once the container began to answer.
 
         The container's time-out bounds the wait for the head, also where the container has to get
@@ -105,33 +144,54 @@ class ServiceClient:
                     await _refuse_errors(response)
             yield ServiceStream(response, timeout)
 
-    async def _post(self, service: Service, body: bytes) -> aiohttp.ClientResponse:
+    async def _post(self, service: Service, body: bytes | RequestBody) -> aiohttp.ClientResponse:
         bearer = service.container.bearer
-        headers = {"Authorization": f"Bearer {bearer.reveal()}"} if bearer else None
-        # Never sent twice: a container that died over a job would get that job again.
-        return await self._session.post(
-            _output_url(service.base_url),
-            # Longer ones are sent in pieces, so that the event loop goes on meanwhile.
-            data=body if len(body) <= _AT_ONCE else io.BytesIO(body),
-            headers=headers,
-            allow_redirects=False,
-            timeout=_TIMEOUT,
-        )
+        headers = {"Authorization": f"Bearer {bearer.reveal()}"} if bearer else {}
+        problems: list[StorageError] = []
+        if isinstance(body, RequestBody):
+            headers["Content-Length"] = str(body.size)
+        try:
+            # Never sent twice: a container that died over a job would get that job again.
+            return await self._session.post(
+                _output_url(service.base_url),
+                data=_sent(body, problems),
+                headers=headers,
+                allow_redirects=False,
+                timeout=_TIMEOUT,
+            )
+        except aiohttp.ClientError:
+            if problems:
+                raise problems.pop() from None
+            raise
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        too_large = ContainerFailure(f"Container's answer is larger than {self._max_bytes} bytes")
+    async def _read(
+        self,
+        response: aiohttp.ClientResponse,
+        memory: Reservation | None,
+        limit: asyncio.Timeout,
+    ) -> bytes | bytearray:
         if (response.content_length or 0) > self._max_bytes:
             response.close()
-            raise too_large
-        parts: list[bytes] = []
-        size = 0
+            raise self._too_large()
+        answer: bytes | bytearray = b""
         while part := await response.content.readany():
-            size += len(part)
-            if size > self._max_bytes:
+            if len(answer) + len(part) > self._max_bytes:
                 response.close()
-                raise too_large
-            parts.append(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+                raise self._too_large()
+            if memory is not None and not memory.try_take(len(part)):
+                await _wait_for(memory, len(part), limit)
+            if not answer:
+                answer = part
+            elif isinstance(answer, bytearray):
+                answer += part
+            else:
+                answer = bytearray(answer)
+                answer += part
+        return answer
+
+    def _too_large(self) -> ContainerFailure:
+        """Made where it is raised: kept in a frame, its traceback would keep that frame's bytes."""
+        return ContainerFailure(f"Container's answer is larger than {self._max_bytes} bytes")
 
 
 _CLOSED = (errno.ECONNRESET, errno.EPIPE)
@@ -151,10 +211,40 @@ class ServiceStream:
         while True:
             with _failures(self._timeout):
                 async with asyncio.timeout(self._timeout):
-                    chunk = await self._response.content.readany()
+                    chunk = await self._response.content.read(_LONGEST_CHUNK)
             if not chunk:
                 return
             yield chunk
+
+
+def _sent(
+    body: bytes | RequestBody, problems: list[StorageError]
+) -> bytes | io.BytesIO | AsyncIterator[bytes]:
+    """A body as aiohttp takes it: long ones in pieces, so that the event loop goes on meanwhile."""
+    if isinstance(body, bytes):
+        return body if len(body) <= _AT_ONCE else io.BytesIO(body)
+    return _pieces(body, problems)
+
+
+async def _pieces(body: RequestBody, problems: list[StorageError]) -> AsyncIterator[bytes]:
+    """A body, piece by piece. aiohttp makes other errors of those that are raised here."""
+    yield body.before
+    try:
+        async for piece in body.data.pieces():
+            yield piece
+    except StorageError as error:
+        problems.append(error)
+        raise
+    yield body.behind
+
+
+async def _wait_for(memory: Reservation, size: int, limit: asyncio.Timeout) -> None:
+    """Wait for room for a part of an answer, while the time limit is put off."""
+    loop, until = asyncio.get_running_loop(), limit.when()
+    began = loop.time()
+    limit.reschedule(None)
+    await memory.wait_for(size)
+    limit.reschedule(until and until + loop.time() - began)
 
 
 @contextmanager
@@ -200,16 +290,17 @@ async def _beginning(response: aiohttp.ClientResponse) -> str:
     return said.decode("utf-8", "replace").strip()
 
 
-def _checked(answer: bytes, response: aiohttp.ClientResponse) -> bytes:
+def _checked(answer: bytes | bytearray, response: aiohttp.ClientResponse) -> bytes | bytearray:
     """The answer, if it is JSON text in UTF-8."""
     try:
         _json.decode(answer)
-        if not answer.isascii():
-            answer.decode()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        valid = is_utf8(answer)
+    except (msgspec.DecodeError, RecursionError):
+        valid = False
+    if not valid:
         kind = response.headers.get("Content-Type", "no content type")
         shown = answer[:200].decode("utf-8", "replace").strip()
-        raise ContainerFailure(f"Container's answer is not JSON ({kind}): {shown}") from None
+        raise ContainerFailure(f"Container's answer is not JSON ({kind}): {shown}")
     return answer
 
 

@@ -22,21 +22,32 @@ class Job:
     """An accepted job.
 
     `data` is the JSON text of its input, or None where it has to be fetched from the store;
-    `attempts` counts how often it was handed to its first container.
+    `attempts` counts how often it was handed to its first container. `in_pieces`: some of its
+    contents are too long for its row, or may be.
     """
 
-    __slots__ = ("attempts", "client", "containers", "data", "key", "kind", "requires_proof")
+    __slots__ = (
+        "attempts",
+        "client",
+        "containers",
+        "data",
+        "in_pieces",
+        "key",
+        "kind",
+        "requires_proof",
+    )
 
     def __init__(
         self,
         key: bytes,
         client: str,
         containers: tuple[str, ...],
-        data: bytes | None,
+        data: bytes | memoryview | None,
         *,
         requires_proof: bool = False,
         kind: Literal[0, 1] = DIRECT,
         attempts: int = 0,
+        in_pieces: bool = False,
     ) -> None:
         self.key = key
         self.client = client
@@ -45,6 +56,7 @@ class Job:
         self.requires_proof = requires_proof
         self.kind = kind
         self.attempts = attempts
+        self.in_pieces = in_pieces
 
     @property
     def id(self) -> str:

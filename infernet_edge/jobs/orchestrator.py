@@ -10,54 +10,81 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
 
 from infernet_edge.config.tree import Jobs
 from infernet_edge.containers.client import (
     OFF_CHAIN,
     ContainerFailure,
     ServiceClient,
+    StoredInput,
     request_body,
 )
 from infernet_edge.containers.service import Service
-from infernet_edge.errors import StorageError
+from infernet_edge.errors import StorageError, TooLargeToStore
+from infernet_edge.jobs.contents import OUTPUT, PIECE, Content
 from infernet_edge.jobs.job import FAILED, STREAM, SUCCESS, Job
 from infernet_edge.jobs.lanes import Lane
-from infernet_edge.jobs.results import container_error, container_output, json_list
-from infernet_edge.jobs.store import JobStore
-from infernet_edge.jobs.streams import JobStream
+from infernet_edge.jobs.results import (
+    around_output,
+    container_error,
+    container_output,
+    json_list,
+)
+from infernet_edge.jobs.store import JobStore, Streamed
+from infernet_edge.jobs.streams import STREAM_BUFFERS, JobStream, StreamRecord
 from infernet_edge.logs import log_event
+from infernet_edge.memory import MemoryBudget, Reservation
 from infernet_edge.tasks import cancel
 
 logger = logging.getLogger(__name__)
 
 _MOST_UNSAVED = 256  # outcomes on their way to the disk; beyond that containers wait
+_MOST_KEPT = 4  # times the largest output: what all outputs of one job may take together
 _SAVE_AGAIN = 5.0  # seconds until an outcome that could not be written is tried again
 _COUNT_AFTER = 0.25  # seconds after which the start of a job that still runs is stored
 _GRACE = 5.0  # seconds in which jobs in flight may finish when the node stops
 _OUR_MISTAKE = "The node could not run the job; its log has the details"
 
 
-class _Outcome(NamedTuple):
-    """How a job ended, on its way to the store."""
+class _Outcome:
+    """How a job ended, on its way to the store: `write` begins to store it."""
 
-    job: Job
-    status: int
-    result: bytes
-    intermediate: bytes | None
+    __slots__ = ("job", "memory", "write")
+
+    def __init__(
+        self,
+        job: Job,
+        write: Callable[[], asyncio.Future[None]],
+        memory: Sequence[Reservation] = (),
+    ) -> None:
+        self.job = job
+        self.write = write
+        self.memory = memory
+
+    def release(self) -> None:
+        """It is stored, and need not be held."""
+        for reservation in self.memory:
+            reservation.release()
 
 
 class _Run:
-    """A job on its way: the container it is at, the input for that, the outputs so far."""
+    """A job on its way: the container it is at, the input for that, the outputs so far.
 
-    __slots__ = ("data", "job", "outputs", "position", "started")
+    Short outputs are held in `outputs`; once they are long together, `kept` of them are on the
+    disk. `size` is the length of all of them.
+    """
 
-    def __init__(self, job: Job) -> None:
+    __slots__ = ("data", "job", "kept", "memory", "outputs", "position", "size", "started")
+
+    def __init__(self, job: Job, memory: Reservation) -> None:
         self.job = job
+        self.memory = memory  # for what is held between two containers
         self.position = 0
-        self.data: bytes | None = None
-        self.outputs: list[bytes] = []
+        self.data: bytes | Content | None = None
+        self.outputs: list[bytes | bytearray] = []
+        self.kept = 0
+        self.size = 0
         self.started = False
 
 
@@ -81,9 +108,11 @@ class Orchestrator:
         services: Mapping[str, Service],
         client: ServiceClient,
         max_bytes: int,
+        memory: MemoryBudget,
     ) -> None:
         self._config = config
         self._store = store
+        self._memory = memory
         self._client = client
         self._max_bytes = max_bytes
         self._stations = {name: _Station(service) for name, service in services.items()}
@@ -101,10 +130,9 @@ class Orchestrator:
         for job in await self._store.load():
             reason = self._cannot_go_on(job)
             if reason:
-                result = container_error(job.containers[0], reason)
-                self._save(job, FAILED, result, None)
+                self._give_up(job, reason)
             else:
-                self._join(_Run(job))
+                self.submit(job)
         if resumed := len(self._store.pending):
             log_event(logger, "jobs.resumed", count=resumed)
 
@@ -121,47 +149,69 @@ class Orchestrator:
 
     def submit(self, job: Job) -> None:
         """Run a job that is stored."""
-        self._join(_Run(job))
+        self._join(_Run(job, self._memory.reserve("inputs")))
 
-    def open_stream(self, job: Job) -> JobStream:
+    def stream_memory(self) -> Reservation:
+        """Room for the buffers of a streaming job; raises Unavailable when there is none."""
+        memory = self._memory.reserve("streams")
+        memory.take(STREAM_BUFFERS)
+        return memory
+
+    def open_stream(self, job: Job, memory: Reservation) -> JobStream:
         """Begin a streaming job that is stored; only its first container runs."""
         station = self._stations[job.containers[0]]
-        stream = JobStream(job, station.service, self._client, self._max_bytes, self._save)
+        record = StreamRecord(job, self._store, self._max_bytes, memory)
+        stream = JobStream(job, station.service, self._client, record, self._save_stream)
         self._hold(self._run_stream(stream, station))
         return stream
+
+    def reserve(self) -> Reservation:
+        """Memory for the answer of `compute`."""
+        return self._memory.reserve("outputs")
 
     async def compute(
         self,
         containers: Sequence[str],
-        data: bytes,
+        data: bytes | bytearray,
+        memory: Reservation,
         *,
         source: int,
         destination: int,
         requires_proof: bool,
-    ) -> bytes:
-        """Run containers for somebody who keeps the outcome himself; returns the last answer.
+    ) -> bytes | bytearray:
+        """Run containers for a caller that stores the outcome; returns the last answer.
 
         `source` and `destination` are those of the whole chain of containers, each hand-over
-        between two of them is off-chain. Raises ContainerFailure.
+        between two of them is off-chain. `memory` has to hold the last answer, as long as its
+        caller does. Raises ContainerFailure.
         """
         last = len(containers) - 1
+        before = memory  # holds the input of a container, which is the answer of the one before
         for position, container in enumerate(containers):
             station = self._stations.get(container)
             if station is None:
                 raise ContainerFailure(f'The container "{container}" is no longer configured')
             body = request_body(
-                data,
+                bytes(data),
                 source if position == 0 else OFF_CHAIN,
                 destination if position == last else OFF_CHAIN,
                 requires_proof=requires_proof,
             )
+            answer = memory if position == last else self._memory.reserve("outputs")
             turn = station.lane.enter()
             try:
                 await turn
-                data = await self._client.call(station.service, body)
+                await self._memory.until_free()
+                data = await self._client.call(station.service, body, answer)
+            except BaseException:
+                answer.release()
+                raise
             finally:
+                if before is not memory:
+                    before.release()
                 if turn.done() and not turn.cancelled():
                     self._pass_on(station)
+            before = answer
         return data
 
     async def _run_stream(self, stream: JobStream, station: _Station) -> None:
@@ -169,7 +219,8 @@ class Orchestrator:
         turn = station.lane.enter()
         try:
             await turn
-            await stream.run(await self._store.take_data(stream.job))
+            data = await self._store.take_data(stream.job)
+            await stream.run(self._as_input(data))
         except asyncio.CancelledError:
             stream.abandon()
             raise
@@ -204,15 +255,24 @@ class Orchestrator:
             while self._unsaved >= _MOST_UNSAVED:
                 self._saved.clear()
                 await self._saved.wait()
+            if self._memory.is_short:
+                await self._memory.until_free()
             await self._step(station.service, run)
             run = station.lane.next()
 
     async def _step(self, service: Service, run: _Run) -> None:
         """Run a job in the container it is at, then send it on or store its end."""
+        memory = self._memory.reserve("outputs")
         try:
-            output = await self._call(service, run)
+            output = await self._call(service, run, memory)
+            if run.position + 1 == len(run.job.containers):
+                result = container_output(service.id, output)
+                self._finish(run, SUCCESS, result, memory)
+                return  # the outcome holds the memory
+            await self._go_on(service, run, output)
         except StorageError:  # the database tells of it, once for all jobs
-            run.data = None  # is read again: many jobs may wait for the disk
+            if run.position == 0:
+                run.data = None  # is read again: many jobs may wait for the disk
             asyncio.get_running_loop().call_later(_SAVE_AGAIN, self._join_again, run)
         except ContainerFailure as error:
             self._fail(service, run, str(error))
@@ -220,13 +280,14 @@ class Orchestrator:
             fields = {"job": run.job.id, "container": service.id}
             logger.exception("job.broken", extra={"fields": fields})
             self._fail(service, run, _OUR_MISTAKE)
-        else:
-            self._go_on(service, run, output)
+        memory.release()
 
-    async def _call(self, service: Service, run: _Run) -> bytes:
+    async def _call(self, service: Service, run: _Run, memory: Reservation) -> bytes | bytearray:
         job, data = run.job, run.data
         if data is None:
             data = run.data = await self._store.take_data(job)
+        if isinstance(data, bytes) and not memory.try_take(len(data)):
+            await memory.wait_for(len(data))
         if not run.started:
             self._count_start(run)
         # Where a job must not run twice, its start is on the disk before the container hears of it.
@@ -234,23 +295,72 @@ class Orchestrator:
             await self._store.save_attempts([job])
             self._counted.add(job.key)
         # Every hand-over of a direct job is off-chain on both sides.
-        body = request_body(data, OFF_CHAIN, OFF_CHAIN, requires_proof=job.requires_proof)
-        return await self._client.call(service, body)
+        body = request_body(
+            self._as_input(data), OFF_CHAIN, OFF_CHAIN, requires_proof=job.requires_proof
+        )
+        return await self._client.call(service, body, memory)
 
-    def _go_on(self, service: Service, run: _Run, output: bytes) -> None:
+    def _as_input(self, data: bytes | Content) -> bytes | StoredInput:
+        if isinstance(data, bytes):
+            return data
+        return StoredInput(data.size, functools.partial(self._store.read, data))
+
+    async def _go_on(self, service: Service, run: _Run, output: bytes | bytearray) -> None:
+        """Send a job to its next container. What is long, or has no room, is stored meanwhile."""
+        if len(output) <= PIECE:
+            output = bytes(output)
         result = container_output(service.id, output)
-        run.position += 1
-        if run.position == len(run.job.containers):
-            self._save(run.job, SUCCESS, result, json_list(run.outputs))
-        else:
+        run.size += len(result)
+        most = _MOST_KEPT * self._max_bytes
+        if run.size > most:
+            raise ContainerFailure(f"The outputs of the job are larger than {most} bytes together")
+        held = 2 * len(result)  # as a result and as the next input
+        if not run.kept and run.size <= PIECE and run.memory.try_take(held):
             run.outputs.append(result)
-            run.data = output
-            self._join(run)
+            run.data = bytes(output)
+        else:
+            await self._keep(run, [*run.outputs, result])
+            before, behind = around_output(service.id)
+            size = len(result) - len(before) - len(behind)
+            run.data = Content(run.job.key, OUTPUT + run.kept - 1, size, len(before))
+        run.position += 1
+        self._join(run)
+
+    async def _keep(self, run: _Run, outputs: list[bytes | bytearray]) -> None:
+        """Store the outputs of a run, again and again if need be."""
+        while True:
+            try:
+                await self._store.keep_outputs(run.job, run.kept, outputs)
+                break
+            except StorageError:  # the database tells of it
+                await asyncio.sleep(_SAVE_AGAIN)
+        run.kept += len(outputs)
+        run.outputs = []
+        run.memory.release()
 
     def _fail(self, service: Service, run: _Run, reason: str) -> None:
         log_event(logger, "job.failed", job=run.job.id, container=service.id, reason=reason)
-        result = container_error(service.id, reason)
-        self._save(run.job, FAILED, result, json_list(run.outputs))
+        self._finish(run, FAILED, container_error(service.id, reason))
+
+    def _finish(
+        self, run: _Run, status: int, result: bytes | bytearray, *memory: Reservation
+    ) -> None:
+        between = json_list(run.outputs)
+        write = functools.partial(self._store.finish, run.job, status, result, between, run.kept)
+        self._save(_Outcome(run.job, write, (run.memory, *memory)))
+
+    def _give_up(self, job: Job, reason: str) -> None:
+        """Store that a job of an earlier run failed."""
+        if job.kind == STREAM:
+            write = functools.partial(self._store.finish_stream, job, Streamed(error=reason))
+        else:
+            result = container_error(job.containers[0], reason)
+            write = functools.partial(self._store.finish, job, FAILED, result)
+        self._save(_Outcome(job, write))
+
+    def _save_stream(self, record: StreamRecord, error: str | None) -> asyncio.Future[None] | None:
+        write = functools.partial(self._store.finish_stream, record.job, record.ended(error))
+        return self._save(_Outcome(record.job, write, (record.memory,)))
 
     def _count_start(self, run: _Run) -> None:
         """Count one more start of a job, so that one that takes the node down is given up once.
@@ -279,34 +389,41 @@ class Orchestrator:
         if not self._stopping:
             self._join(run)
 
-    def _save(
-        self, job: Job, status: int, result: bytes, intermediate: bytes | None
-    ) -> asyncio.Future[None] | None:
+    def _save(self, outcome: _Outcome) -> asyncio.Future[None] | None:
         """Store an outcome, again and again if need be: a finished job is not run twice.
 
         Returns the first attempt to write it; None when the database is closed.
         """
-        self._started.pop(job.key, None)
-        self._counted.discard(job.key)
+        self._started.pop(outcome.job.key, None)
+        self._counted.discard(outcome.job.key)
         self._unsaved += 1
-        return self._try_to_save(_Outcome(job, status, result, intermediate))
+        return self._try_to_save(outcome)
 
     def _try_to_save(self, outcome: _Outcome) -> asyncio.Future[None] | None:
         try:
-            written = self._store.finish(*outcome)
+            written = outcome.write()
         except StorageError:  # the database is closed: the node stops, the job runs again later
             self._unsaved -= 1
+            outcome.release()
             return None
         written.add_done_callback(functools.partial(self._on_saved, outcome))
         return written
 
     def _on_saved(self, outcome: _Outcome, written: asyncio.Future[None]) -> None:
-        if not written.cancelled() and written.exception() is not None:
+        error = None if written.cancelled() else written.exception()
+        if isinstance(error, TooLargeToStore):
+            reason = f"The result cannot be stored: {error}"
+            result = container_error(outcome.job.containers[-1], reason)
+            outcome.write = functools.partial(self._store.finish, outcome.job, FAILED, result)
+            self._try_to_save(outcome)
+            return
+        if error is not None:
             if not self._to_save_again:
                 asyncio.get_running_loop().call_later(_SAVE_AGAIN, self._save_again)
             self._to_save_again.append(outcome)
             return
         self._unsaved -= 1
+        outcome.release()
         self._saved.set()
 
     def _save_again(self) -> None:

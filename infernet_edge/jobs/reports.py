@@ -9,7 +9,7 @@ from typing import Final
 from infernet_edge.database import Database
 from infernet_edge.errors import Conflict, Unavailable
 from infernet_edge.jobs.job import RUNNING, STATUS_NAMES
-from infernet_edge.schema import JobResult
+from infernet_edge.schema import JobStatus
 
 MIGRATIONS: Final = (
     """CREATE TABLE reports (
@@ -60,12 +60,12 @@ class Reports:
         self.count += before is None
         self.pending += (status == RUNNING) - (before == RUNNING)
 
-    async def results(self, identifiers: Sequence[str]) -> dict[str, JobResult]:
-        """Reported jobs by id; whoever knows an id may read it."""
+    async def statuses(self, identifiers: Sequence[str]) -> dict[str, JobStatus]:
+        """The states of reported jobs by id; whoever knows an id may read it."""
         if not self.count:
             return {}
         found = await self._database.read(_statuses, list(identifiers))
-        return {text: JobResult(text, STATUS_NAMES[status], None) for text, status in found}
+        return {text: STATUS_NAMES[status] for text, status in found}
 
     async def identifiers(
         self, client: str, pending: bool | None, limit: int, before: tuple[int, str]

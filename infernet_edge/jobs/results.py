@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+import codecs
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from infernet_edge.schema import ContainerError, encoder
 
 _MOST_TEXT = 4096  # characters of an error that are kept
+_utf8 = codecs.getincrementaldecoder("utf-8")
 
 
-def container_output(container: str, output: bytes) -> bytes:
-    """A ContainerOutput; `output` is JSON text, the container's id needs no escaping."""
-    return b'{"container":"%b","output":%b}' % (container.encode(), output)
+def container_output(container: str, output: bytes | bytearray) -> bytes | bytearray:
+    """A ContainerOutput; `output` is JSON text, the container's id needs no escaping.
+
+    A bytearray, as long outputs are, is changed in place: there need not be two of them.
+    """
+    before, behind = around_output(container)
+    if isinstance(output, bytes):
+        return b"%b%b%b" % (before, output, behind)
+    output[:0] = before
+    output += behind
+    return output
+
+
+def around_output(container: str) -> tuple[bytes, bytes]:
+    """What a ContainerOutput has before and behind the output."""
+    return b'{"container":"%b","output":' % container.encode(), b"}"
 
 
 def container_error(container: str, error: str) -> bytes:
@@ -26,21 +41,45 @@ def container_error(container: str, error: str) -> bytes:
     return encoder.encode(ContainerError(container, error))
 
 
-def streamed_output(container: str, content: bytes, *, truncated: bool) -> bytes:
-    """The ContainerOutput of a stream: its text, or base64 of what is not UTF-8.
+def streamed_output(
+    container: str, texts: Callable[[], Iterable[bytes]], *, truncated: bool, complete: bool
+) -> Iterator[bytes]:
+    """The ContainerOutput of a stream, in parts: its text, or base64 of what is not UTF-8.
 
-    `truncated` says that there was more than the node keeps.
+    `texts` gives the bytes of the stream, each time that it is called. `truncated` says that there
+    was more than the node keeps; one that is not `complete` may end within a character.
     """
-    output: dict[str, str | bool] = {}
+    before, behind = around_output(container)
+    yield before
+    if _is_text(texts(), complete=complete):
+        yield b'{"output":"'
+        decoder = _utf8()
+        for text in texts():
+            yield encoder.encode(decoder.decode(text))[1:-1]  # without the quotes
+    else:
+        yield b'{"output_base64":"'
+        rest = b""
+        for text in texts():
+            rest += text
+            whole = len(rest) - len(rest) % 3  # bytes that become whole groups of four characters
+            yield base64.b64encode(rest[:whole])
+            rest = rest[whole:]
+        yield base64.b64encode(rest)
+    yield b'","truncated":true}' if truncated else b'"}'
+    yield behind
+
+
+def _is_text(texts: Iterable[bytes], *, complete: bool) -> bool:
+    decoder = _utf8()
     try:
-        output["output"] = content.decode()
+        for text in texts:
+            decoder.decode(text)
+        decoder.decode(b"", final=complete)
     except UnicodeDecodeError:
-        output["output_base64"] = base64.b64encode(content).decode()
-    if truncated:
-        output["truncated"] = True
-    return container_output(container, encoder.encode(output))
+        return False
+    return True
 
 
-def json_list(items: Sequence[bytes]) -> bytes | None:
+def json_list(items: Sequence[bytes | bytearray]) -> bytes | None:
     """A JSON list of JSON texts; None when it is empty."""
     return b"[%b]" % b",".join(items) if items else None

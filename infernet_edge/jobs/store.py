@@ -1,7 +1,8 @@
 """The jobs table: every job from its acceptance to the end of its retention.
 
 Nobody else keeps job state. What is unfinished is also held here in memory, bounded in number by
-`jobs.max_pending` and in bytes by `_MOST_HELD`; inputs over that are read when their turn comes.
+`jobs.max_pending`. Inputs are held as far as the memory budget allows, and the others are read when
+their turn comes.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import asyncio
 import functools
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import Struct
 
 from infernet_edge.database import Database
-from infernet_edge.errors import BadRequest, TooLarge, Unavailable
+from infernet_edge.errors import BadRequest, InfernetEdgeError, Unavailable
+from infernet_edge.jobs import contents, retrieval
+from infernet_edge.jobs.contents import PIECE, Buffer, Content
 from infernet_edge.jobs.identifiers import (
     JobIds,
     first_not_before,
@@ -24,9 +27,12 @@ from infernet_edge.jobs.identifiers import (
     moment_of,
     to_text,
 )
-from infernet_edge.jobs.job import RUNNING, STATUS_NAMES, STREAM, Job
+from infernet_edge.jobs.job import FAILED, RUNNING, STATUS_NAMES, STREAM, SUCCESS, Job
 from infernet_edge.jobs.reports import Reports
-from infernet_edge.schema import JobResult, JobStatus
+from infernet_edge.jobs.results import container_error, json_list, streamed_output
+from infernet_edge.jobs.retrieval import Result
+from infernet_edge.memory import MemoryBudget
+from infernet_edge.schema import JobStatus
 
 MIGRATIONS: Final = (
     # Clustered by id: ids grow, so new rows stand together. `containers` is comma-separated.
@@ -38,13 +44,12 @@ MIGRATIONS: Final = (
     ) STRICT, WITHOUT ROWID""",
     "CREATE INDEX jobs_by_client ON jobs (client)",  # the id is part of it: newest first is a scan
     "CREATE INDEX unfinished_jobs ON jobs (status) WHERE status = 0",  # start-up reads just these
+    *contents.MIGRATIONS,
 )
 
 MOST_LISTED: Final = 10_000
 _END: Final = (2**48 - 2, "")  # a time and an id after those of all jobs
-_MOST_HELD = 32 * 2**20  # bytes of inputs in memory
-_MOST_ANSWERED = 32 * 2**20  # bytes of results in one answer, unless a single one is larger
-_CHUNK = 500  # ids per query
+_IN_PIECES: Final = b""  # stands in a job's row for what is stored in pieces
 
 
 def milliseconds() -> int:
@@ -52,7 +57,25 @@ def milliseconds() -> int:
     return time.time_ns() // 1_000_000
 
 
-_Row = tuple[int, bytes | None, bytes | None]  # status, result, intermediate results
+class ContentGone(InfernetEdgeError):
+    """A content was deleted while it was read."""
+
+
+class Streamed(Struct, frozen=True):
+    """How a stream ended: `error` when it failed, `truncated` when there was more than is kept.
+
+    `rest` came behind the pieces that were stored; `stored` is their number, None for all.
+    """
+
+    rest: bytes = b""
+    truncated: bool = False
+    error: str | None = None
+    stored: int | None = None
+
+    def output(self, container: str, texts: Callable[[], Iterable[bytes]]) -> Iterator[bytes]:
+        """The ContainerOutput, in parts; see `streamed_output`."""
+        complete = self.error is None and not self.truncated
+        return streamed_output(container, texts, truncated=self.truncated, complete=complete)
 
 
 class JobSummary(Struct, frozen=True):
@@ -71,12 +94,14 @@ class JobSummary(Struct, frozen=True):
 class JobStore:
     """Stores jobs durably; `pending` are those that are not finished."""
 
-    def __init__(self, database: Database, reports: Reports, max_pending: int) -> None:
+    def __init__(
+        self, database: Database, reports: Reports, max_pending: int, memory: MemoryBudget
+    ) -> None:
         self._database = database
         self._reports = reports
         self._max_pending = max_pending
         self._ids = JobIds()
-        self.held_bytes = 0
+        self._held = memory.reserve("inputs")
         self.pending: dict[bytes, Job] = {}
         self._closed = ""
         self.refusal = ""  # why no new job is taken, e.g. a full disk; "" when they are
@@ -94,6 +119,7 @@ class JobStore:
                 requires_proof=bool(requires_proof),
                 kind=kind,
                 attempts=attempts,
+                in_pieces=True,  # it may be
             )
         return list(self.pending.values())
 
@@ -125,6 +151,8 @@ class JobStore:
                 "Too many pending jobs", {"pending": len(self.pending), "limit": self._max_pending}
             )
         now = milliseconds()
+        for job in jobs:
+            job.in_pieces = len(job.data or b"") > PIECE
         rows = [
             (
                 job.key,
@@ -135,14 +163,15 @@ class JobStore:
                 job.requires_proof,
                 job.attempts,
                 now,
-                job.data,
+                _IN_PIECES if job.in_pieces else job.data,
             )
             for job in jobs
         ]
+        large = [(job.key, job.data) for job in jobs if job.in_pieces and job.data]
         for job in jobs:
             self.pending[job.key] = job
         try:
-            await self._database.write(_insert, rows)
+            await self._database.write(_insert, rows, large)
         except BaseException:
             for job in jobs:
                 self.pending.pop(job.key, None)
@@ -151,73 +180,112 @@ class JobStore:
             self._hold(job)
 
     def _hold(self, job: Job) -> None:
-        size = len(job.data or b"")
-        if self.held_bytes + size > _MOST_HELD:
-            job.data = None
-        else:
-            self.held_bytes += size
+        """Hold a job's input until its turn comes, if there is room and its job goes on."""
+        data, job.data = job.data, None
+        if data and not job.in_pieces and self._held.try_take(len(data)):
+            job.data = bytes(data)  # not as a part of a request's body, all of which would stay
 
-    async def take_data(self, job: Job) -> bytes:
+    async def take_data(self, job: Job) -> bytes | Content:
         """The input of a job whose turn has come; it is no longer held in memory after that."""
         if job.data is None:
-            return await self._database.read(_data_of, job.key)
+            return await self._database.read(_input_of, job.key)
         data, job.data = job.data, None
-        self.held_bytes -= len(data)
-        return data
+        self._held.give_back(len(data))
+        return bytes(data)
+
+    async def read(self, content: Content) -> AsyncIterator[bytes]:
+        """A stored content, piece by piece.
+
+        Raises ContentGone when the job is deleted meanwhile, StorageError.
+        """
+        offset = 0
+        while offset < content.size:
+            piece = await self._database.read(contents.read, content, offset)
+            if not piece:
+                raise ContentGone("The result was deleted while it was read")
+            offset += len(piece)
+            yield piece
+
+    async def keep_outputs(self, job: Job, first: int, outputs: Sequence[Buffer]) -> None:
+        """Store outputs of a job that goes on; `first` is the number of the first of them.
+
+        They are no results before the job is finished.
+        """
+        job.in_pieces = True
+        await self._database.write(_keep_outputs, job.key, first, outputs)
+
+    async def keep_streamed(self, job: Job, position: int, piece: Buffer) -> None:
+        """Store a piece of a stream that goes on, see `finish_stream`."""
+        job.in_pieces = True
+        await self._database.write(contents.add, job.key, contents.STREAMED, position, piece)
 
     async def save_attempts(self, jobs: Sequence[Job]) -> None:
         """Store how often jobs were started."""
         await self._database.write(_save_attempts, [(job.attempts, job.key) for job in jobs])
 
     def finish(
-        self, job: Job, status: int, result: bytes, intermediate: bytes | None = None
+        self,
+        job: Job,
+        status: int,
+        result: Buffer,
+        intermediate: bytes | None = None,
+        kept: int = 0,
     ) -> asyncio.Future[None]:
         """Store how a job ended; `result` is a ContainerResult, `intermediate` a list, as JSON.
 
-        The future fails with StorageError when that cannot be written: the job stays pending.
+        `kept`: so many outputs were stored by `keep_outputs`, instead of the list. The future fails
+        with StorageError when that cannot be written: the job stays pending.
         """
+        job.in_pieces |= len(result) > PIECE
         written = self._database.write(
-            _finish, job.key, status, milliseconds(), result, intermediate
+            _finish, job.key, status, milliseconds(), result, intermediate, job.in_pieces, kept
         )
         written.add_done_callback(functools.partial(self._forget, job))
         return written
+
+    def finish_stream(self, job: Job, stream: Streamed) -> asyncio.Future[None]:
+        """Store how a streaming job ended; fails as `finish` does.
+
+        The text of a stream that failed is its intermediate result.
+        """
+        error, rest = stream.error, stream.rest
+        if job.in_pieces:
+            written = self._database.write(
+                _finish_stream, job.key, job.containers[0], milliseconds(), stream
+            )
+            written.add_done_callback(functools.partial(self._forget, job))
+            return written
+        output = b"".join(stream.output(job.containers[0], lambda: (rest,)))
+        if error is None:
+            return self.finish(job, SUCCESS, output)
+        between = json_list([output]) if rest else None
+        return self.finish(job, FAILED, container_error(job.containers[0], error), between)
 
     def _forget(self, job: Job, written: asyncio.Future[None]) -> None:
         if written.cancelled() or written.exception() is not None:
             return
         self.pending.pop(job.key, None)
         if job.data is not None:
-            self.held_bytes -= len(job.data)
+            self._held.give_back(len(job.data))
             job.data = None
 
     async def results(
         self, client: str, identifiers: Sequence[str], *, intermediate: bool
-    ) -> list[JobResult]:
-        """The client's jobs in the order asked for, ids that it does not have left out.
-
-        Raises TooLarge when they are more than fits into one answer.
-        """
+    ) -> list[Result]:
+        """The client's jobs in the order asked for, ids that it does not have left out."""
         keys = [(text, from_text(text)) for text in identifiers]
         known = [key for _, key in keys if key is not None]
-        rows: dict[bytes, _Row] = {}
+        found: dict[bytes, Result] = {}
         if known:
-            rows = await self._database.read(_select, client, known, intermediate)
-        missing = [text for text, key in keys if key not in rows]
-        reported = await self._reports.results(missing) if missing else {}
+            found = await self._database.read(retrieval.find, client, known, intermediate)
+        missing = [text for text, key in keys if key not in found]
+        reported = await self._reports.statuses(missing) if missing else {}
         results = []
         for text, key in keys:
-            if key is not None and (row := rows.get(key)) is not None:
-                status, result, between = row
-                results.append(
-                    JobResult(
-                        to_text(key),
-                        STATUS_NAMES[status],
-                        None if result is None else Raw(result),
-                        _intermediate(between) if intermediate else UNSET,
-                    )
-                )
+            if key is not None and key in found:
+                results.append(found[key])
             elif text in reported:
-                results.append(reported[text])
+                results.append(Result(text, reported[text]))
         return results
 
     async def identifiers(
@@ -282,10 +350,6 @@ class JobStore:
         return await self._database.write(_delete_finished, before, most)
 
 
-def _intermediate(stored: bytes | None) -> Raw | UnsetType:
-    return Raw(b"[]" if stored is None else stored)
-
-
 def _unfinished(connection: sqlite3.Connection) -> tuple[bytes, list[tuple[Any, ...]]]:
     last = connection.execute("SELECT max(id) FROM jobs").fetchone()[0] or b""
     rows = connection.execute(
@@ -295,12 +359,18 @@ def _unfinished(connection: sqlite3.Connection) -> tuple[bytes, list[tuple[Any, 
     return last, rows.fetchall()
 
 
-def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+def _insert(
+    connection: sqlite3.Connection,
+    rows: Sequence[tuple[Any, ...]],
+    large: Sequence[tuple[bytes, Buffer]],
+) -> None:
     connection.executemany(
         "INSERT INTO jobs (id, client, kind, status, containers, requires_proof, attempts,"
         " created_at, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         rows,
     )
+    for key, data in large:
+        contents.write(connection, key, contents.INPUT, [data])
 
 
 def _save_attempts(connection: sqlite3.Connection, rows: Sequence[tuple[int, bytes]]) -> None:
@@ -312,7 +382,25 @@ def _finish(
     key: bytes,
     status: int,
     now: int,
-    result: bytes,
+    result: Buffer,
+    intermediate: bytes | None,
+    in_pieces: bool,
+    kept: int,
+) -> None:
+    if in_pieces:
+        contents.keep_only(connection, key, [contents.OUTPUT + each for each in range(kept)])
+        if len(result) > PIECE:
+            contents.write(connection, key, contents.RESULT, [result])
+            result = _IN_PIECES
+    _end(connection, key, status, now, result, _IN_PIECES if kept else intermediate)
+
+
+def _end(
+    connection: sqlite3.Connection,
+    key: bytes,
+    status: int,
+    now: int,
+    result: Buffer,
     intermediate: bytes | None,
 ) -> None:
     connection.execute(
@@ -322,32 +410,47 @@ def _finish(
     )
 
 
-def _data_of(connection: sqlite3.Connection, key: bytes) -> bytes:
-    row = connection.execute("SELECT data FROM jobs WHERE id = ?", (key,)).fetchone()
-    return row[0] if row and row[0] is not None else b"{}"
+def _keep_outputs(
+    connection: sqlite3.Connection, key: bytes, first: int, outputs: Sequence[Buffer]
+) -> None:
+    for number, output in enumerate(outputs, first):
+        contents.write(connection, key, contents.OUTPUT + number, [output])
 
 
-def _select(
-    connection: sqlite3.Connection, client: str, keys: list[bytes], intermediate: bool
-) -> dict[bytes, _Row]:
-    columns = "id, status, result, intermediate" if intermediate else "id, status, result, NULL"
-    found: dict[bytes, _Row] = {}
-    size = 0
-    for start in range(0, len(keys), _CHUNK):
-        chunk = keys[start : start + _CHUNK]
-        marks = ",".join("?" * len(chunk))
-        for key, status, result, between in connection.execute(
-            f"SELECT {columns} FROM jobs WHERE client = ? AND id IN ({marks})",  # noqa: S608 - only our own text varies
-            (client, *chunk),
-        ):
-            size += len(result or b"") + len(between or b"")
-            if size > _MOST_ANSWERED and found:
-                raise TooLarge(
-                    "These results are too large for one answer: ask for fewer ids at a time",
-                    {"limit": _MOST_ANSWERED},
-                )
-            found[key] = (status, result, between)
-    return found
+def _finish_stream(
+    connection: sqlite3.Connection, key: bytes, container: str, now: int, stream: Streamed
+) -> None:
+    """Make the result of the bytes that were stored, piece by piece."""
+
+    def streamed() -> Iterable[bytes]:
+        yield from contents.texts(connection, key, contents.STREAMED, stream.stored)
+        yield stream.rest
+
+    error = stream.error
+    part = contents.RESULT if error is None else contents.OUTPUT
+    if error is not None and not any(streamed()):
+        contents.keep_only(connection, key, [])
+        _end(connection, key, FAILED, now, container_error(container, error), None)
+        return
+    contents.write(connection, key, part, stream.output(container, streamed))
+    contents.keep_only(connection, key, [part])
+    if error is None:
+        _end(connection, key, SUCCESS, now, _IN_PIECES, None)
+    else:
+        _end(connection, key, FAILED, now, container_error(container, error), _IN_PIECES)
+
+
+def _input_of(connection: sqlite3.Connection, key: bytes) -> bytes | Content:
+    row = connection.execute(
+        "SELECT CASE WHEN length(data) <= ? THEN data END, length(data) FROM jobs WHERE id = ?",
+        (PIECE, key),
+    ).fetchone()
+    data, size = row or (None, None)
+    if size == 0:
+        return Content(key, contents.INPUT, contents.sizes(connection, key)[contents.INPUT])
+    if data is None and size is not None:
+        return Content(key, contents.INPUT_COLUMN, size)
+    return b"{}" if data is None else bytes(data)
 
 
 def _newest(connection: sqlite3.Connection, limit: int) -> list[JobSummary]:

@@ -12,21 +12,78 @@ from infernet_edge.containers.client import (
     STREAM,
     ContainerFailure,
     ServiceClient,
+    StoredInput,
     request_body,
 )
 from infernet_edge.containers.service import Service
-from infernet_edge.jobs.job import FAILED, SUCCESS, Job
-from infernet_edge.jobs.results import container_error, json_list, streamed_output
+from infernet_edge.errors import StorageError
+from infernet_edge.jobs.contents import PIECE
+from infernet_edge.jobs.job import Job
+from infernet_edge.jobs.store import JobStore, Streamed
 from infernet_edge.logs import log_event
+from infernet_edge.memory import Reservation
 
 logger = logging.getLogger(__name__)
 
-# Begins to store an outcome; gives what is done when it is stored, None when that is impossible.
-Save = Callable[[Job, int, bytes, bytes | None], asyncio.Future[None] | None]
+_MOST_WAITING = 4  # chunks between container and client; a slow client then slows the container
+STREAM_BUFFERS: Final = 8 * PIECE
+"""Bytes that a stream has in memory: in the connections, between them, and not yet stored."""
 
-_MOST_WAITING = 16  # chunks between container and client; a slow client then slows the container
+_STORE_AGAIN = 1.0  # seconds until a piece that could not be stored is tried again
 _SAVING_TIME = 10.0  # seconds for which the end of a stream waits for its result to be stored
 _END: Final = b""
+
+
+class StreamRecord:
+    """What is kept of a stream: at most `most` bytes, all but the `rest` on the disk."""
+
+    def __init__(self, job: Job, store: JobStore, most: int, memory: Reservation) -> None:
+        self.job = job
+        self.memory = memory
+        self.rest = bytearray()
+        self.truncated = False
+        self._store = store
+        self._most = most
+        self._size = 0
+        self._stored = 0  # pieces
+        self._next_try = 0.0
+
+    async def add(self, chunk: bytes) -> None:
+        """Keep some more bytes.
+
+        While the disk cannot be written, they stay in memory, and if there is no room, the stream
+        has to wait.
+        """
+        space = self._most - self._size
+        self.truncated |= len(chunk) > space
+        self.rest += chunk[:space]
+        self._size += min(len(chunk), space)
+        loop = asyncio.get_running_loop()
+        while len(self.rest) >= PIECE:
+            if loop.time() >= self._next_try and await self._store_piece():
+                continue
+            if len(self.rest) < 2 * PIECE or self.memory.try_take(len(chunk)):
+                return
+            await asyncio.sleep(_STORE_AGAIN)
+
+    def ended(self, error: str | None) -> Streamed:
+        """What there is to be stored in the end; `error` when the stream failed."""
+        return Streamed(bytes(self.rest), self.truncated, error, self._stored)
+
+    async def _store_piece(self) -> bool:
+        try:
+            await self._store.keep_streamed(self.job, self._stored, bytes(self.rest[:PIECE]))
+        except StorageError:  # the database tells of it
+            self._next_try = asyncio.get_running_loop().time() + _STORE_AGAIN
+            return False
+        self._stored += 1
+        del self.rest[:PIECE]
+        return True
+
+
+# Begins to store how a stream ended, with an error when it failed; gives what is done when that is
+# stored, None when it is impossible.
+Save = Callable[[StreamRecord, str | None], asyncio.Future[None] | None]
 
 
 class JobStream:
@@ -36,7 +93,7 @@ class JobStream:
     """
 
     def __init__(
-        self, job: Job, service: Service, client: ServiceClient, max_bytes: int, save: Save
+        self, job: Job, service: Service, client: ServiceClient, record: StreamRecord, save: Save
     ) -> None:
         self.job = job
         self.task: asyncio.Task[None] | None = None
@@ -48,12 +105,10 @@ class JobStream:
         self._service = service
         self._client = client
         self._save = save
-        self._max_bytes = max_bytes
-        self._kept = bytearray()
-        self._truncated = False
+        self._record = record
         self._chunks: asyncio.Queue[bytes] = asyncio.Queue(_MOST_WAITING)
 
-    async def run(self, data: bytes) -> None:
+    async def run(self, data: bytes | StoredInput) -> None:
         """Call the container and pass on what it sends; stores how the job ended."""
         body = request_body(data, OFF_CHAIN, STREAM, requires_proof=self.job.requires_proof)
         try:
@@ -61,13 +116,13 @@ class JobStream:
                 if not self.opened.done():
                     self.opened.set_result(stream.content_type)
                 async for chunk in stream.chunks():
-                    self._keep(chunk)
                     await self._chunks.put(chunk)
+                    await self._record.add(chunk)
         except ContainerFailure as error:
             await self.break_off(error)
         else:
             self._ended = True
-            await _stored(self._save(self.job, SUCCESS, self._output(), None))
+            await _stored(self._save(self._record, None))
             await self._chunks.put(_END)
 
     async def break_off(self, error: ContainerFailure) -> None:
@@ -92,21 +147,11 @@ class JobStream:
             container=self._service.id,
             reason=str(error),
         )
-        between = json_list([self._output()]) if self._kept else None
-        result = container_error(self._service.id, str(error))
-        return self._save(self.job, FAILED, result, between)
+        return self._save(self._record, str(error))
 
     def _refuse(self, error: ContainerFailure) -> None:
         if not self.opened.done():
             self.opened.set_exception(error)
-
-    def _keep(self, chunk: bytes) -> None:
-        space = self._max_bytes - len(self._kept)
-        self._kept += chunk[:space]
-        self._truncated |= len(chunk) > space
-
-    def _output(self) -> bytes:
-        return streamed_output(self._service.id, bytes(self._kept), truncated=self._truncated)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The container's bytes. When they end, `failed` says whether they are complete."""

@@ -393,7 +393,7 @@ async def test_a_malformed_batch(node: RunningNode, body: bytes) -> None:
 def test_the_items_of_a_batch(body: bytes, items: list[bytes] | None) -> None:
     found = batch_items(body)
     assert items is None or found == items
-    assert [json.loads(item) for item in found] == json.loads(body)
+    assert [json.loads(bytes(item)) for item in found] == json.loads(body)
 
 
 @pytest.mark.parametrize(
@@ -465,21 +465,20 @@ async def test_an_id_asked_again_and_again_is_answered_once(node: RunningNode) -
     assert [found["id"] for found in reply.body] == [first, second]
 
 
-async def test_more_results_than_fit_into_one_answer(
-    node: RunningNode, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("infernet_edge.jobs.store._MOST_ANSWERED", 5000)
-    ids = [await node.job(data={"a": "x" * 2000}) for _ in range(3)]
+async def test_large_results_come_in_one_answer(node: RunningNode) -> None:
+    sizes = [0, 1000, 70_000, 300_000, 2_000_000]
+    ids = [await node.job(["echo", "echo"], data={"a": "x" * size}) for size in sizes]
     for identifier in ids:
         await node.finished(identifier)
-    assert len((await node.get("/api/jobs?id=" + "&id=".join(ids[:2]))).body) == 2
-    reply = await node.get("/api/jobs?id=" + "&id=".join(ids))
-    assert reply.status == 413
-    assert "fewer ids" in reply.body["error"]
-    assert reply.body["params"] == {"limit": 5000}
-    large = await node.job(data={"a": "x" * 9000})
-    await node.finished(large)
-    assert (await node.get(f"/api/jobs?id={large}")).status == 200  # else it could never be read
+    query = "/api/jobs?intermediate=true&id=" + "&id=".join(ids)
+    reply = await node.get(query)
+    assert [found["id"] for found in reply.body] == ids
+    for size, found in zip(sizes, reply.body, strict=True):
+        assert found["result"]["output"]["output"]["output"] == {"a": "x" * size}
+        (between,) = found["intermediate_results"]
+        assert between["output"]["output"] == {"a": "x" * size}
+    head = await node.request("HEAD", query)
+    assert head.headers["content-length"] == reply.headers["content-length"]
 
 
 async def test_results_belong_to_their_client(node: RunningNode) -> None:

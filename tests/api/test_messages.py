@@ -23,6 +23,7 @@ from infernet_edge.api.messages import (
     query,
 )
 from infernet_edge.errors import BadRequest, RequestTimeout, TooLarge, Unavailable
+from infernet_edge.memory import MemoryBudget, unlimited
 from tests.support.running import running
 from tests.support.serving import Echo, serving
 
@@ -71,7 +72,8 @@ async def test_an_error_is_an_error_response_with_its_headers() -> None:
 
 async def body_of(*parts: bytes, most: int = 10, more: bool = False, **headers: str) -> bytes:
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    return await BodyReader(most).read({"headers": raw}, receiving(*parts, more=more))
+    scope = {"headers": raw, "held": unlimited().reserve("requests")}
+    return bytes(await BodyReader(most).read(scope, receiving(*parts, more=more)))
 
 
 async def test_a_body_is_put_together() -> None:
@@ -100,34 +102,18 @@ async def test_a_client_that_goes_away_in_the_middle() -> None:
         await body_of(b"abc", more=True)
 
 
-async def test_all_bodies_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(messages, "_MOST_TOGETHER", 40)
-    bodies = BodyReader(10)
-
-    def half_a_body(size: int) -> asyncio.Task[bytes]:
-        begun = False
-
-        async def receive() -> Message:
-            nonlocal begun
-            if begun:
-                await asyncio.Event().wait()
-            begun = True
-            return {"type": "http.request", "body": b"x" * size, "more_body": True}
-
-        return asyncio.create_task(bodies.read({"headers": []}, receive))
-
-    waiting = [half_a_body(10) for _ in range(4)]
-    await asyncio.sleep(0.01)
-    for _ in range(3):  # what is refused takes no room
-        with pytest.raises(Unavailable, match="same time"):
-            await half_a_body(1)
-    waiting.pop().cancel()
-    await asyncio.sleep(0.01)
-    assert await bodies.read({"headers": []}, receiving(b"x" * 10)) == b"x" * 10
-    assert await bodies.read({"headers": []}, receiving(b"x" * 10)) == b"x" * 10
-    for task in waiting:
-        task.cancel()
-    await asyncio.gather(*waiting, return_exceptions=True)
+async def test_bodies_are_held_until_their_requests_end() -> None:
+    memory = MemoryBudget(100, 10)  # a half of it for bodies
+    bodies = BodyReader(50)
+    first, second = memory.reserve("requests"), memory.reserve("requests")
+    scope = {"headers": [], "held": first}
+    assert await bodies.read(scope, receiving(b"x" * 20, b"y" * 25)) == b"x" * 20 + b"y" * 25
+    with pytest.raises(Unavailable, match="memory") as refused:
+        await bodies.read({"headers": [], "held": second}, receiving(b"x" * 6))
+    assert refused.value.headers == {"retry-after": "5"}
+    first.release()
+    await bodies.read({"headers": [], "held": second}, receiving(b"x" * 50))
+    assert memory.total == 50
 
 
 async def test_a_body_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +124,7 @@ async def test_a_body_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> Non
         raise AssertionError
 
     with pytest.raises(RequestTimeout, match="did not arrive"):
-        await BodyReader(10).read({"headers": []}, never)
+        await BodyReader(10).read({"headers": [], "held": unlimited().reserve("requests")}, never)
 
 
 @pytest.mark.parametrize(

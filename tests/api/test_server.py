@@ -20,6 +20,7 @@ from infernet_edge.api.messages import Answer, BodyReader
 from infernet_edge.api.server import MOST_CONNECTIONS, LanServer, raise_file_limit
 from infernet_edge.config.tree import TLS, Server
 from infernet_edge.errors import StartupError
+from infernet_edge.memory import unlimited
 from tests.support.managing import eventually
 from tests.support.ports import free_port
 
@@ -37,6 +38,7 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.requests += 1
+        scope["held"] = unlimited().reserve("requests")
         body = await BodyReader(2**30).read(scope, receive)
         self.headers = list(scope["headers"])
         if scope["path"] == "/hold":

@@ -14,6 +14,7 @@ from aiohttp import web
 from infernet_edge.containers.client import ContainerFailure
 from infernet_edge.errors import StorageError
 from infernet_edge.jobs import orchestrator as orchestrator_module
+from infernet_edge.jobs.contents import Content
 from infernet_edge.jobs.job import Job
 from tests.support.breaking import read_only
 from tests.support.managing import eventually
@@ -220,7 +221,7 @@ async def test_an_input_that_cannot_be_read_is_read_later(
     monkeypatch.setattr(orchestrator_module, "_SAVE_AGAIN", 0.05)
     real, failures = parts.store.take_data, 2
 
-    async def unreliable(job: Job) -> bytes:
+    async def unreliable(job: Job) -> bytes | Content:
         nonlocal failures
         if failures:
             failures -= 1
@@ -232,10 +233,11 @@ async def test_an_input_that_cannot_be_read_is_read_later(
     assert found["result"]["output"]["output"] == {"n": 1}
 
 
-async def compute(parts: Parts, *containers: str, data: bytes = b"{}") -> bytes:
-    return await parts.orchestrator.compute(
-        containers, data, source=0, destination=0, requires_proof=True
-    )
+async def compute(parts: Parts, *containers: str, data: bytes = b"{}") -> bytes | bytearray:
+    with parts.orchestrator.reserve() as memory:
+        return await parts.orchestrator.compute(
+            containers, data, memory, source=0, destination=0, requires_proof=True
+        )
 
 
 async def test_compute_hands_over_off_chain_between_containers(parts: Parts, echo: Echo) -> None:

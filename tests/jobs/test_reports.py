@@ -39,8 +39,7 @@ def counts(parts: Parts) -> tuple[int, int]:
 
 
 async def statuses(parts: Parts, *identifiers: str) -> dict[str, str]:
-    found = await parts.reports.results(list(identifiers))
-    return {identifier: result.status for identifier, result in found.items()}
+    return dict(await parts.reports.statuses(identifiers))
 
 
 async def test_counts_follow_what_is_reported(parts: Parts) -> None:

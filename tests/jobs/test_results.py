@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from typing import Any
 
 import pytest
 
@@ -32,22 +33,42 @@ def test_a_long_error_is_shortened() -> None:
     assert shortened.endswith("x…")
 
 
+def streamed(*texts: bytes, truncated: bool = False, complete: bool = True) -> Any:
+    """The ContainerOutput of a stream that came in these parts."""
+    parts = streamed_output("a", lambda: iter(texts), truncated=truncated, complete=complete)
+    return json.loads(b"".join(parts))
+
+
 @pytest.mark.parametrize("text", ["", "plain", "ü\n😀", "\ufffd"])
 def test_a_stream_of_text(text: str) -> None:
-    found = json.loads(streamed_output("a", text.encode(), truncated=False))
+    found = streamed(text.encode())
     assert found == {"container": "a", "output": {"output": text}}
 
 
 @pytest.mark.parametrize("content", [b"\xff", b"abc\x80", "ü".encode()[:1], b"\xed\xa0\x80"])
 def test_a_stream_of_bytes(content: bytes) -> None:
-    output = json.loads(streamed_output("a", content, truncated=False))["output"]
+    output = streamed(content)["output"]
     assert list(output) == ["output_base64"]
     assert base64.b64decode(output["output_base64"]) == content
 
 
 def test_a_stream_that_was_too_long() -> None:
-    output = json.loads(streamed_output("a", b"abc", truncated=True))["output"]
+    output = streamed(b"abc", truncated=True, complete=False)["output"]
     assert output == {"output": "abc", "truncated": True}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7])
+def test_a_stream_in_parts(size: int) -> None:
+    """Whatever is cut in two: a character, an escape, a group of base64."""
+    for content in ('ü😀"\\\n'.encode(), b"\xff\x00abcdefgh", b""):
+        parts = [content[start : start + size] for start in range(0, len(content), size)]
+        assert streamed(*parts) == streamed(content)
+
+
+def test_a_stream_that_ends_within_a_character() -> None:
+    half = "abü".encode()[:-1]
+    assert list(streamed(half)["output"]) == ["output_base64"]
+    assert streamed(half, complete=False)["output"] == {"output": "ab"}
 
 
 def test_lists() -> None:

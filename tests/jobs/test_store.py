@@ -148,18 +148,20 @@ async def test_an_end_that_cannot_be_written_leaves_the_job_pending(parts: Parts
     assert parts.store.pending == {}
 
 
-async def test_inputs_in_memory_have_a_bound(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "_MOST_HELD", 20)
+async def test_inputs_in_memory_have_a_bound(parts: Parts) -> None:
+    others = parts.memory.reserve("inputs")
+    others.take(parts.memory.limit // 4 - 20)
     jobs = await stored(parts, 5)  # 7 bytes each
     assert [job.data is None for job in jobs] == [False, False, True, True, True]
     for number, job in enumerate(jobs):
         assert await parts.store.take_data(job) == b'{"n":%d}' % number
         assert job.data is None
-    assert parts.store.held_bytes == 0
+    others.release()
+    assert parts.memory.total == 0
     (job,) = await stored(parts)
     assert job.data is not None
     await parts.store.finish(job, FAILED, OUTPUT)  # without having run
-    assert parts.store.held_bytes == 0
+    assert parts.memory.total == 0
 
 
 async def test_starts_of_unfinished_jobs_are_kept(parts: Parts) -> None:

@@ -37,7 +37,7 @@ async def parts(tmp_path: Path, echo: Echo) -> AsyncIterator[Parts]:
 async def opened(parts: Parts, data: dict[str, Any]) -> JobStream:
     job = made(parts, data=data, stream=True)
     await parts.store.add([job])
-    return parts.orchestrator.open_stream(job)
+    return parts.orchestrator.open_stream(job, parts.orchestrator.stream_memory())
 
 
 async def test_a_stream_to_its_end(parts: Parts) -> None:

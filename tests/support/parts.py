@@ -25,6 +25,8 @@ from infernet_edge.jobs.job import DIRECT, STREAM, Job
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.jobs.reports import Reports
 from infernet_edge.jobs.store import JobStore
+from infernet_edge.memory import MemoryBudget
+from infernet_edge.node import memory_budget
 from tests.support.running import configuration
 
 CLIENT = "192.168.1.7"
@@ -38,6 +40,7 @@ class Parts(NamedTuple):
     orchestrator: Orchestrator
     services: dict[str, Service]
     client: ServiceClient
+    memory: MemoryBudget
 
 
 @asynccontextmanager
@@ -68,10 +71,11 @@ def _made_of(config: Config, session: aiohttp.ClientSession) -> Parts:
         config.database_path, {"jobs": store.MIGRATIONS, "reports": reports.MIGRATIONS}
     )
     reported = Reports(database, config.jobs.max_pending)
-    job_store = JobStore(database, reported, config.jobs.max_pending)
+    memory = memory_budget(config)
+    job_store = JobStore(database, reported, config.jobs.max_pending, memory)
     client = ServiceClient(session, most)
-    orchestrator = Orchestrator(config.jobs, job_store, services, client, most)
-    return Parts(config, database, job_store, reported, orchestrator, services, client)
+    orchestrator = Orchestrator(config.jobs, job_store, services, client, most, memory)
+    return Parts(config, database, job_store, reported, orchestrator, services, client, memory)
 
 
 async def submit(
@@ -115,7 +119,13 @@ async def result(parts: Parts, job: Job | str, client: str = CLIENT) -> dict[str
     """What the store says of a job now, with the intermediate results."""
     identifier = job if isinstance(job, str) else job.id
     (found,) = await parts.store.results(client, [identifier], intermediate=True)
-    return dict(msgspec.json.decode(msgspec.json.encode(found)))
+    text = b""
+    for part in found.json():
+        if isinstance(part, bytes):
+            text += part
+        else:
+            text += b"".join([piece async for piece in parts.store.read(part)])
+    return dict(msgspec.json.decode(text))
 
 
 async def outcome(

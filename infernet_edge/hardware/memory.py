@@ -1,0 +1,82 @@
+"""How much memory this process may use, and how freed memory goes back to the system."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from pathlib import Path
+
+_PART = 4  # of the memory, one part is for what the node holds for others
+_MOST = 512 * 2**20  # bytes; the rest is for the models
+_UNKNOWN = 512 * 2**20  # bytes that a machine is taken to have when it does not say
+# Parameters of mallopt(3), from glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_LARGE = 128 * 2**10  # bytes; glibc's own start value, which it raises unless it is set
+
+
+def memory_limit(root: Path = Path("/")) -> int:
+    """Bytes that this process may use: the machine's memory, or less where a cgroup limits it.
+
+    Reads proc_meminfo(5) and the files of cgroups(7), versions 1 and 2. Blocks for a moment.
+    """
+    sizes = [_machine(root), *_cgroups(root)]
+    return min((size for size in sizes if size), default=_UNKNOWN)
+
+
+def budget_of(memory: int, least: int) -> int:
+    """Bytes that the node may hold for others, where `memory` bytes are there for the process."""
+    return max(min(memory // _PART, _MOST), least)
+
+
+def return_freed_memory() -> None:
+    """Let the C library give large blocks back as soon as they are freed.
+
+    By default glibc keeps blocks of up to 32 MiB once it has seen such, and a heap for each
+    thread. Other libraries have no such parameters.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(_M_MMAP_THRESHOLD, _LARGE)
+    mallopt(_M_TRIM_THRESHOLD, _LARGE)
+    mallopt(_M_ARENA_MAX, 2)
+
+
+def _machine(root: Path) -> int:
+    try:
+        lines = (root / "proc/meminfo").read_text("ascii", "replace").splitlines()
+        pairs = dict(line.partition(":")[::2] for line in lines)
+        return 1024 * int(pairs["MemTotal"].split()[0])
+    except (OSError, KeyError, ValueError, IndexError):
+        return 0
+
+
+def _cgroups(root: Path) -> Iterator[int]:
+    """The limits of the process's cgroup and of those above it."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
+        if not controllers:
+            top, name = root / "sys/fs/cgroup", "memory.max"
+        elif "memory" in controllers.split(","):
+            top, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+        else:
+            continue
+        folder = top / path.lstrip("/")
+        for each in (folder, *folder.parents):
+            if top not in (each, *each.parents):
+                break
+            yield _number(each / name)
+
+
+def _number(file: Path) -> int:
+    """A limit; 0 where there is none, which version 2 calls "max"."""
+    try:
+        text = file.read_text("ascii", "replace").strip()
+    except OSError:
+        return 0
+    return int(text) if text.isdecimal() else 0

@@ -1,0 +1,143 @@
+"""Large contents of jobs, stored in pieces, so that none of them is ever in memory as a whole.
+
+What is no longer than one piece stands in the job's own row. Of what is longer the row holds an
+empty text, and the table `pieces` the rest: SQLite builds each row in memory before it writes it,
+and has a limit for its length.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator
+from typing import Final
+
+from msgspec import Struct
+
+Buffer = bytes | bytearray | memoryview
+
+PIECE: Final = 64 * 2**10
+"""Bytes of a piece; the last one of a content is shorter."""
+
+INPUT: Final = 0
+RESULT: Final = 1
+STREAMED: Final = 2
+"""The bytes of a stream as they came, until its end."""
+OUTPUT: Final = 3
+"""The output of the first container of a chain; those of the others follow, one number each."""
+
+MIGRATIONS: Final = (
+    """CREATE TABLE pieces (
+        job BLOB NOT NULL, part INTEGER NOT NULL, position INTEGER NOT NULL, data BLOB NOT NULL,
+        PRIMARY KEY (job, part, position)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE TRIGGER pieces_of_deleted_jobs AFTER DELETE ON jobs BEGIN"
+    " DELETE FROM pieces WHERE job = old.id; END",
+)
+
+# Earlier versions stored everything in the job's row.
+_COLUMNS: Final = {-1: "data", -2: "result", -3: "intermediate"}
+INPUT_COLUMN, RESULT_COLUMN, INTERMEDIATE_COLUMN = _COLUMNS
+
+
+class Content(Struct, frozen=True):
+    """A content that is stored: `size` bytes of a part of a job, after the first `start`."""
+
+    job: bytes
+    part: int
+    size: int
+    start: int = 0
+
+
+def write(connection: sqlite3.Connection, job: bytes, part: int, texts: Iterable[Buffer]) -> int:
+    """Store a content, which may come in several texts; returns its length in bytes.
+
+    One that is stored under the same name is replaced.
+    """
+    connection.execute("DELETE FROM pieces WHERE job = ? AND part = ?", (job, part))
+    size = 0
+    for position, piece in enumerate(_in_pieces(texts)):
+        add(connection, job, part, position, piece)
+        size += len(piece)
+    return size
+
+
+def add(
+    connection: sqlite3.Connection, job: bytes, part: int, position: int, piece: Buffer
+) -> None:
+    """Store one piece; all but the last of a part have to be `PIECE` bytes."""
+    connection.execute(
+        "INSERT OR REPLACE INTO pieces VALUES (?, ?, ?, ?)", (job, part, position, piece)
+    )
+
+
+def _in_pieces(texts: Iterable[Buffer]) -> Iterator[Buffer]:
+    rest = bytearray()
+    for text in texts:
+        view = memoryview(text)
+        if rest:
+            missing = PIECE - len(rest)
+            rest += view[:missing]
+            view = view[missing:]
+            if len(rest) < PIECE:
+                continue
+            yield bytes(rest)
+            rest = bytearray()
+        whole = len(view) - len(view) % PIECE
+        for start in range(0, whole, PIECE):
+            yield view[start : start + PIECE]
+        rest += view[whole:]
+    if rest:
+        yield bytes(rest)
+
+
+def read(connection: sqlite3.Connection, content: Content, offset: int) -> bytes:
+    """Some bytes of a content from an offset on, as many as one piece has; b"" when it is gone."""
+    place = content.start + offset
+    if (column := _COLUMNS.get(content.part)) is not None:
+        row = connection.execute(
+            f"SELECT substr({column}, ?, ?) FROM jobs WHERE id = ?",  # noqa: S608 - one of ours
+            (place + 1, PIECE, content.job),
+        ).fetchone()
+        found = bytes(row[0] or b"") if row else b""
+    else:
+        position, skipped = divmod(place, PIECE)
+        row = connection.execute(
+            "SELECT data FROM pieces WHERE job = ? AND part = ? AND position = ?",
+            (content.job, content.part, position),
+        ).fetchone()
+        found = bytes(row[0])[skipped:] if row else b""
+    return found[: content.size - offset]
+
+
+def texts(
+    connection: sqlite3.Connection, job: bytes, part: int, most: int | None = None
+) -> Iterator[bytes]:
+    """The pieces of a part, one after the other; the first `most` of them."""
+    position = 0
+    while most is None or position < most:
+        row = connection.execute(
+            "SELECT data FROM pieces WHERE job = ? AND part = ? AND position = ?",
+            (job, part, position),
+        ).fetchone()
+        if row is None:
+            return
+        yield bytes(row[0])
+        position += 1
+
+
+def sizes(connection: sqlite3.Connection, job: bytes) -> dict[int, int]:
+    """The length of each part of a job that is stored in pieces, in bytes."""
+    return dict(
+        connection.execute(
+            "SELECT part, sum(length(data)) FROM pieces WHERE job = ? GROUP BY part", (job,)
+        )
+    )
+
+
+def keep_only(connection: sqlite3.Connection, job: bytes, parts: Collection[int]) -> None:
+    """Delete all other parts of a job."""
+    marks = ",".join("?" * len(parts))
+    connection.execute(
+        f"DELETE FROM pieces WHERE job = ? AND part NOT IN ({marks})",  # noqa: S608 - only marks
+        (job, *parts),
+    )

@@ -1,0 +1,101 @@
+"""Results of jobs as JSON text: what is short at once, what is long as a place on the disk."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct
+
+from infernet_edge.jobs import contents
+from infernet_edge.jobs.contents import INTERMEDIATE_COLUMN, PIECE, RESULT_COLUMN, Content
+from infernet_edge.jobs.identifiers import to_text
+from infernet_edge.jobs.job import STATUS_NAMES
+from infernet_edge.schema import JobStatus, encoder
+
+_AT_ONCE = PIECE  # bytes of results that are read before it is known that they are sent
+_CHUNK = 500  # ids per query
+_FIND = (
+    "SELECT id, status, CASE WHEN length(result) <= ? THEN result END, length(result),"
+    " CASE WHEN ? AND length(intermediate) <= ? THEN intermediate END, length(intermediate)"
+    " FROM jobs WHERE client = ? AND id"
+)
+
+Part = bytes | Content
+
+
+class Result(Struct, frozen=True):
+    """A job's state, and its result when it has one.
+
+    `intermediate` are the results of the containers before the last: a JSON list, or its items;
+    None when they are not asked for.
+    """
+
+    id: str
+    status: JobStatus
+    result: Part | None = None
+    intermediate: Part | Sequence[Part] | None = None
+
+    def json(self) -> Iterator[Part]:
+        """The JobResult of the REST API reference, in parts to be sent one after the other."""
+        yield b'{"id":%b,"status":"%b","result":' % (encoder.encode(self.id), self.status.encode())
+        yield b"null" if self.result is None else self.result
+        if self.intermediate is not None:
+            yield b',"intermediate_results":'
+            if isinstance(self.intermediate, bytes | Content):
+                yield self.intermediate
+            else:
+                for number, item in enumerate(self.intermediate):
+                    yield b"," if number else b"["
+                    yield item
+                yield b"]"
+        yield b"}"
+
+
+def find(
+    connection: sqlite3.Connection, client: str, keys: Sequence[bytes], intermediate: bool
+) -> dict[bytes, Result]:
+    """The client's jobs among those with the given keys."""
+    found: dict[bytes, Result] = {}
+    size = 0
+    for start in range(0, len(keys), _CHUNK):
+        chunk = keys[start : start + _CHUNK]
+        marks = ",".join("?" * len(chunk))
+        query = f"{_FIND} IN ({marks})"
+        for key, status, result, result_size, between, between_size in connection.execute(
+            query, (PIECE, intermediate, PIECE, client, *chunk)
+        ):
+            size += len(result or b"") + len(between or b"")
+            if size > _AT_ONCE:
+                result = between = None
+            stored: dict[int, int] = {}
+            if result_size == 0 or between_size == 0:
+                stored = contents.sizes(connection, key)
+            found[key] = Result(
+                to_text(key),
+                STATUS_NAMES[status],
+                _result(key, result, result_size, stored),
+                _between(key, between, between_size, stored) if intermediate else None,
+            )
+    return found
+
+
+def _result(
+    key: bytes, loaded: bytes | None, size: int | None, stored: dict[int, int]
+) -> Part | None:
+    if size is None:
+        return None
+    if size == 0:
+        return Content(key, contents.RESULT, stored.get(contents.RESULT, 0))
+    return Content(key, RESULT_COLUMN, size) if loaded is None else loaded
+
+
+def _between(
+    key: bytes, loaded: bytes | None, size: int | None, stored: dict[int, int]
+) -> Part | Sequence[Part]:
+    if size is None:
+        return b"[]"
+    if size == 0:
+        outputs = sorted(part for part in stored if part >= contents.OUTPUT)
+        return [Content(key, part, stored[part]) for part in outputs]
+    return Content(key, INTERMEDIATE_COLUMN, size) if loaded is None else loaded

@@ -1,0 +1,195 @@
+"""One budget of bytes for everything that the node holds in memory for others.
+
+Requests that find it used up are refused; accepted work waits for its turn and loses nothing.
+It counts what clients and containers can make large: bodies, inputs, outputs, answers, streams.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from typing import Final, Literal, NamedTuple, Self
+
+from infernet_edge.errors import Unavailable
+from infernet_edge.logs import log_event
+
+logger = logging.getLogger(__name__)
+
+Kind = Literal["requests", "answers", "inputs", "outputs", "streams"]
+SHARES: Final[dict[Kind, float]] = {
+    "requests": 0.5,  # bodies, until their jobs are on the disk
+    "answers": 0.25,  # what is being sent to clients
+    "inputs": 0.25,  # of jobs that wait for a container; beyond that they stay on the disk
+    "outputs": 1.0,  # of containers, until they are on the disk
+    "streams": 0.25,  # buffers of streaming jobs
+}
+"""What is counted, and the largest part of the budget that each kind may use."""
+
+LARGEST_PER_LIMIT: Final = 3
+"""A budget is at least this many times its largest output, so that each kind has room."""
+
+_LOG_AGAIN = 60.0  # seconds until the log says once more that the budget is used up
+
+
+class _Waiter(NamedTuple):
+    reservation: Reservation
+    size: int
+    granted: asyncio.Future[None]
+
+
+class MemoryBudget:
+    """At most `limit` bytes; `largest` is the most that a single output takes.
+
+    As many bytes are kept back. Only one output at a time may use them, so that of all those that
+    wait for room at least one comes to its end, and returns what it holds.
+    """
+
+    def __init__(self, limit: int, largest: int) -> None:
+        if limit < LARGEST_PER_LIMIT * largest:
+            raise ValueError(f"expected a budget of at least {LARGEST_PER_LIMIT * largest} bytes")
+        self.limit = limit
+        self.held: dict[Kind, int] = dict.fromkeys(SHARES, 0)
+        self.total = 0
+        self._most: dict[Kind, int] = {kind: int(limit * part) for kind, part in SHARES.items()}
+        self._open_to_all = limit - largest
+        self._waiters: deque[_Waiter] = deque()
+        self._first: Reservation | None = None  # the one that may use what is kept back
+        self._until_free: list[asyncio.Future[None]] = []
+        self._logged_at = -_LOG_AGAIN
+
+    def reserve(self, kind: Kind) -> Reservation:
+        """A reservation of no bytes yet."""
+        return Reservation(self, kind)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether work in progress waits for room; no other work should begin meanwhile."""
+        return bool(self._waiters)
+
+    async def until_free(self) -> None:
+        """Wait until no work in progress waits for room."""
+        while self._waiters:
+            free: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._until_free.append(free)
+            await free
+
+    def try_take(self, reservation: Reservation, size: int) -> bool:
+        """Add to a reservation, if there is room and nobody waits for it."""
+        if self._waiters and reservation.kind == "outputs":
+            return False
+        if not self._has_room(reservation.kind, size):
+            return False
+        self._add(reservation, size)
+        return True
+
+    async def wait_for(self, reservation: Reservation, size: int) -> None:
+        """Add to a reservation as soon as there is room: first come, first served."""
+        if self.try_take(reservation, size):
+            return
+        self.log_shortage(reservation.kind)
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiter = _Waiter(reservation, size, granted)
+        if reservation is self._first:
+            self._waiters.appendleft(waiter)
+        else:
+            self._waiters.append(waiter)
+        self._serve()
+        try:
+            await granted
+        finally:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+                self._serve()
+
+    def give_back(self, reservation: Reservation, size: int) -> None:
+        """Take from a reservation what is no longer held."""
+        self._add(reservation, -size)
+        if not reservation.size and reservation is self._first:
+            self._first = None
+        self._serve()
+
+    def log_shortage(self, kind: Kind) -> None:
+        """Log that the budget is used up, once a minute at most."""
+        now = time.monotonic()
+        if now - self._logged_at >= _LOG_AGAIN:
+            self._logged_at = now
+            log_event(logger, "memory.short", logging.WARNING, wanted_for=kind, **self.held)
+
+    def _has_room(self, kind: Kind, size: int) -> bool:
+        return self.total + size <= self._open_to_all and self.held[kind] + size <= self._most[kind]
+
+    def _add(self, reservation: Reservation, size: int) -> None:
+        kind = reservation.kind
+        reservation.size += size
+        self.held[kind] += size
+        self.total += size
+        assert reservation.size >= 0, f"more {kind} were given back than taken"
+        assert self.total <= self.limit, "more is held than the budget allows"
+
+    def _serve(self) -> None:
+        """Give room to those that wait."""
+        while self._waiters:
+            reservation, size, granted = self._waiters[0]
+            if not granted.cancelled():
+                if not self._has_room(reservation.kind, size):
+                    if self._first not in (None, reservation):
+                        return
+                    self._first = reservation
+                self._add(reservation, size)
+                granted.set_result(None)
+            self._waiters.popleft()
+        free, self._until_free = self._until_free, []
+        for future in free:
+            if not future.done():
+                future.set_result(None)
+
+
+class Reservation:
+    """The bytes of one holder; as a context manager it gives them back at the end."""
+
+    __slots__ = ("_budget", "kind", "size")
+
+    def __init__(self, budget: MemoryBudget, kind: Kind) -> None:
+        self._budget = budget
+        self.kind: Kind = kind
+        self.size = 0
+
+    def try_take(self, size: int) -> bool:
+        """Take so many more bytes, if there is room."""
+        return self._budget.try_take(self, size)
+
+    def take(self, size: int) -> None:
+        """Take so many more bytes; raises Unavailable, with which a client is answered."""
+        if not self._budget.try_take(self, size):
+            self._budget.log_shortage(self.kind)
+            raise Unavailable(
+                "The memory for requests is used up; try again later",
+                {"limit": self._budget.limit},
+                retry_after=5,
+            )
+
+    async def wait_for(self, size: int) -> None:
+        """Take so many more bytes as soon as there is room; for work that was accepted."""
+        await self._budget.wait_for(self, size)
+
+    def give_back(self, size: int) -> None:
+        """Hold so many bytes less."""
+        self._budget.give_back(self, size)
+
+    def release(self) -> None:
+        """Hold nothing any more; may be called twice."""
+        if self.size:
+            self._budget.give_back(self, self.size)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+
+def unlimited() -> MemoryBudget:
+    """A budget that is never used up, for commands that serve nobody."""
+    return MemoryBudget(2**62, 0)
