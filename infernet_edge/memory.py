@@ -27,6 +27,10 @@ SHARES: Final[dict[Kind, float]] = {
 }
 """What is counted, and the largest part of the budget that each kind may use."""
 
+SMALL: Final = 64 * 2**10
+"""Bytes of a reservation that is small. A part of the budget is for such ones alone, so that large
+requests and outputs do not keep the small ones out."""
+
 LARGEST_PER_LIMIT: Final = 3
 """A budget is at least this many times its largest output, so that each kind has room."""
 
@@ -52,6 +56,8 @@ class MemoryBudget:
         self.limit = limit
         self.held: dict[Kind, int] = dict.fromkeys(SHARES, 0)
         self.total = 0
+        self.peak = 0
+        """The most that was held since it was set to 0."""
         self._most: dict[Kind, int] = {kind: int(limit * part) for kind, part in SHARES.items()}
         self._open_to_all = limit - largest
         self._waiters: deque[_Waiter] = deque()
@@ -79,7 +85,7 @@ class MemoryBudget:
         """Add to a reservation, if there is room and nobody waits for it."""
         if self._waiters and reservation.kind == "outputs":
             return False
-        if not self._has_room(reservation.kind, size):
+        if not self._has_room(reservation, size):
             return False
         self._add(reservation, size)
         return True
@@ -117,14 +123,21 @@ class MemoryBudget:
             self._logged_at = now
             log_event(logger, "memory.short", logging.WARNING, wanted_for=kind, **self.held)
 
-    def _has_room(self, kind: Kind, size: int) -> bool:
-        return self.total + size <= self._open_to_all and self.held[kind] + size <= self._most[kind]
+    def _has_room(self, reservation: Reservation, size: int) -> bool:
+        of_all, of_kind = self._open_to_all, self._most[reservation.kind]
+        if reservation.size + size > SMALL:
+            of_all -= self.limit // 8
+            of_kind -= of_kind // 4
+        first = self._first.size if self._first is not None else 0  # has room of its own
+        general = self.total - first
+        return general + size <= of_all and self.held[reservation.kind] + size <= of_kind
 
     def _add(self, reservation: Reservation, size: int) -> None:
         kind = reservation.kind
         reservation.size += size
         self.held[kind] += size
         self.total += size
+        self.peak = max(self.peak, self.total)
         assert reservation.size >= 0, f"more {kind} were given back than taken"
         assert self.total <= self.limit, "more is held than the budget allows"
 
@@ -133,7 +146,7 @@ class MemoryBudget:
         while self._waiters:
             reservation, size, granted = self._waiters[0]
             if not granted.cancelled():
-                if not self._has_room(reservation.kind, size):
+                if not self._has_room(reservation, size):
                     if self._first not in (None, reservation):
                         return
                     self._first = reservation

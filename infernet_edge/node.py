@@ -103,7 +103,7 @@ class Node:
             stack.push_async_callback(self.chain.stop)
             await self.chain.start()
 
-        housekeeper = Housekeeper(config, parts.database, parts.store, parts.reports)
+        housekeeper = Housekeeper(config, parts.database, parts.store, parts.reports, parts.memory)
         await housekeeper.look()
         housekeeping = asyncio.create_task(housekeeper.run(), name="housekeeping")
         stack.push_async_callback(cancel, housekeeping)

@@ -140,9 +140,15 @@ class BodyReader:
         """
         held: Reservation = scope["held"]
         most = min(self._most, most or self._most)
+        taken = 0
         for name, value in scope["headers"]:
-            if name == b"content-length" and _exceeds(value, most):
-                raise _too_large(most)
+            if name == b"content-length" and value.isdigit():
+                if len(value) > 18 or int(value) > most:
+                    raise _too_large(most)
+                # All of it at once: of many that begin together, those that have room get to their
+                # end, and the others are not read in vain.
+                taken = int(value)
+                held.take(taken)
         body: bytes | bytearray = b""
         try:
             async with asyncio.timeout(_BODY_TIME):
@@ -155,7 +161,9 @@ class BodyReader:
                     more = message.get("more_body", False)
                     if len(body) + len(part) > most:
                         raise _too_large(most)
-                    held.take(len(part))
+                    if (size := len(body) + len(part)) > taken:
+                        held.take(size - taken)
+                        taken = size
                     if not body:
                         body = part
                     elif isinstance(body, bytearray):
@@ -166,10 +174,6 @@ class BodyReader:
         except TimeoutError:
             raise RequestTimeout(f"The body did not arrive within {_BODY_TIME:g} s") from None
         return body
-
-
-def _exceeds(length: bytes, most: int) -> bool:
-    return length.isdigit() and (len(length) > 18 or int(length) > most)
 
 
 def _too_large(most: int) -> TooLarge:

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     import uvloop
 
     from infernet_edge.errors import StartupError
-    from infernet_edge.hardware.memory import return_freed_memory
+    from infernet_edge.hardware.memory import keep_little_freed_memory
     from infernet_edge.logs import log_event, set_up_logging
 
     try:
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         log_event(logger, "config.loaded", source=source)
         for warning in loaded.warnings:
             log_event(logger, "config.warning", logging.WARNING, text=warning)
-        return_freed_memory()
+        keep_little_freed_memory()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(loaded))
     except StartupError as error:

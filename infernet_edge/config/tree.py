@@ -78,9 +78,8 @@ class Server(Struct, frozen=True):
         int, Meta(ge=1024, description="Largest request body, and largest output of a container")
     ] = 16 * 2**20
     max_held_bytes: Annotated[
-        int | None,
+        Annotated[int, Meta(ge=2**20)] | None,
         Meta(
-            ge=2**20,
             description="Most bytes of requests, inputs, outputs and answers in memory; default: a"
             " quarter of the machine's memory, at most 512 MiB",
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 _PART = 4  # of the memory, one part is for what the node holds for others
 _MOST = 512 * 2**20  # bytes; the rest is for the models
@@ -28,19 +29,29 @@ def budget_of(memory: int, least: int) -> int:
     return max(min(memory // _PART, _MOST), least)
 
 
-def return_freed_memory() -> None:
-    """Let the C library give large blocks back as soon as they are freed.
+def keep_little_freed_memory() -> None:
+    """Let glibc give large blocks back as soon as they are freed.
 
-    By default glibc keeps blocks of up to 32 MiB once it has seen such, and a heap for each
-    thread. Other libraries have no such parameters.
+    By default it keeps blocks of up to 32 MiB once it has seen such, and a heap for each thread.
+    Other C libraries have no such parameters.
     """
+    if (mallopt := _from_libc("mallopt")) is not None:
+        mallopt(_M_MMAP_THRESHOLD, _LARGE)
+        mallopt(_M_TRIM_THRESHOLD, _LARGE)
+        mallopt(_M_ARENA_MAX, 2)
+
+
+def return_freed_memory() -> None:
+    """Give back what is left of freed small blocks, malloc_trim(3). Blocks for a moment."""
+    if (trim := _from_libc("malloc_trim")) is not None:
+        trim(0)
+
+
+def _from_libc(name: str) -> Any:
     try:
-        mallopt = ctypes.CDLL(None).mallopt
+        return getattr(ctypes.CDLL(None), name)
     except (OSError, AttributeError):
-        return
-    mallopt(_M_MMAP_THRESHOLD, _LARGE)
-    mallopt(_M_TRIM_THRESHOLD, _LARGE)
-    mallopt(_M_ARENA_MAX, 2)
+        return None
 
 
 def _machine(root: Path) -> int:

@@ -12,9 +12,11 @@ from typing import NamedTuple
 from infernet_edge.config.tree import Config
 from infernet_edge.database import Database
 from infernet_edge.errors import StorageError
+from infernet_edge.hardware.memory import return_freed_memory
 from infernet_edge.jobs.reports import Reports
 from infernet_edge.jobs.store import JobStore, milliseconds
 from infernet_edge.logs import log_event
+from infernet_edge.memory import MemoryBudget
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +24,7 @@ _PERIOD = 10.0  # seconds between two looks
 _AT_ONCE = 100  # jobs deleted by one transaction, so that writers never wait long
 _FEWEST_AT_ONCE = 5  # at first, when room is short: a few large results may do
 _MOST_AT_A_LOOK = 20_000
+_MUCH_MEMORY = 4 * 2**20  # bytes
 _SPARED = 5 * 60 * 1000  # milliseconds in which a client may fetch a result, room or not
 
 
@@ -36,18 +39,25 @@ class Housekeeper:
     """Looks at the store every few seconds; reads only, unless there is something to delete."""
 
     def __init__(
-        self, config: Config, database: Database, store: JobStore, reports: Reports
+        self,
+        config: Config,
+        database: Database,
+        store: JobStore,
+        reports: Reports,
+        memory: MemoryBudget,
     ) -> None:
         self._config = config
         self._database = database
         self._store = store
         self._reports = reports
+        self._memory = memory
 
     async def run(self) -> None:
         """Look again and again, until cancelled; the first look is its caller's."""
         while True:
             await asyncio.sleep(_PERIOD)
             await self.look()
+            await self._return_memory()
 
     async def look(self) -> None:
         """Delete what is due, and say in `store.refusal` whether new jobs can be taken."""
@@ -65,6 +75,12 @@ class Housekeeper:
             self._database.tell(str(error))
         else:
             self._database.tell("")
+
+    async def _return_memory(self) -> None:
+        """Give memory back to the system, if much of it was in use since the last time."""
+        peak, self._memory.peak = self._memory.peak, self._memory.total
+        if peak >= _MUCH_MEMORY:
+            await asyncio.to_thread(return_freed_memory)
 
     async def _measure(self) -> Space:
         return await self._database.read(measure, self._config.storage_path)

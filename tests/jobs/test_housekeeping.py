@@ -64,7 +64,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 
 def keeper(parts: Parts) -> Housekeeper:
-    return Housekeeper(parts.config, parts.database, parts.store, parts.reports)
+    return Housekeeper(parts.config, parts.database, parts.store, parts.reports, parts.memory)
 
 
 async def finished(parts: Parts, count: int) -> list[Job]:
