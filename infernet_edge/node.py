@@ -84,7 +84,7 @@ class Node:
         stack.push_async_callback(session.close)
         parts = self.parts = self._make_parts(session)
         self._api = Api(parts)
-        server = self._server = LanServer(config.server, self._api)
+        server = self._server = LanServer(config.server, self._api, memory=parts.memory)
         server.bind()
         stack.push_async_callback(server.close)
 

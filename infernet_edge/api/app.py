@@ -137,7 +137,8 @@ def _as_api_error(error: Exception, scope: Scope) -> ApiError:
 
 
 def _routes(parts: Parts) -> list[Route]:
-    bodies = BodyReader(parts.config.server.max_body_bytes)
+    settings = parts.config.server
+    bodies = BodyReader(settings.max_body_bytes, settings.min_body_bytes_per_second)
     guardian = Guardian(parts.config.containers)
     intake = JobIntake(guardian, parts.store, parts.orchestrator, parts.delegations)
     endpoints: dict[str, Any] = {

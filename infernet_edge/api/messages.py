@@ -21,7 +21,7 @@ from infernet_edge.validation import explain, not_utf8_at
 T = TypeVar("T")
 
 _AT_ONCE = 16 * 2**10  # bytes of an answer that are handed to the connection in one go
-_BODY_TIME = 60.0  # seconds in which a body has to arrive
+_BODY_TIME = 20.0  # seconds in which a body has to arrive, and more when it comes fast enough
 _MOST_BLANK = 1024  # bytes of white space that are taken for an empty body
 NOSNIFF = (b"x-content-type-options", b"nosniff")  # a browser shall not take it for a page
 _JSON = [
@@ -127,8 +127,10 @@ def error_answer(error: ApiError) -> Answer:
 class BodyReader:
     """Reads bodies of at most `most` bytes each, into the memory that the request holds."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, slowest: int = 16 * 2**10) -> None:
+        """`slowest`: bytes that have to arrive in a second, after the first 20 seconds."""
         self._most = most
+        self._slowest = slowest
 
     async def read(
         self, scope: Scope, receive: Receive, most: int | None = None
@@ -151,7 +153,8 @@ class BodyReader:
                 held.take(taken)
         body: bytes | bytearray = b""
         try:
-            async with asyncio.timeout(_BODY_TIME):
+            async with asyncio.timeout(_BODY_TIME) as limit:
+                until = limit.when() or 0.0
                 more = True
                 while more:
                     message = await receive()
@@ -164,6 +167,7 @@ class BodyReader:
                     if (size := len(body) + len(part)) > taken:
                         held.take(size - taken)
                         taken = size
+                    limit.reschedule(until + size / self._slowest)
                     if not body:
                         body = part
                     elif isinstance(body, bytearray):
@@ -172,7 +176,10 @@ class BodyReader:
                         body = bytearray(body)
                         body += part
         except TimeoutError:
-            raise RequestTimeout(f"The body did not arrive within {_BODY_TIME:g} s") from None
+            raise RequestTimeout(
+                "The body did not arrive in time (server.min_body_bytes_per_second)",
+                {"received": len(body)},
+            ) from None
         return body
 
 

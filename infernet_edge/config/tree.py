@@ -84,6 +84,16 @@ class Server(Struct, frozen=True):
             " quarter of the machine's memory, at most 512 MiB",
         ),
     ] = None
+    max_connections_per_client: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Most connections from one address; not for this machine and proxies",
+        ),
+    ] = 256
+    min_body_bytes_per_second: Annotated[
+        int, Meta(ge=1, description="Least speed of a request's body, after its first 20 seconds")
+    ] = 16 * 2**10
     trusted_proxies: Annotated[
         list[str],
         Meta(description="Addresses or networks of proxies whose X-Forwarded-For counts"),

@@ -38,7 +38,8 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.requests += 1
-        scope["held"] = unlimited().reserve("requests")
+        scope["memory"] = unlimited()
+        scope["held"] = scope["memory"].reserve("requests")
         body = await BodyReader(2**30).read(scope, receive)
         self.headers = list(scope["headers"])
         if scope["path"] == "/hold":
@@ -309,6 +310,7 @@ async def test_a_large_body_in_small_pieces_is_no_trailer() -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "_SWEEP", 0.03)
+    monkeypatch.setattr(server_module, "_PATIENCE", 0.12)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -399,12 +401,12 @@ async def test_more_connections_than_allowed_wait_their_turn() -> None:
         holding = [await running.connect() for _ in range(4)]
         answers = [asyncio.create_task(connection.get("/hold")) for connection in holding]
         await eventually(lambda: running.app.requests == 4)
-        await eventually(lambda: not server.accepting)
         # The kernel takes further ones into its queue; the node does not.
         waiting = [await running.connect() for _ in range(6)]
         more = [
             asyncio.create_task(connection.get(f"/{n}")) for n, connection in enumerate(waiting)
         ]
+        await eventually(lambda: not server.accepting)
         await asyncio.sleep(0.2)
         assert running.app.requests == 4
         assert server.open_connections == 4
@@ -419,10 +421,12 @@ async def test_idle_connections_make_room() -> None:
         for connection in idle:
             assert await connection.get() == 200
         assert running.server.open_connections == 3
-        late = await running.connect()
-        assert await late.get() == 200
-        for connection in idle:
-            assert await connection.rest() == b""
+        for oldest in idle:
+            holding = await running.connect()
+            await holding.send(b"GET ")
+            late = await running.connect()
+            assert await late.get() == 200
+            assert await oldest.rest() == b""
         for _ in range(8):
             assert await (await running.connect()).get() == 200
 

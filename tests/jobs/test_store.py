@@ -13,6 +13,7 @@ import pytest
 from infernet_edge.errors import StorageError, Unavailable
 from infernet_edge.jobs import store as store_module
 from infernet_edge.jobs.job import FAILED, SUCCESS, Job
+from infernet_edge.memory import SMALL
 from tests.support.breaking import full_disk, read_only
 from tests.support.parts import CLIENT, Parts, made, result, working
 
@@ -149,14 +150,18 @@ async def test_an_end_that_cannot_be_written_leaves_the_job_pending(parts: Parts
 
 
 async def test_inputs_in_memory_have_a_bound(parts: Parts) -> None:
-    others = parts.memory.reserve("inputs")
-    others.take(parts.memory.limit // 4 - 20)
+    others = [parts.memory.reserve("inputs")]
+    while others[-1].try_take(SMALL):  # as many small ones as there is room for
+        others.append(parts.memory.reserve("inputs"))
+    others[-1].try_take(parts.memory.limit // 4 - parts.memory.total)
+    others[0].give_back(20)
     jobs = await stored(parts, 5)  # 7 bytes each
     assert [job.data is None for job in jobs] == [False, False, True, True, True]
     for number, job in enumerate(jobs):
         assert await parts.store.take_data(job) == b'{"n":%d}' % number
         assert job.data is None
-    others.release()
+    for each in others:
+        each.release()
     assert parts.memory.total == 0
     (job,) = await stored(parts)
     assert job.data is not None

@@ -22,6 +22,8 @@ PATIENCE: dict[str, float] = {
     "api.messages._BODY_TIME": 1.0,
     "api.server._KEEP_ALIVE": 2,
     "api.server._SWEEP": 0.2,
+    "api.server._PATIENCE": 0.8,
+    "api.server._PATIENCE_WHEN_FULL": 0.4,
     "api.streams._SENDING_TIME": 1.0,
     "jobs.housekeeping._PERIOD": 0.1,
     "jobs.orchestrator._SAVE_AGAIN": 0.1,

@@ -1,0 +1,256 @@
+"""One HTTP connection: uvicorn's protocol, with bounds on all that a client can hold on to."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+
+import httptools
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from infernet_edge.memory import Reservation
+
+_MOST_HEAD = 64 * 2**10  # bytes of request line and headers, or of trailer fields
+_FREE_HEAD = 4 * 2**10  # bytes of those that are not counted; most heads have fewer
+_MOST_FIELDS = 200  # header fields: each takes many times its bytes
+_MOST_PIPELINED = 32  # requests that wait for the answer to an earlier one, before reading stops
+_PARSED_AT_ONCE = 4 * 2**10  # bytes; a small request takes many times its bytes
+_MOST_UNSENT = 32 * 2**10  # bytes of an answer that wait to be sent
+
+
+class _Flow(FlowControl):
+    """Reading stays paused as long as there is a backlog, whoever wants to resume it."""
+
+    has_backlog = False
+
+    def resume_reading(self) -> None:
+        if not self.has_backlog:
+            super().resume_reading()
+
+
+class LanProtocol(HttpToolsProtocol):
+    """One connection.
+
+    Clients may send requests before earlier ones are answered: `cycle` is the newest request,
+    `_answering` the one that is worked on.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        state: ServerState,
+        loop: asyncio.AbstractEventLoop,
+        memory: Reservation,
+        on_lost: Callable[[], None],
+        crowded: Callable[[], bool],
+    ) -> None:
+        super().__init__(config, state, {}, loop)
+        self._memory = memory  # for a head that is long
+        self._on_lost = on_lost
+        self._crowded = crowded
+        self._in_head = True
+        self._head_bytes = 0
+        self._fields = 0
+        self._refused = False  # what still comes is not looked at
+        self._silent_bytes = 0  # received since the last part of a body
+        self._received = b""
+        self._backlog = b""  # received, not yet parsed
+        self._answering: RequestResponseCycle | None = None
+        self._waits_since = 0.0  # loop time at which the client had to do something next
+        self._blocked_since = 0.0  # the same, for the taking of an answer
+        self._unsent = 0
+
+    @property
+    def owed_since(self) -> float | None:
+        """Since when (loop time) the client owes us something; None when it waits for us.
+
+        It may owe a request, the rest of one, or the taking of an answer.
+        """
+        if self.flow.write_paused:
+            return self._blocked_since
+        answering = self._answering
+        if answering is None or answering.response_complete or answering.more_body:
+            return self._waits_since
+        return self._waits_since if self.transport.is_closing() else None
+
+    @property
+    def is_idle(self) -> bool:
+        """Between two requests."""
+        return self.cycle is not None and self.cycle.response_complete and not self._in_head
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether what it owes is nothing that others look after.
+
+        uvicorn ends idle connections, and a body that does not arrive is answered with 408.
+        """
+        answering = self._answering
+        if self._in_head or self.flow.write_paused or self.transport.is_closing():
+            return True
+        return answering is not None and answering.response_complete and answering.more_body
+
+    def look(self) -> None:
+        """See whether some of an answer was taken since the last look."""
+        before, self._unsent = self._unsent, self.transport.get_write_buffer_size()
+        if self._unsent < before:
+            self._blocked_since = self.loop.time()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.flow = self._flow = _Flow(transport)
+        transport.set_write_buffer_limits(high=_MOST_UNSENT)
+        self._waits_since = self.loop.time()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, but not many more requests than can be answered soon."""
+        if self._backlog or len(data) > _PARSED_AT_ONCE or self.pipeline:
+            self._backlog += data
+            self._parse_backlog()
+        else:
+            self._parse(data)
+
+    def _parse_backlog(self) -> None:
+        if self.transport.is_closing():
+            return
+        view, place = memoryview(self._backlog), 0
+        while place < len(view) and len(self.pipeline) < _MOST_PIPELINED:
+            part = bytes(view[place : place + _PARSED_AT_ONCE])
+            place += len(part)
+            self._parse(part)
+        self._backlog = bytes(view[place:])
+        self._flow.has_backlog = bool(self._backlog)
+        if self._backlog:
+            self.flow.pause_reading()
+
+    def _parse(self, data: bytes) -> None:
+        if self._refused:
+            return
+        if self._in_head:
+            if self._head_bytes > _MOST_HEAD:
+                self._refuse(b"431 Request Header Fields Too Large", b"Headers too large")
+                return
+            self._head_bytes += len(data)
+            if self._head_bytes > _FREE_HEAD and not self._memory.try_take(len(data)):
+                self._refuse(b"503 Service Unavailable", b"The memory for requests is used up")
+                return
+        elif self._silent_bytes > _MOST_HEAD:
+            self._refuse(b"431 Request Header Fields Too Large", b"Trailers too large")
+            return
+        self._silent_bytes += len(data)
+        self._received = data
+        super().data_received(data)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take the fields of a head, and drop those of a trailer section.
+
+        The parser reports both. A client behind a proxy may add trailers to its request, so they
+        must not be taken for what the proxy says (RFC 9110, 6.5.1).
+        """
+        if self._in_head:
+            self._fields += 1
+            if self._fields <= _MOST_FIELDS:
+                super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        if not self._refused:
+            self._silent_bytes = 0
+            if self.cycle is not None and not self.cycle.response_complete:
+                self._waits_since = self.loop.time()
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self._refused:
+            super().on_message_complete()
+
+    def _should_upgrade(self) -> bool:
+        return self.scope["method"] != "CONNECT"  # the parser takes that for a wish, too
+
+    def handle_websocket_upgrade(self) -> None:
+        """Serve a request that wishes for another protocol as if it did not (RFC 9110, 7.8).
+
+        The parser takes all that follows the head for the other protocol, also the body. So a new
+        parser gets the head without the wish, and what came behind it.
+        """
+        stopped = sys.exception()
+        behind = stopped.args[0] if isinstance(stopped, httptools.HttpParserUpgrade) else 0
+        version = self.scope["http_version"].encode()
+        lines = [b"%b %b HTTP/%b" % (self.scope["method"].encode(), self.url, version)]
+        lines += [name + b": " + value for name, value in self.headers if name != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        super().data_received(b"\r\n".join(lines) + b"\r\n\r\n" + self._received[behind:])
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+        self._head_bytes = self._silent_bytes = self._fields = 0
+        self._waits_since = self.loop.time()
+        self._memory.release()
+
+    def on_headers_complete(self) -> None:
+        if self._refused:
+            return
+        if self._fields > _MOST_FIELDS:
+            self._refuse(b"431 Request Header Fields Too Large", b"Too many header fields")
+            return
+        self._in_head = False
+        self._waits_since = self.loop.time()
+        super().on_headers_complete()
+        if self._crowded() and self.cycle is not None:
+            self.cycle.keep_alive = False  # others wait for this place
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:  # type: ignore[override]
+        self._answering = cycle
+        cycle.scope["is_gone"] = lambda: cycle.disconnected  # type: ignore[typeddict-unknown-key]
+        super()._start_asgi_task(cycle, app)  # type: ignore[arg-type]
+
+    def on_response_complete(self) -> None:
+        self._waits_since = self.loop.time()
+        super().on_response_complete()
+        if self._backlog and len(self.pipeline) < _MOST_PIPELINED:
+            self.loop.call_soon(self._parse_backlog)
+
+    def pause_writing(self) -> None:
+        self._blocked_since = self.loop.time()
+        super().pause_writing()
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """Answer a client that closed its half after the request, as `nc` does.
+
+        A streaming client that closes is taken to be gone: its job costs the container.
+        """
+        cycle = self.cycle
+        asked = cycle is not None and not cycle.response_complete and not cycle.more_body
+        if asked and not self._in_head and self.scheme == "http":
+            cycle.keep_alive = False
+            return not (self._answering and self._answering.scope["path"].endswith("/stream"))
+        return None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True  # uvicorn only tells the newest request
+            self._answering.message_event.set()
+        super().connection_lost(exc)
+        self._memory.release()
+        self._on_lost()
+
+    def send_400_response(self, msg: str) -> None:
+        """Even what is no HTTP is answered with an ErrorResponse."""
+        self._refuse(b"400 Bad Request", b"Malformed HTTP request")
+
+    def _refuse(self, status: bytes, error: bytes) -> None:
+        if self._refused:
+            return
+        self._refused = True
+        body = b'{"error":"%b","params":{}}' % error
+        self.transport.write(
+            b"HTTP/1.1 %b\r\ncontent-type: application/json\r\nx-content-type-options: nosniff\r\n"
+            b"cache-control: no-store\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+            % (status, len(body), body)
+        )
+        self.transport.close()
