@@ -12,7 +12,7 @@ from infernet_edge.logs import log_event
 
 logger = logging.getLogger(__name__)
 
-_GRACE = 1.0  # seconds in which a connection may begin to send; until then none takes its place
+_GRACE = 0.25  # seconds in which a connection may begin to send; until then none takes its place
 _NETWORK_OF_ONE = 64  # bits of an IPv6 address that one machine has for itself (RFC 7421)
 
 

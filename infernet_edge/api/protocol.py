@@ -13,13 +13,14 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from infernet_edge.memory import Reservation
+from infernet_edge.memory import MemoryBudget
 
 _MOST_HEAD = 64 * 2**10  # bytes of request line and headers, or of trailer fields
 _FREE_HEAD = 4 * 2**10  # bytes of those that are not counted; most heads have fewer
 _MOST_FIELDS = 200  # header fields: each takes many times its bytes
-_MOST_PIPELINED = 32  # requests that wait for the answer to an earlier one, before reading stops
-_PARSED_AT_ONCE = 4 * 2**10  # bytes; a small request takes many times its bytes
+_MOST_PIPELINED = 8  # requests that wait for the answer to an earlier one, before reading stops
+_PARSED_AT_ONCE = 512  # bytes that may be many requests, each of which takes many times its bytes
+_FEW_BYTES = 4 * 2**10  # bytes that are parsed together when they come together
 _MOST_UNSENT = 32 * 2**10  # bytes of an answer that wait to be sent
 
 
@@ -45,16 +46,18 @@ class LanProtocol(HttpToolsProtocol):
         config: uvicorn.Config,
         state: ServerState,
         loop: asyncio.AbstractEventLoop,
-        memory: Reservation,
+        memory: MemoryBudget,
         on_lost: Callable[[], None],
         crowded: Callable[[], bool],
     ) -> None:
         super().__init__(config, state, {}, loop)
-        self._memory = memory  # for a head that is long
+        self._memory = memory.reserve("requests")  # for a head that is long
+        self._backlog_memory = memory.reserve("requests")
         self._on_lost = on_lost
         self._crowded = crowded
         self._in_head = True
         self._head_bytes = 0
+        self._body_bytes = 0
         self._fields = 0
         self._refused = False  # what still comes is not looked at
         self._silent_bytes = 0  # received since the last part of a body
@@ -108,7 +111,7 @@ class LanProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, but not many more requests than can be answered soon."""
-        if self._backlog or len(data) > _PARSED_AT_ONCE or self.pipeline:
+        if self._backlog or len(data) > _FEW_BYTES or self.pipeline:
             self._backlog += data
             self._parse_backlog()
         else:
@@ -119,13 +122,25 @@ class LanProtocol(HttpToolsProtocol):
             return
         view, place = memoryview(self._backlog), 0
         while place < len(view) and len(self.pipeline) < _MOST_PIPELINED:
-            part = bytes(view[place : place + _PARSED_AT_ONCE])
+            size = max(_PARSED_AT_ONCE, self._missing())
+            part = bytes(view[place : place + size])
             place += len(part)
             self._parse(part)
         self._backlog = bytes(view[place:])
         self._flow.has_backlog = bool(self._backlog)
-        if self._backlog:
+        self._backlog_memory.release()
+        if not self._backlog_memory.try_take(len(self._backlog)):
+            self._backlog = b""
+            self.transport.abort()
+        elif self._backlog:
             self.flow.pause_reading()
+
+    def _missing(self) -> int:
+        """Bytes of the present body that have to come, where that is known."""
+        if self._in_head:
+            return 0
+        length = next((value for name, value in self.headers if name == b"content-length"), b"")
+        return int(length) - self._body_bytes if length.isdigit() and len(length) < 19 else 0
 
     def _parse(self, data: bytes) -> None:
         if self._refused:
@@ -158,6 +173,7 @@ class LanProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         if not self._refused:
+            self._body_bytes += len(body)
             self._silent_bytes = 0
             if self.cycle is not None and not self.cycle.response_complete:
                 self._waits_since = self.loop.time()
@@ -188,7 +204,7 @@ class LanProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head = True
-        self._head_bytes = self._silent_bytes = self._fields = 0
+        self._head_bytes = self._silent_bytes = self._body_bytes = self._fields = 0
         self._waits_since = self.loop.time()
         self._memory.release()
 
@@ -236,8 +252,18 @@ class LanProtocol(HttpToolsProtocol):
             self._answering.disconnected = True  # uvicorn only tells the newest request
             self._answering.message_event.set()
         super().connection_lost(exc)
+        self._let_go()
         self._memory.release()
+        self._backlog_memory.release()
         self._on_lost()
+
+    def _let_go(self) -> None:
+        """Drop what the client sent: parser and protocol hold each other for a while yet."""
+        self.pipeline.clear()
+        self.headers = []
+        self.url = self._received = self._backlog = b""
+        self.cycle = self._answering = None  # type: ignore[assignment]
+        self.parser = None  # type: ignore[assignment]
 
     def send_400_response(self, msg: str) -> None:
         """Even what is no HTTP is answered with an ErrorResponse."""

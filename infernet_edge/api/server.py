@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 MOST_CONNECTIONS = 1024  # more wait in the kernel's queue until one of these ends
 _BACKLOG = 2048
 _ACCEPTED_AT_ONCE = 32  # connections, then others have their turn
-_ACCEPT_AGAIN = 0.5  # seconds until it is tried again to accept connections, if none ends before
+_ACCEPT_AGAIN = 0.1  # seconds until it is tried again to accept connections, if none ends before
 _KEEP_ALIVE = 20  # seconds for which an idle connection is kept
 _HANDSHAKE_TIME = 10.0  # seconds for that of TLS
 _SWEEP = 5.0  # seconds between two looks at the connections, while there are any
@@ -38,8 +38,8 @@ _PATIENCE = 20.0  # seconds for which a connection may owe the same thing
 _PATIENCE_WHEN_FULL = 5.0
 _FEWEST_CONNECTIONS = 32
 # Bytes of memory that one connection takes, about, when it holds nothing else.
-_PLAIN_SIZE = 32 * 2**10
-_TLS_SIZE = 128 * 2**10
+_PLAIN_SIZE = 64 * 2**10
+_TLS_SIZE = 160 * 2**10
 
 
 class LanServer:
@@ -200,7 +200,7 @@ class LanServer:
                 self._config,
                 self._state,
                 loop,
-                self._memory.reserve("requests"),
+                self._memory,
                 lambda: self._release(place),
                 lambda: self._connections.is_full,
             )

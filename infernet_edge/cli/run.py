@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import faulthandler
+import gc
 import logging
 import signal
 import sys
@@ -66,6 +67,7 @@ async def _run(loaded: Loaded) -> None:
         faulthandler.enable()  # systemd's watchdog sends SIGABRT: the log shows where we hang
     node = Node(loaded.config)
     await node.start()
+    gc.freeze()  # what there is now stays: the collector need not look at it again and again
     try:
         notifier.ready(f"Serving at {node.url}")
         ready = asyncio.create_task(node.wait_until_ready(loaded.config.startup_wait))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from infernet_edge.config.tree import Config
 from infernet_edge.database import Database
 from infernet_edge.errors import StorageError
-from infernet_edge.hardware.memory import return_freed_memory
+from infernet_edge.hardware.memory import resident_memory, return_freed_memory
 from infernet_edge.jobs.reports import Reports
 from infernet_edge.jobs.store import JobStore, milliseconds
 from infernet_edge.logs import log_event
@@ -51,6 +51,7 @@ class Housekeeper:
         self._store = store
         self._reports = reports
         self._memory = memory
+        self._resident = 0
 
     async def run(self) -> None:
         """Look again and again, until cancelled; the first look is its caller's."""
@@ -79,8 +80,10 @@ class Housekeeper:
     async def _return_memory(self) -> None:
         """Give memory back to the system, if much of it was in use since the last time."""
         peak, self._memory.peak = self._memory.peak, self._memory.total
-        if peak >= _MUCH_MEMORY:
+        grown = await asyncio.to_thread(resident_memory) - self._resident
+        if peak >= _MUCH_MEMORY or grown >= _MUCH_MEMORY:
             await asyncio.to_thread(return_freed_memory)
+            self._resident = await asyncio.to_thread(resident_memory)
 
     async def _measure(self) -> Space:
         return await self._database.read(measure, self._config.storage_path)
