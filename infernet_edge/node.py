@@ -211,7 +211,9 @@ class Node:
         client = ServiceClient(session, most)
         orchestrator = Orchestrator(config.jobs, job_store, services, client, most, memory)
         if config.chain.enabled:
-            self.chain = chain.Chain(config, database, orchestrator, session)
+            self.chain = chain.Chain(
+                config, database, orchestrator, session, job_store.check_storage
+            )
         return Parts(
             config=config,
             database=database,

@@ -66,7 +66,7 @@ _SPACE = re.compile(rb"[ \t\n\r]*")
 class Delegations(Protocol):
     """What the API knows of the chain: a door for delegated subscriptions."""
 
-    async def accept(self, request: Raw, client: str, deadline: Deadline | None = None) -> None:
+    async def accept(self, request: Buffer, client: str, deadline: Deadline | None = None) -> None:
         """Check and store a DelegatedSubscriptionRequest; raises an ApiError when it is refused.
 
         What the chain has not said until the deadline is checked later.
@@ -90,7 +90,7 @@ class NoDelegations:
     pending = 0
     address = ""
 
-    async def accept(self, request: Raw, client: str, deadline: Deadline | None = None) -> None:
+    async def accept(self, request: Buffer, client: str, deadline: Deadline | None = None) -> None:
         raise Refused("Chain not enabled")
 
     def deadline(self) -> Deadline:
@@ -129,7 +129,7 @@ class JobIntake:
         items = batch_items(body)
         answers: list[Any] = [None] * len(items)
         jobs: list[tuple[int, Job]] = []
-        delegated: list[tuple[int, Raw]] = []
+        delegated: list[tuple[int, Buffer]] = []
         room = self._store.room
         may_be_delegated = _MARK in body
         for place, item in enumerate(items):
@@ -155,13 +155,13 @@ class JobIntake:
         return Answer(answers)
 
     async def _accept_delegated(
-        self, requests: list[tuple[int, Raw]], client: str, answers: list[Any]
+        self, requests: list[tuple[int, Buffer]], client: str, answers: list[Any]
     ) -> None:
         """Accept delegated subscriptions side by side, so that a silent chain delays all once."""
         deadline = self._delegations.deadline()
         at_once = asyncio.Semaphore(_DELEGATED_AT_ONCE)
 
-        async def accept(place: int, request: Raw) -> None:
+        async def accept(place: int, request: Buffer) -> None:
             async with at_once:
                 try:
                     await self._delegations.accept(request, client, deadline)
@@ -204,8 +204,8 @@ class JobIntake:
         )
 
 
-def _delegated(body: bytes | bytearray) -> Raw | None:
-    """The request if it is a DelegatedSubscriptionRequest: those have a `subscription`.
+def _delegated(body: bytes | bytearray) -> bytes | bytearray | None:
+    """The body if it is a DelegatedSubscriptionRequest: those have a `subscription`.
 
     Two kinds of request share the endpoint and neither is tagged, so the keys have to tell.
     """
@@ -213,7 +213,7 @@ def _delegated(body: bytes | bytearray) -> Raw | None:
         return None
     shape = decode(body, _shapes)
     delegated = shape.subscription is not UNSET and shape.containers is UNSET
-    return Raw(bytes(body)) if delegated else None
+    return body if delegated else None
 
 
 def _job_request(body: Buffer, where: str = "") -> schema.JobRequest:

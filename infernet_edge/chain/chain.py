@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import aiohttp
-from msgspec import Raw
 
 from infernet_edge.chain import deliveries, ledger, proofs, subscriptions
 from infernet_edge.chain.claims import DelegatedClaims
 from infernet_edge.chain.containers import ContainerSets
 from infernet_edge.chain.coordinator import Coordinator
-from infernet_edge.chain.delegation import DelegatedRequest, parse_request
+from infernet_edge.chain.delegated_data import DelegatedData
+from infernet_edge.chain.delegation import DelegatedRequest, parse_request, parse_signed
 from infernet_edge.chain.deliveries import Delivery, DeliveryStore
 from infernet_edge.chain.deployment import Deployment
 from infernet_edge.chain.escrow import Escrow
@@ -36,6 +37,7 @@ from infernet_edge.chain.verification import Verifier
 from infernet_edge.config.tree import Config
 from infernet_edge.database import Database
 from infernet_edge.errors import Conflict, Refused, StorageError, Unavailable
+from infernet_edge.jobs.contents import Buffer
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.jobs.store import milliseconds
 from infernet_edge.logs import log_event
@@ -66,11 +68,14 @@ class Chain:
         database: Database,
         orchestrator: Orchestrator,
         session: aiohttp.ClientSession,
+        check_storage: Callable[[], None],
     ) -> None:
+        """`check_storage` raises Unavailable when there is no room for new requests."""
         self._config = config
         self._database = database
         self._stopped = False
         self._orchestrator = orchestrator
+        self._check_storage = check_storage
         urls = config.chain.rpc_url
         self._rpc = Rpc(session, [urls] if isinstance(urls, str) else urls)
         self.head = Head(self._rpc, config.chain.snapshot_sync.sync_period)
@@ -112,6 +117,7 @@ class Chain:
             self.head,
             self._deployment,
             self._verifier,
+            DelegatedData(self._database),
             self.address,
             self._config.server.max_body_bytes,
         )
@@ -192,7 +198,7 @@ class Chain:
         """Until when the chain may answer requests that come now."""
         return Deadline(_CHECK_TIME)
 
-    async def accept(self, request: Raw, client: str, deadline: Deadline | None = None) -> None:
+    async def accept(self, request: Buffer, client: str, deadline: Deadline | None = None) -> None:
         """Take on a delegated subscription; when this returns it is on the disk.
 
         Raises BadRequest, Refused, Conflict, Unavailable. What the chain cannot say now is checked
@@ -201,6 +207,7 @@ class Chain:
         """
         if self._stopped:
             raise Unavailable("The node is shutting down")
+        self._check_storage()
         parsed = parse_request(request)
         if self._processor is None or not self._deployment.serves(parsed.generation):
             raise Refused("Chain not enabled", {"generation": parsed.generation})
@@ -222,9 +229,9 @@ class Chain:
             state="accepted",
             verified=verified,
             client=client,
-            request=bytes(request),
+            request=parsed.signed,
         )
-        known = await self.deliveries.add(delivery)
+        known = await self.deliveries.add(delivery, parsed.data)
         if known is None:
             self._processor.begin(delivery)
         else:
@@ -273,7 +280,7 @@ class Chain:
 
 def _check_same(known: Delivery, request: DelegatedRequest) -> None:
     """Raise Conflict unless a request is the one that its nonce stands for already."""
-    before = parse_request(known.request)
+    before = parse_signed(known.request)
     params = {"owner": known.owner, "nonce": known.nonce}
     if before.subscription != request.subscription:
         raise Conflict("Nonce already used for another subscription", params)

@@ -15,7 +15,7 @@ from infernet_edge.chain.contracts import (
     delegation_key,
     eth_call,
 )
-from infernet_edge.chain.delegation import parse_request
+from infernet_edge.chain.delegation import parse_signed
 from infernet_edge.chain.deliveries import DeliveryStore
 from infernet_edge.chain.deployment import Deployment, to_bytes
 from infernet_edge.chain.rpc import Rpc, RpcUnavailable
@@ -49,7 +49,7 @@ class DelegatedClaims:
         return [
             nonce
             for nonce, request in await self._deliveries.delegated_by(owner)
-            if not request or parse_request(request).subscription in subscriptions
+            if not request or parse_signed(request).subscription in subscriptions
         ]
 
     async def _ids(self, owner: str, nonces: Sequence[int], block: int) -> set[int]:

@@ -24,7 +24,8 @@ from infernet_edge.chain.contracts import (
     eth_call,
     get_subscription,
 )
-from infernet_edge.chain.delegation import parse_request
+from infernet_edge.chain.delegated_data import DelegatedData
+from infernet_edge.chain.delegation import parse_signed
 from infernet_edge.chain.deliveries import Delivery
 from infernet_edge.chain.deployment import Deployment, ask
 from infernet_edge.chain.gas import estimate_gas
@@ -43,7 +44,7 @@ from infernet_edge.chain.subscription import (
 )
 from infernet_edge.chain.verification import Verifier
 from infernet_edge.config.tree import Chain
-from infernet_edge.containers.client import OFF_CHAIN, ON_CHAIN
+from infernet_edge.containers.client import OFF_CHAIN, ON_CHAIN, StoredInput
 from infernet_edge.errors import ApiError
 from infernet_edge.logs import log_event
 
@@ -61,7 +62,7 @@ _UNPAID = ("InsufficientFunds", "InsufficientAllowance", "InsufficientBalance", 
 class Task(NamedTuple):
     """What the containers are given; source and destination are those of their interface."""
 
-    data: bytes
+    data: bytes | StoredInput
     source: int
     destination: int
     requires_proof: bool
@@ -86,6 +87,7 @@ class Coordinator:
         head: Head,
         deployment: Deployment,
         verifier: Verifier,
+        data: DelegatedData,
         node: str,
         most_input: int,
     ) -> None:
@@ -95,6 +97,7 @@ class Coordinator:
         self._head = head
         self._deployment = deployment
         self._verifier = verifier
+        self._data_store = data
         self._node = node
         self._most_input = most_input
         self._wallet = config.wallet.payment_address or ZERO_ADDRESS
@@ -131,7 +134,7 @@ class Coordinator:
         self._choose_interval(delivery)
         if not delivery.verified:
             try:
-                await self._verifier.verify(parse_request(delivery.request))
+                await self._verifier.verify(parse_signed(delivery.request))
             except ApiError as error:
                 raise Never(f"{error.message} {error.params or ''}".strip()) from None
             delivery.verified = True
@@ -163,8 +166,9 @@ class Coordinator:
         subscription = subscription_of(delivery)
         proof = subscription.requires_proof
         if delivery.subscription_id is None:
-            request = parse_request(delivery.request)
-            return Task(request.data, OFF_CHAIN, ON_CHAIN, proof)
+            request = parse_signed(delivery.request)
+            data = bytes(request.data) or await self._data_store.find(delivery.key)
+            return Task(data, OFF_CHAIN, ON_CHAIN, proof)
         data = await self._inputs(delivery, subscription)
         encoded = msgspec.json.encode(data.hex())
         if len(encoded) > self._most_input:
@@ -191,10 +195,9 @@ class Coordinator:
                 raise NotNow(f"The owner's contract gives no input in time: {error}") from None
             return b""  # an owner that gives no inputs, as the reference node takes it
 
-    async def prepare(self, delivery: Delivery) -> Order:
+    async def prepare(self, delivery: Delivery, payload: Payload) -> Order:
         """Simulate the real output and find out the gas. Raises Done, Never, NotNow."""
         subscription = subscription_of(delivery)
-        payload = Payload(delivery.input, delivery.output or b"", delivery.proof)
         most = self._most_gas(subscription)
         data = self._data(delivery, payload)
         to = await self._deployment.coordinator(subscription.generation)
@@ -235,7 +238,7 @@ class Coordinator:
 
     def may_be_made(self, delivery: Delivery, interval: int) -> bool:
         """Whether a subscription that is not on the chain yet can be made with this interval."""
-        request = parse_request(delivery.request)
+        request = parse_signed(delivery.request)
         begins = request.subscription.due_time(interval)
         return delivery.verified and request.signature.expiry > begins
 
@@ -267,7 +270,7 @@ class Coordinator:
 
     def _data(self, delivery: Delivery, payload: Payload) -> bytes:
         if delivery.subscription_id is None:
-            request = parse_request(delivery.request)
+            request = parse_signed(delivery.request)
             return deliver_compute_delegatee(request, delivery.interval, payload, self._wallet)
         return deliver_compute(
             subscription_of(delivery).generation,
@@ -322,5 +325,5 @@ class Coordinator:
 def subscription_of(delivery: Delivery) -> Subscription:
     """The subscription that a delivery answers; its request must be kept still."""
     if delivery.delegated:
-        return parse_request(delivery.request).subscription
+        return parse_signed(delivery.request).subscription
     return decode_subscription_v1(delivery.request)

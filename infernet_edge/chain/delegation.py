@@ -16,7 +16,7 @@ from eth_keys.datatypes import Signature as EllipticSignature
 from eth_keys.exceptions import BadSignature
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from infernet_edge.chain.subscription import (
     Field,
@@ -27,7 +27,8 @@ from infernet_edge.chain.subscription import (
     abi_types,
 )
 from infernet_edge.errors import BadRequest
-from infernet_edge.validation import explain
+from infernet_edge.jobs.contents import Buffer
+from infernet_edge.validation import explain, words
 
 # The order of the group of secp256k1: https://www.secg.org/sec2-v2.pdf, section 2.4.1
 _ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
@@ -37,6 +38,19 @@ _HEX: Final = re.compile(r"0x([0-9a-fA-F]{2})*")
 _ONLY_V0: Final = ("container_id", "max_gas_price", "max_gas_limit")
 _MOST_SHOWN: Final = 100  # characters of a wrong value that an error repeats
 
+# The longest signed part: an input of 128 KiB, the most that a transaction carries, as hex digits.
+_MOST_SIGNED: Final = 320 * 2**10
+
+
+class _Parts(Struct):
+    """A request's three parts; everything else in it is skipped."""
+
+    subscription: Raw | UnsetType = UNSET
+    signature: Raw | UnsetType = UNSET
+    data: Raw | UnsetType = UNSET
+
+
+_request_parts = msgspec.json.Decoder(_Parts)
 _objects = msgspec.json.Decoder(dict[str, Raw])
 _values = msgspec.json.Decoder()
 
@@ -52,25 +66,64 @@ class Signature(Struct, frozen=True):
 
 
 class DelegatedRequest(Struct, frozen=True):
-    """A DelegatedSubscriptionRequest; `data` is the JSON text for the first container."""
+    """A DelegatedSubscriptionRequest; `data` is the JSON text for the first container.
+
+    `signed` is the request's JSON without the data.
+    """
 
     subscription: Subscription
     signature: Signature
-    data: bytes
+    data: Buffer = b""
+    signed: bytes = b""
 
     @property
     def generation(self) -> Generation:
         return self.subscription.generation
 
 
-def parse_request(raw: bytes | Raw) -> DelegatedRequest:
+def parse_request(raw: Buffer | Raw) -> DelegatedRequest:
     """Read a request's JSON, which says by its shape of which generation it is.
 
     Raises BadRequest that names the field that is missing, of another type, or out of range.
     """
-    body = _Object(raw)
+    parts = _parts_of(raw)
+    if parts.data is UNSET:
+        raise _unexpected("data", "an object", "nothing")
+    if (found := _kind_of(parts.data)) != "object":
+        raise _unexpected("data", "an object", words(found))
+    return _read(parts, memoryview(parts.data))
+
+
+def parse_signed(stored: bytes) -> DelegatedRequest:
+    """Read what is stored of a request: its JSON without the data."""
+    parts = _parts_of(stored)
+    return _read(parts, b"" if parts.data is UNSET else bytes(parts.data))
+
+
+def _parts_of(raw: Buffer | Raw) -> _Parts:
+    try:
+        parts = _request_parts.decode(raw)
+    except msgspec.ValidationError as error:
+        raise _unexpected("", "an object", explain(str(error)).found) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _malformed(error) from None
+    for name, text in (("subscription", parts.subscription), ("signature", parts.signature)):
+        if text is not UNSET and len(memoryview(text)) > _MOST_SIGNED:
+            raise _unexpected(name, f"at most {_MOST_SIGNED} bytes", f"{len(memoryview(text))}")
+    return parts
+
+
+def _read(parts: _Parts, data: Buffer) -> DelegatedRequest:
+    body = _Object(b"{}")
+    for name, text in (("subscription", parts.subscription), ("signature", parts.signature)):
+        if text is not UNSET:
+            body.fields[name] = text
     subscription = body.nested("subscription")
     signature = body.nested("signature")
+    signed = b'{"subscription":%b,"signature":%b}' % (
+        bytes(body.fields["subscription"]),
+        bytes(body.fields["signature"]),
+    )
     return DelegatedRequest(
         _subscription(subscription),
         Signature(
@@ -80,7 +133,8 @@ def parse_request(raw: bytes | Raw) -> DelegatedRequest:
             r=signature.scalar("r"),
             s=signature.scalar("s"),
         ),
-        bytes(body.nested("data").text),
+        data,
+        signed,
     )
 
 
@@ -190,10 +244,20 @@ class _Object:
         return self.fields[name]
 
     def _refuse(self, name: str, expected: str, found: str) -> NoReturn:
-        path = ".".join(part for part in (self.path, name) if part)
-        raise BadRequest(
-            f"{path or 'body'}: expected {expected}, found {found}", {"field": path} if path else {}
-        )
+        raise _unexpected(".".join(part for part in (self.path, name) if part), expected, found)
+
+
+def _unexpected(path: str, expected: str, found: str) -> BadRequest:
+    return BadRequest(
+        f"{path or 'body'}: expected {expected}, found {found}", {"field": path} if path else {}
+    )
+
+
+def _kind_of(text: Raw) -> str:
+    """What a JSON text is, in msgspec's words."""
+    first = bytes(memoryview(text)[:1])
+    kinds = {b"{": "object", b"[": "array", b'"': "str", b"t": "bool", b"f": "bool", b"n": "null"}
+    return kinds.get(first, "int")
 
 
 def _shown(value: Any) -> str:

@@ -7,9 +7,12 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 
+from infernet_edge.chain import delegated_data
+from infernet_edge.chain.payload import Payload
 from infernet_edge.chain.subscription import Generation
 from infernet_edge.database import Database
 from infernet_edge.errors import Unavailable
+from infernet_edge.jobs.contents import Buffer
 from infernet_edge.jobs.store import milliseconds
 
 State = Literal["accepted", "computing", "sending", "sent", "delivered", "failed", "skipped"]
@@ -19,8 +22,8 @@ _UNFINISHED = "state NOT IN ('delivered', 'failed', 'skipped')"
 MIGRATIONS: Final = (
     # `key` names the subscription and the interval, so that one interval is never answered twice:
     # "generation:anchor:...", see Delivery.anchor.
-    # `request` is the delegated request as it came. With a `subscription_id` the interval is one
-    # of the on-chain subscription that an earlier delivery of the request made.
+    # `request` is the delegated request, without its data. With a `subscription_id` the interval is
+    # one of the on-chain subscription that an earlier delivery of the request made.
     """CREATE TABLE deliveries (
         number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, generation TEXT NOT NULL,
         owner TEXT NOT NULL, nonce INTEGER NOT NULL, subscription_id INTEGER,
@@ -38,6 +41,7 @@ MIGRATIONS: Final = (
     "DROP INDEX unfinished_deliveries",
     f"CREATE INDEX unfinished_deliveries ON deliveries (number) WHERE {_UNFINISHED}",
     "CREATE INDEX delegated_owners ON deliveries (owner, nonce) WHERE delegated = 1",
+    delegated_data.MIGRATION,
 )
 
 _MOST_ENDED = 100_000  # deliveries that are remembered after their end, some 50 MB
@@ -48,14 +52,16 @@ _COLUMNS = (
     " verified, attempts, client, request, input, output, proof, transaction_hash, created_at,"
     " changed_at, delegated"
 )
-_WITHOUT_CONTENT = _COLUMNS.replace("request, input, output, proof", "x'', x'', x'', x''")
+_WITHOUT_ANSWER = _COLUMNS.replace("input, output, proof", "x'', NULL, x''")
+_WITHOUT_CONTENT = _WITHOUT_ANSWER.replace("request", "x''")
 
 
 class Delivery(Struct):
     """One answer to one interval of a subscription; times in milliseconds since 1970.
 
     `delegated`: it came as a signed request, not from a contract. `skipped` is the state of one
-    for which nothing was computed, because it cannot be paid.
+    for which nothing was computed, because it cannot be paid. The answer (`input`, `output`,
+    `proof`) is here only until it is stored.
     """
 
     number: int
@@ -100,8 +106,12 @@ class DeliveryStore:
         self.pending = len(deliveries)
         return deliveries
 
-    async def add(self, delivery: Delivery, *, limited: bool = True) -> Delivery | None:
+    async def add(
+        self, delivery: Delivery, data: Buffer | None = None, *, limited: bool = True
+    ) -> Delivery | None:
         """Store a new delivery; returns the one that has its key already, if there is one.
+
+        `data` is the input that came with it, see delegated_data.py.
 
         One that failed gives up its key, unless a later interval of its subscription is in work.
         Raises Unavailable when it is `limited` and too many are unfinished.
@@ -111,7 +121,7 @@ class DeliveryStore:
         delivery.created_at = delivery.changed_at = milliseconds()
         self.pending += 1  # already now, so that others who come meanwhile find it full
         try:
-            number, known = await self._database.write(_insert, delivery)
+            number, known = await self._database.write(_insert, delivery, data)
         except BaseException:
             self.pending -= 1
             raise
@@ -128,8 +138,13 @@ class DeliveryStore:
         """
         delivery.changed_at = milliseconds()
         was_unfinished = await self._database.write(_update, delivery)
+        delivery.input, delivery.output, delivery.proof = b"", None, b""
         if was_unfinished and delivery.state not in UNFINISHED:
             self.pending -= 1
+
+    async def answer(self, delivery: Delivery) -> Payload:
+        """The stored answer of a delivery that is to be sent."""
+        return await self._database.read(_answer, delivery.number)
 
     async def prune(self, before: int) -> None:
         """Forget deliveries that ended before a time (milliseconds), and more than 100,000.
@@ -185,7 +200,7 @@ def _from_row(row: tuple[Any, ...]) -> Delivery:
 
 def _unfinished(connection: sqlite3.Connection) -> list[Delivery]:
     rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM deliveries"  # noqa: S608 - the columns are our own text
+        f"SELECT {_WITHOUT_ANSWER} FROM deliveries"  # noqa: S608 - the columns are our own text
         f" WHERE {_UNFINISHED} ORDER BY number"
     )
     return [_from_row(row) for row in rows]
@@ -210,9 +225,19 @@ def _delegated_by(connection: sqlite3.Connection, owner: str) -> list[tuple[int,
     ).fetchall()
 
 
-def _insert(connection: sqlite3.Connection, delivery: Delivery) -> tuple[int, Delivery | None]:
+def _answer(connection: sqlite3.Connection, number: int) -> Payload:
+    row = connection.execute(
+        "SELECT input, output, proof FROM deliveries WHERE number = ?", (number,)
+    ).fetchone()
+    input_, output, proof = row or (None, None, None)
+    return Payload(input_ or b"", output or b"", proof or b"")
+
+
+def _insert(
+    connection: sqlite3.Connection, delivery: Delivery, data: Buffer | None
+) -> tuple[int, Delivery | None]:
     known = connection.execute(
-        f"SELECT {_COLUMNS} FROM deliveries WHERE key = ?",  # noqa: S608 - as above
+        f"SELECT {_WITHOUT_ANSWER} FROM deliveries WHERE key = ?",  # noqa: S608 - as above
         (delivery.key,),
     ).fetchone()
     if known is not None and not _may_be_repeated(connection, found := _from_row(known)):
@@ -241,6 +266,8 @@ def _insert(connection: sqlite3.Connection, delivery: Delivery) -> tuple[int, De
         ),
     )
     number = int(cursor.lastrowid or 0)
+    if data is not None:
+        delegated_data.write(connection, delivery.key, data)
     if number % _CHECK_EVERY == 0:
         _forget_excess(connection)
     return number, None
@@ -253,27 +280,21 @@ def _may_be_repeated(connection: sqlite3.Connection, delivery: Delivery) -> bool
     """
     if delivery.state not in ("failed", "skipped") or "#" in delivery.key:
         return False
-    later = connection.execute(
-        f"SELECT 1 FROM deliveries WHERE {_UNFINISHED}"  # noqa: S608 - as above
-        " AND generation = ? AND owner = ? AND nonce = ?",
-        (delivery.generation, delivery.owner, delivery.nonce),
-    ).fetchone()
-    if later is None:
-        connection.execute(
-            "UPDATE deliveries SET key = key || '~' || number WHERE number = ?", (delivery.number,)
-        )
-    return later is None
+    if _has_unfinished(connection, delivery):
+        return False
+    connection.execute(
+        "UPDATE deliveries SET key = key || '~' || number WHERE number = ?", (delivery.number,)
+    )
+    return True
 
 
 def _update(connection: sqlite3.Connection, delivery: Delivery) -> bool:
     before = connection.execute(
         "SELECT state FROM deliveries WHERE number = ?", (delivery.number,)
     ).fetchone()
-    content = (delivery.input, delivery.output, delivery.proof)
     connection.execute(
         "UPDATE deliveries SET subscription_id = ?, interval = ?, state = ?, reason = ?,"
-        " verified = ?, attempts = ?, input = ?, output = ?, proof = ?, transaction_hash = ?,"
-        " changed_at = ? WHERE number = ?",
+        " verified = ?, attempts = ?, transaction_hash = ?, changed_at = ? WHERE number = ?",
         (
             delivery.subscription_id,
             delivery.interval,
@@ -281,17 +302,43 @@ def _update(connection: sqlite3.Connection, delivery: Delivery) -> bool:
             delivery.reason,
             delivery.verified,
             delivery.attempts,
-            *(content if delivery.state in UNFINISHED else (None, None, None)),
             delivery.transaction_hash,
             delivery.changed_at,
             delivery.number,
         ),
     )
-    if delivery.state not in UNFINISHED and "#" in delivery.key:
+    if delivery.state not in UNFINISHED:
+        _end(connection, delivery)
+    elif delivery.output is not None:
+        connection.execute(
+            "UPDATE deliveries SET input = ?, output = ?, proof = ? WHERE number = ?",
+            (delivery.input, delivery.output, delivery.proof, delivery.number),
+        )
+    return before is not None and before[0] in UNFINISHED
+
+
+def _end(connection: sqlite3.Connection, delivery: Delivery) -> None:
+    """Delete what is not needed after the end of a delivery."""
+    connection.execute(
+        "UPDATE deliveries SET input = NULL, output = NULL, proof = NULL WHERE number = ?",
+        (delivery.number,),
+    )
+    if "#" in delivery.key:
         connection.execute(
             "UPDATE deliveries SET request = x'' WHERE number = ?", (delivery.number,)
         )
-    return before is not None and before[0] in UNFINISHED
+    if delivery.delegated and not _has_unfinished(connection, delivery):
+        delegated_data.delete(connection, delivery.key)
+
+
+def _has_unfinished(connection: sqlite3.Connection, delivery: Delivery) -> bool:
+    """Whether another interval of the same request is in work."""
+    row = connection.execute(
+        f"SELECT 1 FROM deliveries WHERE {_UNFINISHED}"  # noqa: S608 - as above
+        " AND generation = ? AND owner = ? AND nonce = ?",
+        (delivery.generation, delivery.owner, delivery.nonce),
+    ).fetchone()
+    return row is not None
 
 
 def _forget_excess(connection: sqlite3.Connection) -> None:

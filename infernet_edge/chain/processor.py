@@ -368,7 +368,8 @@ class Processor:
         key = _key(delivery)
         known = await self._sender.find(key)
         if known is None:
-            order = await self._coordinator.prepare(delivery)
+            answer = await self._store.answer(delivery)
+            order = await self._coordinator.prepare(delivery, answer)
             try:
                 known = await self._sender.send(
                     key,

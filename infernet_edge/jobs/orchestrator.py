@@ -172,7 +172,7 @@ class Orchestrator:
     async def compute(
         self,
         containers: Sequence[str],
-        data: bytes | bytearray,
+        data: bytes | StoredInput,
         memory: Reservation,
         *,
         source: int,
@@ -186,33 +186,34 @@ class Orchestrator:
         caller does. Raises ContainerFailure.
         """
         last = len(containers) - 1
+        answer: bytes | bytearray = b""
         before = memory  # holds the input of a container, which is the answer of the one before
         for position, container in enumerate(containers):
             station = self._stations.get(container)
             if station is None:
                 raise ContainerFailure(f'The container "{container}" is no longer configured')
             body = request_body(
-                bytes(data),
+                data,
                 source if position == 0 else OFF_CHAIN,
                 destination if position == last else OFF_CHAIN,
                 requires_proof=requires_proof,
             )
-            answer = memory if position == last else self._memory.reserve("outputs")
+            after = memory if position == last else self._memory.reserve("outputs")
             turn = station.lane.enter()
             try:
                 await turn
                 await self._memory.until_free()
-                data = await self._client.call(station.service, body, answer)
+                answer = await self._client.call(station.service, body, after)
             except BaseException:
-                answer.release()
+                after.release()
                 raise
             finally:
                 if before is not memory:
                     before.release()
                 if turn.done() and not turn.cancelled():
                     self._pass_on(station)
-            before = answer
-        return data
+            data, before = bytes(answer), after
+        return answer
 
     async def _run_stream(self, stream: JobStream, station: _Station) -> None:
         stream.task = asyncio.current_task()

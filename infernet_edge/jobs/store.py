@@ -136,6 +136,11 @@ class JobStore:
         """A key for a new job."""
         return self._ids.next()
 
+    def check_storage(self) -> None:
+        """Raise Unavailable when the storage has no room for anything new."""
+        if self.refusal:
+            raise Unavailable(self.refusal, retry_after=60)
+
     async def add(self, jobs: Sequence[Job]) -> None:
         """Store new jobs; when this returns they are on the disk.
 
@@ -144,8 +149,7 @@ class JobStore:
         """
         if self._closed:
             raise Unavailable(self._closed)
-        if self.refusal:
-            raise Unavailable(self.refusal, retry_after=60)
+        self.check_storage()
         if len(jobs) > self.room:
             raise Unavailable(
                 "Too many pending jobs", {"pending": len(self.pending), "limit": self._max_pending}

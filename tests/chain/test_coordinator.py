@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -14,14 +15,17 @@ from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
 from infernet_edge.chain import endpoint
-from infernet_edge.chain.coordinator import Coordinator
+from infernet_edge.chain.coordinator import Coordinator, Task
+from infernet_edge.chain.delegated_data import DelegatedData
 from infernet_edge.chain.deliveries import Delivery
 from infernet_edge.chain.deployment import Deployment
 from infernet_edge.chain.head import Head
 from infernet_edge.chain.obstacles import Done, Never, NotNow
+from infernet_edge.chain.payload import Payload
 from infernet_edge.chain.rpc import Rpc, RpcUnavailable
 from infernet_edge.chain.verification import Verifier
 from infernet_edge.config.tree import Chain, Wallet
+from infernet_edge.database import Database
 from tests.support.evm import ALICE, NODE
 from tests.support.scripted_rpc import RpcFault, ScriptedRpc
 from tests.support.signed import COORDINATOR, signed_v0
@@ -53,7 +57,7 @@ class Contracts:
 
 
 @pytest.fixture
-async def contracts() -> AsyncIterator[Contracts]:
+async def contracts(tmp_path: Path) -> AsyncIterator[Contracts]:
     wallet = Wallet(max_gas_limit=3_000_000, allowed_sim_errors=["not today"])
     config = Chain(coordinator_address=COORDINATOR, wallet=wallet)
     async with ScriptedRpc() as server, aiohttp.ClientSession() as session:
@@ -64,9 +68,18 @@ async def contracts() -> AsyncIterator[Contracts]:
         await head.look()
         deployment = Deployment(config, rpc)
         verifier = Verifier(rpc, deployment)
-        coordinator = Coordinator(config, rpc, head, deployment, verifier, NODE.address, 1000)
+        data = DelegatedData(Database(tmp_path / "node.sqlite", {}))
+        coordinator = Coordinator(config, rpc, head, deployment, verifier, data, NODE.address, 1000)
         yield Contracts(server, head, coordinator)
         await rpc.close()
+
+
+def text_of(task: Task) -> bytes:
+    assert isinstance(task.data, bytes)
+    return task.data
+
+
+ANSWER = Payload(b"", b"output", b"")
 
 
 def delivery(interval: int = 1, identifier: int | None = None, **fields: Any) -> Delivery:
@@ -81,7 +94,6 @@ def delivery(interval: int = 1, identifier: int | None = None, **fields: Any) ->
         containers=("echo",),
         state="accepted",
         request=signed_v0(**fields),
-        output=b"output",
     )
 
 
@@ -178,7 +190,7 @@ async def test_an_interval_that_passes_while_the_signer_is_asked_for(contracts: 
 async def test_the_owner_gives_the_inputs_of_later_intervals(contracts: Contracts) -> None:
     contracts.answer("eth_call", "0x" + encode(["bytes"], [b"\x01\xff"]).hex())
     task = await contracts.coordinator.task(delivery(2, 7))
-    assert msgspec.json.decode(task.data) == "01ff"
+    assert msgspec.json.decode(text_of(task)) == "01ff"
 
 
 OUT_OF_GAS = {"code": -32000, "message": "out of gas"}
@@ -188,7 +200,7 @@ OUT_OF_GAS = {"code": -32000, "message": "out of gas"}
 async def test_an_owner_without_inputs(contracts: Contracts, answer: Any) -> None:
     contracts.answer("eth_call", answer)
     task = await contracts.coordinator.task(delivery(2, 7))
-    assert msgspec.json.decode(task.data) == ""
+    assert msgspec.json.decode(text_of(task)) == ""
 
 
 @pytest.mark.parametrize("answer", [SERVER_PROBLEM, None])
@@ -222,7 +234,7 @@ async def test_inputs_that_no_reply_holds(
     with pytest.raises(Never, match="a reply of more than 65536 bytes"):
         await contracts.coordinator.task(delivery(2, 7))
     contracts.answer("eth_estimateGas", "0x5")
-    await contracts.coordinator.prepare(delivery())  # the server is not left alone for it
+    await contracts.coordinator.prepare(delivery(), ANSWER)  # the server is not left alone for it
 
 
 async def test_inputs_that_take_the_server_too_long_are_asked_for_some_times(
@@ -242,19 +254,19 @@ async def test_inputs_that_take_the_server_too_long_are_asked_for_some_times(
 async def test_the_gas_of_a_delivery(contracts: Contracts, estimate: int, limit: int) -> None:
     """With a margin, within the limit of the request."""
     contracts.answer("eth_estimateGas", hex(estimate))
-    order = await contracts.coordinator.prepare(delivery())
+    order = await contracts.coordinator.prepare(delivery(), ANSWER)
     assert (order.to, order.gas, order.max_gas_price) == (COORDINATOR, limit, 10**9)
 
 
 async def test_the_limit_of_the_node_counts_too(contracts: Contracts) -> None:
     contracts.answer("eth_estimateGas", hex(3_000_001))
     with pytest.raises(Never, match="3000001 gas, the limit is 3000000"):
-        await contracts.coordinator.prepare(delivery(maxGasLimit=4_000_000))
+        await contracts.coordinator.prepare(delivery(maxGasLimit=4_000_000), ANSWER)
 
 
 async def test_an_error_that_is_allowed(contracts: Contracts) -> None:
     contracts.answer("eth_estimateGas", error("Sorry, Not Today."))
-    order = await contracts.coordinator.prepare(delivery())
+    order = await contracts.coordinator.prepare(delivery(), ANSWER)
     assert order.gas == 1_000_000
 
 
@@ -276,7 +288,7 @@ async def test_what_the_last_simulation_means(
 ) -> None:
     contracts.answer("eth_estimateGas", answer)
     with pytest.raises(meaning, match=reason):
-        await contracts.coordinator.prepare(delivery())
+        await contracts.coordinator.prepare(delivery(), ANSWER)
 
 
 # Intervals

@@ -20,6 +20,7 @@ from infernet_edge.chain.delegation import (
     DelegatedRequest,
     digest,
     parse_request,
+    parse_signed,
     recover_signer,
 )
 from infernet_edge.chain.subscription import Generation, SubscriptionV0, SubscriptionV1
@@ -135,9 +136,19 @@ def test_the_documents_request_is_taken() -> None:
 def test_a_request_may_be_raw_and_may_hold_more() -> None:
     body = {**V1_BODY, "id": "mine", "requires_proof": True}
     body["subscription"] = {**V1_BODY["subscription"], "container_id": "x", "more": [1]}
-    assert parse_request(msgspec.Raw(json.dumps(body).encode())) == parse_request(
-        json.dumps(V1_BODY).encode()
-    )
+    found = parse_request(msgspec.Raw(json.dumps(body).encode()))
+    expected = parse_request(json.dumps(V1_BODY).encode())
+    assert found.subscription == expected.subscription
+    assert found.signature == expected.signature
+    assert found.data == expected.data
+    assert parse_signed(found.signed).subscription == expected.subscription
+
+
+def test_a_request_that_an_earlier_version_stored() -> None:
+    """With its data, which is stored by itself now."""
+    stored = parse_signed(json.dumps(V1_BODY).encode())
+    assert json.loads(bytes(stored.data)) == V1_BODY["data"]
+    assert parse_signed(stored.signed).data == b""
 
 
 @pytest.mark.parametrize("prefix", ["0x", "0X", ""])

@@ -29,6 +29,7 @@ _PROGRAM = """
 import os
 import signal
 from functools import wraps
+from inspect import isawaitable
 from json import loads
 
 from infernet_edge.__main__ import main
@@ -47,6 +48,8 @@ def patch(owner, name, step_of):
     @wraps(original)
     async def patched(*arguments, **named):
         step = step_of(*arguments)
+        if isawaitable(step):
+            step = await step
         die_at("before", step)
         result = await original(*arguments, **named)
         die_at("", step)
@@ -58,7 +61,7 @@ def die_at(when, step):
     if step and STEP == (when + " " + step).strip():
         os.kill(os.getpid(), signal.SIGKILL)
 
-def delivery_step(store, delivery, **named):
+async def delivery_step(store, delivery, *more):
     if NONCE != (delivery.nonce if delivery.delegated else delivery.subscription_id):
         return ""
     keys.append(KEY.format(number=delivery.number))
@@ -73,7 +76,9 @@ def signing_step(ledger, transaction):
     known.add(transaction.hash)
     return "signed"
 
-def computing_step(orchestrator, containers, data):
+async def computing_step(orchestrator, containers, data, memory):
+    if not isinstance(data, bytes):
+        data = b"".join([piece async for piece in data.pieces()])
     return "computed" if loads(data) in ({{"number": NONCE}}, f"{{NONCE:02x}}") else ""
 
 patch(DeliveryStore, "add", delivery_step)

@@ -1,0 +1,75 @@
+"""The input that comes with a delegated request: kept on the disk until a container needs it.
+
+It is stored in pieces, beside the deliveries, under the key of the request's first delivery.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator
+from typing import Final
+
+from infernet_edge.containers.client import StoredInput
+from infernet_edge.database import Database
+from infernet_edge.errors import StorageError
+from infernet_edge.jobs.contents import PIECE, Buffer
+
+MIGRATION: Final = """CREATE TABLE delegated_data (
+    key TEXT NOT NULL, position INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (key, position)
+) STRICT, WITHOUT ROWID"""
+
+
+class DelegatedData:
+    """Reads what `write` stored."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find(self, key: str) -> StoredInput:
+        """The input of a request; raises StorageError."""
+        base = base_key(key)
+        size = await self._database.read(_size, base)
+
+        async def pieces() -> AsyncIterator[bytes]:
+            for position in range(-(-size // PIECE)):
+                piece = await self._database.read(_piece, base, position)
+                if not piece:
+                    raise StorageError("The input of a delegated request is gone")
+                yield piece
+
+        return StoredInput(size, pieces)
+
+
+def base_key(key: str) -> str:
+    """The key of a request's first delivery; those of later ones go on behind a mark."""
+    return key.partition("#")[0].partition("~")[0]
+
+
+def write(connection: sqlite3.Connection, key: str, data: Buffer) -> None:
+    """Store the input of a request, in place of what was stored for it."""
+    delete(connection, key)
+    view = memoryview(data)
+    for position, start in enumerate(range(0, len(view), PIECE)):
+        connection.execute(
+            "INSERT INTO delegated_data VALUES (?, ?, ?)",
+            (key, position, view[start : start + PIECE]),
+        )
+
+
+def delete(connection: sqlite3.Connection, key: str) -> None:
+    """Delete the input of a request."""
+    connection.execute("DELETE FROM delegated_data WHERE key = ?", (base_key(key),))
+
+
+def _size(connection: sqlite3.Connection, key: str) -> int:
+    (size,) = connection.execute(
+        "SELECT total(length(data)) FROM delegated_data WHERE key = ?", (key,)
+    ).fetchone()
+    return int(size)
+
+
+def _piece(connection: sqlite3.Connection, key: str, position: int) -> bytes:
+    row = connection.execute(
+        "SELECT data FROM delegated_data WHERE key = ? AND position = ?", (key, position)
+    ).fetchone()
+    return bytes(row[0]) if row else b""
