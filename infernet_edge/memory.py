@@ -31,10 +31,16 @@ SMALL: Final = 64 * 2**10
 """Bytes of a reservation that is small. A part of the budget is for such ones alone, so that large
 requests and outputs do not keep the small ones out."""
 
-LARGEST_PER_LIMIT: Final = 3
-"""A budget is at least this many times its largest output, so that each kind has room."""
+BESIDE_OUTPUT: Final = 256 * 2**10
+"""Bytes that a call of a container holds beside its output."""
 
+_LARGEST_PER_LIMIT: Final = 3  # largest outputs that a budget has room for, so that each kind has
 _LOG_AGAIN = 60.0  # seconds until the log says once more that the budget is used up
+
+
+def least_budget(max_body_bytes: int) -> int:
+    """The smallest budget with which bodies and outputs of so many bytes can be had."""
+    return _LARGEST_PER_LIMIT * (max_body_bytes + BESIDE_OUTPUT)
 
 
 class _Waiter(NamedTuple):
@@ -51,8 +57,8 @@ class MemoryBudget:
     """
 
     def __init__(self, limit: int, largest: int) -> None:
-        if limit < LARGEST_PER_LIMIT * largest:
-            raise ValueError(f"expected a budget of at least {LARGEST_PER_LIMIT * largest} bytes")
+        if limit < _LARGEST_PER_LIMIT * largest:
+            raise ValueError(f"expected a budget of at least {_LARGEST_PER_LIMIT * largest} bytes")
         self.limit = limit
         self.held: dict[Kind, int] = dict.fromkeys(SHARES, 0)
         self.total = 0

@@ -30,7 +30,7 @@ from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.jobs.reports import Reports
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.logs import log_event
-from infernet_edge.memory import LARGEST_PER_LIMIT, MemoryBudget
+from infernet_edge.memory import BESIDE_OUTPUT, MemoryBudget, least_budget
 from infernet_edge.tasks import cancel
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ logger = logging.getLogger(__name__)
 _OTHER_FILES = 128  # file descriptors for the database, Podman, the log and what else is open
 _CLOSING_TIME = 1.0  # seconds in which requests may end once no job runs any more
 _MOST_RESOURCES = 2**20  # bytes of a container's answer about its resources
-_BESIDE_OUTPUT = 256 * 2**10  # bytes that a call holds beside the container's answer
 _LISTED = 20  # jobs in a report that does not say how many
 
 
@@ -230,10 +229,9 @@ class Node:
 
 def memory_budget(config: Config) -> MemoryBudget:
     """The budget of a node: what is configured, or a share of this machine's memory."""
-    largest = config.server.max_body_bytes + _BESIDE_OUTPUT
-    least = LARGEST_PER_LIMIT * largest
-    limit = config.server.max_held_bytes or budget_of(memory_limit(), least)
-    return MemoryBudget(max(limit, least), largest)
+    most = config.server.max_body_bytes
+    limit = config.server.max_held_bytes or budget_of(memory_limit(), least_budget(most))
+    return MemoryBudget(limit, most + BESIDE_OUTPUT)
 
 
 def _limit(parameters: Parameters) -> int:

@@ -246,17 +246,15 @@ class RateLimiter:
 
 def _fields(scope: Scope) -> dict[bytes, bytes]:
     """The header fields that say who is asking. Raises BadRequest when one is there twice."""
-    headers: dict[bytes, bytes] = {}
+    found: dict[bytes, list[bytes]] = {}
     for name, value in scope["headers"]:
         if name not in _NEEDED:
             continue
-        if name in headers:
-            if name not in _RELAYED:
-                field = name.decode()
-                raise BadRequest(f"header {field}: expected once, found twice", {"field": field})
-            value = headers[name] + b", " + value  # RFC 9110, 5.3
-        headers[name] = value
-    return headers
+        if name in found and name not in _RELAYED:
+            field = name.decode()
+            raise BadRequest(f"header {field}: expected once, found twice", {"field": field})
+        found.setdefault(name, []).append(value)
+    return {name: b", ".join(values) for name, values in found.items()}  # RFC 9110, 5.3
 
 
 def _own_address(scope: Scope) -> str:

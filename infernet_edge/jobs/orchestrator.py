@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from infernet_edge.config.tree import Jobs
 from infernet_edge.containers.client import (
@@ -24,14 +24,15 @@ from infernet_edge.containers.service import Service
 from infernet_edge.errors import StorageError, TooLargeToStore
 from infernet_edge.jobs.contents import OUTPUT, PIECE, Content
 from infernet_edge.jobs.job import FAILED, STREAM, SUCCESS, Job
-from infernet_edge.jobs.lanes import Lane
 from infernet_edge.jobs.results import (
+    Streamed,
     around_output,
     container_error,
     container_output,
     json_list,
 )
-from infernet_edge.jobs.store import JobStore, Streamed
+from infernet_edge.jobs.runs import Outcome, Run, Station
+from infernet_edge.jobs.store import JobStore
 from infernet_edge.jobs.streams import STREAM_BUFFERS, JobStream, StreamRecord
 from infernet_edge.logs import log_event
 from infernet_edge.memory import MemoryBudget, Reservation
@@ -45,57 +46,6 @@ _SAVE_AGAIN = 5.0  # seconds until an outcome that could not be written is tried
 _COUNT_AFTER = 0.25  # seconds after which the start of a job that still runs is stored
 _GRACE = 5.0  # seconds in which jobs in flight may finish when the node stops
 _OUR_MISTAKE = "The node could not run the job; its log has the details"
-
-
-class _Outcome:
-    """How a job ended, on its way to the store: `write` begins to store it."""
-
-    __slots__ = ("job", "memory", "write")
-
-    def __init__(
-        self,
-        job: Job,
-        write: Callable[[], asyncio.Future[None]],
-        memory: Sequence[Reservation] = (),
-    ) -> None:
-        self.job = job
-        self.write = write
-        self.memory = memory
-
-    def release(self) -> None:
-        """It is stored, and need not be held."""
-        for reservation in self.memory:
-            reservation.release()
-
-
-class _Run:
-    """A job on its way: the container it is at, the input for that, the outputs so far.
-
-    Short outputs are held in `outputs`; once they are long together, `kept` of them are on the
-    disk. `size` is the length of all of them.
-    """
-
-    __slots__ = ("data", "job", "kept", "memory", "outputs", "position", "size", "started")
-
-    def __init__(self, job: Job, memory: Reservation) -> None:
-        self.job = job
-        self.memory = memory  # for what is held between two containers
-        self.position = 0
-        self.data: bytes | Content | None = None
-        self.outputs: list[bytes | bytearray] = []
-        self.kept = 0
-        self.size = 0
-        self.started = False
-
-
-class _Station:
-    """A container and the lane before it."""
-
-    __slots__ = ("lane", "service")
-
-    def __init__(self, service: Service) -> None:
-        self.service = service
-        self.lane: Lane[_Run] = Lane(service.container.max_concurrency)
 
 
 class Orchestrator:
@@ -115,13 +65,13 @@ class Orchestrator:
         self._memory = memory
         self._client = client
         self._max_bytes = max_bytes
-        self._stations = {name: _Station(service) for name, service in services.items()}
+        self._stations = {name: Station(service) for name, service in services.items()}
         self._tasks: set[asyncio.Task[None]] = set()
         self._started: dict[bytes, Job] = {}  # by this run of the node, and not finished
         self._counted: set[bytes] = set()  # of those, the ones whose start is stored
         self._counting: asyncio.TimerHandle | None = None
         self._unsaved = 0
-        self._to_save_again: list[_Outcome] = []
+        self._to_save_again: list[Outcome] = []
         self._saved = asyncio.Event()
         self._stopping = False
 
@@ -149,7 +99,7 @@ class Orchestrator:
 
     def submit(self, job: Job) -> None:
         """Run a job that is stored."""
-        self._join(_Run(job, self._memory.reserve("inputs")))
+        self._join(Run(job, self._memory.reserve("inputs")))
 
     def stream_memory(self) -> Reservation:
         """Room for the buffers of a streaming job; raises Unavailable when there is none."""
@@ -215,7 +165,7 @@ class Orchestrator:
             data, before = bytes(answer), after
         return answer
 
-    async def _run_stream(self, stream: JobStream, station: _Station) -> None:
+    async def _run_stream(self, stream: JobStream, station: Station) -> None:
         stream.task = asyncio.current_task()
         turn = station.lane.enter()
         try:
@@ -233,12 +183,12 @@ class Orchestrator:
             if turn.done() and not turn.cancelled():
                 self._pass_on(station)
 
-    def _join(self, run: _Run) -> None:
+    def _join(self, run: Run) -> None:
         station = self._stations[run.job.containers[run.position]]
         if station.lane.join(run):
             self._hold(self._work(station))
 
-    def _pass_on(self, station: _Station) -> None:
+    def _pass_on(self, station: Station) -> None:
         """Give the place of a stream that ended to the next in line."""
         run = station.lane.next()
         if run is not None and not self._stopping:
@@ -249,7 +199,7 @@ class Orchestrator:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _work(self, station: _Station, run: _Run | None = None) -> None:
+    async def _work(self, station: Station, run: Run | None = None) -> None:
         """Take runs from a lane, one after the other, as long as there are any."""
         run = run or station.lane.next()
         while run is not None and not self._stopping:
@@ -261,7 +211,7 @@ class Orchestrator:
             await self._step(station.service, run)
             run = station.lane.next()
 
-    async def _step(self, service: Service, run: _Run) -> None:
+    async def _step(self, service: Service, run: Run) -> None:
         """Run a job in the container it is at, then send it on or store its end."""
         memory = self._memory.reserve("outputs")
         try:
@@ -283,7 +233,7 @@ class Orchestrator:
             self._fail(service, run, _OUR_MISTAKE)
         memory.release()
 
-    async def _call(self, service: Service, run: _Run, memory: Reservation) -> bytes | bytearray:
+    async def _call(self, service: Service, run: Run, memory: Reservation) -> bytes | bytearray:
         job, data = run.job, run.data
         if data is None:
             data = run.data = await self._store.take_data(job)
@@ -306,7 +256,7 @@ class Orchestrator:
             return data
         return StoredInput(data.size, functools.partial(self._store.read, data))
 
-    async def _go_on(self, service: Service, run: _Run, output: bytes | bytearray) -> None:
+    async def _go_on(self, service: Service, run: Run, output: bytes | bytearray) -> None:
         """Send a job to its next container. What is long, or has no room, is stored meanwhile."""
         if len(output) <= PIECE:
             output = bytes(output)
@@ -327,7 +277,7 @@ class Orchestrator:
         run.position += 1
         self._join(run)
 
-    async def _keep(self, run: _Run, outputs: list[bytes | bytearray]) -> None:
+    async def _keep(self, run: Run, outputs: list[bytes | bytearray]) -> None:
         """Store the outputs of a run, again and again if need be."""
         while True:
             try:
@@ -339,16 +289,16 @@ class Orchestrator:
         run.outputs = []
         run.memory.release()
 
-    def _fail(self, service: Service, run: _Run, reason: str) -> None:
+    def _fail(self, service: Service, run: Run, reason: str) -> None:
         log_event(logger, "job.failed", job=run.job.id, container=service.id, reason=reason)
         self._finish(run, FAILED, container_error(service.id, reason))
 
     def _finish(
-        self, run: _Run, status: int, result: bytes | bytearray, *memory: Reservation
+        self, run: Run, status: int, result: bytes | bytearray, *memory: Reservation
     ) -> None:
         between = json_list(run.outputs)
         write = functools.partial(self._store.finish, run.job, status, result, between, run.kept)
-        self._save(_Outcome(run.job, write, (run.memory, *memory)))
+        self._save(Outcome(run.job, write, (run.memory, *memory)))
 
     def _give_up(self, job: Job, reason: str) -> None:
         """Store that a job of an earlier run failed."""
@@ -357,13 +307,13 @@ class Orchestrator:
         else:
             result = container_error(job.containers[0], reason)
             write = functools.partial(self._store.finish, job, FAILED, result)
-        self._save(_Outcome(job, write))
+        self._save(Outcome(job, write))
 
     def _save_stream(self, record: StreamRecord, error: str | None) -> asyncio.Future[None] | None:
         write = functools.partial(self._store.finish_stream, record.job, record.ended(error))
-        return self._save(_Outcome(record.job, write, (record.memory,)))
+        return self._save(Outcome(record.job, write, (record.memory,)))
 
-    def _count_start(self, run: _Run) -> None:
+    def _count_start(self, run: Run) -> None:
         """Count one more start of a job, so that one that takes the node down is given up once.
 
         Most jobs end within a moment and need no write for that.
@@ -386,11 +336,11 @@ class Orchestrator:
         with contextlib.suppress(StorageError):  # the database tells of it
             await self._store.save_attempts(jobs)
 
-    def _join_again(self, run: _Run) -> None:
+    def _join_again(self, run: Run) -> None:
         if not self._stopping:
             self._join(run)
 
-    def _save(self, outcome: _Outcome) -> asyncio.Future[None] | None:
+    def _save(self, outcome: Outcome) -> asyncio.Future[None] | None:
         """Store an outcome, again and again if need be: a finished job is not run twice.
 
         Returns the first attempt to write it; None when the database is closed.
@@ -400,7 +350,7 @@ class Orchestrator:
         self._unsaved += 1
         return self._try_to_save(outcome)
 
-    def _try_to_save(self, outcome: _Outcome) -> asyncio.Future[None] | None:
+    def _try_to_save(self, outcome: Outcome) -> asyncio.Future[None] | None:
         try:
             written = outcome.write()
         except StorageError:  # the database is closed: the node stops, the job runs again later
@@ -410,7 +360,7 @@ class Orchestrator:
         written.add_done_callback(functools.partial(self._on_saved, outcome))
         return written
 
-    def _on_saved(self, outcome: _Outcome, written: asyncio.Future[None]) -> None:
+    def _on_saved(self, outcome: Outcome, written: asyncio.Future[None]) -> None:
         error = None if written.cancelled() else written.exception()
         if isinstance(error, TooLargeToStore):
             reason = f"The result cannot be stored: {error}"

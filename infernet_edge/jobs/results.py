@@ -6,6 +6,8 @@ import base64
 import codecs
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from msgspec import Struct
+
 from infernet_edge.schema import ContainerError, encoder
 
 _MOST_TEXT = 4096  # characters of an error that are kept
@@ -83,3 +85,20 @@ def _is_text(texts: Iterable[bytes], *, complete: bool) -> bool:
 def json_list(items: Sequence[bytes | bytearray]) -> bytes | None:
     """A JSON list of JSON texts; None when it is empty."""
     return b"[%b]" % b",".join(items) if items else None
+
+
+class Streamed(Struct, frozen=True):
+    """How a stream ended: `error` when it failed, `truncated` when there was more than is kept.
+
+    `rest` came behind the pieces that were stored; `stored` is their number, None for all.
+    """
+
+    rest: bytes = b""
+    truncated: bool = False
+    error: str | None = None
+    stored: int | None = None
+
+    def output(self, container: str, texts: Callable[[], Iterable[bytes]]) -> Iterator[bytes]:
+        """The ContainerOutput, in parts; see `streamed_output`."""
+        complete = self.error is None and not self.truncated
+        return streamed_output(container, texts, truncated=self.truncated, complete=complete)

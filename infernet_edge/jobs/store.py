@@ -11,14 +11,12 @@ import asyncio
 import functools
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Final
-
-from msgspec import Struct
 
 from infernet_edge.database import Database
 from infernet_edge.errors import BadRequest, InfernetEdgeError, Unavailable
-from infernet_edge.jobs import contents, retrieval
+from infernet_edge.jobs import contents, listing, retrieval
 from infernet_edge.jobs.contents import PIECE, Buffer, Content
 from infernet_edge.jobs.identifiers import (
     JobIds,
@@ -27,12 +25,12 @@ from infernet_edge.jobs.identifiers import (
     moment_of,
     to_text,
 )
-from infernet_edge.jobs.job import FAILED, RUNNING, STATUS_NAMES, STREAM, SUCCESS, Job
+from infernet_edge.jobs.job import FAILED, RUNNING, SUCCESS, Job
+from infernet_edge.jobs.listing import JobSummary
 from infernet_edge.jobs.reports import Reports
-from infernet_edge.jobs.results import container_error, json_list, streamed_output
+from infernet_edge.jobs.results import Streamed, container_error, json_list
 from infernet_edge.jobs.retrieval import Result
 from infernet_edge.memory import MemoryBudget
-from infernet_edge.schema import JobStatus
 
 MIGRATIONS: Final = (
     # Clustered by id: ids grow, so new rows stand together. `containers` is comma-separated.
@@ -59,36 +57,6 @@ def milliseconds() -> int:
 
 class ContentGone(InfernetEdgeError):
     """A content was deleted while it was read."""
-
-
-class Streamed(Struct, frozen=True):
-    """How a stream ended: `error` when it failed, `truncated` when there was more than is kept.
-
-    `rest` came behind the pieces that were stored; `stored` is their number, None for all.
-    """
-
-    rest: bytes = b""
-    truncated: bool = False
-    error: str | None = None
-    stored: int | None = None
-
-    def output(self, container: str, texts: Callable[[], Iterable[bytes]]) -> Iterator[bytes]:
-        """The ContainerOutput, in parts; see `streamed_output`."""
-        complete = self.error is None and not self.truncated
-        return streamed_output(container, texts, truncated=self.truncated, complete=complete)
-
-
-class JobSummary(Struct, frozen=True):
-    """A job as the operator sees it; times in milliseconds since 1970."""
-
-    id: str
-    client: str
-    kind: str
-    status: JobStatus
-    containers: list[str]
-    attempts: int
-    created_at: int
-    finished_at: int | None
 
 
 class JobStore:
@@ -311,7 +279,7 @@ class JobStore:
             found = [key for key in mine if key < end][-limit:]
         else:
             most = limit + len(mine) if pending is False else limit
-            found = await self._database.read(_list, client, end, most)
+            found = await self._database.read(listing.keys_of, client, end, most)
             if pending is False:
                 unfinished = set(mine)
                 found = [key for key in found if key not in unfinished]
@@ -339,7 +307,7 @@ class JobStore:
 
     async def newest(self, limit: int) -> list[JobSummary]:
         """The newest jobs of all clients, newest first; for the operator."""
-        return await self._database.read(_newest, min(limit, MOST_LISTED))
+        return await self._database.read(listing.newest, min(limit, MOST_LISTED))
 
     async def has(self, identifier: str) -> bool:
         """Whether the node itself runs or ran a job with this id, for whatever client."""
@@ -455,35 +423,6 @@ def _input_of(connection: sqlite3.Connection, key: bytes) -> bytes | Content:
     if data is None and size is not None:
         return Content(key, contents.INPUT_COLUMN, size)
     return b"{}" if data is None else bytes(data)
-
-
-def _newest(connection: sqlite3.Connection, limit: int) -> list[JobSummary]:
-    rows = connection.execute(
-        "SELECT id, client, kind, status, containers, attempts, created_at, finished_at"
-        " FROM jobs ORDER BY id DESC LIMIT ?",
-        (limit,),
-    )
-    return [
-        JobSummary(
-            to_text(key),
-            client,
-            "stream" if kind == STREAM else "direct",
-            STATUS_NAMES[status],
-            containers.split(","),
-            attempts,
-            created,
-            finished,
-        )
-        for key, client, kind, status, containers, attempts, created, finished in rows
-    ]
-
-
-def _list(connection: sqlite3.Connection, client: str, end: bytes, limit: int) -> list[bytes]:
-    rows = connection.execute(
-        "SELECT id FROM jobs WHERE client = ? AND id < ? ORDER BY id DESC LIMIT ?",
-        (client, end, limit),
-    )
-    return [key for (key,) in rows]
 
 
 def _exists(connection: sqlite3.Connection, key: bytes) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +19,11 @@ import pytest
 from tests.support.client import Api, connected, eventually, head, post
 from tests.support.disks import no_more_than
 from tests.support.echo import EchoService
+from tests.support.evm import NODE
 from tests.support.node import NodeProcess
+from tests.support.podman import need
+from tests.support.ports import free_port
+from tests.support.signed import COORDINATOR, signed_v0
 
 pytestmark = pytest.mark.xdist_group("memory")  # its node is started once
 
@@ -32,9 +38,9 @@ HEALTH_WITHIN = 3.0  # seconds; one beside an idle machine
 class Watched:
     """A node, its memory, and a client that asks for its health meanwhile."""
 
-    def __init__(self, process: NodeProcess) -> None:
+    def __init__(self, process: NodeProcess, api: Api | None = None) -> None:
         self.process = process
-        self.api = Api(process.port)
+        self.api = api or Api(process.port)
         self.port = process.port
         self._process = psutil.Process(process.pid)
         self._warm_up()
@@ -252,3 +258,66 @@ def test_outcomes_while_the_disk_is_full(node: Watched) -> None:
     for identifier in accepted:
         (result,) = node.api.results([identifier])
         assert result["status"] == "success"
+
+
+def test_delegated_requests_while_the_chain_is_away(echo: EchoService, tmp_path: Path) -> None:
+    """What is taken on stays on the disk; whether somebody signed it, the chain says later."""
+    chain = {
+        "enabled": True,
+        "rpc_url": f"http://127.0.0.1:{free_port()}",
+        "coordinator_address": COORDINATOR,
+        "wallet": {"private_key": NODE.key.hex()},
+    }
+    config = {
+        "server": {"max_held_bytes": LIMIT},
+        "containers": [{"id": "echo", "url": echo.url}],
+        "chain": chain,
+    }
+    body = json.loads(signed_v0())
+    body["data"] = {"text": "x" * 8 * MIB}
+
+    with NodeProcess(config, tmp_path, fresh=True) as process:
+        node = Watched(process)
+        with node.attacked():
+            for nonce in range(24):
+                body["signature"]["nonce"] = nonce
+                reply = node.api.post(body)
+                while reply.status == 503:
+                    time.sleep(0.1)
+                    reply = node.api.post(body)
+                assert (reply.status, reply.json) == (200, {})
+        process.stop()
+        process.start()
+        again = Watched(process)
+        assert again.at_start <= node.at_start + LEFT
+        assert again.api.get("/info").json["pending"]["onchain"] == 24
+        assert "Traceback" not in process.log()
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    need("openssl")
+    folder = tmp_path_factory.mktemp("tls")
+    names = {"cert": str(folder / "cert.pem"), "key": str(folder / "key.pem")}
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    command += ["-subj", "/CN=localhost", "-out", names["cert"], "-keyout", names["key"]]
+    subprocess.run(command, check=True, capture_output=True)
+    return names
+
+
+def test_silent_tls_connections(echo: EchoService, tmp_path: Path, tls: dict[str, str]) -> None:
+    config = {
+        "server": {"max_held_bytes": LIMIT, "tls": tls},
+        "containers": [{"id": "echo", "url": echo.url}],
+    }
+    with NodeProcess(config, tmp_path, fresh=True) as process:
+        trusting = ssl.create_default_context()
+        trusting.check_hostname = False
+        trusting.verify_mode = ssl.CERT_NONE
+        node = Watched(process, Api(process.port, tls=trusting))
+        with node.attacked(), contextlib.ExitStack() as stack:
+            for _ in range(1300):
+                stack.enter_context(connected(node.port))
+            time.sleep(2)
+            assert len(psutil.Process(process.pid).net_connections("tcp")) < 400
+        assert "Traceback" not in process.log()
