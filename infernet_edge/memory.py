@@ -31,16 +31,10 @@ SMALL: Final = 64 * 2**10
 """Bytes of a reservation that is small. A part of the budget is for such ones alone, so that large
 requests and outputs do not keep the small ones out."""
 
-BESIDE_OUTPUT: Final = 256 * 2**10
-"""Bytes that a call of a container holds beside its output."""
+LARGEST_PER_LIMIT: Final = 3
+"""A budget is at least this many times its largest output, so that each kind has room."""
 
-_LARGEST_PER_LIMIT: Final = 3  # largest outputs that a budget has room for, so that each kind has
 _LOG_AGAIN = 60.0  # seconds until the log says once more that the budget is used up
-
-
-def least_budget(max_body_bytes: int) -> int:
-    """The smallest budget with which bodies and outputs of so many bytes can be had."""
-    return _LARGEST_PER_LIMIT * (max_body_bytes + BESIDE_OUTPUT)
 
 
 class _Waiter(NamedTuple):
@@ -57,8 +51,8 @@ class MemoryBudget:
     """
 
     def __init__(self, limit: int, largest: int) -> None:
-        if limit < _LARGEST_PER_LIMIT * largest:
-            raise ValueError(f"expected a budget of at least {_LARGEST_PER_LIMIT * largest} bytes")
+        if limit < LARGEST_PER_LIMIT * largest:
+            raise ValueError(f"expected a budget of at least {LARGEST_PER_LIMIT * largest} bytes")
         self.limit = limit
         self.held: dict[Kind, int] = dict.fromkeys(SHARES, 0)
         self.total = 0
@@ -134,9 +128,11 @@ class MemoryBudget:
         if reservation.size + size > SMALL:
             of_all -= self.limit // 8
             of_kind -= of_kind // 4
-        first = self._first.size if self._first is not None else 0  # has room of its own
-        general = self.total - first
-        return general + size <= of_all and self.held[reservation.kind] + size <= of_kind
+        all_held, kind_held = self.total, self.held[reservation.kind]
+        if self._first is not None:  # has room of its own
+            all_held -= self._first.size
+            kind_held -= self._first.size if self._first.kind == reservation.kind else 0
+        return all_held + size <= of_all and kind_held + size <= of_kind
 
     def _add(self, reservation: Reservation, size: int) -> None:
         kind = reservation.kind

@@ -30,7 +30,7 @@ from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.jobs.reports import Reports
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.logs import log_event
-from infernet_edge.memory import BESIDE_OUTPUT, MemoryBudget, least_budget
+from infernet_edge.memory import MemoryBudget
 from infernet_edge.tasks import cancel
 
 if TYPE_CHECKING:
@@ -229,9 +229,9 @@ class Node:
 
 def memory_budget(config: Config) -> MemoryBudget:
     """The budget of a node: what is configured, or a share of this machine's memory."""
-    most = config.server.max_body_bytes
-    limit = config.server.max_held_bytes or budget_of(memory_limit(), least_budget(most))
-    return MemoryBudget(limit, most + BESIDE_OUTPUT)
+    server = config.server
+    limit = server.max_held_bytes or budget_of(memory_limit(), server.least_held_bytes)
+    return MemoryBudget(limit, server.largest_held)
 
 
 def _limit(parameters: Parameters) -> int:

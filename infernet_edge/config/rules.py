@@ -13,7 +13,6 @@ import msgspec
 
 from infernet_edge.config.problems import Problem
 from infernet_edge.config.tree import Chain, Config, Container, Server, Wallet
-from infernet_edge.memory import least_budget
 
 _ADDRESS = re.compile(r"^(0x)?[0-9a-fA-F]{40}$")
 _KEY = re.compile(r"^(0x)?[0-9a-fA-F]{64}$")
@@ -51,7 +50,7 @@ def _check_server(server: Server) -> Iterator[Problem]:
     for name, token in server.tokens.items():
         if len(token.reveal()) < 16:
             yield Problem(f"server.tokens.{name}", "a short text", "at least 16 characters")
-    least = least_budget(server.max_body_bytes)
+    least = server.least_held_bytes
     if server.max_held_bytes is not None and server.max_held_bytes < least:
         expected = f"at least {least} (3 times server.max_body_bytes, and a little)"
         yield Problem("server.max_held_bytes", str(server.max_held_bytes), expected)

@@ -115,6 +115,16 @@ class Server(Struct, frozen=True):
         ),
     ] = True
 
+    @property
+    def largest_held(self) -> int:
+        """Bytes of memory that a single call of a container may need."""
+        return self.max_body_bytes + 256 * 2**10
+
+    @property
+    def least_held_bytes(self) -> int:
+        """The least for `max_held_bytes`: room for a body, an output, and all the rest."""
+        return 3 * self.largest_held
+
 
 class Registry(Struct, frozen=True):
     username: Annotated[str, Meta(description="User name for pulls from the image registry")] = ""

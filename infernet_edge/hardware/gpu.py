@@ -35,7 +35,9 @@ def read_gpus(root: Path) -> GPUCapability | None:
 def _gpu(pynvml: Any, index: int, root: Path) -> GPUInfo:
     """`index` is NVML's and nvidia-smi's, and CUDA's with CUDA_DEVICE_ORDER=PCI_BUS_ID."""
     handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-    memory = _ask(pynvml, pynvml.nvmlDeviceGetMemoryInfo, handle)
+    # Version 2 leaves out of `used` what the driver keeps for itself, as nvidia-smi does.
+    memory = _ask(pynvml, pynvml.nvmlDeviceGetMemoryInfo, handle, pynvml.nvmlMemory_v2)
+    memory = memory or _ask(pynvml, pynvml.nvmlDeviceGetMemoryInfo, handle)
     total, used = (memory.total, memory.used) if memory else _shared_memory(root)
     return GPUInfo(
         name=_ask(pynvml, pynvml.nvmlDeviceGetName, handle) or "",

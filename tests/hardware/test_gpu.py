@@ -21,6 +21,7 @@ class FakeNVML(ModuleType):
     def __init__(self, *names: str, memory: tuple[int, int] | None = (24, 3)) -> None:
         super().__init__("pynvml")
         self.NVMLError = NVMLError
+        self.nvmlMemory_v2 = self.newest = 2
         self.names, self.memory = names, memory
         self.open = 0
 
@@ -39,9 +40,11 @@ class FakeNVML(ModuleType):
     def nvmlDeviceGetName(self, handle: int) -> str:  # noqa: N802
         return self.names[handle]
 
-    def nvmlDeviceGetMemoryInfo(self, handle: int) -> Any:  # noqa: N802
-        if self.memory is None:
+    def nvmlDeviceGetMemoryInfo(self, handle: int, version: int = 1) -> Any:  # noqa: N802
+        if self.memory is None or version > self.newest:
             raise NVMLError("Not Supported")
+        if version == 1:  # with what the driver keeps for itself
+            return SimpleNamespace(total=self.memory[0], used=self.memory[1] + RESERVED)
         return SimpleNamespace(total=self.memory[0], used=self.memory[1])
 
     def nvmlSystemGetDriverVersion(self) -> str:  # noqa: N802
@@ -49,6 +52,9 @@ class FakeNVML(ModuleType):
 
     def nvmlSystemGetCudaDriverVersion(self) -> int:  # noqa: N802
         return 12040
+
+
+RESERVED = 1
 
 
 def install(monkeypatch: pytest.MonkeyPatch, module: ModuleType | None) -> None:
@@ -68,6 +74,17 @@ def test_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ],
     )
     assert nvml.open == 0
+
+
+def test_an_old_driver_counts_what_it_keeps_for_itself(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    nvml = FakeNVML("NVIDIA T400")
+    nvml.newest = 1
+    install(monkeypatch, nvml)
+    found = read_gpus(tmp_path)
+    assert found is not None
+    assert [gpu.memory_used for gpu in found.gpu_info] == [3 + RESERVED]
 
 
 def test_a_jetson_shares_its_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
