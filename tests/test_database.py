@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -10,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import pytest
 
 from infernet_edge import database as database_module
 from infernet_edge.database import Database, is_in_use
-from infernet_edge.errors import StartupError, StorageError
+from infernet_edge.errors import StartupError, StorageError, TooLargeToStore
 from tests.support.breaking import full_disk, read_only
 from tests.support.managing import eventually
 from tests.support.process import ROOT
@@ -492,3 +494,40 @@ async def test_others_can_see_that_it_is_in_use(tmp_path: Path) -> None:
     assert is_in_use(tmp_path)
     await database.close()
     assert not is_in_use(tmp_path)
+
+
+async def test_a_text_that_is_too_long_is_no_fault_of_the_storage(database: Database) -> None:
+    def too_long(connection: sqlite3.Connection) -> None:
+        connection.execute("SELECT zeroblob(?)", (2**31 - 1,)).fetchone()
+
+    with pytest.raises(TooLargeToStore):
+        await database.write(too_long)
+    assert database.writable
+    assert await database.write(insert, 1) == 1
+
+
+class Large(bytearray):
+    """A text of which can be told whether it is still there."""
+
+
+@pytest.mark.parametrize("faulty", [False, True])
+async def test_what_was_written_is_not_kept(database: Database, faulty: bool) -> None:
+    """Neither by the thread that waits for more, nor by an error that somebody holds."""
+
+    def write(connection: sqlite3.Connection, text: Large) -> None:
+        connection.execute("SELECT length(?)", (text,))
+        if faulty:
+            connection.execute("nonsense")
+
+    text = Large(b"x" * 1000)
+    gone = weakref.ref(text)
+    written = database.write(write, text)
+    del text
+    await asyncio.wait([written])
+    error = written.exception()
+    assert (error is not None) == faulty
+    gc.disable()
+    try:
+        await eventually(lambda: gone() is None)
+    finally:
+        gc.enable()

@@ -12,10 +12,10 @@ import pytest
 from aiohttp import web
 
 from infernet_edge.containers.client import ContainerFailure
-from infernet_edge.errors import StorageError
+from infernet_edge.errors import StorageError, TooLargeToStore
 from infernet_edge.jobs import orchestrator as orchestrator_module
-from infernet_edge.jobs.contents import Content
-from infernet_edge.jobs.job import Job
+from infernet_edge.jobs.contents import PIECE, Content
+from infernet_edge.jobs.job import FAILED, Job
 from tests.support.breaking import read_only
 from tests.support.managing import eventually
 from tests.support.parts import CLIENT, Parts, attempts_of, made, outcome, result, submit, working
@@ -561,3 +561,117 @@ async def test_results_of_a_client_stay_its_own_over_a_restart(
     async with working(tmp_path, document) as parts:
         assert await parts.store.results(CLIENT, [job.id], intermediate=False) == []
         assert (await outcome(parts, job.id, "10.0.0.1"))["status"] == "success"
+
+
+LARGE = [PIECE - 100, PIECE, PIECE + 1, 3 * PIECE, 1_000_000]
+
+
+@pytest.mark.parametrize("size", LARGE)
+async def test_a_chain_of_large_outputs(parts: Parts, echo: Echo, size: int) -> None:
+    """Inputs, outputs and results that do not fit into a row."""
+    text = {"text": "x" * size}
+    found = await outcome(parts, await submit(parts, ["echo", "b", "c"], text))
+    assert found["status"] == "success"
+    first, second = found["intermediate_results"]
+    assert first == {"container": "echo", "output": {"output": text, "by": ""}}
+    assert second["container"] == "b"
+    assert second["output"]["output"] == first["output"]
+    assert found["result"]["output"]["output"] == second["output"]
+    assert [call["data"] for call in echo.calls] == [text, first["output"], second["output"]]
+    assert parts.memory.total == 0
+
+
+async def test_outputs_of_one_job_have_a_limit_together(tmp_path: Path, echo: Echo) -> None:
+    async with serving(echo) as url:
+        document = {
+            "containers": [{"id": "echo", "url": url}],
+            "server": {"max_body_bytes": 4 * PIECE},
+        }
+        async with working(tmp_path, document) as parts:
+            found = await outcome(
+                parts, await submit(parts, ["echo"] * 20, {"text": "x" * 3 * PIECE})
+            )
+            assert found["status"] == "failed"
+            assert f"larger than {16 * PIECE} bytes together" in found["result"]["error"]
+            assert len(found["intermediate_results"]) == 5
+            assert parts.memory.total == 0
+
+
+async def test_a_chain_that_failed_keeps_its_large_outputs(parts: Parts) -> None:
+    wish = {"text": "x" * 2 * PIECE, "status": 200}
+    found = await outcome(parts, await submit(parts, ["echo", "nobody", "c"][:1] * 2, wish))
+    assert len(found["intermediate_results"]) == 1
+
+
+async def test_a_large_chain_goes_on_after_a_kill(
+    tmp_path: Path, document: dict[str, Any], echo: Echo
+) -> None:
+    """It begins again; what it had stored meanwhile is replaced."""
+    text = {"text": "x" * 3 * PIECE, "hold": True}
+    async with working(tmp_path, document, stop=False) as parts:
+        job = await submit(parts, ["echo", "b"], text)
+        await eventually(lambda: echo.open == 1)
+        await parts.store.keep_outputs(job, 0, [b"of the earlier run" * 10_000, b"more" * 50_000])
+    echo.release()
+    async with working(tmp_path, document) as parts:
+        found = await outcome(parts, job)
+        assert found["status"] == "success"
+        (between,) = found["intermediate_results"]
+        assert between["output"]["output"] == text
+
+
+async def test_outputs_that_cannot_be_stored_are_stored_later(
+    parts: Parts, echo: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orchestrator_module, "_SAVE_AGAIN", 0.05)
+    text = {"text": "x" * 2 * PIECE, "hold": True}
+    job = await submit(parts, ["echo", "b"], text)
+    await eventually(lambda: echo.open == 1)
+    with read_only(parts.database):
+        echo.release()
+        await asyncio.sleep(0.3)
+        assert len(echo.calls) == 1
+        assert (await result(parts, job))["status"] == "running"
+    assert (await outcome(parts, job))["status"] == "success"
+    assert len(echo.calls) == 2
+    assert parts.memory.total == 0
+
+
+async def test_a_result_that_is_too_large_for_a_row_is_the_jobs_failure(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish, refused = parts.store.finish, 0
+
+    def too_large(job: Job, status: int, *more: Any) -> asyncio.Future[None]:
+        nonlocal refused
+        if status != FAILED:
+            refused += 1
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            future.set_exception(TooLargeToStore("string or blob too big"))
+            return future
+        return finish(job, status, *more)
+
+    monkeypatch.setattr(parts.store, "finish", too_large)
+    found = await outcome(parts, await submit(parts))
+    assert "cannot be stored: string or blob too big" in found["result"]["error"]
+    assert refused == 1
+    assert parts.memory.total == 0
+
+
+async def test_accepted_jobs_wait_for_memory(parts: Parts, echo: Echo) -> None:
+    """And the time that they wait is not the container's."""
+    others = parts.memory.reserve("outputs")
+    while others.try_take(2**20):
+        pass
+    first = parts.memory.reserve("outputs")
+    await first.wait_for(parts.config.server.max_body_bytes)  # what is kept back for one
+    job = await submit(parts, data={"text": "x" * 500_000})
+    await eventually(lambda: parts.memory.is_short)
+    late = await submit(parts, data={"n": 2})
+    await asyncio.sleep(0.1)
+    assert (await result(parts, job))["status"] == "running"
+    others.release()
+    assert (await outcome(parts, job))["status"] == "success"
+    assert (await outcome(parts, late))["status"] == "success"
+    first.release()
+    assert parts.memory.total == 0

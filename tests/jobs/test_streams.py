@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -13,7 +16,9 @@ import pytest
 from aiohttp import web
 
 from infernet_edge.containers.client import ContainerFailure
-from infernet_edge.errors import StorageError
+from infernet_edge.errors import StorageError, Unavailable
+from infernet_edge.jobs import contents
+from infernet_edge.jobs.contents import PIECE
 from infernet_edge.jobs.streams import JobStream
 from tests.support.managing import eventually
 from tests.support.parts import Parts, made, outcome, result, submit, working
@@ -261,3 +266,149 @@ async def test_a_long_stream_may_take_longer_than_the_timeout(
             stream = await opened(parts, {})
             assert b"".join([chunk async for chunk in stream.chunks()]) == b"x" * 8
             assert not stream.failed
+
+
+def large_text(size: int) -> list[str]:
+    """Chunks of text with characters of two bytes, some of which are cut by the pieces."""
+    return ["xü" * (size // 3)]
+
+
+async def streamed(parts: Parts, chunks: list[str]) -> dict[str, Any]:
+    stream = await opened(parts, {"chunks": chunks})
+    received = b"".join([chunk async for chunk in stream.chunks()])
+    assert received == "".join(chunks).encode()
+    return await outcome(parts, stream.job)
+
+
+@pytest.mark.parametrize("size", [PIECE - 3, PIECE, PIECE + 3, 5 * PIECE, 2_000_000])
+async def test_a_large_stream_is_stored_while_it_comes(parts: Parts, size: int) -> None:
+    chunks = large_text(size)
+    found = await streamed(parts, chunks)
+    assert found["result"]["output"] == {"output": chunks[0]}
+    assert await pieces_of(parts, contents.STREAMED) == 0
+    assert parts.memory.total == 0
+
+
+async def test_a_large_stream_that_is_no_text(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 1000
+
+    async def binary(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for start in range(0, len(content), 10_001):
+            await response.write(content[start : start + 10_001])
+        return response
+
+    async with serving(binary) as url, working(tmp_path, one(url)) as parts:
+        stream = await opened(parts, {})
+        assert b"".join([chunk async for chunk in stream.chunks()]) == content
+        found = await outcome(parts, stream.job)
+        assert base64.b64decode(found["result"]["output"]["output_base64"]) == content
+
+
+def one(url: str) -> dict[str, Any]:
+    return {"containers": [{"id": "echo", "url": url}]}
+
+
+async def pieces_of(parts: Parts, part: int) -> int:
+    def count(connection: sqlite3.Connection) -> int:
+        query = "SELECT count(*) FROM pieces WHERE part = ?"
+        return int(connection.execute(query, (part,)).fetchone()[0])
+
+    return await parts.database.read(count)
+
+
+async def test_a_large_stream_is_cut_where_the_node_keeps_no_more(
+    tmp_path: Path, echo: Echo
+) -> None:
+    most = 3 * PIECE + 1  # within a character
+    async with serving(echo) as url:
+        document = one(url) | {"server": {"max_body_bytes": most}}
+        async with working(tmp_path, document) as parts:
+            (text,) = large_text(4 * PIECE)
+            found = await streamed(parts, [text])
+    output = found["result"]["output"]
+    assert output["truncated"]
+    assert text.startswith(output["output"])
+    assert most - 3 < len(output["output"].encode()) <= most
+
+
+async def test_what_a_broken_stream_sent_is_kept(parts: Parts) -> None:
+    (text,) = large_text(3 * PIECE)
+    stream = await opened(parts, {"chunks": [text, "wait"]})
+    received = 0
+    async for chunk in stream.chunks():
+        received += len(chunk)
+        if received == len(text.encode()):
+            break
+    await eventually_stored(parts, 3)
+    stream.cancel()
+    found = await outcome(parts, stream.job)
+    assert found["status"] == "failed"
+    assert "went away" in found["result"]["error"]
+    (between,) = found["intermediate_results"]
+    assert between["output"]["output"] == text
+    assert await pieces_of(parts, contents.STREAMED) == 0
+
+
+async def eventually_stored(parts: Parts, pieces: int) -> None:
+    async with asyncio.timeout(10):
+        while await pieces_of(parts, contents.STREAMED) < pieces - 1:
+            await asyncio.sleep(0.01)
+
+
+async def test_what_a_stream_sent_before_the_node_was_killed_is_kept(
+    tmp_path: Path, echo: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (text,) = large_text(3 * PIECE)
+    async with serving(echo) as url:
+        async with working(tmp_path, one(url), stop=False) as parts:
+            stream = await opened(parts, {"chunks": [text, "wait"]})
+            async for _ in stream.chunks():
+                if await pieces_of(parts, contents.STREAMED) >= 2:
+                    break
+            monkeypatch.setattr(parts.store, "finish_stream", refuse)
+        async with working(tmp_path, one(url)) as parts:
+            found = await outcome(parts, stream.job)
+    assert found["result"]["error"] == "The node stopped while the job was streaming"
+    (between,) = found["intermediate_results"]
+    assert text.startswith(between["output"]["output"])
+    assert len(between["output"]["output"]) > PIECE
+
+
+def refuse(*_: object) -> asyncio.Future[None]:
+    raise StorageError("killed")
+
+
+async def test_a_stream_goes_on_while_the_disk_is_away(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is held in memory meanwhile, and stored when that is possible again."""
+    monkeypatch.setattr("infernet_edge.jobs.streams._STORE_AGAIN", 0.01)
+    keep, failures = parts.store.keep_streamed, 3
+
+    async def unreliable(*arguments: Any) -> None:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise StorageError("disk I/O error")
+        await keep(*arguments)
+
+    monkeypatch.setattr(parts.store, "keep_streamed", unreliable)
+    chunks = large_text(6 * PIECE)
+    found = await streamed(parts, chunks)
+    assert found["result"]["output"] == {"output": chunks[0]}
+    assert failures < 3
+    assert parts.memory.total == 0
+
+
+async def test_streams_for_whose_buffers_there_is_no_room_are_refused(parts: Parts) -> None:
+    taken = []
+    with contextlib.suppress(Unavailable):
+        while True:
+            taken.append(parts.orchestrator.stream_memory())
+    with pytest.raises(Unavailable):
+        parts.orchestrator.stream_memory()
+    assert len(taken) > 8
+    for memory in taken:
+        memory.release()
