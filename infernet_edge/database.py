@@ -93,8 +93,7 @@ class _Thread(threading.Thread):
         outcomes += self._each(alone)
         for outcome in outcomes:
             if outcome.error is not None:
-                # Else the error would keep all that was to be written, as long as it lives.
-                traceback.clear_frames(outcome.error.__traceback__)
+                _forget_frames(outcome.error)
         return outcomes
 
     def _together(self, batch: list[_Request]) -> list[_Outcome]:
@@ -128,6 +127,14 @@ class _Thread(threading.Thread):
             except Exception as error:  # noqa: BLE001 - any failure of a request is its caller's
                 outcomes.append(_Outcome(future, None, error))
         return outcomes
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Make text of a traceback: its frames would keep all that was to be written."""
+    if not isinstance(error, sqlite3.Error):
+        lines = traceback.format_tb(error.__traceback__)
+        error.add_note("".join(["In the thread of the database:\n", *lines]))
+    error.__traceback__ = None
 
 
 def _settle(outcomes: list[_Outcome]) -> None:
