@@ -199,3 +199,26 @@ async def test_no_browser_takes_an_answer_for_a_page_or_keeps_it(tmp_path: Path)
         for reply in replies:
             assert reply.headers["x-content-type-options"] == "nosniff"
             assert reply.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(("rate", "arrives"), [(2000, True), (200_000, False)])
+async def test_a_body_has_time_as_long_as_it_is_fast_enough(
+    monkeypatch: pytest.MonkeyPatch, rate: int, arrives: bool
+) -> None:
+    monkeypatch.setattr(messages, "_BODY_TIME", 0.1)
+    sent = 0
+
+    async def receive() -> Message:
+        nonlocal sent
+        await asyncio.sleep(0.03)
+        sent += 1
+        return {"type": "http.request", "body": b"x" * 1000, "more_body": sent < 20}
+
+    scope = {"headers": [], "held": unlimited().reserve("requests")}
+    reading = BodyReader(2**20, rate).read(scope, receive)
+    if arrives:
+        assert len(await reading) == 20_000
+        return
+    with pytest.raises(RequestTimeout, match="min_body_bytes_per_second") as refused:
+        await reading
+    assert refused.value.params["received"] == sent * 1000

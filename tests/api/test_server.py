@@ -20,7 +20,7 @@ from infernet_edge.api.messages import Answer, BodyReader
 from infernet_edge.api.server import MOST_CONNECTIONS, LanServer, raise_file_limit
 from infernet_edge.config.tree import TLS, Server
 from infernet_edge.errors import StartupError
-from infernet_edge.memory import unlimited
+from infernet_edge.memory import MemoryBudget, unlimited
 from tests.support.managing import eventually
 from tests.support.ports import free_port
 
@@ -111,11 +111,13 @@ class Running:
 
 @asynccontextmanager
 async def serving(
-    settings: Server | None = None, most: int = MOST_CONNECTIONS
+    settings: Server | None = None,
+    most: int = MOST_CONNECTIONS,
+    memory: MemoryBudget | None = None,
 ) -> AsyncIterator[Running]:
     app = App()
     settings = settings or Server(host="127.0.0.1", port=0)
-    server = LanServer(settings, app, max_connections=most)
+    server = LanServer(settings, app, max_connections=most, memory=memory)
     server.bind()
     await server.start(reserve=0)
     running = Running(server, app)
@@ -590,3 +592,55 @@ async def test_nothing_wakes_up_when_nobody_is_connected() -> None:
         connection.writer.close()
         await eventually(lambda: running.server.open_connections == 0)
         await eventually(lambda: not running.server.sweeping)
+
+
+async def test_a_head_with_many_fields_is_refused() -> None:
+    """Each field takes many times its bytes, so that a head may have only so many."""
+    async with serving() as running:
+        for fields, expected in ((150, 200), (5000, 431)):
+            connection = await running.connect()
+            await connection.send(b"GET / HTTP/1.1\r\nhost: x\r\n" + b"a:\r\n" * fields + b"\r\n")
+            status, _, body = await connection.response()
+            assert status == expected
+        assert json.loads(body)["error"] == "Too many header fields"
+        assert await connection.rest() == b""
+        assert running.app.requests == 1
+
+
+@pytest.mark.parametrize("body", [0, 10, 3000])
+async def test_very_many_requests_at_once_are_all_answered(body: int) -> None:
+    """They are read as they are answered: waiting in memory they would take too much."""
+    request = b"POST /%d HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" + b"x" * body
+    async with serving() as running:
+        connection = await running.connect()
+        sending = asyncio.create_task(
+            connection.send(b"".join(request % (number, body) for number in range(1000)))
+        )
+        for number in range(1000):
+            status, _, answer = await connection.response()
+            assert status == 200
+            assert json.loads(answer) == {"path": f"/{number}", "body": body}
+        await sending
+
+
+async def test_a_head_for_which_there_is_no_memory_is_refused() -> None:
+    memory = MemoryBudget(3 * 2**20, 2**20)
+    async with serving(memory=memory) as running:
+        others = [memory.reserve("requests")]
+        while others[-1].try_take(60 * 1024):
+            others.append(memory.reserve("requests"))
+        connection = await running.connect()
+        await connection.send(b"GET /" + b"x" * 60_000)
+        assert (await connection.response())[0] == 503
+        for each in others:
+            each.release()
+        connection = await running.connect()
+        assert await connection.get("/" + "x" * 60_000) == 200
+        connection.writer.close()
+        await eventually(lambda: memory.total == 0)
+
+
+@pytest.mark.parametrize(("size", "most"), [(1, 32), (64, 512), (1000, 1024)])
+async def test_the_memory_limits_connections(size: int, most: int) -> None:
+    async with serving(memory=MemoryBudget(size * 2**20, 0)) as running:
+        assert running.server.max_connections == most
