@@ -202,7 +202,7 @@ class LanServer:
                 loop,
                 self._memory,
                 lambda: self._release(place),
-                lambda: self._connections.is_full,
+                lambda: self._connections.is_full or self._socket is None,
             )
             return place.protocol
 

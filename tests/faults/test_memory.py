@@ -20,6 +20,7 @@ from tests.support.client import Api, connected, eventually, head, post
 from tests.support.disks import no_more_than
 from tests.support.echo import EchoService
 from tests.support.evm import NODE
+from tests.support.hurried import with_values
 from tests.support.node import NodeProcess
 from tests.support.podman import need
 from tests.support.ports import free_port
@@ -32,6 +33,7 @@ LIMIT = 64 * MIB  # what the node takes by itself where it may use 256 MiB
 MOST = 200 * MIB
 LEFT = 16 * MIB
 LARGE = 15 * MIB
+LOOKS_OFTEN = with_values({"jobs.housekeeping._PERIOD": 1.0})
 HEALTH_WITHIN = 3.0  # seconds; one beside an idle machine
 
 
@@ -103,7 +105,9 @@ def node(echo: EchoService, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             {"id": "huge", "url": f"{echo.url}/huge"},
         ],
     }
-    with NodeProcess(config, tmp_path_factory.mktemp("node"), fresh=True) as process:
+    with NodeProcess(
+        config, tmp_path_factory.mktemp("node"), fresh=True, command=LOOKS_OFTEN
+    ) as process:
         yield Watched(process)
         assert "Traceback" not in process.log()
 
@@ -276,7 +280,7 @@ def test_delegated_requests_while_the_chain_is_away(echo: EchoService, tmp_path:
     body = json.loads(signed_v0())
     body["data"] = {"text": "x" * 8 * MIB}
 
-    with NodeProcess(config, tmp_path, fresh=True) as process:
+    with NodeProcess(config, tmp_path, fresh=True, command=LOOKS_OFTEN) as process:
         node = Watched(process)
         with node.attacked():
             for nonce in range(24):
@@ -310,7 +314,7 @@ def test_silent_tls_connections(echo: EchoService, tmp_path: Path, tls: dict[str
         "server": {"max_held_bytes": LIMIT, "tls": tls},
         "containers": [{"id": "echo", "url": echo.url}],
     }
-    with NodeProcess(config, tmp_path, fresh=True) as process:
+    with NodeProcess(config, tmp_path, fresh=True, command=LOOKS_OFTEN) as process:
         trusting = ssl.create_default_context()
         trusting.check_hostname = False
         trusting.verify_mode = ssl.CERT_NONE

@@ -33,4 +33,9 @@ PATIENCE: dict[str, float] = {
 
 def hurried(settings: dict[str, float] | None = None) -> tuple[str, ...]:
     """The command of a node with other values, in seconds, for some of its constants."""
-    return (sys.executable, "-c", _PROGRAM.format(settings={**PATIENCE, **(settings or {})}))
+    return with_values(PATIENCE | (settings or {}))
+
+
+def with_values(settings: dict[str, float]) -> tuple[str, ...]:
+    """The command of a node with other values for these constants alone."""
+    return (sys.executable, "-c", _PROGRAM.format(settings=settings))
