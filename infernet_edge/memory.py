@@ -17,13 +17,14 @@ from infernet_edge.logs import log_event
 
 logger = logging.getLogger(__name__)
 
-Kind = Literal["requests", "answers", "inputs", "outputs", "streams"]
+Kind = Literal["requests", "answers", "inputs", "outputs", "streams", "deliveries"]
 SHARES: Final[dict[Kind, float]] = {
     "requests": 0.5,  # bodies, until their jobs are on the disk
     "answers": 0.25,  # what is being sent to clients
     "inputs": 0.25,  # of jobs that wait for a container; beyond that they stay on the disk
     "outputs": 1.0,  # of containers, until they are on the disk
     "streams": 0.25,  # buffers of streaming jobs
+    "deliveries": 0.25,  # requests of subscriptions that are not answered yet
 }
 """What is counted, and the largest part of the budget that each kind may use."""
 

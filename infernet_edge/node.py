@@ -211,7 +211,7 @@ class Node:
         orchestrator = Orchestrator(config.jobs, job_store, services, client, most, memory)
         if config.chain.enabled:
             self.chain = chain.Chain(
-                config, database, orchestrator, session, job_store.check_storage
+                config, database, orchestrator, session, job_store.check_storage, memory
             )
         return Parts(
             config=config,

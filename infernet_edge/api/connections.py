@@ -13,7 +13,7 @@ from infernet_edge.logs import log_event
 logger = logging.getLogger(__name__)
 
 _GRACE = 0.25  # seconds in which a connection may begin to send; until then none takes its place
-_NETWORK_OF_ONE = 64  # bits of an IPv6 address that one machine has for itself (RFC 7421)
+_BLOCKED = 1.0  # seconds for which a client has to take nothing of an answer, to be closed for it
 
 
 class Place:
@@ -121,6 +121,23 @@ class Connections:
                 log_event(logger, "connection.dropped", logging.DEBUG, client=place.client)
                 place.close()
 
+    def close_blocked(self) -> bool:
+        """Close the connection whose client has taken nothing of its answer the longest.
+
+        Returns whether there was one.
+        """
+        before = asyncio.get_running_loop().time() - _BLOCKED
+        found, earliest = None, before
+        for place in self._places:
+            blocked = place.protocol.blocked_since if place.protocol is not None else None
+            if blocked is not None and blocked < earliest:
+                found, earliest = place, blocked
+        if found is None:
+            return False
+        log_event(logger, "connection.replaced", logging.DEBUG, client=found.client)
+        found.close()
+        return True
+
     def _free_one(self, places: Iterable[Place]) -> bool:
         place = _longest_owing(places)
         if place is None:
@@ -138,11 +155,7 @@ class Connections:
             return address
         if isinstance(parsed, ipaddress.IPv6Address):
             parsed = parsed.ipv4_mapped or parsed
-        if parsed.is_loopback or self._is_trusted(parsed):
-            return ""
-        if isinstance(parsed, ipaddress.IPv6Address):
-            return str(ipaddress.ip_network((parsed, _NETWORK_OF_ONE), strict=False))
-        return str(parsed)
+        return "" if parsed.is_loopback or self._is_trusted(parsed) else str(parsed)
 
     def _is_trusted(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
         return any(

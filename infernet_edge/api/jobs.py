@@ -115,8 +115,8 @@ class JobIntake:
     async def accept(self, body: bytes | bytearray, caller: Caller) -> Answer:
         """One request, of either kind; answered when it is on the disk."""
         check_utf8(body)
-        if (request := _delegated(body)) is not None:
-            await self._delegations.accept(request, caller.client)
+        if _is_delegated(body):
+            await self._delegations.accept(body, caller.client)
             return Answer(schema.DelegatedSubscriptionResponse())
         job = self._prepare(_job_request(body), caller)
         await self._store.add([job])
@@ -136,8 +136,8 @@ class JobIntake:
             if place % _ITEMS_AT_ONCE == _ITEMS_AT_ONCE - 1:
                 await asyncio.sleep(0)  # others have their turn
             try:
-                if may_be_delegated and (request := _delegated(bytes(item))) is not None:
-                    delegated.append((place, request))
+                if may_be_delegated and _is_delegated(bytes(item)):
+                    delegated.append((place, item))
                     continue
                 job = self._prepare(_job_request(item, "item"), caller)
                 if len(jobs) >= room:
@@ -152,7 +152,7 @@ class JobIntake:
             answers[place] = schema.JobResponse(job.id)
         if delegated:
             await self._accept_delegated(delegated, caller.client, answers)
-        return Answer(answers)
+        return Answer(answers, is_due=True)
 
     async def _accept_delegated(
         self, requests: list[tuple[int, Buffer]], client: str, answers: list[Any]
@@ -178,7 +178,7 @@ class JobIntake:
     async def accept_stream(self, body: bytes | bytearray, caller: Caller) -> JobStream:
         """A streaming job that has begun."""
         check_utf8(body)
-        if _delegated(body) is not None:
+        if _is_delegated(body):
             raise Refused("Streaming only supported for OffchainJob requests.")
         job = self._prepare(_job_request(body), caller, stream=True)
         memory = self._orchestrator.stream_memory()
@@ -204,16 +204,15 @@ class JobIntake:
         )
 
 
-def _delegated(body: bytes | bytearray) -> bytes | bytearray | None:
-    """The body if it is a DelegatedSubscriptionRequest: those have a `subscription`.
+def _is_delegated(body: bytes | bytearray) -> bool:
+    """Whether it is a DelegatedSubscriptionRequest: those have a `subscription`.
 
     Two kinds of request share the endpoint and neither is tagged, so the keys have to tell.
     """
     if _MARK not in body:
-        return None
+        return False
     shape = decode(body, _shapes)
-    delegated = shape.subscription is not UNSET and shape.containers is UNSET
-    return body if delegated else None
+    return shape.subscription is not UNSET and shape.containers is UNSET
 
 
 def _job_request(body: Buffer, where: str = "") -> schema.JobRequest:
@@ -304,6 +303,8 @@ class JobsEndpoint:
         if scope["method"] == "POST":
             body = await self._bodies.read(scope, receive)
             answer: Answer | StoredAnswer = await self._intake.accept(body, caller)
+            del body
+            scope["held"].release()
         else:
             answer = await self._get(query(scope, _MOST_IDS + 10), caller.client)
         await answer(scope, receive, send)
@@ -353,4 +354,6 @@ class BatchEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await self._bodies.read(scope, receive)
         answer = await self._intake.accept_batch(body, scope["caller"])
+        del body
+        scope["held"].release()
         await answer(scope, receive, send)

@@ -20,6 +20,8 @@ from infernet_edge.validation import explain, not_utf8_at
 
 T = TypeVar("T")
 
+_MOST_CLOSED = 8  # connections that are closed for the room of one answer
+_CLOSING_TIME = 0.02  # seconds until a connection that is closed has given back what it held
 _AT_ONCE = 16 * 2**10  # bytes of an answer that are handed to the connection in one go
 _BODY_TIME = 20.0  # seconds in which a body has to arrive, and more when it comes fast enough
 _MOST_BLANK = 1024  # bytes of white space that are taken for an empty body
@@ -41,11 +43,18 @@ _KINDS = {
 class Answer:
     """A JSON response; `content` is encoded unless it is bytes already."""
 
-    __slots__ = ("body", "headers", "status")
+    __slots__ = ("_is_due", "body", "headers", "status")
 
     def __init__(
-        self, content: Any, status: int = 200, headers: Mapping[str, str] | None = None
+        self,
+        content: Any,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        *,
+        is_due: bool = False,
     ) -> None:
+        """`is_due`: what was asked is done, so that this is answered whatever memory there is."""
+        self._is_due = is_due
         self.body = content if isinstance(content, bytes) else encoder.encode(content)
         self.status = status
         self.headers = [
@@ -66,7 +75,10 @@ class Answer:
             return
         memory: MemoryBudget = scope["memory"]
         with memory.reserve("answers") as held:
-            held.take(len(self.body))
+            if self._is_due:
+                held.try_take(len(self.body))
+            else:
+                await _take(scope, held, len(self.body))
             await send(head)
             await _send_text(send, self.body)
             await send({"type": "http.response.body", "body": b""})
@@ -95,7 +107,8 @@ class StoredAnswer:
         }
         memory: MemoryBudget = scope["memory"]
         with memory.reserve("answers") as held:
-            held.take(PIECE + sum(len(part) for part in self._parts if isinstance(part, bytes)))
+            texts = sum(len(part) for part in self._parts if isinstance(part, bytes))
+            await _take(scope, held, PIECE + texts)
             await send(head)
             if scope["method"] != "HEAD":
                 await self._send_parts(send, scope.get("is_gone", bool))
@@ -110,6 +123,20 @@ class StoredAnswer:
                 if is_gone():
                     raise ClientDisconnect
                 await _send_text(send, piece)
+
+
+async def _take(scope: Scope, held: Reservation, size: int) -> None:
+    """Take memory for an answer. Clients that do not take theirs have to go for it.
+
+    Raises Unavailable.
+    """
+    make_room: Callable[[], bool] = scope.get("make_room", bool)
+    for _ in range(_MOST_CLOSED):
+        if held.try_take(size) or not make_room():
+            break
+        await asyncio.sleep(_CLOSING_TIME)
+    if held.size < size:
+        held.take(size)
 
 
 async def _send_text(send: Send, text: bytes) -> None:

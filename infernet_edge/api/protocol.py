@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from typing import Any, cast
 
 import httptools
 import uvicorn
@@ -18,19 +19,24 @@ from infernet_edge.memory import MemoryBudget
 _MOST_HEAD = 64 * 2**10  # bytes of request line and headers, or of trailer fields
 _FREE_HEAD = 4 * 2**10  # bytes of those that are not counted; most heads have fewer
 _MOST_FIELDS = 200  # header fields: each takes many times its bytes
-_MOST_PIPELINED = 8  # requests that wait for the answer to an earlier one, before reading stops
 _PARSED_AT_ONCE = 512  # bytes that may be many requests, each of which takes many times its bytes
-_FEW_BYTES = 4 * 2**10  # bytes that are parsed together when they come together
+_UNREAD_BODY = 16 * 2**10  # bytes of a body that wait for the application
 _MOST_UNSENT = 32 * 2**10  # bytes of an answer that wait to be sent
+_MOST_ENCRYPTED = 64 * 2**10  # bytes that TLS keeps while reading is paused
 
 
 class _Flow(FlowControl):
-    """Reading stays paused as long as there is a backlog, whoever wants to resume it."""
+    """While there is a backlog, no more is read: resuming goes on with the backlog instead."""
 
-    has_backlog = False
+    def __init__(self, transport: asyncio.Transport, parse_backlog: Callable[[], None]) -> None:
+        super().__init__(transport)
+        self.has_backlog = False
+        self._parse_backlog = parse_backlog
 
     def resume_reading(self) -> None:
-        if not self.has_backlog:
+        if self.has_backlog:
+            asyncio.get_running_loop().call_soon(self._parse_backlog)
+        else:
             super().resume_reading()
 
 
@@ -38,7 +44,8 @@ class LanProtocol(HttpToolsProtocol):
     """One connection.
 
     Clients may send requests before earlier ones are answered: `cycle` is the newest request,
-    `_answering` the one that is worked on.
+    `_answering` the one that is worked on. What belongs to later ones is not parsed before, but
+    waits as it came, in the backlog.
     """
 
     def __init__(
@@ -47,13 +54,22 @@ class LanProtocol(HttpToolsProtocol):
         state: ServerState,
         loop: asyncio.AbstractEventLoop,
         memory: MemoryBudget,
+        slowest: int,
         on_lost: Callable[[], None],
         crowded: Callable[[], bool],
+        make_room: Callable[[], bool],
     ) -> None:
+        """`slowest`: bytes of a body that have to come in a second.
+
+        `crowded` says that others wait for a place; `make_room` closes a connection whose client
+        does not take its answer, if there is one.
+        """
         super().__init__(config, state, {}, loop)
         self._memory = memory.reserve("requests")  # for a head that is long
         self._backlog_memory = memory.reserve("requests")
+        self._slowest = slowest
         self._on_lost = on_lost
+        self._make_room = make_room
         self._crowded = crowded
         self._in_head = True
         self._head_bytes = 0
@@ -72,14 +88,22 @@ class LanProtocol(HttpToolsProtocol):
     def owed_since(self) -> float | None:
         """Since when (loop time) the client owes us something; None when it waits for us.
 
-        It may owe a request, the rest of one, or the taking of an answer.
+        It may owe a request, the rest of one, or the taking of an answer. A body is owed from the
+        time on at which it would have come so far, had it come as slowly as is allowed.
         """
         if self.flow.write_paused:
             return self._blocked_since
         answering = self._answering
-        if answering is None or answering.response_complete or answering.more_body:
+        if answering is None or answering.response_complete or self.transport.is_closing():
             return self._waits_since
-        return self._waits_since if self.transport.is_closing() else None
+        if answering.more_body:
+            return min(self.loop.time(), self._waits_since + self._body_bytes / self._slowest)
+        return None
+
+    @property
+    def blocked_since(self) -> float | None:
+        """Since when (loop time) an answer waits to be taken; None when none does."""
+        return self._blocked_since if self.flow.write_paused else None
 
     @property
     def is_idle(self) -> bool:
@@ -105,42 +129,59 @@ class LanProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.flow = self._flow = _Flow(transport)
+        self.flow = self._flow = _Flow(transport, self._parse_backlog)
         transport.set_write_buffer_limits(high=_MOST_UNSENT)
+        limit_reading = getattr(transport, "set_read_buffer_limits", None)  # uvloop's, with TLS
+        if limit_reading is not None:
+            limit_reading(high=_MOST_ENCRYPTED)
         self._waits_since = self.loop.time()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, but not many more requests than can be answered soon."""
-        if self._backlog or len(data) > _FEW_BYTES or self.pipeline:
+        """Parse what came, as far as it is wanted now."""
+        if self._backlog or len(data) > _PARSED_AT_ONCE or not self._may_parse():
             self._backlog += data
             self._parse_backlog()
         else:
             self._parse(data)
 
+    def _may_parse(self) -> bool:
+        """Whether more of the present request is wanted, or the next one."""
+        cycle = self.cycle
+        if self.pipeline:
+            return False
+        if cycle is None or cycle.response_complete:
+            return True
+        return cycle.more_body and len(cycle.body) < _UNREAD_BODY
+
     def _parse_backlog(self) -> None:
         if self.transport.is_closing():
             return
         view, place = memoryview(self._backlog), 0
-        while place < len(view) and len(self.pipeline) < _MOST_PIPELINED:
-            size = max(_PARSED_AT_ONCE, self._missing())
+        while place < len(view) and self._may_parse():
+            size = max(_PARSED_AT_ONCE, min(_UNREAD_BODY, self._missing()))
             part = bytes(view[place : place + size])
             place += len(part)
             self._parse(part)
         self._backlog = bytes(view[place:])
         self._flow.has_backlog = bool(self._backlog)
         self._backlog_memory.release()
-        if not self._backlog_memory.try_take(len(self._backlog)):
+        # The rest of the present body has its room already.
+        others = max(0, len(self._backlog) - self._missing())
+        if not self._backlog_memory.try_take(others):
             self._backlog = b""
             self.transport.abort()
         elif self._backlog:
             self.flow.pause_reading()
+        else:
+            self.flow.resume_reading()
 
     def _missing(self) -> int:
         """Bytes of the present body that have to come, where that is known."""
         if self._in_head:
             return 0
         length = next((value for name, value in self.headers if name == b"content-length"), b"")
-        return int(length) - self._body_bytes if length.isdigit() and len(length) < 19 else 0
+        known = length.isdigit() and len(length) < 19
+        return max(0, int(length) - self._body_bytes) if known else 0
 
     def _parse(self, data: bytes) -> None:
         if self._refused:
@@ -172,11 +213,9 @@ class LanProtocol(HttpToolsProtocol):
                 super().on_header(name, value)
 
     def on_body(self, body: bytes) -> None:
-        if not self._refused:
-            self._body_bytes += len(body)
-            self._silent_bytes = 0
-            if self.cycle is not None and not self.cycle.response_complete:
-                self._waits_since = self.loop.time()
+        self._body_bytes += len(body)
+        self._silent_bytes = 0
+        if not self._refused and self.scope["method"] not in ("GET", "HEAD"):  # nobody reads it
             super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -184,7 +223,8 @@ class LanProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def _should_upgrade(self) -> bool:
-        return self.scope["method"] != "CONNECT"  # the parser takes that for a wish, too
+        # The parser takes CONNECT for a wish, too; a head that was refused has no method.
+        return self.scope.get("method", "CONNECT") != "CONNECT"
 
     def handle_websocket_upgrade(self) -> None:
         """Serve a request that wishes for another protocol as if it did not (RFC 9110, 7.8).
@@ -206,7 +246,6 @@ class LanProtocol(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = self._silent_bytes = self._body_bytes = self._fields = 0
         self._waits_since = self.loop.time()
-        self._memory.release()
 
     def on_headers_complete(self) -> None:
         if self._refused:
@@ -222,14 +261,16 @@ class LanProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:  # type: ignore[override]
         self._answering = cycle
-        cycle.scope["is_gone"] = lambda: cycle.disconnected  # type: ignore[typeddict-unknown-key]
+        scope = cast("dict[str, Any]", cycle.scope)
+        scope["is_gone"] = lambda: cycle.disconnected
+        scope["make_room"] = self._make_room
         super()._start_asgi_task(cycle, app)  # type: ignore[arg-type]
 
     def on_response_complete(self) -> None:
         self._waits_since = self.loop.time()
+        if not self.pipeline and not self._in_head:
+            self._memory.release()
         super().on_response_complete()
-        if self._backlog and len(self.pipeline) < _MOST_PIPELINED:
-            self.loop.call_soon(self._parse_backlog)
 
     def pause_writing(self) -> None:
         self._blocked_since = self.loop.time()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import logging
 import resource
 import socket
@@ -37,6 +38,7 @@ _SWEEP = 5.0  # seconds between two looks at the connections, while there are an
 _PATIENCE = 20.0  # seconds for which a connection may owe the same thing
 _PATIENCE_WHEN_FULL = 5.0
 _FEWEST_CONNECTIONS = 32
+_LOG_AGAIN = 60.0  # seconds until the log says once more that the system gives no connection
 # Bytes of memory that one connection takes, about, when it holds nothing else.
 _PLAIN_SIZE = 64 * 2**10
 _TLS_SIZE = 160 * 2**10
@@ -82,6 +84,7 @@ class LanServer:
         self._making: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
+        self._refused_at = -_LOG_AGAIN
 
     @property
     def port(self) -> int:
@@ -177,7 +180,7 @@ class LanServer:
             except OSError as error:
                 if error.errno == errno.ECONNABORTED:
                     continue
-                log_event(logger, "connections.refused", logging.WARNING, reason=str(error))
+                self._log_refusal(str(error))
                 self._pause()
                 return
             place = self._connections.admit(address[0])
@@ -187,9 +190,16 @@ class LanServer:
             self._empty.clear()
             place.making = loop.create_task(self._make(connection, place))
             self._making.add(place.making)
-            place.making.add_done_callback(self._making.discard)
+            place.making.add_done_callback(functools.partial(self._on_made, connection, place))
             if self._sweeper is None:
                 self._sweeper = loop.call_later(_SWEEP, self._sweep)
+
+    def _log_refusal(self, reason: str) -> None:
+        """Log, once a minute, that the system gives no connection."""
+        now = asyncio.get_running_loop().time()
+        if now - self._refused_at >= _LOG_AGAIN:
+            self._refused_at = now
+            log_event(logger, "connections.refused", logging.WARNING, reason=reason)
 
     async def _make(self, connection: socket.socket, place: Place) -> None:
         """Make a connection of a socket; with TLS that takes a handshake."""
@@ -201,27 +211,31 @@ class LanServer:
                 self._state,
                 loop,
                 self._memory,
+                self._settings.min_body_bytes_per_second,
                 lambda: self._release(place),
                 lambda: self._connections.is_full or self._socket is None,
+                self._connections.close_blocked,
             )
             return place.protocol
 
-        made = False
-        try:
-            await loop.connect_accepted_socket(
-                protocol,
-                connection,
-                ssl=self._config.ssl,
-                ssl_handshake_timeout=_HANDSHAKE_TIME if self._config.ssl else None,
-            )
-            made = True
-        except (OSError, ssl.SSLError) as error:
-            log_event(logger, "connection.failed", logging.DEBUG, reason=str(error))
-        finally:
-            place.making = None
-            if not made:
-                connection.close()
-                self._release(place)
+        await loop.connect_accepted_socket(
+            protocol,
+            connection,
+            ssl=self._config.ssl,
+            ssl_handshake_timeout=_HANDSHAKE_TIME if self._config.ssl else None,
+        )
+
+    def _on_made(self, connection: socket.socket, place: Place, making: asyncio.Task[None]) -> None:
+        """A connection is made, or its handshake failed or was given up."""
+        self._making.discard(making)
+        place.making = None
+        error = None if making.cancelled() else making.exception()
+        if error is not None and not isinstance(error, OSError | ssl.SSLError):
+            logger.error("connection.broken", exc_info=error)
+        if making.cancelled() or error is not None:
+            log_event(logger, "connection.failed", logging.DEBUG, reason=str(error or "closed"))
+            connection.close()
+            self._release(place)
 
     def _release(self, place: Place) -> None:
         self._connections.release(place)

@@ -41,6 +41,7 @@ from infernet_edge.jobs.contents import Buffer
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.jobs.store import milliseconds
 from infernet_edge.logs import log_event
+from infernet_edge.memory import MemoryBudget
 from infernet_edge.tasks import Deadline, cancel
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ MIGRATIONS: Final = {
 }
 
 _KEPT = 30 * 24 * 3600 * 1000  # milliseconds for which deliveries that ended are listed
+_DATA_PART = 4  # of the storage, one part is for the inputs of delegated requests
 _PRUNE_PERIOD = 6 * 3600.0  # seconds
 # Seconds in which the chain may answer before a request is taken unchecked. The official client
 # waits for 5 seconds at most.
@@ -69,6 +71,7 @@ class Chain:
         orchestrator: Orchestrator,
         session: aiohttp.ClientSession,
         check_storage: Callable[[], None],
+        memory: MemoryBudget,
     ) -> None:
         """`check_storage` raises Unavailable when there is no room for new requests."""
         self._config = config
@@ -82,7 +85,12 @@ class Chain:
         self._deployment = Deployment(config.chain, self._rpc)
         self._verifier = Verifier(self._rpc, self._deployment)
         self._ledger = Ledger(database)
-        self.deliveries = DeliveryStore(database, config.jobs.max_pending)
+        self.deliveries = DeliveryStore(
+            database,
+            config.jobs.max_pending,
+            held=memory.reserve("deliveries"),
+            most_data=config.storage.max_bytes // _DATA_PART,
+        )
         self._rules = SubscriptionRules(config, ContainerSets(config))
         self._subscriptions = SubscriptionStore(database, config.chain.registry_address)
         self._processor: Processor | None = None

@@ -168,6 +168,8 @@ class Coordinator:
         if delivery.subscription_id is None:
             request = parse_signed(delivery.request)
             data = bytes(request.data) or await self._data_store.find(delivery.key)
+            if not data:
+                raise Never("The input of the request is gone")
             return Task(data, OFF_CHAIN, ON_CHAIN, proof)
         data = await self._inputs(delivery, subscription)
         encoded = msgspec.json.encode(data.hex())

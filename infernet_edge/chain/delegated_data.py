@@ -25,10 +25,12 @@ class DelegatedData:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def find(self, key: str) -> StoredInput:
-        """The input of a request; raises StorageError."""
+    async def find(self, key: str) -> StoredInput | None:
+        """The input of a request; None when there is none. Raises StorageError."""
         base = base_key(key)
         size = await self._database.read(_size, base)
+        if not size:
+            return None
 
         async def pieces() -> AsyncIterator[bytes]:
             for position in range(-(-size // PIECE)):
@@ -59,6 +61,12 @@ def write(connection: sqlite3.Connection, key: str, data: Buffer) -> None:
 def delete(connection: sqlite3.Connection, key: str) -> None:
     """Delete the input of a request."""
     connection.execute("DELETE FROM delegated_data WHERE key = ?", (base_key(key),))
+
+
+def total(connection: sqlite3.Connection) -> int:
+    """Bytes of all inputs together."""
+    (size,) = connection.execute("SELECT total(length(data)) FROM delegated_data").fetchone()
+    return int(size)
 
 
 def _size(connection: sqlite3.Connection, key: str) -> int:

@@ -68,7 +68,7 @@ class Signature(Struct, frozen=True):
 class DelegatedRequest(Struct, frozen=True):
     """A DelegatedSubscriptionRequest; `data` is the JSON text for the first container.
 
-    `signed` is the request's JSON without the data.
+    `signed` is the JSON of what was signed, and nothing else.
     """
 
     subscription: Subscription
@@ -120,11 +120,7 @@ def _read(parts: _Parts, data: Buffer) -> DelegatedRequest:
             body.fields[name] = text
     subscription = body.nested("subscription")
     signature = body.nested("signature")
-    signed = b'{"subscription":%b,"signature":%b}' % (
-        bytes(body.fields["subscription"]),
-        bytes(body.fields["signature"]),
-    )
-    return DelegatedRequest(
+    parsed = DelegatedRequest(
         _subscription(subscription),
         Signature(
             nonce=signature.number("nonce", 32),
@@ -134,8 +130,21 @@ def _read(parts: _Parts, data: Buffer) -> DelegatedRequest:
             s=signature.scalar("s"),
         ),
         data,
-        signed,
     )
+    return msgspec.structs.replace(parsed, signed=_canonical(parsed))
+
+
+def _canonical(request: DelegatedRequest) -> bytes:
+    """The JSON of what a request has signed, without anything else that came with it."""
+    values = {
+        field.name: "0x" + value.hex() if isinstance(value, bytes) else value
+        for field, value in zip(
+            request.subscription.fields, request.subscription.to_abi(), strict=True
+        )
+    }
+    signature = msgspec.structs.asdict(request.signature)
+    document = {"subscription": values, "signature": signature}
+    return json.dumps(document, separators=(",", ":")).encode()
 
 
 def _subscription(found: _Object) -> Subscription:

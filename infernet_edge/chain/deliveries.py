@@ -8,12 +8,14 @@ from typing import Any, Final, Literal
 from msgspec import Struct
 
 from infernet_edge.chain import delegated_data
+from infernet_edge.chain.delegation import parse_signed
 from infernet_edge.chain.payload import Payload
 from infernet_edge.chain.subscription import Generation
 from infernet_edge.database import Database
-from infernet_edge.errors import Unavailable
+from infernet_edge.errors import BadRequest, Unavailable
 from infernet_edge.jobs.contents import Buffer
 from infernet_edge.jobs.store import milliseconds
+from infernet_edge.memory import Reservation, unlimited
 
 State = Literal["accepted", "computing", "sending", "sent", "delivered", "failed", "skipped"]
 UNFINISHED: Final = ("accepted", "computing", "sending", "sent")
@@ -46,6 +48,8 @@ MIGRATIONS: Final = (
 
 _MOST_ENDED = 100_000  # deliveries that are remembered after their end, some 50 MB
 _CHECK_EVERY = 5_000  # new ones
+_NO_ROOM = -1
+_BESIDE_REQUEST = 512  # bytes of memory that a delivery takes beside its request, about
 _MOST_NONCES = 200  # of one owner's delegated requests that are told apart
 _COLUMNS = (
     "number, key, generation, owner, nonce, subscription_id, interval, containers, state, reason,"
@@ -95,15 +99,30 @@ class Delivery(Struct):
 class DeliveryStore:
     """Keeps deliveries durably; `pending` counts those that are not finished."""
 
-    def __init__(self, database: Database, most: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        most: int,
+        *,
+        held: Reservation | None = None,
+        most_data: int = 2**62,
+    ) -> None:
+        """`held` counts the requests in memory, `most_data` limits the bytes of their inputs."""
         self._database = database
         self.max_pending = most
         self.pending = 0
+        self._held = held or unlimited().reserve("deliveries")
+        self._sizes: dict[int, int] = {}  # of those that are counted, by number
+        self._most_data = most_data
 
     async def load(self) -> list[Delivery]:
         """What an earlier run left unfinished, oldest first. To be called once, at start."""
+        await self._database.write(_move_data)
         deliveries = await self._database.read(_unfinished)
         self.pending = len(deliveries)
+        for each in deliveries:
+            if self._held.try_take(_size(each)):
+                self._sizes[each.number] = _size(each)
         return deliveries
 
     async def add(
@@ -112,19 +131,35 @@ class DeliveryStore:
         """Store a new delivery; returns the one that has its key already, if there is one.
 
         `data` is the input that came with it, see delegated_data.py.
-
         One that failed gives up its key, unless a later interval of its subscription is in work.
-        Raises Unavailable when it is `limited` and too many are unfinished.
+        Raises Unavailable when it is `limited` and too many are unfinished, or too large.
         """
-        if limited and self.pending >= self.max_pending:
-            raise Unavailable("Too many pending on-chain jobs", {"limit": self.max_pending})
+        size = _size(delivery)
+        counted = self._held.try_take(size)
+        try:
+            if limited and (self.pending >= self.max_pending or not counted):
+                raise Unavailable("Too many pending on-chain jobs", {"limit": self.max_pending})
+            known = await self._add(delivery, data)
+        except BaseException:
+            self._held.give_back(size if counted else 0)
+            raise
+        if known is not None:
+            self._held.give_back(size if counted else 0)
+        elif counted:
+            self._sizes[delivery.number] = size
+        return known
+
+    async def _add(self, delivery: Delivery, data: Buffer | None) -> Delivery | None:
         delivery.created_at = delivery.changed_at = milliseconds()
         self.pending += 1  # already now, so that others who come meanwhile find it full
         try:
-            number, known = await self._database.write(_insert, delivery, data)
+            number, known = await self._database.write(_insert, delivery, data, self._most_data)
         except BaseException:
             self.pending -= 1
             raise
+        if number == _NO_ROOM:
+            self.pending -= 1
+            raise Unavailable("The storage limit for on-chain jobs is reached (storage.max_bytes)")
         if known is not None:
             self.pending -= 1
             return known
@@ -141,6 +176,7 @@ class DeliveryStore:
         delivery.input, delivery.output, delivery.proof = b"", None, b""
         if was_unfinished and delivery.state not in UNFINISHED:
             self.pending -= 1
+            self._held.give_back(self._sizes.pop(delivery.number, 0))
 
     async def answer(self, delivery: Delivery) -> Payload:
         """The stored answer of a delivery that is to be sent."""
@@ -167,6 +203,32 @@ class DeliveryStore:
         With each the request, as far as it is kept.
         """
         return await self._database.read(_delegated_by, owner)
+
+
+def _size(delivery: Delivery) -> int:
+    """Bytes of memory that a delivery takes until its end."""
+    return len(delivery.request) + _BESIDE_REQUEST
+
+
+def _move_data(connection: sqlite3.Connection) -> None:
+    """Take the inputs out of requests that an earlier version stored with them."""
+    numbers = connection.execute(
+        f"SELECT number FROM deliveries WHERE {_UNFINISHED}"  # noqa: S608 - our own text
+        " AND delegated = 1 AND length(request) > 4096"
+    ).fetchall()
+    for (number,) in numbers:
+        key, request = connection.execute(
+            "SELECT key, request FROM deliveries WHERE number = ?", (number,)
+        ).fetchone()
+        try:
+            parsed = parse_signed(request)
+        except BadRequest:
+            continue  # its delivery says so when its turn comes
+        if parsed.data:
+            delegated_data.write(connection, delegated_data.base_key(key), parsed.data)
+            connection.execute(
+                "UPDATE deliveries SET request = ? WHERE number = ?", (parsed.signed, number)
+            )
 
 
 def _from_row(row: tuple[Any, ...]) -> Delivery:
@@ -234,7 +296,7 @@ def _answer(connection: sqlite3.Connection, number: int) -> Payload:
 
 
 def _insert(
-    connection: sqlite3.Connection, delivery: Delivery, data: Buffer | None
+    connection: sqlite3.Connection, delivery: Delivery, data: Buffer | None, most_data: int
 ) -> tuple[int, Delivery | None]:
     known = connection.execute(
         f"SELECT {_WITHOUT_ANSWER} FROM deliveries WHERE key = ?",  # noqa: S608 - as above
@@ -242,6 +304,8 @@ def _insert(
     ).fetchone()
     if known is not None and not _may_be_repeated(connection, found := _from_row(known)):
         return 0, found
+    if data and len(data) + delegated_data.total(connection) > most_data:
+        return _NO_ROOM, None
     cursor = connection.execute(
         "INSERT INTO deliveries (key, generation, owner, nonce, subscription_id, interval,"
         " containers, state, reason, verified, attempts, client, request, created_at, changed_at,"
@@ -327,16 +391,22 @@ def _end(connection: sqlite3.Connection, delivery: Delivery) -> None:
         connection.execute(
             "UPDATE deliveries SET request = x'' WHERE number = ?", (delivery.number,)
         )
-    if delivery.delegated and not _has_unfinished(connection, delivery):
+    if delivery.delegated and not _has_unfinished(connection, delivery, "subscription_id IS NULL"):
         delegated_data.delete(connection, delivery.key)
 
 
-def _has_unfinished(connection: sqlite3.Connection, delivery: Delivery) -> bool:
-    """Whether another interval of the same request is in work."""
+def _has_unfinished(
+    connection: sqlite3.Connection, delivery: Delivery, which: str = "true"
+) -> bool:
+    """Whether an interval of the same request is in work, of those that are asked for.
+
+    Those of a subscription that is on the chain need no input: they ask their owner.
+    """
+    base = delegated_data.base_key(delivery.key)
     row = connection.execute(
-        f"SELECT 1 FROM deliveries WHERE {_UNFINISHED}"  # noqa: S608 - as above
-        " AND generation = ? AND owner = ? AND nonce = ?",
-        (delivery.generation, delivery.owner, delivery.nonce),
+        f"SELECT 1 FROM deliveries WHERE {_UNFINISHED} AND {which}"  # noqa: S608 - as above
+        " AND generation = ? AND owner = ? AND nonce = ? AND substr(key, 1, ?) = ?",
+        (delivery.generation, delivery.owner, delivery.nonce, len(base), base),
     ).fetchone()
     return row is not None
 

@@ -52,7 +52,7 @@ def _check_server(server: Server) -> Iterator[Problem]:
             yield Problem(f"server.tokens.{name}", "a short text", "at least 16 characters")
     least = server.least_held_bytes
     if server.max_held_bytes is not None and server.max_held_bytes < least:
-        expected = f"at least {least} (3 times server.max_body_bytes, and a little)"
+        expected = f"at least {least} (3 times server.max_body_bytes, and a little more)"
         yield Problem("server.max_held_bytes", str(server.max_held_bytes), expected)
     if server.tls is not None:
         for key, path in (("cert", server.tls.cert), ("key", server.tls.key)):

@@ -78,7 +78,7 @@ class Server(Struct, frozen=True):
         int, Meta(ge=1024, description="Largest request body, and largest output of a container")
     ] = 16 * 2**20
     max_held_bytes: Annotated[
-        Annotated[int, Meta(ge=2**20)] | None,
+        Annotated[int, Meta(ge=4 * 2**20)] | None,
         Meta(
             description="Most bytes of requests, inputs, outputs and answers in memory; default: a"
             " quarter of the machine's memory, at most 512 MiB",
@@ -123,7 +123,7 @@ class Server(Struct, frozen=True):
     @property
     def least_held_bytes(self) -> int:
         """The least for `max_held_bytes`: room for a body, an output, and all the rest."""
-        return 3 * self.largest_held
+        return max(3 * self.largest_held, 4 * 2**20)
 
 
 class Registry(Struct, frozen=True):

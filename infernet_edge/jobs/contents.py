@@ -7,6 +7,7 @@ and has a limit for its length.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator
 from typing import Final
@@ -25,6 +26,8 @@ STREAMED: Final = 2
 OUTPUT: Final = 3
 """The output of the first container of a chain; those of the others follow, one number each."""
 
+_TEMPORARY: Final = b"\xff" * 8  # ids of jobs begin with a time, which is less
+
 MIGRATIONS: Final = (
     """CREATE TABLE pieces (
         job BLOB NOT NULL, part INTEGER NOT NULL, position INTEGER NOT NULL, data BLOB NOT NULL,
@@ -36,6 +39,7 @@ MIGRATIONS: Final = (
 
 # Earlier versions stored everything in the job's row.
 _COLUMNS: Final = {-1: "data", -2: "result", -3: "intermediate"}
+_AT_ONCE = 1024 * 1024  # bytes of such a text: SQLite reads the whole of it each time
 INPUT_COLUMN, RESULT_COLUMN, INTERMEDIATE_COLUMN = _COLUMNS
 
 
@@ -70,6 +74,20 @@ def add(
     )
 
 
+def add_temporary(connection: sqlite3.Connection, text: Buffer) -> Content:
+    """Store a text that belongs to no job."""
+    name = _TEMPORARY + os.urandom(8)
+    return Content(name, INPUT, write(connection, name, INPUT, [text]))
+
+
+def drop_temporary(connection: sqlite3.Connection, name: bytes | None = None) -> None:
+    """Delete a text that belongs to no job; all of them when none is named."""
+    if name is None:
+        connection.execute("DELETE FROM pieces WHERE job >= ?", (_TEMPORARY,))
+    else:
+        connection.execute("DELETE FROM pieces WHERE job = ?", (name,))
+
+
 def _in_pieces(texts: Iterable[Buffer]) -> Iterator[Buffer]:
     rest = bytearray()
     for text in texts:
@@ -91,12 +109,12 @@ def _in_pieces(texts: Iterable[Buffer]) -> Iterator[Buffer]:
 
 
 def read(connection: sqlite3.Connection, content: Content, offset: int) -> bytes:
-    """Some bytes of a content from an offset on, as many as one piece has; b"" when it is gone."""
+    """Some bytes of a content from an offset on, one piece in general; b"" when it is gone."""
     place = content.start + offset
     if (column := _COLUMNS.get(content.part)) is not None:
         row = connection.execute(
             f"SELECT substr({column}, ?, ?) FROM jobs WHERE id = ?",  # noqa: S608 - one of ours
-            (place + 1, PIECE, content.job),
+            (place + 1, _AT_ONCE, content.job),
         ).fetchone()
         found = bytes(row[0] or b"") if row else b""
     else:

@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 _MOST_UNSAVED = 256  # outcomes on their way to the disk; beyond that containers wait
 _MOST_KEPT = 4  # times the largest output: what all outputs of one job may take together
 _SAVE_AGAIN = 5.0  # seconds until an outcome that could not be written is tried again
+_SHORT_INPUT = 1024  # bytes of an input for the chain that may wait in memory, uncounted
 _COUNT_AFTER = 0.25  # seconds after which the start of a job that still runs is stored
 _GRACE = 5.0  # seconds in which jobs in flight may finish when the node stops
 _OUR_MISTAKE = "The node could not run the job; its log has the details"
@@ -132,38 +133,64 @@ class Orchestrator:
         """Run containers for a caller that stores the outcome; returns the last answer.
 
         `source` and `destination` are those of the whole chain of containers, each hand-over
-        between two of them is off-chain. `memory` has to hold the last answer, as long as its
-        caller does. Raises ContainerFailure.
+        between two of them is off-chain. `memory` holds the answers, one at a time, and the last
+        one as long as the caller needs it. Raises ContainerFailure, StorageError.
         """
         last = len(containers) - 1
         answer: bytes | bytearray = b""
-        before = memory  # holds the input of a container, which is the answer of the one before
-        for position, container in enumerate(containers):
-            station = self._stations.get(container)
-            if station is None:
-                raise ContainerFailure(f'The container "{container}" is no longer configured')
-            body = request_body(
-                data,
-                source if position == 0 else OFF_CHAIN,
-                destination if position == last else OFF_CHAIN,
-                requires_proof=requires_proof,
-            )
-            after = memory if position == last else self._memory.reserve("outputs")
-            turn = station.lane.enter()
-            try:
-                await turn
-                await self._memory.until_free()
-                answer = await self._client.call(station.service, body, after)
-            except BaseException:
-                after.release()
-                raise
-            finally:
-                if before is not memory:
-                    before.release()
-                if turn.done() and not turn.cancelled():
-                    self._pass_on(station)
-            data, before = bytes(answer), after
+        stored: Content | None = None
+        try:
+            for position, container in enumerate(containers):
+                # Who waits for a container holds nothing that others may wait for.
+                handed, before = data if position == 0 else answer, stored
+                if not isinstance(handed, StoredInput) and len(handed) > _SHORT_INPUT:
+                    stored = await self._store.keep_temporary(handed)
+                    next_input: bytes | StoredInput = self._as_input(stored)
+                else:
+                    stored = None
+                    next_input = bytes(handed) if isinstance(handed, bytearray) else handed
+                del handed
+                answer = b""
+                memory.release()
+                if before is not None:
+                    await self._store.drop_temporary(before)
+                answer = await self._compute_in(
+                    container,
+                    next_input,
+                    memory,
+                    source=source if position == 0 else OFF_CHAIN,
+                    destination=destination if position == last else OFF_CHAIN,
+                    requires_proof=requires_proof,
+                )
+        finally:
+            if stored is not None:
+                with contextlib.suppress(StorageError):
+                    await self._store.drop_temporary(stored)
         return answer
+
+    async def _compute_in(
+        self,
+        container: str,
+        data: bytes | StoredInput,
+        memory: Reservation,
+        *,
+        source: int,
+        destination: int,
+        requires_proof: bool,
+    ) -> bytes | bytearray:
+        """Run one container when its turn has come."""
+        station = self._stations.get(container)
+        if station is None:
+            raise ContainerFailure(f'The container "{container}" is no longer configured')
+        turn = station.lane.enter()
+        try:
+            await turn
+            await self._memory.until_free()
+            body = request_body(data, source, destination, requires_proof=requires_proof)
+            return await self._client.call(station.service, body, memory)
+        finally:
+            if turn.done() and not turn.cancelled():
+                self._pass_on(station)
 
     async def _run_stream(self, stream: JobStream, station: Station) -> None:
         stream.task = asyncio.current_task()

@@ -45,8 +45,10 @@ class Result(Struct, frozen=True):
             if isinstance(self.intermediate, bytes | Content):
                 yield self.intermediate
             else:
+                yield b"["
                 for number, item in enumerate(self.intermediate):
-                    yield b"," if number else b"["
+                    if number:
+                        yield b","
                     yield item
                 yield b"]"
         yield b"}"
@@ -55,7 +57,17 @@ class Result(Struct, frozen=True):
 def find(
     connection: sqlite3.Connection, client: str, keys: Sequence[bytes], intermediate: bool
 ) -> dict[bytes, Result]:
-    """The client's jobs among those with the given keys."""
+    """The client's jobs among those with the given keys, all as they were at one moment."""
+    connection.execute("BEGIN")
+    try:
+        return _find(connection, client, keys, intermediate)
+    finally:
+        connection.execute("COMMIT")
+
+
+def _find(
+    connection: sqlite3.Connection, client: str, keys: Sequence[bytes], intermediate: bool
+) -> dict[bytes, Result]:
     found: dict[bytes, Result] = {}
     size = 0
     for start in range(0, len(keys), _CHUNK):
@@ -86,7 +98,7 @@ def _result(
     if size is None:
         return None
     if size == 0:
-        return Content(key, contents.RESULT, stored.get(contents.RESULT, 0))
+        return Content(key, contents.RESULT, stored[contents.RESULT])
     return Content(key, RESULT_COLUMN, size) if loaded is None else loaded
 
 

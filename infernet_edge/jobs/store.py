@@ -76,6 +76,7 @@ class JobStore:
 
     async def load(self) -> list[Job]:
         """Read what an earlier run left unfinished, oldest first. To be called once, at start."""
+        await self._database.write(contents.drop_temporary)
         last, rows = await self._database.read(_unfinished)
         self._ids = JobIds(last)
         for key, client, kind, containers, requires_proof, attempts in rows:
@@ -185,6 +186,14 @@ class JobStore:
         """
         job.in_pieces = True
         await self._database.write(_keep_outputs, job.key, first, outputs)
+
+    async def keep_temporary(self, text: Buffer) -> Content:
+        """Store a text that belongs to no job, until `drop_temporary` or the next start."""
+        return await self._database.write(contents.add_temporary, text)
+
+    async def drop_temporary(self, content: Content) -> None:
+        """Delete what `keep_temporary` stored."""
+        await self._database.write(contents.drop_temporary, content.job)
 
     async def keep_streamed(self, job: Job, position: int, piece: Buffer) -> None:
         """Store a piece of a stream that goes on, see `finish_stream`."""

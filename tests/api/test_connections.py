@@ -17,8 +17,11 @@ class Connected:
 
     is_stuck = True
 
-    def __init__(self, owed_since: float | None, *, idle: bool = False) -> None:
+    def __init__(
+        self, owed_since: float | None, *, idle: bool = False, blocked_since: float | None = None
+    ) -> None:
         self.owed_since = owed_since
+        self.blocked_since = blocked_since
         self.is_idle = idle
         self.transport = self
         self.aborted = False
@@ -115,13 +118,29 @@ async def test_this_machine_and_proxies_have_no_limit(address: str) -> None:
     assert places.count == 10
 
 
-async def test_one_machine_has_a_network_of_ipv6_addresses() -> None:
-    places = Connections(100, 2, [])
+async def test_each_address_of_ipv6_counts_by_itself() -> None:
+    """All machines of a home network share the first 64 bits."""
+    places = Connections(100, 1, [])
     connected(places, "2001:db8::1", None)
     connected(places, "2001:db8::2", None)
-    assert places.admit("2001:db8::3") is None
-    assert places.admit("2001:db8:0:1::3") is not None
+    assert places.admit("2001:db8::1") is None
     connected(places, "fe80::1%eth0", None)
+    assert places.admit("fe80::1%eth0") is None
+
+
+async def test_the_one_that_takes_nothing_of_its_answer_is_closed_for_others() -> None:
+    places = Connections(10, 10, [])
+    blocked = [connected(places, "10.0.0.1", 5.0, blocked_since=since) for since in (2.0, 1.0)]
+    connected(places, "10.0.0.2", 0.5)
+    now = asyncio.get_running_loop().time()
+    fresh = connected(places, "10.0.0.3", now, blocked_since=now)
+    assert places.close_blocked()
+    assert [aborted(each) for each in blocked] == [False, True]
+    places.release(blocked[1])
+    assert places.close_blocked()
+    places.release(blocked[0])
+    assert not places.close_blocked()
+    assert not aborted(fresh)
 
 
 async def test_one_client_never_takes_all_places() -> None:

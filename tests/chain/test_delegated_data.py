@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from infernet_edge.chain import deliveries
 from infernet_edge.chain.delegated_data import DelegatedData, base_key
 from infernet_edge.chain.deliveries import Delivery, DeliveryStore, State
 from infernet_edge.database import Database
-from infernet_edge.errors import StorageError
+from infernet_edge.errors import StorageError, Unavailable
 from infernet_edge.jobs.contents import PIECE
+from infernet_edge.memory import MemoryBudget
+from tests.support.signed import signed_v0
 
 
 @pytest.fixture
@@ -29,6 +32,8 @@ def delivery(key: str) -> Delivery:
 
 async def data_of(database: Database, key: str) -> bytes:
     found = await DelegatedData(database).find(key)
+    if found is None:
+        return b""
     text = b"".join([piece async for piece in found.pieces()])
     assert len(text) == found.size
     return text
@@ -81,6 +86,69 @@ async def test_data_that_is_gone(database: Database) -> None:
     first = delivery("key")
     await store.add(first, b"x" * 2 * PIECE)
     found = await DelegatedData(database).find("key")
+    assert found is not None
     await end(store, first, "delivered")
     with pytest.raises(StorageError, match="gone"):
         [piece async for piece in found.pieces()]
+
+
+async def test_what_is_on_the_chain_needs_no_input(database: Database) -> None:
+    """Later intervals ask the owner's contract."""
+    store = DeliveryStore(database, 10)
+    first, later = delivery("key"), delivery("key#2")
+    later.subscription_id = 7
+    await store.add(first, b"data")
+    await store.add(later)
+    await end(store, first, "delivered")
+    assert await data_of(database, "key") == b""
+
+
+async def test_another_deployment_is_another_request(database: Database) -> None:
+    """The same owner and nonce there keep nothing here."""
+    store = DeliveryStore(database, 10)
+    here, there = delivery("1.x:0xaa:o:1"), delivery("1.x:0xbb:o:1")
+    await store.add(here, b"here")
+    await store.add(there, b"there")
+    await end(store, here, "delivered")
+    assert await data_of(database, here.key) == b""
+    assert await data_of(database, there.key) == b"there"
+
+
+async def test_all_inputs_together_have_a_limit(database: Database) -> None:
+    store = DeliveryStore(database, 10, most_data=100)
+    await store.add(delivery("a"), b"x" * 60)
+    with pytest.raises(Unavailable, match="storage"):
+        await store.add(delivery("b"), b"x" * 60)
+    assert store.pending == 1
+    await store.add(delivery("c"), b"x" * 40)
+
+
+async def test_requests_in_memory_are_counted(database: Database) -> None:
+    budget = MemoryBudget(8 * 2**20, 0)
+    store = DeliveryStore(database, 10, held=budget.reserve("deliveries"))
+    large = [delivery(str(number)) for number in range(3)]
+    for each in large:
+        each.request = b"x" * 700_000
+    await store.add(large[0])
+    await store.add(large[1])
+    with pytest.raises(Unavailable):
+        await store.add(large[2])
+    assert budget.total == 2 * (700_000 + 512)
+    assert await store.add(delivery("0")) is not None  # known already
+    again = DeliveryStore(database, 10, held=MemoryBudget(8 * 2**20, 0).reserve("deliveries"))
+    assert len(await again.load()) == 2
+    for each in large[:2]:
+        await end(store, each, "delivered")
+    assert budget.total == 0
+
+
+async def test_requests_of_an_earlier_version_are_taken_apart(database: Database) -> None:
+    store = DeliveryStore(database, 10)
+    old = delivery("key")
+    body = json.loads(signed_v0())
+    body["data"] = {"text": "x" * 100_000}
+    old.request = json.dumps(body).encode()
+    await store.add(old)
+    (loaded,) = await DeliveryStore(database, 10).load()
+    assert len(loaded.request) < 1000
+    assert json.loads(await data_of(database, "key")) == body["data"]
