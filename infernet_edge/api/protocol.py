@@ -19,24 +19,25 @@ from infernet_edge.memory import MemoryBudget
 _MOST_HEAD = 64 * 2**10  # bytes of request line and headers, or of trailer fields
 _FREE_HEAD = 4 * 2**10  # bytes of those that are not counted; most heads have fewer
 _MOST_FIELDS = 200  # header fields: each takes many times its bytes
-_PARSED_AT_ONCE = 512  # bytes that may be many requests, each of which takes many times its bytes
+_HEAD_END = b"\r\n\r\n"
 _UNREAD_BODY = 16 * 2**10  # bytes of a body that wait for the application
+_MOST_BACKLOG = 64 * 2**10  # bytes that wait to be parsed; else reading goes on, to see the end
 _MOST_UNSENT = 32 * 2**10  # bytes of an answer that wait to be sent
 _MOST_ENCRYPTED = 64 * 2**10  # bytes that TLS keeps while reading is paused
 
 
 class _Flow(FlowControl):
-    """While there is a backlog, no more is read: resuming goes on with the backlog instead."""
+    """Goes on with the backlog when reading is resumed; with a long one nothing more is read."""
 
     def __init__(self, transport: asyncio.Transport, parse_backlog: Callable[[], None]) -> None:
         super().__init__(transport)
-        self.has_backlog = False
+        self.backlog = 0  # bytes
         self._parse_backlog = parse_backlog
 
     def resume_reading(self) -> None:
-        if self.has_backlog:
+        if self.backlog:
             asyncio.get_running_loop().call_soon(self._parse_backlog)
-        else:
+        if self.backlog < _MOST_BACKLOG:
             super().resume_reading()
 
 
@@ -138,7 +139,8 @@ class LanProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, as far as it is wanted now."""
-        if self._backlog or len(data) > _PARSED_AT_ONCE or not self._may_parse():
+        few = len(data) <= _UNREAD_BODY and data.count(_HEAD_END) <= 1
+        if self._backlog or not few or not self._may_parse():
             self._backlog += data
             self._parse_backlog()
         else:
@@ -158,22 +160,31 @@ class LanProtocol(HttpToolsProtocol):
             return
         view, place = memoryview(self._backlog), 0
         while place < len(view) and self._may_parse():
-            size = max(_PARSED_AT_ONCE, min(_UNREAD_BODY, self._missing()))
-            part = bytes(view[place : place + size])
-            place += len(part)
-            self._parse(part)
+            end = place + self._next_part(place)
+            self._parse(bytes(view[place:end]))
+            place = end
         self._backlog = bytes(view[place:])
-        self._flow.has_backlog = bool(self._backlog)
+        self._flow.backlog = len(self._backlog)
         self._backlog_memory.release()
         # The rest of the present body has its room already.
         others = max(0, len(self._backlog) - self._missing())
         if not self._backlog_memory.try_take(others):
             self._backlog = b""
             self.transport.abort()
-        elif self._backlog:
+        elif len(self._backlog) >= _MOST_BACKLOG:
             self.flow.pause_reading()
-        else:
+        elif not self._backlog:
             self.flow.resume_reading()
+
+    def _next_part(self, place: int) -> int:
+        """Bytes of the backlog to be parsed together: of one request, as far as that is known.
+
+        A request takes many times its bytes, so that there should not be many before their turn.
+        """
+        if missing := self._missing():
+            return min(missing, _UNREAD_BODY, len(self._backlog) - place)
+        end = self._backlog.find(_HEAD_END, place, place + _UNREAD_BODY)
+        return (end + len(_HEAD_END) if end >= 0 else place + _UNREAD_BODY) - place
 
     def _missing(self) -> int:
         """Bytes of the present body that have to come, where that is known."""

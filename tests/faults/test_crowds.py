@@ -23,10 +23,11 @@ from tests.support.node import NodeProcess
 MOST = 100  # connections of a client
 HEALTH_WITHIN = 3.0  # seconds, where the rest of the tests run, too; else it takes milliseconds
 
-# Opens connections, says "open", and tells at the end how many were answered or are still open.
+# Opens connections and says "open"; then each that began a body goes on with it, byte by byte.
 _CROWD = """
 import resource, select, socket, sys, time
 host, port, count, beginning = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+drips = "content-length" in beginning
 _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, count + 100), hard))
 crowd = []
@@ -44,11 +45,16 @@ for connection in crowd:
     except OSError:
         pass
 print("open", flush=True)
-sys.stdin.readline()
+while not select.select([sys.stdin], [], [], 0.1)[0]:
+    for connection in crowd:
+        try:
+            connection.send(b"y" * drips)
+        except OSError:
+            pass
 """
 _HALF_A_BODY = (
     "POST /api/jobs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
-    'content-length: 1000\r\n\r\n{"containers":'
+    'content-length: 100000\r\n\r\n{"containers":'
 )
 
 
