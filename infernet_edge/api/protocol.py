@@ -273,7 +273,7 @@ class LanProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:  # type: ignore[override]
         self._answering = cycle
         scope = cast("dict[str, Any]", cycle.scope)
-        scope["is_gone"] = lambda: cycle.disconnected
+        scope["is_gone"] = self.transport.is_closing  # not of the cycle, which has the scope
         scope["make_room"] = self._make_room
         super()._start_asgi_task(cycle, app)  # type: ignore[arg-type]
 
