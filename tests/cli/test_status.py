@@ -46,9 +46,11 @@ async def test_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
             assert lines[0].startswith("healthy, version 1.4.0+edge.")
             assert lines[0].endswith(f"at {node.url}")
             assert lines[1] == "  pending: 0 jobs"
-            assert lines[2].split() == ["echo", "ready"]
-            assert lines[3].split()[:2] == ["down", "failed"]
-            assert "no answer" in lines[3]
+            limit = node.parts.memory.limit // 2**20
+            assert lines[2] == f"  memory: 0 MiB of {limit} MiB held"
+            assert lines[3].split() == ["echo", "ready"]
+            assert lines[4].split()[:2] == ["down", "failed"]
+            assert "no answer" in lines[4]
             assert await told(tmp_path, "status", "--json") == 0
             assert json.loads(capsys.readouterr().out)["containers"][0]["state"] == "ready"
 
