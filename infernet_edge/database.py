@@ -163,12 +163,21 @@ class Database:
     """The node's one SQLite file.
 
     `migrations` gives, for each owner of tables, its steps in order; steps that a file has seen
-    are never run again, so they must never be changed, only added to.
+    are never run again, so they must never be changed, only added to. `readable_since` gives the
+    least number of steps that a program has to know to work with the tables as they are after all
+    of them; where it gives none, it has to know all. So an upgrade can be rolled back whose steps
+    only add columns with a default, tables or indexes.
     """
 
-    def __init__(self, path: Path, migrations: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        migrations: Mapping[str, Sequence[str]],
+        readable_since: Mapping[str, int] | None = None,
+    ) -> None:
         self.path = path
         self._migrations = migrations
+        self._readable_since = readable_since or {}
         self._lock: int | None = None
         self._writer: _Thread | None = None
         self._reader: _Thread | None = None
@@ -360,10 +369,21 @@ class Database:
             "CREATE TABLE IF NOT EXISTS schema_versions"
             " (owner TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT"
         )
-        known = dict(connection.execute("SELECT owner, version FROM schema_versions"))
+        columns = [row[1] for row in connection.execute("PRAGMA table_info(schema_versions)")]
+        if "readable_since" not in columns:
+            connection.execute(
+                "ALTER TABLE schema_versions ADD COLUMN readable_since INTEGER NOT NULL DEFAULT 0"
+            )
+            connection.execute("UPDATE schema_versions SET readable_since = version")
+        known = {
+            owner: (version, since)
+            for owner, version, since in connection.execute(
+                "SELECT owner, version, readable_since FROM schema_versions"
+            )
+        }
         for owner, steps in self._migrations.items():
-            version = known.get(owner, 0)
-            if version > len(steps):
+            version, since = known.get(owner, (0, 0))
+            if since > len(steps):
                 connection.execute("ROLLBACK")
                 raise StartupError(
                     f"The database {self.path} was written by a newer infernet-edge. Install that"
@@ -371,9 +391,11 @@ class Database:
                 )
             for step in steps[version:]:
                 connection.execute(step)
-            if version != len(steps):
+            if version < len(steps):
+                since = self._readable_since.get(owner, len(steps))
                 connection.execute(
-                    "INSERT OR REPLACE INTO schema_versions VALUES (?, ?)", (owner, len(steps))
+                    "INSERT OR REPLACE INTO schema_versions VALUES (?, ?, ?)",
+                    (owner, len(steps), since),
                 )
         connection.execute("COMMIT")
 

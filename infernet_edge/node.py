@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from infernet_edge import elapsed
 from infernet_edge.api.app import Api, Parts
 from infernet_edge.api.control import ControlServer, Parameters
 from infernet_edge.api.info import VERSION, is_healthy
@@ -21,6 +23,7 @@ from infernet_edge.containers.manager import ContainerManager
 from infernet_edge.containers.resources import Resources
 from infernet_edge.containers.service import make_services
 from infernet_edge.database import Database
+from infernet_edge.elapsed import ElapsedTime
 from infernet_edge.errors import StartupError, StorageError
 from infernet_edge.hardware import Hardware
 from infernet_edge.hardware.memory import budget_of, memory_limit
@@ -95,6 +98,7 @@ class Node:
             if not await parts.database.start_anew(error):
                 raise StartupError(f"{error}. Check the disk of {config.storage_path}.") from error
             await _load(parts)
+        stack.push_async_callback(self._save_elapsed)
         # Stopped in the reverse order: those that use containers before the containers.
         stack.push_async_callback(parts.manager.stop)
         stack.push_async_callback(parts.orchestrator.stop)
@@ -102,7 +106,9 @@ class Node:
             stack.push_async_callback(self.chain.stop)
             await self.chain.start()
 
-        housekeeper = Housekeeper(config, parts.database, parts.store, parts.reports, parts.memory)
+        housekeeper = Housekeeper(
+            config, parts.database, parts.store, parts.reports, parts.memory, parts.elapsed
+        )
         await housekeeper.look()
         housekeeping = asyncio.create_task(housekeeper.run(), name="housekeeping")
         stack.push_async_callback(cancel, housekeeping)
@@ -149,6 +155,12 @@ class Node:
         await self._stack.aclose()
         log_event(logger, "node.stopped")
 
+    async def _save_elapsed(self) -> None:
+        """Store how much time has passed, so that the next start goes on from here."""
+        if self.parts is not None:
+            with contextlib.suppress(StorageError):  # it counts from its last value then
+                await self.parts.elapsed.save()
+
     async def report_status(self, parameters: Parameters) -> dict[str, Any]:
         """What `infernet-edge status` shows."""
         parts = self.parts
@@ -171,6 +183,7 @@ class Node:
             "healthy": is_healthy(parts.database, parts.store, self.services.values()),
             "problems": [problem for problem in problems if problem],
             "pending": len(parts.store.pending) + parts.reports.pending,
+            "latest_wall_clock": parts.elapsed.latest_wall,
             "memory": {"held": parts.memory.total, "limit": parts.memory.limit},
             "containers": [
                 {"id": service.id, "state": service.state, "reason": service.reason}
@@ -198,20 +211,22 @@ class Node:
         migrations: dict[str, Sequence[str]] = {
             "jobs": store.MIGRATIONS,
             "reports": reports.MIGRATIONS,
+            "elapsed": elapsed.MIGRATIONS,
         }
         if config.chain.enabled:
             from infernet_edge.chain import chain  # costs 20 MB and half a second
 
             migrations |= chain.MIGRATIONS
         database = Database(config.database_path, migrations)
-        reported = Reports(database, config.jobs.max_pending)
+        passed = ElapsedTime(database, config.jobs.retention)
+        reported = Reports(database, config.jobs.max_pending, passed)
         memory = memory_budget(config)
-        job_store = JobStore(database, reported, config.jobs.max_pending, memory)
+        job_store = JobStore(database, reported, config.jobs.max_pending, memory, passed)
         client = ServiceClient(session, most)
         orchestrator = Orchestrator(config.jobs, job_store, services, client, most, memory)
         if config.chain.enabled:
             self.chain = chain.Chain(
-                config, database, orchestrator, session, job_store.check_storage, memory
+                config, database, orchestrator, session, job_store.check_storage, memory, passed
             )
         return Parts(
             config=config,
@@ -224,6 +239,7 @@ class Node:
             resources=Resources(services, self._hardware, session, min(most, _MOST_RESOURCES)),
             delegations=self.chain or NoDelegations(),
             memory=memory,
+            elapsed=passed,
         )
 
 
@@ -240,5 +256,6 @@ def _limit(parameters: Parameters) -> int:
 
 
 async def _load(parts: Parts) -> None:
+    await parts.elapsed.load()
     await parts.reports.load()
     await parts.orchestrator.start()

@@ -22,6 +22,7 @@ from infernet_edge.containers.manager import ContainerManager
 from infernet_edge.containers.resources import Resources
 from infernet_edge.containers.service import Service
 from infernet_edge.database import Database
+from infernet_edge.elapsed import ElapsedTime
 from infernet_edge.errors import (
     CANNOT_STORE,
     ApiError,
@@ -58,6 +59,7 @@ class Parts(NamedTuple):
     resources: Resources
     delegations: Delegations
     memory: MemoryBudget
+    elapsed: ElapsedTime
 
 
 class Api:

@@ -36,10 +36,10 @@ from infernet_edge.chain.transactions import TransactionSender
 from infernet_edge.chain.verification import Verifier
 from infernet_edge.config.tree import Config
 from infernet_edge.database import Database
+from infernet_edge.elapsed import AgeMarks, ElapsedTime
 from infernet_edge.errors import Conflict, Refused, StorageError, Unavailable
 from infernet_edge.jobs.contents import Buffer
 from infernet_edge.jobs.orchestrator import Orchestrator
-from infernet_edge.jobs.store import milliseconds
 from infernet_edge.logs import log_event
 from infernet_edge.memory import MemoryBudget
 from infernet_edge.tasks import Deadline, cancel
@@ -53,7 +53,7 @@ MIGRATIONS: Final = {
     "proofs": proofs.MIGRATIONS,
 }
 
-_KEPT = 30 * 24 * 3600 * 1000  # milliseconds for which deliveries that ended are listed
+_KEPT = 30 * 24 * 3600 * 1000  # milliseconds for which deliveries that ended are listed, at least
 _DATA_PART = 4  # of the storage, one part is for the inputs of delegated requests
 _PRUNE_PERIOD = 6 * 3600.0  # seconds
 # Seconds in which the chain may answer before a request is taken unchecked. The official client
@@ -72,6 +72,7 @@ class Chain:
         session: aiohttp.ClientSession,
         check_storage: Callable[[], None],
         memory: MemoryBudget,
+        elapsed: ElapsedTime,
     ) -> None:
         """`check_storage` raises Unavailable when there is no room for new requests."""
         self._config = config
@@ -85,6 +86,7 @@ class Chain:
         self._deployment = Deployment(config.chain, self._rpc)
         self._verifier = Verifier(self._rpc, self._deployment)
         self._ledger = Ledger(database)
+        self._marks = AgeMarks(database, elapsed)
         self.deliveries = DeliveryStore(
             database,
             config.jobs.max_pending,
@@ -189,10 +191,11 @@ class Chain:
         """Forget what ended long ago, so that the file does not grow for ever."""
         while True:
             try:
-                await self.deliveries.prune(milliseconds() - _KEPT)
-                await self._ledger.prune(milliseconds() - _KEPT)
+                await self._ledger.prune(await self._marks.older_than("transactions", _KEPT))
+                old = await self._marks.older_than("deliveries", _KEPT)
+                await self.deliveries.prune(old)
                 if self.proofs is not None:
-                    await self.proofs.prune(milliseconds() - _KEPT)
+                    await self.proofs.prune(old)
             except StorageError as error:
                 log_event(logger, "deliveries.kept", logging.WARNING, reason=str(error))
             await asyncio.sleep(_PRUNE_PERIOD)

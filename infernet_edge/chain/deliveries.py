@@ -182,13 +182,13 @@ class DeliveryStore:
         """The stored answer of a delivery that is to be sent."""
         return await self._database.read(_answer, delivery.number)
 
-    async def prune(self, before: int) -> None:
-        """Forget deliveries that ended before a time (milliseconds), and more than 100,000.
+    async def prune(self, number: int) -> None:
+        """Forget deliveries that ended, up to a number, and more than 100,000.
 
         The latter are also forgotten while new ones are stored.
         Their requests may come again then: the contract says that they were answered.
         """
-        await self._database.write(_prune, before)
+        await self._database.write(_prune, number)
 
     async def newest(self, limit: int, *, skipped: bool = False) -> list[Delivery]:
         """The newest deliveries, newest first, without their requests and answers.
@@ -421,12 +421,12 @@ def _forget_excess(connection: sqlite3.Connection) -> None:
     )
 
 
-def _prune(connection: sqlite3.Connection, before: int) -> None:
+def _prune(connection: sqlite3.Connection, number: int) -> None:
     # The newest stays: SQLite would give its number again, which names transactions.
     connection.execute(
         f"DELETE FROM deliveries WHERE NOT ({_UNFINISHED})"  # noqa: S608 - as above
-        " AND changed_at < ?"
+        " AND number <= ?"
         " AND number < (SELECT max(number) FROM deliveries)",
-        (before,),
+        (number,),
     )
     _forget_excess(connection)

@@ -143,9 +143,9 @@ class Ledger:
         """Forget a transaction of which it is sure that nobody has it."""
         await self._database.write(_remove, transaction.number)
 
-    async def prune(self, before: int) -> None:
-        """Forget final transactions that ended before a time in milliseconds since 1970."""
-        await self._database.write(_prune, before)
+    async def prune(self, number: int) -> None:
+        """Forget final transactions up to a number."""
+        await self._database.write(_prune, number)
 
 
 def contracts_of(config: Chain) -> str:
@@ -278,5 +278,10 @@ def _remove(connection: sqlite3.Connection, number: int) -> None:
     connection.execute("DELETE FROM transactions WHERE number = ?", (number,))
 
 
-def _prune(connection: sqlite3.Connection, before: int) -> None:
-    connection.execute("DELETE FROM transactions WHERE finished_at < ?", (before,))
+def _prune(connection: sqlite3.Connection, number: int) -> None:
+    # The newest stays: SQLite would give its number again.
+    connection.execute(
+        "DELETE FROM transactions WHERE finished_at IS NOT NULL AND number <= ?"
+        " AND number < (SELECT max(number) FROM transactions)",
+        (number,),
+    )

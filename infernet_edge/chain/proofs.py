@@ -218,9 +218,9 @@ class Proofs:
             transaction=proof.decided_by,
         )
 
-    async def prune(self, before: int) -> None:
-        """Forget proofs that were judged before a time (milliseconds). Raises StorageError."""
-        await self._database.write(_prune, before)
+    async def prune(self, number: int) -> None:
+        """Forget proofs that were judged, of deliveries up to a number. Raises StorageError."""
+        await self._database.write(_prune, number)
 
 
 def _question(proof: Proof, node: str) -> bytes:
@@ -314,7 +314,5 @@ def _decide(connection: sqlite3.Connection, proof: Proof) -> None:
     )
 
 
-def _prune(connection: sqlite3.Connection, before: int) -> None:
-    connection.execute(
-        "DELETE FROM proofs WHERE verdict != 'awaited' AND changed_at < ?", (before,)
-    )
+def _prune(connection: sqlite3.Connection, number: int) -> None:
+    connection.execute("DELETE FROM proofs WHERE verdict != 'awaited' AND delivery <= ?", (number,))

@@ -58,7 +58,6 @@ _PROOFS = 3  # looks in a row that must agree before a nonce counts as used up b
 _DEEPEST_PROOF = 64  # blocks; servers forget the state of older ones
 _LEAST_GAS = 21_000  # of a transaction that does nothing (Ethereum Yellow Paper, appendix G)
 _REMEMBERED = 1000  # outcomes in memory
-_KEPT = 30 * 24 * 3600 * 1000  # milliseconds for which final transactions stay in the ledger
 
 
 class SendError(InfernetEdgeError):
@@ -120,7 +119,6 @@ class TransactionSender:
         """
         self._rpc.expected_chain_id = await self._ledger.chain_id(self._contracts)
         self._chain_remembered = self._rpc.expected_chain_id is not None
-        await self._ledger.prune(milliseconds() - _KEPT)
         self._outcomes = await self._ledger.outcomes(_REMEMBERED)
         await self._take_up()
         self._head.watch(self)

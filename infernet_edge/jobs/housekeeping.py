@@ -6,24 +6,31 @@ import asyncio
 import logging
 import os
 import sqlite3
+import time
 from pathlib import Path
 from typing import NamedTuple
 
 from infernet_edge.config.tree import Config
 from infernet_edge.database import Database
+from infernet_edge.elapsed import ElapsedTime
 from infernet_edge.errors import StorageError
 from infernet_edge.hardware.memory import resident_memory, return_freed_memory
 from infernet_edge.jobs.reports import Reports
-from infernet_edge.jobs.store import JobStore, milliseconds
+from infernet_edge.jobs.store import JobStore
 from infernet_edge.logs import log_event
 from infernet_edge.memory import MemoryBudget
 
 logger = logging.getLogger(__name__)
 
 _PERIOD = 10.0  # seconds between two looks
-_AT_ONCE = 100  # jobs deleted by one transaction, so that writers never wait long
+# Jobs deleted by one transaction. Each page that they share with others is written once for all of
+# them, and writers wait meanwhile.
+_AT_ONCE = 2000
 _FEWEST_AT_ONCE = 5  # at first, when room is short: a few large results may do
-_MOST_AT_A_LOOK = 20_000
+_MOST_AT_A_LOOK = 20_000  # to make room
+_LOOKING_TIME = 5.0  # seconds for which a look deletes what is due
+_EXPIRY_PERIOD = 3600.0  # seconds between two deletions of what is due, so that they are large
+_EXPIRY_PART = 24  # of the retention, one part is the most that a job is kept longer
 _MUCH_MEMORY = 4 * 2**20  # bytes
 _SPARED = 5 * 60 * 1000  # milliseconds in which a client may fetch a result, room or not
 
@@ -45,6 +52,7 @@ class Housekeeper:
         store: JobStore,
         reports: Reports,
         memory: MemoryBudget,
+        elapsed: ElapsedTime,
     ) -> None:
         self._config = config
         self._database = database
@@ -52,6 +60,8 @@ class Housekeeper:
         self._reports = reports
         self._memory = memory
         self._resident = 0
+        self._elapsed = elapsed
+        self._next_expiry = 0  # by elapsed time
 
     async def run(self) -> None:
         """Look again and again, until cancelled; the first look is its caller's."""
@@ -69,9 +79,9 @@ class Housekeeper:
             self._refuse(space)
             if self._store.refusal:
                 await self._make_room(space)
-            expired = milliseconds() - int(self._config.jobs.retention * 1000)
-            await self._delete_expired(expired)
-            await self._reports.delete_unchanged(expired)
+            await self._elapsed.look()
+            if self._elapsed.now() >= self._next_expiry:
+                await self._delete_expired()
         except (StorageError, OSError) as error:
             self._database.tell(str(error))
         else:
@@ -112,7 +122,7 @@ class Housekeeper:
         spared = _SPARED if space.free < storage.min_free_bytes else 0
         deleted, at_once = 0, _FEWEST_AT_ONCE
         while 0 <= target < space.used and deleted < _MOST_AT_A_LOOK:
-            count = await self._store.delete_finished(milliseconds() - spared, at_once)
+            count = await self._store.delete_finished(self._elapsed.now() - spared, at_once)
             if not count:
                 break
             deleted += count
@@ -123,10 +133,17 @@ class Housekeeper:
         await self._database.give_back_space()
         self._refuse(await self._measure())
 
-    async def _delete_expired(self, before: int) -> None:
-        for _ in range(0, _MOST_AT_A_LOOK, _AT_ONCE):
-            if await self._store.delete_finished(before, _AT_ONCE) < _AT_ONCE:
+    async def _delete_expired(self) -> None:
+        """Delete what is older than the retention; what there is no time for, at the next look."""
+        retention = self._config.jobs.retention
+        before = self._elapsed.now() - int(retention * 1000)
+        until = time.monotonic() + _LOOKING_TIME
+        while time.monotonic() < until:
+            if not await self._store.delete_finished(before, _AT_ONCE):
+                pause = min(_EXPIRY_PERIOD, retention / _EXPIRY_PART)
+                self._next_expiry = self._elapsed.now() + int(pause * 1000)
                 break
+        await self._reports.delete_unchanged(before)
 
 
 def measure(connection: sqlite3.Connection, folder: Path) -> Space:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from infernet_edge.database import Database
+from infernet_edge.elapsed import ElapsedTime
 from infernet_edge.errors import Conflict, Unavailable
 from infernet_edge.jobs.job import RUNNING, STATUS_NAMES
 from infernet_edge.schema import JobStatus
@@ -19,6 +20,10 @@ MIGRATIONS: Final = (
     "CREATE INDEX reports_by_client ON reports (client, created_at)",
     "CREATE INDEX reports_by_change ON reports (changed_at)",
     "ALTER TABLE reports ADD COLUMN owner TEXT NOT NULL DEFAULT ''",  # '': anybody's
+    # When it changed, by the node's own time (elapsed.py).
+    "ALTER TABLE reports ADD COLUMN touched INTEGER NOT NULL DEFAULT 0",
+    "DROP INDEX reports_by_change",
+    "CREATE INDEX reports_by_touch ON reports (touched)",
 )
 
 _NO_ROOM: Final = -1
@@ -28,8 +33,9 @@ _NOT_OWNER: Final = -2
 class Reports:
     """Stores reported jobs. `count` are all of them, `pending` those reported as running."""
 
-    def __init__(self, database: Database, most: int) -> None:
+    def __init__(self, database: Database, most: int, elapsed: ElapsedTime) -> None:
         self._database = database
+        self._elapsed = elapsed
         self._most = most
         self.count = 0
         self.pending = 0
@@ -51,7 +57,16 @@ class Reports:
 
         Raises Unavailable when too many are stored already, Conflict when it is another owner's.
         """
-        row = (identifier, client, status, ",".join(containers), now, now, owner)
+        row = (
+            identifier,
+            client,
+            status,
+            ",".join(containers),
+            now,
+            now,
+            owner,
+            self._elapsed.now(),
+        )
         before = await self._database.write(_record, row, self._most)
         if before == _NO_ROOM:
             raise Unavailable("Too many reported jobs", {"limit": self._most})
@@ -78,7 +93,7 @@ class Reports:
         return await self._database.read(_moment, identifier) if self.count else None
 
     async def delete_unchanged(self, since: int) -> int:
-        """Delete those that did not change since a time (milliseconds); returns how many."""
+        """Delete those that did not change since a time, which elapsed.py counts."""
         if not self.count:
             return 0
         deleted, pending = await self._database.write(_delete, since)
@@ -100,13 +115,13 @@ def _record(connection: sqlite3.Connection, row: tuple[object, ...], most: int) 
         (count,) = connection.execute("SELECT count(*) FROM reports").fetchone()
         if count >= most:
             return _NO_ROOM
-    if known is not None and known[1] not in ("", row[-1]):
+    if known is not None and known[1] not in ("", row[-2]):
         return _NOT_OWNER
     connection.execute(
-        "INSERT INTO reports (id, client, status, containers, created_at, changed_at, owner)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+        "INSERT INTO reports (id, client, status, containers, created_at, changed_at, owner,"
+        " touched) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
         " status = excluded.status, containers = excluded.containers,"
-        " changed_at = excluded.changed_at, owner = excluded.owner",
+        " changed_at = excluded.changed_at, owner = excluded.owner, touched = excluded.touched",
         row,
     )
     return None if known is None else int(known[0])
@@ -146,7 +161,7 @@ def _moment(connection: sqlite3.Connection, identifier: str) -> int | None:
 
 def _delete(connection: sqlite3.Connection, since: int) -> tuple[int, int]:
     pending = connection.execute(
-        "SELECT count(*) FROM reports WHERE changed_at < ? AND status = 0", (since,)
+        "SELECT count(*) FROM reports WHERE touched < ? AND status = 0", (since,)
     ).fetchone()[0]
-    deleted = connection.execute("DELETE FROM reports WHERE changed_at < ?", (since,)).rowcount
+    deleted = connection.execute("DELETE FROM reports WHERE touched < ?", (since,)).rowcount
     return deleted, pending

@@ -12,9 +12,10 @@ import functools
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from infernet_edge.database import Database
+from infernet_edge.elapsed import ElapsedTime
 from infernet_edge.errors import BadRequest, InfernetEdgeError, Unavailable
 from infernet_edge.jobs import contents, listing, retrieval
 from infernet_edge.jobs.contents import PIECE, Buffer, Content
@@ -43,16 +44,28 @@ MIGRATIONS: Final = (
     "CREATE INDEX jobs_by_client ON jobs (client)",  # the id is part of it: newest first is a scan
     "CREATE INDEX unfinished_jobs ON jobs (status) WHERE status = 0",  # start-up reads just these
     *contents.MIGRATIONS,
+    # When a job ended, by the node's own time (elapsed.py); what ended before has 0.
+    "ALTER TABLE jobs ADD COLUMN ended INTEGER",
+    "UPDATE jobs SET ended = 0 WHERE status != 0",
+    "CREATE INDEX ended_jobs ON jobs (ended) WHERE status != 0",
 )
 
 MOST_LISTED: Final = 10_000
 _END: Final = (2**48 - 2, "")  # a time and an id after those of all jobs
+_MOST_DELETED: Final = 8 * 2**20  # bytes in one transaction: others wait meanwhile
 _IN_PIECES: Final = b""  # stands in a job's row for what is stored in pieces
 
 
 def milliseconds() -> int:
     """Now, in milliseconds since 1970, UTC."""
     return time.time_ns() // 1_000_000
+
+
+class _Moment(NamedTuple):
+    """When something was, by the wall clock and by the node's own time, both in milliseconds."""
+
+    wall: int
+    elapsed: int
 
 
 class ContentGone(InfernetEdgeError):
@@ -63,9 +76,15 @@ class JobStore:
     """Stores jobs durably; `pending` are those that are not finished."""
 
     def __init__(
-        self, database: Database, reports: Reports, max_pending: int, memory: MemoryBudget
+        self,
+        database: Database,
+        reports: Reports,
+        max_pending: int,
+        memory: MemoryBudget,
+        elapsed: ElapsedTime,
     ) -> None:
         self._database = database
+        self._elapsed = elapsed
         self._reports = reports
         self._max_pending = max_pending
         self._ids = JobIds()
@@ -219,7 +238,7 @@ class JobStore:
         """
         job.in_pieces |= len(result) > PIECE
         written = self._database.write(
-            _finish, job.key, status, milliseconds(), result, intermediate, job.in_pieces, kept
+            _finish, job.key, status, self._now(), result, intermediate, job.in_pieces, kept
         )
         written.add_done_callback(functools.partial(self._forget, job))
         return written
@@ -232,7 +251,7 @@ class JobStore:
         error, rest = stream.error, stream.rest
         if job.in_pieces:
             written = self._database.write(
-                _finish_stream, job.key, job.containers[0], milliseconds(), stream
+                _finish_stream, job.key, job.containers[0], self._now(), stream
             )
             written.add_done_callback(functools.partial(self._forget, job))
             return written
@@ -241,6 +260,9 @@ class JobStore:
             return self.finish(job, SUCCESS, output)
         between = json_list([output]) if rest else None
         return self.finish(job, FAILED, container_error(job.containers[0], error), between)
+
+    def _now(self) -> _Moment:
+        return _Moment(milliseconds(), self._elapsed.now())
 
     def _forget(self, job: Job, written: asyncio.Future[None]) -> None:
         if written.cancelled() or written.exception() is not None:
@@ -324,9 +346,9 @@ class JobStore:
         return key is not None and await self._database.read(_exists, key)
 
     async def delete_finished(self, before: int, most: int) -> int:
-        """Delete the oldest finished jobs that finished before a time (milliseconds).
+        """Delete the oldest finished jobs that ended before a time, which elapsed.py counts.
 
-        Looks at the `most` oldest ones; returns how many it deleted.
+        Deletes `most` of them, or fewer when they are large; returns how many it deleted.
         """
         return await self._database.write(_delete_finished, before, most)
 
@@ -362,7 +384,7 @@ def _finish(
     connection: sqlite3.Connection,
     key: bytes,
     status: int,
-    now: int,
+    now: _Moment,
     result: Buffer,
     intermediate: bytes | None,
     in_pieces: bool,
@@ -380,14 +402,14 @@ def _end(
     connection: sqlite3.Connection,
     key: bytes,
     status: int,
-    now: int,
+    now: _Moment,
     result: Buffer,
     intermediate: bytes | None,
 ) -> None:
     connection.execute(
-        "UPDATE jobs SET status = ?, finished_at = ?, result = ?, intermediate = ?, data = NULL"
-        " WHERE id = ?",
-        (status, now, result, intermediate, key),
+        "UPDATE jobs SET status = ?, finished_at = ?, ended = ?, result = ?, intermediate = ?,"
+        " data = NULL WHERE id = ?",
+        (status, *now, result, intermediate, key),
     )
 
 
@@ -399,7 +421,7 @@ def _keep_outputs(
 
 
 def _finish_stream(
-    connection: sqlite3.Connection, key: bytes, container: str, now: int, stream: Streamed
+    connection: sqlite3.Connection, key: bytes, container: str, now: _Moment, stream: Streamed
 ) -> None:
     """Make the result of the bytes that were stored, piece by piece."""
 
@@ -439,8 +461,19 @@ def _exists(connection: sqlite3.Connection, key: bytes) -> bool:
 
 
 def _delete_finished(connection: sqlite3.Connection, before: int, most: int) -> int:
-    return connection.execute(
-        "DELETE FROM jobs WHERE finished_at < ? AND id IN"
-        " (SELECT id FROM jobs WHERE status != 0 ORDER BY id LIMIT ?)",
+    found = connection.execute(
+        "SELECT id, length(result), length(intermediate) FROM jobs"
+        " WHERE status != 0 AND ended < ? ORDER BY ended LIMIT ?",
         (before, most),
-    ).rowcount
+    ).fetchall()
+    keys: list[tuple[bytes]] = []
+    size = 0
+    for key, *lengths in found:
+        size += sum(length or 0 for length in lengths)
+        if 0 in lengths:  # in pieces
+            size += sum(contents.sizes(connection, key).values())
+        keys.append((key,))
+        if size > _MOST_DELETED:
+            break
+    connection.executemany("DELETE FROM jobs WHERE id = ?", keys)
+    return len(keys)

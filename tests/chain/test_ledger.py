@@ -9,7 +9,6 @@ from infernet_edge.chain import ledger as module
 from infernet_edge.chain.ledger import Ledger, Outcome, Signed, Transaction
 from infernet_edge.database import Database
 from infernet_edge.errors import StorageError
-from infernet_edge.jobs.store import milliseconds
 
 
 @pytest.fixture
@@ -97,12 +96,15 @@ async def test_a_removed_transaction_leaves_nothing(ledger: Ledger) -> None:
 async def test_old_outcomes_are_forgotten(ledger: Ledger) -> None:
     one = transaction("one")
     await ledger.add(one)
-    await ledger.prune(milliseconds() + 1)
+    await ledger.prune(one.number)
     assert await ledger.find("one") == one.hash, "it is not final"
     await ledger.finish(one, Outcome("mined", one.hash))
-    await ledger.prune(milliseconds() - 10_000)
+    await ledger.prune(one.number)
+    assert await ledger.find("one") == one.hash, "its number would be given again"
+    await ledger.add(transaction("two", 1))
+    await ledger.prune(0)
     assert await ledger.find("one") == one.hash
-    await ledger.prune(milliseconds() + 1)
+    await ledger.prune(one.number)
     assert await ledger.find("one") is None
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from infernet_edge import elapsed
 from infernet_edge.doctor import clock
 from tests.support.examining import finding, with_file
-from tests.support.running import configuration
+from tests.support.running import configuration, running
 
 
 class KernelThatSays:
@@ -52,4 +53,23 @@ async def test_a_date_before_this_version_is_wrong(
     found = await finding(clock, configuration(tmp_path), root=root)
     assert found.level == "problem"
     assert "2999-12-31" in found.text
+    assert "timedatectl" in found.remedy
+
+
+@pytest.mark.parametrize("runs", [True, False])
+async def test_a_clock_that_was_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: bool
+) -> None:
+    config = configuration(tmp_path)
+    year = 365 * 24 * 3600 * 1000
+    real = elapsed._wall  # noqa: SLF001 - a clock that cannot be set here
+    monkeypatch.setattr(elapsed, "_wall", lambda: real() + year)
+    async with running(tmp_path) as node:
+        monkeypatch.setattr(elapsed, "_wall", real)
+        if runs:
+            found = await finding(clock, node.parts.config)
+    if not runs:
+        found = await finding(clock, config)
+    assert found.level == "warning"
+    assert "once said" in found.text
     assert "timedatectl" in found.remedy

@@ -23,7 +23,7 @@ DAY = 24 * 3600 * 1000
 
 
 class Clock:
-    """What the store and the housekeeper take for the time, in milliseconds."""
+    """The time that passes for the node, in milliseconds."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000_000
@@ -35,8 +35,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("infernet_edge.jobs.store.milliseconds", clock)
-    monkeypatch.setattr(housekeeping, "milliseconds", clock)
+    monkeypatch.setattr("infernet_edge.elapsed._running", clock)
     return clock
 
 
@@ -64,7 +63,9 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 
 def keeper(parts: Parts) -> Housekeeper:
-    return Housekeeper(parts.config, parts.database, parts.store, parts.reports, parts.memory)
+    return Housekeeper(
+        parts.config, parts.database, parts.store, parts.reports, parts.memory, parts.elapsed
+    )
 
 
 async def finished(parts: Parts, count: int) -> list[Job]:
@@ -268,3 +269,43 @@ async def test_measure(tmp_path: Path, disk: Disk) -> None:
         await finished(parts, 50)
         after = await parts.database.read(measure, tmp_path)
         assert before.used + 50 * 20_000 < after.used < before.used + 50 * 40_000
+
+
+async def test_deleting_keeps_up_and_writes_little(tmp_path: Path, clock: Clock) -> None:
+    """Jobs of many clients stand in many pages of their index: each is written once for many."""
+    count = 25_000  # more than a look deletes to make room
+    document = {"jobs": {"retention": 3600, "max_pending": count}}
+    async with working(tmp_path, document) as parts:
+        for start in range(0, count, 5000):
+            jobs = [made(parts, client=f"10.0.0.{n % 100}") for n in range(start, start + 5000)]
+            await parts.store.add(jobs)
+            await asyncio.gather(*(parts.store.finish(job, SUCCESS, b"{}") for job in jobs))
+        clock.now += 2 * 3600 * 1000
+        before = written_bytes()
+        await keeper(parts).look()
+        assert await parts.store.newest(10) == []
+        assert written_bytes() - before <= 1000 * count
+
+
+def written_bytes() -> int:
+    """What this process has written into files and pipes so far (proc(5), io)."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("wchar")).split()[1])
+
+
+async def test_what_is_due_is_deleted_in_large_batches(tmp_path: Path, clock: Clock) -> None:
+    """Not at each look: deleted one by one, a job costs several pages."""
+    async with working(tmp_path, {"jobs": {"retention": 24 * 3600}}) as parts:
+        housekeeper = keeper(parts)
+        await housekeeper.look()
+        await finished(parts, 3)
+        clock.now += DAY + 1
+        await housekeeper.look()
+        assert await left(parts) == 0
+        await finished(parts, 3)
+        clock.now += DAY + 1 - 3600 * 1000
+        await housekeeper.look()
+        assert await left(parts) == 3
+        clock.now += 3600 * 1000
+        await housekeeper.look()
+        assert await left(parts) == 0

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from infernet_edge.errors import StorageError, Unavailable
-from infernet_edge.jobs import store as store_module
 from infernet_edge.jobs.job import FAILED, SUCCESS, Job
 from infernet_edge.memory import SMALL
 from tests.support.breaking import full_disk, read_only
@@ -240,7 +239,7 @@ async def test_only_finished_jobs_are_deleted_oldest_first(parts: Parts) -> None
     jobs = await stored(parts, 6)
     for job in jobs[:5]:
         await parts.store.finish(job, SUCCESS, OUTPUT)
-    now = store_module.milliseconds()
+    now = parts.elapsed.now()
     assert await parts.store.delete_finished(now - 60_000, 100) == 0
     assert await parts.store.delete_finished(now + 60_000, 2) == 2
     assert await parts.store.identifiers(CLIENT) == [job.id for job in jobs[2:]]

@@ -16,10 +16,12 @@ from typing import Any, NamedTuple
 import aiohttp
 import msgspec
 
+from infernet_edge import elapsed
 from infernet_edge.config.tree import Config
 from infernet_edge.containers.client import ServiceClient, make_session
 from infernet_edge.containers.service import Service, make_services
 from infernet_edge.database import Database
+from infernet_edge.elapsed import ElapsedTime
 from infernet_edge.jobs import reports, store
 from infernet_edge.jobs.job import DIRECT, STREAM, Job
 from infernet_edge.jobs.orchestrator import Orchestrator
@@ -41,6 +43,7 @@ class Parts(NamedTuple):
     services: dict[str, Service]
     client: ServiceClient
     memory: MemoryBudget
+    elapsed: ElapsedTime
 
 
 @asynccontextmanager
@@ -52,6 +55,7 @@ async def working(
     parts = _made_of(configuration(folder, document), session)
     try:
         await parts.database.open()
+        await parts.elapsed.load()
         await parts.reports.load()
         await parts.orchestrator.start()
         yield parts
@@ -68,14 +72,22 @@ async def working(
 def _made_of(config: Config, session: aiohttp.ClientSession) -> Parts:
     most, services = config.server.max_body_bytes, make_services(config)
     database = Database(
-        config.database_path, {"jobs": store.MIGRATIONS, "reports": reports.MIGRATIONS}
+        config.database_path,
+        {
+            "jobs": store.MIGRATIONS,
+            "reports": reports.MIGRATIONS,
+            "elapsed": elapsed.MIGRATIONS,
+        },
     )
-    reported = Reports(database, config.jobs.max_pending)
+    passed = ElapsedTime(database)
+    reported = Reports(database, config.jobs.max_pending, passed)
     memory = memory_budget(config)
-    job_store = JobStore(database, reported, config.jobs.max_pending, memory)
+    job_store = JobStore(database, reported, config.jobs.max_pending, memory, passed)
     client = ServiceClient(session, most)
     orchestrator = Orchestrator(config.jobs, job_store, services, client, most, memory)
-    return Parts(config, database, job_store, reported, orchestrator, services, client, memory)
+    return Parts(
+        config, database, job_store, reported, orchestrator, services, client, memory, passed
+    )
 
 
 async def submit(

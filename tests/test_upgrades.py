@@ -1,0 +1,144 @@
+"""Databases that earlier versions wrote, and going back to an earlier version."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from infernet_edge import elapsed
+from infernet_edge.chain import deliveries, ledger, proofs, subscriptions
+from infernet_edge.chain.delegated_data import DelegatedData
+from infernet_edge.chain.deliveries import DeliveryStore
+from infernet_edge.chain.ledger import Ledger
+from infernet_edge.database import Database
+from infernet_edge.errors import StartupError
+from infernet_edge.jobs import reports, store
+from tests.support.parts import CLIENT, outcome, result, working
+from tests.support.process import ROOT
+from tests.support.serving import Echo, serving
+
+FIRST = ROOT / "tests/fixtures/databases/0.1.0-first.sql"
+LOCAL = "127.0.0.1"
+ALL: Mapping[str, Sequence[str]] = {
+    "jobs": store.MIGRATIONS,
+    "reports": reports.MIGRATIONS,
+    "elapsed": elapsed.MIGRATIONS,
+    "transactions": ledger.MIGRATIONS,
+    "deliveries": deliveries.MIGRATIONS,
+    "subscriptions": subscriptions.MIGRATIONS,
+    "proofs": proofs.MIGRATIONS,
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder of a node that the first version left, with jobs in work."""
+    path = tmp_path / "data"
+    path.mkdir()
+    with sqlite3.connect(path / "infernet-edge.sqlite") as connection:
+        connection.executescript(FIRST.read_text())
+    connection.close()
+    return tmp_path
+
+
+def ids(folder: Path) -> list[str]:
+    connection = sqlite3.connect(folder / "data" / "infernet-edge.sqlite")
+    rows = connection.execute("SELECT id FROM jobs ORDER BY id").fetchall()
+    connection.close()
+    texts = [bytes(row[0]).hex() for row in rows]
+    return [f"{t[:8]}-{t[8:12]}-{t[12:16]}-{t[16:20]}-{t[20:]}" for t in texts]
+
+
+async def test_jobs_of_the_first_version_go_on(folder: Path) -> None:
+    first, chain, failed, stream, *pending = ids(folder)
+    echo = Echo()
+    async with serving(echo) as url:
+        document = {
+            "containers": [{"id": "echo", "url": url}],
+            "storage": {"path": str(folder / "data")},
+        }
+        async with working(folder, document) as parts:
+            assert (await result(parts, first, LOCAL))["result"]["output"] == {"output": {"n": 1}}
+            long = await result(parts, chain, LOCAL)
+            assert long["result"]["output"] == {"output": "x" * 66_000}
+            assert long["intermediate_results"] == [
+                {"container": "echo", "output": {"output": {"n": 2}}}
+            ]
+            assert (await result(parts, failed, LOCAL))["result"]["error"] == "out of order"
+            assert (await result(parts, stream, LOCAL))["status"] == "success"
+            for number, identifier in enumerate(pending, 5):
+                found = await outcome(parts, identifier, LOCAL)
+                assert found["status"] == "success"
+                assert f"'n': {number}" in str(found["result"]["output"])
+            assert {call["data"].get("text", "")[:3] for call in echo.calls} == {"", "yyy"}
+            assert parts.reports.count == 1
+            now = parts.elapsed.now()
+            assert await parts.store.delete_finished(now + 1, 100) == 7
+            assert await parts.store.identifiers(CLIENT) == []
+
+
+async def test_deliveries_and_transactions_of_the_first_version_go_on(folder: Path) -> None:
+    database = Database(folder / "data" / "infernet-edge.sqlite", ALL)
+    await database.open()
+    try:
+        kept = DeliveryStore(database, 10)
+        accepted, sending = await kept.load()
+        assert (accepted.state, sending.state) == ("accepted", "sending")
+        assert (await kept.answer(sending)).output == b"output"
+        found = await DelegatedData(database).find(accepted.key)
+        if found is None:  # it was short enough to stay with the request
+            assert b'"n"' in accepted.request
+        transactions = Ledger(database)
+        (unfinished,) = await transactions.unfinished()
+        assert unfinished.key == "delivery:2:0"
+        assert (await transactions.outcomes(10))["delivery:3:0"].block == 7
+        assert await transactions.chain_id("a b") == 31337
+    finally:
+        await database.close()
+
+
+OLD = {"things": ("CREATE TABLE things (n INTEGER) STRICT",)}
+ADDED = {"things": (*OLD["things"], "ALTER TABLE things ADD COLUMN m INTEGER DEFAULT 0")}
+
+
+async def opened(path: Path, migrations: Mapping[str, Sequence[str]], since: int = 0) -> None:
+    database = Database(path, migrations, {"things": since} if since else None)
+    try:
+        await database.open()
+        await database.write(
+            lambda connection: connection.execute("INSERT INTO things (n) VALUES (1)") and None
+        )
+    finally:
+        await database.close()
+
+
+async def test_an_upgrade_that_only_added_can_be_rolled_back(tmp_path: Path) -> None:
+    path = tmp_path / "file.sqlite"
+    await opened(path, OLD)
+    await opened(path, ADDED, since=1)
+    await opened(path, OLD)  # the earlier version again
+    await opened(path, ADDED, since=1)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT n, m FROM things").fetchall() == [(1, 0)] * 4
+    connection.close()
+
+
+async def test_an_upgrade_that_changed_more_cannot(tmp_path: Path) -> None:
+    path = tmp_path / "file.sqlite"
+    await opened(path, OLD)
+    await opened(path, ADDED)
+    with pytest.raises(StartupError, match="newer"):
+        await opened(path, OLD)
+    await opened(path, ADDED)
+
+
+async def test_what_is_readable_is_asked_of_each_owner(tmp_path: Path) -> None:
+    """Steps are counted by owner, so that one with changes does not block the others."""
+    path = tmp_path / "file.sqlite"
+    other = {"others": ("CREATE TABLE others (n INTEGER) STRICT",)}
+    await opened(path, OLD | other)
+    await opened(path, ADDED, since=1)
+    await opened(path, OLD | other)
