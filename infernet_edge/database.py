@@ -186,6 +186,8 @@ class Database:
         self.writable = False
         self._closing: list[_Thread] = []  # threads that have to end
         self._changes_before = 0  # of the writer, at the last failure
+        self._files: dict[Path, tuple[int, int]] = {}  # device and number of what was opened
+        self._lost = ""
 
     async def open(self) -> None:
         """Open or create the file and bring its tables up to date.
@@ -200,6 +202,7 @@ class Database:
         self._reader = _Thread("database-reader", reader, commits=False)
         self._writer.start()
         self._reader.start()
+        self._files = await asyncio.to_thread(self._look_at_files)
         self.writable = True
 
     async def start_anew(self, error: StorageError) -> bool:
@@ -215,6 +218,34 @@ class Database:
         await asyncio.to_thread(self._set_aside, cause)
         await self.open()
         return True
+
+    async def check_files(self) -> None:
+        """See whether the files are still those that were opened.
+
+        SQLite goes on with files that were deleted, and what it writes is gone in the end. From
+        then on nothing is read or written any more: raises StorageError, here and elsewhere.
+        """
+        if self._writer is None or self._lost:
+            return
+        now = await asyncio.to_thread(self._look_at_files)
+        for path, identity in self._files.items():
+            if now.get(path) != identity:
+                what = "replaced" if path in now else "deleted"
+                self._lost = (
+                    f"{path} was {what} while the node had it open. Put the right file there, if"
+                    " you have it, and restart the node"
+                )
+                self.writable = False
+                raise StorageError(self._lost)
+
+    def _look_at_files(self) -> dict[Path, tuple[int, int]]:
+        found = {}
+        for suffix in ("", "-wal", "-shm"):
+            path = self.path.with_name(self.path.name + suffix)
+            with contextlib.suppress(FileNotFoundError):
+                status = path.stat()
+                found[path] = (status.st_dev, status.st_ino)
+        return found
 
     def write(
         self,
@@ -292,6 +323,8 @@ class Database:
     ) -> asyncio.Future[T]:
         if thread is None or self._loop is None:
             raise StorageError("The database is closed")
+        if self._lost:
+            raise StorageError(self._lost)
         future: asyncio.Future[T] = self._loop.create_future()
         thread.submit(_Request(function, arguments, future, alone))
         return future
@@ -302,6 +335,7 @@ class Database:
         When a thread does not end in time, the file stays locked as long as this process lives:
         another node must not open it beside that thread.
         """
+        self._lost = ""
         # The writer is last: closing the last connection empties the WAL.
         self._closing += [each for each in (self._reader, self._writer) if each is not None]
         self._reader = self._writer = None

@@ -27,7 +27,7 @@ from infernet_edge.elapsed import ElapsedTime
 from infernet_edge.errors import StartupError, StorageError
 from infernet_edge.hardware import Hardware
 from infernet_edge.hardware.memory import budget_of, memory_limit
-from infernet_edge.jobs import reports, store
+from infernet_edge.jobs import reports, store, table
 from infernet_edge.jobs.housekeeping import Housekeeper
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.jobs.reports import Reports
@@ -209,7 +209,7 @@ class Node:
         config, services = self.config, self.services
         most = config.server.max_body_bytes
         migrations: dict[str, Sequence[str]] = {
-            "jobs": store.MIGRATIONS,
+            "jobs": table.MIGRATIONS,
             "reports": reports.MIGRATIONS,
             "elapsed": elapsed.MIGRATIONS,
         }

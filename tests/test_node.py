@@ -115,7 +115,7 @@ async def test_a_file_that_cannot_be_read_is_told_and_nothing_is_left(
     def unreadable(connection: sqlite3.Connection) -> None:
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr("infernet_edge.jobs.store._unfinished", unreadable)
+    monkeypatch.setattr("infernet_edge.jobs.table.unfinished", unreadable)
     node = Node(configuration(tmp_path))
     with pytest.raises(StartupError, match=r"disk I/O error\. Check the disk of "):
         await node.start()

@@ -15,7 +15,7 @@ from infernet_edge.chain.deliveries import DeliveryStore
 from infernet_edge.chain.ledger import Ledger
 from infernet_edge.database import Database
 from infernet_edge.errors import StartupError
-from infernet_edge.jobs import reports, store
+from infernet_edge.jobs import reports, table
 from tests.support.parts import CLIENT, outcome, result, working
 from tests.support.process import ROOT
 from tests.support.serving import Echo, serving
@@ -23,7 +23,7 @@ from tests.support.serving import Echo, serving
 FIRST = ROOT / "tests/fixtures/databases/0.1.0-first.sql"
 LOCAL = "127.0.0.1"
 ALL: Mapping[str, Sequence[str]] = {
-    "jobs": store.MIGRATIONS,
+    "jobs": table.MIGRATIONS,
     "reports": reports.MIGRATIONS,
     "elapsed": elapsed.MIGRATIONS,
     "transactions": ledger.MIGRATIONS,

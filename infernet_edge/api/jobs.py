@@ -306,7 +306,11 @@ class JobsEndpoint:
             del body
             scope["held"].release()
         else:
-            answer = await self._get(query(scope, _MOST_IDS + 10), caller.client)
+            parameters = query(scope, _MOST_IDS + 10)
+            with self._store.kept(parameters.get("id", [])):
+                answer = await self._get(parameters, caller.client)
+                await answer(scope, receive, send)
+            return
         await answer(scope, receive, send)
 
     async def _get(self, parameters: dict[str, list[str]], client: str) -> Answer | StoredAnswer:

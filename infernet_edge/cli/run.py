@@ -63,8 +63,9 @@ async def _run(loaded: Loaded) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     notifier = Notifier.of()
-    if notifier.watched:
-        faulthandler.enable()  # systemd's watchdog sends SIGABRT: the log shows where we hang
+    # The log shows where it hangs when systemd's watchdog sends SIGABRT, and where it was when the
+    # system ended it: with SIGBUS when a file shrinks that SQLite has in memory.
+    faulthandler.enable()
     node = Node(loaded.config)
     await node.start()
     gc.freeze()  # what there is now stays: the collector need not look at it again and again

@@ -73,6 +73,7 @@ class Housekeeper:
     async def look(self) -> None:
         """Delete what is due, and say in `store.refusal` whether new jobs can be taken."""
         try:
+            await self._database.check_files()
             if not self._database.writable:
                 await self._database.probe()
             space = await self._measure()

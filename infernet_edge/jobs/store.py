@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
 
 from infernet_edge.database import Database
 from infernet_edge.elapsed import ElapsedTime
 from infernet_edge.errors import BadRequest, InfernetEdgeError, Unavailable
-from infernet_edge.jobs import contents, listing, retrieval
+from infernet_edge.jobs import contents, listing, retrieval, table
 from infernet_edge.jobs.contents import PIECE, Buffer, Content
 from infernet_edge.jobs.identifiers import (
     JobIds,
@@ -31,41 +32,16 @@ from infernet_edge.jobs.listing import JobSummary
 from infernet_edge.jobs.reports import Reports
 from infernet_edge.jobs.results import Streamed, container_error, json_list
 from infernet_edge.jobs.retrieval import Result
+from infernet_edge.jobs.table import Moment
 from infernet_edge.memory import MemoryBudget
-
-MIGRATIONS: Final = (
-    # Clustered by id: ids grow, so new rows stand together. `containers` is comma-separated.
-    """CREATE TABLE jobs (
-        id BLOB PRIMARY KEY, client TEXT NOT NULL, kind INTEGER NOT NULL, status INTEGER NOT NULL,
-        containers TEXT NOT NULL, requires_proof INTEGER NOT NULL, attempts INTEGER NOT NULL,
-        created_at INTEGER NOT NULL, finished_at INTEGER,
-        data BLOB, result BLOB, intermediate BLOB
-    ) STRICT, WITHOUT ROWID""",
-    "CREATE INDEX jobs_by_client ON jobs (client)",  # the id is part of it: newest first is a scan
-    "CREATE INDEX unfinished_jobs ON jobs (status) WHERE status = 0",  # start-up reads just these
-    *contents.MIGRATIONS,
-    # When a job ended, by the node's own time (elapsed.py); what ended before has 0.
-    "ALTER TABLE jobs ADD COLUMN ended INTEGER",
-    "UPDATE jobs SET ended = 0 WHERE status != 0",
-    "CREATE INDEX ended_jobs ON jobs (ended) WHERE status != 0",
-)
 
 MOST_LISTED: Final = 10_000
 _END: Final = (2**48 - 2, "")  # a time and an id after those of all jobs
-_MOST_DELETED: Final = 8 * 2**20  # bytes in one transaction: others wait meanwhile
-_IN_PIECES: Final = b""  # stands in a job's row for what is stored in pieces
 
 
 def milliseconds() -> int:
     """Now, in milliseconds since 1970, UTC."""
     return time.time_ns() // 1_000_000
-
-
-class _Moment(NamedTuple):
-    """When something was, by the wall clock and by the node's own time, both in milliseconds."""
-
-    wall: int
-    elapsed: int
 
 
 class ContentGone(InfernetEdgeError):
@@ -89,6 +65,8 @@ class JobStore:
         self._max_pending = max_pending
         self._ids = JobIds()
         self._held = memory.reserve("inputs")
+        self._being_read: Counter[bytes] = Counter()
+        self._deleting: asyncio.Future[int] | None = None
         self.pending: dict[bytes, Job] = {}
         self._closed = ""
         self.refusal = ""  # why no new job is taken, e.g. a full disk; "" when they are
@@ -96,7 +74,7 @@ class JobStore:
     async def load(self) -> list[Job]:
         """Read what an earlier run left unfinished, oldest first. To be called once, at start."""
         await self._database.write(contents.drop_temporary)
-        last, rows = await self._database.read(_unfinished)
+        last, rows = await self._database.read(table.unfinished)
         self._ids = JobIds(last)
         for key, client, kind, containers, requires_proof, attempts in rows:
             self.pending[key] = Job(
@@ -155,7 +133,7 @@ class JobStore:
                 job.requires_proof,
                 job.attempts,
                 now,
-                _IN_PIECES if job.in_pieces else job.data,
+                table.IN_PIECES if job.in_pieces else job.data,
             )
             for job in jobs
         ]
@@ -163,7 +141,7 @@ class JobStore:
         for job in jobs:
             self.pending[job.key] = job
         try:
-            await self._database.write(_insert, rows, large)
+            await self._database.write(table.insert, rows, large)
         except BaseException:
             for job in jobs:
                 self.pending.pop(job.key, None)
@@ -180,7 +158,7 @@ class JobStore:
     async def take_data(self, job: Job) -> bytes | Content:
         """The input of a job whose turn has come; it is no longer held in memory after that."""
         if job.data is None:
-            return await self._database.read(_input_of, job.key)
+            return await self._database.read(table.input_of, job.key)
         data, job.data = job.data, None
         self._held.give_back(len(data))
         return bytes(data)
@@ -204,7 +182,7 @@ class JobStore:
         They are no results before the job is finished.
         """
         job.in_pieces = True
-        await self._database.write(_keep_outputs, job.key, first, outputs)
+        await self._database.write(table.keep_outputs, job.key, first, outputs)
 
     async def keep_temporary(self, text: Buffer) -> Content:
         """Store a text that belongs to no job, until `drop_temporary` or the next start."""
@@ -221,7 +199,7 @@ class JobStore:
 
     async def save_attempts(self, jobs: Sequence[Job]) -> None:
         """Store how often jobs were started."""
-        await self._database.write(_save_attempts, [(job.attempts, job.key) for job in jobs])
+        await self._database.write(table.save_attempts, [(job.attempts, job.key) for job in jobs])
 
     def finish(
         self,
@@ -238,7 +216,7 @@ class JobStore:
         """
         job.in_pieces |= len(result) > PIECE
         written = self._database.write(
-            _finish, job.key, status, self._now(), result, intermediate, job.in_pieces, kept
+            table.finish, job.key, status, self._now(), result, intermediate, job.in_pieces, kept
         )
         written.add_done_callback(functools.partial(self._forget, job))
         return written
@@ -251,7 +229,7 @@ class JobStore:
         error, rest = stream.error, stream.rest
         if job.in_pieces:
             written = self._database.write(
-                _finish_stream, job.key, job.containers[0], self._now(), stream
+                table.finish_stream, job.key, job.containers[0], self._now(), stream
             )
             written.add_done_callback(functools.partial(self._forget, job))
             return written
@@ -261,8 +239,8 @@ class JobStore:
         between = json_list([output]) if rest else None
         return self.finish(job, FAILED, container_error(job.containers[0], error), between)
 
-    def _now(self) -> _Moment:
-        return _Moment(milliseconds(), self._elapsed.now())
+    def _now(self) -> Moment:
+        return Moment(milliseconds(), self._elapsed.now())
 
     def _forget(self, job: Job, written: asyncio.Future[None]) -> None:
         if written.cancelled() or written.exception() is not None:
@@ -279,6 +257,8 @@ class JobStore:
         keys = [(text, from_text(text)) for text in identifiers]
         known = [key for _, key in keys if key is not None]
         found: dict[bytes, Result] = {}
+        if self._deleting is not None:  # it does not know yet that these are read
+            await asyncio.wait((self._deleting,))
         if known:
             found = await self._database.read(retrieval.find, client, known, intermediate)
         missing = [text for text, key in keys if key not in found]
@@ -343,137 +323,29 @@ class JobStore:
     async def has(self, identifier: str) -> bool:
         """Whether the node itself runs or ran a job with this id, for whatever client."""
         key = from_text(identifier)
-        return key is not None and await self._database.read(_exists, key)
+        return key is not None and await self._database.read(table.exists, key)
 
     async def delete_finished(self, before: int, most: int) -> int:
         """Delete the oldest finished jobs that ended before a time, which elapsed.py counts.
 
         Deletes `most` of them, or fewer when they are large; returns how many it deleted.
         """
-        return await self._database.write(_delete_finished, before, most)
+        spared = frozenset(self._being_read)
+        self._deleting = self._database.write(table.delete_finished, before, most, spared)
+        try:
+            return await self._deleting
+        finally:
+            self._deleting = None
 
-
-def _unfinished(connection: sqlite3.Connection) -> tuple[bytes, list[tuple[Any, ...]]]:
-    last = connection.execute("SELECT max(id) FROM jobs").fetchone()[0] or b""
-    rows = connection.execute(
-        "SELECT id, client, kind, containers, requires_proof, attempts FROM jobs"
-        " WHERE status = 0 ORDER BY id"
-    )
-    return last, rows.fetchall()
-
-
-def _insert(
-    connection: sqlite3.Connection,
-    rows: Sequence[tuple[Any, ...]],
-    large: Sequence[tuple[bytes, Buffer]],
-) -> None:
-    connection.executemany(
-        "INSERT INTO jobs (id, client, kind, status, containers, requires_proof, attempts,"
-        " created_at, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        rows,
-    )
-    for key, data in large:
-        contents.write(connection, key, contents.INPUT, [data])
-
-
-def _save_attempts(connection: sqlite3.Connection, rows: Sequence[tuple[int, bytes]]) -> None:
-    connection.executemany("UPDATE jobs SET attempts = ? WHERE id = ? AND status = 0", rows)
-
-
-def _finish(
-    connection: sqlite3.Connection,
-    key: bytes,
-    status: int,
-    now: _Moment,
-    result: Buffer,
-    intermediate: bytes | None,
-    in_pieces: bool,
-    kept: int,
-) -> None:
-    if in_pieces:
-        contents.keep_only(connection, key, [contents.OUTPUT + each for each in range(kept)])
-        if len(result) > PIECE:
-            contents.write(connection, key, contents.RESULT, [result])
-            result = _IN_PIECES
-    _end(connection, key, status, now, result, _IN_PIECES if kept else intermediate)
-
-
-def _end(
-    connection: sqlite3.Connection,
-    key: bytes,
-    status: int,
-    now: _Moment,
-    result: Buffer,
-    intermediate: bytes | None,
-) -> None:
-    connection.execute(
-        "UPDATE jobs SET status = ?, finished_at = ?, ended = ?, result = ?, intermediate = ?,"
-        " data = NULL WHERE id = ?",
-        (status, *now, result, intermediate, key),
-    )
-
-
-def _keep_outputs(
-    connection: sqlite3.Connection, key: bytes, first: int, outputs: Sequence[Buffer]
-) -> None:
-    for number, output in enumerate(outputs, first):
-        contents.write(connection, key, contents.OUTPUT + number, [output])
-
-
-def _finish_stream(
-    connection: sqlite3.Connection, key: bytes, container: str, now: _Moment, stream: Streamed
-) -> None:
-    """Make the result of the bytes that were stored, piece by piece."""
-
-    def streamed() -> Iterable[bytes]:
-        yield from contents.texts(connection, key, contents.STREAMED, stream.stored)
-        yield stream.rest
-
-    error = stream.error
-    part = contents.RESULT if error is None else contents.OUTPUT
-    if error is not None and not any(streamed()):
-        contents.keep_only(connection, key, [])
-        _end(connection, key, FAILED, now, container_error(container, error), None)
-        return
-    contents.write(connection, key, part, stream.output(container, streamed))
-    contents.keep_only(connection, key, [part])
-    if error is None:
-        _end(connection, key, SUCCESS, now, _IN_PIECES, None)
-    else:
-        _end(connection, key, FAILED, now, container_error(container, error), _IN_PIECES)
-
-
-def _input_of(connection: sqlite3.Connection, key: bytes) -> bytes | Content:
-    row = connection.execute(
-        "SELECT CASE WHEN length(data) <= ? THEN data END, length(data) FROM jobs WHERE id = ?",
-        (PIECE, key),
-    ).fetchone()
-    data, size = row or (None, None)
-    if size == 0:
-        return Content(key, contents.INPUT, contents.sizes(connection, key)[contents.INPUT])
-    if data is None and size is not None:
-        return Content(key, contents.INPUT_COLUMN, size)
-    return b"{}" if data is None else bytes(data)
-
-
-def _exists(connection: sqlite3.Connection, key: bytes) -> bool:
-    return connection.execute("SELECT 1 FROM jobs WHERE id = ?", (key,)).fetchone() is not None
-
-
-def _delete_finished(connection: sqlite3.Connection, before: int, most: int) -> int:
-    found = connection.execute(
-        "SELECT id, length(result), length(intermediate) FROM jobs"
-        " WHERE status != 0 AND ended < ? ORDER BY ended LIMIT ?",
-        (before, most),
-    ).fetchall()
-    keys: list[tuple[bytes]] = []
-    size = 0
-    for key, *lengths in found:
-        size += sum(length or 0 for length in lengths)
-        if 0 in lengths:  # in pieces
-            size += sum(contents.sizes(connection, key).values())
-        keys.append((key,))
-        if size > _MOST_DELETED:
-            break
-    connection.executemany("DELETE FROM jobs WHERE id = ?", keys)
-    return len(keys)
+    @contextmanager
+    def kept(self, identifiers: Sequence[str]) -> Iterator[None]:
+        """Within the block these jobs are not deleted: their results are being sent."""
+        keys = [key for key in map(from_text, identifiers) if key is not None]
+        self._being_read.update(keys)
+        try:
+            yield
+        finally:
+            self._being_read.subtract(keys)
+            for key in keys:
+                if not self._being_read[key]:
+                    del self._being_read[key]

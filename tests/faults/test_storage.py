@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import os
+import shutil
+import signal
 import sqlite3
 import threading
 import time
@@ -394,3 +398,52 @@ def test_finished_jobs_go_after_their_retention(echo: EchoService, tmp_path: Pat
             assert api.results(identifiers) == []
             gate.opened.set()
             eventually(lambda: api.get("/api/jobs").json == [])
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_goes_away_under_the_node_is_noticed(
+    echo: EchoService, tmp_path: Path, suffix: str, replaced: bool
+) -> None:
+    """What is written into a deleted file is gone with the node: nothing is acknowledged then."""
+    containers = {"containers": [{"id": "echo", "url": echo.url}]}
+    with NodeProcess(containers, tmp_path, command=hurried()) as node:
+        api = Api(node.port)
+        kept = api.finished([api.submit("echo", {"n": 1})])
+        file = node.data_path / f"infernet-edge.sqlite{suffix}"
+        saved = tmp_path / "saved"
+        os.link(file, saved)
+        file.unlink()
+        if replaced:
+            shutil.copy(saved, file)
+        eventually(lambda: api.health() == "unhealthy")
+        reply = api.post({"containers": ["echo"], "data": {}})
+        assert reply.status == 503
+        assert "storage.unusable" in node.log()
+        assert ("replaced" if replaced else "deleted") in node.log()
+        assert api.get("/info").status == 200
+        # As its message says: put the right file there and restart the node.
+        node.kill()
+        saved.replace(file)
+        node.start()
+        assert api.results([each["id"] for each in kept]) == kept
+        assert api.health() == "healthy"
+        assert "Traceback" not in node.log()
+
+
+def test_an_index_that_shrinks_ends_the_node_with_its_reason(
+    echo: EchoService, tmp_path: Path
+) -> None:
+    """The system ends a program that reads what is no longer there; systemd starts it again."""
+    containers = {"containers": [{"id": "echo", "url": echo.url}]}
+    with NodeProcess(containers, tmp_path) as node:
+        api = Api(node.port)
+        kept = api.finished([api.submit("echo", {"n": number}) for number in range(20)])
+        os.truncate(node.data_path / "infernet-edge.sqlite-shm", 0)
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            api.post({"containers": ["echo"], "data": {}})
+        assert node.exit_code() == -signal.SIGBUS
+        assert "Bus error" in node.log()
+        assert "database.py" in node.log()
+        node.start()
+        assert api.results([each["id"] for each in kept]) == kept

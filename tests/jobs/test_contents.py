@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from infernet_edge.jobs import contents, store
+from infernet_edge.jobs import contents, table
 from infernet_edge.jobs.contents import PIECE, Content
 
 KEY = b"k" * 16
@@ -17,7 +17,7 @@ SIZES = [0, 1, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 3 * PIECE + 7]
 @pytest.fixture
 def connection() -> Iterator[sqlite3.Connection]:
     opened = sqlite3.connect(":memory:", isolation_level=None)
-    for step in store.MIGRATIONS:
+    for step in table.MIGRATIONS:
         opened.execute(step)
     yield opened
     opened.close()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from infernet_edge.errors import StorageError, Unavailable
+from infernet_edge.jobs.contents import Content
 from infernet_edge.jobs.job import FAILED, SUCCESS, Job
 from infernet_edge.memory import SMALL
 from tests.support.breaking import full_disk, read_only
@@ -296,3 +297,28 @@ async def test_ids_in_the_table_are_found_by_an_index(parts: Parts) -> None:
     for plan in await parts.database.read(plans):
         assert "SEARCH" in plan or "USING COVERING INDEX" in plan or "unfinished" in plan, plan
         assert "TEMP B-TREE" not in plan
+
+
+async def test_a_job_is_not_deleted_while_its_result_is_sent(parts: Parts) -> None:
+    jobs = await stored(parts, 3)
+    for job in jobs:
+        await parts.store.finish(job, SUCCESS, b'"%b"' % (b"x" * 200_000))
+    later = parts.elapsed.now() + 1000
+    with parts.store.kept([jobs[0].id, "no id"]), parts.store.kept([jobs[0].id]):
+        (found,) = await parts.store.results(CLIENT, [jobs[0].id], intermediate=False)
+        assert isinstance(found.result, Content)
+        assert await parts.store.delete_finished(later, 100) == 2
+        pieces = [piece async for piece in parts.store.read(found.result)]
+        assert len(b"".join(pieces)) == 200_002
+    assert await parts.store.delete_finished(later, 100) == 1
+
+
+async def test_a_deletion_that_has_begun_is_waited_for(parts: Parts) -> None:
+    """It does not know of those who ask now; what they find has to stay."""
+    (job,) = await stored(parts)
+    await parts.store.finish(job, SUCCESS, b'"%b"' % (b"x" * 200_000))
+    deleting = asyncio.create_task(parts.store.delete_finished(parts.elapsed.now() + 1000, 100))
+    await asyncio.sleep(0)
+    with parts.store.kept([job.id]):
+        assert await parts.store.results(CLIENT, [job.id], intermediate=False) == []
+    assert await deleting == 1

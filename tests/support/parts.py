@@ -22,7 +22,7 @@ from infernet_edge.containers.client import ServiceClient, make_session
 from infernet_edge.containers.service import Service, make_services
 from infernet_edge.database import Database
 from infernet_edge.elapsed import ElapsedTime
-from infernet_edge.jobs import reports, store
+from infernet_edge.jobs import reports, table
 from infernet_edge.jobs.job import DIRECT, STREAM, Job
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.jobs.reports import Reports
@@ -74,7 +74,7 @@ def _made_of(config: Config, session: aiohttp.ClientSession) -> Parts:
     database = Database(
         config.database_path,
         {
-            "jobs": store.MIGRATIONS,
+            "jobs": table.MIGRATIONS,
             "reports": reports.MIGRATIONS,
             "elapsed": elapsed.MIGRATIONS,
         },

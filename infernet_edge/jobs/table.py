@@ -1,0 +1,178 @@
+"""The jobs table: its migrations, and what is done with it in the threads of the database."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from infernet_edge.jobs import contents
+from infernet_edge.jobs.contents import PIECE, Buffer, Content
+from infernet_edge.jobs.job import FAILED, SUCCESS
+from infernet_edge.jobs.results import Streamed, container_error
+
+MIGRATIONS: Final = (
+    # Clustered by id: ids grow, so new rows stand together. `containers` is comma-separated.
+    """CREATE TABLE jobs (
+        id BLOB PRIMARY KEY, client TEXT NOT NULL, kind INTEGER NOT NULL, status INTEGER NOT NULL,
+        containers TEXT NOT NULL, requires_proof INTEGER NOT NULL, attempts INTEGER NOT NULL,
+        created_at INTEGER NOT NULL, finished_at INTEGER,
+        data BLOB, result BLOB, intermediate BLOB
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX jobs_by_client ON jobs (client)",  # the id is part of it: newest first is a scan
+    "CREATE INDEX unfinished_jobs ON jobs (status) WHERE status = 0",  # start-up reads just these
+    *contents.MIGRATIONS,
+    # When a job ended, by the node's own time (elapsed.py); what ended before has 0.
+    "ALTER TABLE jobs ADD COLUMN ended INTEGER",
+    "UPDATE jobs SET ended = 0 WHERE status != 0",
+    "CREATE INDEX ended_jobs ON jobs (ended) WHERE status != 0",
+)
+
+
+IN_PIECES: Final = b""  # stands in a job's row for what is stored in pieces
+_MOST_DELETED: Final = 8 * 2**20  # bytes in one transaction: others wait meanwhile
+
+
+class Moment(NamedTuple):
+    """When something was, by the wall clock and by the node's own time, both in milliseconds."""
+
+    wall: int
+    elapsed: int
+
+
+def unfinished(connection: sqlite3.Connection) -> tuple[bytes, list[tuple[Any, ...]]]:
+    """The newest id, and the rows of the jobs that are not finished, oldest first."""
+    last = connection.execute("SELECT max(id) FROM jobs").fetchone()[0] or b""
+    rows = connection.execute(
+        "SELECT id, client, kind, containers, requires_proof, attempts FROM jobs"
+        " WHERE status = 0 ORDER BY id"
+    )
+    return last, rows.fetchall()
+
+
+def insert(
+    connection: sqlite3.Connection,
+    rows: Sequence[tuple[Any, ...]],
+    large: Sequence[tuple[bytes, Buffer]],
+) -> None:
+    """Store new jobs; `large` are the inputs that do not fit into their rows."""
+    connection.executemany(
+        "INSERT INTO jobs (id, client, kind, status, containers, requires_proof, attempts,"
+        " created_at, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        rows,
+    )
+    for key, data in large:
+        contents.write(connection, key, contents.INPUT, [data])
+
+
+def save_attempts(connection: sqlite3.Connection, rows: Sequence[tuple[int, bytes]]) -> None:
+    """Store how often jobs were started."""
+    connection.executemany("UPDATE jobs SET attempts = ? WHERE id = ? AND status = 0", rows)
+
+
+def finish(
+    connection: sqlite3.Connection,
+    key: bytes,
+    status: int,
+    now: Moment,
+    result: Buffer,
+    intermediate: bytes | None,
+    in_pieces: bool,
+    kept: int,
+) -> None:
+    """Store how a job ended, and delete of its pieces what is not a result."""
+    if in_pieces:
+        contents.keep_only(connection, key, [contents.OUTPUT + each for each in range(kept)])
+        if len(result) > PIECE:
+            contents.write(connection, key, contents.RESULT, [result])
+            result = IN_PIECES
+    _end(connection, key, status, now, result, IN_PIECES if kept else intermediate)
+
+
+def _end(
+    connection: sqlite3.Connection,
+    key: bytes,
+    status: int,
+    now: Moment,
+    result: Buffer,
+    intermediate: bytes | None,
+) -> None:
+    connection.execute(
+        "UPDATE jobs SET status = ?, finished_at = ?, ended = ?, result = ?, intermediate = ?,"
+        " data = NULL WHERE id = ?",
+        (status, *now, result, intermediate, key),
+    )
+
+
+def keep_outputs(
+    connection: sqlite3.Connection, key: bytes, first: int, outputs: Sequence[Buffer]
+) -> None:
+    """Store outputs of a job that goes on."""
+    for number, output in enumerate(outputs, first):
+        contents.write(connection, key, contents.OUTPUT + number, [output])
+
+
+def finish_stream(
+    connection: sqlite3.Connection, key: bytes, container: str, now: Moment, stream: Streamed
+) -> None:
+    """Make the result of the bytes that were stored, piece by piece."""
+
+    def streamed() -> Iterable[bytes]:
+        yield from contents.texts(connection, key, contents.STREAMED, stream.stored)
+        yield stream.rest
+
+    error = stream.error
+    part = contents.RESULT if error is None else contents.OUTPUT
+    if error is not None and not any(streamed()):
+        contents.keep_only(connection, key, [])
+        _end(connection, key, FAILED, now, container_error(container, error), None)
+        return
+    contents.write(connection, key, part, stream.output(container, streamed))
+    contents.keep_only(connection, key, [part])
+    if error is None:
+        _end(connection, key, SUCCESS, now, IN_PIECES, None)
+    else:
+        _end(connection, key, FAILED, now, container_error(container, error), IN_PIECES)
+
+
+def input_of(connection: sqlite3.Connection, key: bytes) -> bytes | Content:
+    """The input of a job, or the place of a long one."""
+    row = connection.execute(
+        "SELECT CASE WHEN length(data) <= ? THEN data END, length(data) FROM jobs WHERE id = ?",
+        (PIECE, key),
+    ).fetchone()
+    data, size = row or (None, None)
+    if size == 0:
+        return Content(key, contents.INPUT, contents.sizes(connection, key)[contents.INPUT])
+    if data is None and size is not None:
+        return Content(key, contents.INPUT_COLUMN, size)
+    return b"{}" if data is None else bytes(data)
+
+
+def exists(connection: sqlite3.Connection, key: bytes) -> bool:
+    """Whether there is such a job."""
+    return connection.execute("SELECT 1 FROM jobs WHERE id = ?", (key,)).fetchone() is not None
+
+
+def delete_finished(
+    connection: sqlite3.Connection, before: int, most: int, spared: Collection[bytes]
+) -> int:
+    """Delete the oldest jobs that ended before a time, but for those that are spared."""
+    found = connection.execute(
+        "SELECT id, length(result), length(intermediate) FROM jobs"
+        " WHERE status != 0 AND ended < ? ORDER BY ended LIMIT ?",
+        (before, most),
+    ).fetchall()
+    keys: list[tuple[bytes]] = []
+    size = 0
+    for key, *lengths in found:
+        if key in spared:
+            continue
+        size += sum(length or 0 for length in lengths)
+        if 0 in lengths:  # in pieces
+            size += sum(contents.sizes(connection, key).values())
+        keys.append((key,))
+        if size > _MOST_DELETED:
+            break
+    connection.executemany("DELETE FROM jobs WHERE id = ?", keys)
+    return len(keys)
