@@ -13,150 +13,48 @@ import contextlib
 import fcntl
 import logging
 import os
-import queue
 import sqlite3
-import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
-from infernet_edge.errors import StartupError, StorageError, TooLargeToStore
+from infernet_edge.database_threads import Request, Thread
+from infernet_edge.errors import StartupError, StorageError
 from infernet_edge.logs import log_event
+from infernet_edge.migrations import Migrations, migrate, versions_of
+from infernet_edge.salvage import Part, copy_schema, salvage
 
 logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_MOST_PER_COMMIT = 1000
 _PAGES_AT_ONCE = 2048  # 8 MiB; writers wait meanwhile
 _CLOSING_TIME = 30.0  # seconds; a commit on a worn SD card may take long
 _QUICKLY_CHECKED = 32 * 2**20  # bytes; larger files are not checked at start, it would take long
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-class _Request(NamedTuple):
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    future: asyncio.Future[Any]
-    alone: bool = False  # outside of any transaction
+class Salvage(NamedTuple):
+    """How many rows were saved of a damaged file, which is kept."""
+
+    kept: Path
+    saved: int
+    total: int
 
 
-class _Outcome(NamedTuple):
-    future: asyncio.Future[Any]
-    value: Any
-    error: BaseException | None
+_SALVAGES = (
+    "CREATE TABLE IF NOT EXISTS salvages (kept TEXT PRIMARY KEY, done INTEGER NOT NULL,"
+    " saved INTEGER NOT NULL, total INTEGER NOT NULL) STRICT"
+)
 
 
-class _Thread(threading.Thread):
-    """Takes requests from its queue, as many as wait, and answers them together."""
-
-    def __init__(self, name: str, connection: sqlite3.Connection, *, commits: bool) -> None:
-        super().__init__(name=name, daemon=True)
-        self._connection = connection
-        self._commits = commits
-        self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
-        self._loop = asyncio.get_running_loop()
-        self.changes = 0  # rows that were changed and committed
-
-    def submit(self, request: _Request | None) -> None:
-        self._requests.put(request)
-
-    def run(self) -> None:
-        open_for_more = True
-        while open_for_more:
-            batch: list[_Request] = []
-            request = self._requests.get()
-            while True:
-                if request is None:
-                    open_for_more = False
-                    break
-                batch.append(request)
-                if len(batch) == _MOST_PER_COMMIT:
-                    break
-                try:
-                    request = self._requests.get_nowait()
-                except queue.Empty:
-                    break
-            request = None
-            if batch:
-                self._loop.call_soon_threadsafe(_settle, self._work(batch))
-                del batch  # with all that was written; the next request may be long in coming
-        self._connection.close()
-
-    def _work(self, batch: list[_Request]) -> list[_Outcome]:
-        together = [request for request in batch if self._commits and not request.alone]
-        alone = [request for request in batch if not self._commits or request.alone]
-        outcomes = self._together(together) if together else []
-        outcomes += self._each(alone)
-        for outcome in outcomes:
-            if outcome.error is not None:
-                _forget_frames(outcome.error)
-        return outcomes
-
-    def _together(self, batch: list[_Request]) -> list[_Outcome]:
-        """One transaction for all; if it fails, one for each, so that only the faulty one fails."""
-        try:
-            before = self._connection.total_changes
-            self._connection.execute("BEGIN IMMEDIATE")
-            outcomes = [
-                _Outcome(future, function(self._connection, *arguments), None)
-                for function, arguments, future, _ in batch
-            ]
-            self._connection.execute("COMMIT")
-            self.changes += self._connection.total_changes - before
-        except Exception as error:  # noqa: BLE001 - any failure of a request is its caller's
-            self._roll_back()
-            if len(batch) == 1:
-                return [_Outcome(batch[0].future, None, error)]
-            return [outcome for request in batch for outcome in self._together([request])]
-        return outcomes
-
-    def _roll_back(self) -> None:
-        if self._connection.in_transaction:  # SQLite may have rolled back by itself
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.execute("ROLLBACK")
-
-    def _each(self, batch: list[_Request]) -> list[_Outcome]:
-        outcomes = []
-        for function, arguments, future, _ in batch:
-            try:
-                outcomes.append(_Outcome(future, function(self._connection, *arguments), None))
-            except Exception as error:  # noqa: BLE001 - any failure of a request is its caller's
-                outcomes.append(_Outcome(future, None, error))
-        return outcomes
-
-
-def _forget_frames(error: BaseException) -> None:
-    """Make text of a traceback: its frames would keep all that was to be written."""
-    if not isinstance(error, sqlite3.Error):
-        lines = traceback.format_tb(error.__traceback__)
-        error.add_note("".join(["In the thread of the database:\n", *lines]))
-    error.__traceback__ = None
-
-
-def _settle(outcomes: list[_Outcome]) -> None:
-    for future, value, error in outcomes:
-        if future.done():
-            continue  # its caller was cancelled; what it wrote stays written
-        if error is None:
-            future.set_result(value)
-        elif _is_too_large(error):
-            future.set_exception(TooLargeToStore(str(error)))
-        elif isinstance(error, sqlite3.Error):
-            failure = StorageError(f"The database cannot be used: {error}")
-            failure.__cause__ = error
-            future.set_exception(failure)
-        else:
-            future.set_exception(error)
-
-
-def _is_too_large(error: BaseException) -> bool:
-    """Whether a text is longer than SQLite takes; Python itself refuses those over 2 GiB."""
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
-    return code == sqlite3.SQLITE_TOOBIG or isinstance(error, sqlite3.DataError | OverflowError)
+def _salvages(connection: sqlite3.Connection) -> list[tuple[str, int, int]]:
+    try:
+        return connection.execute("SELECT kept, saved, total FROM salvages WHERE done").fetchall()
+    except sqlite3.OperationalError:
+        return []  # there was none: the table is made for the first
 
 
 class Database:
@@ -172,22 +70,29 @@ class Database:
     def __init__(
         self,
         path: Path,
-        migrations: Mapping[str, Sequence[str]],
+        migrations: Migrations,
         readable_since: Mapping[str, int] | None = None,
+        *,
+        first: Sequence[Part] = (),
+        on_salvage: Callable[[int], None] = lambda rows: None,
     ) -> None:
+        """`first` is saved first from a damaged file; `on_salvage` hears how far that is."""
+        self._first = first
+        self._on_salvage = on_salvage
         self.path = path
         self._migrations = migrations
         self._readable_since = readable_since or {}
         self._lock: int | None = None
-        self._writer: _Thread | None = None
-        self._reader: _Thread | None = None
+        self._writer: Thread | None = None
+        self._reader: Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._problem = ""
         self.writable = False
-        self._closing: list[_Thread] = []  # threads that have to end
+        self._closing: list[Thread] = []  # threads that have to end
         self._changes_before = 0  # of the writer, at the last failure
         self._files: dict[Path, tuple[int, int]] = {}  # device and number of what was opened
         self._lost = ""
+        self._kept: Path | None = None  # a damaged file, of which the next one is made
 
     async def open(self) -> None:
         """Open or create the file and bring its tables up to date.
@@ -198,8 +103,8 @@ class Database:
         """
         self._loop = asyncio.get_running_loop()
         writer, reader = await asyncio.to_thread(self._open_blocking)
-        self._writer = _Thread("database-writer", writer, commits=True)
-        self._reader = _Thread("database-reader", reader, commits=False)
+        self._writer = Thread("database-writer", writer, commits=True)
+        self._reader = Thread("database-reader", reader, commits=False)
         self._writer.start()
         self._reader.start()
         self._files = await asyncio.to_thread(self._look_at_files)
@@ -215,7 +120,7 @@ class Database:
         if not isinstance(cause, sqlite3.DatabaseError) or not is_corrupt(cause):
             return False
         await self.close()
-        await asyncio.to_thread(self._set_aside, cause)
+        self._kept = await asyncio.to_thread(self._set_aside, cause)
         await self.open()
         return True
 
@@ -315,7 +220,7 @@ class Database:
 
     def _submit(
         self,
-        thread: _Thread | None,
+        thread: Thread | None,
         function: Callable[..., T],
         arguments: tuple[Any, ...],
         *,
@@ -326,7 +231,7 @@ class Database:
         if self._lost:
             raise StorageError(self._lost)
         future: asyncio.Future[T] = self._loop.create_future()
-        thread.submit(_Request(function, arguments, future, alone))
+        thread.submit(Request(function, arguments, future, alone))
         return future
 
     async def close(self) -> None:
@@ -354,13 +259,13 @@ class Database:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = _lock_folder(self.path.parent)
+            kept, self._kept = self._kept or self._unfinished_salvage(), None
             try:
-                writer = self._open_writer()
+                writer = self._open_writer(kept)
             except sqlite3.DatabaseError as error:
                 if not is_corrupt(error):
                     raise
-                self._set_aside(error)
-                writer = self._open_writer()
+                writer = self._open_writer(self._set_aside(error))
             address = f"{self.path.absolute().as_uri()}?mode=ro"
             reader = sqlite3.connect(
                 address, uri=True, check_same_thread=False, isolation_level=None
@@ -373,7 +278,8 @@ class Database:
             ) from error
         return writer, reader
 
-    def _open_writer(self) -> sqlite3.Connection:
+    def _open_writer(self, kept: Path | None = None) -> sqlite3.Connection:
+        """Open or make the file; with `kept`, a damaged one, make it of what that still has."""
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
         try:
@@ -391,55 +297,91 @@ class Database:
                 answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
                 if answer != "ok":
                     raise _corrupt(answer)
-            self._migrate(connection)
+            if kept is None:
+                migrate(connection, self.path, self._migrations, self._readable_since)
+            else:
+                self._save_from(kept, connection)
+        except UnicodeDecodeError as error:  # SQLite quotes what it read in the schema
+            connection.close()
+            raise _corrupt(str(error)) from None
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _migrate(self, connection: sqlite3.Connection) -> None:
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS schema_versions"
-            " (owner TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT"
-        )
-        columns = [row[1] for row in connection.execute("PRAGMA table_info(schema_versions)")]
-        if "readable_since" not in columns:
-            connection.execute(
-                "ALTER TABLE schema_versions ADD COLUMN readable_since INTEGER NOT NULL DEFAULT 0"
-            )
-            connection.execute("UPDATE schema_versions SET readable_since = version")
-        known = {
-            owner: (version, since)
-            for owner, version, since in connection.execute(
-                "SELECT owner, version, readable_since FROM schema_versions"
-            )
-        }
-        for owner, steps in self._migrations.items():
-            version, since = known.get(owner, (0, 0))
-            if since > len(steps):
-                connection.execute("ROLLBACK")
-                raise StartupError(
-                    f"The database {self.path} was written by a newer infernet-edge. Install that"
-                    " version again, or set storage.path to another folder."
-                )
-            for step in steps[version:]:
-                connection.execute(step)
-            if version < len(steps):
-                since = self._readable_since.get(owner, len(steps))
-                connection.execute(
-                    "INSERT OR REPLACE INTO schema_versions VALUES (?, ?, ?)",
-                    (owner, len(steps), since),
-                )
-        connection.execute("COMMIT")
-
-    def _set_aside(self, error: sqlite3.DatabaseError) -> None:
+    def _set_aside(self, error: sqlite3.DatabaseError) -> Path:
+        """Rename a damaged file; returns its new name."""
         kept = self.path.with_name(f"{self.path.name}.corrupt-{int(time.time())}")
         for suffix in ("", "-wal", "-shm"):
             file = self.path.with_name(self.path.name + suffix)
             if file.exists():
                 file.rename(kept.with_name(kept.name + suffix))
         log_event(logger, "database.set_aside", logging.ERROR, reason=str(error), kept=str(kept))
+        return kept
+
+    def _save_from(self, kept: Path, connection: sqlite3.Connection) -> None:
+        """Make the tables, and fill them with what can be read of a damaged file.
+
+        The tables are first made as that file has them: the steps that it has not seen may have to
+        do with the rows.
+        """
+        damaged = sqlite3.connect(kept, isolation_level=None)
+        try:
+            try:
+                versions = versions_of(damaged)
+            except (sqlite3.DatabaseError, UnicodeDecodeError):
+                versions = {}
+            connection.execute(_SALVAGES)
+            connection.execute("INSERT OR IGNORE INTO salvages VALUES (?, 0, 0, 0)", (kept.name,))
+            known = {owner: versions.get(owner) for owner in self._migrations}
+            no_further = {owner: steps for owner, steps in known.items() if steps is not None}
+            migrate(
+                connection,
+                self.path,
+                self._migrations,
+                self._readable_since,
+                no_further=no_further,
+            )
+            copy_schema(damaged, connection)
+            saved = salvage(damaged, connection, self._first, self._on_salvage)
+        finally:
+            damaged.close()
+        migrate(connection, self.path, self._migrations, self._readable_since)
+        connection.execute(
+            "UPDATE salvages SET done = 1, saved = ?, total = ? WHERE kept = ?",
+            (saved.rows, saved.of, kept.name),
+        )
+        log_event(
+            logger,
+            "database.salvaged",
+            logging.ERROR,
+            saved=saved.rows,
+            of=saved.of,
+            kept=str(kept),
+        )
+
+    def _unfinished_salvage(self) -> Path | None:
+        """The damaged file of which an earlier start had begun to save rows."""
+        if not self.path.exists():
+            return None
+        connection = sqlite3.connect(self.path)
+        try:
+            row = connection.execute("SELECT kept FROM salvages WHERE NOT done").fetchone()
+        except sqlite3.DatabaseError:
+            return None  # it has no such table, or is damaged itself
+        finally:
+            connection.close()
+        kept = self.path.with_name(row[0]) if row else None
+        return kept if kept is not None and kept.exists() else None
+
+    async def salvages(self) -> list[Salvage]:
+        """What was saved from damaged files that are still there; raises StorageError."""
+        found = await self.read(_salvages)
+        return [
+            Salvage(self.path.with_name(name), saved, total)
+            for name, saved, total in found
+            if self.path.with_name(name).exists()
+        ]
 
 
 def is_corrupt(error: BaseException | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ from infernet_edge.jobs.reports import Reports
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.logs import log_event
 from infernet_edge.memory import MemoryBudget
+from infernet_edge.salvage import Part
 from infernet_edge.tasks import cancel
 
 if TYPE_CHECKING:
@@ -44,14 +45,29 @@ logger = logging.getLogger(__name__)
 _OTHER_FILES = 128  # file descriptors for the database, Podman, the log and what else is open
 _CLOSING_TIME = 1.0  # seconds in which requests may end once no job runs any more
 _MOST_RESOURCES = 2**20  # bytes of a container's answer about its resources
+# What is saved first from a damaged database: what is not done yet.
+_FIRST = (
+    Part("jobs", "status = 0"),
+    Part("deliveries", "state NOT IN ('delivered', 'failed', 'skipped')"),
+    Part("delegated_data"),
+    Part("transactions"),
+    Part("signed_transactions"),
+    Part("reports"),
+    Part("pieces"),
+    Part("jobs"),
+)
 _LISTED = 20  # jobs in a report that does not say how many
 
 
 class Node:
     """A whole node. Nothing else knows all its parts."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(
+        self, config: Config, on_salvage: Callable[[int], None] = lambda rows: None
+    ) -> None:
+        """`on_salvage` hears, from a thread, how many rows of a damaged database are saved."""
         self.config = config
+        self._on_salvage = on_salvage
         self.services = make_services(config)
         self._hardware = Hardware()
         self._stack = AsyncExitStack()
@@ -169,6 +185,11 @@ class Node:
         problems = [parts.store.refusal, parts.manager.engine_problem]
         if self.chain is not None:
             problems.append(self.chain.problem)
+        for kept, saved, total in await parts.database.salvages():
+            problems.append(
+                f"The database was damaged: {saved} of {total} rows were saved. What was there is"
+                f" kept in {kept}; delete that file when you do not need it"
+            )
         if not parts.database.writable:
             problems.append("The database cannot be written")
         if self._api is not None:
@@ -217,7 +238,9 @@ class Node:
             from infernet_edge.chain import chain  # costs 20 MB and half a second
 
             migrations |= chain.MIGRATIONS
-        database = Database(config.database_path, migrations)
+        database = Database(
+            config.database_path, migrations, first=_FIRST, on_salvage=self._on_salvage
+        )
         passed = ElapsedTime(database, config.jobs.retention)
         reported = Reports(database, config.jobs.max_pending, passed)
         memory = memory_budget(config)

@@ -45,6 +45,10 @@ class Notifier:
         """One line for `systemctl status`."""
         self._send(f"STATUS={text}")
 
+    def extend(self, seconds: int, status: str) -> None:
+        """Ask systemd to wait so much longer for the start; from any thread."""
+        self._send(f"EXTEND_TIMEOUT_USEC={seconds * 1_000_000}", f"STATUS={status}")
+
     def stopping(self) -> None:
         """Say that the node is about to end. The watchdog is fed on: stopping may hang too."""
         self._send("STOPPING=1", "STATUS=Stopping")

@@ -66,7 +66,10 @@ async def _run(loaded: Loaded) -> None:
     # The log shows where it hangs when systemd's watchdog sends SIGABRT, and where it was when the
     # system ended it: with SIGBUS when a file shrinks that SQLite has in memory.
     faulthandler.enable()
-    node = Node(loaded.config)
+    node = Node(
+        loaded.config,
+        lambda rows: notifier.extend(60, f"Saving rows of a damaged database: {rows} so far"),
+    )
     await node.start()
     gc.freeze()  # what there is now stays: the collector need not look at it again and again
     try:

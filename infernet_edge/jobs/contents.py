@@ -58,10 +58,12 @@ def write(connection: sqlite3.Connection, job: bytes, part: int, texts: Iterable
     One that is stored under the same name is replaced.
     """
     connection.execute("DELETE FROM pieces WHERE job = ? AND part = ?", (job, part))
-    size = 0
-    for position, piece in enumerate(_in_pieces(texts)):
-        add(connection, job, part, position, piece)
+    size = pieces = 0
+    for piece in _in_pieces(texts):
+        add(connection, job, part, pieces, piece)
         size += len(piece)
+        pieces += 1
+    add(connection, job, part, pieces, b"")  # the end: without it, something is missing
     return size
 
 
@@ -137,19 +139,23 @@ def texts(
             "SELECT data FROM pieces WHERE job = ? AND part = ? AND position = ?",
             (job, part, position),
         ).fetchone()
-        if row is None:
+        if row is None or not row[0]:
             return
         yield bytes(row[0])
         position += 1
 
 
 def sizes(connection: sqlite3.Connection, job: bytes) -> dict[int, int]:
-    """The length of each part of a job that is stored in pieces, in bytes."""
-    return dict(
-        connection.execute(
-            "SELECT part, sum(length(data)) FROM pieces WHERE job = ? GROUP BY part", (job,)
-        )
+    """The length of each part of a job that is stored in pieces, in bytes.
+
+    Parts of which a piece is missing are left out: they were saved from a damaged database.
+    """
+    rows = connection.execute(
+        "SELECT part, sum(length(data)) FROM pieces WHERE job = ? GROUP BY part"
+        " HAVING count(*) = max(position) + 1 AND min(length(data)) = 0",
+        (job,),
     )
+    return dict(rows.fetchall())
 
 
 def keep_only(connection: sqlite3.Connection, job: bytes, parts: Collection[int]) -> None:

@@ -36,10 +36,11 @@ _SPARED = 5 * 60 * 1000  # milliseconds in which a client may fetch a result, ro
 
 
 class Space(NamedTuple):
-    """Bytes that the database uses, and bytes that are free on its disk."""
+    """Bytes that the database uses, that are free on its disk, and of damaged files kept there."""
 
     used: int
     free: int
+    kept: int = 0
 
 
 class Housekeeper:
@@ -109,9 +110,14 @@ class Housekeeper:
         storage = self._config.storage
         if space.free < storage.min_free_bytes:
             return "The disk is nearly full (storage.min_free_bytes)"
-        if space.used > storage.max_bytes:
+        if space.used > self._limit(space):
             return "The storage limit is reached (storage.max_bytes)"
         return ""
+
+    def _limit(self, space: Space) -> int:
+        """What the database may use. Damaged files that are kept take a half of it at most."""
+        most = self._config.storage.max_bytes
+        return most - min(space.kept, most // 2)
 
     async def _make_room(self, space: Space) -> None:
         """Delete finished jobs, the oldest first, as far as that is needed and can help.
@@ -119,7 +125,7 @@ class Housekeeper:
         Where other programs fill the disk, the jobs would go and the disk be full all the same.
         """
         storage = self._config.storage
-        target = min(storage.max_bytes, space.used - (storage.min_free_bytes - space.free))
+        target = min(self._limit(space), space.used - (storage.min_free_bytes - space.free))
         spared = _SPARED if space.free < storage.min_free_bytes else 0
         deleted, at_once = 0, _FEWEST_AT_ONCE
         while 0 <= target < space.used and deleted < _MOST_AT_A_LOOK:
@@ -155,4 +161,9 @@ def measure(connection: sqlite3.Connection, folder: Path) -> Space:
 
     used = (number("page_count") - number("freelist_count")) * number("page_size")
     disk = os.statvfs(folder)
-    return Space(used, disk.f_bavail * disk.f_frsize)
+    return Space(used, disk.f_bavail * disk.f_frsize, _kept(folder))
+
+
+def _kept(folder: Path) -> int:
+    """Bytes of the damaged databases that are kept in the folder."""
+    return sum(file.stat().st_size for file in folder.glob("*.sqlite.corrupt-*"))

@@ -34,6 +34,7 @@ from infernet_edge.jobs.results import (
 from infernet_edge.jobs.runs import Outcome, Run, Station
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.jobs.streams import STREAM_BUFFERS, JobStream, StreamRecord
+from infernet_edge.jobs.table import DamagedInput
 from infernet_edge.logs import log_event
 from infernet_edge.memory import MemoryBudget, Reservation
 from infernet_edge.tasks import cancel
@@ -252,7 +253,7 @@ class Orchestrator:
             if run.position == 0:
                 run.data = None  # is read again: many jobs may wait for the disk
             asyncio.get_running_loop().call_later(_SAVE_AGAIN, self._join_again, run)
-        except ContainerFailure as error:
+        except (ContainerFailure, DamagedInput) as error:
             self._fail(service, run, str(error))
         except Exception:  # a mistake of ours must neither keep the job nor its place for ever
             fields = {"job": run.job.id, "container": service.id}

@@ -21,6 +21,8 @@ _FIND = (
     " FROM jobs WHERE client = ? AND id"
 )
 
+_DAMAGED = b'{"container":"","error":"The result was damaged on the disk"}'
+
 Part = bytes | Content
 
 
@@ -83,6 +85,9 @@ def _find(
             stored: dict[int, int] = {}
             if result_size == 0 or between_size == 0:
                 stored = contents.sizes(connection, key)
+            if result_size == 0 and contents.RESULT not in stored:
+                found[key] = Result(to_text(key), "failed", _DAMAGED)
+                continue
             found[key] = Result(
                 to_text(key),
                 STATUS_NAMES[status],

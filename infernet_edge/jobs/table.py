@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
+from infernet_edge.errors import InfernetEdgeError
 from infernet_edge.jobs import contents
 from infernet_edge.jobs.contents import PIECE, Buffer, Content
 from infernet_edge.jobs.job import FAILED, SUCCESS
@@ -31,6 +32,10 @@ MIGRATIONS: Final = (
 
 IN_PIECES: Final = b""  # stands in a job's row for what is stored in pieces
 _MOST_DELETED: Final = 8 * 2**20  # bytes in one transaction: others wait meanwhile
+
+
+class DamagedInput(InfernetEdgeError):
+    """What a job was given is not there as a whole."""
 
 
 class Moment(NamedTuple):
@@ -143,7 +148,10 @@ def input_of(connection: sqlite3.Connection, key: bytes) -> bytes | Content:
     ).fetchone()
     data, size = row or (None, None)
     if size == 0:
-        return Content(key, contents.INPUT, contents.sizes(connection, key)[contents.INPUT])
+        size = contents.sizes(connection, key).get(contents.INPUT)
+        if size is None:
+            raise DamagedInput("The input of the job was damaged on the disk")
+        return Content(key, contents.INPUT, size)
     if data is None and size is not None:
         return Content(key, contents.INPUT_COLUMN, size)
     return b"{}" if data is None else bytes(data)

@@ -43,7 +43,7 @@ def test_what_is_written_is_read(connection: sqlite3.Connection, size: int, part
     cut = [expected[start : start + step] for start in range(0, size, step)]
     assert contents.write(connection, KEY, 3, cut) == size
     assert b"".join(contents.texts(connection, KEY, 3)) == expected
-    assert contents.sizes(connection, KEY) == ({3: size} if size else {})
+    assert contents.sizes(connection, KEY) == {3: size}
     assert whole(connection, Content(KEY, 3, size)) == expected
     lengths = [len(piece) for piece in contents.texts(connection, KEY, 3)]
     assert all(length == PIECE for length in lengths[:-1])

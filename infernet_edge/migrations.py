@@ -1,0 +1,67 @@
+"""The steps that make the tables of a database what this version needs."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from infernet_edge.errors import StartupError
+
+Migrations = Mapping[str, Sequence[str]]
+"""For each owner of tables its steps, in order."""
+
+
+def migrate(
+    connection: sqlite3.Connection,
+    path: Path,
+    migrations: Migrations,
+    readable_since: Mapping[str, int],
+    *,
+    no_further: Mapping[str, int] | None = None,
+) -> None:
+    """Run the steps that a file has not seen, in one transaction.
+
+    `no_further` gives the steps of owners at which to end. Raises StartupError when a newer version
+    wrote the file, and this one cannot work with it.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS schema_versions"
+        " (owner TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT"
+    )
+    columns = [row[1] for row in connection.execute("PRAGMA table_info(schema_versions)")]
+    if "readable_since" not in columns:
+        connection.execute(
+            "ALTER TABLE schema_versions ADD COLUMN readable_since INTEGER NOT NULL DEFAULT 0"
+        )
+        connection.execute("UPDATE schema_versions SET readable_since = version")
+    known = {
+        owner: (version, since)
+        for owner, version, since in connection.execute(
+            "SELECT owner, version, readable_since FROM schema_versions"
+        )
+    }
+    for owner, all_steps in migrations.items():
+        steps = all_steps[: (no_further or {}).get(owner)]
+        version, since = known.get(owner, (0, 0))
+        if since > len(all_steps):
+            connection.execute("ROLLBACK")
+            raise StartupError(
+                f"The database {path} was written by a newer infernet-edge. Install that version"
+                " again, or set storage.path to another folder."
+            )
+        for step in steps[version:]:
+            connection.execute(step)
+        if version < len(steps):
+            since = readable_since.get(owner, len(steps))
+            connection.execute(
+                "INSERT OR REPLACE INTO schema_versions VALUES (?, ?, ?)",
+                (owner, len(steps), since),
+            )
+    connection.execute("COMMIT")
+
+
+def versions_of(connection: sqlite3.Connection) -> dict[str, int]:
+    """How many steps of each owner a file has seen; raises sqlite3.Error."""
+    return dict(connection.execute("SELECT owner, version FROM schema_versions"))

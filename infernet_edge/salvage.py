@@ -1,0 +1,310 @@
+"""Copies the rows of a damaged database that can still be read into a new one.
+
+Where a page is damaged, SQLite reads no further. So the copy goes on behind it: with the next key
+from which it can read again, backwards from the end, and with the keys that stand in indexes.
+Running it again is harmless, so that one that was interrupted begins anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from infernet_edge.logs import log_event
+
+logger = logging.getLogger(__name__)
+
+Row = tuple[Any, ...]
+
+_AT_ONCE = 500  # rows in one transaction
+# What reading damaged pages raises; SQLite's message may hold text that is none.
+_DAMAGED = (sqlite3.DatabaseError, UnicodeDecodeError)
+_MOST_JUMPS = 10_000  # over damaged places of one table
+_KEY_BYTES: Final = 16  # of a key that is text or bytes, so many tell how far a search has come
+_FARTHEST: Final = 2 ** (8 * _KEY_BYTES)
+
+
+class Part(NamedTuple):
+    """What to copy: a table, or those of its rows that a condition names."""
+
+    table: str
+    condition: str = "true"
+
+
+class Saved(NamedTuple):
+    """How many rows were copied, of how many there were as far as that is known."""
+
+    rows: int
+    of: int
+
+
+class _Table:
+    """A table of both databases: the columns that they share, and those of its key."""
+
+    def __init__(self, damaged: sqlite3.Connection, target: sqlite3.Connection, name: str) -> None:
+        self.name = name
+        there = [row[1] for row in damaged.execute(f"PRAGMA table_info({name})")]
+        here = target.execute(f"PRAGMA table_info({name})").fetchall()
+        self.columns = [row[1] for row in here if row[1] in there]
+        self.primary = [column for _, column in sorted((row[5], row[1]) for row in here if row[5])]
+        (sql,) = target.execute("SELECT sql FROM sqlite_master WHERE name = ?", (name,)).fetchone()
+        # What the rows are sorted by: reading them in another order would take all pages at once.
+        self.keys = self.primary if "WITHOUT ROWID" in sql.upper() else ["rowid"]
+        self.is_complete = set(self.primary) <= set(there)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def salvage(
+    damaged: sqlite3.Connection,
+    target: sqlite3.Connection,
+    parts: Sequence[Part],
+    on_progress: Callable[[int], None] = lambda rows: None,
+) -> Saved:
+    """Copy what can be read, the parts in their order, then all other tables.
+
+    `on_progress` is told the number of rows so far, now and then. Blocks, as long as it takes to
+    read the file.
+    """
+    # Text that is none is kept for now: `_store` refuses its row.
+    damaged.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+    tables = {
+        str(row[0])
+        for row in target.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        if not str(row[0]).startswith("sqlite_") and row[0] != "schema_versions"
+    }
+    named = [part for part in parts if part.table in tables]
+    rest = sorted(tables - {part.table for part in named if part.condition == "true"})
+    done, expected = 0, 0
+    for table_name, condition in [*named, *(Part(name) for name in rest)]:
+        try:
+            table = _Table(damaged, target, table_name)
+        except _DAMAGED:
+            continue
+        if not table.is_complete:
+            continue
+        for rows in _in_batches(_readable(damaged, target, table, condition)):
+            _store(target, table, rows)
+            done += len(rows)
+            on_progress(done)
+    counted = 0
+    for name in sorted(tables):
+        here = int(target.execute(f"SELECT count(*) FROM {name}").fetchone()[0])  # noqa: S608 - its schema
+        counted += here
+        expected += max(here, _count(damaged, name))
+    return Saved(counted, expected)
+
+
+def copy_schema(damaged: sqlite3.Connection, target: sqlite3.Connection) -> None:
+    """Make the tables that only the damaged database has: those of a part that is switched off."""
+    with contextlib.suppress(*_DAMAGED):
+        known = {row[0] for row in target.execute("SELECT name FROM sqlite_master")}
+        found = damaged.execute(
+            "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
+            " ORDER BY type != 'table'"
+        ).fetchall()
+        for name, sql in found:
+            if name not in known:
+                target.execute(sql)
+        for row in damaged.execute("SELECT owner, version FROM schema_versions").fetchall():
+            target.execute("INSERT OR IGNORE INTO schema_versions VALUES (?, ?, ?)", (*row, row[1]))
+
+
+def _store(target: sqlite3.Connection, table: _Table, rows: Sequence[Row]) -> None:
+    """Store rows; one whose values the table does not take was damaged, and is left out."""
+    columns, marks = ",".join(table.columns), ",".join("?" * len(table.columns))
+    statement = f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})"  # noqa: S608 - its schema
+    target.execute("BEGIN IMMEDIATE")
+    for row in rows:
+        try:
+            target.execute(statement, row)
+        except (sqlite3.IntegrityError, UnicodeEncodeError) as error:
+            log_event(logger, "database.row_damaged", table=str(table), reason=str(error))
+    target.execute("COMMIT")
+
+
+def _in_batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    batch: list[Row] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == _AT_ONCE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _readable(
+    damaged: sqlite3.Connection, target: sqlite3.Connection, table: _Table, condition: str
+) -> Iterator[Row]:
+    """The rows that can be read, in whatever order; some of them twice where there is damage."""
+    columns = ",".join(table.columns)
+    keys = ",".join(table.keys)
+    first = table.keys[0]
+    select = f"SELECT {first}, {columns} FROM {table} NOT INDEXED WHERE ({condition})"  # noqa: S608 - its schema
+    last: Any = None
+    try:
+        for row in damaged.execute(f"{select} ORDER BY {keys}"):
+            last = row[0]
+            yield row[1:]
+        return
+    except _DAMAGED:
+        pass
+    yield from _behind_damage(damaged, select, table, last)
+    primary = [table.columns.index(key) + 1 for key in table.primary]
+    backwards = f"{select} ORDER BY {','.join(f'{key} DESC' for key in table.keys)}"
+    with contextlib.suppress(*_DAMAGED):
+        for row in damaged.execute(backwards):
+            if primary and _is_stored(target, table, [row[place] for place in primary]):
+                break
+            yield row[1:]
+    yield from _by_indexes(damaged, target, table, select)
+
+
+def _behind_damage(
+    damaged: sqlite3.Connection, select: str, table: _Table, last: Any
+) -> Iterator[Row]:
+    """Go on behind the last row that was read, and behind each further damage."""
+    sample = last if last is not None else _any_key(damaged, table)
+    if sample is None:
+        return
+    first = table.keys[0]
+    onwards = f"{select} AND {first} >= ? ORDER BY {','.join(table.keys)}"
+    at, step = _to_number(last) if last is not None else -1, 1
+    for _ in range(_MOST_JUMPS):
+        start = _next_readable(damaged, onwards, at, step, sample)
+        if start is None:
+            return
+        at, step = start, step * 2  # where nothing comes of it, the next jump is wider
+        try:
+            for row in damaged.execute(onwards, (_from_number(start, sample),)):
+                at, step = max(at, _to_number(row[0])), 1
+                yield row[1:]
+            return
+        except _DAMAGED:
+            continue
+
+
+def _next_readable(
+    damaged: sqlite3.Connection, onwards: str, at: int, step: int, sample: Any
+) -> int | None:
+    """A number behind `at` from which a row can be read, the least if `step` is 1; None: none."""
+    limited = f"{onwards} LIMIT 1"
+
+    def readable(number: int) -> bool:
+        try:
+            return damaged.execute(limited, (_from_number(number, sample),)).fetchone() is not None
+        except _DAMAGED:
+            return False
+
+    farthest = 2**62 if isinstance(sample, int) else _FARTHEST - 1
+    low = at
+    while low + step < farthest and not readable(low + step):
+        low, step = low + step, step * 2
+    high = low + step
+    if high >= farthest:
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        if readable(middle):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def _by_indexes(
+    damaged: sqlite3.Connection, target: sqlite3.Connection, table: _Table, select: str
+) -> Iterator[Row]:
+    """Rows whose keys stand in an index, one by one."""
+    keys = ",".join(table.keys)
+    one = f"{select} AND {' AND '.join(f'{key} = ?' for key in table.keys)}"
+    for name in _indexes(damaged, table):
+        for order in ("", " DESC"):
+            scan = f"SELECT {keys} FROM {table} INDEXED BY {name}"  # noqa: S608 - its schema
+            leading = _first_column(damaged, name)
+            try:
+                for key in damaged.execute(f"{scan} ORDER BY {leading}{order}"):
+                    if table.keys == table.primary and _is_stored(target, table, key):
+                        continue
+                    with contextlib.suppress(*_DAMAGED):
+                        yield from (row[1:] for row in damaged.execute(one, key).fetchall())
+            except _DAMAGED:
+                continue
+
+
+def _indexes(damaged: sqlite3.Connection, table: _Table) -> list[str]:
+    """The indexes that have all rows of a table."""
+    try:
+        rows = damaged.execute(f"PRAGMA index_list({table})").fetchall()
+    except _DAMAGED:
+        return []
+    return [str(row[1]) for row in rows if not row[4] and row[3] != "pk"]
+
+
+def _first_column(damaged: sqlite3.Connection, index: str) -> str:
+    (row, *_) = damaged.execute(f"PRAGMA index_info({index})").fetchall()
+    return str(row[2])
+
+
+def _any_key(damaged: sqlite3.Connection, table: _Table) -> Any:
+    """A key of the table, from wherever one can be read; None when there is none."""
+    first = table.keys[0]
+    for query in (
+        f"SELECT {first} FROM {table} NOT INDEXED ORDER BY {first} DESC LIMIT 1",  # noqa: S608 - its schema
+        *(
+            f"SELECT {first} FROM {table} INDEXED BY {name} LIMIT 1"  # noqa: S608 - its schema
+            for name in _indexes(damaged, table)
+        ),
+    ):
+        try:
+            if (row := damaged.execute(query).fetchone()) is not None:
+                return row[0]
+        except _DAMAGED:
+            continue
+    return None
+
+
+def _is_stored(target: sqlite3.Connection, table: _Table, key: Sequence[Any]) -> bool:
+    where = " AND ".join(f"{column} = ?" for column in table.primary)
+    query = f"SELECT 1 FROM {table} WHERE {where}"  # noqa: S608 - its schema
+    return target.execute(query, key).fetchone() is not None
+
+
+def _count(damaged: sqlite3.Connection, table: str) -> int:
+    """How many rows there are, by whatever of the table can still be counted."""
+    counts = [0]
+    names = [""]
+    with contextlib.suppress(*_DAMAGED):
+        indexes = damaged.execute(f"PRAGMA index_list({table})").fetchall()
+        names += [f" INDEXED BY {row[1]}" for row in indexes if not row[4]]
+    for how in names:
+        try:
+            query = f"SELECT count(*) FROM {table}{how}"  # noqa: S608 - its schema
+            counts.append(int(damaged.execute(query).fetchone()[0]))
+        except _DAMAGED:
+            continue
+    return max(counts)
+
+
+def _to_number(key: Any) -> int:
+    """How far a key stands, among all keys of its kind."""
+    if isinstance(key, int):
+        return key
+    if not isinstance(key, str | bytes):
+        return 0  # a key of another kind is damaged
+    raw = key.encode("utf-8", "surrogateescape") if isinstance(key, str) else bytes(key)
+    return int.from_bytes(raw[:_KEY_BYTES].ljust(_KEY_BYTES, b"\0"))
+
+
+def _from_number(number: int, sample: Any) -> Any:
+    if isinstance(sample, int):
+        return number
+    raw = max(0, number).to_bytes(_KEY_BYTES)
+    if isinstance(sample, str):
+        return raw.rstrip(b"\0").decode("latin-1")
+    return raw

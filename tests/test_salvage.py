@@ -1,0 +1,285 @@
+"""What is saved from a damaged database, page by page."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from infernet_edge.database import Database
+from infernet_edge.jobs import contents
+from infernet_edge.migrations import migrate
+from infernet_edge.salvage import Part, salvage
+from tests.support.parts import CLIENT, made, outcome, result, working
+from tests.support.serving import Echo, serving
+from tests.test_upgrades import ALL
+
+PAGE = 4096
+JOBS = 120
+KEYS = {
+    "jobs": "id",
+    "pieces": "job, part, position",
+    "deliveries": "number",
+    "reports": "id",
+}
+DAMAGED = (sqlite3.DatabaseError, UnicodeDecodeError)
+Key = tuple[object, ...]
+
+
+def opened(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None)
+    migrate(connection, path, ALL, {})
+    return connection
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with jobs of some clients, long results, deliveries and external jobs."""
+    path = tmp_path_factory.mktemp("sound") / "file.sqlite"
+    generator = random.Random(1)
+    connection = opened(path)
+    connection.execute("BEGIN")
+    for number in range(JOBS):
+        key = (1_800_000_000_000 + 7 * number).to_bytes(6) + generator.randbytes(10)
+        unfinished = number % 10 == 0
+        result = None if unfinished else b'{"output":"%b"}' % (b"x" * generator.randrange(400))
+        connection.execute(
+            "INSERT INTO jobs (id, client, kind, status, containers, requires_proof, attempts,"
+            " created_at, data, result, ended) VALUES (?, ?, 0, ?, 'echo', 0, 0, 1, ?, ?, 0)",
+            (key, f"10.0.0.{number % 7}", int(not unfinished), b"{}", result),
+        )
+        if number % 30 == 0:
+            contents.write(connection, key, contents.RESULT, [b"y" * 70_000])
+        connection.execute(
+            "INSERT INTO deliveries (key, generation, owner, nonce, interval, containers, state,"
+            " request, created_at, changed_at) VALUES (?, '1.x', '0xo', ?, 1, 'a', 'accepted', ?,"
+            " 1, 1)",
+            (f"key {number}", number, b"r" * 200),
+        )
+        connection.execute(
+            "INSERT INTO reports (id, client, status, containers, created_at, changed_at)"
+            " VALUES (?, 'c', 0, 'x', 1, 1)",
+            (generator.randbytes(8).hex(),),
+        )
+    connection.execute("COMMIT")
+    connection.close()
+    return path
+
+
+def keys(path: Path) -> dict[str, list[Key]]:
+    connection = sqlite3.connect(path)
+    found = {
+        table: connection.execute(f"SELECT {columns} FROM {table}").fetchall()
+        for table, columns in KEYS.items()
+    }
+    connection.close()
+    return found
+
+
+def present(path: Path, wanted: dict[str, list[Key]]) -> int:
+    """How many of the rows can be read, each asked for by its key."""
+    connection = sqlite3.connect(path)
+    count = 0
+    for table, some in wanted.items():
+        where = " AND ".join(f"{column} = ?" for column in KEYS[table].split(", "))
+        for key in some:
+            try:
+                row = connection.execute(f"SELECT * FROM {table} WHERE {where}", key).fetchone()
+                count += row is not None
+            except DAMAGED:
+                continue
+    connection.close()
+    return count
+
+
+def bit_in_header(content: bytearray, page: int, _: random.Random) -> None:
+    content[page * PAGE + (100 if page == 0 else 0)] ^= 0x08
+
+
+def zeros(content: bytearray, page: int, _: random.Random) -> None:
+    content[page * PAGE : (page + 1) * PAGE] = bytes(PAGE)
+
+
+def bits(content: bytearray, page: int, generator: random.Random) -> None:
+    for _ in range(3):
+        content[page * PAGE + generator.randrange(PAGE)] ^= 1 << generator.randrange(8)
+
+
+def truncation(content: bytearray, page: int, _: random.Random) -> None:
+    del content[page * PAGE :]
+
+
+@pytest.mark.parametrize("damage", [bit_in_header, zeros, bits, truncation])
+def test_nearly_all_that_can_be_read_is_saved(
+    sound: Path, tmp_path: Path, damage: Callable[[bytearray, int, random.Random], None]
+) -> None:
+    wanted, content = keys(sound), sound.read_bytes()
+    generator = random.Random(2)
+    damaged, target = tmp_path / "damaged.sqlite", tmp_path / "target.sqlite"
+    for page in range(len(content) // PAGE):
+        changed = bytearray(content)
+        damage(changed, page, generator)
+        damaged.write_bytes(changed)
+        target.unlink(missing_ok=True)
+        new = opened(target)
+        old = sqlite3.connect(damaged, isolation_level=None)
+        saved = salvage(old, new, [Part("jobs", "status = 0"), Part("deliveries")])
+        old.close()
+        new.close()
+        readable = present(damaged, wanted)
+        found = present(target, wanted)
+        assert found >= 0.95 * readable, f"page {page}: {found} of {readable}"
+        assert saved.of >= saved.rows >= found
+
+
+def test_what_is_named_comes_first(sound: Path, tmp_path: Path) -> None:
+    order: list[str] = []
+    new = opened(tmp_path / "target.sqlite")
+    new.set_trace_callback(
+        lambda text: order.append(text.split()[4]) if text.startswith("INSERT OR IGNORE") else None
+    )
+    old = sqlite3.connect(sound, isolation_level=None)
+    saved = salvage(old, new, [Part("reports"), Part("jobs", "status = 0")])
+    assert saved.rows == saved.of == JOBS * 3 + 4 * 3
+    assert order[:JOBS] == ["reports"] * JOBS
+    assert order[JOBS : JOBS + 12] == ["jobs"] * 12
+    old.close()
+    new.close()
+
+
+def index_root(path: Path, name: str) -> int:
+    connection = sqlite3.connect(path)
+    query = "SELECT rootpage FROM sqlite_master WHERE name = ?"
+    root = int(connection.execute(query, (name,)).fetchone()[0])
+    connection.close()
+    return root
+
+
+@pytest.mark.parametrize("index", ["jobs_by_client", "ended_jobs", "delegated_owners"])
+async def test_of_a_damaged_index_nothing_is_lost(sound: Path, tmp_path: Path, index: str) -> None:
+    """It is made anew with the new file."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    content = bytearray(sound.read_bytes())
+    zeros(content, index_root(sound, index) - 1, random.Random(1))
+    (folder / "file.sqlite").write_bytes(content)
+    database = Database(folder / "file.sqlite", ALL)
+    await database.open()
+    (salvaged,) = await database.salvages()
+    assert salvaged.saved == salvaged.total
+    await database.close()
+    wanted = keys(sound)
+    assert present(folder / "file.sqlite", wanted) == sum(map(len, wanted.values()))
+    connection = sqlite3.connect(folder / "file.sqlite")
+    assert connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+    connection.close()
+
+
+def damage_table(path: Path, table: str) -> None:
+    """Destroy the first leaf of a table, so that it cannot be read from its beginning."""
+    content = bytearray(path.read_bytes())
+    root = index_root(path, table) - 1
+    page = content[root * PAGE : (root + 1) * PAGE]
+    leaf = root
+    if page[0] in (2, 5):  # an inner page: its first cell points to the first leaf
+        cell = int.from_bytes(page[12:14])
+        leaf = int.from_bytes(page[cell : cell + 4]) - 1
+    zeros(content, leaf, random.Random(1))
+    path.write_bytes(content)
+
+
+async def test_a_node_goes_on_with_what_was_saved(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    echo = Echo()
+    async with serving(echo) as url:
+        document = {"containers": [{"id": "echo", "url": url}]}
+        async with working(tmp_path, document) as parts:
+            path = parts.database.path
+            jobs = [made(parts, data={"n": number, "text": "x" * 500}) for number in range(60)]
+            await parts.store.add(jobs)
+            for job in jobs[:40]:
+                await parts.store.finish(
+                    job, 1, b'{"container":"echo","output":"%b"}' % (b"x" * 300)
+                )
+        damage_table(path, "jobs")
+        async with working(tmp_path, document) as parts:
+            (salvaged,) = await parts.database.salvages()
+            assert 45 <= salvaged.saved < salvaged.total
+            assert salvaged.kept.exists()
+            (record,) = [r for r in caplog.records if r.getMessage() == "database.salvaged"]
+            assert record.levelname == "ERROR"
+            assert (await outcome(parts, jobs[-1]))["status"] == "success"
+            assert (await result(parts, jobs[39]))["result"]["output"] == "x" * 300
+            listed = await parts.store.identifiers(CLIENT)
+            assert len(listed) >= 45
+            salvaged.kept.unlink()
+            assert await parts.database.salvages() == []
+
+
+async def test_a_salvage_that_was_interrupted_begins_anew(sound: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    path = folder / "infernet-edge.sqlite"
+    path.write_bytes(sound.read_bytes())
+    damage_table(path, "jobs")
+
+    def killed(rows: int) -> None:
+        raise KeyboardInterrupt
+
+    first = Database(path, ALL, on_salvage=killed)
+    with pytest.raises(KeyboardInterrupt):
+        await first.open()
+    await first.close()
+    again = Database(path, ALL)
+    await again.open()
+    (salvaged,) = await again.salvages()
+    assert salvaged.saved > JOBS * 2.5
+    await again.close()
+
+
+async def test_a_result_of_which_a_piece_is_missing_is_an_error(tmp_path: Path) -> None:
+    async with working(tmp_path) as parts:
+        jobs = [made(parts) for _ in range(2)]
+        await parts.store.add(jobs)
+        for job in jobs:
+            await parts.store.finish(job, 1, b'"%b"' % (b"x" * 200_000))
+        await parts.database.write(
+            lambda connection: (
+                connection.execute(
+                    "DELETE FROM pieces WHERE job = ? AND position = 1", (jobs[0].key,)
+                )
+                and None
+            )
+        )
+        await parts.database.write(
+            lambda connection: (
+                connection.execute(
+                    "DELETE FROM pieces WHERE job = ? AND position >= 3", (jobs[1].key,)
+                )
+                and None
+            )
+        )
+        for job in jobs:
+            found = await result(parts, job)
+            assert found["status"] == "failed"
+            assert "damaged" in found["result"]["error"]
+
+
+async def test_an_input_of_which_a_piece_is_missing_is_the_jobs_failure(tmp_path: Path) -> None:
+    async with serving(Echo()) as url:
+        document = {"containers": [{"id": "echo", "url": url}]}
+        async with working(tmp_path, document) as parts:
+            job = made(parts, data={"text": "x" * 200_000})
+            await parts.store.add([job])
+            await parts.database.write(
+                lambda connection: (
+                    connection.execute("DELETE FROM pieces WHERE position = 1") and None
+                )
+            )
+            parts.orchestrator.submit(job)
+            found = await outcome(parts, job)
+            assert "damaged" in found["result"]["error"]
