@@ -41,16 +41,16 @@ class Salvage(NamedTuple):
 
     kept: Path
     saved: int
-    total: int
+    total: int | None
 
 
 _SALVAGES = (
     "CREATE TABLE IF NOT EXISTS salvages (kept TEXT PRIMARY KEY, done INTEGER NOT NULL,"
-    " saved INTEGER NOT NULL, total INTEGER NOT NULL) STRICT"
+    " saved INTEGER NOT NULL, total INTEGER) STRICT"
 )
 
 
-def _salvages(connection: sqlite3.Connection) -> list[tuple[str, int, int]]:
+def _salvages(connection: sqlite3.Connection) -> list[tuple[str, int, int | None]]:
     try:
         return connection.execute("SELECT kept, saved, total FROM salvages WHERE done").fetchall()
     except sqlite3.OperationalError:
@@ -97,8 +97,8 @@ class Database:
     async def open(self) -> None:
         """Open or create the file and bring its tables up to date.
 
-        A file that SQLite cannot read is kept beside under another name and a new one is begun:
-        an unattended device that lost its jobs is better than one that does nothing any more.
+        A file that SQLite cannot read is kept beside under another name, and the rows that can
+        still be read are saved into a new one.
         Raises StartupError when the folder or the file cannot be used.
         """
         self._loop = asyncio.get_running_loop()
@@ -111,7 +111,7 @@ class Database:
         self.writable = True
 
     async def start_anew(self, error: StorageError) -> bool:
-        """If `error` came of a damaged file, keep that beside and open a new one.
+        """If `error` came of a damaged file, open a new one with the rows that can be saved.
 
         Returns whether it did. Large files are not checked when they are opened: their damage
         shows when they are first read.

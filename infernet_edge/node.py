@@ -186,9 +186,11 @@ class Node:
         if self.chain is not None:
             problems.append(self.chain.problem)
         for kept, saved, total in await parts.database.salvages():
+            rows = f"{saved} rows" if total is None else f"{saved} of {total} rows"
+            unknown = ", how many were lost is not known" if total is None else ""
             problems.append(
-                f"The database was damaged: {saved} of {total} rows were saved. What was there is"
-                f" kept in {kept}; delete that file when you do not need it"
+                f"The database was damaged: {rows} were saved{unknown}. What was there is kept in"
+                f" {kept}; delete that file when you do not need it"
             )
         if not parts.database.writable:
             problems.append("The database cannot be written")

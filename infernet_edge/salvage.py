@@ -35,10 +35,10 @@ class Part(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """How many rows were copied, of how many there were as far as that is known."""
+    """How many rows were copied, and how many there were; None when that cannot be counted."""
 
     rows: int
-    of: int
+    of: int | None
 
 
 class _Table:
@@ -79,7 +79,7 @@ def salvage(
     }
     named = [part for part in parts if part.table in tables]
     rest = sorted(tables - {part.table for part in named if part.condition == "true"})
-    done, expected = 0, 0
+    done = 0
     for table_name, condition in [*named, *(Part(name) for name in rest)]:
         try:
             table = _Table(damaged, target, table_name)
@@ -91,12 +91,12 @@ def salvage(
             _store(target, table, rows)
             done += len(rows)
             on_progress(done)
-    counted = 0
+    copied, counts = 0, []
     for name in sorted(tables):
         here = int(target.execute(f"SELECT count(*) FROM {name}").fetchone()[0])  # noqa: S608 - its schema
-        counted += here
-        expected += max(here, _count(damaged, name))
-    return Saved(counted, expected)
+        copied += here
+        counts.append(_count(damaged, name, here))
+    return Saved(copied, None if None in counts else sum(each or 0 for each in counts))
 
 
 def copy_schema(damaged: sqlite3.Connection, target: sqlite3.Connection) -> None:
@@ -275,20 +275,20 @@ def _is_stored(target: sqlite3.Connection, table: _Table, key: Sequence[Any]) ->
     return target.execute(query, key).fetchone() is not None
 
 
-def _count(damaged: sqlite3.Connection, table: str) -> int:
-    """How many rows there are, by whatever of the table can still be counted."""
-    counts = [0]
-    names = [""]
+def _count(damaged: sqlite3.Connection, table: str, copied: int) -> int | None:
+    """How many rows there were, by whatever of the table can still be counted; else None."""
+    counts = []
+    names = [" NOT INDEXED"]
     with contextlib.suppress(*_DAMAGED):
         indexes = damaged.execute(f"PRAGMA index_list({table})").fetchall()
-        names += [f" INDEXED BY {row[1]}" for row in indexes if not row[4]]
+        names += [f" INDEXED BY {row[1]}" for row in indexes if not row[4] and row[3] != "pk"]
+        if not damaged.execute(f"PRAGMA table_info({table})").fetchall():
+            return copied  # it had no such table
     for how in names:
-        try:
+        with contextlib.suppress(*_DAMAGED):
             query = f"SELECT count(*) FROM {table}{how}"  # noqa: S608 - its schema
             counts.append(int(damaged.execute(query).fetchone()[0]))
-        except _DAMAGED:
-            continue
-    return max(counts)
+    return max([*counts, copied]) if counts else None
 
 
 def _to_number(key: Any) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from infernet_edge.notify import Notifier, watchdog_seconds
+from tests.support.client import Api
 from tests.support.node import NodeProcess
 
 
@@ -137,3 +138,25 @@ def test_a_node_says_that_it_is_ready_when_it_answers(tmp_path: Path) -> None:
     assert node.stop() == 0
     assert "STOPPING=1\nSTATUS=Stopping" in listener.received()
     listener.close()
+
+
+def test_a_long_start_is_told(listener: Listener, tmp_path: Path) -> None:
+    """Saving the rows of a large damaged database takes longer than systemd waits."""
+    environment = {"NOTIFY_SOCKET": listener.address}
+    node = NodeProcess({}, tmp_path, env=environment)
+    with node:
+        for _ in range(3):
+            Api(node.port).request(
+                "PUT", "/api/status", {"id": "x", "status": "running", "containers": []}
+            )
+    listener.received()
+    path = node.data_path / "infernet-edge.sqlite"
+    content = bytearray(path.read_bytes())
+    content[2 * 4096 : 3 * 4096] = bytes(4096)
+    path.write_bytes(content)
+    with node:
+        told = "\n".join(listener.received())
+    assert "database.set_aside" in node.log()
+    assert "database.salvaged" in node.log()
+    assert "EXTEND_TIMEOUT_USEC=60000000" in told
+    assert "rows of a damaged database" in told

@@ -132,7 +132,8 @@ def test_nearly_all_that_can_be_read_is_saved(
         readable = present(damaged, wanted)
         found = present(target, wanted)
         assert found >= 0.95 * readable, f"page {page}: {found} of {readable}"
-        assert saved.of >= saved.rows >= found
+        assert saved.rows >= found
+        assert saved.of is None or saved.of >= saved.rows
 
 
 def test_what_is_named_comes_first(sound: Path, tmp_path: Path) -> None:
@@ -208,7 +209,8 @@ async def test_a_node_goes_on_with_what_was_saved(
         damage_table(path, "jobs")
         async with working(tmp_path, document) as parts:
             (salvaged,) = await parts.database.salvages()
-            assert 45 <= salvaged.saved < salvaged.total
+            assert salvaged.saved >= 45
+            assert salvaged.total is None or salvaged.saved < salvaged.total
             assert salvaged.kept.exists()
             (record,) = [r for r in caplog.records if r.getMessage() == "database.salvaged"]
             assert record.levelname == "ERROR"

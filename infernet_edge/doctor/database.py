@@ -29,7 +29,7 @@ async def check(case: Case) -> Finding:
     kept = await case.blocking(lambda: sorted(path.parent.glob(f"{path.name}.corrupt-*[0-9]")))
     if found.level == "ok" and kept:
         return warning(
-            f"the node found its file damaged and began a new one; the old one is {kept[-1]}",
+            f"the node found its file damaged and made a new one of it; the old one is {kept[-1]}",
             f"see whether the disk is well (dmesg), then: rm {path}.corrupt-*",
         )
     return found
@@ -54,9 +54,10 @@ def _check_blocking(config: Config) -> Finding:
         if not is_corrupt(error):
             raise
         return problem(
-            f"{path} is damaged ({error}). The node begins a new one and keeps it beside",
-            "see whether the disk is well (dmesg), then start the node; to save what can be saved:"
-            f" sqlite3 {path} .recover",
+            f"{path} is damaged ({error}). The node saves the rows that it can read into a new file"
+            " when it starts, and keeps this one beside",
+            "see whether the disk is well (dmesg), then start the node; infernet-edge status tells"
+            " how many rows were saved",
         )
     megabytes = f"{path.stat().st_size / 1e6:.1f} MB"
     if not whole:

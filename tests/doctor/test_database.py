@@ -61,7 +61,7 @@ async def test_a_damaged_one(tmp_path: Path) -> None:
     found = await look(tmp_path)
     assert found.level == "problem"
     assert f"{path} is damaged" in found.text
-    assert f"sqlite3 {path} .recover" in found.remedy
+    assert "infernet-edge status" in found.remedy
 
 
 async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
