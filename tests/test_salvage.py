@@ -200,24 +200,24 @@ async def test_a_node_goes_on_with_what_was_saved(
         document = {"containers": [{"id": "echo", "url": url}]}
         async with working(tmp_path, document) as parts:
             path = parts.database.path
-            jobs = [made(parts, data={"n": number, "text": "x" * 500}) for number in range(60)]
+            jobs = [made(parts, data={"n": number, "text": "x" * 500}) for number in range(300)]
             await parts.store.add(jobs)
-            for job in jobs[:40]:
+            for job in jobs[:200]:
                 await parts.store.finish(
                     job, 1, b'{"container":"echo","output":"%b"}' % (b"x" * 300)
                 )
         damage_table(path, "jobs")
         async with working(tmp_path, document) as parts:
             (salvaged,) = await parts.database.salvages()
-            assert salvaged.saved >= 45
+            assert salvaged.saved >= 220
             assert salvaged.total is None or salvaged.saved < salvaged.total
             assert salvaged.kept.exists()
             (record,) = [r for r in caplog.records if r.getMessage() == "database.salvaged"]
             assert record.levelname == "ERROR"
             assert (await outcome(parts, jobs[-1]))["status"] == "success"
-            assert (await result(parts, jobs[39]))["result"]["output"] == "x" * 300
+            assert (await result(parts, jobs[199]))["result"]["output"] == "x" * 300
             listed = await parts.store.identifiers(CLIENT)
-            assert len(listed) >= 45
+            assert len(listed) >= 220
             salvaged.kept.unlink()
             assert await parts.database.salvages() == []
 

@@ -9,13 +9,15 @@ import sqlite3
 from collections.abc import AsyncIterator
 from typing import Final
 
+from infernet_edge.checksums import check, checksum
 from infernet_edge.containers.client import StoredInput
 from infernet_edge.database import Database
 from infernet_edge.errors import StorageError
 from infernet_edge.jobs.contents import PIECE, Buffer
 
 MIGRATION: Final = """CREATE TABLE delegated_data (
-    key TEXT NOT NULL, position INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (key, position)
+    key TEXT NOT NULL, position INTEGER NOT NULL, data BLOB NOT NULL, sum INTEGER,
+    PRIMARY KEY (key, position)
 ) STRICT, WITHOUT ROWID"""
 
 
@@ -52,9 +54,10 @@ def write(connection: sqlite3.Connection, key: str, data: Buffer) -> None:
     delete(connection, key)
     view = memoryview(data)
     for position, start in enumerate(range(0, len(view), PIECE)):
+        piece = view[start : start + PIECE]
         connection.execute(
-            "INSERT INTO delegated_data VALUES (?, ?, ?)",
-            (key, position, view[start : start + PIECE]),
+            "INSERT INTO delegated_data VALUES (?, ?, ?, ?)",
+            (key, position, piece, checksum(piece, key.encode(), position)),
         )
 
 
@@ -78,6 +81,9 @@ def _size(connection: sqlite3.Connection, key: str) -> int:
 
 def _piece(connection: sqlite3.Connection, key: str, position: int) -> bytes:
     row = connection.execute(
-        "SELECT data FROM delegated_data WHERE key = ? AND position = ?", (key, position)
+        "SELECT data, sum FROM delegated_data WHERE key = ? AND position = ?", (key, position)
     ).fetchone()
-    return bytes(row[0]) if row else b""
+    if row is None:
+        return b""
+    check(row[1], row[0], key.encode(), position, what="The input of a delegated request")
+    return bytes(row[0])

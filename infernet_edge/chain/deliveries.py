@@ -11,6 +11,7 @@ from infernet_edge.chain import delegated_data
 from infernet_edge.chain.delegation import parse_signed
 from infernet_edge.chain.payload import Payload
 from infernet_edge.chain.subscription import Generation
+from infernet_edge.checksums import check, checksum
 from infernet_edge.database import Database
 from infernet_edge.errors import BadRequest, Unavailable
 from infernet_edge.jobs.contents import Buffer
@@ -44,6 +45,7 @@ MIGRATIONS: Final = (
     f"CREATE INDEX unfinished_deliveries ON deliveries (number) WHERE {_UNFINISHED}",
     "CREATE INDEX delegated_owners ON deliveries (owner, nonce) WHERE delegated = 1",
     delegated_data.MIGRATION,
+    "ALTER TABLE deliveries ADD COLUMN answer_sum INTEGER",  # of input, output, proof: checksums.py
 )
 
 _MOST_ENDED = 100_000  # deliveries that are remembered after their end, some 50 MB
@@ -289,9 +291,10 @@ def _delegated_by(connection: sqlite3.Connection, owner: str) -> list[tuple[int,
 
 def _answer(connection: sqlite3.Connection, number: int) -> Payload:
     row = connection.execute(
-        "SELECT input, output, proof FROM deliveries WHERE number = ?", (number,)
+        "SELECT input, output, proof, answer_sum FROM deliveries WHERE number = ?", (number,)
     ).fetchone()
-    input_, output, proof = row or (None, None, None)
+    input_, output, proof, stored_sum = row or (None, None, None, None)
+    check(stored_sum, output, input_ or b"", proof or b"", what="The answer of a delivery")
     return Payload(input_ or b"", output or b"", proof or b"")
 
 
@@ -375,8 +378,15 @@ def _update(connection: sqlite3.Connection, delivery: Delivery) -> bool:
         _end(connection, delivery)
     elif delivery.output is not None:
         connection.execute(
-            "UPDATE deliveries SET input = ?, output = ?, proof = ? WHERE number = ?",
-            (delivery.input, delivery.output, delivery.proof, delivery.number),
+            "UPDATE deliveries SET input = ?, output = ?, proof = ?, answer_sum = ?"
+            " WHERE number = ?",
+            (
+                delivery.input,
+                delivery.output,
+                delivery.proof,
+                checksum(delivery.output, delivery.input, delivery.proof),
+                delivery.number,
+            ),
         )
     return before is not None and before[0] in UNFINISHED
 

@@ -19,6 +19,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from infernet_edge.checksums import Damaged
 from infernet_edge.containers.service import Service, ServiceUnavailable
 from infernet_edge.errors import InfernetEdgeError, StorageError
 from infernet_edge.memory import Reservation
@@ -110,7 +111,7 @@ class ServiceClient:
         While there is no room for it, the container has to wait; its time-out does not run then.
         Raises ContainerFailure when the container is not there, takes longer than its time-out to
         get ready and to answer, answers with a status that is no success, or with something that is
-        not JSON. Raises StorageError when the input cannot be read.
+        not JSON. Raises StorageError or Damaged when the input cannot be read.
         """
         timeout = service.container.timeout
         until = asyncio.get_running_loop().time() + timeout
@@ -147,7 +148,7 @@ class ServiceClient:
     async def _post(self, service: Service, body: bytes | RequestBody) -> aiohttp.ClientResponse:
         bearer = service.container.bearer
         headers = {"Authorization": f"Bearer {bearer.reveal()}"} if bearer else {}
-        problems: list[StorageError] = []
+        problems: list[StorageError | Damaged] = []
         if isinstance(body, RequestBody):
             headers["Content-Length"] = str(body.size)
         try:
@@ -218,7 +219,7 @@ class ServiceStream:
 
 
 def _sent(
-    body: bytes | RequestBody, problems: list[StorageError]
+    body: bytes | RequestBody, problems: list[StorageError | Damaged]
 ) -> bytes | io.BytesIO | AsyncIterator[bytes]:
     """A body as aiohttp takes it: long ones in pieces, so that the event loop goes on meanwhile."""
     if isinstance(body, bytes):
@@ -226,13 +227,15 @@ def _sent(
     return _pieces(body, problems)
 
 
-async def _pieces(body: RequestBody, problems: list[StorageError]) -> AsyncIterator[bytes]:
+async def _pieces(
+    body: RequestBody, problems: list[StorageError | Damaged]
+) -> AsyncIterator[bytes]:
     """A body, piece by piece. aiohttp makes other errors of those that are raised here."""
     yield body.before
     try:
         async for piece in body.data.pieces():
             yield piece
-    except StorageError as error:
+    except (StorageError, Damaged) as error:
         problems.append(error)
         raise
     yield body.behind

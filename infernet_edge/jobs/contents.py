@@ -14,6 +14,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from infernet_edge.checksums import check, checksum
+
 Buffer = bytes | bytearray | memoryview
 
 PIECE: Final = 64 * 2**10
@@ -35,6 +37,7 @@ MIGRATIONS: Final = (
     ) STRICT, WITHOUT ROWID""",
     "CREATE TRIGGER pieces_of_deleted_jobs AFTER DELETE ON jobs BEGIN"
     " DELETE FROM pieces WHERE job = old.id; END",
+    "ALTER TABLE pieces ADD COLUMN sum INTEGER",  # see checksums.py
 )
 
 # Earlier versions stored everything in the job's row.
@@ -71,8 +74,9 @@ def add(
     connection: sqlite3.Connection, job: bytes, part: int, position: int, piece: Buffer
 ) -> None:
     """Store one piece; all but the last of a part have to be `PIECE` bytes."""
+    row = (job, part, position, piece, checksum(piece, job, part, position))
     connection.execute(
-        "INSERT OR REPLACE INTO pieces VALUES (?, ?, ?, ?)", (job, part, position, piece)
+        "INSERT OR REPLACE INTO pieces (job, part, position, data, sum) VALUES (?, ?, ?, ?, ?)", row
     )
 
 
@@ -121,11 +125,7 @@ def read(connection: sqlite3.Connection, content: Content, offset: int) -> bytes
         found = bytes(row[0] or b"") if row else b""
     else:
         position, skipped = divmod(place, PIECE)
-        row = connection.execute(
-            "SELECT data FROM pieces WHERE job = ? AND part = ? AND position = ?",
-            (content.job, content.part, position),
-        ).fetchone()
-        found = bytes(row[0])[skipped:] if row else b""
+        found = _piece(connection, content.job, content.part, position)[skipped:]
     return found[: content.size - offset]
 
 
@@ -135,14 +135,22 @@ def texts(
     """The pieces of a part, one after the other; the first `most` of them."""
     position = 0
     while most is None or position < most:
-        row = connection.execute(
-            "SELECT data FROM pieces WHERE job = ? AND part = ? AND position = ?",
-            (job, part, position),
-        ).fetchone()
-        if row is None or not row[0]:
+        if not (piece := _piece(connection, job, part, position)):
             return
-        yield bytes(row[0])
+        yield piece
         position += 1
+
+
+def _piece(connection: sqlite3.Connection, job: bytes, part: int, position: int) -> bytes:
+    """A piece; b"" when there is none. Raises Damaged."""
+    row = connection.execute(
+        "SELECT data, sum FROM pieces WHERE job = ? AND part = ? AND position = ?",
+        (job, part, position),
+    ).fetchone()
+    if row is None:
+        return b""
+    check(row[1], row[0], job, part, position, what="A stored text")
+    return bytes(row[0])
 
 
 def sizes(connection: sqlite3.Connection, job: bytes) -> dict[int, int]:

@@ -12,6 +12,7 @@ import functools
 import logging
 from collections.abc import Mapping, Sequence
 
+from infernet_edge.checksums import Damaged
 from infernet_edge.config.tree import Jobs
 from infernet_edge.containers.client import (
     OFF_CHAIN,
@@ -34,7 +35,6 @@ from infernet_edge.jobs.results import (
 from infernet_edge.jobs.runs import Outcome, Run, Station
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.jobs.streams import STREAM_BUFFERS, JobStream, StreamRecord
-from infernet_edge.jobs.table import DamagedInput
 from infernet_edge.logs import log_event
 from infernet_edge.memory import MemoryBudget, Reservation
 from infernet_edge.tasks import cancel
@@ -253,7 +253,7 @@ class Orchestrator:
             if run.position == 0:
                 run.data = None  # is read again: many jobs may wait for the disk
             asyncio.get_running_loop().call_later(_SAVE_AGAIN, self._join_again, run)
-        except (ContainerFailure, DamagedInput) as error:
+        except (ContainerFailure, Damaged) as error:
             self._fail(service, run, str(error))
         except Exception:  # a mistake of ours must neither keep the job nor its place for ever
             fields = {"job": run.job.id, "container": service.id}
@@ -390,7 +390,7 @@ class Orchestrator:
 
     def _on_saved(self, outcome: Outcome, written: asyncio.Future[None]) -> None:
         error = None if written.cancelled() else written.exception()
-        if isinstance(error, TooLargeToStore):
+        if isinstance(error, TooLargeToStore | Damaged):
             reason = f"The result cannot be stored: {error}"
             result = container_error(outcome.job.containers[-1], reason)
             outcome.write = functools.partial(self._store.finish, outcome.job, FAILED, result)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
+from infernet_edge.checksums import Damaged, check
 from infernet_edge.jobs import contents
 from infernet_edge.jobs.contents import INTERMEDIATE_COLUMN, PIECE, RESULT_COLUMN, Content
 from infernet_edge.jobs.identifiers import to_text
@@ -17,8 +18,8 @@ _AT_ONCE = PIECE  # bytes of results that are read before it is known that they 
 _CHUNK = 500  # ids per query
 _FIND = (
     "SELECT id, status, CASE WHEN length(result) <= ? THEN result END, length(result),"
-    " CASE WHEN ? AND length(intermediate) <= ? THEN intermediate END, length(intermediate)"
-    " FROM jobs WHERE client = ? AND id"
+    " result_sum, CASE WHEN ? AND length(intermediate) <= ? THEN intermediate END,"
+    " length(intermediate), intermediate_sum FROM jobs WHERE client = ? AND id"
 )
 
 _DAMAGED = b'{"container":"","error":"The result was damaged on the disk"}'
@@ -76,9 +77,16 @@ def _find(
         chunk = keys[start : start + _CHUNK]
         marks = ",".join("?" * len(chunk))
         query = f"{_FIND} IN ({marks})"
-        for key, status, result, result_size, between, between_size in connection.execute(
-            query, (PIECE, intermediate, PIECE, client, *chunk)
-        ):
+        for row in connection.execute(query, (PIECE, intermediate, PIECE, client, *chunk)):
+            key, status, result, result_size, result_sum, between, between_size, between_sum = row
+            try:
+                if result is not None:
+                    check(result_sum, result, status, what="The result")
+                if between is not None:
+                    check(between_sum, between, what="The intermediate results")
+            except Damaged:
+                found[key] = Result(to_text(key), "failed", _DAMAGED)
+                continue
             size += len(result or b"") + len(between or b"")
             if size > _AT_ONCE:
                 result = between = None

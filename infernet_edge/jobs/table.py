@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-from infernet_edge.errors import InfernetEdgeError
+from infernet_edge.checksums import Damaged, check, checksum
 from infernet_edge.jobs import contents
 from infernet_edge.jobs.contents import PIECE, Buffer, Content
 from infernet_edge.jobs.job import FAILED, SUCCESS
@@ -27,15 +27,15 @@ MIGRATIONS: Final = (
     "ALTER TABLE jobs ADD COLUMN ended INTEGER",
     "UPDATE jobs SET ended = 0 WHERE status != 0",
     "CREATE INDEX ended_jobs ON jobs (ended) WHERE status != 0",
+    # Of the input, of the result with the status, and of the intermediate results (checksums.py).
+    "ALTER TABLE jobs ADD COLUMN data_sum INTEGER",
+    "ALTER TABLE jobs ADD COLUMN result_sum INTEGER",
+    "ALTER TABLE jobs ADD COLUMN intermediate_sum INTEGER",
 )
 
 
 IN_PIECES: Final = b""  # stands in a job's row for what is stored in pieces
 _MOST_DELETED: Final = 8 * 2**20  # bytes in one transaction: others wait meanwhile
-
-
-class DamagedInput(InfernetEdgeError):
-    """What a job was given is not there as a whole."""
 
 
 class Moment(NamedTuple):
@@ -63,8 +63,8 @@ def insert(
     """Store new jobs; `large` are the inputs that do not fit into their rows."""
     connection.executemany(
         "INSERT INTO jobs (id, client, kind, status, containers, requires_proof, attempts,"
-        " created_at, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        rows,
+        " created_at, data, data_sum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [(*row, checksum(row[-1])) for row in rows],
     )
     for key, data in large:
         contents.write(connection, key, contents.INPUT, [data])
@@ -104,8 +104,16 @@ def _end(
 ) -> None:
     connection.execute(
         "UPDATE jobs SET status = ?, finished_at = ?, ended = ?, result = ?, intermediate = ?,"
-        " data = NULL WHERE id = ?",
-        (status, *now, result, intermediate, key),
+        " data = NULL, data_sum = NULL, result_sum = ?, intermediate_sum = ? WHERE id = ?",
+        (
+            status,
+            *now,
+            result,
+            intermediate,
+            checksum(result, status),
+            checksum(intermediate),
+            key,
+        ),
     )
 
 
@@ -143,14 +151,17 @@ def finish_stream(
 def input_of(connection: sqlite3.Connection, key: bytes) -> bytes | Content:
     """The input of a job, or the place of a long one."""
     row = connection.execute(
-        "SELECT CASE WHEN length(data) <= ? THEN data END, length(data) FROM jobs WHERE id = ?",
+        "SELECT CASE WHEN length(data) <= ? THEN data END, length(data), data_sum FROM jobs"
+        " WHERE id = ?",
         (PIECE, key),
     ).fetchone()
-    data, size = row or (None, None)
+    data, size, stored_sum = row or (None, None, None)
+    if data is not None:
+        check(stored_sum, data, what="The input of the job")
     if size == 0:
         size = contents.sizes(connection, key).get(contents.INPUT)
         if size is None:
-            raise DamagedInput("The input of the job was damaged on the disk")
+            raise Damaged("The input of the job was damaged on the disk")
         return Content(key, contents.INPUT, size)
     if data is None and size is not None:
         return Content(key, contents.INPUT_COLUMN, size)

@@ -82,7 +82,7 @@ def test_what_an_earlier_version_stored_in_the_row(
 ) -> None:
     expected = text(2 * PIECE + 3)
     connection.execute(
-        "INSERT INTO jobs VALUES (?, 'c', 0, 1, 'a', 0, 1, 1, 1, ?, ?, ?, 0)",
+        "INSERT INTO jobs VALUES (?, 'c', 0, 1, 'a', 0, 1, 1, 1, ?, ?, ?, 0, NULL, NULL, NULL)",
         (KEY, expected, expected, expected),
     )
     assert whole(connection, Content(KEY, part, len(expected))) == expected
@@ -91,7 +91,9 @@ def test_what_an_earlier_version_stored_in_the_row(
 def test_pieces_go_with_their_job(connection: sqlite3.Connection) -> None:
     for key in (KEY, b"other"):
         connection.execute(
-            "INSERT INTO jobs VALUES (?, 'c', 0, 1, 'a', 0, 1, 1, 1, NULL, NULL, NULL, 0)", (key,)
+            "INSERT INTO jobs (id, client, kind, status, containers, requires_proof, attempts,"
+            " created_at) VALUES (?, 'c', 0, 1, 'a', 0, 1, 1)",
+            (key,),
         )
         contents.write(connection, key, 3, [b"text"])
     connection.execute("DELETE FROM jobs WHERE id = ?", (KEY,))
