@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 
+from infernet_edge.chain import deliveries
+from infernet_edge.chain.delegated_data import DelegatedData
+from infernet_edge.chain.deliveries import Delivery, DeliveryStore
 from infernet_edge.checksums import Damaged, check, checksum
+from infernet_edge.database import Database
 from infernet_edge.jobs.contents import Content
 from infernet_edge.jobs.job import SUCCESS, Job
 from tests.support.parts import CLIENT, Parts, made, outcome, result, working
@@ -109,3 +113,27 @@ async def test_an_input_that_changed_is_not_run(parts: Parts, size: int) -> None
     found = await outcome(parts, job)
     assert found["status"] == "failed"
     assert "damaged on the disk" in found["result"]["error"]
+
+
+async def test_an_answer_of_a_delivery_that_changed_is_not_sent(tmp_path: Path) -> None:
+    database = Database(tmp_path / "node.sqlite", {"deliveries": deliveries.MIGRATIONS})
+    await database.open()
+    store = DeliveryStore(database, 10)
+    one = Delivery(0, "key", "1.x", "0xowner", 1, None, 1, ("a",), "accepted")
+    await store.add(one, b"x" * 1000)
+    one.state, one.input, one.output, one.proof = "sending", b"i", b"output", b"p"
+    await store.save(one)
+    assert (await store.answer(one)).output == b"output"
+    await database.write(
+        lambda connection: connection.execute("UPDATE deliveries SET output = x'00'") and None
+    )
+    with pytest.raises(Damaged, match="answer"):
+        await store.answer(one)
+    await database.write(
+        lambda connection: connection.execute("UPDATE delegated_data SET data = x'00'") and None
+    )
+    found = await DelegatedData(database).find("key")
+    assert found is not None
+    with pytest.raises(Damaged, match="delegated"):
+        [piece async for piece in found.pieces()]
+    await database.close()

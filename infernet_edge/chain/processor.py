@@ -25,6 +25,7 @@ from infernet_edge.chain.payload import BadPayload, pack
 from infernet_edge.chain.proofs import Proof, Proofs
 from infernet_edge.chain.rpc import Call, RpcUnavailable
 from infernet_edge.chain.transactions import MOST_IN_FLIGHT, SendError, TransactionSender
+from infernet_edge.checksums import Damaged
 from infernet_edge.containers.client import ContainerFailure
 from infernet_edge.errors import StorageError
 from infernet_edge.jobs.orchestrator import Orchestrator
@@ -190,6 +191,8 @@ class Processor:
                 if refusals == _MOST_REFUSALS:
                     return error.state, f"Given up: {error}", True
                 problem = str(error)
+            except Damaged as error:  # trying again reads the same
+                return "failed", str(error), True
             except (Waiting, RpcUnavailable, StorageError) as error:
                 problem = str(error)
             except Exception as error:
