@@ -23,7 +23,7 @@ from infernet_edge.database_threads import Request, Thread
 from infernet_edge.errors import StartupError, StorageError
 from infernet_edge.logs import log_event
 from infernet_edge.migrations import Migrations, migrate, versions_of
-from infernet_edge.salvage import Part, copy_schema, salvage
+from infernet_edge.salvage import Part, Saved, copy_schema, salvage
 
 logger = logging.getLogger(__name__)
 
@@ -45,14 +45,14 @@ class Salvage(NamedTuple):
 
 
 _SALVAGES = (
-    "CREATE TABLE IF NOT EXISTS salvages (kept TEXT PRIMARY KEY, done INTEGER NOT NULL,"
-    " saved INTEGER NOT NULL, total INTEGER) STRICT"
+    "CREATE TABLE IF NOT EXISTS salvages"
+    " (kept TEXT PRIMARY KEY, saved INTEGER NOT NULL, total INTEGER) STRICT"
 )
 
 
 def _salvages(connection: sqlite3.Connection) -> list[tuple[str, int, int | None]]:
     try:
-        return connection.execute("SELECT kept, saved, total FROM salvages WHERE done").fetchall()
+        return connection.execute("SELECT kept, saved, total FROM salvages").fetchall()
     except sqlite3.OperationalError:
         return []  # there was none: the table is made for the first
 
@@ -92,7 +92,6 @@ class Database:
         self._changes_before = 0  # of the writer, at the last failure
         self._files: dict[Path, tuple[int, int]] = {}  # device and number of what was opened
         self._lost = ""
-        self._kept: Path | None = None  # a damaged file, of which the next one is made
 
     async def open(self) -> None:
         """Open or create the file and bring its tables up to date.
@@ -120,7 +119,9 @@ class Database:
         if not isinstance(cause, sqlite3.DatabaseError) or not is_corrupt(cause):
             return False
         await self.close()
-        self._kept = await asyncio.to_thread(self._set_aside, cause)
+        if self._closing:  # a thread that hangs keeps the file locked
+            return False
+        await asyncio.to_thread(self._set_aside, cause)
         await self.open()
         return True
 
@@ -259,13 +260,15 @@ class Database:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = _lock_folder(self.path.parent)
-            kept, self._kept = self._kept or self._unfinished_salvage(), None
+            if (kept := self._unfinished_rebuild()) is not None:
+                self._rebuild(kept)
             try:
-                writer = self._open_writer(kept)
+                writer = self._open_writer()
             except sqlite3.DatabaseError as error:
                 if not is_corrupt(error):
                     raise
-                writer = self._open_writer(self._set_aside(error))
+                self._rebuild(self._set_aside(error))
+                writer = self._open_writer()
             address = f"{self.path.absolute().as_uri()}?mode=ro"
             reader = sqlite3.connect(
                 address, uri=True, check_same_thread=False, isolation_level=None
@@ -278,8 +281,7 @@ class Database:
             ) from error
         return writer, reader
 
-    def _open_writer(self, kept: Path | None = None) -> sqlite3.Connection:
-        """Open or make the file; with `kept`, a damaged one, make it of what that still has."""
+    def _open_writer(self) -> sqlite3.Connection:
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
         try:
@@ -297,10 +299,7 @@ class Database:
                 answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
                 if answer != "ok":
                     raise _corrupt(answer)
-            if kept is None:
-                migrate(connection, self.path, self._migrations, self._readable_since)
-            else:
-                self._save_from(kept, connection)
+            migrate(connection, self.path, self._migrations, self._readable_since)
         except UnicodeDecodeError as error:  # SQLite quotes what it read in the schema
             connection.close()
             raise _corrupt(str(error)) from None
@@ -311,7 +310,9 @@ class Database:
 
     def _set_aside(self, error: sqlite3.DatabaseError) -> Path:
         """Rename a damaged file; returns its new name."""
-        kept = self.path.with_name(f"{self.path.name}.corrupt-{int(time.time())}")
+        number = int(time.time())
+        while (kept := self.path.with_name(f"{self.path.name}.corrupt-{number}")).exists():
+            number += 1
         for suffix in ("", "-wal", "-shm"):
             file = self.path.with_name(self.path.name + suffix)
             if file.exists():
@@ -319,38 +320,35 @@ class Database:
         log_event(logger, "database.set_aside", logging.ERROR, reason=str(error), kept=str(kept))
         return kept
 
-    def _save_from(self, kept: Path, connection: sqlite3.Connection) -> None:
-        """Make the tables, and fill them with what can be read of a damaged file.
+    def _rebuild(self, kept: Path) -> None:
+        """Make a new file of what can be read of a damaged one.
 
-        The tables are first made as that file has them: the steps that it has not seen may have to
-        do with the rows.
+        It gets its name when it is whole. So a start that finds no file but a damaged one knows
+        that an earlier one was interrupted, and begins anew.
         """
-        damaged = sqlite3.connect(kept, isolation_level=None)
+        for suffix in ("-wal", "-shm"):  # an interruption may have left them behind
+            file = self.path.with_name(self.path.name + suffix)
+            if file.exists():
+                file.rename(kept.with_name(kept.name + suffix))
+        half = self.path.with_name(f"{self.path.name}.saving")
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            half.with_name(half.name + suffix).unlink(missing_ok=True)
+        os.close(os.open(half, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        connection = sqlite3.connect(half, isolation_level=None)
         try:
-            try:
-                versions = versions_of(damaged)
-            except (sqlite3.DatabaseError, UnicodeDecodeError):
-                versions = {}
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            saved = self._save_from(kept, connection)
             connection.execute(_SALVAGES)
-            connection.execute("INSERT OR IGNORE INTO salvages VALUES (?, 0, 0, 0)", (kept.name,))
-            known = {owner: versions.get(owner) for owner in self._migrations}
-            no_further = {owner: steps for owner, steps in known.items() if steps is not None}
-            migrate(
-                connection,
-                self.path,
-                self._migrations,
-                self._readable_since,
-                no_further=no_further,
-            )
-            copy_schema(damaged, connection)
-            saved = salvage(damaged, connection, self._first, self._on_salvage)
+            row = (kept.name, saved.rows, saved.of)
+            connection.execute("INSERT OR REPLACE INTO salvages VALUES (?, ?, ?)", row)
         finally:
-            damaged.close()
-        migrate(connection, self.path, self._migrations, self._readable_since)
-        connection.execute(
-            "UPDATE salvages SET done = 1, saved = ?, total = ? WHERE kept = ?",
-            (saved.rows, saved.of, kept.name),
-        )
+            connection.close()
+        half.replace(self.path)
+        folder = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
         log_event(
             logger,
             "database.salvaged",
@@ -360,19 +358,40 @@ class Database:
             kept=str(kept),
         )
 
-    def _unfinished_salvage(self) -> Path | None:
-        """The damaged file of which an earlier start had begun to save rows."""
-        if not self.path.exists():
-            return None
-        connection = sqlite3.connect(self.path)
+    def _save_from(self, kept: Path, connection: sqlite3.Connection) -> Saved:
+        """Make the tables as the damaged file has them, fill them, and bring them up to date.
+
+        The steps that it has not seen may have to do with the rows.
+        """
+        damaged = sqlite3.connect(kept, isolation_level=None)
         try:
-            row = connection.execute("SELECT kept FROM salvages WHERE NOT done").fetchone()
-        except sqlite3.DatabaseError:
-            return None  # it has no such table, or is damaged itself
+            versions: dict[str, int] = {}
+            with contextlib.suppress(sqlite3.DatabaseError, UnicodeDecodeError):
+                # Else SQLite reads nothing at all when the file is too short, or a name is damaged.
+                damaged.execute("PRAGMA writable_schema = ON")
+                versions = versions_of(damaged)
+            migrate(
+                connection,
+                self.path,
+                self._migrations,
+                self._readable_since,
+                no_further={owner: n for owner, n in versions.items() if owner in self._migrations},
+            )
+            if versions:
+                copy_schema(damaged, connection, set(versions) - set(self._migrations))
+            saved = salvage(damaged, connection, self._first, self._on_salvage)
         finally:
-            connection.close()
-        kept = self.path.with_name(row[0]) if row else None
-        return kept if kept is not None and kept.exists() else None
+            damaged.close()
+        migrate(connection, self.path, self._migrations, self._readable_since)
+        return saved
+
+    def _unfinished_rebuild(self) -> Path | None:
+        """The damaged file that an earlier start had begun to make a new one of."""
+        if self.path.exists():
+            return None
+        kept = self.path.parent.glob(f"{self.path.name}.corrupt-*")
+        files = [file for file in kept if not file.name.endswith(("-wal", "-shm"))]
+        return max(files, key=lambda file: (file.stat().st_mtime, file.name), default=None)
 
     async def salvages(self) -> list[Salvage]:
         """What was saved from damaged files that are still there; raises StorageError."""
@@ -387,7 +406,8 @@ class Database:
 def is_corrupt(error: BaseException | None) -> bool:
     """Whether SQLite says that its file is damaged, or is none of its files."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary code
-    return code in _CORRUPT
+    # Of text that is none, Python says so itself, without a code.
+    return code in _CORRUPT or "Could not decode to UTF-8" in str(error)
 
 
 def _corrupt(reason: str) -> sqlite3.DatabaseError:

@@ -7,6 +7,7 @@ between two runs counts as far as the wall clock tells it, but only up to a limi
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import sqlite3
@@ -27,6 +28,7 @@ MIGRATIONS: Final = (
 
 _MOST_CREDITED = 24 * 3600 * 1000  # milliseconds that the time between two runs counts at most
 _SAVE_PERIOD = 6 * 3600 * 1000  # milliseconds; each time is a write to the disk
+_LONGEST = 100 * 365 * 24 * 3600 * 1000  # milliseconds; more is damaged
 _JUMP = 60_000  # milliseconds by which the wall clock may differ from the time that passed
 
 
@@ -92,7 +94,19 @@ def read_latest_wall(connection: sqlite3.Connection) -> int:
 
 def _read(connection: sqlite3.Connection) -> tuple[int, int, int]:
     row = connection.execute("SELECT elapsed, wall, latest_wall FROM elapsed").fetchone()
-    return (int(row[0]), int(row[1]), int(row[2])) if row else (0, 0, 0)
+    return (int(row[0]), int(row[1]), int(row[2])) if row else (_of_rows(connection), 0, 0)
+
+
+def _of_rows(connection: sqlite3.Connection) -> int:
+    """What the rows say, where the table itself was lost with a damaged file."""
+    latest = 0
+    for query in (
+        "SELECT max(ended) FROM jobs WHERE status != 0",
+        "SELECT max(touched) FROM reports",
+    ):
+        with contextlib.suppress(sqlite3.OperationalError):  # a database without that table
+            latest = max(latest, connection.execute(query).fetchone()[0] or 0)
+    return min(latest, _LONGEST)
 
 
 def _save(connection: sqlite3.Connection, elapsed: int, wall: int, latest_wall: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from infernet_edge.logs import log_event
@@ -21,7 +21,7 @@ Row = tuple[Any, ...]
 
 _AT_ONCE = 500  # rows in one transaction
 # What reading damaged pages raises; SQLite's message may hold text that is none.
-_DAMAGED = (sqlite3.DatabaseError, UnicodeDecodeError)
+_DAMAGED = (sqlite3.DatabaseError, UnicodeError)
 _MOST_JUMPS = 10_000  # over damaged places of one table
 _KEY_BYTES: Final = 16  # of a key that is text or bytes, so many tell how far a search has come
 _FARTHEST: Final = 2 ** (8 * _KEY_BYTES)
@@ -87,10 +87,18 @@ def salvage(
             continue
         if not table.is_complete:
             continue
-        for rows in _in_batches(_readable(damaged, target, table, condition)):
-            _store(target, table, rows)
-            done += len(rows)
-            on_progress(done)
+        try:
+            for rows in _in_batches(_readable(damaged, target, table, condition)):
+                _store(target, table, rows)
+                done += len(rows)
+                on_progress(done)
+        except Exception:  # what one table holds must not cost the others
+            if target.in_transaction:
+                target.execute("ROLLBACK")
+            logger.exception("database.table_unsaved", extra={"fields": {"table": table_name}})
+    with contextlib.suppress(*_DAMAGED):
+        # Numbers of rows that are lost are given again: what was noted of them is not about those.
+        target.execute("DELETE FROM age_marks")
     copied, counts = 0, []
     for name in sorted(tables):
         here = int(target.execute(f"SELECT count(*) FROM {name}").fetchone()[0])  # noqa: S608 - its schema
@@ -99,19 +107,29 @@ def salvage(
     return Saved(copied, None if None in counts else sum(each or 0 for each in counts))
 
 
-def copy_schema(damaged: sqlite3.Connection, target: sqlite3.Connection) -> None:
-    """Make the tables that only the damaged database has: those of a part that is switched off."""
+def copy_schema(
+    damaged: sqlite3.Connection, target: sqlite3.Connection, owners: Collection[str]
+) -> None:
+    """Make the tables that only the damaged database has: those of parts that are switched off.
+
+    `owners` are theirs, whose versions are copied with them.
+    """
+    if not owners:
+        return
+    known = {row[0] for row in target.execute("SELECT name FROM sqlite_master")}
     with contextlib.suppress(*_DAMAGED):
-        known = {row[0] for row in target.execute("SELECT name FROM sqlite_master")}
         found = damaged.execute(
             "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
             " ORDER BY type != 'table'"
         ).fetchall()
         for name, sql in found:
             if name not in known:
-                target.execute(sql)
-        for row in damaged.execute("SELECT owner, version FROM schema_versions").fetchall():
-            target.execute("INSERT OR IGNORE INTO schema_versions VALUES (?, ?, ?)", (*row, row[1]))
+                with contextlib.suppress(*_DAMAGED):
+                    target.execute(sql)
+        for owner, version in damaged.execute("SELECT owner, version FROM schema_versions"):
+            if owner in owners:
+                row = (owner, version, version)
+                target.execute("INSERT OR IGNORE INTO schema_versions VALUES (?, ?, ?)", row)
 
 
 def _store(target: sqlite3.Connection, table: _Table, rows: Sequence[Row]) -> None:
@@ -272,7 +290,9 @@ def _any_key(damaged: sqlite3.Connection, table: _Table) -> Any:
 def _is_stored(target: sqlite3.Connection, table: _Table, key: Sequence[Any]) -> bool:
     where = " AND ".join(f"{column} = ?" for column in table.primary)
     query = f"SELECT 1 FROM {table} WHERE {where}"  # noqa: S608 - its schema
-    return target.execute(query, key).fetchone() is not None
+    with contextlib.suppress(*_DAMAGED):  # a key with text that is none is not there
+        return target.execute(query, key).fetchone() is not None
+    return False
 
 
 def _count(damaged: sqlite3.Connection, table: str, copied: int) -> int | None:

@@ -130,7 +130,9 @@ async def test_an_answer_of_a_delivery_that_changed_is_not_sent(tmp_path: Path) 
     with pytest.raises(Damaged, match="answer"):
         await store.answer(one)
     await database.write(
-        lambda connection: connection.execute("UPDATE delegated_data SET data = x'00'") and None
+        lambda connection: (
+            connection.execute("UPDATE delegated_data SET data = x'00' WHERE position = 0") and None
+        )
     )
     found = await DelegatedData(database).find("key")
     assert found is not None

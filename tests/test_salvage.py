@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import sqlite3
 from collections.abc import Callable
@@ -222,7 +223,9 @@ async def test_a_node_goes_on_with_what_was_saved(
             assert await parts.database.salvages() == []
 
 
-async def test_a_salvage_that_was_interrupted_begins_anew(sound: Path, tmp_path: Path) -> None:
+async def test_a_salvage_that_was_interrupted_begins_anew(
+    sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
     path = folder / "infernet-edge.sqlite"
@@ -232,15 +235,83 @@ async def test_a_salvage_that_was_interrupted_begins_anew(sound: Path, tmp_path:
     def killed(rows: int) -> None:
         raise KeyboardInterrupt
 
-    first = Database(path, ALL, on_salvage=killed)
-    with pytest.raises(KeyboardInterrupt):
-        await first.open()
-    await first.close()
+    for _ in range(2):
+        first = Database(path, ALL, on_salvage=killed)
+        with pytest.raises(KeyboardInterrupt):
+            await first.open()
+        await first.close()
+        assert not path.exists()
+    (folder / "infernet-edge.sqlite.saving").write_bytes(b"half of something")
     again = Database(path, ALL)
     await again.open()
     (salvaged,) = await again.salvages()
     assert salvaged.saved > JOBS * 2.5
+    assert not (folder / "infernet-edge.sqlite.saving").exists()
     await again.close()
+
+
+async def test_each_damaged_file_is_kept(
+    sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when two are found within a second, as with a clock that stands still."""
+    monkeypatch.setattr("time.time", lambda: 5.0)
+    path = tmp_path / "file.sqlite"
+    for number in range(3):
+        path.write_bytes(sound.read_bytes())
+        damage_table(path, "jobs")
+        database = Database(path, ALL)
+        await database.open()
+        await database.close()
+        assert len(list(tmp_path.glob("*.corrupt-*"))) == number + 1
+
+
+def test_of_a_file_that_is_too_short_the_rest_is_saved(sound: Path, tmp_path: Path) -> None:
+    content = sound.read_bytes()
+    for pages, least in ((1, 0.97), (len(content) // PAGE // 2, 0.3)):
+        folder = tmp_path / str(pages)
+        folder.mkdir()
+        path = folder / "file.sqlite"
+        path.write_bytes(content[: -pages * PAGE])
+        asyncio.run(_open_and_close(path))
+        wanted = keys(sound)
+        assert present(path, wanted) >= least * sum(map(len, wanted.values()))
+
+
+async def _open_and_close(path: Path) -> None:
+    database = Database(path, ALL)
+    await database.open()
+    await database.close()
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_no_damage_keeps_the_node_from_starting(
+    sound: Path, tmp_path: Path, seed: int
+) -> None:
+    generator = random.Random(seed)
+    content = bytearray(sound.read_bytes())
+    pages = len(content) // PAGE
+    for _ in range(generator.choice((1, 3, 30))):
+        page = generator.choice((0, 0, generator.randrange(pages)))
+        content[page * PAGE + generator.randrange(PAGE)] ^= 1 << generator.randrange(8)
+    if seed % 4 == 0:
+        del content[generator.randrange(len(content)) :]
+    path = tmp_path / "file.sqlite"
+    path.write_bytes(content)
+    await _open_and_close(path)
+    await _open_and_close(path)
+
+
+async def test_tables_of_a_part_that_is_switched_off_are_saved(sound: Path, tmp_path: Path) -> None:
+    path = tmp_path / "file.sqlite"
+    path.write_bytes(sound.read_bytes())
+    damage_table(path, "jobs")
+    without = {owner: ALL[owner] for owner in ("jobs", "reports", "elapsed")}
+    database = Database(path, without)
+    await database.open()
+    await database.close()
+    await _open_and_close(path)  # with the part switched on again
+    wanted = {"deliveries": keys(sound)["deliveries"]}
+    assert present(path, wanted) == JOBS
 
 
 async def test_a_result_of_which_a_piece_is_missing_is_an_error(tmp_path: Path) -> None:

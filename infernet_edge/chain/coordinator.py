@@ -294,6 +294,8 @@ class Coordinator:
                 raise NotNow(str(revert))
         if revert.name == "IntervalMismatch" and self._begins(delivery, delivery.interval):
             raise NotNow(str(revert))
+        if revert.name == "IntervalMismatch" and self._may_choose(delivery):
+            raise NotNow(str(revert))  # the newest block is not seen yet, after the chain was away
         if revert.name == "SubscriptionNotFound" and delivery.subscription_id is not None:
             raise NotNow(str(revert))  # of a server that lags, or after a reorganisation
         if revert.name in _ENDS:
@@ -315,6 +317,10 @@ class Coordinator:
             return decode_subscription(generation, await ask(self._rpc, question)).is_cancelled
         except (RpcError, UnexpectedReply) as error:
             raise NotNow(f"The subscription cannot be read: {error}") from None
+
+    def _may_choose(self, delivery: Delivery) -> bool:
+        """Whether the interval is chosen anew with the next try."""
+        return delivery.state == "accepted" and delivery.subscription_id is None
 
     def _begins(self, delivery: Delivery, interval: int) -> bool:
         """Whether an interval has just begun, so that a server may not have noticed it yet."""

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import AsyncIterator
 from typing import Final
 
-from infernet_edge.checksums import check, checksum
+from infernet_edge.checksums import Damaged, check, checksum
 from infernet_edge.containers.client import StoredInput
 from infernet_edge.database import Database
 from infernet_edge.errors import StorageError
@@ -53,7 +53,7 @@ def write(connection: sqlite3.Connection, key: str, data: Buffer) -> None:
     """Store the input of a request, in place of what was stored for it."""
     delete(connection, key)
     view = memoryview(data)
-    for position, start in enumerate(range(0, len(view), PIECE)):
+    for position, start in enumerate(range(0, len(view) + PIECE, PIECE)):  # an empty one is the end
         piece = view[start : start + PIECE]
         connection.execute(
             "INSERT INTO delegated_data VALUES (?, ?, ?, ?)",
@@ -73,9 +73,13 @@ def total(connection: sqlite3.Connection) -> int:
 
 
 def _size(connection: sqlite3.Connection, key: str) -> int:
-    (size,) = connection.execute(
-        "SELECT total(length(data)) FROM delegated_data WHERE key = ?", (key,)
+    size, count, last, shortest = connection.execute(
+        "SELECT total(length(data)), count(*), max(position), min(length(data))"
+        " FROM delegated_data WHERE key = ?",
+        (key,),
     ).fetchone()
+    if count and (count != last + 1 or shortest):
+        raise Damaged("The input of a delegated request was damaged on the disk")
     return int(size)
 
 

@@ -93,7 +93,8 @@ def _find(
             stored: dict[int, int] = {}
             if result_size == 0 or between_size == 0:
                 stored = contents.sizes(connection, key)
-            if result_size == 0 and contents.RESULT not in stored:
+            damaged = result_size == 0 and contents.RESULT not in stored
+            if damaged or (between_size == 0 and intermediate and _has_gap(stored)):
                 found[key] = Result(to_text(key), "failed", _DAMAGED)
                 continue
             found[key] = Result(
@@ -103,6 +104,12 @@ def _find(
                 _between(key, between, between_size, stored) if intermediate else None,
             )
     return found
+
+
+def _has_gap(stored: dict[int, int]) -> bool:
+    """Whether an output is missing among those that are stored."""
+    outputs = sorted(part for part in stored if part >= contents.OUTPUT)
+    return outputs != list(range(contents.OUTPUT, contents.OUTPUT + max(1, len(outputs))))
 
 
 def _result(

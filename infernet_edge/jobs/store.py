@@ -73,7 +73,7 @@ class JobStore:
 
     async def load(self) -> list[Job]:
         """Read what an earlier run left unfinished, oldest first. To be called once, at start."""
-        await self._database.write(contents.drop_temporary)
+        await self._database.write(table.prepare)
         last, rows = await self._database.read(table.unfinished)
         self._ids = JobIds(last)
         for key, client, kind, containers, requires_proof, attempts in rows:

@@ -45,6 +45,12 @@ class Moment(NamedTuple):
     elapsed: int
 
 
+def prepare(connection: sqlite3.Connection) -> None:
+    """Delete and complete what an earlier run, or a damaged file, left half done."""
+    contents.drop_temporary(connection)
+    connection.execute("UPDATE jobs SET ended = 0 WHERE status != 0 AND ended IS NULL")
+
+
 def unfinished(connection: sqlite3.Connection) -> tuple[bytes, list[tuple[Any, ...]]]:
     """The newest id, and the rows of the jobs that are not finished, oldest first."""
     last = connection.execute("SELECT max(id) FROM jobs").fetchone()[0] or b""

@@ -272,7 +272,7 @@ async def test_an_interval_that_passed_while_the_chain_was_away(tmp_path: Path, 
         v1.anvil.increase_time(250)
         proxy.heal()
         found = await settled(node)
-        assert (found["state"], found["interval"]) == ("delivered", 3)
+        assert (found["state"], found["interval"]) == ("delivered", 3), found
 
 
 # Money, nonces and blocks

@@ -302,7 +302,9 @@ def test_a_file_of_a_newer_version_is_left_alone(config: dict[str, Any], tmp_pat
     with node:
         assert works(node)
     with sqlite3.connect(node.data_path / FILE) as connection:
-        connection.execute("UPDATE schema_versions SET version = 9999 WHERE owner = 'jobs'")
+        connection.execute(
+            "UPDATE schema_versions SET version = 9999, readable_since = 9999 WHERE owner = 'jobs'"
+        )
     connection.close()
     before = (node.data_path / FILE).read_bytes()
     assert "newer" in refusal(node)
