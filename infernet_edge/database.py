@@ -34,6 +34,9 @@ _PAGES_AT_ONCE = 2048  # 8 MiB; writers wait meanwhile
 _CLOSING_TIME = 30.0  # seconds; a commit on a worn SD card may take long
 _QUICKLY_CHECKED = 32 * 2**20  # bytes; larger files are not checked at start, it would take long
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+# Damage for which there is no code: text that is none, of which Python says so itself, and a number
+# in the file's header.
+_CORRUPT_WORDS = ("Could not decode to UTF-8", "unsupported file format")
 
 
 class Salvage(NamedTuple):
@@ -406,8 +409,7 @@ class Database:
 def is_corrupt(error: BaseException | None) -> bool:
     """Whether SQLite says that its file is damaged, or is none of its files."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary code
-    # Of text that is none, Python says so itself, without a code.
-    return code in _CORRUPT or "Could not decode to UTF-8" in str(error)
+    return code in _CORRUPT or any(text in str(error) for text in _CORRUPT_WORDS)
 
 
 def _corrupt(reason: str) -> sqlite3.DatabaseError:

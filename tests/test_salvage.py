@@ -301,6 +301,16 @@ async def test_no_damage_keeps_the_node_from_starting(
     await _open_and_close(path)
 
 
+async def test_a_damaged_format_number_is_damage(sound: Path, tmp_path: Path) -> None:
+    """The schema's format in the file's header (https://sqlite.org/fileformat.html, 1.3)."""
+    path = tmp_path / "file.sqlite"
+    content = bytearray(sound.read_bytes())
+    content[44:48] = bytes((0, 0, 0, 9))
+    path.write_bytes(content)
+    await _open_and_close(path)
+    assert len(list(tmp_path.glob("*.corrupt-*"))) == 1
+
+
 async def test_tables_of_a_part_that_is_switched_off_are_saved(sound: Path, tmp_path: Path) -> None:
     path = tmp_path / "file.sqlite"
     path.write_bytes(sound.read_bytes())
