@@ -22,8 +22,8 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 from infernet_edge.database_threads import Request, Thread
 from infernet_edge.errors import StartupError, StorageError
 from infernet_edge.logs import log_event
-from infernet_edge.migrations import Migrations, migrate, versions_of
-from infernet_edge.salvage import Part, Saved, copy_schema, salvage
+from infernet_edge.migrations import Migrations, migrate
+from infernet_edge.salvage import Part, rebuild
 
 logger = logging.getLogger(__name__)
 
@@ -45,12 +45,6 @@ class Salvage(NamedTuple):
     kept: Path
     saved: int
     total: int | None
-
-
-_SALVAGES = (
-    "CREATE TABLE IF NOT EXISTS salvages"
-    " (kept TEXT PRIMARY KEY, saved INTEGER NOT NULL, total INTEGER) STRICT"
-)
 
 
 def _salvages(connection: sqlite3.Connection) -> list[tuple[str, int, int | None]]:
@@ -324,34 +318,19 @@ class Database:
         return kept
 
     def _rebuild(self, kept: Path) -> None:
-        """Make a new file of what can be read of a damaged one.
-
-        It gets its name when it is whole. So a start that finds no file but a damaged one knows
-        that an earlier one was interrupted, and begins anew.
-        """
+        """Make a new file of what can be read of a damaged one."""
         for suffix in ("-wal", "-shm"):  # an interruption may have left them behind
             file = self.path.with_name(self.path.name + suffix)
             if file.exists():
                 file.rename(kept.with_name(kept.name + suffix))
-        half = self.path.with_name(f"{self.path.name}.saving")
-        for suffix in ("", "-journal", "-wal", "-shm"):
-            half.with_name(half.name + suffix).unlink(missing_ok=True)
-        os.close(os.open(half, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        connection = sqlite3.connect(half, isolation_level=None)
-        try:
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            saved = self._save_from(kept, connection)
-            connection.execute(_SALVAGES)
-            row = (kept.name, saved.rows, saved.of)
-            connection.execute("INSERT OR REPLACE INTO salvages VALUES (?, ?, ?)", row)
-        finally:
-            connection.close()
-        half.replace(self.path)
-        folder = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        saved = rebuild(
+            kept,
+            self.path,
+            self._migrations,
+            self._readable_since,
+            first=self._first,
+            on_progress=self._on_salvage,
+        )
         log_event(
             logger,
             "database.salvaged",
@@ -360,33 +339,6 @@ class Database:
             of=saved.of,
             kept=str(kept),
         )
-
-    def _save_from(self, kept: Path, connection: sqlite3.Connection) -> Saved:
-        """Make the tables as the damaged file has them, fill them, and bring them up to date.
-
-        The steps that it has not seen may have to do with the rows.
-        """
-        damaged = sqlite3.connect(kept, isolation_level=None)
-        try:
-            versions: dict[str, int] = {}
-            with contextlib.suppress(sqlite3.DatabaseError, UnicodeDecodeError):
-                # Else SQLite reads nothing at all when the file is too short, or a name is damaged.
-                damaged.execute("PRAGMA writable_schema = ON")
-                versions = versions_of(damaged)
-            migrate(
-                connection,
-                self.path,
-                self._migrations,
-                self._readable_since,
-                no_further={owner: n for owner, n in versions.items() if owner in self._migrations},
-            )
-            if versions:
-                copy_schema(damaged, connection, set(versions) - set(self._migrations))
-            saved = salvage(damaged, connection, self._first, self._on_salvage)
-        finally:
-            damaged.close()
-        migrate(connection, self.path, self._migrations, self._readable_since)
-        return saved
 
     def _unfinished_rebuild(self) -> Path | None:
         """The damaged file that an earlier start had begun to make a new one of."""

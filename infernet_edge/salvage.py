@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from infernet_edge.logs import log_event
+from infernet_edge.migrations import Migrations, migrate, versions_of
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +28,12 @@ _DAMAGED = (sqlite3.DatabaseError, UnicodeError)
 _MOST_JUMPS = 10_000  # over damaged places of one table
 _KEY_BYTES: Final = 16  # of a key that is text or bytes, so many tell how far a search has come
 _FARTHEST: Final = 2 ** (8 * _KEY_BYTES)
+
+
+_SALVAGES = (
+    "CREATE TABLE IF NOT EXISTS salvages"
+    " (kept TEXT PRIMARY KEY, saved INTEGER NOT NULL, total INTEGER) STRICT"
+)
 
 
 class Part(NamedTuple):
@@ -57,6 +66,55 @@ class _Table:
 
     def __str__(self) -> str:
         return self.name
+
+
+def rebuild(
+    kept: Path,
+    path: Path,
+    migrations: Migrations,
+    readable_since: Mapping[str, int],
+    *,
+    first: Sequence[Part],
+    on_progress: Callable[[int], None],
+) -> Saved:
+    """Make the file `path` of what can be read of the damaged file `kept`.
+
+    It gets its name when it is whole. So a start that finds no file but a damaged one knows that an
+    earlier one was interrupted, and begins anew. Blocks; raises OSError and sqlite3.Error.
+    """
+    half = path.with_name(f"{path.name}.saving")
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        half.with_name(half.name + suffix).unlink(missing_ok=True)
+    os.close(os.open(half, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    target = sqlite3.connect(half, isolation_level=None)
+    damaged = sqlite3.connect(kept, isolation_level=None)
+    try:
+        target.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        versions: dict[str, int] = {}
+        with contextlib.suppress(*_DAMAGED):
+            # Else SQLite reads nothing at all when the file is too short, or a name is damaged.
+            damaged.execute("PRAGMA writable_schema = ON")
+            versions = versions_of(damaged)
+        # The tables are first made as the damaged file has them: the steps that it has not seen
+        # may have to do with the rows.
+        seen = {owner: steps for owner, steps in versions.items() if owner in migrations}
+        migrate(target, path, migrations, readable_since, no_further=seen)
+        copy_schema(damaged, target, set(versions) - set(migrations))
+        saved = salvage(damaged, target, first, on_progress)
+        migrate(target, path, migrations, readable_since)
+        target.execute(_SALVAGES)
+        row = (kept.name, saved.rows, saved.of)
+        target.execute("INSERT OR REPLACE INTO salvages VALUES (?, ?, ?)", row)
+    finally:
+        damaged.close()
+        target.close()
+    half.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return saved
 
 
 def salvage(

@@ -76,7 +76,7 @@ class Reports:
         self.pending += (status == RUNNING) - (before == RUNNING)
 
     async def statuses(self, identifiers: Sequence[str]) -> dict[str, JobStatus]:
-        """The states of reported jobs by id; whoever knows an id may read it."""
+        """The states of reported jobs by id; knowing an id is enough to read it."""
         if not self.count:
             return {}
         found = await self._database.read(_statuses, list(identifiers))
