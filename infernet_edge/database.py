@@ -14,11 +14,11 @@ import fcntl
 import logging
 import os
 import sqlite3
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
+from infernet_edge import damage
 from infernet_edge.database_threads import Request, Thread
 from infernet_edge.errors import StartupError, StorageError
 from infernet_edge.logs import log_event
@@ -33,10 +33,6 @@ T = TypeVar("T")
 _PAGES_AT_ONCE = 2048  # 8 MiB; writers wait meanwhile
 _CLOSING_TIME = 30.0  # seconds; a commit on a worn SD card may take long
 _QUICKLY_CHECKED = 32 * 2**20  # bytes; larger files are not checked at start, it would take long
-_CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-# Damage for which there is no code: text that is none, of which Python says so itself, and a number
-# in the file's header.
-_CORRUPT_WORDS = ("Could not decode to UTF-8", "unsupported file format")
 
 
 class Salvage(NamedTuple):
@@ -89,12 +85,15 @@ class Database:
         self._changes_before = 0  # of the writer, at the last failure
         self._files: dict[Path, tuple[int, int]] = {}  # device and number of what was opened
         self._lost = ""
+        self.damaged = asyncio.Event()
+        """Set when SQLite finds the file damaged while it is open: see `open`."""
+        self._marking: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Open or create the file and bring its tables up to date.
 
-        A file that SQLite cannot read is kept beside under another name, and the rows that can
-        still be read are saved into a new one.
+        A file that SQLite cannot read, or was found damaged when it was last open, is kept beside
+        under another name, and the rows that can still be read are saved into a new one.
         Raises StartupError when the folder or the file cannot be used.
         """
         self._loop = asyncio.get_running_loop()
@@ -105,22 +104,6 @@ class Database:
         self._reader.start()
         self._files = await asyncio.to_thread(self._look_at_files)
         self.writable = True
-
-    async def start_anew(self, error: StorageError) -> bool:
-        """If `error` came of a damaged file, open a new one with the rows that can be saved.
-
-        Returns whether it did. Large files are not checked when they are opened: their damage
-        shows when they are first read.
-        """
-        cause = error.__cause__
-        if not isinstance(cause, sqlite3.DatabaseError) or not is_corrupt(cause):
-            return False
-        await self.close()
-        if self._closing:  # a thread that hangs keeps the file locked
-            return False
-        await asyncio.to_thread(self._set_aside, cause)
-        await self.open()
-        return True
 
     async def check_files(self) -> None:
         """See whether the files are still those that were opened.
@@ -182,6 +165,16 @@ class Database:
     def _note_problem(self, done: asyncio.Future[Any]) -> None:
         if not done.cancelled() and isinstance(error := done.exception(), StorageError):
             self.tell(str(error))
+            if damage.is_corrupt(error.__cause__) and self._marking is None:
+                self._marking = asyncio.create_task(self._mark_damage(str(error)))
+
+    async def _mark_damage(self, reason: str) -> None:
+        """Have the next start make a new file. Large ones are not checked when they are opened."""
+        try:
+            await asyncio.to_thread(damage.mark, self.path, reason)
+        except OSError as error:
+            log_event(logger, "database.not_marked", logging.ERROR, reason=str(error))
+        self.damaged.set()
 
     def tell(self, problem: str) -> None:
         """Log a problem with the storage once, when it comes, and once when it is over ("").
@@ -239,6 +232,8 @@ class Database:
         another node must not open it beside that thread.
         """
         self._lost = ""
+        if self._marking is not None:
+            await self._marking
         # The writer is last: closing the last connection empties the WAL.
         self._closing += [each for each in (self._reader, self._writer) if each is not None]
         self._reader = self._writer = None
@@ -257,14 +252,14 @@ class Database:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = _lock_folder(self.path.parent)
-            if (kept := self._unfinished_rebuild()) is not None:
+            if (kept := damage.find(self.path)) is not None:
                 self._rebuild(kept)
             try:
                 writer = self._open_writer()
             except sqlite3.DatabaseError as error:
-                if not is_corrupt(error):
+                if not damage.is_corrupt(error):
                     raise
-                self._rebuild(self._set_aside(error))
+                self._rebuild(damage.set_aside(self.path, str(error)))
                 writer = self._open_writer()
             address = f"{self.path.absolute().as_uri()}?mode=ro"
             reader = sqlite3.connect(
@@ -295,34 +290,18 @@ class Database:
             if self.path.stat().st_size <= _QUICKLY_CHECKED:
                 answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
                 if answer != "ok":
-                    raise _corrupt(answer)
+                    raise damage.corrupt(answer)
             migrate(connection, self.path, self._migrations, self._readable_since)
         except UnicodeDecodeError as error:  # SQLite quotes what it read in the schema
             connection.close()
-            raise _corrupt(str(error)) from None
+            raise damage.corrupt(str(error)) from None
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _set_aside(self, error: sqlite3.DatabaseError) -> Path:
-        """Rename a damaged file; returns its new name."""
-        number = int(time.time())
-        while (kept := self.path.with_name(f"{self.path.name}.corrupt-{number}")).exists():
-            number += 1
-        for suffix in ("", "-wal", "-shm"):
-            file = self.path.with_name(self.path.name + suffix)
-            if file.exists():
-                file.rename(kept.with_name(kept.name + suffix))
-        log_event(logger, "database.set_aside", logging.ERROR, reason=str(error), kept=str(kept))
-        return kept
-
     def _rebuild(self, kept: Path) -> None:
         """Make a new file of what can be read of a damaged one."""
-        for suffix in ("-wal", "-shm"):  # an interruption may have left them behind
-            file = self.path.with_name(self.path.name + suffix)
-            if file.exists():
-                file.rename(kept.with_name(kept.name + suffix))
         saved = rebuild(
             kept,
             self.path,
@@ -331,6 +310,7 @@ class Database:
             first=self._first,
             on_progress=self._on_salvage,
         )
+        damage.forget(self.path)
         log_event(
             logger,
             "database.salvaged",
@@ -338,15 +318,8 @@ class Database:
             saved=saved.rows,
             of=saved.of,
             kept=str(kept),
+            **({} if saved.all_read else {"reason": "The disk has no room for the others"}),
         )
-
-    def _unfinished_rebuild(self) -> Path | None:
-        """The damaged file that an earlier start had begun to make a new one of."""
-        if self.path.exists():
-            return None
-        kept = self.path.parent.glob(f"{self.path.name}.corrupt-*")
-        files = [file for file in kept if not file.name.endswith(("-wal", "-shm"))]
-        return max(files, key=lambda file: (file.stat().st_mtime, file.name), default=None)
 
     async def salvages(self) -> list[Salvage]:
         """What was saved from damaged files that are still there; raises StorageError."""
@@ -356,18 +329,6 @@ class Database:
             for name, saved, total in found
             if self.path.with_name(name).exists()
         ]
-
-
-def is_corrupt(error: BaseException | None) -> bool:
-    """Whether SQLite says that its file is damaged, or is none of its files."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary code
-    return code in _CORRUPT or any(text in str(error) for text in _CORRUPT_WORDS)
-
-
-def _corrupt(reason: str) -> sqlite3.DatabaseError:
-    error = sqlite3.DatabaseError(f"malformed: {reason}")
-    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-    return error
 
 
 def _give_back_pages(connection: sqlite3.Connection) -> bool:

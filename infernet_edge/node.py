@@ -22,6 +22,7 @@ from infernet_edge.containers.client import ServiceClient, make_session
 from infernet_edge.containers.manager import ContainerManager
 from infernet_edge.containers.resources import Resources
 from infernet_edge.containers.service import make_services
+from infernet_edge.damage import is_corrupt
 from infernet_edge.database import Database
 from infernet_edge.elapsed import ElapsedTime
 from infernet_edge.errors import StartupError, StorageError
@@ -47,15 +48,17 @@ _CLOSING_TIME = 1.0  # seconds in which requests may end once no job runs any mo
 _MOST_RESOURCES = 2**20  # bytes of a container's answer about its resources
 # What is saved first from a damaged database: what is not done yet.
 _FIRST = (
-    Part("jobs", "status = 0"),
-    Part("deliveries", "state NOT IN ('delivered', 'failed', 'skipped')"),
-    Part("delegated_data"),
-    Part("transactions"),
-    Part("signed_transactions"),
+    Part("jobs", "status = 0", needed=True),
+    Part("pieces", "job IN (SELECT id FROM jobs WHERE status = 0)", needed=True),
+    Part("deliveries", "state NOT IN ('delivered', 'failed', 'skipped')", needed=True),
+    Part("delegated_data", needed=True),
+    Part("transactions", needed=True),
+    Part("signed_transactions", needed=True),
     Part("reports"),
     Part("pieces"),
     Part("jobs"),
 )
+_MOST_STARTS = 3  # a new database may be damaged too, where the disk is
 _LISTED = 20  # jobs in a report that does not say how many
 
 
@@ -88,13 +91,23 @@ class Node:
     async def start(self) -> None:
         """Start everything; when this returns, the API answers and containers are on their way.
 
+        Where reading shows that the database is damaged, it starts again with a new file.
         Raises StartupError, with nothing left running, when that is impossible.
         """
-        try:
-            await self._start()
-        except BaseException:
-            await self.stop()
-            raise
+        for _ in range(_MOST_STARTS):
+            try:
+                await self._start()
+            except StorageError as error:
+                await self.stop()
+                problem = error
+                if not is_corrupt(error.__cause__):
+                    break
+            except BaseException:
+                await self.stop()
+                raise
+            else:
+                return
+        raise StartupError(f"{problem}. Check the disk of {self.config.storage_path}.")
 
     async def _start(self) -> None:
         config, stack = self.config, self._stack
@@ -108,12 +121,7 @@ class Node:
 
         stack.push_async_callback(parts.database.close)
         await parts.database.open()
-        try:
-            await _load(parts)
-        except StorageError as error:
-            if not await parts.database.start_anew(error):
-                raise StartupError(f"{error}. Check the disk of {config.storage_path}.") from error
-            await _load(parts)
+        await _load(parts)
         stack.push_async_callback(self._save_elapsed)
         # Stopped in the reverse order: those that use containers before the containers.
         stack.push_async_callback(parts.manager.stop)
@@ -149,6 +157,12 @@ class Node:
         await server.start(reserve=_OTHER_FILES + in_containers)
         stack.push_async_callback(server.stop, _CLOSING_TIME)
         log_event(logger, "node.started", url=self.url, version=VERSION)
+
+    @property
+    def damaged(self) -> asyncio.Event:
+        """Set when the database turns out to be damaged: a new start makes a new file of it."""
+        assert self.parts is not None, "the node has not been started"
+        return self.parts.database.damaged
 
     async def wait_until_ready(self, timeout: float) -> None:
         """Wait until each container is ready or has failed, at most `timeout` seconds."""

@@ -53,6 +53,10 @@ class Notifier:
         """Say that the node is about to end. The watchdog is fed on: stopping may hang too."""
         self._send("STOPPING=1", "STATUS=Stopping")
 
+    def saved(self, rows: int) -> None:
+        """Say how many rows of a damaged database are saved, and take another minute."""
+        self.extend(60, f"Saving rows of a damaged database: {rows} so far")
+
     async def close(self) -> None:
         """Feed the watchdog no more."""
         if self._feeding is not None:

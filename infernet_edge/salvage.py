@@ -8,10 +8,12 @@ Running it again is harmless, so that one that was interrupted begins anew.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
+import shutil
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -23,6 +25,8 @@ logger = logging.getLogger(__name__)
 Row = tuple[Any, ...]
 
 _AT_ONCE = 500  # rows in one transaction
+_BYTES_AT_ONCE = 4 * 2**20  # about; no more of them are begun
+_LEAST_FREE = 16 * 2**20  # bytes, for the transaction and for the node's first writes
 # What reading damaged pages raises; SQLite's message may hold text that is none.
 _DAMAGED = (sqlite3.DatabaseError, UnicodeError)
 _MOST_JUMPS = 10_000  # over damaged places of one table
@@ -37,17 +41,25 @@ _SALVAGES = (
 
 
 class Part(NamedTuple):
-    """What to copy: a table, or those of its rows that a condition names."""
+    """What to copy: a table, or those of its rows that a condition names.
+
+    Without those that are `needed`, the node would forget what it has to do.
+    """
 
     table: str
     condition: str = "true"
+    needed: bool = False
 
 
 class Saved(NamedTuple):
-    """How many rows were copied, and how many there were; None when that cannot be counted."""
+    """How many rows were copied, and how many there were; None when that cannot be counted.
+
+    `all_read`: nothing was left out for want of space.
+    """
 
     rows: int
     of: int | None
+    all_read: bool = True
 
 
 class _Table:
@@ -99,8 +111,8 @@ def rebuild(
         # may have to do with the rows.
         seen = {owner: steps for owner, steps in versions.items() if owner in migrations}
         migrate(target, path, migrations, readable_since, no_further=seen)
-        copy_schema(damaged, target, set(versions) - set(migrations))
-        saved = salvage(damaged, target, first, on_progress)
+        copy_schema(damaged, target, migrations)
+        saved = salvage(damaged, target, first, on_progress, lambda: _has_room(path.parent))
         migrate(target, path, migrations, readable_since)
         target.execute(_SALVAGES)
         row = (kept.name, saved.rows, saved.of)
@@ -122,11 +134,12 @@ def salvage(
     target: sqlite3.Connection,
     parts: Sequence[Part],
     on_progress: Callable[[int], None] = lambda rows: None,
+    has_room: Callable[[], bool] = lambda: True,
 ) -> Saved:
     """Copy what can be read, the parts in their order, then all other tables.
 
-    `on_progress` is told the number of rows so far, now and then. Blocks, as long as it takes to
-    read the file.
+    `on_progress` is told the number of rows so far, now and then. Where there is no room, it ends.
+    Blocks, as long as it takes to read the file. Raises OSError when what is needed has no room.
     """
     # Text that is none is kept for now: `_store` refuses its row.
     damaged.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
@@ -137,8 +150,8 @@ def salvage(
     }
     named = [part for part in parts if part.table in tables]
     rest = sorted(tables - {part.table for part in named if part.condition == "true"})
-    done = 0
-    for table_name, condition in [*named, *(Part(name) for name in rest)]:
+    done, all_read = 0, True
+    for table_name, condition, needed in [*named, *(Part(name) for name in rest)]:
         try:
             table = _Table(damaged, target, table_name)
         except _DAMAGED:
@@ -147,9 +160,16 @@ def salvage(
             continue
         try:
             for rows in _in_batches(_readable(damaged, target, table, condition)):
+                if not has_room():
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 _store(target, table, rows)
                 done += len(rows)
                 on_progress(done)
+        except OSError as error:
+            if needed or error.errno != errno.ENOSPC:
+                raise
+            all_read = False
+            break
         except Exception:  # what one table holds must not cost the others
             if target.in_transaction:
                 target.execute("ROLLBACK")
@@ -162,32 +182,59 @@ def salvage(
         here = int(target.execute(f"SELECT count(*) FROM {name}").fetchone()[0])  # noqa: S608 - its schema
         copied += here
         counts.append(_count(damaged, name, here))
-    return Saved(copied, None if None in counts else sum(each or 0 for each in counts))
+    of = None if None in counts else sum(each or 0 for each in counts)
+    return Saved(copied, of, all_read)
 
 
 def copy_schema(
-    damaged: sqlite3.Connection, target: sqlite3.Connection, owners: Collection[str]
+    damaged: sqlite3.Connection, target: sqlite3.Connection, migrations: Migrations
 ) -> None:
-    """Make the tables that only the damaged database has: those of parts that are switched off.
+    """Make the tables, columns and indexes that only the damaged database has.
 
-    `owners` are theirs, whose versions are copied with them.
+    They are of parts that are switched off, or of a newer version that was in use before; the
+    numbers of their migrations are copied with them. What of it cannot be read is left out, all of
+    it for an owner that is newer: that version would not make again what is missing.
     """
-    if not owners:
-        return
-    known = {row[0] for row in target.execute("SELECT name FROM sqlite_master")}
-    with contextlib.suppress(*_DAMAGED):
+    try:
+        versions = damaged.execute(
+            "SELECT owner, version, readable_since FROM schema_versions"
+        ).fetchall()
         found = damaged.execute(
             "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
             " ORDER BY type != 'table'"
         ).fetchall()
+    except _DAMAGED:
+        return
+    newer = [row for row in versions if row[1] > len(migrations.get(row[0], ()))]
+    if not newer:
+        return
+    here = {row[0] for row in target.execute("SELECT name FROM sqlite_master")}
+    target.execute("BEGIN")
+    try:
         for name, sql in found:
-            if name not in known:
-                with contextlib.suppress(*_DAMAGED):
-                    target.execute(sql)
-        for owner, version in damaged.execute("SELECT owner, version FROM schema_versions"):
-            if owner in owners:
-                row = (owner, version, version)
-                target.execute("INSERT OR IGNORE INTO schema_versions VALUES (?, ?, ?)", row)
+            if name not in here:
+                target.execute(sql)
+            elif sql.upper().startswith("CREATE TABLE"):
+                _add_columns(damaged, target, name)
+        target.executemany("INSERT OR REPLACE INTO schema_versions VALUES (?, ?, ?)", newer)
+        target.execute("COMMIT")
+    except _DAMAGED as error:
+        target.execute("ROLLBACK")
+        log_event(logger, "database.schema_unsaved", logging.WARNING, reason=str(error))
+
+
+def _add_columns(damaged: sqlite3.Connection, target: sqlite3.Connection, table: str) -> None:
+    """Add the columns that a table has in the damaged database only; they have defaults."""
+    here = {row[1] for row in target.execute(f"PRAGMA table_info({table})")}
+    for _, name, kind, not_null, default, _ in damaged.execute(f"PRAGMA table_info({table})"):
+        if name not in here:
+            rule = " NOT NULL" if not_null else ""
+            rule += "" if default is None else f" DEFAULT {default}"
+            target.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}{rule}")
+
+
+def _has_room(folder: Path) -> bool:
+    return shutil.disk_usage(folder).free > _LEAST_FREE
 
 
 def _store(target: sqlite3.Connection, table: _Table, rows: Sequence[Row]) -> None:
@@ -205,11 +252,13 @@ def _store(target: sqlite3.Connection, table: _Table, rows: Sequence[Row]) -> No
 
 def _in_batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
     batch: list[Row] = []
+    size = 0
     for row in rows:
         batch.append(row)
-        if len(batch) == _AT_ONCE:
+        size += sum(len(each) for each in row if isinstance(each, bytes | str))
+        if len(batch) == _AT_ONCE or size >= _BYTES_AT_ONCE:
             yield batch
-            batch = []
+            batch, size = [], 0
     if batch:
         yield batch
 

@@ -139,3 +139,19 @@ async def test_an_answer_of_a_delivery_that_changed_is_not_sent(tmp_path: Path) 
     with pytest.raises(Damaged, match="delegated"):
         [piece async for piece in found.pieces()]
     await database.close()
+
+
+async def test_a_request_that_changed_is_damaged(tmp_path: Path) -> None:
+    database = Database(tmp_path / "node.sqlite", {"deliveries": deliveries.MIGRATIONS})
+    await database.open()
+    store = DeliveryStore(database, 10)
+    one = Delivery(0, "key", "1.x", "0xowner", 1, None, 1, ("a",), "accepted", request=b"{}")
+    await store.add(one, b"x")
+    assert [each.damaged for each in await store.load()] == [False]
+    assert await store.delegated_by("0xowner") == [(1, b"{}")]
+    await database.write(
+        lambda connection: connection.execute("UPDATE deliveries SET request = x'7b7c'") and None
+    )
+    assert [each.damaged for each in await store.load()] == [True]
+    assert await store.delegated_by("0xowner") == [(1, b"")]
+    await database.close()

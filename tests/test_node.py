@@ -109,6 +109,29 @@ async def test_a_damaged_file_too_large_to_be_checked_is_set_aside(
         assert len(list(path.parent.glob("*.corrupt-*"))) == 1
 
 
+@pytest.mark.parametrize("table", ["transactions", "unfinished_deliveries"])
+async def test_damage_in_the_tables_of_the_chain_makes_a_new_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    """Its damage shows when the chain's part is started."""
+    monkeypatch.setattr("infernet_edge.database._QUICKLY_CHECKED", -1)
+    url = f"http://127.0.0.1:{free_port()}"
+    wallet = {"private_key": "0x" + "1" * 64}
+    addresses = {"registry_address": "0x" + "1" * 40, "coordinator_address": "0x" + "2" * 40}
+    document = {"chain": {"enabled": True, "rpc_url": url, "wallet": wallet, **addresses}}
+    async with running(tmp_path, document) as node:
+        path = node.parts.config.database_path
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        question = "SELECT rootpage FROM sqlite_master WHERE name = ?"
+        (page,) = connection.execute(question, (table,)).fetchone()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xa5" * 4096)
+    async with running(tmp_path, document) as node:
+        assert (await node.get("/health")).body == {"status": "healthy"}
+        assert len(list(path.parent.glob("*.corrupt-*"))) == 1
+
+
 async def test_a_file_that_cannot_be_read_is_told_and_nothing_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

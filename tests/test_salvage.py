@@ -6,11 +6,13 @@ import asyncio
 import random
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from infernet_edge.database import Database
+from infernet_edge.errors import StartupError
 from infernet_edge.jobs import contents
 from infernet_edge.migrations import migrate
 from infernet_edge.salvage import Part, salvage
@@ -322,6 +324,81 @@ async def test_tables_of_a_part_that_is_switched_off_are_saved(sound: Path, tmp_
     await _open_and_close(path)  # with the part switched on again
     wanted = {"deliveries": keys(sound)["deliveries"]}
     assert present(path, wanted) == JOBS
+
+
+async def test_what_a_newer_version_added_is_saved_by_an_older_one(
+    sound: Path, tmp_path: Path
+) -> None:
+    """A roll-back, damage, and the upgrade again."""
+    newer = dict(ALL) | {
+        "jobs": (
+            *ALL["jobs"],
+            "ALTER TABLE jobs ADD COLUMN tag TEXT NOT NULL DEFAULT ''",
+            "ALTER TABLE jobs ADD COLUMN cost INTEGER",
+            "CREATE TABLE tokens (name TEXT PRIMARY KEY, hash BLOB NOT NULL) STRICT",
+            "CREATE INDEX tagged_jobs ON jobs (tag)",
+        ),
+        "events": ("CREATE TABLE events (number INTEGER PRIMARY KEY) STRICT",),
+    }
+    since = {"jobs": len(ALL["jobs"])}
+    path = tmp_path / "file.sqlite"
+    path.write_bytes(sound.read_bytes())
+    connection = sqlite3.connect(path, isolation_level=None)
+    migrate(connection, path, newer, since)
+    connection.execute("UPDATE jobs SET tag = 'mine', cost = 7")
+    connection.execute("INSERT INTO tokens VALUES ('name', x'01')")
+    connection.execute("INSERT INTO events VALUES (5)")
+    connection.close()
+    damage_table(path, "reports")
+    await _open_and_close(path)
+    assert len(list(tmp_path.glob("*.corrupt-*"))) == 1
+    database = Database(path, newer, since)
+    await database.open()
+    await database.close()
+    connection = sqlite3.connect(path)
+    assert connection.execute("SELECT DISTINCT tag, cost FROM jobs").fetchall() == [("mine", 7)]
+    assert connection.execute("SELECT * FROM tokens").fetchall() == [("name", b"\x01")]
+    assert connection.execute("SELECT * FROM events").fetchall() == [(5,)]
+    assert connection.execute("SELECT count(*) FROM jobs INDEXED BY tagged_jobs").fetchone()[0]
+    connection.close()
+
+
+def test_where_there_is_no_room_what_is_needed_comes_first(sound: Path, tmp_path: Path) -> None:
+    old = sqlite3.connect(sound, isolation_level=None)
+    for batches, enough in ((1, False), (3, True), (1000, True)):
+        new = opened(tmp_path / f"{batches}.sqlite")
+        room = partial(next, iter([True] * batches), False)
+        first = [Part("jobs", "status = 0", True), Part("deliveries", needed=True)]
+        if not enough:
+            with pytest.raises(OSError, match="space"):
+                salvage(old, new, first, has_room=room)
+        else:
+            saved = salvage(old, new, first, has_room=room)
+            assert saved.all_read == (batches == 1000)
+            assert saved.rows < (saved.of or 0) or saved.all_read
+            (count,) = new.execute("SELECT count(*) FROM deliveries").fetchone()
+            assert count == JOBS
+        new.close()
+    old.close()
+
+
+async def test_a_disk_without_room_for_unfinished_jobs_is_told(
+    sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is lost: the next start begins anew."""
+    path = tmp_path / "file.sqlite"
+    path.write_bytes(sound.read_bytes())
+    damage_table(path, "reports")
+    first = [Part("jobs", "status = 0", True)]
+    with monkeypatch.context() as patch:
+        patch.setattr("infernet_edge.salvage._LEAST_FREE", 2**60)
+        database = Database(path, ALL, first=first)
+        with pytest.raises(StartupError, match=r"No space left on device.*has space"):
+            await database.open()
+        await database.close()
+        assert not path.exists()
+    await _open_and_close(path)
+    assert present(path, {"jobs": keys(sound)["jobs"]}) == JOBS
 
 
 async def test_a_result_of_which_a_piece_is_missing_is_an_error(tmp_path: Path) -> None:

@@ -291,8 +291,10 @@ class Chain:
 
 def _check_same(known: Delivery, request: DelegatedRequest) -> None:
     """Raise Conflict unless a request is the one that its nonce stands for already."""
-    before = parse_signed(known.request)
     params = {"owner": known.owner, "nonce": known.nonce}
+    if known.damaged:
+        raise Conflict("Nonce used by a request that was damaged on the disk", params)
+    before = parse_signed(known.request)
     if before.subscription != request.subscription:
         raise Conflict("Nonce already used for another subscription", params)
     if not known.verified and before.signature != request.signature:

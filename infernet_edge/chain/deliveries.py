@@ -46,6 +46,7 @@ MIGRATIONS: Final = (
     "CREATE INDEX delegated_owners ON deliveries (owner, nonce) WHERE delegated = 1",
     delegated_data.MIGRATION,
     "ALTER TABLE deliveries ADD COLUMN answer_sum INTEGER",  # of input, output, proof: checksums.py
+    "ALTER TABLE deliveries ADD COLUMN request_sum INTEGER",
 )
 
 _MOST_ENDED = 100_000  # deliveries that are remembered after their end, some 50 MB
@@ -56,10 +57,10 @@ _MOST_NONCES = 200  # of one owner's delegated requests that are told apart
 _COLUMNS = (
     "number, key, generation, owner, nonce, subscription_id, interval, containers, state, reason,"
     " verified, attempts, client, request, input, output, proof, transaction_hash, created_at,"
-    " changed_at, delegated"
+    " changed_at, delegated, request_sum"
 )
 _WITHOUT_ANSWER = _COLUMNS.replace("input, output, proof", "x'', NULL, x''")
-_WITHOUT_CONTENT = _WITHOUT_ANSWER.replace("request", "x''")
+_WITHOUT_CONTENT = _WITHOUT_ANSWER.replace("request,", "x'',").replace("request_sum", "NULL")
 
 
 class Delivery(Struct):
@@ -67,7 +68,7 @@ class Delivery(Struct):
 
     `delegated`: it came as a signed request, not from a contract. `skipped` is the state of one
     for which nothing was computed, because it cannot be paid. The answer (`input`, `output`,
-    `proof`) is here only until it is stored.
+    `proof`) is here only until it is stored. `damaged`: its request is not what was stored.
     """
 
     number: int
@@ -91,6 +92,7 @@ class Delivery(Struct):
     created_at: int = 0
     changed_at: int = 0
     delegated: bool = True
+    damaged: bool = False
 
     @property
     def anchor(self) -> str:
@@ -116,10 +118,15 @@ class DeliveryStore:
         self._held = held or unlimited().reserve("deliveries")
         self._sizes: dict[int, int] = {}  # of those that are counted, by number
         self._most_data = most_data
+        self._first_number = 1  # that may be given
 
-    async def load(self) -> list[Delivery]:
-        """What an earlier run left unfinished, oldest first. To be called once, at start."""
+    async def load(self, last_number: int = 0) -> list[Delivery]:
+        """What an earlier run left unfinished, oldest first. To be called once, at start.
+
+        Numbers up to `last_number` are not given: what was lost with a damaged file had them.
+        """
         await self._database.write(_move_data)
+        self._first_number = last_number + 1
         deliveries = await self._database.read(_unfinished)
         self.pending = len(deliveries)
         for each in deliveries:
@@ -155,7 +162,9 @@ class DeliveryStore:
         delivery.created_at = delivery.changed_at = milliseconds()
         self.pending += 1  # already now, so that others who come meanwhile find it full
         try:
-            number, known = await self._database.write(_insert, delivery, data, self._most_data)
+            number, known = await self._database.write(
+                _insert, delivery, data, self._most_data, self._first_number
+            )
         except BaseException:
             self.pending -= 1
             raise
@@ -229,14 +238,15 @@ def _move_data(connection: sqlite3.Connection) -> None:
         if parsed.data:
             delegated_data.write(connection, delegated_data.base_key(key), parsed.data)
             connection.execute(
-                "UPDATE deliveries SET request = ? WHERE number = ?", (parsed.signed, number)
+                "UPDATE deliveries SET request = ?, request_sum = ? WHERE number = ?",
+                (parsed.signed, checksum(parsed.signed), number),
             )
 
 
 def _from_row(row: tuple[Any, ...]) -> Delivery:
     (number, key, generation, owner, nonce, subscription_id, interval, containers, *rest) = row
     (state, reason, verified, attempts, client, request, input_, output, proof, *last) = rest
-    transaction_hash, created_at, changed_at, delegated = last
+    transaction_hash, created_at, changed_at, delegated, request_sum = last
     return Delivery(
         number,
         key,
@@ -259,6 +269,7 @@ def _from_row(row: tuple[Any, ...]) -> Delivery:
         created_at,
         changed_at,
         bool(delegated),
+        request_sum is not None and request_sum != checksum(request),
     )
 
 
@@ -281,12 +292,17 @@ def _newest(connection: sqlite3.Connection, limit: int, skipped: bool) -> list[D
 
 
 def _delegated_by(connection: sqlite3.Connection, owner: str) -> list[tuple[int, bytes]]:
-    return connection.execute(
-        "SELECT nonce, max(request) FROM deliveries"
+    rows = connection.execute(
+        # Its intervals have the same request, or none any more.
+        "SELECT nonce, max(request), max(request_sum) FROM deliveries"
         " WHERE delegated = 1 AND owner = ? AND generation = '1.x'"
         " GROUP BY nonce ORDER BY max(number) DESC LIMIT ?",
         (owner, _MOST_NONCES),
-    ).fetchall()
+    )
+    return [
+        (nonce, request if stored in (None, checksum(request)) else b"")
+        for nonce, request, stored in rows
+    ]
 
 
 def _answer(connection: sqlite3.Connection, number: int) -> Payload:
@@ -299,7 +315,11 @@ def _answer(connection: sqlite3.Connection, number: int) -> Payload:
 
 
 def _insert(
-    connection: sqlite3.Connection, delivery: Delivery, data: Buffer | None, most_data: int
+    connection: sqlite3.Connection,
+    delivery: Delivery,
+    data: Buffer | None,
+    most_data: int,
+    first_number: int,
 ) -> tuple[int, Delivery | None]:
     known = connection.execute(
         f"SELECT {_WITHOUT_ANSWER} FROM deliveries WHERE key = ?",  # noqa: S608 - as above
@@ -309,11 +329,15 @@ def _insert(
         return 0, found
     if data and len(data) + delegated_data.total(connection) > most_data:
         return _NO_ROOM, None
-    cursor = connection.execute(
-        "INSERT INTO deliveries (key, generation, owner, nonce, subscription_id, interval,"
+    (last,) = connection.execute("SELECT max(number) FROM deliveries").fetchone()
+    number = max(first_number, (last or 0) + 1)
+    connection.execute(
+        "INSERT INTO deliveries (number, key, generation, owner, nonce, subscription_id, interval,"
         " containers, state, reason, verified, attempts, client, request, created_at, changed_at,"
-        " delegated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " delegated, request_sum)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
+            number,
             delivery.key,
             delivery.generation,
             delivery.owner,
@@ -330,9 +354,9 @@ def _insert(
             delivery.created_at,
             delivery.changed_at,
             delivery.delegated,
+            checksum(delivery.request),
         ),
     )
-    number = int(cursor.lastrowid or 0)
     if data is not None:
         delegated_data.write(connection, delivery.key, data)
     if number % _CHECK_EVERY == 0:
@@ -399,7 +423,8 @@ def _end(connection: sqlite3.Connection, delivery: Delivery) -> None:
     )
     if "#" in delivery.key:
         connection.execute(
-            "UPDATE deliveries SET request = x'' WHERE number = ?", (delivery.number,)
+            "UPDATE deliveries SET request = x'', request_sum = NULL WHERE number = ?",
+            (delivery.number,),
         )
     if delivery.delegated and not _has_unfinished(connection, delivery, "subscription_id IS NULL"):
         delegated_data.delete(connection, delivery.key)

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct, field
 
+from infernet_edge.checksums import checksum
 from infernet_edge.config.tree import Chain
 from infernet_edge.database import Database
 from infernet_edge.jobs.store import milliseconds
@@ -39,6 +40,9 @@ MIGRATIONS: Final = (
     # What a delivery answers, where its id was known when it was sent.
     "ALTER TABLE transactions ADD COLUMN subscription INTEGER",
     "ALTER TABLE transactions ADD COLUMN interval INTEGER",
+    # See checksums.py. The first is of what is signed again when the fees rise.
+    "ALTER TABLE transactions ADD COLUMN content_sum INTEGER",
+    "ALTER TABLE signed_transactions ADD COLUMN sum INTEGER",
 )
 
 _LARGEST = 2**63 - 1  # what SQLite keeps as an integer
@@ -74,7 +78,10 @@ class Subject(Struct, frozen=True):
 
 
 class Transaction(Struct):
-    """A transaction that is not final. All of `signed` have its nonce; the newest is last."""
+    """A transaction that is not final. All of `signed` have its nonce; the newest is last.
+
+    `damaged`: what is to be sent is not what was stored, or no signed form is.
+    """
 
     number: int
     key: str
@@ -87,11 +94,12 @@ class Transaction(Struct):
     max_gas_price: int | None
     signed: list[Signed] = field(default_factory=list)
     subject: Subject = Subject()
+    damaged: bool = False
 
     @property
     def hash(self) -> str:
-        """That of the newest signed form."""
-        return self.signed[-1].hash
+        """That of the newest signed form, "" when there is none."""
+        return self.signed[-1].hash if self.signed else ""
 
 
 class Ledger:
@@ -126,6 +134,10 @@ class Ledger:
     async def find(self, key: str) -> str | None:
         """The hash of the transaction with this key, final or not."""
         return await self._database.read(_find, key)
+
+    async def last_number(self) -> int:
+        """The largest number of a delivery that a key of a transaction names."""
+        return await self._database.read(_last_number)
 
     async def add(self, transaction: Transaction) -> None:
         """Store a new transaction with what was signed, and give it its number."""
@@ -167,24 +179,50 @@ def _remember_chain(connection: sqlite3.Connection, contracts: str, chain_id: in
 
 def _unfinished(connection: sqlite3.Connection) -> list[Transaction]:
     rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM transactions WHERE status IS NULL ORDER BY number"  # noqa: S608 - our own text
+        f"SELECT {_COLUMNS}, content_sum FROM transactions"  # noqa: S608 - our own text
+        " WHERE status IS NULL ORDER BY number"
     )
     transactions = {row[0]: _from_row(row) for row in rows}
-    for number, *signed in connection.execute(
-        "SELECT transaction_number, hash, raw, max_fee, priority_fee FROM signed_transactions"
+    for number, stored_sum, *fields in connection.execute(
+        "SELECT transaction_number, sum, hash, raw, max_fee, priority_fee FROM signed_transactions"
         " ORDER BY transaction_number, position"
     ):
-        if number in transactions:
-            transactions[number].signed.append(Signed(*signed))
+        signed = Signed(*fields)
+        if number in transactions and stored_sum in (None, _signed_sum(signed)):
+            transactions[number].signed.append(signed)
+    for transaction in transactions.values():
+        transaction.damaged = transaction.damaged or not transaction.signed
     return list(transactions.values())
 
 
 def _from_row(row: tuple[Any, ...]) -> Transaction:
-    number, key, chain_id, sender, nonce, target, data, gas, most, subscription, interval = row
-    subject = Subject(subscription, interval)
-    return Transaction(
-        number, key, chain_id, sender, nonce, target, data, gas, most, subject=subject
+    number, key, chain_id, sender, nonce, target, data, gas, most, *subject, stored_sum = row
+    transaction = Transaction(
+        number, key, chain_id, sender, nonce, target, data, gas, most, subject=Subject(*subject)
     )
+    transaction.damaged = stored_sum not in (None, _content_sum(transaction))
+    return transaction
+
+
+def _content_sum(transaction: Transaction) -> int:
+    each = transaction
+    price = -1 if each.max_gas_price is None else min(each.max_gas_price, _LARGEST)
+    names = (each.key.encode(), each.sender.encode(), each.target.encode())
+    return checksum(each.data, *names, each.chain_id, each.nonce, each.gas, price)
+
+
+def _signed_sum(signed: Signed) -> int:
+    priority = -1 if signed.priority_fee is None else signed.priority_fee
+    return checksum(signed.raw, signed.hash.encode(), signed.max_fee, priority)
+
+
+def _last_number(connection: sqlite3.Connection) -> int:
+    # Keys are "delivery:<number>:..." and "approval:<number>:..."; the cast reads up to the colon.
+    row = connection.execute(
+        "SELECT max(CAST(substr(key, 10) AS INTEGER)) FROM transactions"
+        " WHERE key GLOB 'delivery:*' OR key GLOB 'approval:*'"
+    ).fetchone()
+    return int(row[0] or 0)
 
 
 def _outcome(connection: sqlite3.Connection, key: str) -> Outcome | None:
@@ -214,7 +252,8 @@ def _add(connection: sqlite3.Connection, transaction: Transaction) -> int:
     cap = transaction.max_gas_price
     cursor = connection.execute(
         "INSERT INTO transactions (key, chain_id, sender, nonce, target, data, gas, max_gas_price,"
-        " hash, created_at, subscription, interval) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " hash, created_at, subscription, interval, content_sum)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             transaction.key,
             transaction.chain_id,
@@ -228,6 +267,7 @@ def _add(connection: sqlite3.Connection, transaction: Transaction) -> int:
             milliseconds(),
             transaction.subject.subscription,
             transaction.subject.interval,
+            _content_sum(transaction),
         ),
     )
     number = int(cursor.lastrowid or 0)
@@ -237,8 +277,8 @@ def _add(connection: sqlite3.Connection, transaction: Transaction) -> int:
 
 def _replace(connection: sqlite3.Connection, transaction: Transaction) -> None:
     connection.execute(
-        "UPDATE transactions SET nonce = ?, hash = ? WHERE number = ?",
-        (transaction.nonce, transaction.hash, transaction.number),
+        "UPDATE transactions SET nonce = ?, hash = ?, content_sum = ? WHERE number = ?",
+        (transaction.nonce, transaction.hash, _content_sum(transaction), transaction.number),
     )
     _write_signed(connection, transaction.number, transaction.signed)
 
@@ -246,10 +286,10 @@ def _replace(connection: sqlite3.Connection, transaction: Transaction) -> None:
 def _write_signed(connection: sqlite3.Connection, number: int, signed: list[Signed]) -> None:
     _delete_signed(connection, number)
     rows: list[tuple[Any, ...]] = [
-        (number, position, each.hash, each.raw, each.max_fee, each.priority_fee)
+        (number, position, each.hash, each.raw, each.max_fee, each.priority_fee, _signed_sum(each))
         for position, each in enumerate(signed)
     ]
-    connection.executemany("INSERT INTO signed_transactions VALUES (?, ?, ?, ?, ?, ?)", rows)
+    connection.executemany("INSERT INTO signed_transactions VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def _delete_signed(connection: sqlite3.Connection, number: int) -> None:

@@ -88,9 +88,14 @@ class Processor:
 
     async def start(self) -> None:
         """Go on with what an earlier run left unfinished, and end what is not to be done now."""
-        found = [(each, await self._is_sent(each)) for each in await self._store.load()]
+        last = await self._sender.last_number()
+        if self._proofs is not None:
+            last = max(last, await self._proofs.last_number())
+        found = [(each, await self._is_sent(each)) for each in await self._store.load(last)]
         for delivery, sent in found:
             try:
+                if delivery.damaged:
+                    raise Ended("Its request was damaged on the disk")
                 self._leftovers.check_deployment(delivery)
                 if not sent:
                     self._leftovers.check_rules(delivery)
@@ -191,7 +196,7 @@ class Processor:
                 if refusals == _MOST_REFUSALS:
                     return error.state, f"Given up: {error}", True
                 problem = str(error)
-            except Damaged as error:  # trying again reads the same
+            except Damaged as error:  # reading it again would not help
                 return "failed", str(error), True
             except (Waiting, RpcUnavailable, StorageError) as error:
                 problem = str(error)

@@ -218,6 +218,10 @@ class Proofs:
             transaction=proof.decided_by,
         )
 
+    async def last_number(self) -> int:
+        """The largest number of a delivery that there is a proof of. Raises StorageError."""
+        return await self._database.read(_last_number)
+
     async def prune(self, number: int) -> None:
         """Forget proofs that were judged, of deliveries up to a number. Raises StorageError."""
         await self._database.write(_prune, number)
@@ -312,6 +316,10 @@ def _decide(connection: sqlite3.Connection, proof: Proof) -> None:
         "UPDATE proofs SET verdict = ?, decided_by = ?, changed_at = ? WHERE delivery = ?",
         (proof.verdict, proof.decided_by, milliseconds(), proof.delivery),
     )
+
+
+def _last_number(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT max(delivery) FROM proofs").fetchone()[0] or 0)
 
 
 def _prune(connection: sqlite3.Connection, number: int) -> None:

@@ -140,6 +140,10 @@ class TransactionSender:
         """The same, however long ago; None while it is not final. Raises StorageError."""
         return self._outcomes.get(key) or await self._ledger.outcome(key)
 
+    async def last_number(self) -> int:
+        """The largest number of a delivery that a transaction was for. Raises StorageError."""
+        return await self._ledger.last_number()
+
     async def find(self, key: str) -> str | None:
         """The hash of the transaction with this key, if there is one. Raises StorageError."""
         if (flight := self.flights.get(key)) is not None:
@@ -336,7 +340,12 @@ class TransactionSender:
     async def _take_up(self) -> None:
         """Follow what the ledger has and this run does not know yet."""
         for transaction in await self._ledger.unfinished():
-            if transaction.key in self.flights or not transaction.signed:
+            if transaction.key in self.flights:
+                continue
+            if transaction.damaged:
+                # Those who sent it do so again. If the chain has it after all, it refuses that.
+                reason = "It was damaged on the disk"
+                await self._end(transaction, Outcome("failed", transaction.hash, reason=reason))
                 continue
             if transaction.sender.lower() == self.address.lower():
                 flight = Flight(transaction, self._pace, introduced=True)

@@ -9,6 +9,7 @@ import gc
 import logging
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from infernet_edge.cli.configuration import add_config_argument, load_or_explain
@@ -16,6 +17,10 @@ from infernet_edge.tasks import cancel
 
 if TYPE_CHECKING:
     from infernet_edge.config import Loaded
+    from infernet_edge.node import Node
+    from infernet_edge.notify import Notifier
+
+_SHORTEST_RUN = 60.0  # seconds between two damages of the database
 
 HELP = "run the node until Ctrl+C or SIGTERM"
 
@@ -55,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _run(loaded: Loaded) -> None:
+    from infernet_edge.errors import StartupError
     from infernet_edge.node import Node
     from infernet_edge.notify import Notifier
 
@@ -66,18 +72,31 @@ async def _run(loaded: Loaded) -> None:
     # The log shows where it hangs when systemd's watchdog sends SIGABRT, and where it was when the
     # system ended it: with SIGBUS when a file shrinks that SQLite has in memory.
     faulthandler.enable()
-    node = Node(
-        loaded.config,
-        lambda rows: notifier.extend(60, f"Saving rows of a damaged database: {rows} so far"),
-    )
+    try:
+        while not stop.is_set():
+            began = time.monotonic()
+            await _run_node(Node(loaded.config, notifier.saved), notifier, stop)
+            if not stop.is_set() and time.monotonic() - began < _SHORTEST_RUN:
+                raise StartupError(
+                    f"The database {loaded.config.database_path} is damaged again and again. See"
+                    " whether its disk is well (dmesg), or set storage.path to a folder on another."
+                )
+    finally:
+        await notifier.close()
+
+
+async def _run_node(node: Node, notifier: Notifier, stop: asyncio.Event) -> None:
+    """Run a node until `stop` is set, or a new one has to make a new database of a damaged one."""
     await node.start()
     gc.freeze()  # what there is now stays: the collector need not look at it again and again
     try:
         notifier.ready(f"Serving at {node.url}")
-        ready = asyncio.create_task(node.wait_until_ready(loaded.config.startup_wait))
-        await stop.wait()
-        notifier.stopping()
-        await cancel(ready)
+        ready = asyncio.create_task(node.wait_until_ready(node.config.startup_wait))
+        ends = [asyncio.create_task(event.wait()) for event in (stop, node.damaged)]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if stop.is_set():
+            notifier.stopping()
+        await cancel(ready, *ends)
     finally:
         await node.stop()
-        await notifier.close()
+        gc.unfreeze()

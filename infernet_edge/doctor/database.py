@@ -6,7 +6,7 @@ import sqlite3
 import time
 
 from infernet_edge.config.tree import Config
-from infernet_edge.database import is_corrupt
+from infernet_edge.damage import corrupt, is_corrupt
 from infernet_edge.doctor.case import Case
 from infernet_edge.doctor.finding import Finding, ok, problem, warning
 from infernet_edge.doctor.resting import InUse, open_resting
@@ -82,7 +82,5 @@ def _read_through(connection: sqlite3.Connection) -> bool:
             return False
         raise
     if answer != "ok":
-        damage = sqlite3.DatabaseError(answer.splitlines()[-1])
-        damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-        raise damage
+        raise corrupt(answer.splitlines()[-1])
     return True

@@ -32,7 +32,10 @@ _LOOKING_TIME = 5.0  # seconds for which a look deletes what is due
 _EXPIRY_PERIOD = 3600.0  # seconds between two deletions of what is due, so that they are large
 _EXPIRY_PART = 24  # of the retention, one part is the most that a job is kept longer
 _MUCH_MEMORY = 4 * 2**20  # bytes
-_SPARED = 5 * 60 * 1000  # milliseconds in which a client may fetch a result, room or not
+# Milliseconds in which a client may fetch a result, room or not: where other programs fill the
+# disk, and where the results themselves reach the limit.
+_SPARED = 5 * 60 * 1000
+_SPARED_FROM_LIMIT = 10 * 1000
 
 
 class Space(NamedTuple):
@@ -126,7 +129,7 @@ class Housekeeper:
         """
         storage = self._config.storage
         target = min(self._limit(space), space.used - (storage.min_free_bytes - space.free))
-        spared = _SPARED if space.free < storage.min_free_bytes else 0
+        spared = _SPARED if space.free < storage.min_free_bytes else _SPARED_FROM_LIMIT
         deleted, at_once = 0, _FEWEST_AT_ONCE
         while 0 <= target < space.used and deleted < _MOST_AT_A_LOOK:
             count = await self._store.delete_finished(self._elapsed.now() - spared, at_once)

@@ -185,3 +185,12 @@ async def test_forgetting_the_oldest_is_quick_enough(
             1,
         )
     connection.close()
+
+
+async def test_numbers_that_were_given_before_are_not_given_again(store: DeliveryStore) -> None:
+    """Rows that a damaged file lost had them, and transactions are named after them."""
+    await store.load(7)
+    first, second = delivery("one"), delivery("two")
+    await store.add(first)
+    await store.add(second)
+    assert (first.number, second.number) == (8, 9)

@@ -114,3 +114,49 @@ async def test_the_chain_of_contracts_is_remembered_once(ledger: Ledger) -> None
     await ledger.remember_chain("a b", 6)
     assert await ledger.chain_id("a b") == 5
     assert await ledger.chain_id("c") is None
+
+
+async def test_the_largest_number_of_a_delivery_that_keys_name(ledger: Ledger) -> None:
+    assert await ledger.last_number() == 0
+    for nonce, key in enumerate(("delivery:9:3", "delivery:12:0", "nothing:99:1")):
+        await ledger.add(transaction(key, nonce))
+    assert await ledger.last_number() == 12
+    await ledger.add(transaction("approval:104:5:0", 7))
+    assert await ledger.last_number() == 104
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE transactions SET data = x'00'",
+        "UPDATE transactions SET target = '0xAnother'",
+        "UPDATE transactions SET nonce = 9",
+        "UPDATE transactions SET gas = 1",
+        "UPDATE transactions SET max_gas_price = 1",
+        "UPDATE signed_transactions SET raw = x'00'",
+        "UPDATE signed_transactions SET max_fee = 11",
+        "DELETE FROM signed_transactions",
+    ],
+)
+async def test_what_changed_on_the_disk_is_damaged(
+    database: Database, ledger: Ledger, change: str
+) -> None:
+    await ledger.add(transaction("one", 7))
+    await ledger.replace(transaction("one", 8))
+    [sound] = await ledger.unfinished()
+    assert not sound.damaged
+    await database.write(lambda connection: connection.execute(change) and None)
+    [read] = await ledger.unfinished()
+    assert read.damaged
+
+
+async def test_one_damaged_form_leaves_the_others(database: Database, ledger: Ledger) -> None:
+    written = transaction("one")
+    await ledger.add(written)
+    written.signed.append(signed("one-2"))
+    await ledger.replace(written)
+    change = "UPDATE signed_transactions SET hash = '0x' WHERE position = 0"
+    await database.write(lambda connection: connection.execute(change) and None)
+    [read] = await ledger.unfinished()
+    assert not read.damaged
+    assert read.signed == [signed("one-2")]

@@ -105,6 +105,26 @@ async def test_a_container_that_is_gone_after_a_restart(tmp_path: Path, v1: V1) 
         assert '"echo"' in found["reason"]
 
 
+async def test_a_request_that_was_damaged_on_the_disk_is_not_computed(
+    tmp_path: Path, v1: V1
+) -> None:
+    """Another delivery goes on, and gets a number that no transaction has."""
+    consumer = consumer_of(v1)
+    first = request_v1(v1, consumer, nonce=1, activeAt=v1.anvil.now() + 1000)
+    second = request_v1(v1, consumer, nonce=2)
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        assert (await node.post("/api/jobs", first.body)).status == 200
+        change = "UPDATE deliveries SET request = CAST(request || ' ' AS BLOB)"
+        await node.parts.database.write(lambda connection: connection.execute(change) and None)
+    async with on_chain(tmp_path, v1=v1) as (node, echo):
+        found = await settled(node)
+        assert found["state"] == "failed"
+        assert found["reason"] == "Its request was damaged on the disk"
+        assert echo.calls == []
+        assert (await node.post("/api/jobs", second.body)).status == 200
+        assert (await settled(node, 2))["state"] == "delivered"
+
+
 async def test_a_cancelled_subscription_ends(tmp_path: Path, v1: V1) -> None:
     consumer = consumer_of(v1)
     async with on_chain(tmp_path, v1=v1) as (node, echo):

@@ -104,6 +104,23 @@ async def test_an_outcome_is_remembered_by_the_next_run(sending: Sending) -> Non
     assert len(sending.outcomes) == 1, "it was told once"
 
 
+async def test_what_was_damaged_on_the_disk_is_not_sent(
+    sending: Sending, anvil: Anvil, events: Events
+) -> None:
+    """Those who wanted it send it again, with a nonce that is free."""
+    anvil.set_automine(on=False)
+    await sending.mint("one")
+    await sending.sender.stop()
+    change = "UPDATE transactions SET data = x'00'"
+    await sending.database.write(lambda connection: connection.execute(change) and None)
+    await sending.restart()
+    [(key, outcome)] = sending.outcomes
+    assert (key, outcome.status) == ("one", "failed")
+    assert "damaged on the disk" in outcome.reason
+    assert not sending.sender.flights
+    anvil.mine()
+
+
 @pytest.mark.parametrize("trail", [1, 3])
 async def test_it_is_final_when_deep_enough(tmp_path: Path, anvil: Anvil, trail: int) -> None:
     async with Sending(tmp_path, anvil, trail=trail) as sending:

@@ -10,8 +10,10 @@ import signal
 import sqlite3
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from tests.benchmarks.usage import counters
 from tests.support.client import Api, Reply, eventually
 from tests.support.disks import immutable, no_more_than, small_disk
 from tests.support.echo import EchoService
-from tests.support.hurried import hurried
+from tests.support.hurried import hurried, with_values
 from tests.support.node import NodeProcess
 from tests.support.scripted import Gate, ScriptedService
 
@@ -431,6 +433,47 @@ def test_a_file_that_goes_away_under_the_node_is_noticed(
         assert api.results([each["id"] for each in kept]) == kept
         assert api.health() == "healthy"
         assert "Traceback" not in node.log()
+
+
+def test_damage_that_is_read_later_makes_a_new_file(echo: EchoService, tmp_path: Path) -> None:
+    """Of a large file, which is not checked at start, the node reads only what it needs."""
+    containers = {"containers": [{"id": "echo", "url": echo.url}]}
+    command = with_values({"database._QUICKLY_CHECKED": -1, "cli.run._SHORTEST_RUN": 0})
+    with NodeProcess(containers, tmp_path, command=command) as node:
+        api = Api(node.port)
+        jobs = api.finished([api.submit("echo", {"text": "x" * 500}) for _ in range(100)])
+        for number in (1, 2):
+            node.stop()
+            destroy_page_of(uuid.UUID(jobs[len(jobs) // 2]["id"]).bytes, node.data_path / FILE)
+            node.start()
+            assert api.health() == "healthy"
+            # Each reading of what is damaged is an error until the new file is there.
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                reply = api.get("/api/jobs?" + "&".join(f"id={job['id']}" for job in jobs))
+                assert reply.status in (200, 503), reply
+            wanted = 2 * number + 1
+            eventually(partial(has_started, node, wanted))
+            assert api.health() == "healthy"
+            jobs = api.results([job["id"] for job in jobs])
+            assert {job["status"] for job in jobs} == {"success"}
+        assert 50 < len(jobs) < 100
+        assert len(list(node.data_path.glob("*.corrupt-*"))) == 2
+        assert not list(node.data_path.glob("*.damaged"))
+        assert api.finished([api.submit("echo", {})])
+
+
+def has_started(node: NodeProcess, times: int) -> bool:
+    return node.log().count("node.started") == times
+
+
+def destroy_page_of(job: bytes, path: Path) -> None:
+    """Destroy the page of the table in which a finished job stands."""
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 4096):
+        if job in (page := whole[place : place + 4096]) and b'"output"' in page:
+            with path.open("r+b") as file:
+                file.seek(place)
+                file.write(b"\xa5" * 64)  # its header
 
 
 def test_an_index_that_shrinks_ends_the_node_with_its_reason(

@@ -20,6 +20,7 @@ from tests.support.parts import CLIENT, Parts, made, working
 
 RESULT = b'{"container":"echo","output":"%b"}' % (b"x" * 20_000)
 DAY = 24 * 3600 * 1000
+FETCHED = 10_001  # milliseconds after which a client has had its time
 
 
 class Clock:
@@ -101,7 +102,7 @@ async def test_finished_jobs_go_after_their_retention(tmp_path: Path, clock: Clo
 
 
 async def test_over_the_limit_the_oldest_finished_go(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     monkeypatch.setattr(housekeeping, "_AT_ONCE", 5)
     async with working(tmp_path, {"storage": {"max_bytes": 2**20}}) as parts:
@@ -109,6 +110,7 @@ async def test_over_the_limit_the_oldest_finished_go(
         unfinished = made(parts)
         await parts.store.add([unfinished])
         more = await finished(parts, 140)
+        clock.now += FETCHED
         await keeper(parts).look()
         kept = await parts.store.identifiers(CLIENT)
         assert jobs[0].id not in kept
@@ -121,7 +123,7 @@ async def test_over_the_limit_the_oldest_finished_go(
 
 
 async def test_deleting_closes_the_door_first_and_does_not_fill_the_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     """Writing zeros over each deleted byte would take twice the space that is short already."""
     async with working(tmp_path, {"storage": {"max_bytes": 2**20}}) as parts:
@@ -137,6 +139,7 @@ async def test_deleting_closes_the_door_first_and_does_not_fill_the_disk(
 
         monkeypatch.setattr(parts.store, "delete_finished", watched)
         full = parts.database.path.stat().st_size
+        clock.now += FETCHED
         await keeper(parts).look()
         assert len(seen) > 2
         assert seen[0][0] == "The storage limit is reached (storage.max_bytes)"
@@ -146,16 +149,34 @@ async def test_deleting_closes_the_door_first_and_does_not_fill_the_disk(
         assert journal.stat().st_size == 0
 
 
-async def test_unfinished_jobs_over_the_limit_close_the_door(tmp_path: Path) -> None:
+async def test_what_finished_just_now_is_not_deleted_before_its_client_asks(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with working(tmp_path, {"storage": {"max_bytes": 2**20}}) as parts:
+        await finished(parts, 200)
+        clock.now += FETCHED
+        fresh = await finished(parts, 200)
+        await keeper(parts).look()
+        kept = await parts.store.identifiers(CLIENT)
+        assert kept == [job.id for job in fresh]
+        assert parts.store.refusal == "The storage limit is reached (storage.max_bytes)"
+        clock.now += FETCHED
+        await keeper(parts).look()
+        assert parts.store.refusal == ""
+
+
+async def test_unfinished_jobs_over_the_limit_close_the_door(tmp_path: Path, clock: Clock) -> None:
     async with working(tmp_path, {"storage": {"max_bytes": 2**20}}) as parts:
         jobs = [made(parts, data={"a": "x" * 100_000}) for _ in range(15)]
         await parts.store.add(jobs)
         await finished(parts, 5)
+        clock.now += FETCHED
         await keeper(parts).look()
         assert parts.store.refusal == "The storage limit is reached (storage.max_bytes)"
         assert await left(parts) == 15
         for job in jobs:
             await parts.store.finish(job, SUCCESS, b"{}")
+        clock.now += FETCHED
         await keeper(parts).look()
         assert parts.store.refusal == ""
 
