@@ -14,7 +14,7 @@ import fcntl
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
@@ -54,17 +54,13 @@ class Database:
     """The node's one SQLite file.
 
     `migrations` gives, for each owner of tables, its steps in order; steps that a file has seen
-    are never run again, so they must never be changed, only added to. `readable_since` gives the
-    least number of steps that a program has to know to work with the tables as they are after all
-    of them; where it gives none, it has to know all. So an upgrade can be rolled back whose steps
-    only add columns with a default, tables or indexes.
+    are never run again, so they must never be changed, only added to; see migrations.py.
     """
 
     def __init__(
         self,
         path: Path,
         migrations: Migrations,
-        readable_since: Mapping[str, int] | None = None,
         *,
         first: Sequence[Part] = (),
         on_salvage: Callable[[int], None] = lambda rows: None,
@@ -74,7 +70,6 @@ class Database:
         self._on_salvage = on_salvage
         self.path = path
         self._migrations = migrations
-        self._readable_since = readable_since or {}
         self._lock: int | None = None
         self._writer: Thread | None = None
         self._reader: Thread | None = None
@@ -291,7 +286,7 @@ class Database:
                 answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
                 if answer != "ok":
                     raise damage.corrupt(answer)
-            migrate(connection, self.path, self._migrations, self._readable_since)
+            migrate(connection, self.path, self._migrations)
         except UnicodeDecodeError as error:  # SQLite quotes what it read in the schema
             connection.close()
             raise damage.corrupt(str(error)) from None
@@ -306,7 +301,6 @@ class Database:
             kept,
             self.path,
             self._migrations,
-            self._readable_since,
             first=self._first,
             on_progress=self._on_salvage,
         )

@@ -1,4 +1,8 @@
-"""The steps that make the tables of a database what this version needs."""
+"""The steps that make the tables of a database what this version needs.
+
+A step that only adds (a table, an index, a column with a default or NULL) leaves the file readable
+for earlier versions, so that an upgrade can be rolled back. Any other is `Breaking`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,13 @@ from pathlib import Path
 
 from infernet_edge.errors import StartupError
 
+
+class Breaking(str):
+    """A step after which versions that do not know it cannot work with the tables."""
+
+    __slots__ = ()
+
+
 Migrations = Mapping[str, Sequence[str]]
 """For each owner of tables its steps, in order."""
 
@@ -16,7 +27,6 @@ def migrate(
     connection: sqlite3.Connection,
     path: Path,
     migrations: Migrations,
-    readable_since: Mapping[str, int],
     *,
     no_further: Mapping[str, int] | None = None,
 ) -> None:
@@ -54,12 +64,27 @@ def migrate(
         for step in steps[version:]:
             connection.execute(step)
         if version < len(steps):
-            since = readable_since.get(owner, len(steps))
+            since = _readable_since(steps)
             connection.execute(
                 "INSERT OR REPLACE INTO schema_versions VALUES (?, ?, ?)",
                 (owner, len(steps), since),
             )
     connection.execute("COMMIT")
+
+
+def _readable_since(steps: Sequence[str]) -> int:
+    """The least number of steps that a version has to know to work with all of them."""
+    breaking = [number for number, step in enumerate(steps, 1) if isinstance(step, Breaking)]
+    return max(breaking, default=0)
+
+
+def unreadable(connection: sqlite3.Connection, known: Mapping[str, int]) -> list[str]:
+    """The owners whose tables a version that knows so many steps of each cannot work with.
+
+    Raises sqlite3.Error.
+    """
+    rows = connection.execute("SELECT owner, readable_since FROM schema_versions ORDER BY owner")
+    return [owner for owner, since in rows if owner in known and since > known[owner]]
 
 
 def versions_of(connection: sqlite3.Connection) -> dict[str, int]:

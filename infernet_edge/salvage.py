@@ -13,7 +13,7 @@ import logging
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -84,7 +84,6 @@ def rebuild(
     kept: Path,
     path: Path,
     migrations: Migrations,
-    readable_since: Mapping[str, int],
     *,
     first: Sequence[Part],
     on_progress: Callable[[int], None],
@@ -110,10 +109,10 @@ def rebuild(
         # The tables are first made as the damaged file has them: the steps that it has not seen
         # may have to do with the rows.
         seen = {owner: steps for owner, steps in versions.items() if owner in migrations}
-        migrate(target, path, migrations, readable_since, no_further=seen)
+        migrate(target, path, migrations, no_further=seen)
         copy_schema(damaged, target, migrations)
         saved = salvage(damaged, target, first, on_progress, lambda: _has_room(path.parent))
-        migrate(target, path, migrations, readable_since)
+        migrate(target, path, migrations)
         target.execute(_SALVAGES)
         row = (kept.name, saved.rows, saved.of)
         target.execute("INSERT OR REPLACE INTO salvages VALUES (?, ?, ?)", row)

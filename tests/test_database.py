@@ -20,6 +20,7 @@ import pytest
 from infernet_edge import database as database_module
 from infernet_edge.database import Database, is_in_use
 from infernet_edge.errors import StartupError, StorageError, TooLargeToStore
+from infernet_edge.migrations import Breaking
 from tests.support.breaking import full_disk, read_only
 from tests.support.managing import eventually
 from tests.support.process import ROOT
@@ -348,7 +349,7 @@ async def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
 
 async def test_a_file_of_a_newer_version_is_left_alone(database: Database) -> None:
     await database.close()
-    newer = {"numbers": (*MIGRATIONS["numbers"], "CREATE TABLE more (n INTEGER) STRICT")}
+    newer = {"numbers": (*MIGRATIONS["numbers"], Breaking("CREATE TABLE more (n INTEGER) STRICT"))}
     upgraded = Database(database.path, newer)
     await upgraded.open()
     await upgraded.write(insert, 1)

@@ -34,7 +34,7 @@ Key = tuple[object, ...]
 
 def opened(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None)
-    migrate(connection, path, ALL, {})
+    migrate(connection, path, ALL)
     return connection
 
 
@@ -340,11 +340,10 @@ async def test_what_a_newer_version_added_is_saved_by_an_older_one(
         ),
         "events": ("CREATE TABLE events (number INTEGER PRIMARY KEY) STRICT",),
     }
-    since = {"jobs": len(ALL["jobs"])}
     path = tmp_path / "file.sqlite"
     path.write_bytes(sound.read_bytes())
     connection = sqlite3.connect(path, isolation_level=None)
-    migrate(connection, path, newer, since)
+    migrate(connection, path, newer)
     connection.execute("UPDATE jobs SET tag = 'mine', cost = 7")
     connection.execute("INSERT INTO tokens VALUES ('name', x'01')")
     connection.execute("INSERT INTO events VALUES (5)")
@@ -352,7 +351,7 @@ async def test_what_a_newer_version_added_is_saved_by_an_older_one(
     damage_table(path, "reports")
     await _open_and_close(path)
     assert len(list(tmp_path.glob("*.corrupt-*"))) == 1
-    database = Database(path, newer, since)
+    database = Database(path, newer)
     await database.open()
     await database.close()
     connection = sqlite3.connect(path)

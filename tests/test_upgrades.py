@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from infernet_edge.chain.ledger import Ledger
 from infernet_edge.database import Database
 from infernet_edge.errors import StartupError
 from infernet_edge.jobs import reports, table
+from infernet_edge.migrations import Breaking, unreadable
 from tests.support.parts import CLIENT, outcome, result, working
 from tests.support.process import ROOT
 from tests.support.serving import Echo, serving
@@ -101,11 +103,13 @@ async def test_deliveries_and_transactions_of_the_first_version_go_on(folder: Pa
 
 
 OLD = {"things": ("CREATE TABLE things (n INTEGER) STRICT",)}
-ADDED = {"things": (*OLD["things"], "ALTER TABLE things ADD COLUMN m INTEGER DEFAULT 0")}
+ADD = "ALTER TABLE things ADD COLUMN m INTEGER DEFAULT 0"
+ADDED = {"things": (*OLD["things"], ADD)}
+CHANGED = {"things": (*OLD["things"], Breaking(ADD))}
 
 
-async def opened(path: Path, migrations: Mapping[str, Sequence[str]], since: int = 0) -> None:
-    database = Database(path, migrations, {"things": since} if since else None)
+async def opened(path: Path, migrations: Mapping[str, Sequence[str]]) -> None:
+    database = Database(path, migrations)
     try:
         await database.open()
         await database.write(
@@ -118,9 +122,9 @@ async def opened(path: Path, migrations: Mapping[str, Sequence[str]], since: int
 async def test_an_upgrade_that_only_added_can_be_rolled_back(tmp_path: Path) -> None:
     path = tmp_path / "file.sqlite"
     await opened(path, OLD)
-    await opened(path, ADDED, since=1)
+    await opened(path, ADDED)
     await opened(path, OLD)  # the earlier version again
-    await opened(path, ADDED, since=1)
+    await opened(path, ADDED)
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT n, m FROM things").fetchall() == [(1, 0)] * 4
     connection.close()
@@ -129,10 +133,25 @@ async def test_an_upgrade_that_only_added_can_be_rolled_back(tmp_path: Path) -> 
 async def test_an_upgrade_that_changed_more_cannot(tmp_path: Path) -> None:
     path = tmp_path / "file.sqlite"
     await opened(path, OLD)
-    await opened(path, ADDED)
+    await opened(path, CHANGED)
     with pytest.raises(StartupError, match="newer"):
         await opened(path, OLD)
-    await opened(path, ADDED)
+    await opened(path, CHANGED)
+    with sqlite3.connect(path) as connection:
+        assert unreadable(connection, {"things": 1, "others": 0}) == ["things"]
+        assert unreadable(connection, {"things": 2}) == []
+    connection.close()
+
+
+@pytest.mark.parametrize("owner", ALL)
+def test_a_step_that_does_more_than_add_says_so(owner: str) -> None:
+    """Else an upgrade could not be rolled back, or the earlier version would read nonsense."""
+    added = re.compile(
+        r"CREATE (TABLE|(UNIQUE )?INDEX|TRIGGER)|DROP INDEX|UPDATE"
+        r"|ALTER TABLE \w+ ADD COLUMN (?!.*NOT NULL(?!.*DEFAULT))"
+    )
+    for step in ALL[owner]:
+        assert isinstance(step, Breaking) or added.match(step), step
 
 
 async def test_what_is_readable_is_asked_of_each_owner(tmp_path: Path) -> None:
@@ -140,5 +159,5 @@ async def test_what_is_readable_is_asked_of_each_owner(tmp_path: Path) -> None:
     path = tmp_path / "file.sqlite"
     other = {"others": ("CREATE TABLE others (n INTEGER) STRICT",)}
     await opened(path, OLD | other)
-    await opened(path, ADDED, since=1)
+    await opened(path, ADDED)
     await opened(path, OLD | other)

@@ -15,6 +15,7 @@ from typing import Final
 from msgspec import Struct
 
 from infernet_edge.checksums import check, checksum
+from infernet_edge.migrations import Breaking
 
 Buffer = bytes | bytearray | memoryview
 
@@ -31,10 +32,13 @@ OUTPUT: Final = 3
 _TEMPORARY: Final = b"\xff" * 8  # ids of jobs begin with a time, which is less
 
 MIGRATIONS: Final = (
-    """CREATE TABLE pieces (
+    # Earlier versions take the empty texts that stand for pieces for the contents.
+    Breaking(
+        """CREATE TABLE pieces (
         job BLOB NOT NULL, part INTEGER NOT NULL, position INTEGER NOT NULL, data BLOB NOT NULL,
         PRIMARY KEY (job, part, position)
-    ) STRICT, WITHOUT ROWID""",
+    ) STRICT, WITHOUT ROWID"""
+    ),
     "CREATE TRIGGER pieces_of_deleted_jobs AFTER DELETE ON jobs BEGIN"
     " DELETE FROM pieces WHERE job = old.id; END",
     "ALTER TABLE pieces ADD COLUMN sum INTEGER",  # see checksums.py
