@@ -64,7 +64,7 @@ def migrate(
         for step in steps[version:]:
             connection.execute(step)
         if version < len(steps):
-            since = _readable_since(steps)
+            since = readable_since(steps)
             connection.execute(
                 "INSERT OR REPLACE INTO schema_versions VALUES (?, ?, ?)",
                 (owner, len(steps), since),
@@ -72,7 +72,7 @@ def migrate(
     connection.execute("COMMIT")
 
 
-def _readable_since(steps: Sequence[str]) -> int:
+def readable_since(steps: Sequence[str]) -> int:
     """The least number of steps that a version has to know to work with all of them."""
     breaking = [number for number, step in enumerate(steps, 1) if isinstance(step, Breaking)]
     return max(breaking, default=0)

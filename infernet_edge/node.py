@@ -164,6 +164,17 @@ class Node:
         assert self.parts is not None, "the node has not been started"
         return self.parts.database.damaged
 
+    async def reload(self) -> None:
+        """Read the certificate again; logs what is wrong with it, and keeps the present one."""
+        if self._server is None:
+            return
+        try:
+            await self._server.reload_certificate()
+        except StartupError as error:
+            log_event(logger, "node.not_reloaded", logging.ERROR, reason=error)
+        else:
+            log_event(logger, "node.reloaded")
+
     async def wait_until_ready(self, timeout: float) -> None:
         """Wait until each container is ready or has failed, at most `timeout` seconds."""
         if self.parts is not None:
@@ -245,17 +256,11 @@ class Node:
         """The parts that the API speaks for, not yet started."""
         config, services = self.config, self.services
         most = config.server.max_body_bytes
-        migrations: dict[str, Sequence[str]] = {
-            "jobs": table.MIGRATIONS,
-            "reports": reports.MIGRATIONS,
-            "elapsed": elapsed.MIGRATIONS,
-        }
-        if config.chain.enabled:
-            from infernet_edge.chain import chain  # costs 20 MB and half a second
-
-            migrations |= chain.MIGRATIONS
         database = Database(
-            config.database_path, migrations, first=_FIRST, on_salvage=self._on_salvage
+            config.database_path,
+            all_migrations(chain=config.chain.enabled),
+            first=_FIRST,
+            on_salvage=self._on_salvage,
         )
         passed = ElapsedTime(database, config.jobs.retention)
         reported = Reports(database, config.jobs.max_pending, passed)
@@ -264,6 +269,8 @@ class Node:
         client = ServiceClient(session, most)
         orchestrator = Orchestrator(config.jobs, job_store, services, client, most, memory)
         if config.chain.enabled:
+            from infernet_edge.chain import chain
+
             self.chain = chain.Chain(
                 config, database, orchestrator, session, job_store.check_storage, memory, passed
             )
@@ -280,6 +287,20 @@ class Node:
             memory=memory,
             elapsed=passed,
         )
+
+
+def all_migrations(*, chain: bool) -> dict[str, Sequence[str]]:
+    """The steps of all tables, by owner; with those of the chain, or without."""
+    migrations: dict[str, Sequence[str]] = {
+        "jobs": table.MIGRATIONS,
+        "reports": reports.MIGRATIONS,
+        "elapsed": elapsed.MIGRATIONS,
+    }
+    if chain:
+        from infernet_edge.chain.chain import MIGRATIONS  # costs 20 MB and half a second
+
+        migrations |= MIGRATIONS
+    return migrations
 
 
 def memory_budget(config: Config) -> MemoryBudget:

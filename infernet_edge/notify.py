@@ -31,6 +31,11 @@ class Notifier:
         return cls(environment.get("NOTIFY_SOCKET", ""), watchdog_seconds(environment))
 
     @property
+    def is_service(self) -> bool:
+        """Whether systemd started this process as a service, and not a person."""
+        return bool(self._address)
+
+    @property
     def watched(self) -> bool:
         """Whether systemd ends this process when it is not heard from."""
         return bool(self._address) and self._watchdog is not None

@@ -141,6 +141,25 @@ class LanServer:
                 " (`ss -ltnp` lists who listens)."
             ) from error
 
+    async def reload_certificate(self) -> None:
+        """Use the certificate and key that the files hold now, for connections that come now.
+
+        Raises StartupError, and goes on with those it has, when the files cannot be used.
+        """
+        tls, context = self._settings.tls, self._config.ssl
+        if tls is None or context is None:
+            return
+
+        def check() -> None:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.cert, tls.key)
+
+        try:
+            await asyncio.to_thread(check)
+            # Not in a thread: handshakes must not see a certificate without its key.
+            context.load_cert_chain(tls.cert, tls.key)
+        except OSError as error:  # ssl.SSLError is one
+            raise StartupError(f"server.tls cannot be used: {error}") from error
+
     async def start(self, reserve: int) -> None:
         """Accept connections, leaving `reserve` file descriptors for the rest of the node."""
         files = raise_file_limit() - reserve

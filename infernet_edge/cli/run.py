@@ -69,13 +69,18 @@ async def _run(loaded: Loaded) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     notifier = Notifier.of()
+    reload = asyncio.Event()
+    if notifier.is_service:
+        loop.add_signal_handler(signal.SIGHUP, reload.set)
+    elif signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as with nohup
+        loop.add_signal_handler(signal.SIGHUP, stop.set)  # the terminal was closed
     # The log shows where it hangs when systemd's watchdog sends SIGABRT, and where it was when the
     # system ended it: with SIGBUS when a file shrinks that SQLite has in memory.
     faulthandler.enable()
     try:
         while not stop.is_set():
             began = time.monotonic()
-            await _run_node(Node(loaded.config, notifier.saved), notifier, stop)
+            await _run_node(Node(loaded.config, notifier.saved), notifier, stop, reload)
             if not stop.is_set() and time.monotonic() - began < _SHORTEST_RUN:
                 raise StartupError(
                     f"The database {loaded.config.database_path} is damaged again and again. See"
@@ -85,18 +90,28 @@ async def _run(loaded: Loaded) -> None:
         await notifier.close()
 
 
-async def _run_node(node: Node, notifier: Notifier, stop: asyncio.Event) -> None:
+async def _run_node(
+    node: Node, notifier: Notifier, stop: asyncio.Event, reload: asyncio.Event
+) -> None:
     """Run a node until `stop` is set, or a new one has to make a new database of a damaged one."""
     await node.start()
     gc.freeze()  # what there is now stays: the collector need not look at it again and again
     try:
         notifier.ready(f"Serving at {node.url}")
         ready = asyncio.create_task(node.wait_until_ready(node.config.startup_wait))
+        reloading = asyncio.create_task(_reload(node, reload))
         ends = [asyncio.create_task(event.wait()) for event in (stop, node.damaged)]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if stop.is_set():
             notifier.stopping()
-        await cancel(ready, *ends)
+        await cancel(ready, reloading, *ends)
     finally:
         await node.stop()
         gc.unfreeze()
+
+
+async def _reload(node: Node, asked: asyncio.Event) -> None:
+    while True:
+        await asked.wait()
+        asked.clear()
+        await node.reload()

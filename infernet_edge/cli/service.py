@@ -5,7 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from infernet_edge.service.paths import Paths
 
 HELP = "install the node as a service of systemd, upgrade it, look at it"
 
@@ -14,9 +19,12 @@ _ACTIONS = {
     "uninstall": "stop the service and remove it; its data and configuration stay",
     "status": "show the service's state, version and health",
     "logs": "show the service's log",
-    "upgrade": "run a newer executable; goes back by itself when that does not get ready",
-    "unpack": "lay this executable's unpacked form down in a folder",
+    "upgrade": "run another executable; rolled back when it does not start, or crashes repeatedly",
+    "rollback": "run the version before again, which an upgrade keeps",
+    "unpack": "put this executable's unpacked form into a folder",
 }
+# What units and other versions run. It is not for people.
+_INTERNAL = ("watch", "migrations")
 _EPILOG = """\
 The program goes to /opt/infernet-edge, the configuration to /etc/infernet-edge, secrets as files
 named by their keys (chain.wallet.private_key, server.tokens.NAME) to
@@ -25,6 +33,7 @@ away, run `sudo infernet-edge service install` again; after other changes
 `sudo systemctl restart infernet-edge`.
 """
 _READY_WITHIN = 120.0  # seconds
+_TRIAL = 600.0  # seconds
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +44,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         name: actions.add_parser(name, help=described, description=described)
         for name, described in _ACTIONS.items()
     }
+    for name in _INTERNAL:
+        actions.add_parser(name)
     for name in ("install", "uninstall"):
         added[name].add_argument(
             "--dry-run", action="store_true", help="show every step and change nothing"
@@ -51,14 +62,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
     upgrade.add_argument(
         "--sha256", metavar="HEX", help="what it must be (default: what BINARY.sha256 says)"
     )
-    upgrade.add_argument(
-        "--timeout",
-        type=float,
-        default=_READY_WITHIN,
-        metavar="SECONDS",
-        help=f"how long it may take to get ready (default: {_READY_WITHIN:g})",
-    )
+    for parser in (upgrade, added["rollback"]):
+        parser.add_argument(
+            "--timeout",
+            type=_seconds,
+            default=_READY_WITHIN,
+            metavar="SECONDS",
+            help=f"how long it may take to get ready (default: {_READY_WITHIN:g})",
+        )
+        parser.add_argument(
+            "--trial",
+            type=_seconds,
+            default=_TRIAL,
+            metavar="SECONDS",
+            help="how long it is watched: if it crashes repeatedly in this time, the version before"
+            f" runs again (default: {_TRIAL:g})",
+        )
     added["unpack"].add_argument("folder", type=Path, metavar="FOLDER", help="must not exist yet")
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 1 <= value <= 24 * 3600:
+        raise argparse.ArgumentTypeError(f"{text}: expected 1 to 86400 seconds")
+    return value
 
 
 def _configure_install(parser: argparse.ArgumentParser) -> None:
@@ -157,7 +184,58 @@ def _upgrade(arguments: argparse.Namespace) -> int:
         return 1
     paths = Paths()
     upgrade = Upgrade(Installer(paths, run_command), paths, run_command, print)
-    upgrade.to(arguments.binary, sha256, arguments.timeout)
+    upgrade.to(arguments.binary, sha256, arguments.timeout, arguments.trial)
+    return 0
+
+
+def _rollback(arguments: argparse.Namespace) -> int:
+    from infernet_edge.service.commands import run as run_command
+    from infernet_edge.service.installation import Installer
+    from infernet_edge.service.paths import Paths
+    from infernet_edge.service.upgrade import Upgrade
+
+    if not _may_go_on(arguments):
+        return 1
+    paths = Paths()
+    upgrade = Upgrade(Installer(paths, run_command), paths, run_command, print)
+    upgrade.roll_back(arguments.timeout, arguments.trial)
+    return 0
+
+
+def _watch(arguments: argparse.Namespace) -> int:
+    """What infernet-edge-trial.service runs."""
+    from infernet_edge.service.commands import run as run_command
+    from infernet_edge.service.installation import Installer
+    from infernet_edge.service.paths import Paths
+    from infernet_edge.service.trial import Trial
+
+    if not _may_go_on(arguments):
+        return 1
+    paths = Paths()
+    Trial(Installer(paths, run_command), paths, run_command, _log_line).watch()
+    return 0
+
+
+def _log_line(text: str) -> None:
+    print(text, flush=True)
+
+
+def _migrations(arguments: argparse.Namespace) -> int:
+    """Print how far this version takes the database, for other versions."""
+    import json
+
+    from infernet_edge.migrations import readable_since
+    from infernet_edge.node import all_migrations
+
+    steps = all_migrations(chain=True)
+    print(
+        json.dumps(
+            {
+                owner: {"steps": len(each), "readable_since": readable_since(each)}
+                for owner, each in steps.items()
+            }
+        )
+    )
     return 0
 
 
@@ -179,6 +257,7 @@ def _status(arguments: argparse.Namespace) -> int:
     print(f"  since      {found['ActiveEnterTimestamp'] or 'never'}")
     print(f"  restarts   {found['NRestarts']}, last result: {found['Result']}")
     print(f"  version    {installed}, Podman runs {podman}")
+    _print_trial(paths)
     if found["ActiveState"] != "active":
         print("  why        infernet-edge service logs")
         return 1
@@ -192,6 +271,21 @@ def _status(arguments: argparse.Namespace) -> int:
     for problem in status["problems"]:
         print(f"  problem    {problem}")
     return 0 if status["healthy"] else 1
+
+
+def _print_trial(paths: Paths) -> None:
+    from infernet_edge.service.trial import last_result, read_state
+
+    if (state := read_state(paths)) is not None:
+        print(f"  trial      of {state.new}; if it fails, {state.old} runs again")
+        return
+    result = last_result(paths)
+    if result is None or (result.is_kept and not result.reason):
+        return
+    moment = datetime.fromtimestamp(result.ended_at / 1000, UTC)
+    verb = "could not be rolled back" if result.is_kept else "was rolled back"
+    first = result.reason.partition("\n")[0]
+    print(f"  upgrade    {result.new} {verb} on {moment:%Y-%m-%d %H:%M} UTC: {first}")
 
 
 def _logs(arguments: argparse.Namespace) -> int:
@@ -226,6 +320,9 @@ _ACTION = {
     "status": _status,
     "logs": _logs,
     "upgrade": _upgrade,
+    "rollback": _rollback,
+    "watch": _watch,
+    "migrations": _migrations,
     "unpack": _unpack,
 }
 
@@ -236,18 +333,26 @@ _NO_SYSTEMD = (
 
 
 def _may_go_on(arguments: argparse.Namespace) -> bool:
-    """Whether this is root on a machine with systemd; says what is missing."""
-    from infernet_edge.service import unit
+    """Whether this is root on a machine with systemd; says what is missing.
 
-    dry_run = getattr(arguments, "dry_run", False)
-    if not unit.is_booted():
-        _refuse(_NO_SYSTEMD)
-        return False
-    if os.geteuid() != 0 and not dry_run:
-        again = f"sudo infernet-edge service {arguments.action}"
-        _refuse(f"This needs root. Put sudo in front: {again}")
+    A dry run goes on without, and says it at its end.
+    """
+    missing = _missing(arguments)
+    if missing and not getattr(arguments, "dry_run", False):
+        _refuse(missing[0])
         return False
     return True
+
+
+def _missing(arguments: argparse.Namespace) -> list[str]:
+    """What the real run of an action lacks here."""
+    from infernet_edge.service import unit
+
+    missing = [] if unit.is_booted() else [_NO_SYSTEMD]
+    if os.geteuid() != 0:
+        again = f"sudo infernet-edge service {arguments.action}"
+        missing.append(f"This needs root. Put sudo in front: {again}")
+    return missing
 
 
 def _refuse(reason: str) -> int:
@@ -257,6 +362,8 @@ def _refuse(reason: str) -> int:
 
 def _farewell(arguments: argparse.Namespace, changes: int, after: str) -> int:
     if arguments.dry_run:
+        for reason in _missing(arguments):
+            print(f"The real run would refuse: {reason}")
         print(f"{changes} steps; this was a dry run, nothing was changed." if changes else _NOTHING)
     else:
         print(f"Done. {after}" if changes else _NOTHING)

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from infernet_edge.config.places import NODE_UNIT
+from infernet_edge.containers.specification import NODE_LABEL, node_name
 from infernet_edge.errors import InfernetEdgeError
 from infernet_edge.service import access, unit
-from infernet_edge.service.commands import Runner
-from infernet_edge.service.paths import PODMAN_SOCKET, PODMAN_UNIT, USER, Paths
+from infernet_edge.service.commands import CommandFailed, Runner, must
+from infernet_edge.service.paths import PODMAN_SOCKET, PODMAN_UNIT, TRIAL_UNIT, USER, Paths
 from infernet_edge.service.programs import Program, Programs
 from infernet_edge.service.steps import (
     Step,
@@ -24,6 +25,7 @@ from infernet_edge.service.steps import (
 )
 
 _START_TIMEOUT = 150.0  # seconds; TimeoutStartSec of the unit is 90, Podman's comes before it
+_PODMAN_TIMEOUT = 120.0  # seconds; containers may take ten each to stop
 _SUBORDINATE_IDS = 65536  # as many as useradd gives to a person
 
 
@@ -55,13 +57,16 @@ class Installer:
             )
         configuration = self._configuration(given)
         units = self.units(program, rootless=rootless)
-        changing = [*program_steps, *configuration, *units]
+        stops = self._stops(units, program_steps)
+        changing = [*stops, *program_steps, *configuration, *units]
         return [
             *account,
             *changing,
-            *self._take_over(units, configuration),
+            *([self._remove_containers()] if rootless else []),
+            self._reload([*units, *configuration]),
             self._enable(PODMAN_SOCKET, "--now", follows=units),
             self._enable(NODE_UNIT),
+            *self.trial_unit(program),
             self._start(placed, changing),
         ]
 
@@ -69,7 +74,18 @@ class Installer:
         """Make an installed program the current one, with its unit files; it is not started."""
         units = self.units(program, rootless=self._paths.rootless.exists())
         link = make_link(self._paths.current, Path(program.folder.name))
-        return [link, *units, *self._take_over(units, [])]
+        return [*self._stops(units), link, *units, self._reload(units)]
+
+    def trial_unit(self, program: Program) -> list[Step]:
+        """The unit that watches trials, as a version has it; enabled, and known to systemd.
+
+        While there is a trial it stays that of the version before.
+        """
+        source = program.units / TRIAL_UNIT
+        if not source.exists():  # a version from before there were trials
+            return []
+        unit_file = _copy(source, self._paths.units / TRIAL_UNIT)
+        return [unit_file, self._reload([unit_file]), self._enable(TRIAL_UNIT)]
 
     def units(self, program: Program, *, rootless: bool) -> list[Step]:
         """The unit files of this program, and no others."""
@@ -87,12 +103,15 @@ class Installer:
     def uninstall(self, *, purge: bool) -> list[Step]:
         """All steps that take the service away; data and settings only when `purge` is set."""
         paths = self._paths
-        there = [paths.units / name for name in (NODE_UNIT, PODMAN_SOCKET, PODMAN_UNIT)]
+        names = (TRIAL_UNIT, NODE_UNIT, PODMAN_SOCKET, PODMAN_UNIT)
+        there = [paths.units / name for name in names]
+        # The node removes its containers, so it ends before Podman's service does.
         stops = [
             self._command(["systemctl", "disable", "--now", path.name], path.exists)
-            for path in there[:2]
+            for path in there[:3]
         ]
-        stops.append(self._command(["systemctl", "stop", PODMAN_UNIT], there[2].exists))
+        stops.append(self._command(["systemctl", "stop", PODMAN_UNIT], there[3].exists))
+        stops.append(self._remove_containers())
         removals = [remove(path) for path in there]
         removals += [remove(path.parent) for path in (paths.rootless, paths.access)]
         reload = self._command(["systemctl", "daemon-reload"], never, removals)
@@ -103,6 +122,35 @@ class Installer:
             steps.append(self._command(["userdel", USER], _has_account))
         # This very program is among the last, since it goes on reading itself.
         return [*steps, remove(paths.command), remove(paths.programs)]
+
+    def _remove_containers(self) -> Step:
+        """Remove what the node left with the Podman that runs as root, and does not use any more.
+
+        A node that was killed could not do so, nor one whose Podman is another now.
+        """
+        try:
+            config = access.configuration(self._paths)
+        except InfernetEdgeError:  # it has mistakes: the node did not run with it
+            config = None
+        name = node_name(config.storage_path if config else self._paths.state)
+        listing = ["podman", "ps", "--all", "--quiet", f"--filter=label={NODE_LABEL}={name}"]
+
+        def left() -> list[str]:
+            try:
+                output = self._run(listing, _PODMAN_TIMEOUT)
+            except CommandFailed:  # there is no Podman
+                return []
+            return output.text.split() if output.code == 0 else []
+
+        def perform() -> None:
+            command = ["podman", "rm", "--force", *left()]
+            must(self._run(command, _PODMAN_TIMEOUT), command)
+
+        return Step(
+            "Remove the containers that the node left with Podman as root",
+            lambda: bool(left()),
+            perform,
+        )
 
     def _account(self, program: Program, *, rootless: bool) -> list[Step]:
         declared = _copy(program.units / "sysusers.conf", self._paths.sysusers)
@@ -131,8 +179,8 @@ class Installer:
         steps = [
             make_folder(paths.programs),
             Step(
-                f"Lay version {program.version} down in {placed.folder}",
-                lambda: not placed.folder.exists(),
+                f"Put version {program.version} into {placed.folder}",
+                lambda: not self._programs.is_intact(placed, program),
                 lambda: self._programs.add(program),
             ),
             make_link(paths.current, Path(placed.folder.name)),
@@ -185,15 +233,23 @@ class Installer:
             follows=tuple(changing),
         )
 
-    def _take_over(self, units: Sequence[Step], others: Sequence[Step]) -> list[Step]:
-        """Let systemd read the unit files.
+    def _stops(self, units: Sequence[Step], program: Sequence[Step] = ()) -> list[Step]:
+        """Stop what runs by unit files that change, before they change.
 
-        Podman's service is to start anew as they say. It ends when the node has let go of it.
+        The node removes its containers with the Podman that has them; then Podman's service is to
+        start anew as the new files say.
         """
-        return [
-            self._command(["systemctl", "daemon-reload"], never, [*units, *others]),
-            self._command(["systemctl", "stop", NODE_UNIT, PODMAN_UNIT], never, units),
-        ]
+
+        def stop(name: str, steps: Sequence[Step]) -> Step:
+            return self._command(
+                ["systemctl", "stop", name],
+                lambda: (self._paths.units / name).exists() and any(s.needed() for s in steps),
+            )
+
+        return [stop(NODE_UNIT, [*units, *program]), stop(PODMAN_UNIT, units)]
+
+    def _reload(self, changed: Sequence[Step]) -> Step:
+        return self._command(["systemctl", "daemon-reload"], never, changed)
 
     def _enable(self, name: str, *options: str, follows: Iterable[Step] = ()) -> Step:
         def needed() -> bool:

@@ -12,6 +12,7 @@ from infernet_edge.config.places import NODE_UNIT
 USER = "infernet-edge"
 PODMAN_SOCKET = "infernet-edge-podman.socket"
 PODMAN_UNIT = "infernet-edge-podman.service"
+TRIAL_UNIT = "infernet-edge-trial.service"
 
 
 class Paths(Struct, frozen=True):
@@ -28,6 +29,26 @@ class Paths(Struct, frozen=True):
     def current(self) -> Path:
         """Links to the folder of the version that runs."""
         return self.programs / "current"
+
+    @property
+    def previous(self) -> Path:
+        """Links to the folder of the version before, which is kept."""
+        return self.programs / "previous"
+
+    @property
+    def trial(self) -> Path:
+        """Is there while a version is tried, see trial.py."""
+        return self.programs / "trial.json"
+
+    @property
+    def last_trial(self) -> Path:
+        """How the last trial ended."""
+        return self.programs / "last-trial.json"
+
+    @property
+    def upgrade_lock(self) -> Path:
+        """Is locked while a process upgrades or rolls back."""
+        return self.programs / ".upgrade.lock"
 
     @property
     def command(self) -> Path:

@@ -15,6 +15,7 @@ from infernet_edge.errors import InfernetEdgeError
 from infernet_edge.executable import PROGRAM
 from infernet_edge.service.commands import Runner, must
 from infernet_edge.service.paths import Paths
+from infernet_edge.service.steps import replace_file, sync_folder
 
 _RUN_TIMEOUT = 60.0  # seconds for a program to say its version
 _UNPACK_TIMEOUT = 300.0  # seconds; an SD card may be slow
@@ -53,12 +54,19 @@ class Programs:
         self._run = run
 
     def current(self) -> Program | None:
-        """The one that the service runs; None when nothing is installed."""
-        link = self._paths.current
-        if not (link / PROGRAM).exists():
+        """The one that the service runs, whole or not; None when nothing is installed."""
+        return self._linked(self._paths.current)
+
+    def previous(self) -> Program | None:
+        """The one that ran before, which is kept; None when there is none."""
+        program = self._linked(self._paths.previous)
+        return None if program == self.current() else program
+
+    def _linked(self, link: Path) -> Program | None:
+        if not link.is_symlink() or not link.is_dir():
             return None
         folder = link.parent / link.readlink()
-        return Program(folder, self.version_of(folder / PROGRAM))
+        return Program(folder, folder.name.partition("+")[0])
 
     def place_of(self, program: Program) -> Path:
         """Where it is installed or, when it is not, will be.
@@ -67,9 +75,28 @@ class Programs:
         """
         digest = digest_of_folder(program.folder)
         folder = self._paths.programs / program.version
-        if folder.exists() and digest_of_folder(folder) != digest:
+        if folder.exists() and self._installed_digest(folder) != digest:
             return folder.with_name(f"{program.version}+{digest[:8]}")
         return folder
+
+    def is_intact(self, installed: Program, program: Program | None = None) -> bool:
+        """Whether all files of an installed version are what they were when it was installed.
+
+        With a `program`, whether they are that one's. Reads all of them.
+        """
+        if not installed.folder.exists():
+            return False
+        wanted = program and digest_of_folder(program.folder)
+        return digest_of_folder(installed.folder) == (
+            wanted or self._installed_digest(installed.folder)
+        )
+
+    def _installed_digest(self, folder: Path) -> str:
+        """What was noted of a version when it was installed."""
+        try:
+            return _digest_file(folder).read_text("ascii").strip()
+        except FileNotFoundError:
+            return digest_of_folder(folder)
 
     def version_of(self, executable: Path) -> str:
         """What an executable says of itself. Raises NotOurs when it does not run here."""
@@ -81,11 +108,15 @@ class Programs:
         return first[1]
 
     def add(self, program: Program) -> Program:
-        """Install it beside the others; it is there whole or not at all."""
-        folder = self.place_of(program)
-        if not folder.exists():
-            self._unpack(program.executable, folder)
-        return Program(folder, program.version)
+        """Install it beside the others; it is there whole or not at all.
+
+        One that is there and damaged is replaced.
+        """
+        version = program.version
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=self._paths.programs) as temporary:
+            unpacked = Path(temporary, version)
+            self._unpack(program.executable, unpacked)
+            return self._place(Program(unpacked, version))
 
     def add_packed(self, binary: Path) -> Program:
         """Install a version from its one-file form. `binary` must lie where nobody else writes."""
@@ -93,21 +124,39 @@ class Programs:
         with tempfile.TemporaryDirectory(prefix=".new-", dir=self._paths.programs) as temporary:
             unpacked = Path(temporary, version)
             self._unpack(binary, unpacked)
-            program = Program(unpacked, version)
-            folder = self.place_of(program)
-            if not folder.exists():
-                unpacked.rename(folder)
-        return Program(folder, version)
+            return self._place(Program(unpacked, version))
+
+    def _place(self, unpacked: Program) -> Program:
+        """Move an unpacked version to its place, unless it is there and whole."""
+        folder = self.place_of(unpacked)
+        placed = Program(folder, unpacked.version)
+        if self.is_intact(placed, unpacked):
+            return placed
+        replace_file(_digest_file(folder), f"{digest_of_folder(unpacked.folder)}\n", 0o644)
+        if folder.exists():
+            folder.rename(unpacked.folder.with_name("damaged"))  # goes with the temporary folder
+        unpacked.folder.rename(folder)
+        sync_folder(folder.parent)
+        return placed
 
     def keep_only(self, *kept: Program) -> None:
         """Remove every other version."""
         for folder in self.folders() - {program.folder for program in kept}:
-            shutil.rmtree(folder)
+            self.remove(folder)
+
+    def remove(self, folder: Path) -> None:
+        """Remove a version, damaged or not."""
+        shutil.rmtree(folder, ignore_errors=True)
+        _digest_file(folder).unlink(missing_ok=True)
 
     def folders(self) -> set[Path]:
         """Those of all versions."""
         paths = self._paths.programs.iterdir()
-        return {path for path in paths if path.is_dir() and not path.is_symlink()}
+        return {
+            path
+            for path in paths
+            if path.is_dir() and not path.is_symlink() and not path.name.startswith(".")
+        }
 
     def _unpack(self, executable: Path, folder: Path) -> None:
         command = [str(executable), "service", "unpack", str(folder)]
@@ -116,6 +165,10 @@ class Programs:
     def _temporary(self, executable: Path) -> dict[str, str]:
         # The one-file form unpacks itself there; /tmp may be too small, or mounted noexec.
         return {"TMPDIR": str(executable.parent)}
+
+
+def _digest_file(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.sha256")
 
 
 def digest_of_file(path: Path) -> str:

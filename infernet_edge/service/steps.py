@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from infernet_edge.service.commands import Runner, must
+from infernet_edge.service.commands import CommandFailed, Runner, must
 
 
 class Step(NamedTuple):
@@ -31,7 +31,8 @@ def carry_out(steps: Iterable[Step], tell: Callable[[str], None], *, dry_run: bo
     """Do the steps that are needed, and tell of each; returns how many there were."""
     done: list[Step] = []
     for step in steps:
-        if not step.needed() and not any(each is other for each in step.follows for other in done):
+        follows = any(each is other for each in step.follows for other in done)
+        if not follows and not _is_needed(step, dry_run=dry_run):
             continue
         tell(step.title)
         if dry_run:
@@ -41,6 +42,15 @@ def carry_out(steps: Iterable[Step], tell: Callable[[str], None], *, dry_run: bo
             step.perform()
         done.append(step)
     return len(done)
+
+
+def _is_needed(step: Step, *, dry_run: bool) -> bool:
+    try:
+        return step.needed()
+    except CommandFailed:
+        if dry_run:  # as on a machine without systemd, where it is only shown
+            return True
+        raise
 
 
 def write_file(
@@ -60,7 +70,7 @@ def write_file(
     return Step(
         f"Write {path} (mode {mode:04o})",
         needed,
-        lambda: _replace(path, text, mode, owner),
+        lambda: replace_file(path, text, mode, owner),
         text if shown is None else shown,
     )
 
@@ -97,6 +107,7 @@ def make_link(path: Path, target: Path) -> Step:
         made.unlink(missing_ok=True)
         made.symlink_to(target)
         made.replace(path)
+        sync_folder(path.parent)
 
     return Step(
         f"Link {path} to {target}",
@@ -148,8 +159,8 @@ def _differs(path: Path, mode: int, owner: str) -> bool:
         return True
 
 
-def _replace(path: Path, text: str, mode: int, owner: str) -> None:
-    """Write a file whole or not at all, with its rights from the first moment on."""
+def replace_file(path: Path, text: str, mode: int, owner: str = "") -> None:
+    """Write a file whole or not at all, with its permissions from the first moment on, durably."""
     path.parent.mkdir(parents=True, exist_ok=True)
     made = path.with_name(f".{path.name}.{os.getpid()}")
     made.unlink(missing_ok=True)
@@ -161,8 +172,18 @@ def _replace(path: Path, text: str, mode: int, owner: str) -> None:
             os.fsync(file.fileno())
         _hand_over(made, mode, owner)
         made.replace(path)
+        sync_folder(path.parent)
     finally:
         made.unlink(missing_ok=True)
+
+
+def sync_folder(path: Path) -> None:
+    """Have the names in a folder on the disk: after a power cut they are what they are now."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _hand_over(path: Path, mode: int, owner: str) -> None:

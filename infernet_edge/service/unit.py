@@ -45,6 +45,13 @@ def is_active(run: Runner) -> bool:
     return state(run).get("ActiveState") == "active"
 
 
+def start_anew(run: Runner, name: str) -> None:
+    """Have systemd start a unit, or start it again, and do not wait for that."""
+    run(["systemctl", "reset-failed", name], _TIMEOUT)
+    command = ["systemctl", "restart", "--no-block", name]
+    must(run(command, _TIMEOUT), command)
+
+
 def restart(run: Runner, timeout: float) -> None:
     """Start the node anew, wait until it is ready, and see that it stays so.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
+import shutil
 import socket
 import ssl
 import subprocess
@@ -532,11 +533,15 @@ async def test_a_stop_does_not_wait_for_ever() -> None:
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> TLS:
     folder = tmp_path_factory.mktemp("tls")
     tls = TLS(cert=str(folder / "cert.pem"), key=str(folder / "key.pem"))
+    make_certificate(tls)
+    return tls
+
+
+def make_certificate(tls: TLS) -> None:
     command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
     subprocess.run(
         [*command.split(), "-out", tls.cert, "-keyout", tls.key], check=True, capture_output=True
     )
-    return tls
 
 
 async def test_https(certificate: TLS) -> None:
@@ -581,6 +586,38 @@ async def test_a_certificate_that_cannot_be_used(certificate: TLS, tmp_path: Pat
     server = LanServer(Server(host="127.0.0.1", port=0, tls=wrong), App())
     with pytest.raises(StartupError, match=r"server\.tls cannot be used"):
         server.bind()
+
+
+async def test_a_renewed_certificate_is_used_without_a_restart(
+    certificate: TLS, tmp_path: Path
+) -> None:
+    tls = TLS(cert=str(tmp_path / "cert.pem"), key=str(tmp_path / "key.pem"))
+
+    async def trusted(port: int, cert: bytes) -> bool:
+        (tmp_path / "trusted.pem").write_bytes(cert)
+        trusting = ssl.create_default_context(cafile=str(tmp_path / "trusted.pem"))
+        trusting.check_hostname = False
+        try:
+            streams = await asyncio.open_connection("127.0.0.1", port, ssl=trusting)
+        except ssl.SSLCertVerificationError:
+            return False
+        connection = Connection(*streams)
+        assert await connection.get() == 200
+        connection.writer.close()
+        return True
+
+    make_certificate(tls)
+    first = Path(tls.cert).read_bytes()
+    async with serving(Server(host="127.0.0.1", port=0, tls=tls)) as running:
+        assert await trusted(running.server.port, first)
+        shutil.copy(certificate.cert, tls.cert)
+        with pytest.raises(StartupError, match="MISMATCH"):  # its key is not there yet
+            await running.server.reload_certificate()
+        assert await trusted(running.server.port, first)
+        shutil.copy(certificate.key, tls.key)
+        await running.server.reload_certificate()
+        assert not await trusted(running.server.port, first)
+        assert await trusted(running.server.port, Path(certificate.cert).read_bytes())
 
 
 @pytest.mark.usefixtures("impatient")

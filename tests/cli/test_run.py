@@ -6,11 +6,14 @@ import json
 import re
 import signal
 import socket
+import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.support.client import Api, eventually
 from tests.support.node import NodeProcess
 
 
@@ -26,6 +29,41 @@ def test_it_runs_until_it_is_told_to_stop(tmp_path: Path) -> None:
             assert f"node.started url={node.url}" in log
             assert log.splitlines()[-1].endswith("node.stopped")
             assert "Traceback" not in log
+
+
+def test_a_terminal_that_closes_stops_the_node(tmp_path: Path) -> None:
+    """Properly, so that no container stays; what it says goes nowhere any more."""
+    with NodeProcess({}, tmp_path) as node:
+        assert node.process is not None
+        node.process.send_signal(signal.SIGHUP)
+        assert node.exit_code() == 0
+        assert node.log().splitlines()[-1].endswith("node.stopped")
+        assert not (node.data_path / "control.sock").exists()
+
+
+def test_a_node_that_shall_outlive_its_terminal_does(tmp_path: Path) -> None:
+    command = ("nohup", sys.executable, "-m", "infernet_edge")
+    with NodeProcess({}, tmp_path, command=command, fresh=True) as node:
+        assert node.process is not None
+        node.process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        assert Api(node.port).health() == "healthy"
+
+
+def has_reloaded(node: NodeProcess, times: int) -> bool:
+    return node.log().count("node.reloaded") == times
+
+
+def test_of_a_service_sighup_reads_the_certificate_again(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        env = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+        with NodeProcess({}, tmp_path, env=env) as node:
+            assert node.process is not None
+            for number in (1, 2):
+                node.process.send_signal(signal.SIGHUP)
+                eventually(partial(has_reloaded, node, number))
+            assert Api(node.port).health() == "healthy"
 
 
 def test_two_signals_do_not_break_the_stop(tmp_path: Path) -> None:
