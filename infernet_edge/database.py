@@ -62,11 +62,17 @@ class Database:
         path: Path,
         migrations: Migrations,
         *,
+        dormant: Callable[[], Migrations] = dict,
         first: Sequence[Part] = (),
         on_salvage: Callable[[int], None] = lambda rows: None,
     ) -> None:
-        """`first` is saved first from a damaged file; `on_salvage` hears how far that is."""
+        """`first` is saved first from a damaged file; `on_salvage` hears how far that is.
+
+        `dormant` gives the migrations of all parts, also of those that are switched off: their
+        tables are saved too.
+        """
         self._first = first
+        self._dormant = dormant
         self._on_salvage = on_salvage
         self.path = path
         self._migrations = migrations
@@ -93,8 +99,9 @@ class Database:
         """
         self._loop = asyncio.get_running_loop()
         writer, reader = await asyncio.to_thread(self._open_blocking)
-        self._writer = Thread("database-writer", writer, commits=True)
-        self._reader = Thread("database-reader", reader, commits=False)
+        found = self._note_damage
+        self._writer = Thread("database-writer", writer, commits=True, on_damage=found)
+        self._reader = Thread("database-reader", reader, commits=False, on_damage=found)
         self._writer.start()
         self._reader.start()
         self._files = await asyncio.to_thread(self._look_at_files)
@@ -160,16 +167,19 @@ class Database:
     def _note_problem(self, done: asyncio.Future[Any]) -> None:
         if not done.cancelled() and isinstance(error := done.exception(), StorageError):
             self.tell(str(error))
-            if damage.is_corrupt(error.__cause__) and self._marking is None:
-                self._marking = asyncio.create_task(self._mark_damage(str(error)))
+
+    def _note_damage(self, reason: str) -> None:
+        """Have the next start make a new file. Large ones are not checked when they are opened."""
+        if self._marking is None:
+            self._marking = asyncio.create_task(self._mark_damage(reason))
 
     async def _mark_damage(self, reason: str) -> None:
-        """Have the next start make a new file. Large ones are not checked when they are opened."""
         try:
             await asyncio.to_thread(damage.mark, self.path, reason)
         except OSError as error:
             log_event(logger, "database.not_marked", logging.ERROR, reason=str(error))
-        self.damaged.set()
+        finally:
+            self.damaged.set()
 
     def tell(self, problem: str) -> None:
         """Log a problem with the storage once, when it comes, and once when it is over ("").
@@ -227,14 +237,15 @@ class Database:
         another node must not open it beside that thread.
         """
         self._lost = ""
-        if self._marking is not None:
-            await self._marking
         # The writer is last: closing the last connection empties the WAL.
         self._closing += [each for each in (self._reader, self._writer) if each is not None]
         self._reader = self._writer = None
         for thread in self._closing:
             thread.submit(None)
             await asyncio.to_thread(thread.join, _CLOSING_TIME)
+        await asyncio.sleep(0)  # what they said at last is heard
+        if self._marking is not None:
+            await self._marking
         self._closing = [thread for thread in self._closing if thread.is_alive()]
         if self._closing:
             log_event(logger, "database.not_closed", logging.ERROR, seconds=_CLOSING_TIME)
@@ -300,11 +311,10 @@ class Database:
         saved = rebuild(
             kept,
             self.path,
-            self._migrations,
+            {**self._dormant(), **self._migrations},
             first=self._first,
             on_progress=self._on_salvage,
         )
-        damage.forget(self.path)
         log_event(
             logger,
             "database.salvaged",

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from infernet_edge.damage import is_corrupt
 from infernet_edge.errors import StorageError, TooLargeToStore
 
 _MOST_PER_COMMIT = 1000
@@ -32,12 +33,21 @@ class _Outcome(NamedTuple):
 class Thread(threading.Thread):
     """Takes requests from its queue, as many as wait, and answers them together."""
 
-    def __init__(self, name: str, connection: sqlite3.Connection, *, commits: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        connection: sqlite3.Connection,
+        *,
+        commits: bool,
+        on_damage: Callable[[str], None],
+    ) -> None:
+        """`on_damage` is called in the event loop when SQLite finds the file damaged, and why."""
         super().__init__(name=name, daemon=True)
         self._connection = connection
         self._commits = commits
         self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
+        self._on_damage = on_damage
         self.changes = 0  # rows that were changed and committed
 
     def submit(self, request: Request | None) -> None:
@@ -72,6 +82,8 @@ class Thread(threading.Thread):
         outcomes += self._each(alone)
         for outcome in outcomes:
             if outcome.error is not None:
+                if is_corrupt(outcome.error):  # whether or not its caller is still there
+                    self._loop.call_soon_threadsafe(self._on_damage, str(outcome.error))
                 _forget_frames(outcome.error)
         return outcomes
 

@@ -49,7 +49,7 @@ _MOST_RESOURCES = 2**20  # bytes of a container's answer about its resources
 # What is saved first from a damaged database: what is not done yet.
 _FIRST = (
     Part("jobs", "status = 0", needed=True),
-    Part("pieces", "job IN (SELECT id FROM jobs WHERE status = 0)", needed=True),
+    Part("pieces", needed=True, of="SELECT id FROM jobs WHERE status = 0"),
     Part("deliveries", "state NOT IN ('delivered', 'failed', 'skipped')", needed=True),
     Part("delegated_data", needed=True),
     Part("transactions", needed=True),
@@ -259,6 +259,7 @@ class Node:
         database = Database(
             config.database_path,
             all_migrations(chain=config.chain.enabled),
+            dormant=lambda: all_migrations(chain=True),
             first=_FIRST,
             on_salvage=self._on_salvage,
         )

@@ -43,12 +43,14 @@ _SALVAGES = (
 class Part(NamedTuple):
     """What to copy: a table, or those of its rows that a condition names.
 
-    Without those that are `needed`, the node would forget what it has to do.
+    Without those that are `needed`, the node would forget what it has to do. With `of`, a query of
+    the new database, only rows whose first key is among its answers.
     """
 
     table: str
     condition: str = "true"
     needed: bool = False
+    of: str = ""
 
 
 class Saved(NamedTuple):
@@ -99,6 +101,7 @@ def rebuild(
     os.close(os.open(half, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     target = sqlite3.connect(half, isolation_level=None)
     damaged = sqlite3.connect(kept, isolation_level=None)
+    saved = None
     try:
         target.execute("PRAGMA auto_vacuum = INCREMENTAL")
         versions: dict[str, int] = {}
@@ -119,6 +122,8 @@ def rebuild(
     finally:
         damaged.close()
         target.close()
+        if saved is None:  # it would take the room that is missing
+            half.unlink()
     half.replace(path)
     folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -148,31 +153,38 @@ def salvage(
         if not str(row[0]).startswith("sqlite_") and row[0] != "schema_versions"
     }
     named = [part for part in parts if part.table in tables]
-    rest = sorted(tables - {part.table for part in named if part.condition == "true"})
+    needed = [part for part in named if part.needed]
+    rest = sorted(
+        tables - {part.table for part in named if part.condition == "true" and not part.of}
+    )
+    # What is not named is small: the chain's state, marks and the like.
+    ordered = [*needed, *map(Part, rest), *(part for part in named if not part.needed)]
     done, all_read = 0, True
-    for table_name, condition, needed in [*named, *(Part(name) for name in rest)]:
+    for part in ordered:
         try:
-            table = _Table(damaged, target, table_name)
+            table = _Table(damaged, target, part.table)
         except _DAMAGED:
             continue
         if not table.is_complete:
             continue
         try:
-            for rows in _in_batches(_readable(damaged, target, table, condition)):
+            for rows in _in_batches(_rows_of(damaged, target, table, part)):
                 if not has_room():
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 _store(target, table, rows)
                 done += len(rows)
                 on_progress(done)
         except OSError as error:
-            if needed or error.errno != errno.ENOSPC:
+            if target.in_transaction:
+                target.execute("ROLLBACK")
+            if part.needed or error.errno != errno.ENOSPC:
                 raise
             all_read = False
             break
         except Exception:  # what one table holds must not cost the others
             if target.in_transaction:
                 target.execute("ROLLBACK")
-            logger.exception("database.table_unsaved", extra={"fields": {"table": table_name}})
+            logger.exception("database.table_unsaved", extra={"fields": {"table": part.table}})
     with contextlib.suppress(*_DAMAGED):
         # Numbers of rows that are lost are given again: what was noted of them is not about those.
         target.execute("DELETE FROM age_marks")
@@ -204,21 +216,37 @@ def copy_schema(
         ).fetchall()
     except _DAMAGED:
         return
-    newer = [row for row in versions if row[1] > len(migrations.get(row[0], ()))]
+    newer = [
+        row
+        for row in versions
+        if isinstance(row[1], int)
+        and isinstance(row[2], int)
+        and row[1] > len(migrations.get(row[0], ()))
+    ]
     if not newer:
         return
     here = {row[0] for row in target.execute("SELECT name FROM sqlite_master")}
     target.execute("BEGIN")
     try:
         for name, sql in found:
-            if name not in here:
+            if name not in here and sql.upper().startswith("CREATE TABLE"):
                 target.execute(sql)
+            elif name not in here:
+                _try_to_make(target, sql)
             elif sql.upper().startswith("CREATE TABLE"):
                 _add_columns(damaged, target, name)
         target.executemany("INSERT OR REPLACE INTO schema_versions VALUES (?, ?, ?)", newer)
         target.execute("COMMIT")
     except _DAMAGED as error:
         target.execute("ROLLBACK")
+        log_event(logger, "database.schema_unsaved", logging.WARNING, reason=str(error))
+
+
+def _try_to_make(target: sqlite3.Connection, sql: str) -> None:
+    """Make an index or a trigger, without which the tables are whole all the same."""
+    try:
+        target.execute(sql)
+    except _DAMAGED as error:
         log_event(logger, "database.schema_unsaved", logging.WARNING, reason=str(error))
 
 
@@ -240,13 +268,46 @@ def _store(target: sqlite3.Connection, table: _Table, rows: Sequence[Row]) -> No
     """Store rows; one whose values the table does not take was damaged, and is left out."""
     columns, marks = ",".join(table.columns), ",".join("?" * len(table.columns))
     statement = f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})"  # noqa: S608 - its schema
-    target.execute("BEGIN IMMEDIATE")
+    primary = [table.columns.index(key) for key in table.primary]
+    with _writing():
+        target.execute("BEGIN IMMEDIATE")
     for row in rows:
         try:
-            target.execute(statement, row)
+            with _writing():
+                stored = target.execute(statement, row).rowcount
         except (sqlite3.IntegrityError, UnicodeEncodeError) as error:
             log_event(logger, "database.row_damaged", table=str(table), reason=str(error))
-    target.execute("COMMIT")
+        else:
+            key = [row[place] for place in primary]
+            if not stored and not _is_stored(target, table, key):
+                reason = "another row has a value that only one may have"
+                log_event(logger, "database.row_damaged", table=str(table), reason=reason)
+    with _writing():
+        target.execute("COMMIT")
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    """Raise OSError when the disk does not take what SQLite writes."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        full = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL
+        raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
+
+
+def _rows_of(
+    damaged: sqlite3.Connection, target: sqlite3.Connection, table: _Table, part: Part
+) -> Iterator[Row]:
+    """The rows of a part that can be read."""
+    if not part.of:
+        yield from _readable(damaged, target, table, part.condition)
+        return
+    columns = ",".join(table.columns)
+    query = f"SELECT {columns} FROM {table} WHERE {table.keys[0]} = ?"  # noqa: S608 - its schema
+    for (key,) in target.execute(part.of).fetchall():
+        with contextlib.suppress(*_DAMAGED):
+            yield from damaged.execute(query, (key,))
 
 
 def _in_batches(rows: Iterator[Row]) -> Iterator[list[Row]]:

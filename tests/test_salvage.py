@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from infernet_edge import damage
 from infernet_edge.database import Database
-from infernet_edge.errors import StartupError
+from infernet_edge.errors import StartupError, StorageError
 from infernet_edge.jobs import contents
+from infernet_edge.jobs.table import unfinished
 from infernet_edge.migrations import migrate
 from infernet_edge.salvage import Part, salvage
 from tests.support.parts import CLIENT, made, outcome, result, working
@@ -146,7 +148,8 @@ def test_what_is_named_comes_first(sound: Path, tmp_path: Path) -> None:
         lambda text: order.append(text.split()[4]) if text.startswith("INSERT OR IGNORE") else None
     )
     old = sqlite3.connect(sound, isolation_level=None)
-    saved = salvage(old, new, [Part("reports"), Part("jobs", "status = 0")])
+    unfinished = Part("jobs", "status = 0", needed=True)
+    saved = salvage(old, new, [Part("reports", needed=True), unfinished])
     assert saved.rows == saved.of == JOBS * 3 + 4 * 3
     assert order[:JOBS] == ["reports"] * JOBS
     assert order[JOBS : JOBS + 12] == ["jobs"] * 12
@@ -313,12 +316,18 @@ async def test_a_damaged_format_number_is_damage(sound: Path, tmp_path: Path) ->
     assert len(list(tmp_path.glob("*.corrupt-*"))) == 1
 
 
-async def test_tables_of_a_part_that_is_switched_off_are_saved(sound: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["UPDATE schema_versions SET owner = 'x'", "SELECT 1"])
+async def test_tables_of_a_part_that_is_switched_off_are_saved(
+    sound: Path, tmp_path: Path, damage: str
+) -> None:
     path = tmp_path / "file.sqlite"
     path.write_bytes(sound.read_bytes())
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"{damage} WHERE owner = 'deliveries'" if "UPDATE" in damage else damage)
+    connection.close()
     damage_table(path, "jobs")
     without = {owner: ALL[owner] for owner in ("jobs", "reports", "elapsed")}
-    database = Database(path, without)
+    database = Database(path, without, dormant=lambda: ALL)
     await database.open()
     await database.close()
     await _open_and_close(path)  # with the part switched on again
@@ -381,6 +390,36 @@ def test_where_there_is_no_room_what_is_needed_comes_first(sound: Path, tmp_path
     old.close()
 
 
+async def test_what_belongs_to_unfinished_jobs_is_needed_too(sound: Path, tmp_path: Path) -> None:
+    """Also where the index that names them, or another page of the table, is damaged."""
+    damaged = tmp_path / "damaged.sqlite"
+    content = bytearray(sound.read_bytes())
+    zeros(content, index_root(sound, "unfinished_jobs") - 1, random.Random(1))
+    damaged.write_bytes(content)
+    old = sqlite3.connect(damaged, isolation_level=None)
+    new = opened(tmp_path / "new.sqlite")
+    room = partial(next, iter([True] * 2), False)
+    pieces = Part("pieces", needed=True, of="SELECT id FROM jobs WHERE status = 0")
+    saved = salvage(old, new, [Part("jobs", "status = 0", needed=True), pieces], has_room=room)
+    assert not saved.all_read
+    (count,) = new.execute("SELECT count(*) FROM pieces").fetchone()
+    assert count == 4 * 3
+    old.close()
+    new.close()
+
+
+async def test_what_the_disk_does_not_take_is_no_damage(sound: Path, tmp_path: Path) -> None:
+    """Nothing that is needed is left out in silence."""
+    new = opened(tmp_path / "new.sqlite")
+    (pages,) = new.execute("PRAGMA page_count").fetchone()
+    new.execute(f"PRAGMA max_page_count = {pages + 4}")
+    old = sqlite3.connect(sound, isolation_level=None)
+    with pytest.raises(OSError, match="full"):
+        salvage(old, new, [Part("deliveries", needed=True)])
+    old.close()
+    new.close()
+
+
 async def test_a_disk_without_room_for_unfinished_jobs_is_told(
     sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -396,6 +435,7 @@ async def test_a_disk_without_room_for_unfinished_jobs_is_told(
             await database.open()
         await database.close()
         assert not path.exists()
+        assert not path.with_name(f"{path.name}.saving").exists()
     await _open_and_close(path)
     assert present(path, {"jobs": keys(sound)["jobs"]}) == JOBS
 
@@ -442,3 +482,85 @@ async def test_an_input_of_which_a_piece_is_missing_is_the_jobs_failure(tmp_path
             parts.orchestrator.submit(job)
             found = await outcome(parts, job)
             assert "damaged" in found["result"]["error"]
+
+
+def flip_type(path: Path, containers: str) -> None:
+    """Change one bit of a job's header, so that a text becomes bytes; SQLite reads on.
+
+    It has serial types (https://sqlite.org/fileformat.html, 2.1): of the id, the client, the kind
+    and the status, which are 0, and of the containers.
+    """
+    head = bytes([12 + 2 * 16, 13 + 2 * len(CLIENT), 8, 8, 13 + 2 * len(containers)])
+    content = bytearray(path.read_bytes())
+    assert content.count(head) == 1
+    content[content.index(head) + len(head) - 1] ^= 1
+    path.write_bytes(content)
+
+
+async def test_a_value_of_a_wrong_type_is_damage(tmp_path: Path) -> None:
+    """In a file that is too large to be checked at its start."""
+    async with working(tmp_path) as parts:
+        path = parts.database.path
+        jobs = [made(parts, containers=("echo" + "o" * number,)) for number in range(4)]
+        await parts.store.add(jobs)
+    flip_type(path, "echoo")
+    database = Database(path, ALL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("infernet_edge.database._QUICKLY_CHECKED", -1)
+        await database.open()
+        with pytest.raises(StorageError, match="another type"):
+            await database.read(unfinished)
+        await database.close()
+        assert database.damaged.is_set()
+        again = Database(path, ALL)
+        await again.open()
+        assert len((await again.read(unfinished))[1]) == 3
+        await again.close()
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"", b"reason\n"])
+async def test_any_mark_makes_a_new_file_once(sound: Path, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "file.sqlite"
+    path.write_bytes(sound.read_bytes())
+    mark = tmp_path / "file.sqlite.damaged"
+    mark.write_bytes(content)
+    for _ in range(2):
+        await _open_and_close(path)
+        assert not mark.exists()
+        assert len(list(tmp_path.glob("*.corrupt-*"))) == 1
+    assert present(path, keys(sound)) == sum(map(len, keys(sound).values()))
+
+
+async def test_a_mark_without_a_file_is_over(tmp_path: Path) -> None:
+    mark = tmp_path / "file.sqlite.damaged"
+    mark.write_text("reason")
+    await _open_and_close(tmp_path / "file.sqlite")
+    assert not mark.exists()
+
+
+def test_a_mark_takes_what_sqlite_says(tmp_path: Path) -> None:
+    damage.mark(tmp_path / "file.sqlite", "Could not decode '\udcff\ufffd'")
+    assert (tmp_path / "file.sqlite.damaged").read_bytes().decode("ascii", "replace")
+
+
+async def test_damage_is_noticed_whoever_waits(sound: Path, tmp_path: Path) -> None:
+    """Also when the caller has gone, and when pages are given back."""
+    for number in range(2):
+        path = tmp_path / f"{number}.sqlite"
+        path.write_bytes(sound.read_bytes())
+        database = Database(path, ALL)
+        await database.open()
+
+        def damaged(connection: sqlite3.Connection) -> None:
+            raise damage.corrupt("here")
+
+        if number:
+            database.read(damaged).cancel()
+        else:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("infernet_edge.database._give_back_pages", damaged)
+                with pytest.raises(StorageError):
+                    await database.give_back_space()
+        await database.close()
+        assert database.damaged.is_set()
+        assert path.with_name(f"{path.name}.damaged").exists()

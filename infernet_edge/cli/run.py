@@ -78,10 +78,11 @@ async def _run(loaded: Loaded) -> None:
     # system ended it: with SIGBUS when a file shrinks that SQLite has in memory.
     faulthandler.enable()
     try:
+        damaged_at = -_SHORTEST_RUN
         while not stop.is_set():
-            began = time.monotonic()
             await _run_node(Node(loaded.config, notifier.saved), notifier, stop, reload)
-            if not stop.is_set() and time.monotonic() - began < _SHORTEST_RUN:
+            before, damaged_at = damaged_at, time.monotonic()
+            if not stop.is_set() and damaged_at - before < _SHORTEST_RUN:
                 raise StartupError(
                     f"The database {loaded.config.database_path} is damaged again and again. See"
                     " whether its disk is well (dmesg), or set storage.path to a folder on another."

@@ -74,19 +74,10 @@ class JobStore:
     async def load(self) -> list[Job]:
         """Read what an earlier run left unfinished, oldest first. To be called once, at start."""
         await self._database.write(table.prepare)
-        last, rows = await self._database.read(table.unfinished)
+        last, jobs = await self._database.read(table.unfinished)
         self._ids = JobIds(last)
-        for key, client, kind, containers, requires_proof, attempts in rows:
-            self.pending[key] = Job(
-                key,
-                client,
-                tuple(containers.split(",")),
-                None,
-                requires_proof=bool(requires_proof),
-                kind=kind,
-                attempts=attempts,
-                in_pieces=True,  # it may be
-            )
+        for job in jobs:
+            self.pending[job.key] = job
         return list(self.pending.values())
 
     @property

@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from infernet_edge.checksums import Damaged, check, checksum
+from infernet_edge.damage import checked_types
 from infernet_edge.jobs import contents
 from infernet_edge.jobs.contents import PIECE, Buffer, Content
-from infernet_edge.jobs.job import FAILED, SUCCESS
+from infernet_edge.jobs.job import FAILED, SUCCESS, Job
 from infernet_edge.jobs.results import Streamed, container_error
 
 MIGRATIONS: Final = (
@@ -51,14 +52,27 @@ def prepare(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE jobs SET ended = 0 WHERE status != 0 AND ended IS NULL")
 
 
-def unfinished(connection: sqlite3.Connection) -> tuple[bytes, list[tuple[Any, ...]]]:
-    """The newest id, and the rows of the jobs that are not finished, oldest first."""
+def unfinished(connection: sqlite3.Connection) -> tuple[bytes, list[Job]]:
+    """The newest id, and the jobs that are not finished, oldest first, without their inputs."""
     last = connection.execute("SELECT max(id) FROM jobs").fetchone()[0] or b""
     rows = connection.execute(
         "SELECT id, client, kind, containers, requires_proof, attempts FROM jobs"
         " WHERE status = 0 ORDER BY id"
     )
-    return last, rows.fetchall()
+    with checked_types():
+        return last, [
+            Job(
+                key,
+                client,
+                tuple(containers.split(",")),
+                None,
+                requires_proof=bool(requires_proof),
+                kind=kind,
+                attempts=int(attempts),
+                in_pieces=True,  # it may be
+            )
+            for key, client, kind, containers, requires_proof, attempts in rows
+        ]
 
 
 def insert(

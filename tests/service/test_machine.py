@@ -57,7 +57,7 @@ def test_a_dry_run_tells_all_and_changes_nothing(machine: Machine) -> None:
     told = install(machine, "--dry-run")
     assert "Write /etc/systemd/system/infernet-edge.service (mode 0644)" in told
     assert "    ExecStart=/opt/infernet-edge/current/infernet-edge run" in told
-    assert "Lay version 0.1.0 down in /opt/infernet-edge/0.1.0" in told
+    assert "Put version 0.1.0 into /opt/infernet-edge/0.1.0" in told
     assert told.endswith("steps; this was a dry run, nothing was changed.")
     for path in ("/opt/infernet-edge", "/etc/infernet-edge", "/usr/local/bin/infernet-edge", UNIT):
         assert not machine.has(path)
@@ -198,17 +198,32 @@ def test_an_upgrade_keeps_the_last_version_and_the_jobs(machine: Machine) -> Non
     assert "is not the file it should be; nothing was changed" in told
     digest = machine.run("sha256sum", file).split()[0]
     told = machine.run("infernet-edge", "service", "upgrade", "--sha256", digest, file)
-    assert told.endswith("Version 0.2.0 runs; 0.1.0 is kept, all others are removed.")
-    assert versions(machine) == ["0.1.0", "0.2.0", "current"]
-    assert "0.2.0" in machine.run("infernet-edge", "service", "status")
+    assert "Version 0.2.0 runs. It is on trial for 10 minutes" in told
+    assert versions(machine) == ["0.1.0", "0.2.0"]
+    status = machine.run("infernet-edge", "service", "status")
+    assert "trial      of 0.2.0; if it fails, 0.1.0 runs again" in status
     assert machine.result_of(job) == {"text": "before"}
+    assert machine.try_to_run("infernet-edge", "service", "upgrade", PROGRAM)[0] == 1
+    told = machine.run("infernet-edge", "service", "rollback")
+    assert told.endswith("Version 0.1.0 runs again.")
+    assert versions(machine) == ["0.1.0"]
+    assert machine.result_of(job) == {"text": "before"}
+
+
+def test_a_version_that_passes_its_trial_is_kept(machine: Machine) -> None:
+    file = newer(machine, "0.2.0")
+    machine.run("infernet-edge", "service", "upgrade", "--trial", "5", file)
+    machine.wait_until(lambda: not machine.has("/opt/infernet-edge/trial.json"))
+    assert versions(machine) == ["0.1.0", "0.2.0"]
+    assert "trial" not in machine.run("infernet-edge", "service", "status")
+    assert "rolled back" not in machine.run("infernet-edge", "service", "status")
 
 
 @pytest.mark.parametrize(
     ("run", "reason"),
     [
         ("echo out of order; exit 1", "out of order"),
-        ("exec sleep 100", "The node is not ready after 6 seconds"),
+        ("exec sleep 100", "It was not ready after 6 seconds"),
     ],
     ids=["it ends", "it is never ready"],
 )
@@ -218,15 +233,129 @@ def test_an_upgrade_that_fails_goes_back(machine: Machine, run: str, reason: str
         "infernet-edge", "service", "upgrade", "--timeout", "6", file, timeout=60
     )
     assert code == 1
-    assert "Version 0.3.0 was taken back and 0.2.0 runs again" in told
+    assert "Version 0.3.0 was rolled back and 0.2.0 runs again" in told
     assert reason in told
-    assert versions(machine) == ["0.1.0", "0.2.0", "current"]
-    assert "0.2.0" in machine.run("infernet-edge", "service", "status")
+    assert versions(machine) == ["0.1.0", "0.2.0"]
+    status = machine.run("infernet-edge", "service", "status")
+    assert "version    0.2.0" in status
+    assert "0.3.0 was rolled back" in status
     assert machine.result_of(machine.start_job(text="on")) == {"text": "on"}
 
 
 def versions(machine: Machine) -> list[str]:
-    return machine.run("ls", "-A", "/opt/infernet-edge").split()
+    return machine.shell("cd /opt/infernet-edge; ls -d [0-9]*").split()
+
+
+def wait_for_rollback(machine: Machine, timeout: float = 90) -> None:
+    machine.wait_until(lambda: not machine.has("/opt/infernet-edge/trial.json"), timeout)
+    machine.wait_until(lambda: machine.property("ActiveState") == "active")
+    assert machine.run("readlink", "/opt/infernet-edge/current") == "0.2.0"
+    assert versions(machine) == ["0.1.0", "0.2.0"]
+    assert machine.result_of(machine.start_job(text="on")) == {"text": "on"}
+
+
+def start_upgrade(machine: Machine, file: str) -> None:
+    """Begin an upgrade on a terminal of its own, and wait until its version is started."""
+    machine.shell(
+        "systemd-run --quiet --unit=terminal --property=SendSIGHUP=yes"
+        f" infernet-edge service upgrade --timeout 15 {file}"
+    )
+    machine.wait_until(
+        lambda: machine.run("readlink", "/opt/infernet-edge/current").startswith("0.3.0")
+    )
+
+
+def test_an_upgrade_whose_terminal_closes_is_rolled_back_all_the_same(machine: Machine) -> None:
+    start_upgrade(machine, newer(machine, "0.3.0", "exec sleep 100"))
+    machine.run("systemctl", "kill", "--signal=HUP", "terminal")
+    machine.wait_until(lambda: machine.try_to_run("systemctl", "is-active", "terminal")[0] != 0)
+    assert machine.has("/opt/infernet-edge/trial.json")
+    wait_for_rollback(machine)
+
+
+def test_a_trial_goes_on_after_a_power_cut(machine: Machine) -> None:
+    """All is killed, and systemd starts what a boot starts."""
+    start_upgrade(machine, newer(machine, "0.3.0", "exec sleep 100"))
+    for name in ("terminal", "infernet-edge-trial", "infernet-edge"):
+        machine.try_to_run("systemctl", "kill", "--signal=KILL", name)
+    machine.try_to_run("systemctl", "stop", "infernet-edge-trial", "infernet-edge")
+    assert machine.has("/opt/infernet-edge/trial.json")
+    wanted = machine.shell("ls /etc/systemd/system/multi-user.target.wants").split()
+    assert "infernet-edge-trial.service" in wanted
+    machine.run("systemctl", "start", "--no-block", *wanted)
+    wait_for_rollback(machine)
+
+
+def test_a_version_that_crashes_repeatedly_is_rolled_back(machine: Machine) -> None:
+    machine.shell(
+        f"mkdir -p {UNIT}.d; printf '[Service]\\nRestartSec=1\\n' > {UNIT}.d/test.conf;"
+        " systemctl daemon-reload"
+    )
+    run = 'dir=$(dirname "$(readlink -f "$0")"); (sleep 6; kill -9 $$) & exec "$dir/real" run'
+    told = machine.run("infernet-edge", "service", "upgrade", newer(machine, "0.3.0", run))
+    assert "Version 0.3.0 runs" in told
+    wait_for_rollback(machine)
+    assert "crashed 3 times" in machine.run("infernet-edge", "service", "status")
+    machine.shell(f"rm {UNIT}.d/test.conf; systemctl daemon-reload")
+
+
+SQL = (
+    "UPDATE schema_versions SET version = version + 1{more} WHERE owner = 'jobs';"
+    " ALTER TABLE jobs ADD COLUMN newer INTEGER;"
+)
+
+
+def test_a_version_that_migrates_and_fails_is_rolled_back(machine: Machine) -> None:
+    job = machine.start_job(text="kept")
+    machine.result_of(job)
+    database = "/var/lib/infernet-edge/infernet-edge.sqlite"
+    run = f'sqlite3 {database} "{SQL.format(more="")}"; exit 1'
+    code, told = machine.try_to_run(
+        "infernet-edge", "service", "upgrade", newer(machine, "0.3.0", run)
+    )
+    assert code == 1
+    assert "0.2.0 runs again" in told
+    assert machine.result_of(job) == {"text": "kept"}
+    columns = machine.shell(f"sqlite3 -readonly {database} 'PRAGMA table_info(jobs)'")
+    assert "newer" in columns
+
+
+def test_it_never_gives_up(machine: Machine) -> None:
+    """More failed starts than systemd allows by default, and then the reason is gone."""
+    machine.shell(
+        f"mkdir -p {UNIT}.d; printf '[Service]\\nRestartSec=0.1\\n' > {UNIT}.d/test.conf;"
+        " systemctl daemon-reload; systemctl stop infernet-edge;"
+        " systemd-run --quiet --unit=taken --property=Type=exec"
+        " systemd-socket-activate --listen 0.0.0.0:4000 --inetd -a /bin/cat"
+    )
+    machine.run("systemctl", "start", "--no-block", "infernet-edge")
+    machine.wait_until(lambda: int(machine.property("NRestarts")) > 12, 60)
+    machine.run("systemctl", "stop", "taken")
+    machine.wait_until(lambda: machine.property("ActiveState") == "active")
+    machine.shell(f"rm {UNIT}.d/test.conf; systemctl daemon-reload")
+    assert machine.property("RestartUSec") == "15s"
+
+
+def test_it_needs_no_network_to_start(machine: Machine) -> None:
+    after = machine.property("After").split() + machine.property("Wants").split()
+    assert "network-online.target" not in after
+
+
+def test_a_reload_reaches_the_node(machine: Machine) -> None:
+    before = machine.property("MainPID")
+    machine.run("systemctl", "reload", "infernet-edge")
+    machine.wait_until(lambda: "node.reloaded" in machine.log())
+    assert machine.property("MainPID") == before
+
+
+def test_a_damaged_program_is_repaired(machine: Machine) -> None:
+    library = machine.shell("ls /opt/infernet-edge/0.2.0/libpython3*").split()[0]
+    machine.run("truncate", "--size=1000", library)
+    assert machine.try_to_run("infernet-edge", "version")[0] != 0
+    told = machine.run(PROGRAM, "service", "upgrade", newer(machine, "0.2.0"))
+    assert "were damaged, and are repaired" in told
+    assert machine.property("ActiveState") == "active"
+    assert "0.1.0" in machine.run("infernet-edge", "version")  # the real one in the wrapper
 
 
 def test_uninstalled_it_leaves_the_data(machine: Machine) -> None:
@@ -241,7 +370,12 @@ def test_uninstalled_it_leaves_the_data(machine: Machine) -> None:
 
 
 def test_podman_without_root_serves_a_job_too(machine: Machine) -> None:
+    """The container of the Podman with root goes, and gives its port back."""
+    install(machine)
+    machine.result_of(machine.start_job(text="rootful"))
+    assert machine.run("podman", "ps", "--quiet") != ""
     install(machine, "--rootless")
+    assert machine.run("podman", "ps", "--all", "--quiet") == ""
     machine.shell(
         f"podman save --quiet --output /tmp/echo.tar {ECHO_IMAGE}; chmod 644 /tmp/echo.tar; cd /;"
         " runuser --user infernet-edge -- env HOME=/var/lib/infernet-edge-podman"
