@@ -50,6 +50,18 @@ def test_it_says_what_it_is_and_leaves_nothing_behind(form: str, tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_of_the_installation_shows_what_the_real_one_would_refuse(form: str) -> None:
+    """Also where there is no systemd, as in most containers."""
+    told = run(form, "service", "install", "--dry-run")
+    assert told.returncode == 0, told.stderr
+    assert "Write /etc/systemd/system/infernet-edge.service (mode 0644)" in told.stdout
+    assert "Run systemctl enable infernet-edge.service" in told.stdout
+    if not Path("/run/systemd/system").exists():
+        assert "The real run would refuse: This machine does not run systemd." in told.stdout
+        refused = run(form, "service", "install")
+        assert (refused.returncode, "does not run systemd" in refused.stderr) == (1, True)
+
+
 def test_exit_codes_are_those_of_the_command_line(form: str, tmp_path: Path) -> None:
     wrong = tmp_path / "config.json"
     wrong.write_text('{"server": {"port": "many"}}')

@@ -351,11 +351,11 @@ def test_a_reload_reaches_the_node(machine: Machine) -> None:
 def test_a_damaged_program_is_repaired(machine: Machine) -> None:
     library = machine.shell("ls /opt/infernet-edge/0.2.0/libpython3*").split()[0]
     machine.run("truncate", "--size=1000", library)
-    assert machine.try_to_run("infernet-edge", "version")[0] != 0
+    assert machine.try_to_run("infernet-edge", "--version")[0] != 0
     told = machine.run(PROGRAM, "service", "upgrade", newer(machine, "0.2.0"))
     assert "were damaged, and are repaired" in told
     assert machine.property("ActiveState") == "active"
-    assert "0.1.0" in machine.run("infernet-edge", "version")  # the real one in the wrapper
+    assert "0.1.0" in machine.run("infernet-edge", "--version")  # of the real one in the wrapper
 
 
 def test_uninstalled_it_leaves_the_data(machine: Machine) -> None:
