@@ -36,7 +36,7 @@ from infernet_edge.jobs.store import JobStore
 from infernet_edge.logs import log_event
 from infernet_edge.memory import MemoryBudget
 from infernet_edge.salvage import Part
-from infernet_edge.tasks import cancel
+from infernet_edge.tasks import Background
 
 if TYPE_CHECKING:
     from infernet_edge.chain.chain import Chain
@@ -134,8 +134,8 @@ class Node:
             config, parts.database, parts.store, parts.reports, parts.memory, parts.elapsed
         )
         await housekeeper.look()
-        housekeeping = asyncio.create_task(housekeeper.run(), name="housekeeping")
-        stack.push_async_callback(cancel, housekeeping)
+        stack.push_async_callback(parts.background.stop)
+        parts.background.supervise("housekeeping", housekeeper.run)
 
         stack.push_async_callback(self._hardware.stop)
         await self._hardware.start()
@@ -208,6 +208,7 @@ class Node:
         if parts is None:
             return {}
         problems = [parts.store.refusal, parts.manager.engine_problem]
+        problems += parts.background.problems
         if self.chain is not None:
             problems.append(self.chain.problem)
         for kept, saved, total in await parts.database.salvages():
@@ -228,7 +229,9 @@ class Node:
         return {
             "version": VERSION,
             "url": self.url,
-            "healthy": is_healthy(parts.database, parts.store, self.services.values()),
+            "healthy": is_healthy(
+                parts.database, parts.store, self.services.values(), parts.background
+            ),
             "problems": [problem for problem in problems if problem],
             "pending": len(parts.store.pending) + parts.reports.pending,
             "latest_wall_clock": parts.elapsed.latest_wall,
@@ -287,6 +290,7 @@ class Node:
             delegations=self.chain or NoDelegations(),
             memory=memory,
             elapsed=passed,
+            background=Background(),
         )
 
 

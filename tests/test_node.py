@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from infernet_edge.errors import StartupError
+from infernet_edge.jobs.housekeeping import Housekeeper
 from infernet_edge.node import Node
 from tests.support.echo import EchoService
 from tests.support.managing import eventually
@@ -242,3 +243,19 @@ async def outcomes(url: str, identifiers: list[str]) -> dict[str, str]:
             if "running" not in found.values():
                 return found
             await asyncio.sleep(0.05)
+
+
+async def test_a_background_task_that_fails_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(self: Housekeeper) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(Housekeeper, "run", broken)
+    async with running(tmp_path) as node:
+        await eventually(lambda: node.parts.background.problems != [])
+        assert (await node.get("/health")).body == {"status": "unhealthy"}
+        status = await node.node.report_status({})
+        (problem,) = status["problems"]
+        assert "'housekeeping'" in problem
+        assert "a defect" in problem

@@ -38,6 +38,7 @@ from infernet_edge.jobs.reports import Reports
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.logs import log_event
 from infernet_edge.memory import MemoryBudget
+from infernet_edge.tasks import Background
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class Parts(NamedTuple):
     delegations: Delegations
     memory: MemoryBudget
     elapsed: ElapsedTime
+    background: Background
 
 
 class Api:
@@ -147,7 +149,7 @@ def _routes(parts: Parts) -> list[Route]:
         "/api/jobs": JobsEndpoint(intake, parts.store, bodies),
         "/api/jobs/batch": BatchEndpoint(intake, bodies),
         "/api/jobs/stream": StreamEndpoint(intake, bodies),
-        "/health": HealthEndpoint(parts.database, parts.store, parts.services),
+        "/health": HealthEndpoint(parts.database, parts.store, parts.services, parts.background),
         "/info": InfoEndpoint(parts.services, parts.store, parts.reports, parts.delegations),
         "/resources": ResourcesEndpoint(parts.resources),
         "/api/status": StatusEndpoint(

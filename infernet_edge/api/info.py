@@ -14,16 +14,20 @@ from infernet_edge.containers.service import Service
 from infernet_edge.database import Database
 from infernet_edge.jobs.reports import Reports
 from infernet_edge.jobs.store import JobStore
+from infernet_edge.tasks import Background
 
 VERSION = f"{INFERNET_VERSION}+edge.{__version__}"
 _MOST_MODEL_ID = 1024  # characters
 
 
-def is_healthy(database: Database, store: JobStore, services: Iterable[Service]) -> bool:
-    """Jobs can be stored, and of the containers that the node manages one runs."""
+def is_healthy(
+    database: Database, store: JobStore, services: Iterable[Service], background: Background
+) -> bool:
+    """Jobs can be stored, of the containers that the node manages one runs, all background tasks
+    run."""
     managed = [service for service in services if service.managed]
     running = not managed or any(service.state == "ready" for service in managed)
-    return running and database.writable and not store.refusal
+    return running and database.writable and not store.refusal and not background.problems
 
 
 class HealthEndpoint:
@@ -32,14 +36,20 @@ class HealthEndpoint:
     methods = ("GET", "HEAD")
 
     def __init__(
-        self, database: Database, store: JobStore, services: Mapping[str, Service]
+        self,
+        database: Database,
+        store: JobStore,
+        services: Mapping[str, Service],
+        background: Background,
     ) -> None:
         self._database = database
         self._store = store
         self._services = services
+        self._background = background
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        healthy = is_healthy(self._database, self._store, self._services.values())
+        services = self._services.values()
+        healthy = is_healthy(self._database, self._store, services, self._background)
         status = b"healthy" if healthy else b"unhealthy"
         await Answer(b'{"status":"%b"}' % status)(scope, receive, send)
 

@@ -16,10 +16,11 @@ from typing import Any
 
 import aiohttp
 
+from infernet_edge.backoff import Backoff
 from infernet_edge.config.tree import Config
 from infernet_edge.containers.connection import Connection
 from infernet_edge.containers.events import EventsRefused, deaths
-from infernet_edge.containers.pace import Backoff, Pace
+from infernet_edge.containers.pace import Pace
 from infernet_edge.containers.podman import CALL_TIMEOUT, Engine, Found, IPNetwork
 from infernet_edge.containers.ports import Ports
 from infernet_edge.containers.probe import watch_unmanaged

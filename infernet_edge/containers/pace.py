@@ -1,4 +1,4 @@
-"""Pauses that double, and how fast the manager does things."""
+"""How fast the container manager does things."""
 
 from __future__ import annotations
 
@@ -24,19 +24,3 @@ class Pace(Struct, frozen=True):
     unmanaged_down: float = 2.0  # the same while one does not answer; doubles up to `unmanaged`
     stop: int = 5  # from asking a container to stop to killing it
     crash_cap: int = 5
-
-
-class Backoff:
-    """`next()` gives `first`, then twice as much each time, up to `limit` (seconds)."""
-
-    def __init__(self, first: float, limit: float, factor: float = 2.0) -> None:
-        self._first, self._limit, self._factor = first, limit, factor
-        self._next = first
-
-    def next(self) -> float:
-        pause = self._next
-        self._next = min(pause * self._factor, self._limit)
-        return pause
-
-    def reset(self) -> None:
-        self._next = self._first

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import aiohttp
 
-from infernet_edge.containers.pace import Backoff, Pace
+from infernet_edge.backoff import Backoff
+from infernet_edge.containers.pace import Pace
 from infernet_edge.containers.service import Service
 from infernet_edge.logs import log_event
 

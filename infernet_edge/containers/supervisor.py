@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
+from infernet_edge.backoff import Backoff
 from infernet_edge.containers import specification
 from infernet_edge.containers.connection import Connection
-from infernet_edge.containers.pace import Backoff, Pace
+from infernet_edge.containers.pace import Pace
 from infernet_edge.containers.podman import CALL_TIMEOUT, Engine, Found, IPNetwork
 from infernet_edge.containers.ports import Ports
 from infernet_edge.containers.probe import probe

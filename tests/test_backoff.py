@@ -1,4 +1,4 @@
-from infernet_edge.containers.pace import Backoff
+from infernet_edge.backoff import Backoff
 
 
 def test_pauses_double_up_to_the_limit() -> None:

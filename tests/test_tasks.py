@@ -1,0 +1,88 @@
+"""Background tasks, and what happens when they fail."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from infernet_edge.tasks import Background
+from tests.support.managing import eventually
+
+
+class Work:
+    """Fails as often as it is told, then runs for ever."""
+
+    def __init__(self, failures: int, error: Exception | None = None) -> None:
+        self.failures = failures
+        self.error = error
+        self.started = 0
+        self.ended = 0
+
+    async def __call__(self) -> None:
+        self.started += 1
+        try:
+            if self.started <= self.failures:
+                if self.error is not None:
+                    raise self.error
+                return
+            await asyncio.Event().wait()
+        finally:
+            self.ended += 1
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a defect"), AssertionError("broken"), None])
+async def test_what_fails_is_logged_and_restarted(
+    error: Exception | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    background = Background(first_pause=0.01, max_pause=0.02, stable=0.1)
+    work = Work(3, error)
+    background.supervise("counting", work)
+    await eventually(lambda: work.started == 4)
+    (problem,) = background.problems
+    assert "'counting'" in problem
+    assert (str(error) if error else "it returned") in problem
+    failures = [record for record in caplog.records if record.name == "infernet_edge.tasks"]
+    assert len(failures) == 3
+    assert all(record.exc_info for record in failures) == (error is not None)
+    await eventually(lambda: not background.problems)
+    assert work.started == 4
+    await background.stop()
+    assert work.ended == 4
+
+
+async def test_stopped_tasks_have_ended(caplog: pytest.LogCaptureFixture) -> None:
+    background = Background()
+    first, second = Work(0), Work(0)
+    background.supervise("first", first)
+    background.supervise("second", second)
+    await asyncio.sleep(0)
+    await background.stop("first")
+    assert (first.ended, second.ended) == (1, 0)
+    background.supervise("first", first)
+    with pytest.raises(ValueError, match="already"):
+        background.supervise("second", second)
+    await asyncio.sleep(0)
+    await background.stop()
+    assert (first.ended, second.ended) == (2, 1)
+    assert caplog.records == []
+    assert background.problems == []
+
+
+async def test_a_task_is_stopped_while_it_pauses() -> None:
+    background = Background(first_pause=100, max_pause=100)
+    work = Work(9, RuntimeError("x"))
+    background.supervise("failing", work)
+    await eventually(lambda: bool(background.problems))
+    await background.stop()
+    assert background.problems == []
+    assert work.started == 1
+
+
+async def test_pauses_grow() -> None:
+    background = Background(first_pause=0.02, max_pause=0.04)
+    work = Work(100, RuntimeError("x"))
+    background.supervise("failing", work)
+    await asyncio.sleep(0.5)
+    await background.stop()
+    assert 3 <= work.started <= 0.5 / 0.04 + 3
