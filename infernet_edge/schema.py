@@ -162,12 +162,29 @@ class GPUInfo(Struct, frozen=True):
     cuda_device_id: int
 
 
-class BaseCapability(Struct, frozen=True, tag_field="capability_id", tag="base"):
-    """What the machine is made of."""
+class DeviceInfo(Struct, frozen=True):
+    """An NPU (`kind` "npu") or a GPU's render node ("render"); "" where nothing is known."""
+
+    name: str
+    kind: str
+    path: str
+    driver: str
+
+
+class BaseCapability(
+    Struct, frozen=True, omit_defaults=True, tag_field="capability_id", tag="base"
+):
+    """What the machine is made of.
+
+    `device_info` is not in the document and left out when there is none. It is a field of this
+    capability since clients of Infernet's own library refuse a `capability_id` that they do not
+    know, and ignore fields.
+    """
 
     os_info: OSInfo
     cpu_info: CPUInfo
     disk_info: list[DiskInfo]
+    device_info: list[DeviceInfo] = []
 
 
 class GPUCapability(Struct, frozen=True, tag_field="capability_id", tag="gpu"):

@@ -1,28 +1,87 @@
-"""NVIDIA GPUs, through NVML: the package nvidia-ml-py (the extra `gpu`) and NVIDIA's driver."""
+"""NVIDIA GPUs, through NVML: the package nvidia-ml-py (the extra `gpu`) and NVIDIA's driver.
+
+A Jetson whose NVML is missing or says nothing is read from the device tree, see jetson.py.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from infernet_edge.hardware.jetson import read_jetson, shared_memory
+from infernet_edge.logs import log_event
 from infernet_edge.schema import GPUCapability, GPUInfo
 
+logger = logging.getLogger(__name__)
 
-def read_gpus(root: Path) -> GPUCapability | None:
-    """The GPUs and their driver; None without the package, the driver or a GPU. Blocks."""
+_NVIDIA, _DISPLAY = "0x10de", "0x03"  # PCI's vendor and the begin of its class (pci_ids.h in Linux)
+_FOR_GUESTS = {"vfio-pci", "pciback"}  # drivers that keep a GPU for a virtual machine
+# NVML opens the first of a card; those of a Jetson are opened by the libraries below NVML.
+_OPENED = ("nvidiactl", "nvidia0", "nvmap", "nvhost-ctrl-gpu", "nvgpu/igpu0/ctrl")
+
+
+class GPUReader:
+    """Reads the GPUs again and again; logs why one cannot be read, once for each reason."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._logged = ""
+
+    def read(self) -> GPUCapability | None:
+        """The GPUs, see `read_gpus`. Blocks. One call at a time."""
+        problems: list[str] = []
+        found = read_gpus(self._root, problems)
+        reason = "; ".join(problems)
+        if reason and reason != self._logged:
+            log_event(
+                logger,
+                "gpu.unreadable",
+                logging.WARNING,
+                reason=reason,
+                remedy="infernet-edge doctor says more",
+            )
+        self._logged = reason
+        return found
+
+
+def read_gpus(root: Path, problems: list[str] | None = None) -> GPUCapability | None:
+    """The GPUs and their driver; None when there is none that can be read. Blocks.
+
+    To `problems` is added why a GPU that exists is not among them; nothing where none exists.
+    """
+    found: list[str] = []
+    read = _read_nvml(root, found)
+    if read is None or not read.gpu_info:
+        if jetson := read_jetson(root):
+            return jetson
+        if not found and _has_nvidia_gpu(root):
+            found.append("NVML finds no GPU")
+        if read is None and not _has_nvidia_gpu(root):
+            return None
+        found += [f"/dev/{name} cannot be opened: {why}" for name, why in _unopened(root)]
+    if problems is not None:
+        problems += found
+    return read if read and read.gpu_info else None
+
+
+def _read_nvml(root: Path, problems: list[str]) -> GPUCapability | None:
     try:
         import pynvml
     except ImportError:
+        problems.append(
+            "the package nvidia-ml-py is not installed; install it with: pip install nvidia-ml-py"
+        )
         return None
     try:
         pynvml.nvmlInit()
-    except pynvml.NVMLError:
+    except pynvml.NVMLError as error:
+        problems.append(f"NVML, a library of NVIDIA's driver, says: {error}")
         return None
     try:
-        gpus = [_gpu(pynvml, index, root) for index in range(pynvml.nvmlDeviceGetCount())]
-        if not gpus:
-            return None
+        gpus = _gpus(pynvml, root, problems)
         return GPUCapability(
             driver_version=_ask(pynvml, pynvml.nvmlSystemGetDriverVersion) or "",
             cuda_version=_version(_ask(pynvml, pynvml.nvmlSystemGetCudaDriverVersion) or 0),
@@ -32,13 +91,29 @@ def read_gpus(root: Path) -> GPUCapability | None:
         pynvml.nvmlShutdown()
 
 
+def _gpus(pynvml: Any, root: Path, problems: list[str]) -> list[GPUInfo]:
+    """Those that can be read: one that is lost does not hide the others."""
+    gpus = []
+    try:
+        count = pynvml.nvmlDeviceGetCount()
+    except pynvml.NVMLError as error:
+        problems.append(f"NVML cannot count the GPUs: {error}")
+        return []
+    for index in range(count):
+        try:
+            gpus.append(_gpu(pynvml, index, root))
+        except pynvml.NVMLError as error:
+            problems.append(f"GPU {index}: {error}")
+    return gpus
+
+
 def _gpu(pynvml: Any, index: int, root: Path) -> GPUInfo:
     """`index` is NVML's and nvidia-smi's, and CUDA's with CUDA_DEVICE_ORDER=PCI_BUS_ID."""
     handle = pynvml.nvmlDeviceGetHandleByIndex(index)
     # Version 2 leaves out of `used` what the driver keeps for itself, as nvidia-smi does.
     memory = _ask(pynvml, pynvml.nvmlDeviceGetMemoryInfo, handle, pynvml.nvmlMemory_v2)
     memory = memory or _ask(pynvml, pynvml.nvmlDeviceGetMemoryInfo, handle)
-    total, used = (memory.total, memory.used) if memory else _shared_memory(root)
+    total, used = (memory.total, memory.used) if memory else shared_memory(root)
     return GPUInfo(
         name=_ask(pynvml, pynvml.nvmlDeviceGetName, handle) or "",
         memory_total=total,
@@ -60,13 +135,37 @@ def _version(number: int) -> str:
     return f"{number // 1000}.{number % 1000 // 10}" if number else ""
 
 
-def _shared_memory(root: Path) -> tuple[int, int]:
-    """Bytes of memory, all and used: a Jetson's GPU has none of its own, and NVML gives none."""
+def _has_nvidia_gpu(root: Path) -> bool:
+    """Whether the kernel or the driver shows one, other than one that is kept for a guest."""
+    if any((root / "dev").glob("nvidia[0-9]*")) or any(
+        (root / "proc/driver/nvidia/gpus").glob("*")
+    ):
+        return True
+    devices = (root / "sys/bus/pci/devices").glob("*")
+    return any(_is_nvidia_gpu(device) for device in devices)
+
+
+def _is_nvidia_gpu(device: Path) -> bool:
+    """By the files that the kernel has for each PCI device (sysfs-bus-pci)."""
     try:
-        lines = (root / "proc/meminfo").read_text("ascii", "replace").splitlines()
+        vendor, kind = (
+            (device / name).read_text("ascii", "replace").strip() for name in ("vendor", "class")
+        )
+        uevent = (device / "uevent").read_text("ascii", "replace")
     except OSError:
-        return 0, 0
-    pairs = (line.split() for line in lines)
-    kibibytes = {pair[0]: int(pair[1]) for pair in pairs if len(pair) > 1}
-    total = kibibytes.get("MemTotal:", 0)
-    return total * 1024, (total - kibibytes.get("MemAvailable:", total)) * 1024
+        return False
+    kept = any(f"DRIVER={driver}" in uevent.splitlines() for driver in _FOR_GUESTS)
+    return vendor == _NVIDIA and kind.startswith(_DISPLAY) and not kept
+
+
+def _unopened(root: Path) -> list[tuple[str, str]]:
+    """Which of the device files this process cannot open, and why."""
+    found = []
+    for name in _OPENED:
+        try:
+            os.close(os.open(root / "dev" / name, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK))
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            found.append((name, error.strerror or str(error)))
+    return found

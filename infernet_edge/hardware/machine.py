@@ -9,13 +9,15 @@ from functools import partial
 from pathlib import Path
 
 from infernet_edge.hardware.cpu import Processor, ask_py_cpuinfo, cpu_info, read_processor
+from infernet_edge.hardware.devices import read_devices
 from infernet_edge.hardware.disks import read_disks
-from infernet_edge.hardware.gpu import read_gpus
+from infernet_edge.hardware.gpu import GPUReader
 from infernet_edge.hardware.reading import Reading
 from infernet_edge.hardware.system import read_os
 from infernet_edge.schema import (
     BaseCapability,
     CPUInfo,
+    DeviceInfo,
     DiskInfo,
     GPUCapability,
     HardwareCapability,
@@ -27,7 +29,7 @@ USAGE_KEPT = 10.0
 
 
 class Hardware:
-    """CPU and OS are read once, disks and GPUs at most every 10 seconds, all in threads.
+    """CPU and OS are read once, disks, GPUs and devices at most every 10 seconds, all in threads.
 
     `root` is where /proc, /sys and /etc are. No read is waited for longer than `timeout` seconds.
     """
@@ -46,6 +48,7 @@ class Hardware:
         nothing_said: Mapping[str, object] = {}
         no_disks: list[DiskInfo] = []
         no_gpus: GPUCapability | None = None
+        no_devices: list[DeviceInfo] = []
         self._processor = Reading(
             "cpu", partial(read_processor, root, machine), unknown, timeout=timeout
         )
@@ -59,8 +62,9 @@ class Hardware:
         self._disks = Reading(
             "disks", partial(read_disks, root), no_disks, keep=USAGE_KEPT, timeout=timeout
         )
-        self._gpus = Reading(
-            "gpu", partial(read_gpus, root), no_gpus, keep=USAGE_KEPT, timeout=timeout
+        self._gpus = Reading("gpu", GPUReader(root).read, no_gpus, keep=USAGE_KEPT, timeout=timeout)
+        self._devices = Reading(
+            "devices", partial(read_devices, root), no_devices, keep=USAGE_KEPT, timeout=timeout
         )
         self._first_look: asyncio.Future[tuple[OSInfo, CPUInfo]] | None = None
 
@@ -77,10 +81,11 @@ class Hardware:
 
     async def capabilities(self) -> list[HardwareCapability]:
         """The machine, and the GPUs if it has any."""
-        os_info, cpu, disks, gpus = await asyncio.gather(
-            self._os.get(), self._cpu(), self._disks.get(), self._gpus.get()
+        os_info, cpu, disks, devices, gpus = await asyncio.gather(
+            *(self._os.get(), self._cpu(), self._disks.get(), self._devices.get()),
+            self._gpus.get(),
         )
-        base = BaseCapability(os_info=os_info, cpu_info=cpu, disk_info=disks)
+        base = BaseCapability(os_info=os_info, cpu_info=cpu, disk_info=disks, device_info=devices)
         return [base, gpus] if gpus else [base]
 
     async def _cpu(self) -> CPUInfo:

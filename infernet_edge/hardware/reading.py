@@ -44,6 +44,7 @@ class Reading(Generic[Value]):
         self._under_way: Future[None] | None = None
         self._started = 0.0
         self._stale_at = 0.0
+        self._logged = ""
 
     async def get(self) -> Value:
         """The value, read now if it is older than `keep`."""
@@ -75,14 +76,15 @@ class Reading(Generic[Value]):
     def _run(self, future: Future[None]) -> None:
         try:
             self._value = self._read()
+            self._logged = ""
         except Exception as error:  # noqa: BLE001 - whatever a library raises, the node does without
-            log_event(
-                logger,
-                "hardware.unreadable",
-                logging.WARNING,
-                what=self._name,
-                error=f"{type(error).__name__}: {error}",
-            )
+            self._log_once(f"{type(error).__name__}: {error}")
         finally:
             self._stale_at = monotonic() + self._keep
             future.set_result(None)
+
+    def _log_once(self, error: str) -> None:
+        """What cannot be read is read again for each request, and mostly fails in the same way."""
+        if error != self._logged:
+            self._logged = error
+            log_event(logger, "hardware.unreadable", logging.WARNING, what=self._name, error=error)

@@ -73,6 +73,22 @@ async def test_the_wire_format_is_the_documents() -> None:
         assert {type(disk[size]) for size in ("available", "size", "used")} == {int}
 
 
+async def test_devices_are_in_the_base_and_left_out_where_there_are_none() -> None:
+    hardware = Hardware(root_of("raspberry-pi-5-hailo"), py_cpuinfo=dict, timeout=30)
+    wire = msgspec.json.decode(encoder.encode(await hardware.capabilities()))
+    assert [capability["capability_id"] for capability in wire] == ["base"]
+    assert wire[0]["device_info"][0] == {
+        "name": "Hailo-8",
+        "kind": "npu",
+        "path": "/dev/hailo0",
+        "driver": "hailo",
+    }
+    none = await Hardware(root_of("raspberry-pi-5"), py_cpuinfo=dict, timeout=30).capabilities()
+    assert set(msgspec.json.decode(encoder.encode(none))[0]) == {
+        *("capability_id", "os_info", "cpu_info", "disk_info"),
+    }
+
+
 @pytest.mark.parametrize("machine", ARM_BOARDS)
 async def test_every_field_of_an_arm_board_is_filled(machine: str) -> None:
     py_cpuinfo = PyCpuinfo(py_cpuinfo_of(machine))

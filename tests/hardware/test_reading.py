@@ -114,3 +114,24 @@ def test_a_loop_may_end_before_the_read(recwarn: pytest.WarningsRecorder) -> Non
     go_on.set()
     thread.join(30)
     assert not list(recwarn)
+
+
+async def test_what_cannot_be_read_is_logged_once_for_each_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    errors: list[Exception | None] = [OSError("a"), OSError("a"), OSError("b"), None, OSError("b")]
+
+    def read() -> str:
+        if error := errors.pop(0):
+            raise error
+        return "well"
+
+    reading = Reading("it", read, "unknown", keep=0, timeout=30)
+    for _ in range(5):
+        await reading.get()
+    logged = [record for record in caplog.records if record.message == "hardware.unreadable"]
+    assert [record.__dict__["fields"]["error"] for record in logged] == [
+        "OSError: a",
+        "OSError: b",
+        "OSError: b",
+    ]
