@@ -125,6 +125,8 @@ class Conversion:
             attempts = [(str(value), False), (_json_or_text(value), True)]
             if value.startswith(("[", "{")):  # where text would do too, a list is meant
                 attempts.reverse()
+            elif extra.get("bool_first"):  # 1 and true are meant as such, "1" in quotes as text
+                attempts = [(_bool_or_json(value), True), *attempts]
         failure: msgspec.ValidationError | None = None
         for candidate, strict in attempts:
             try:
@@ -132,7 +134,7 @@ class Conversion:
             except msgspec.ValidationError as error:
                 failure = error
         mistake = explain(str(failure))
-        expected = mistake.expected
+        expected = extra.get("expected", mistake.expected)
         if get_origin(base := unwrap(hint)[0]) is Literal:
             expected = " or ".join(f'"{choice}"' for choice in get_args(base))
         below = mistake.path
@@ -224,6 +226,13 @@ def _json_or_text(value: str) -> Any:
         return msgspec.json.decode(str(value))
     except (msgspec.DecodeError, RecursionError):
         return str(value)
+
+
+def _bool_or_json(value: str) -> Any:
+    try:
+        return msgspec.convert(str(value), bool, strict=False)
+    except msgspec.ValidationError:
+        return _json_or_text(value)
 
 
 def _is_struct(kind: Any) -> bool:

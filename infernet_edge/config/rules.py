@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from infernet_edge.config.devices import is_cdi_name
 from infernet_edge.config.problems import Problem
 from infernet_edge.config.tree import Chain, Config, Container, Server, Wallet
 
@@ -72,6 +73,7 @@ def _check_container(container: Container, path: str, *, managed: bool) -> Itera
     for position, volume in enumerate(container.volumes):
         if not 2 <= len(volume.split(":")) <= 3 or not volume.split(":")[1].startswith("/"):
             yield Problem(f"{path}.volumes[{position}]", f'"{volume}"', "source:/target[:options]")
+    yield from _check_devices(container, path)
     if container.memory is not None and not _SIZE.match(str(container.memory).strip()):
         yield Problem(f"{path}.memory", f'"{container.memory}"', 'bytes, or text such as "512m"')
     for key in ("allowed_addresses", "allowed_delegate_addresses", "accepted_payments"):
@@ -80,6 +82,13 @@ def _check_container(container: Container, path: str, *, managed: bool) -> Itera
                 yield Problem(f"{path}.{key}", f'"{address}"', "an address of 40 hex digits")
     if container.health_path and not container.health_path.startswith("/"):
         yield Problem(f"{path}.health_path", f'"{container.health_path}"', "a path such as /health")
+
+
+def _check_devices(container: Container, path: str) -> Iterator[Problem]:
+    for position, device in enumerate(container.devices):
+        if not device.startswith("/") and not is_cdi_name(device):
+            expected = "a path such as /dev/hailo0, or a CDI name such as nvidia.com/gpu=0"
+            yield Problem(f"{path}.devices[{position}]", f'"{device}"', expected)
 
 
 def _check_chain(chain: Chain) -> Iterator[Problem]:

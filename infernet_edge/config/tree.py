@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+from infernet_edge.config.devices import GPU_PATTERN
+
 Port = Annotated[int, Meta(ge=0, le=65535, extra={"text_allowed": True})]
 _LONGEST = 100 * 365 * 24 * 3600  # seconds; longer is a mistake, and more than clocks can add
 Seconds = Annotated[float, Meta(gt=0, le=_LONGEST)]
@@ -158,7 +160,16 @@ class Container(Struct, frozen=True):
     bearer: Annotated[Secret | None, Meta(description="Bearer token for that service")] = None
     port: Annotated[Port, Meta(description="Port on 127.0.0.1 that leads to the container")] = 3000
     external: Annotated[bool, Meta(description="May be the first container of a job")] = True
-    gpu: Annotated[bool, Meta(description="Give it all GPUs, through CDI")] = False
+    gpu: Annotated[
+        bool | Annotated[str, Meta(pattern=GPU_PATTERN)],
+        Meta(
+            description='GPUs to pass in, by CDI: true = all, "0" = the first, "0,1" = two of them',
+            extra={
+                "bool_first": True,
+                "expected": 'true, false, or names such as "0", "0,1" or "nvidia.com/gpu=0"',
+            },
+        ),
+    ] = False
     accepted_payments: Annotated[
         dict[str, Wei], Meta(description="Token address -> least payment in wei; empty = any")
     ] = {}
@@ -190,7 +201,13 @@ class Container(Struct, frozen=True):
         Annotated[float, Meta(gt=0)] | None, Meta(description="CPU limit, in cores")
     ] = None
     pids: Annotated[int, Meta(ge=0, description="Most processes in it; 0 = no limit")] = 512
-    devices: Annotated[list[str], Meta(description="Devices to pass in, e.g. /dev/dri")] = []
+    devices: Annotated[
+        list[str],
+        Meta(
+            description="Devices to pass in, with their groups, each as /dev/hailo0, a folder such"
+            " as /dev/dri, source:target[:rwm], or a CDI name"
+        ),
+    ] = []
     models: Annotated[
         list[str | Model],
         Meta(description='Models it serves, each as "owner/name" or as an MLModel'),

@@ -37,10 +37,15 @@ _LOG_CHARACTERS = 600
 
 
 class EngineInfo(NamedTuple):
-    """Podman's version, and which of "memory", "cpu" and "pids" it can limit."""
+    """Podman's version, and which of "memory", "cpu" and "pids" it can limit.
+
+    `rootless` is whether it runs without root, `runtime` the name of its OCI runtime ("crun").
+    """
 
     version: str
     limits: frozenset[str]
+    rootless: bool = False
+    runtime: str = ""
 
 
 class Found(NamedTuple):
@@ -71,9 +76,11 @@ class Engine:
             info = client.info()
             host = info["host"]
             limits = set(host["cgroupControllers"] or [])
-            if host["security"]["rootless"] and host["cgroupVersion"] == "v1":
+            rootless = bool(host["security"]["rootless"])
+            if rootless and host["cgroupVersion"] == "v1":
                 limits = set()  # the kernel gives cgroups of version 1 to root only
-            return EngineInfo(info["version"]["Version"], frozenset(limits))
+            runtime = str((host.get("ociRuntime") or {}).get("name", ""))
+            return EngineInfo(info["version"]["Version"], frozenset(limits), rootless, runtime)
 
     def find_image(self, name: str) -> str | None:
         """Blocks. The id of an image that is here, or None."""

@@ -16,16 +16,21 @@ from typing import Any
 
 import msgspec
 
+from infernet_edge.config.devices import gpu_names, host_path
 from infernet_edge.config.rules import size_in_bytes
 from infernet_edge.config.tree import Container
 from infernet_edge.errors import EngineError
+from infernet_edge.hardware.devices import files_of, gpu_files, groups_of
 
 NODE_LABEL = "io.infernet-edge.node"
 CONTAINER_LABEL = "io.infernet-edge.container"
 SPECIFICATION_LABEL = "io.infernet-edge.specification"
 SERVICE_PORT = 3000  # on which every service listens inside its container
 
-_ALL_GPUS = "nvidia.com/gpu=all"  # the name that the NVIDIA container toolkit gives them in CDI
+# By it crun, the runtime, leaves the groups of Podman's process to the container: what the command
+# line calls --group-add keep-groups. Groups cannot be named where they have no id in the user
+# namespace of a Podman without root.
+_KEEP_GROUPS = {"run.oci.keep_original_groups": "1"}
 _LOG_BYTES = 5 * 2**20
 _PERIOD = 100_000  # microseconds, the scheduler's default for CPU quotas
 _NAMED_VOLUME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -36,13 +41,31 @@ def node_name(storage_path: Path) -> str:
     return hashlib.sha256(str(storage_path.absolute()).encode()).hexdigest()[:16]
 
 
+def device_groups(container: Container, root: Path = Path("/")) -> list[int]:
+    """The ids of the groups that own what the container gets of /dev; blocks for a moment.
+
+    Of GPUs by CDI those of all GPUs count: the specification's files may be any.
+    """
+    paths = (host_path(device) for device in container.devices)
+    files = [file for path in paths if path for file in files_of(root / path.lstrip("/"))]
+    return groups_of([*files, *gpu_files(root)] if container.gpu else files)
+
+
 def make_specification(
-    container: Container, node: str, image_id: str, limits: Collection[str], stop_timeout: int
+    container: Container,
+    node: str,
+    image_id: str,
+    limits: Collection[str],
+    stop_timeout: int,
+    groups: Collection[int] = (),
+    *,
+    rootless: bool = False,
 ) -> dict[str, Any]:
     """What to create for `container`, but for its host port (`publish` adds that).
 
     `limits` says which of "memory", "cpu" and "pids" Podman can apply here; `stop_timeout` is in
-    seconds. Raises EngineError when the command cannot be split as a shell would.
+    seconds; `groups` are those of its devices, `rootless` whether Podman runs without root. Raises
+    EngineError when the command cannot be split as a shell would.
     """
     try:
         command = shlex.split(container.command)
@@ -51,7 +74,7 @@ def make_specification(
             f"The command of container {container.id} cannot be split: {error}"
         ) from None
     mounts, volumes = _volumes(container)
-    devices = [*container.devices, *([_ALL_GPUS] if container.gpu else [])]
+    devices = [*container.devices, *gpu_names(container.gpu)]
     specification: dict[str, Any] = {
         "name": f"infernet-edge-{container.id}-{node[:6]}",
         "image": image_id,
@@ -70,6 +93,10 @@ def make_specification(
         "stop_timeout": stop_timeout,
         "labels": {NODE_LABEL: node, CONTAINER_LABEL: container.id},
     }
+    if groups and rootless:
+        specification["annotations"] = _KEEP_GROUPS
+    elif groups:
+        specification["groups"] = [str(group) for group in groups]
     matters = [specification, container.port]
     fingerprint = hashlib.sha256(msgspec.json.encode(matters, order="deterministic")).hexdigest()
     specification["labels"][SPECIFICATION_LABEL] = fingerprint[:32]

@@ -39,6 +39,8 @@ _EXIT_CODES = {
 _HINTS = {
     "unresolvable CDI devices": "describe the GPU for Podman with:"
     " nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml",
+    "stat /dev/": "connect the device, or change containers[].devices and gpu in the configuration;"
+    " infernet-edge doctor lists what is missing",
     "unauthorized": "check docker.username and docker.password in the configuration",
     "no space left on device": "make room, for instance with: podman image prune",
 }
@@ -71,6 +73,7 @@ class Supervisor:
         self._doubt = asyncio.Event()
         self._crashes = 0
         self._warned = False
+        self._warned_of_groups = False
         pace = means.pace
         self._restarts = Backoff(pace.restart, pace.restart_limit)
         self._retries = Backoff(pace.retry, pace.retry_limit)
@@ -122,10 +125,7 @@ class Supervisor:
         if image is None:
             image = await self._pull(engine)
         self._say("its container is being started")
-        limits = self._means.connection.info.limits
-        wanted = specification.make_specification(
-            container, self._means.node, image, limits, self._means.pace.stop
-        )
+        wanted = await self._specify(engine, image)
         fingerprint = wanted["labels"][specification.SPECIFICATION_LABEL]
         for found in await run(CALL_TIMEOUT, engine.containers, self._means.node):
             if found.container != container.id:
@@ -140,6 +140,28 @@ class Supervisor:
         self.networks = await run(CALL_TIMEOUT, engine.networks_of, self._container_id)
         self.addresses = await run(CALL_TIMEOUT, engine.addresses_of, self._container_id)
         self.located = True
+
+    async def _specify(self, engine: Engine, image: str) -> dict[str, Any]:
+        container, info = self.service.container, self._means.connection.info
+        groups: list[int] = []
+        # A Podman on another machine has other devices.
+        if (container.devices or container.gpu) and engine.url.startswith("unix:"):
+            groups = await self._means.threads.run(
+                CALL_TIMEOUT, specification.device_groups, container
+            )
+        if groups and info.rootless and info.runtime != "crun" and not self._warned_of_groups:
+            self._warned_of_groups = True
+            self._log(
+                "groups_dropped",
+                logging.WARNING,
+                runtime=info.runtime,
+                reason="with this runtime a Podman without root cannot pass on the groups of"
+                " devices; install the package crun",
+            )
+        return specification.make_specification(
+            *(container, self._means.node, image, info.limits, self._means.pace.stop, groups),
+            rootless=info.rootless,
+        )
 
     async def _pull(self, engine: Engine) -> str:
         loop = asyncio.get_running_loop()

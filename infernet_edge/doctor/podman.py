@@ -33,7 +33,7 @@ async def check(case: Case) -> Finding:
     except EngineError as error:
         finding = problem if case.managed else warning
         return finding(str(error), _how_to_reach(case))
-    version, limits = case.connection.info
+    version, limits, *_ = case.connection.info
     if version.partition(".")[0].isdecimal() and int(version.partition(".")[0]) < OLDEST:
         return warning(f"Podman {version} is older than {OLDEST}.0", "upgrade Podman")
     missing = {name for each in case.managed for name in missing_limits(each, limits)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -22,11 +21,6 @@ GPU_FILES = (
     *("kfd", "dri/renderD*"),
 )
 """Where the kernel's drivers put GPUs, below /dev."""
-
-_CDI_NAME = re.compile(
-    r"[A-Za-z][A-Za-z0-9_.-]*/[A-Za-z][A-Za-z0-9_-]*=[A-Za-z0-9]([A-Za-z0-9_.:-]*[A-Za-z0-9])?"
-)
-"""vendor/class=name, https://tags.cncf.io/container-device-interface, SPEC.md, "Kind"."""
 
 # The names that lspci and the kernel's Kconfig give to what these drivers serve.
 _RENDERERS = {
@@ -71,16 +65,6 @@ def gpu_files(root: Path) -> list[Path]:
     """The device files of GPUs below `root`, at most MAX_FILES. Blocks for a moment."""
     found = (file for pattern in GPU_FILES for file in sorted((root / "dev").glob(pattern)))
     return list(islice((file for file in found if not file.is_dir()), MAX_FILES))
-
-
-def is_cdi_name(device: str) -> bool:
-    """Whether this is a name of the Container Device Interface, such as nvidia.com/gpu=0."""
-    return _CDI_NAME.fullmatch(device) is not None
-
-
-def host_path(device: str) -> str:
-    """The path on the host of a configured device, "/dev/a" of "/dev/a:/dev/b:rw"; "" of CDI's."""
-    return "" if is_cdi_name(device) else device.partition(":")[0]
 
 
 def files_of(path: Path) -> list[Path]:

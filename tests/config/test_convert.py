@@ -13,6 +13,9 @@ from infernet_edge.config.tree import Config, Model, Secret
 CONTAINER = {"id": "a", "image": "b"}
 
 
+_GPUS = 'true, false, or names such as "0"'
+
+
 def convert(document: Any) -> tuple[Config, Conversion]:
     conversion = Conversion()
     return conversion.struct(document, Config, ""), conversion
@@ -28,6 +31,13 @@ def right(document: dict[str, Any]) -> Config:
 def wrong(document: Any) -> list[tuple[str, str, str]]:
     _, conversion = convert(document)
     return [(p.path, p.found, p.expected) for p in conversion.problems]
+
+
+@pytest.mark.parametrize(
+    "gpu", [True, False, "0", "0,1", "0, all", "1:0", "amd.com/gpu=0", "GPU-3a-4"]
+)
+def test_gpus_all_none_or_by_name(gpu: Any) -> None:
+    assert right({"containers": [CONTAINER | {"gpu": gpu}]}).containers[0].gpu == gpu
 
 
 def test_an_empty_document_is_the_defaults() -> None:
@@ -88,6 +98,20 @@ def test_ports_may_be_text(port: Any) -> None:
             "text",
         ),
         ({"server": {"tls": {"cert": "x"}}}, "server.tls.key", "nothing", "text"),
+        *(
+            ({"containers": [CONTAINER | {"gpu": gpu}]}, "containers[0].gpu", shown, _GPUS)
+            for gpu, shown in (
+                (0, "0"),
+                (1.5, "1.5"),
+                ("", '""'),
+                ("True", '"True"'),
+                ("off", '"off"'),
+                ("0,", '"0,"'),
+                ("a b", '"a b"'),
+                ("nvidia.com=0", '"nvidia.com=0"'),
+                (["0"], "a list"),
+            )
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_path(

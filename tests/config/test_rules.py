@@ -126,6 +126,8 @@ def test_a_password_in_a_url_is_not_shown() -> None:
         ("allowed_delegate_addresses", ["x" * 40], "allowed_delegate_addresses"),
         ("accepted_payments", {"0x12": 1}, "accepted_payments"),
         ("health_path", "health", "health_path"),
+        ("devices", ["/dev/dri", "hailo0"], "devices[1]"),
+        ("devices", ["nvidia.com/gpu"], "devices[0]"),
     ],
 )
 def test_wrong_keys_of_containers(key: str, value: Any, path: str) -> None:
@@ -143,6 +145,7 @@ def test_wrong_keys_of_containers(key: str, value: Any, path: str) -> None:
         ("allowed_addresses", [ADDRESS, "aB" * 20]),
         ("accepted_payments", {ADDRESS: 2**256}),
         ("health_path", "/health"),
+        ("devices", ["/dev/dri", "/dev/a:/dev/b:rw", "nvidia.com/gpu=0", "hailo.ai/npu=all"]),
     ],
 )
 def test_right_keys_of_containers(key: str, value: Any) -> None:
@@ -307,3 +310,21 @@ def test_the_folder_of_the_data() -> None:
 def test_what_is_not_served_is_said(document: dict[str, Any], word: str) -> None:
     (warning,) = made(document)[1]
     assert warning.startswith(word)
+
+
+@pytest.mark.parametrize(
+    ("text", "gpu"),
+    [
+        ("true", True),
+        ("1", True),
+        ("0", False),
+        ("false", False),
+        ('"0"', "0"),
+        ("2", "2"),
+        ("0,1", "0,1"),
+        ("all", "all"),
+    ],
+)
+def test_gpus_from_the_environment(text: str, gpu: bool | str) -> None:
+    config, _ = made(container(), INFERNET_EDGE_CONTAINERS__0__GPU=text)
+    assert config.containers[0].gpu == gpu

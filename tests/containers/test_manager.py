@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 import time
 from ipaddress import ip_network
 from pathlib import Path
@@ -18,7 +19,7 @@ from infernet_edge.config.tree import Config, Container, Podman, Secret, Storage
 from infernet_edge.config.tree import Registry as Login
 from infernet_edge.containers import connection
 from infernet_edge.containers.manager import ContainerManager
-from infernet_edge.containers.podman import Engine
+from infernet_edge.containers.podman import Engine, EngineInfo
 from infernet_edge.containers.service import ServiceUnavailable, make_services
 from infernet_edge.containers.specification import CONTAINER_LABEL
 from tests.support.events import Events
@@ -39,6 +40,63 @@ async def test_a_container_runs_and_answers(podman: IsolatedPodman, tmp_path: Pa
         assert await managed.call("echo", {"a": 1}) == {"output": {"a": 1}, "echo": True}
         assert len((await managed.call("echo", "x", destination=2)).splitlines()) == 5
     assert podman.containers() == []
+
+
+def device(folder: Path, group: int) -> Path:
+    """A device file like /dev/null that belongs to this group and is for nobody else."""
+    if os.getuid() != 0:
+        pytest.skip("only root can make device files")
+    file = folder / "npu0"
+    subprocess.run(["mknod", "--mode=660", file, "c", "1", "3"], check=True)
+    os.chown(file, 0, group)
+    return file
+
+
+async def test_a_device_and_its_group_reach_the_container(
+    podman: IsolatedPodman, tmp_path: Path
+) -> None:
+    file = device(tmp_path, 4711)
+    configured = container("echo", podman.echo_image(), devices=[f"{file}:/dev/npu0:rw"])
+    async with managing(configuration(podman, tmp_path, configured)) as managed:
+        read = ["/proc/self/status", "/dev/npu0"]
+        answer = await managed.call("echo", {"show": True, "read": read})
+        lines = answer["files"]["/proc/self/status"].splitlines()
+        (groups,) = (line for line in lines if line.startswith("Groups:"))
+        assert groups.split()[1:] == ["4711"]
+
+
+@pytest.mark.parametrize(("runtime", "warnings"), [("crun", 0), ("runc", 1)])
+async def test_without_root_groups_are_kept_which_crun_alone_can(
+    podman: IsolatedPodman,
+    tmp_path: Path,
+    events: Events,
+    monkeypatch: pytest.MonkeyPatch,
+    runtime: str,
+    warnings: int,
+) -> None:
+    real = Engine.info
+
+    def info(engine: Engine, timeout: float = 10) -> EngineInfo:
+        return real(engine, timeout)._replace(rootless=True, runtime=runtime)
+
+    monkeypatch.setattr(Engine, "info", info)
+    configured = container("echo", podman.echo_image(), devices=[f"{device(tmp_path, 4711)}"])
+    async with managing(configuration(podman, tmp_path, configured)):
+        found = podman.inspect(podman.containers()[0])
+        assert found["Config"]["Annotations"]["run.oci.keep_original_groups"] == "1"
+        assert not found["HostConfig"]["GroupAdd"]
+    assert len(events.of("container.groups_dropped")) == warnings
+
+
+async def test_a_missing_device_is_named_with_what_to_do(
+    podman: IsolatedPodman, tmp_path: Path
+) -> None:
+    configured = container("echo", podman.echo_image(), devices=["/dev/infernet-edge-gone"])
+    async with managing(configuration(podman, tmp_path, configured), settled=5) as managed:
+        service = managed.services["echo"]
+        await eventually(lambda: service.state == "failed")
+        assert "/dev/infernet-edge-gone: no such file" in service.reason
+        assert "change containers[].devices" in service.reason
 
 
 async def test_the_port_is_on_loopback_only(podman: IsolatedPodman, tmp_path: Path) -> None:

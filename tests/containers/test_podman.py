@@ -91,10 +91,13 @@ def test_without_root_there_are_no_limits_on_old_cgroups(
             "cgroupControllers": ["memory", "pids"],
             "cgroupVersion": version,
             "security": {"rootless": rootless},
+            "ociRuntime": {"name": "crun"},
         },
     }
     monkeypatch.setattr(podman.PodmanClient, "info", lambda self: answer)
-    assert engine.info().limits == limits
+    info = engine.info()
+    assert info.limits == limits
+    assert (info.rootless, info.runtime) == (rootless, "crun")
 
 
 def test_nobody_listens(tmp_path: Path) -> None:

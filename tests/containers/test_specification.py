@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,14 @@ import pytest
 
 from infernet_edge.config.tree import Container
 from infernet_edge.containers import specification
-from infernet_edge.containers.specification import make_specification, node_name, publish
+from infernet_edge.containers.specification import (
+    device_groups,
+    make_specification,
+    node_name,
+    publish,
+)
 from infernet_edge.errors import EngineError
+from tests.support.examining import with_file
 
 ALL = frozenset({"memory", "cpu", "pids"})
 
@@ -110,6 +117,52 @@ def test_gpus_are_given_by_cdi() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("gpu", "names"),
+    [
+        (False, []),
+        ("0", ["nvidia.com/gpu=0"]),
+        ("0,2", ["nvidia.com/gpu=0", "nvidia.com/gpu=2"]),
+        ("amd.com/gpu=all", ["amd.com/gpu=all"]),
+    ],
+)
+def test_gpus_may_be_picked(gpu: bool | str, names: list[str]) -> None:
+    assert make(gpu=gpu)["devices"] == [{"path": name} for name in names]
+
+
+def with_groups(*groups: int, rootless: bool) -> dict[str, Any]:
+    container = Container(id="echo", image="an/image:1")
+    return make_specification(container, "node", "image", ALL, 5, groups, rootless=rootless)
+
+
+def test_groups_of_devices_are_named_or_without_root_kept() -> None:
+    assert with_groups(44, 105, rootless=False)["groups"] == ["44", "105"]
+    kept = with_groups(44, rootless=True)
+    assert kept["annotations"] == {"run.oci.keep_original_groups": "1"}
+    assert "groups" not in kept
+    for rootless in (False, True):
+        assert not {"groups", "annotations"} & set(with_groups(rootless=rootless))
+    assert fingerprint(with_groups(44, rootless=False)) != fingerprint(
+        with_groups(45, rootless=False)
+    )
+
+
+def test_the_groups_of_configured_devices(tmp_path: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can give files to other groups")
+    for number, file in enumerate(("hailo0", "dri/card0", "dri/renderD128", "nvidia0", "other")):
+        with_file(tmp_path, f"dev/{file}")
+        os.chown(tmp_path / "dev" / file, 0, 101 + number)
+
+    def groups(**settings: Any) -> list[int]:
+        return device_groups(Container(id="a", **settings), tmp_path)
+
+    assert groups(devices=["/dev/hailo0", "/dev/gone", "nvidia.com/gpu=0"]) == [101]
+    assert groups(devices=["/dev/hailo0:/dev/x:rw", "/dev/dri"]) == [101, 102, 103]
+    assert groups(gpu="0") == [103, 104]
+    assert groups() == []
+
+
 def test_the_port_is_published_on_loopback_only() -> None:
     assert publish(make(), 3999)["portmappings"] == [
         {"host_ip": "127.0.0.1", "host_port": 3999, "container_port": 3000, "protocol": "tcp"}
@@ -126,6 +179,7 @@ def test_the_port_is_published_on_loopback_only() -> None:
         {"port": 3001},
         {"memory": 1},
         {"gpu": True},
+        {"gpu": "0"},
         {"image": "an/image:2"},
     ],
 )

@@ -11,8 +11,6 @@ from infernet_edge.hardware.devices import (
     files_of,
     gpu_files,
     groups_of,
-    host_path,
-    is_cdi_name,
     read_devices,
 )
 from infernet_edge.schema import DeviceInfo
@@ -100,28 +98,6 @@ def test_gpu_files_are_those_of_cards_and_of_jetsons() -> None:
     }
     assert names("jetson-orin-nano") >= {"nvmap", "nvhost-gpu", "nvgpu/igpu0/ctrl", "nvidia0"}
     assert names("raspberry-pi-5-hailo") == {"dri/renderD128"}
-
-
-@pytest.mark.parametrize(
-    ("device", "path"),
-    [
-        ("/dev/hailo0", "/dev/hailo0"),
-        ("/dev/a:/dev/b:rw", "/dev/a"),
-        ("/dev/a:r", "/dev/a"),
-        ("nvidia.com/gpu=0", ""),
-        ("nvidia.com/gpu=GPU-3a1c-22", ""),
-        ("nvidia.com/gpu=1:0", ""),
-        ("hailo.ai/npu=all", ""),
-    ],
-)
-def test_cdi_names_have_no_path(device: str, path: str) -> None:
-    assert host_path(device) == path
-    assert is_cdi_name(device) == (path == "")
-
-
-@pytest.mark.parametrize("device", ["/dev/gpu=0", "gpu=0", "a/b=", "a/b=-", "a/b=x y", "0"])
-def test_what_is_no_cdi_name(device: str) -> None:
-    assert not is_cdi_name(device)
 
 
 def test_the_files_in_a_folder_count_and_not_without_end(tmp_path: Path) -> None:
