@@ -12,15 +12,11 @@ from infernet_edge.schema import DeviceInfo
 MAX_FILES = 256
 """Device files that are looked at in one folder such as /dev/bus/usb."""
 
-GPU_FILES = (
-    # NVIDIA's driver for cards, for which CDI names nvidia0, nvidiactl, nvidia-uvm and others.
-    *("nvidiactl", "nvidia[0-9]*", "nvidia-uvm*", "nvidia-modeset", "nvidia-caps/nvidia-cap*"),
-    # Jetson: JetPack 4 and 5 have nvhost-*, JetPack 6 the folder nvgpu too.
-    *("nvmap", "nvhost-*", "nvgpu/*/*", "host1x-fence"),
-    # AMD's ROCm, and the render nodes of all.
-    *("kfd", "dri/renderD*"),
-)
-"""Where the kernel's drivers put GPUs, below /dev."""
+# Where the kernel's drivers put GPUs, below /dev.
+_NVIDIA = ("nvidiactl", "nvidia[0-9]*", "nvidia-uvm*", "nvidia-modeset", "nvidia-caps/nvidia-cap*")
+_JETSON = ("nvmap", "nvhost-*", "nvgpu/*/*", "host1x-fence")  # nvgpu since JetPack 5
+_ROCM = ("kfd",)
+_RENDER = ("dri/renderD[0-9]*",)
 
 # The names that lspci and the kernel's Kconfig give to what these drivers serve.
 _RENDERERS = {
@@ -63,8 +59,18 @@ def read_devices(root: Path) -> list[DeviceInfo]:
 
 def gpu_files(root: Path) -> list[Path]:
     """The device files of GPUs below `root`, at most MAX_FILES. Blocks for a moment."""
-    found = (file for pattern in GPU_FILES for file in sorted((root / "dev").glob(pattern)))
-    return list(islice((file for file in found if not file.is_dir()), MAX_FILES))
+    return _matching(root, (*_NVIDIA, *_JETSON, *_ROCM, *_RENDER))
+
+
+def nvidia_files(root: Path) -> list[Path]:
+    """The device files that NVML opens, on a Jetson too. Blocks for a moment."""
+    return [*_matching(root, _NVIDIA), *jetson_files(root)]
+
+
+def jetson_files(root: Path) -> list[Path]:
+    """The device files of a Jetson's GPU, render nodes among them; none elsewhere. Blocks."""
+    found = _matching(root, _JETSON)
+    return [*found, *_matching(root, _RENDER)] if found else []
 
 
 def files_of(path: Path) -> list[Path]:
@@ -86,6 +92,11 @@ def groups_of(files: Iterable[Path]) -> list[int]:
         except OSError:  # it was unplugged meanwhile
             continue
     return sorted(found - {0})
+
+
+def _matching(root: Path, patterns: Iterable[str]) -> list[Path]:
+    found = (file for pattern in patterns for file in sorted((root / "dev").glob(pattern)))
+    return list(islice((file for file in found if not file.is_dir()), MAX_FILES))
 
 
 def _below(folder: Path) -> Iterator[Path]:

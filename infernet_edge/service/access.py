@@ -1,4 +1,4 @@
-"""What the unit has to be let at because the configuration names it: a drop-in of the unit."""
+"""What the node may use because the configuration names it or the machine has it: a drop-in."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from pathlib import Path
 
 from infernet_edge.config import Config, load
 from infernet_edge.errors import InfernetEdgeError
+from infernet_edge.hardware.devices import gpu_files, groups_of, jetson_files
 from infernet_edge.service.paths import Paths
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _PATH = re.compile(r"/[A-Za-z0-9._/+-]*")
+_GPU_GROUPS = ("video", "render")  # of GPUs, in the udev rules of systemd and of Jetson Linux
 
 
 class CannotGrant(InfernetEdgeError):
@@ -21,10 +23,12 @@ class CannotGrant(InfernetEdgeError):
 def drop_in(paths: Paths) -> str:
     """The text of the drop-in; "" when the unit needs none.
 
-    Every file in the folder of credentials becomes a credential of its name, and the node may write
-    to the folders of `storage.path` and `log.path`. Raises ConfigurationError, CannotGrant.
+    Every file in the folder of credentials becomes a credential of its name, the node may write to
+    the folders of `storage.path` and `log.path`, and is in the groups that own GPUs, as far as they
+    exist: systemd does not start a unit with a group that does not, systemd.exec(5). Raises
+    ConfigurationError, CannotGrant.
     """
-    lines = [*_credentials(paths), *_folders(paths)]
+    lines = [*_credentials(paths), *_folders(paths), *_gpus(paths)]
     if not lines:
         return ""
     return "\n".join(["# Written by `infernet-edge service install`.", "[Service]", *lines, ""])
@@ -72,3 +76,30 @@ def _folders(paths: Paths) -> Iterator[str]:
                 " absolute paths of letters, digits and . _ + -"
             )
         yield f"ReadWritePaths=-{folder}"
+
+
+def _gpus(paths: Paths) -> Iterator[str]:
+    """The groups, also for a GPU whose driver comes later; and the files of a Jetson's GPU."""
+    numbers = _groups(paths)
+    owners = set(groups_of(gpu_files(paths.root)))
+    groups = [name for name in numbers if name in _GPU_GROUPS or numbers[name] in owners]
+    if groups:
+        yield f"SupplementaryGroups={' '.join(groups)}"
+    for file in jetson_files(paths.root):
+        path = f"/{file.relative_to(paths.root)}"
+        if _PATH.fullmatch(path):
+            yield f"DeviceAllow={path} rw"
+
+
+def _groups(paths: Paths) -> dict[str, int]:
+    """Names and ids of the groups that exist, by group(5)."""
+    try:
+        lines = (paths.root / "etc/group").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return {}
+    fields = (line.split(":") for line in lines)
+    return {
+        each[0]: int(each[2])
+        for each in fields
+        if len(each) > 2 and _NAME.fullmatch(each[0]) and each[2].isdecimal()
+    }

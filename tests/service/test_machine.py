@@ -132,7 +132,42 @@ def test_secrets_come_as_credentials(machine: Machine) -> None:
     machine.run("rm", credential)
     machine.run("infernet-edge", "service", "install")
     assert machine.request("GET", "/info")[0] == 200
-    assert not machine.has(f"{UNIT}.d/access.conf")
+    assert "Credential" not in machine.run("cat", f"{UNIT}.d/access.conf")
+
+
+def test_it_is_in_the_groups_of_gpus_that_exist(machine: Machine) -> None:
+    """A group that does not exist would keep the unit from starting (216/GROUP)."""
+    assert machine.try_to_run("getent", "group", "render")[0] != 0
+    assert machine.property("SupplementaryGroups") == "video"
+    machine.run("groupadd", "--system", "render")
+    machine.run("infernet-edge", "service", "install")
+    assert machine.property("SupplementaryGroups") == "video render"
+    groups = machine.shell(
+        f"grep ^Groups: /proc/{machine.property('MainPID')}/status; getent group video render"
+    ).splitlines()
+    numbers = {line.split(":")[2] for line in groups[1:]}
+    assert numbers <= set(groups[0].split()[1:])
+    machine.run("groupdel", "render")
+    machine.run("infernet-edge", "service", "install")
+    assert machine.property("ActiveState") == "active"
+
+
+def test_it_may_open_gpus_and_no_other_devices(machine: Machine) -> None:
+    """Its unit's rules, with /dev/net/tun in the place of a Jetson's nvmap, and /dev/fuse."""
+    allowed = machine.run("systemctl", "show", "infernet-edge", "--property=DeviceAllow")
+    assert "char-nvidia* rw" in allowed
+    assert machine.log().count("DeviceAllow") == 0  # nothing here is known, which is no error
+    machine.shell("mknod -m 666 /dev/nvmap c 10 200; mknod -m 666 /dev/other c 10 229")
+    for name, opened in (("nvmap", True), ("other", False)):
+        machine.shell(
+            "(printf '[Service]\\nType=oneshot\\nUser=infernet-edge\\n';"
+            f" grep -h '^Device' {UNIT};"
+            f" echo 'ExecStart=/bin/sh -c \"exec 3<>/dev/{name}\"') > {UNITS}/trial.service;"
+            " systemctl daemon-reload"
+        )
+        assert (machine.try_to_run("systemctl", "start", "trial")[0] == 0) == opened
+    assert "/dev/other: Operation not permitted" in machine.run("journalctl", "--unit=trial")
+    machine.shell(f"rm /dev/nvmap /dev/other {UNITS}/trial.service; systemctl daemon-reload")
 
 
 def test_a_restart_keeps_jobs(machine: Machine) -> None:
