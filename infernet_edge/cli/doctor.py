@@ -25,7 +25,8 @@ installed service, with sudo.
   socket         who may use Podman's socket
   lingering      whether containers outlive the session of an ordinary user
   images         whether the containers' images are here, or can be pulled
-  gpu            whether Podman knows the GPUs, by CDI
+  gpu            whether Podman knows the GPUs, by CDI, and the node may read them
+  devices        whether the devices that containers get exist and may be opened
   ports          whether the API's and the containers' ports are free
   rpc            whether a JSON-RPC server answers, and for the right chain
   contracts      whether the Infernet contracts answer

@@ -1,49 +1,170 @@
-"""Does Podman know the GPUs? It finds them by CDI specifications, files of NVIDIA's toolkit."""
+"""Can the containers get the GPUs that they want, and can the node read them?
+
+Podman finds GPUs by CDI specifications, files of NVIDIA's toolkit, see cdi.py. The node reads them
+by NVIDIA's driver, whose device files its user has to be allowed to open.
+"""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from infernet_edge.config.devices import GPU_KIND, gpu_names
+from infernet_edge.config.places import NODE_UNIT
+from infernet_edge.doctor import cdi
+from infernet_edge.doctor.account import Account, group_name, node_account, podman_account
 from infernet_edge.doctor.case import Case
 from infernet_edge.doctor.finding import Finding, ok, problem, warning
+from infernet_edge.hardware.devices import nvidia_files
 
 NAME = "gpu"
-_FOLDERS = ("etc/cdi", "var/run/cdi", "run/cdi")  # those of the CDI specification, and of Podman
 _GENERATE = "sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
-# Both JSON and YAML write it so.
-_KIND = re.compile(r"""(?:^|[{,])\s*["']?kind["']?\s*:\s*["']?nvidia\.com/gpu\b""", re.MULTILINE)
-_HOST_PATH = re.compile(r"""["']?hostPath["']?\s*:\s*["']?(/[^"'\s,}]+)""")
+_RULE = 'GROUP="video", MODE="0660"'
+_TOOLKIT = f"{_GENERATE} (it comes with the NVIDIA Container Toolkit)"
 
 
 async def check(case: Case) -> Finding:
-    """Look for a specification of nvidia.com/gpu, and whether the files are there that it names."""
-    wanting = [container.id for container in case.managed if container.gpu]
-    if not wanting:
-        return ok("not needed: no container wants one")
-    return await case.blocking(_check_blocking, case.root, ", ".join(wanting))
+    """Look for the specifications of the GPUs that are wanted, and at the device files' modes.
+
+    Whether a file can be opened is said of the installed service's user, whoever runs the doctor.
+    """
+    return await case.blocking(_check_blocking, case)
 
 
-def _check_blocking(root: Path, wanting: str) -> Finding:
-    for file in _specifications(root):
-        text = file.read_text("utf-8", "replace")
-        if not _KIND.search(text):
-            continue
-        gone = [path for path in _HOST_PATH.findall(text) if not (root / path[1:]).exists()]
-        if gone:
-            return warning(
-                f"/{file.relative_to(root)} is out of date: {gone[0]} is gone, perhaps since the"
-                " driver was upgraded",
-                _GENERATE,
-            )
-        return ok(f"/{file.relative_to(root)} describes the GPUs for {wanting}")
+def _check_blocking(case: Case) -> Finding:
+    wanting = {
+        container.id: names for container in case.managed if (names := gpu_names(container.gpu))
+    }
+    described = describe(case.root, wanting) if wanting else None
+    if described is not None and described.level == "problem":
+        return described
+    closed = next(_closed(case), None)
+    if closed is not None:
+        return closed
+    return described or ok("not needed: no container wants one")
+
+
+def describe(root: Path, wanting: Mapping[str, list[str]]) -> Finding:
+    """Whether CDI describes the devices that containers want, by the ids of those. Blocks."""
+    described = cdi.read(root)
+    files: dict[str, None] = {}
+    for container, names in wanting.items():
+        for name in names:
+            device = described.devices.get(name)
+            if device is None:
+                return _undescribed(root, container, name, described)
+            if gone := next((path for path in device.paths if _is_gone(root, path)), ""):
+                return warning(
+                    f"{_shown(root, device.file)} is out of date: {gone} is gone, perhaps since the"
+                    " driver was upgraded",
+                    _remedy(root, name, device.file),
+                )
+            files[_shown(root, device.file)] = None
+    what = "the GPUs" if _are_gpus(wanting) else "the devices"
+    verb = "describes" if len(files) == 1 else "describe"
+    return ok(f"{' and '.join(files)} {verb} {what} for {', '.join(wanting)}")
+
+
+def _undescribed(root: Path, container: str, name: str, described: cdi.Described) -> Finding:
+    kind = name.partition("=")[0]
+    if name in described.conflicts:
+        first, second = (_shown(root, file) for file in described.conflicts[name])
+        return problem(
+            f"{container} cannot start: {name} is described twice, in {first} and {second}, and"
+            " Podman then takes neither",
+            f"remove one of the two, for instance: sudo rm {second}",
+        )
+    if unread := _unread_of(kind, described):
+        file, why = unread
+        return problem(
+            f"{container} cannot start: {name} is not described, and {_shown(root, file)} is not"
+            f" read: {why}",
+            _remedy(root, name, file.with_suffix(".yaml")),
+        )
+    known = [other.partition("=")[2] for other in described.devices if other.startswith(f"{kind}=")]
+    if known:
+        return problem(
+            f"{container} cannot start: {name} is not described; of {kind} there are"
+            f" {', '.join(sorted(known))}",
+            "change gpu or devices of the container in the configuration"
+            + (f", or: {_GENERATE}" if kind == GPU_KIND else ""),
+        )
     return problem(
-        f"{wanting} cannot start: no CDI specification of nvidia.com/gpu is in /etc/cdi or"
-        " /var/run/cdi",
-        f"{_GENERATE} (it comes with the NVIDIA Container Toolkit)",
+        f"{container} cannot start: no CDI specification of {kind} is in /etc/cdi or /var/run/cdi",
+        _TOOLKIT if kind == GPU_KIND else f"install what makes the CDI specification of {kind}",
     )
 
 
-def _specifications(root: Path) -> list[Path]:
-    files = {file for folder in _FOLDERS for file in (root / folder).glob("*")}
-    return sorted(file for file in files if file.suffix in (".yaml", ".yml", ".json"))
+def _unread_of(kind: str, described: cdi.Described) -> tuple[Path, str] | None:
+    """A file without effect that may be about these devices."""
+    vendor = kind.partition("/")[0].partition(".")[0]
+    for file, why in described.unread.items():
+        if vendor in file.name:
+            return file, why
+    return None
+
+
+def _closed(case: Case) -> Iterator[Finding]:
+    """Device files that the node, or a Podman without root, may not open."""
+    files = nvidia_files(case.root)
+    if not files:
+        return
+    node, podman = node_account(case), podman_account(case)
+    wanting = [container.id for container in case.managed if container.gpu]
+    if wanting and (file := unopened(podman, files)):
+        yield problem(
+            f"{', '.join(wanting)} cannot use a GPU: Podman runs as"
+            f" {why_not(case.root, podman, file)}",
+            remedy_for(case.root, podman, file),
+        )
+    if file := unopened(node, files):
+        yield warning(
+            f"the node cannot read the GPUs for /resources: it runs as"
+            f" {why_not(case.root, node, file)}",
+            remedy_for(case.root, node, file),
+        )
+
+
+def unopened(account: Account, files: list[Path]) -> Path | None:
+    """The first of these files that exists and that the account may not open. Blocks."""
+    return next((file for file in files if file.exists() and not account.may_open(file)), None)
+
+
+def why_not(root: Path, account: Account, file: Path) -> str:
+    """Who may not open a file, and who may. Blocks."""
+    found = file.stat()
+    mode, group = found.st_mode & 0o777, group_name(root, found.st_gid)
+    return f"{account.who}, who may not open {_shown(root, file)} (group {group}, mode {mode:04o})"
+
+
+def remedy_for(root: Path, account: Account, file: Path) -> str:
+    """The command that lets the account open a file, where its group may. Blocks."""
+    found = file.stat()
+    group = group_name(root, found.st_gid)
+    if found.st_mode & 0o060 != 0o060 or found.st_gid == 0:
+        return f'give it to a group, by a rule of udev: KERNEL=="{file.name}", {_RULE}'
+    if account.unit == NODE_UNIT:
+        return "sudo infernet-edge service install"
+    if account.unit:
+        return f"sudo systemctl edit {account.unit}, with: [Service] SupplementaryGroups={group}"
+    return f"sudo usermod --append --groups {group} {account.name}, then log in again"
+
+
+def _remedy(root: Path, name: str, file: Path) -> str:
+    if name.partition("=")[0] != GPU_KIND:
+        return f"let the vendor's tool write {_shown(root, file)} anew"
+    return f"sudo nvidia-ctk cdi generate --output={_shown(root, file)}"
+
+
+def _are_gpus(wanting: Mapping[str, list[str]]) -> bool:
+    return all("/gpu=" in name for names in wanting.values() for name in names)
+
+
+def _is_gone(root: Path, path: str) -> bool:
+    # A root that is made of some files has no /dev; a machine has.
+    is_device = path.startswith("/dev/")
+    return not (root / path[1:]).exists() and not (is_device and not (root / "dev").is_dir())
+
+
+def _shown(root: Path, file: Path) -> str:
+    return f"/{file.relative_to(root)}"
