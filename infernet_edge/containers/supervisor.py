@@ -38,7 +38,8 @@ _EXIT_CODES = {
 
 _HINTS = {
     "unresolvable CDI devices": "describe the GPU for Podman with:"
-    " nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml",
+    " nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml, or change gpu or devices in the"
+    " configuration; infernet-edge doctor lists the names that exist",
     "stat /dev/": "connect the device, or change containers[].devices and gpu in the configuration;"
     " infernet-edge doctor lists what is missing",
     "unauthorized": "check docker.username and docker.password in the configuration",

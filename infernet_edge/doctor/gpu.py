@@ -15,7 +15,7 @@ from infernet_edge.doctor import cdi
 from infernet_edge.doctor.account import Account, group_name, node_account, podman_account
 from infernet_edge.doctor.case import Case
 from infernet_edge.doctor.finding import Finding, ok, problem, warning
-from infernet_edge.hardware.devices import nvidia_files
+from infernet_edge.hardware.devices import nvml_files
 
 NAME = "gpu"
 _GENERATE = "sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
@@ -106,7 +106,7 @@ def _unread_of(kind: str, described: cdi.Described) -> tuple[Path, str] | None:
 
 def _closed(case: Case) -> Iterator[Finding]:
     """Device files that the node, or a Podman without root, may not open."""
-    files = nvidia_files(case.root)
+    files = nvml_files(case.root)
     if not files:
         return
     node, podman = node_account(case), podman_account(case)

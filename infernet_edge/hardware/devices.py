@@ -15,6 +15,10 @@ MAX_FILES = 256
 # Where the kernel's drivers put GPUs, below /dev.
 _NVIDIA = ("nvidiactl", "nvidia[0-9]*", "nvidia-uvm*", "nvidia-modeset", "nvidia-caps/nvidia-cap*")
 _JETSON = ("nvmap", "nvhost-*", "nvgpu/*/*", "host1x-fence")  # nvgpu since JetPack 5
+_NVML = (
+    *("nvidiactl", "nvidia[0-9]*", "nvidia-uvm"),
+    *("nvmap", "nvhost-ctrl-gpu", "nvgpu/*/ctrl", "nvgpu/*/power"),
+)
 _ROCM = ("kfd",)
 _RENDER = ("dri/renderD[0-9]*",)
 
@@ -62,9 +66,12 @@ def gpu_files(root: Path) -> list[Path]:
     return _matching(root, (*_NVIDIA, *_JETSON, *_ROCM, *_RENDER))
 
 
-def nvidia_files(root: Path) -> list[Path]:
-    """The device files that NVML opens, on a Jetson too. Blocks for a moment."""
-    return [*_matching(root, _NVIDIA), *jetson_files(root)]
+def nvml_files(root: Path) -> list[Path]:
+    """The device files without which NVML and CUDA do not work, on a Jetson too. Blocks.
+
+    Others, such as nvidia-caps/nvidia-cap1 and a Jetson's nvhost-sched-gpu, are for root alone.
+    """
+    return _matching(root, _NVML)
 
 
 def jetson_files(root: Path) -> list[Path]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from infernet_edge.hardware.devices import nvml_files
 from infernet_edge.hardware.jetson import read_jetson, shared_memory
 from infernet_edge.logs import log_event
 from infernet_edge.schema import GPUCapability, GPUInfo
@@ -18,9 +19,8 @@ from infernet_edge.schema import GPUCapability, GPUInfo
 logger = logging.getLogger(__name__)
 
 _NVIDIA, _DISPLAY = "0x10de", "0x03"  # PCI's vendor and the begin of its class (pci_ids.h in Linux)
+_MOST_OPENED = 4  # device files, to say why a GPU cannot be read
 _FOR_GUESTS = {"vfio-pci", "pciback"}  # drivers that keep a GPU for a virtual machine
-# NVML opens the first of a card; those of a Jetson are opened by the libraries below NVML.
-_OPENED = ("nvidiactl", "nvidia0", "nvmap", "nvhost-ctrl-gpu", "nvgpu/igpu0/ctrl")
 
 
 class GPUReader:
@@ -61,7 +61,7 @@ def read_gpus(root: Path, problems: list[str] | None = None) -> GPUCapability | 
             found.append("NVML finds no GPU")
         if read is None and not _has_nvidia_gpu(root):
             return None
-        found += [f"/dev/{name} cannot be opened: {why}" for name, why in _unopened(root)]
+        found += [f"/{name} cannot be opened: {why}" for name, why in _unopened(root)]
     if problems is not None:
         problems += found
     return read if read and read.gpu_info else None
@@ -161,11 +161,9 @@ def _is_nvidia_gpu(device: Path) -> bool:
 def _unopened(root: Path) -> list[tuple[str, str]]:
     """Which of the device files this process cannot open, and why."""
     found = []
-    for name in _OPENED:
+    for file in nvml_files(root)[:_MOST_OPENED]:
         try:
-            os.close(os.open(root / "dev" / name, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK))
-        except FileNotFoundError:
-            continue
+            os.close(os.open(file, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK))
         except OSError as error:
-            found.append((name, error.strerror or str(error)))
+            found.append((str(file.relative_to(root)), error.strerror or str(error)))
     return found

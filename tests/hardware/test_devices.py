@@ -11,6 +11,7 @@ from infernet_edge.hardware.devices import (
     files_of,
     gpu_files,
     groups_of,
+    nvml_files,
     read_devices,
 )
 from infernet_edge.schema import DeviceInfo
@@ -106,6 +107,12 @@ def test_the_files_in_a_folder_count_and_not_without_end(tmp_path: Path) -> None
     assert files_of(tmp_path / "bus/usb/001/003") == [tmp_path / "bus/usb/001/003"]
     assert len(files_of(tmp_path / "bus/usb")) == MAX_FILES
     assert files_of(tmp_path / "gone") == []
+
+
+def test_files_for_root_alone_are_none_that_nvml_needs(tmp_path: Path) -> None:
+    for name in ("nvidia0", "nvidiactl", "nvidia-caps/nvidia-cap1", "nvhost-sched-gpu", "nvmap"):
+        with_file(tmp_path, f"dev/{name}")
+    assert {file.name for file in nvml_files(tmp_path)} == {"nvidia0", "nvidiactl", "nvmap"}
 
 
 def test_groups_of_device_files_but_not_roots(tmp_path: Path) -> None:
