@@ -31,8 +31,11 @@ class Account(NamedTuple):
     def may_open(self, file: Path) -> bool:
         """Whether the mode of a file lets this user read and write it, path_resolution(7).
 
-        False when it does not exist. Blocks for a moment.
+        For this process the kernel is asked, which knows access control lists too. False when it
+        does not exist. Blocks for a moment.
         """
+        if not self.unit and os.access(file, os.R_OK | os.W_OK):
+            return True
         try:
             found = file.stat()
         except OSError:

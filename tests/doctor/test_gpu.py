@@ -246,9 +246,13 @@ async def test_without_the_service_it_is_about_who_runs_the_node(
     root = machine(tmp_path)
     (root / _UNIT).unlink()
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "access", lambda *_: False)
     monkeypatch.setattr(os, "getgroups", lambda: [1000])
     found = await look(root)
     assert found.level == "problem"
     assert found.remedy.startswith("sudo usermod --append --groups video ")
     monkeypatch.setattr(os, "getgroups", lambda: [1000, 44])
+    assert (await look(root)).level == "ok"
+    monkeypatch.setattr(os, "getgroups", lambda: [1000])
+    monkeypatch.setattr(os, "access", lambda *_: True)  # by an access control list
     assert (await look(root)).level == "ok"
