@@ -20,7 +20,8 @@ from infernet_edge.config.devices import gpu_names, host_path
 from infernet_edge.config.rules import size_in_bytes
 from infernet_edge.config.tree import Container
 from infernet_edge.errors import EngineError
-from infernet_edge.hardware.devices import files_of, gpu_files, groups_of
+from infernet_edge.hardware import cdi
+from infernet_edge.hardware.devices import files_of, groups_of
 
 NODE_LABEL = "io.infernet-edge.node"
 CONTAINER_LABEL = "io.infernet-edge.container"
@@ -42,13 +43,13 @@ def node_name(storage_path: Path) -> str:
 
 
 def device_groups(container: Container, root: Path = Path("/")) -> list[int]:
-    """The ids of the groups that own what the container gets of /dev; blocks for a moment.
-
-    Of GPUs by CDI those of all GPUs count: the specification's files may be any.
-    """
-    paths = (host_path(device) for device in container.devices)
-    files = [file for path in paths if path for file in files_of(root / path.lstrip("/"))]
-    return groups_of([*files, *gpu_files(root)] if container.gpu else files)
+    """The ids of the groups that own what the container gets of /dev, CDI's too. Blocks."""
+    devices = _devices(container)
+    paths = [path for path in map(host_path, devices) if path]
+    files = [file for path in paths for file in files_of(root / path.lstrip("/"))]
+    if len(paths) < len(devices):
+        files += cdi.files_of(devices, root)
+    return groups_of(files)
 
 
 def make_specification(
@@ -74,7 +75,6 @@ def make_specification(
             f"The command of container {container.id} cannot be split: {error}"
         ) from None
     mounts, volumes = _volumes(container)
-    devices = [*container.devices, *gpu_names(container.gpu)]
     specification: dict[str, Any] = {
         "name": f"infernet-edge-{container.id}-{node[:6]}",
         "image": image_id,
@@ -83,7 +83,7 @@ def make_specification(
         "env": {name: str(value) for name, value in container.env.items()},
         "mounts": mounts,
         "volumes": volumes,
-        "devices": [{"path": device} for device in devices],
+        "devices": [{"path": device} for device in _devices(container)],
         "resource_limits": _limits(container, limits),
         # Podman runs an image's HEALTHCHECK by systemd timers, which many machines do not have
         # for this user; the node probes by itself.
@@ -118,6 +118,10 @@ def missing_limits(container: Container, limits: Collection[str]) -> list[str]:
     """Which limits of the configuration Podman cannot apply here."""
     wanted = {"memory": container.memory, "cpu": container.cpus, "pids": container.pids}
     return [name for name, value in wanted.items() if value and name not in limits]
+
+
+def _devices(container: Container) -> list[str]:
+    return [*container.devices, *gpu_names(container.gpu)]
 
 
 def _limits(container: Container, limits: Collection[str]) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from infernet_edge.config.devices import GPU_KIND, gpu_names
 from infernet_edge.config.places import NODE_UNIT
-from infernet_edge.doctor import cdi
 from infernet_edge.doctor.account import Account, group_name, node_account, podman_account
 from infernet_edge.doctor.case import Case
 from infernet_edge.doctor.finding import Finding, ok, problem, warning
+from infernet_edge.hardware import cdi
 from infernet_edge.hardware.devices import nvml_files
 
 NAME = "gpu"

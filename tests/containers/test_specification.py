@@ -159,8 +159,34 @@ def test_the_groups_of_configured_devices(tmp_path: Path) -> None:
 
     assert groups(devices=["/dev/hailo0", "/dev/gone", "nvidia.com/gpu=0"]) == [101]
     assert groups(devices=["/dev/hailo0:/dev/x:rw", "/dev/dri"]) == [101, 102, 103]
-    assert groups(gpu="0") == [103, 104]
-    assert groups() == []
+    assert groups() == groups(gpu="0") == []
+
+
+def test_the_groups_of_devices_by_cdi(tmp_path: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can give files to other groups")
+    lines = [
+        "kind: nvidia.com/gpu",
+        "containerEdits:",
+        "  deviceNodes:",
+        "  - path: /dev/nvidiactl",
+    ]
+    lines += ["  mounts:", "  - hostPath: /lib/x", "    containerPath: /lib/x", "devices:"]
+    for number in (0, 1):
+        lines += [f"- name: '{number}'", "  containerEdits:", "    deviceNodes:"]
+        lines += [f"    - path: /dev/nvidia{number}"]
+    with_file(tmp_path, "etc/cdi/nvidia.yaml", "\n".join(lines))
+    for group, file in enumerate(("dev/nvidiactl", "dev/nvidia0", "dev/nvidia1", "lib/x"), 101):
+        with_file(tmp_path, file)
+        os.chown(tmp_path / file, 0, group)
+
+    def groups(**settings: Any) -> list[int]:
+        return device_groups(Container(id="a", **settings), tmp_path)
+
+    assert groups(gpu="0") == [101, 102]
+    assert groups(gpu="0,1") == [101, 102, 103]
+    assert groups(devices=["nvidia.com/gpu=1"]) == [101, 103]
+    assert groups(gpu=True) == []  # not described: Podman says so
 
 
 def test_the_port_is_published_on_loopback_only() -> None:

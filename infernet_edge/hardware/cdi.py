@@ -8,14 +8,14 @@ if there is a third in the other. So it does in Podman 4.3 and 5.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from infernet_edge.doctor import yaml
+from infernet_edge.hardware import yaml
 
 # By growing priority. The second folder has two names, one of which links to the other.
 _FOLDERS = (("etc/cdi",), ("var/run/cdi", "run/cdi"))
@@ -63,6 +63,13 @@ def read(root: Path) -> Described:
         devices.update(here)
     kept = {name: device for name, device in devices.items() if name not in conflicts}
     return Described(kept, conflicts, unread)
+
+
+def files_of(names: Iterable[str], root: Path) -> list[Path]:
+    """The device files that the devices of these names put into a container. Blocks."""
+    found = read(root).devices
+    paths = dict.fromkeys(path for name in names if name in found for path in found[name].paths)
+    return [root / path[1:] for path in paths if path.startswith("/dev/")]
 
 
 def _files(root: Path, names: tuple[str, ...]) -> list[Path]:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from infernet_edge.doctor.cdi import read
+from infernet_edge.hardware.cdi import read
 from tests.support.examining import with_file
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from infernet_edge.doctor.yaml import NotUnderstood, parse
+from infernet_edge.hardware.yaml import NotUnderstood, parse
 
 # The form of NVIDIA's, AMD's and hand-written ones.
 _DOCUMENT = """\
