@@ -38,10 +38,12 @@ def _check_blocking(case: Case) -> Finding:
     described = describe(case.root, wanting) if wanting else None
     if described is not None and described.level == "problem":
         return described
-    closed = next(_closed(case), None)
-    if closed is not None:
+    if closed := next(_closed(case), None):
         return closed
-    return described or ok("not needed: no container wants one")
+    found = described or ok("not needed: no container wants one")
+    if found.level == "ok" and nvml_files(case.root):
+        return ok(f"{found.text}; {node_account(case).who} may open the GPUs")
+    return found
 
 
 def describe(root: Path, wanting: Mapping[str, list[str]]) -> Finding:

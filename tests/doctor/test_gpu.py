@@ -207,6 +207,9 @@ async def test_whether_the_service_may_open_the_gpus_not_who_asks(
     assert found.level == level
     if level == "warning":
         assert "the service's user infernet-edge, who may not open /dev/nvidiactl" in found.text
+    else:
+        user = "root" if "infernet-edge" not in unit else "infernet-edge"
+        assert found.text.endswith(f"; the service's user {user} may open the GPUs")
     assert (await look(root, gpu_wanted=False)).level == level
 
 
