@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from infernet_edge.config.devices import GPU_KIND, gpu_names
-from infernet_edge.config.places import NODE_UNIT
 from infernet_edge.doctor.account import Account, group_name, node_account, podman_account
 from infernet_edge.doctor.case import Case
 from infernet_edge.doctor.finding import Finding, ok, problem, warning
@@ -145,10 +144,8 @@ def remedy_for(root: Path, account: Account, file: Path) -> str:
     group = group_name(root, found.st_gid)
     if found.st_mode & 0o060 != 0o060 or found.st_gid == 0:
         return f'give it to a group, by a rule of udev: KERNEL=="{file.name}", {_RULE}'
-    if account.unit == NODE_UNIT:
-        return "sudo infernet-edge service install"
     if account.unit:
-        return f"sudo systemctl edit {account.unit}, with: [Service] SupplementaryGroups={group}"
+        return "sudo infernet-edge service install"
     return f"sudo usermod --append --groups {group} {account.name}, then log in again"
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from infernet_edge.config import Config, load
+from infernet_edge.config.devices import host_path
 from infernet_edge.errors import InfernetEdgeError
-from infernet_edge.hardware.devices import gpu_files, groups_of, jetson_files
+from infernet_edge.hardware.devices import files_of, gpu_files, groups_of, jetson_files
 from infernet_edge.service.paths import Paths
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -32,6 +33,23 @@ def drop_in(paths: Paths) -> str:
     if not lines:
         return ""
     return "\n".join(["# Written by `infernet-edge service install`.", "[Service]", *lines, ""])
+
+
+def podman_drop_in(paths: Paths) -> str:
+    """The text of a drop-in for a Podman without root; "" when it needs none.
+
+    It is in the groups that own GPUs and the devices in the configuration, as far as they exist.
+    Raises ConfigurationError.
+    """
+    config = configuration(paths)
+    named = [device for each in config.containers for device in each.devices] if config else []
+    places = (paths.root / host_path(device).lstrip("/") for device in named if host_path(device))
+    files = [*gpu_files(paths.root), *(file for place in places for file in files_of(place))]
+    groups = _device_groups(paths, files)
+    if not groups:
+        return ""
+    line = f"SupplementaryGroups={' '.join(groups)}"
+    return "\n".join(["# Written by `infernet-edge service install`.", "[Service]", line, ""])
 
 
 def environment(paths: Paths) -> dict[str, str]:
@@ -80,15 +98,18 @@ def _folders(paths: Paths) -> Iterator[str]:
 
 def _gpus(paths: Paths) -> Iterator[str]:
     """The groups, also for a GPU whose driver comes later; and the files of a Jetson's GPU."""
-    numbers = _groups(paths)
-    owners = set(groups_of(gpu_files(paths.root)))
-    groups = [name for name in numbers if name in _GPU_GROUPS or numbers[name] in owners]
-    if groups:
+    if groups := _device_groups(paths, gpu_files(paths.root)):
         yield f"SupplementaryGroups={' '.join(groups)}"
     for file in jetson_files(paths.root):
         path = f"/{file.relative_to(paths.root)}"
         if _PATH.fullmatch(path):
             yield f"DeviceAllow={path} rw"
+
+
+def _device_groups(paths: Paths, files: list[Path]) -> list[str]:
+    """The groups that exist of those of GPUs, and of those that own these files."""
+    numbers, owners = _groups(paths), set(groups_of(files))
+    return [name for name in numbers if name in _GPU_GROUPS or numbers[name] in owners]
 
 
 def _groups(paths: Paths) -> dict[str, int]:

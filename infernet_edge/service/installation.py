@@ -98,6 +98,9 @@ class Installer:
             steps.append(_copy(program.units / "rootless.conf", paths.rootless))
         else:
             steps.append(remove(paths.rootless))
+        groups = paths.rootless.with_name("groups.conf")
+        text = access.podman_drop_in(paths) if rootless else ""
+        steps.append(write_file(groups, text) if text else remove(groups))
         return steps
 
     def uninstall(self, *, purge: bool) -> list[Step]:

@@ -235,10 +235,7 @@ async def test_without_root_podman_has_to_open_them(tmp_path: Path) -> None:
     found = await look(root)
     assert found.level == "problem"
     assert found.text.startswith("llm cannot use a GPU: Podman runs as the service's user")
-    assert found.remedy == (
-        "sudo systemctl edit infernet-edge-podman.service, with: [Service]"
-        " SupplementaryGroups=video"
-    )
+    assert found.remedy == "sudo infernet-edge service install"
     with_file(root, f"{_PODMAN}.d/groups.conf", "[Service]\nSupplementaryGroups=video\n")
     assert (await look(root)).level == "ok"
 

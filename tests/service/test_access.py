@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from fnmatch import fnmatch
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from infernet_edge.service.access import drop_in
+from infernet_edge.service.access import drop_in, podman_drop_in
 from infernet_edge.service.paths import Paths
 from tests.support.examining import with_file
 from tests.support.machines import FOLDER, root_of
@@ -65,6 +66,26 @@ def test_another_group_that_owns_a_gpu_counts_too(tmp_path: Path) -> None:
         os.chown(tmp_path / "dev" / name, 0, group)
     with_file(tmp_path, "etc/group", "video:x:44:\nvglusers:x:4711:\nother:x:4713:\n")
     assert lines(tmp_path, "SupplementaryGroups") == ["video vglusers"]
+
+
+def test_a_podman_without_root_is_in_the_groups_of_configured_devices(tmp_path: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can give files to other groups")
+    assert podman_drop_in(Paths(tmp_path)) == ""
+    for number, name in enumerate(("hailo0", "ttyUSB0", "dri/card0"), 4711):
+        with_file(tmp_path, f"dev/{name}")
+        os.chown(tmp_path / "dev" / name, 0, number)
+    with_file(tmp_path, "etc/group", "video:x:44:\nnpu:x:4711:\ndialout:x:4712:\nx:x:4713:\n")
+    container = {
+        "id": "a",
+        "image": "b",
+        "devices": ["/dev/hailo0:/dev/npu", "/dev/dri", "a.b/c=d"],
+    }
+    with_file(tmp_path, "etc/infernet-edge/config.json", json.dumps({"containers": [container]}))
+    assert podman_drop_in(Paths(tmp_path)).splitlines()[1:] == [
+        "[Service]",
+        "SupplementaryGroups=video npu x",
+    ]
 
 
 def test_a_jetsons_files_are_allowed(tmp_path: Path) -> None:
