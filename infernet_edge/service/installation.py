@@ -98,10 +98,19 @@ class Installer:
             steps.append(_copy(program.units / "rootless.conf", paths.rootless))
         else:
             steps.append(remove(paths.rootless))
-        groups = paths.rootless.with_name("groups.conf")
-        text = access.podman_drop_in(paths) if rootless else ""
-        steps.append(write_file(groups, text) if text else remove(groups))
-        return steps
+        return [*steps, *self._podman_groups(rootless=rootless)]
+
+    def _podman_groups(self, *, rootless: bool) -> list[Step]:
+        """The groups that own devices, for a Podman without root.
+
+        A configuration that has errors now must not keep a version from being rolled back.
+        """
+        file = self._paths.rootless.with_name("groups.conf")
+        try:
+            text = access.podman_drop_in(self._paths) if rootless else ""
+        except InfernetEdgeError:
+            return []
+        return [write_file(file, text) if text else remove(file)]
 
     def uninstall(self, *, purge: bool) -> list[Step]:
         """All steps that take the service away; data and settings only when `purge` is set."""

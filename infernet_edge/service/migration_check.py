@@ -78,6 +78,16 @@ def check_room(path: Path) -> None:
         )
 
 
+def copy_for(path: Path, version: str) -> Path:
+    """Where the copy of a database is that is made before a version migrates it."""
+    return path.with_name(f"{path.name}.before-{version}")
+
+
+def original_of(copy: Path) -> Path:
+    """The database of which this is a copy, whatever the configuration says by now."""
+    return copy.with_name(copy.name.partition(".before-")[0])
+
+
 def make_copy(path: Path, copy: Path) -> None:
     """Copy the file of a node that is stopped; the copy is whole and on the disk, or not there.
 

@@ -23,10 +23,10 @@ import msgspec
 
 from infernet_edge.config.places import NODE_UNIT
 from infernet_edge.errors import InfernetEdgeError
-from infernet_edge.service import access, unit
+from infernet_edge.service import unit
 from infernet_edge.service.commands import Runner
 from infernet_edge.service.installation import Installer
-from infernet_edge.service.migration_check import accepted_since, put_back
+from infernet_edge.service.migration_check import accepted_since, original_of, put_back
 from infernet_edge.service.paths import TRIAL_UNIT, Paths
 from infernet_edge.service.programs import Program, Programs
 from infernet_edge.service.steps import carry_out, make_link, replace_file
@@ -226,20 +226,20 @@ class Trial:
 
     def _restore_database(self, copy: Path) -> str:
         """Put the copy back; returns why not, "" when that is done or was done before."""
-        config = access.configuration(self._paths)
-        if config is None or not copy.exists():
+        if not copy.exists():
             return ""
+        path = original_of(copy)
         try:
-            count = accepted_since(config.database_path, copy)
+            count = accepted_since(path, copy)
         except sqlite3.Error as error:
             return f"It stays: what it accepted cannot be read ({error})"
         if count:
             return (
                 f"It stays: it has accepted {count} jobs or deliveries that the version before"
                 f" could not read. Without them: stop the node, put {copy} in the place of"
-                f" {config.database_path}, and run `service rollback`"
+                f" {path}, and run `service rollback`"
             )
-        put_back(config.database_path, copy)
+        put_back(path, copy)
         return ""
 
     def _end(self, state: State, *, is_kept: bool, reason: str, old_runs: bool = False) -> None:

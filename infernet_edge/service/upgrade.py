@@ -207,7 +207,7 @@ class Upgrade:
         if not path.exists() or not migration_check.is_breaking(*steps):
             return ""
         migration_check.check_room(path)
-        return str(path.with_name(f"{path.name}.before-{new.version}"))
+        return str(migration_check.copy_for(path, new.version))
 
     def _copy_database(self, copy: Path) -> None:
         self._log(f"Stopping the node, and copying its database to {copy}")
