@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 from infernet_edge.executable import is_frozen, restore_environment
@@ -17,6 +18,9 @@ def main() -> int:
 
             multiprocessing.freeze_support()
         restore_environment()
+    # A name of a file need not fit the terminal's encoding.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
     from infernet_edge.cli.main import main as run_command
 
     return run_command(sys.argv[1:])

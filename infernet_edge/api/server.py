@@ -134,6 +134,10 @@ class LanServer:
                 dualstack_ipv6=family == socket.AF_INET6 and host == "::",
             )
             self._socket.setblocking(False)
+        except UnicodeError as error:  # of a name that the domain name system cannot have
+            raise StartupError(
+                f"Cannot listen on {host}: {error}. Use an address or a name of this machine."
+            ) from error
         except OSError as error:
             raise StartupError(
                 f"Cannot listen on {host} port {port}: {error.strerror or error}. If another"

@@ -151,7 +151,8 @@ def _mistakes(chosen: dict[str, Any]) -> list[str]:
     try:
         build(chosen, "", {})
     except ConfigurationError as error:
-        return [str(problem) for problem in error.problems]
+        # The folder of the data is not chosen here, and is that of the user who runs the node.
+        return [str(problem) for problem in error.problems if problem.path != "storage.path"]
     return []
 
 

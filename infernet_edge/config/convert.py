@@ -6,6 +6,7 @@ msgspec alone would stop at the first mistake; here each leaf is converted by ms
 from __future__ import annotations
 
 import functools
+import json
 import re
 import types
 from pathlib import Path
@@ -15,6 +16,8 @@ import msgspec
 from msgspec import NODEFAULT, Meta, Struct
 
 from infernet_edge.config.problems import Problem
+from infernet_edge.config.secret_files import LARGEST_SECRET, read_secret
+from infernet_edge.config.texts import EXPECTED, flaw, flaws, join, printable
 from infernet_edge.config.tree import Secret
 from infernet_edge.validation import explain, words
 
@@ -50,7 +53,7 @@ class Conversion:
         hints = field_types(target)
         for key in value:
             if key not in hints:
-                self._unknown(path, str(key), hints)
+                self._unknown(path, str(key), value[key], hints)
         arguments: dict[str, Any] = {}
         for definition in msgspec.structs.fields(target):
             name = definition.name
@@ -69,6 +72,8 @@ class Conversion:
 
     def value(self, value: Any, hint: Any, path: str) -> Any:
         """Convert one value of any type of the tree; `_INVALID` when it is wrong."""
+        if isinstance(value, str) and (found := flaw(value)):
+            return self._problem(path, found, EXPECTED)
         base, extra = unwrap(hint)
         if get_origin(base) is list:
             return self._list(value, get_args(base)[0], path)
@@ -95,8 +100,11 @@ class Conversion:
             return self._problem(path, type_name(value), "an object")
         made = {}
         for key, item in value.items():
+            below = join(path, str(key))
+            if found := flaw(str(key)):
+                self._problem(below, f"a key that is {found}", EXPECTED)
             inherited = Annotated[item_hint, Meta(extra=extra)] if extra else item_hint
-            made[str(key)] = self.value(item, inherited, join(path, str(key)))
+            made[str(key)] = self.value(item, inherited, below)
         return _INVALID if any(item is _INVALID for item in made.values()) else made
 
     def _secret(self, value: Any, path: str) -> Any:
@@ -110,14 +118,20 @@ class Conversion:
         file = value["file"]
         if not isinstance(file, str):
             return self._problem(path, type_name(file), expected)
+        if found := flaw(file):
+            return self._problem(join(path, "file"), found, EXPECTED)
+        expected = f"a file of at most {LARGEST_SECRET} bytes that the node can read"
         try:
-            secret = Secret(Path(file).read_text(encoding="utf-8").strip())
-            if Path(file).stat().st_mode & 0o077:
-                self.warnings.append(f"others can read {file} ({path}): chmod 600 {file}")
-            return secret
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            return self._problem(path, f"file {file} ({reason})", "a file that the node can read")
+            text, mode = read_secret(Path(file))
+        except OSError as error:
+            return self._problem(path, f"file {printable(file)} ({error.strerror})", expected)
+        except ValueError as error:
+            return self._problem(path, f"file {printable(file)} ({error})", expected)
+        if found := flaw(text):
+            return self._problem(path, f"file {printable(file)} that holds {found}", EXPECTED)
+        if mode & 0o077:
+            self.warnings.append(f"others can read {file} ({path}): chmod 600 {file}")
+        return Secret(text)
 
     def _leaf(self, value: Any, hint: Any, extra: dict[str, Any], path: str) -> Any:
         attempts: list[tuple[Any, bool]] = [(value, not extra.get("text_allowed", False))]
@@ -130,23 +144,32 @@ class Conversion:
         failure: msgspec.ValidationError | None = None
         for candidate, strict in attempts:
             try:
-                return msgspec.convert(candidate, hint, strict=strict)
+                made = msgspec.convert(candidate, hint, strict=strict)
             except msgspec.ValidationError as error:
                 failure = error
+                continue
+            # Of lists and objects that are converted as a whole, such as a container's models.
+            below = list(flaws(candidate, path))
+            self.problems += below
+            return _INVALID if below else made
         mistake = explain(str(failure))
         expected = extra.get("expected", mistake.expected)
         if get_origin(base := unwrap(hint)[0]) is Literal:
             expected = " or ".join(f'"{choice}"' for choice in get_args(base))
-        below = mistake.path
-        where = path + below if not below or below.startswith("[") else join(path, below)
-        found = show(_descend(value, below)) if not extra.get("secret") else type_name(value)
+        suffix = mistake.path
+        joined = not suffix or suffix.startswith("[")
+        where = path + suffix if joined else join(path, suffix)
+        found = show(_descend(value, suffix)) if not extra.get("secret") else type_name(value)
         return self._problem(where, found, expected)
 
     def _problem(self, path: str, found: str, expected: str) -> Any:
         self.problems.append(Problem(path, found, expected))
         return _INVALID
 
-    def _unknown(self, path: str, key: str, hints: dict[str, Any]) -> None:
+    def _unknown(self, path: str, key: str, value: Any, hints: dict[str, Any]) -> None:
+        if found := list(flaws({key: value}, path)):
+            self.problems += found
+            return
         import difflib  # most configurations have no unknown key
 
         near = difflib.get_close_matches(key, hints, n=1)
@@ -179,16 +202,14 @@ def unwrap(hint: Any) -> tuple[Any, dict[str, Any]]:
             return hint, extra
 
 
-def join(path: str, key: str) -> str:
-    """The path of a key below `path`."""
-    return f"{path}.{key}" if path else key
-
-
 def show(value: Any) -> str:
     """A wrong value, as short text."""
     if isinstance(value, (dict, list)):
         return type_name(value)
-    text = msgspec.json.encode(value, enc_hook=str).decode("utf-8", "replace")
+    if isinstance(value, str):
+        text = printable(json.dumps(value, ensure_ascii=False))
+    else:
+        text = msgspec.json.encode(value, enc_hook=str).decode()
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 

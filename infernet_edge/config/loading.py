@@ -49,7 +49,9 @@ def build(
     problems = conversion.problems
     reported = tuple(problem.path for problem in problems)
     problems += [
-        problem for problem in rules.check(config) if not problem.path.startswith(reported)
+        problem
+        for problem in rules.check(config, environment)
+        if not problem.path.startswith(reported)
     ]
     if problems:
         raise ConfigurationError(source, problems)

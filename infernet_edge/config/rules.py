@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,13 +12,27 @@ from urllib.parse import urlsplit
 import msgspec
 
 from infernet_edge.config.devices import is_cdi_name
+from infernet_edge.config.paths import (
+    expanded,
+    file_flaw,
+    folder_flaw,
+    new_file_flaw,
+    socket_flaw,
+    source_flaw,
+)
 from infernet_edge.config.problems import Problem
-from infernet_edge.config.tree import Chain, Config, Container, Server, Wallet
+from infernet_edge.config.texts import flaw, printable
+from infernet_edge.config.tree import TLS, Chain, Config, Container, Secret, Server, Wallet
 
 _ADDRESS = re.compile(r"^(0x)?[0-9a-fA-F]{40}$")
 _KEY = re.compile(r"^(0x)?[0-9a-fA-F]{64}$")
 _SIZE = re.compile(r"^(\d+)\s*([bkmg]?)b?$", re.IGNORECASE)
 _UNITS = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30}
+_NOT_IN_HOSTS = frozenset(" /\\:?#@[]")
+_SHOWN = 100  # characters of a wrong path that are shown
+# Bytes of the folder's path: SQLite opens no file whose path has more than 512 (MAX_PATHNAME of its
+# os_unix.c), and the names in there, those of a damaged database too, have less than 64.
+_LONGEST_STORAGE = 512 - 64
 _SPARE_PORT = 3999  # the reference node hands out 3999, 3998, … when ports clash
 
 
@@ -30,8 +44,8 @@ def size_in_bytes(size: int | str) -> int:
     return int(match.group(1)) * _UNITS[match.group(2).lower()]
 
 
-def check(config: Config) -> list[Problem]:
-    """All mistakes that only show when keys are looked at together."""
+def check(config: Config, environment: Mapping[str, str]) -> list[Problem]:
+    """All mistakes that only show when keys are looked at together, or at what they name."""
     problems = [*_check_server(config.server), *_check_chain(config.chain)]
     for position, container in enumerate(config.containers):
         managed = config.manage_containers and not container.url
@@ -40,25 +54,55 @@ def check(config: Config) -> list[Problem]:
         if first != position:
             expected = f"an id of its own (containers[{first}] has it)"
             problems.append(Problem(f"containers[{position}].id", f'"{container.id}"', expected))
-    if config.podman.url and urlsplit(config.podman.url).scheme not in ("unix", "tcp"):
+    if config.podman.url and not _is_podman_url(config.podman.url):
         expected = "unix:///path/of/a/socket or tcp://host:port"
         problems.append(Problem("podman.url", _shown(config.podman.url), expected))
+    if config.log.path and (found := new_file_flaw(config.log.path, suffix=len(".100"))):
+        expected = "a path of a file that the node can write"
+        problems.append(_wrong_path("log.path", config.log.path, found, expected))
+    path = _storage_path(config, environment)
+    # Of a path that comes from the environment.
+    if found := flaw(path) or folder_flaw(path, longest=_LONGEST_STORAGE):
+        expected = "a folder for the node's data: set storage.path to a path of one"
+        problems.append(_wrong_path("storage.path", path, found, expected))
     return problems
 
 
+def _storage_path(config: Config, environment: Mapping[str, str]) -> str:
+    """The folder of the node's data, perhaps with a ~ at its beginning."""
+    if path := config.storage.path or environment.get("STATE_DIRECTORY", "").split(":")[0]:
+        return path
+    return str(Path(environment.get("XDG_DATA_HOME") or "~/.local/share", "infernet-edge"))
+
+
+def _wrong_path(key: str, path: str, flaw: str, expected: str) -> Problem:
+    shown = path if len(path) <= _SHOWN else f"{path[:_SHOWN]}…"
+    return Problem(key, f'"{printable(shown)}" ({printable(flaw)})', expected)
+
+
 def _check_server(server: Server) -> Iterator[Problem]:
+    if server.host and not _is_host(server.host):
+        yield Problem("server.host", f'"{printable(server.host)}"', "an address or a host name")
     yield from _check_networks(server.trusted_proxies, "server.trusted_proxies")
     for name, token in server.tokens.items():
         if len(token.reveal()) < 16:
             yield Problem(f"server.tokens.{name}", "a short text", "at least 16 characters")
+        yield from _check_header(token, f"server.tokens.{name}")
     least = server.least_held_bytes
     if server.max_held_bytes is not None and server.max_held_bytes < least:
         expected = f"at least {least} (3 times server.max_body_bytes, and a little more)"
         yield Problem("server.max_held_bytes", str(server.max_held_bytes), expected)
     if server.tls is not None:
         for key, path in (("cert", server.tls.cert), ("key", server.tls.key)):
-            if not os.access(path, os.R_OK):
-                yield Problem(f"server.tls.{key}", f'"{path}"', "a file that the node can read")
+            if found := file_flaw(path):
+                expected = "a file that the node can read"
+                yield _wrong_path(f"server.tls.{key}", path, found, expected)
+
+
+def _check_header(token: Secret | None, path: str) -> Iterator[Problem]:
+    """A token is sent in a header, which is one line."""
+    if token and any(sign < " " or sign == "\x7f" for sign in token.reveal()):
+        yield Problem(path, "text with a control character", "text of one line, for a header")
 
 
 def _check_container(container: Container, path: str, *, managed: bool) -> Iterator[Problem]:
@@ -69,10 +113,18 @@ def _check_container(container: Container, path: str, *, managed: bool) -> Itera
     elif _has_user(container.url):
         expected = "a URL without user name and password; bearer is for a token"
         yield Problem(f"{path}.url", _shown(container.url), expected)
+    yield from _check_header(container.bearer, f"{path}.bearer")
     yield from _check_networks(container.allowed_ips, f"{path}.allowed_ips")
-    for position, volume in enumerate(container.volumes):
-        if not 2 <= len(volume.split(":")) <= 3 or not volume.split(":")[1].startswith("/"):
-            yield Problem(f"{path}.volumes[{position}]", f'"{volume}"', "source:/target[:options]")
+    yield from _check_volumes(container.volumes, f"{path}.volumes")
+    for name in container.env:
+        if not name or "=" in name:
+            expected = "a name of an environment variable, without ="
+            yield Problem(f"{path}.env", f'"{printable(name)}"', expected)
+    try:
+        shlex.split(container.command)
+    except ValueError as error:
+        found = f"text that cannot be split as a shell does ({error})"
+        yield Problem(f"{path}.command", found, "arguments with balanced quotes")
     yield from _check_devices(container, path)
     if container.memory is not None and not _SIZE.match(str(container.memory).strip()):
         yield Problem(f"{path}.memory", f'"{container.memory}"', 'bytes, or text such as "512m"')
@@ -89,6 +141,16 @@ def _check_devices(container: Container, path: str) -> Iterator[Problem]:
         if not device.startswith("/") and not is_cdi_name(device):
             expected = "a path such as /dev/hailo0, or a CDI name such as nvidia.com/gpu=0"
             yield Problem(f"{path}.devices[{position}]", f'"{device}"', expected)
+
+
+def _check_volumes(volumes: list[str], path: str) -> Iterator[Problem]:
+    for position, volume in enumerate(volumes):
+        source, *rest = volume.split(":")
+        expected = "source:/target[:options]"
+        if not 1 <= len(rest) <= 2 or not source or not rest[0].startswith("/"):
+            yield Problem(f"{path}[{position}]", f'"{printable(volume)}"', expected)
+        elif found := source_flaw(source):
+            yield _wrong_path(f"{path}[{position}]", volume, found, expected)
 
 
 def _check_chain(chain: Chain) -> Iterator[Problem]:
@@ -120,15 +182,42 @@ def _check_key(wallet: Wallet) -> Iterator[Problem]:
     if wallet.keystore:
         if wallet.private_key:
             yield Problem("chain.wallet.keystore", "a private_key beside it", "only one of the two")
-        if not os.access(Path(wallet.keystore).expanduser(), os.R_OK):
-            found = f'"{wallet.keystore}"'
-            yield Problem("chain.wallet.keystore", found, "a file that the node can read")
+        if found := file_flaw(wallet.keystore):
+            expected = "a file that the node can read"
+            yield _wrong_path("chain.wallet.keystore", wallet.keystore, found, expected)
         if not wallet.keystore_password:
             yield Problem("chain.wallet.keystore_password", "nothing", "the keystore's password")
     elif wallet.private_key is None or not _KEY.match(wallet.private_key.reveal()):
         found = "text of another form" if wallet.private_key else "nothing"
         expected = "64 hex digits, with or without 0x (infernet-edge wallet new makes a key)"
         yield Problem("chain.wallet.private_key", found, expected)
+
+
+def _is_host(text: str) -> bool:
+    """Whether it is an address, or can be looked up as a name."""
+    if not text:
+        return False
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        try:
+            text.encode("idna")
+        except UnicodeError:
+            return False
+        return not any(
+            sign.isspace() or not sign.isprintable() or sign in _NOT_IN_HOSTS for sign in text
+        )
+    return True
+
+
+def _is_podman_url(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        if url.scheme == "unix":
+            return not socket_flaw(text.removeprefix("unix://"))
+        return url.scheme == "tcp" and _is_host(url.hostname or "") and url.port != 0
+    except ValueError:  # of the port, or the brackets of IPv6
+        return False
 
 
 def _is_http_url(text: str) -> bool:
@@ -164,10 +253,7 @@ def settle(config: Config, environment: Mapping[str, str]) -> tuple[Config, list
     """Fill in what depends on other keys or on the machine; returns it with warnings."""
     warnings: list[str] = []
     containers = _spread_ports(config, warnings)
-    path = config.storage.path or environment.get("STATE_DIRECTORY", "").split(":")[0]
-    if not path:
-        base = environment.get("XDG_DATA_HOME") or "~/.local/share"
-        path = str(Path(base).expanduser() / "infernet-edge")
+    path = str(expanded(_storage_path(config, environment)))
     if config.redis:
         warnings.append("redis is ignored: jobs are kept in SQLite, nothing else has to run")
     if config.forward_stats:
@@ -177,10 +263,18 @@ def settle(config: Config, environment: Mapping[str, str]) -> tuple[Config, list
     settled = msgspec.structs.replace(
         config,
         containers=containers,
+        server=_with_expanded_paths(config.server),
         chain=_with_prefixes(config.chain),
         storage=msgspec.structs.replace(config.storage, path=path),
     )
     return settled, warnings
+
+
+def _with_expanded_paths(server: Server) -> Server:
+    if server.tls is None:
+        return server
+    tls = TLS(cert=str(expanded(server.tls.cert)), key=str(expanded(server.tls.key)))
+    return msgspec.structs.replace(server, tls=tls)
 
 
 def _with_prefixes(chain: Chain) -> Chain:

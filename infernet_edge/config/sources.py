@@ -13,6 +13,8 @@ from msgspec import Struct
 from infernet_edge.config.convert import EnvironmentText, field_types, unwrap
 from infernet_edge.config.places import FILES, SETTINGS
 from infernet_edge.config.problems import ConfigurationError, Problem
+from infernet_edge.config.secret_files import LARGEST_SECRET, read_secret
+from infernet_edge.config.texts import printable
 from infernet_edge.config.tree import Config
 
 PREFIX = "INFERNET_EDGE_"
@@ -23,20 +25,30 @@ _NAMED_CREDENTIALS = (
     "chain.wallet.keystore_password",
     "docker.password",
 )
-_LARGEST_SECRET = 64 * 2**10  # bytes
 
 
 def find_file(path: Path | None, environment: Mapping[str, str]) -> Path | None:
     """The configuration file to read; None when there is none and the defaults apply.
 
     The order: `path` (from --config), $INFERNET_CONFIG_PATH, ./config.json, /etc/infernet-edge.
-    A file that was named is returned whether it exists or not, so that its absence is an error.
+    A file that was named is returned whether it exists or not, so that its absence is an error;
+    so is one of /etc/infernet-edge that this user may not see, so that it is not ignored.
     """
     if path is not None:
         return path
     if named := environment.get("INFERNET_CONFIG_PATH"):
         return Path(named)
-    return next((file for file in (Path("config.json"), *SYSTEM_FILES) if file.is_file()), None)
+    if _is_file(here := Path("config.json"), if_hidden=False):
+        return here
+    return next((file for file in SYSTEM_FILES if _is_file(file, if_hidden=True)), None)
+
+
+def _is_file(file: Path, *, if_hidden: bool) -> bool:
+    """Whether it is a file; `if_hidden` when this user may not look into its folder."""
+    try:
+        return file.is_file()
+    except PermissionError:
+        return if_hidden
 
 
 def read_file(file: Path) -> dict[str, Any]:
@@ -55,7 +67,7 @@ def read_file(file: Path) -> dict[str, Any]:
     try:
         text = content.decode("utf-8-sig")
         decoded = tomllib.loads(text) if file.suffix == ".toml" else msgspec.json.decode(text)
-    except (msgspec.DecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, ValueError) as error:  # UnicodeDecodeError and TOML's are ones
         kind = "TOML" if file.suffix == ".toml" else "JSON"
         raise wrong(f"something that is not {kind} ({error})", f"a {kind} file") from error
     except RecursionError as error:
@@ -99,7 +111,7 @@ def apply_credentials(document: dict[str, Any], environment: Mapping[str, str]) 
     `containers.<id>.bearer`.
     """
     folder = environment.get("CREDENTIALS_DIRECTORY")
-    if not folder or not Path(folder).is_dir():
+    if not folder:
         return
     for file in _credentials_in(Path(folder)):
         keys = file.name.split(".")
@@ -118,6 +130,8 @@ def apply_credentials(document: dict[str, Any], environment: Mapping[str, str]) 
 def _credentials_in(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
     except OSError as error:
         found = f"credentials that cannot be read ({error.strerror})"
         problem = Problem("", found, "a folder that the node's user can read")
@@ -126,12 +140,13 @@ def _credentials_in(folder: Path) -> list[Path]:
 
 def _read_credential(file: Path) -> str:
     try:
-        with file.open(encoding="utf-8") as opened:
-            return opened.read(_LARGEST_SECRET).strip()
-    except (OSError, UnicodeDecodeError) as error:
-        found = f"a credential that cannot be read ({type(error).__name__})"
-        problem = Problem(file.name, found, "a readable text file")
-        raise ConfigurationError(str(file), [problem]) from error
+        return read_secret(file)[0]
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        found = f"a credential that cannot be read ({reason})"
+        expected = f"a readable text file of at most {LARGEST_SECRET} bytes"
+        problem = Problem(printable(file.name), found, expected)
+        raise ConfigurationError(str(file), [problem]) from None
 
 
 def _put(document: dict[str, Any], keys: list[str], value: Any, *, replace: bool = True) -> None:

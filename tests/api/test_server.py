@@ -481,7 +481,7 @@ async def test_a_busy_port_is_named_and_explained() -> None:
         await server.stop(0)
 
 
-@pytest.mark.parametrize("host", ["203.0.113.1", "no-such-host.invalid"])
+@pytest.mark.parametrize("host", ["203.0.113.1", "no-such-host.invalid", "a..b"])
 async def test_an_address_that_is_not_ours(host: str) -> None:
     server = LanServer(Server(host=host, port=free_port()), App())
     with pytest.raises(StartupError, match=f"Cannot listen on {host}"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -139,3 +140,68 @@ def test_commands_and_modules_are_the_same() -> None:
     folder = Path(command_line.__file__).parent
     modules = {file.stem for file in folder.glob("*.py")}
     assert set(COMMANDS) <= modules
+
+
+def without_account(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user without an account and without HOME."""
+    return subprocess.run(
+        [
+            *("unshare", "--user", "--map-user=54321"),
+            *(sys.executable, "-m", "infernet_edge", *arguments),
+        ],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("check", "run", "doctor", "status", "jobs", "wallet show", "wallet pay show"),
+        "wallet new --output key.json",
+    ],
+)
+def test_without_a_home_every_command_says_what_to_do(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("config.json").write_text("{}")
+    told = without_account(*command.split())
+    assert told.returncode == 78, told.stderr
+    assert "HOME is not set" in told.stderr
+    assert "set storage.path" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_without_a_home_a_path_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("config.json").write_text("{}")
+    storage = {"INFERNET_EDGE_STORAGE__PATH": str(tmp_path / "data")}
+    for command, code in (("check", 0), ("status", 1), ("jobs", 1), ("wallet show", 1)):
+        told = without_account(*command.split(), **storage)
+        assert told.returncode == code, told.stderr
+        assert "Traceback" not in told.stderr
+    assert without_account("version").returncode == 0
+    told = without_account("init", "--yes")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert Path("config.toml").exists()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_names_that_the_terminal_cannot_show(tmp_path: Path, encoding: str) -> None:
+    file = os.fsencode(tmp_path) + b"/caf\xe9-\xc3\xa4.json"
+    Path(os.fsdecode(file)).write_text("{}")
+    done = subprocess.run(
+        [sys.executable, "-m", "infernet_edge", "check", "--config", file],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": f"{encoding}:strict"},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"/caf\\udce9-" in done.stdout

@@ -102,8 +102,7 @@ def test_a_start_that_is_impossible_is_1(tmp_path: Path) -> None:
 
 
 def test_a_log_file_that_cannot_be_written_is_1(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    node = NodeProcess({"log": {"path": str(tmp_path / "file" / "x.log")}}, tmp_path)
+    node = NodeProcess({"log": {"path": "/proc/nobody/makes/x.log"}}, tmp_path)
     assert ended(node) == 1
     assert "log.path" in node.log()
 

@@ -120,6 +120,11 @@ def test_a_password_in_a_url_is_not_shown() -> None:
         ("volumes", ["a"], "volumes[0]"),
         ("volumes", ["a:b"], "volumes[0]"),
         ("volumes", ["a:/b:ro:x"], "volumes[0]"),
+        ("volumes", [":/b"], "volumes[0]"),
+        ("command", "--name 'it", "command"),
+        ("env", {"": "x"}, "env"),
+        ("env", {"A=B": "x"}, "env"),
+        ("bearer", "token\nx: y", "bearer"),
         ("memory", "12x", "memory"),
         ("memory", "-1", "memory"),
         ("allowed_addresses", ["0x12"], "allowed_addresses"),
@@ -142,6 +147,9 @@ def test_wrong_keys_of_containers(key: str, value: Any, path: str) -> None:
         ("memory", "512m"),
         ("memory", "1GB"),
         ("memory", 2**29),
+        ("command", "--name 'it is' \"a\nb\""),
+        ("env", {"a.b-c": "x\ny", "Ä": ""}),
+        ("bearer", "token ä"),
         ("allowed_addresses", [ADDRESS, "aB" * 20]),
         ("accepted_payments", {ADDRESS: 2**256}),
         ("health_path", "/health"),
@@ -185,9 +193,54 @@ def test_the_server(tmp_path: Path) -> None:
     assert "hunter2" not in str(found)
 
 
-def test_podmans_url() -> None:
-    assert problems({"podman": {"url": "unix:///run/podman/podman.sock"}}) == {}
-    assert list(problems({"podman": {"url": "http://x"}})) == ["podman.url"]
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "::", "::1", "fe80::1%eth0", "localhost", "a.b.", "my_host", "käse.de", ""]
+)
+def test_hosts(host: str) -> None:
+    assert problems({"server": {"host": host}}) == {}
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "a b",
+        "a\n",
+        "\x7f",
+        "a..b",
+        "a" * 64,
+        "http://a",
+        "a/b",
+        "a:80",
+        "[::1]",
+        "a@b",
+        " ",
+        "a\u202eb",
+    ],
+)
+def test_no_hosts(host: str) -> None:
+    assert list(problems({"server": {"host": host}})) == ["server.host"]
+
+
+def test_a_token_that_no_header_can_carry() -> None:
+    tokens = {"bob": "0123456789abcdef\x7f", "eve": "0123456789\r\nabcdef"}
+    found = problems({"server": {"tokens": tokens}})
+    assert list(found) == ["server.tokens.bob", "server.tokens.eve"]
+    assert "0123456789" not in str(found)
+
+
+@pytest.mark.parametrize(
+    "url", ["unix:///run/podman/podman.sock", "tcp://127.0.0.1:8080", "tcp://[::1]:8080"]
+)
+def test_podmans_urls(url: str) -> None:
+    assert problems({"podman": {"url": url}}) == {}
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://x", "unix:", "unix://", "unix://x", "tcp://", "tcp://[::1", "tcp://a:99999", "x"],
+)
+def test_no_podmans_urls(url: str) -> None:
+    assert list(problems({"podman": {"url": url}})) == ["podman.url"]
 
 
 def test_a_right_chain() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infernet_edge.config import ConfigurationError, sources
+from tests.support.process import ROOT
 
 
 def test_the_order_of_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,6 +32,24 @@ def test_the_order_of_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert sources.find_file(None, environment) == tmp_path / "env.json"
     assert sources.find_file(named, environment) == named
     assert sources.find_file(None, {"INFERNET_CONFIG_PATH": ""}) == Path("config.json")
+
+
+def test_folders_that_this_user_may_not_enter() -> None:
+    """The system's configuration is not ignored then; the current folder's is."""
+    with tempfile.TemporaryDirectory() as base:
+        (closed := Path(base, "closed")).mkdir()
+        Path(base).chmod(0o755)
+        code = (
+            "import os; from pathlib import Path; from infernet_edge.config import sources;"
+            f"sources.SYSTEM_FILES = (Path({str(closed)!r}, 'config.json'),);"
+            f"os.chdir({str(closed)!r}); os.chmod('.', 0);"
+            "os.geteuid() or os.setuid(12345);"
+            "print(sources.find_file(None, {}))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30
+        )
+        assert done.stdout == f"{closed}/config.json\n", done.stderr
 
 
 def test_json_and_toml_are_the_same(tmp_path: Path) -> None:
@@ -64,6 +86,7 @@ UNREADABLE: list[tuple[str, bytes, str]] = [
     ("c.toml", b"\xff", "TOML"),
     ("c.toml", b'a = "x"\na = "y"', "TOML"),
     ("c.toml", b"a = " + b"[" * 100_000, "deeply"),
+    ("c.toml", b"a = " + b"1" * 5000, "TOML"),
 ]
 
 
@@ -196,6 +219,14 @@ def test_without_credentials_nothing_changes(tmp_path: Path) -> None:
         document: dict[str, Any] = {}
         sources.apply_credentials(document, environment)
         assert document == {}
+
+
+def test_a_folder_of_credentials_that_can_be_none(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file/x"):
+        sources.apply_credentials({}, {"CREDENTIALS_DIRECTORY": str(folder)})
+    with pytest.raises(ConfigurationError, match="File name too long"):
+        sources.apply_credentials({}, {"CREDENTIALS_DIRECTORY": "/" + "a" * 300})
 
 
 def test_a_credential_that_cannot_be_read_is_named_and_not_shown(tmp_path: Path) -> None:

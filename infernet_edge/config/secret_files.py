@@ -1,0 +1,25 @@
+"""Reads the files that hold a secret each: those that the configuration names, and credentials."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+LARGEST_SECRET = 64 * 2**10  # bytes
+
+
+def read_secret(file: Path) -> tuple[str, int]:
+    """The text of a file without the white space around it, and the file's mode. Blocks.
+
+    Raises OSError, and ValueError with a reason when the content cannot be a secret.
+    """
+    with file.open("rb") as opened:
+        content = opened.read(LARGEST_SECRET + 1)
+        mode = os.fstat(opened.fileno()).st_mode
+    if len(content) > LARGEST_SECRET:
+        raise ValueError(f"it is larger than {LARGEST_SECRET} bytes")
+    try:
+        return content.decode("utf-8").strip(), mode
+    except UnicodeDecodeError:
+        # Without the error and its cause: they quote the content.
+        raise ValueError("it is not UTF-8 text") from None
