@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 
-from infernet_edge.executable import is_frozen, restore_environment
+from infernet_edge.executable import hold_folder, is_frozen, restore_environment
 
 
 def main() -> int:
@@ -18,6 +18,7 @@ def main() -> int:
 
             multiprocessing.freeze_support()
         restore_environment()
+        hold_folder()
     # A name of a file need not fit the terminal's encoding.
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -8,6 +8,7 @@ which `unpack` copies to where it shall stay.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import MutableMapping
@@ -15,6 +16,12 @@ from pathlib import Path
 
 PROGRAM = "infernet-edge"
 """The name of the program in its folder."""
+
+MARK = ".infernet-edge"
+"""The name of a file in its folder, which is the first that the one-file form unpacks."""
+
+FOLDER_PREFIX = "_MEI"
+"""The names of folders into which the one-file form unpacks itself begin with it."""
 
 # What PyInstaller's bootloader tells itself; a program started with it would take itself for a
 # part of this one.
@@ -40,6 +47,23 @@ def restore_environment(environment: MutableMapping[str, str] = os.environ) -> N
         environment["LD_LIBRARY_PATH"] = original
     for name in [name for name in environment if name.startswith(_BOOTLOADER)]:
         del environment[name]
+
+
+def hold_folder() -> None:
+    """Lock the folder's mark as long as this process lives, when the one-file form unpacked it.
+
+    So nobody takes the folder for one that a killed program left, see unpacked.py. The lock is
+    shared: the processes that the program starts of itself hold it, too.
+    """
+    folder = Path(sys.executable).parent
+    if not is_frozen() or not folder.name.startswith(FOLDER_PREFIX):
+        return
+    import fcntl
+
+    # Where the file system has no locks nobody gets one, and so nothing is removed.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder / MARK, os.O_RDONLY | os.O_CLOEXEC)  # stays open
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 def unpack(folder: Path) -> Path:

@@ -53,6 +53,11 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     import uvloop  # as `run` does
 
+    from infernet_edge.executable import is_frozen
+    from infernet_edge.unpacked import remove_abandoned
+
+    if is_frozen():
+        remove_abandoned()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_run(arguments))
 

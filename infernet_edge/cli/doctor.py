@@ -19,6 +19,7 @@ installed service, with sudo.
   memory         what is available, and what the containers may take
   storage        whether the jobs can be written; a disk that is mounted for reading only
   space          free disk space, and room for more files
+  unpacked       folders that a killed executable left in /tmp
   database       whether the file with the jobs is damaged (read while no node runs)
   secrets        whether others can read keys, passwords, tokens or jobs
   podman         whether Podman answers, is new enough and can limit containers

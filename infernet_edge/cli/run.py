@@ -40,8 +40,10 @@ def run(arguments: argparse.Namespace) -> int:
     import uvloop
 
     from infernet_edge.errors import StartupError
+    from infernet_edge.executable import is_frozen
     from infernet_edge.hardware.memory import keep_little_freed_memory
     from infernet_edge.logs import log_event, set_up_logging
+    from infernet_edge.unpacked import remove_abandoned
 
     try:
         set_up_logging(loaded.config.log, verbose=arguments.verbose)
@@ -50,6 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
         log_event(logger, "config.loaded", source=source)
         for warning in loaded.warnings:
             log_event(logger, "config.warning", logging.WARNING, text=warning)
+        if is_frozen():
+            for path in remove_abandoned():
+                log_event(logger, "executable.leftover_removed", path=path)
         keep_little_freed_memory()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(loaded))

@@ -29,6 +29,7 @@ from infernet_edge.doctor import (
     sockets,
     space,
     storage,
+    unpacked,
 )
 from infernet_edge.doctor.case import CHECK_TIMEOUT, Case
 from infernet_edge.doctor.finding import Finding, problem
@@ -40,6 +41,7 @@ CHECKS: Final = (
     memory,
     storage,
     space,
+    unpacked,
     database,
     secrets,
     podman,

@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.executable import BareRoot, Executable, built
+from tests.support.executable import BareRoot, Executable, built, built_by_debian
 
 
 @pytest.fixture(scope="session")
 def executable() -> Executable:
     return built()
+
+
+@pytest.fixture(scope="session")
+def debian_executable() -> Executable:
+    return built_by_debian()
 
 
 @pytest.fixture(scope="session")

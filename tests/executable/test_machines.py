@@ -40,11 +40,45 @@ def test_a_home_that_cannot_be_written(bare_root: BareRoot) -> None:
     assert "Traceback" not in told.stderr
 
 
-def test_where_nothing_in_tmp_may_be_executed(bare_root: BareRoot) -> None:
-    noexec = ["-t tmpfs -o noexec tmpfs {root}/tmp"]
-    told = bare_root.run("version", mounted=noexec)
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("noexec", "/tmp/_MEI"),
+        ("noexec", "failed to map segment from shared object"),
+        ("size=10m", "Failed to extract"),
+        ("nr_inodes=4", "Failed to create parent directory structure"),
+    ],
+)
+def test_a_tmp_that_cannot_be_used(bare_root: BareRoot, options: str, words: str) -> None:
+    """The README names these words of the bootloader, and what to do."""
+    mounted = [f"-t tmpfs -o {options} tmpfs {{root}}/tmp"]
+    told = bare_root.run("version", mounted=mounted)
     assert told.returncode != 0
-    # The README names these words, and what to do.
-    assert "failed to map segment from shared object" in told.stderr
-    told = bare_root.run("version", mounted=noexec, environment={"TMPDIR": "/var/tmp"})
+    assert words in told.stderr
+    told = bare_root.run("version", mounted=mounted, environment={"TMPDIR": "/var/tmp"})
+    assert told.returncode == 0, told.stderr
+
+
+def test_a_tmp_that_is_read_only(bare_root: BareRoot) -> None:
+    """Another place is found then."""
+    told = bare_root.run("version", mounted=["-t tmpfs -o ro tmpfs {root}/tmp"])
+    assert told.returncode == 0, told.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "run", "doctor", "status", "jobs", "wallet show"])
+def test_without_a_home_every_command_says_what_to_do(bare_root: BareRoot, command: str) -> None:
+    assert not (bare_root.folder / "etc/passwd").exists()  # so the user has no account
+    told = bare_root.run(*command.split(), environment={"HOME": None})
+    assert told.returncode == 78
+    assert "set storage.path" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_without_a_home_the_rest_works(bare_root: BareRoot) -> None:
+    storage = {"HOME": None, "INFERNET_EDGE_STORAGE__PATH": "/var/tmp/data"}
+    for command, code in (("check", 0), ("status", 1), ("init --yes --output /tmp/c.toml", 0)):
+        told = bare_root.run(*command.split(), environment=storage)
+        assert told.returncode == code, told.stderr
+        assert "Traceback" not in told.stderr
+    told = bare_root.run("demo", "--once", environment={"HOME": None})
     assert told.returncode == 0, told.stderr

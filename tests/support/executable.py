@@ -1,6 +1,6 @@
 """The executable, built once for each state of the sources, and a Debian without Python to try it.
 
-executable = built()
+executable = built()                      # by this Python; or by Debian's: built_by_debian()
 subprocess.run([executable.file, "version"])
 BareRoot(tmp_path, executable).run("version")
 """
@@ -13,6 +13,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,21 +37,38 @@ class Executable(NamedTuple):
 
 def built() -> Executable:
     """Build it, unless that was done for the same sources; some 25 seconds. Needs binutils."""
+    return _built([sys.executable], _CACHE)
+
+
+def built_by_debian() -> Executable:
+    """The same by the Python of Debian's packages, whose libpython is linked in another way.
+
+    The libraries are those of this Python. Skips where that is another version.
+    """
+    python = Path("/usr/bin") / f"python{sys.version_info.major}.{sys.version_info.minor}"
+    need(str(python))
+    # -S leaves out the libraries of Debian's packages.
+    return _built([str(python), "-S"], _CACHE.with_name("executable-debian"))
+
+
+def _built(python: Sequence[str], cache: Path) -> Executable:
     need("objdump")
-    with only_one(_CACHE.with_suffix(".lock")):
-        folder = _CACHE / _state()
+    with only_one(cache.with_suffix(".lock")):
+        folder = cache / _state()
         if not folder.exists():
-            _build(folder)
+            _build(python, folder)
     return Executable(folder / "infernet-edge", folder / "infernet-edge-unpacked/infernet-edge")
 
 
-def _build(folder: Path) -> None:
-    shutil.rmtree(_CACHE, ignore_errors=True)
-    _CACHE.mkdir(parents=True)
-    with tempfile.TemporaryDirectory(dir=_CACHE) as work:
-        command = (sys.executable, "-m", "PyInstaller", "--log-level", "WARN", "--noconfirm")
+def _build(python: Sequence[str], folder: Path) -> None:
+    cache = folder.parent
+    shutil.rmtree(cache, ignore_errors=True)
+    cache.mkdir(parents=True)
+    with tempfile.TemporaryDirectory(dir=cache) as work:
+        command = (*python, "-m", "PyInstaller", "--log-level", "WARN", "--noconfirm")
         places = ("--distpath", f"{work}/made", "--workpath", f"{work}/build")
-        _run([*command, *places, "pyinstaller.spec"], timeout=300)
+        libraries = {"PYTHONPATH": sysconfig.get_path("purelib")}
+        _run([*command, *places, "pyinstaller.spec"], timeout=300, environment=libraries)
         Path(work, "made").rename(folder)
 
 
@@ -92,13 +110,16 @@ class BareRoot:
         self,
         *arguments: str,
         mounted: Sequence[str] = (),
-        environment: Mapping[str, str] | None = None,
+        environment: Mapping[str, str | None] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run the one-file executable; `mounted` are arguments of mount before it, with {root}."""
+        """Run the one-file executable; `mounted` are arguments of mount before it, with {root}.
+
+        `environment` is laid over PATH and HOME; None takes a variable away.
+        """
         lines = [f"mount {line.format(root=self.folder)}" for line in mounted]
         lines += [f"mount --rbind /{name} {self.folder}/{name}" for name in ("proc", "dev")]
         given = {"PATH": "/usr/bin:/bin", "HOME": "/home", **(environment or {})}
-        said = " ".join(f"{name}={value}" for name, value in given.items())
+        said = " ".join(f"{name}={value}" for name, value in given.items() if value is not None)
         lines.append(f'exec env -i {said} "$0" {self.folder} /home/infernet-edge "$@"')
         chroot = shutil.which("chroot", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
         return subprocess.run(
@@ -132,6 +153,16 @@ def _debian() -> Path:
     return archive
 
 
-def _run(command: Sequence[str], timeout: float) -> None:
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+def _run(
+    command: Sequence[str], timeout: float, environment: Mapping[str, str] | None = None
+) -> None:
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
     assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stderr}"

@@ -1,0 +1,29 @@
+"""Did a killed node leave the folder into which its executable unpacked itself?"""
+
+from __future__ import annotations
+
+import shlex
+
+from infernet_edge import unpacked
+from infernet_edge.doctor.case import Case
+from infernet_edge.doctor.finding import Finding, ok, warning
+
+NAME = "unpacked"
+
+
+async def check(case: Case) -> Finding:
+    """Look where the one-file form of the executable unpacks itself, for this user's folders."""
+    return await case.blocking(_check_blocking, case)
+
+
+def _check_blocking(case: Case) -> Finding:
+    paths = unpacked.abandoned(root=case.root)
+    if not paths:
+        return ok("no killed node left its unpacked executable")
+    size = sum(map(unpacked.size_of, paths)) // 2**20
+    shown = shlex.join(map(str, paths))
+    return warning(
+        f"killed nodes left their unpacked executables, {size} MiB: {shown}. The next start of the"
+        " executable with run or demo removes them",
+        f"rm -r {shown}",
+    )

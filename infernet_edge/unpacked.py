@@ -1,0 +1,146 @@
+"""The folders below TMPDIR into which the one-file form of the executable unpacked itself.
+
+The bootloader removes its folder when the program has ended. When both are killed, the folder and
+its 36 MB stay; so does what fits when there is no space for all. The next start of the node removes
+it and the doctor reports it, but only when it surely is of this program and user, and not in use:
+
+- The bootloader's process id is in the folder's name. While that process lives, it unpacks, or the
+  program runs.
+- The program runs on when only the bootloader is killed. It locks a file, see executable.py.
+- Between the two the program is being started: its environment names the folder.
+
+Found in PyInstaller 6.22: pyi_utils_posix.c (places, name) and pyi_main.c (environment).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import os
+import re
+import shutil
+import stat
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from infernet_edge.executable import FOLDER_PREFIX, MARK, is_frozen
+
+_NAME = re.compile(FOLDER_PREFIX + r"([0-9a-f]{8})[A-Za-z0-9]{6}")
+_NAME_ANYWHERE = re.compile(FOLDER_PREFIX + r"[0-9a-f]{8}[A-Za-z0-9]{6}")
+_VARIABLES = ("TMPDIR", "TEMP", "TMP")
+_FOLDERS = ("/tmp", "/var/tmp", "/usr/tmp")  # noqa: S108 - where the bootloader looks
+_MOST_ENTRIES = 100_000  # of a folder for temporary files, that are looked at
+_MOST_ENVIRONMENT = 4 * 2**20  # bytes of a process's environment
+_PAUSE = 0.1  # seconds; a process has no environment of its own for a moment when it is started
+
+
+def abandoned(environment: Mapping[str, str] = os.environ, root: Path = Path("/")) -> list[Path]:
+    """The folders that killed programs of this user left. Blocks."""
+    return _visit(environment, root, remove=False)
+
+
+def remove_abandoned(
+    environment: Mapping[str, str] = os.environ, root: Path = Path("/")
+) -> list[Path]:
+    """Remove them; returns those that are gone. Blocks, 0.1 seconds more when there are some."""
+    return _visit(environment, root, remove=True)
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files in a folder. Blocks."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return sum(file.stat().st_size for file in itertools.islice(files, _MOST_ENTRIES))
+
+
+def _places(environment: Mapping[str, str], root: Path) -> set[Path]:
+    """The folders in which the bootloader makes its own."""
+    named = [Path(environment[name]) for name in _VARIABLES if environment.get(name)]
+    standard = [root / place.lstrip("/") for place in _FOLDERS]
+    own = [Path(sys.executable).parent.parent] if is_frozen() else []
+    found = set()
+    for place in (*named, *standard, *own):
+        with contextlib.suppress(OSError, RuntimeError):  # RuntimeError of a loop of links
+            found.add(place.resolve(strict=True))
+    return found
+
+
+def _visit(environment: Mapping[str, str], root: Path, *, remove: bool) -> list[Path]:
+    paths = sorted(path for place in _places(environment, root) for path in _candidates(place))
+    if not paths:
+        return []
+    used = _names_in_use()
+    time.sleep(_PAUSE)
+    used |= _names_in_use()
+    done = []
+    for path in paths:
+        if path.name not in used:
+            with contextlib.suppress(OSError):  # it is locked, gone, or not ours
+                if _is_abandoned(path, remove=remove):
+                    done.append(path)
+    return done
+
+
+def _candidates(place: Path) -> Iterator[Path]:
+    with contextlib.suppress(OSError), os.scandir(place) as entries:
+        for entry in itertools.islice(entries, _MOST_ENTRIES):
+            if _NAME.fullmatch(entry.name):
+                yield place / entry.name
+
+
+def _is_abandoned(path: Path, *, remove: bool) -> bool:
+    """Whether no process needs the folder any more; removes it when `remove` is set."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC  # a link is never followed
+    with contextlib.ExitStack() as stack:
+        place = _open(stack, path.parent, flags | os.O_DIRECTORY)
+        folder = _open(stack, Path(path.name), flags | os.O_DIRECTORY, place)
+        if not _is_private(folder) or _lives(path):
+            return False
+        mark = _open(stack, Path(MARK), flags | os.O_NONBLOCK, folder)
+        if not stat.S_ISREG(os.fstat(mark).st_mode):
+            return False
+        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)  # OSError: a program holds it
+        if remove:
+            shutil.rmtree(path.name, dir_fd=place)
+        return True
+
+
+def _open(stack: contextlib.ExitStack, path: Path, flags: int, place: int | None = None) -> int:
+    descriptor = os.open(path, flags, dir_fd=place)
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
+def _is_private(folder: int) -> bool:
+    """Whether it is this user's, and only this user may look into it: so mkdtemp(3) makes it."""
+    status = os.fstat(folder)
+    return status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) == stat.S_IRWXU
+
+
+def _lives(path: Path) -> bool:
+    """Whether the process that made the folder may live; another one may have its number now."""
+    named = _NAME.fullmatch(path.name)
+    assert named is not None, "only such folders are looked at"
+    process = Path(f"/proc/{int(named[1], 16)}")
+    try:
+        state = (process / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+        # Of a zombie there is only its number left, proc_pid_stat(5).
+        return state not in "ZX" and process.stat().st_uid == os.geteuid()
+    except (FileNotFoundError, ProcessLookupError):
+        return not Path("/proc/self").exists()  # without /proc nothing is known
+
+
+def _names_in_use() -> set[str]:
+    """The names of folders from which processes of this user run, or are being started."""
+    names: set[str] = set()
+    for process in Path("/proc").iterdir():
+        # Processes end; those that do not let others look hold the lock, if they are ours.
+        with contextlib.suppress(OSError):
+            if process.name.isdigit() and process.stat().st_uid == os.geteuid():
+                names.update(_NAME_ANYWHERE.findall(str((process / "exe").readlink())))
+                with (process / "environ").open("rb") as environment:
+                    text = environment.read(_MOST_ENVIRONMENT).decode("utf-8", "replace")
+                names.update(_NAME_ANYWHERE.findall(text))
+    return names
