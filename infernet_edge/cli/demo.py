@@ -51,6 +51,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.port is not None and not 1 <= arguments.port <= 65535:
         print("--port must be a number from 1 to 65535.", file=sys.stderr)
         return 2
+    from infernet_edge.config.rules import is_host
+
+    if not is_host(arguments.host):
+        print("--host must be an address or the name of a host.", file=sys.stderr)
+        return 2
     import uvloop  # as `run` does
 
     from infernet_edge.executable import is_frozen

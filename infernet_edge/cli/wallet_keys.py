@@ -46,7 +46,8 @@ def write_key(arguments: argparse.Namespace) -> int:
         return 78
     name = "private-key" if arguments.plain else "keystore.json"
     output: Path = arguments.output or config.storage_path / name
-    if output.exists():  # before the questions, not after them
+    # Before the questions, not after them. What cannot be there is found when it is written.
+    if os.path.lexists(output):
         raise _taken(output)
     account = _import(arguments) if arguments.action == "import" else new_account()
     if arguments.plain:
@@ -75,7 +76,7 @@ def _configuration(arguments: argparse.Namespace) -> tuple[Path | None, Config]:
         for name, value in os.environ.items()
         if not name.upper().startswith(f"{PREFIX}CHAIN__")
     }
-    config, _ = build(document, str(file), environment)
+    config, _ = build(document, str(file or "the configuration"), environment)
     return file, config
 
 

@@ -11,6 +11,8 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from infernet_edge.config.texts import flaw
+
 _LONGEST_NAME = 255  # bytes, NAME_MAX of Linux's file systems, pathname(7)
 _LONGEST_PATH = 4095  # bytes, PATH_MAX without its NUL
 _LONGEST_SOCKET = 107  # bytes of a Unix socket's address, unix(7)
@@ -74,6 +76,8 @@ def _flaw(text: str, longest: int, suffix: int, fits: Callable[[int], bool], oth
         return str(error)
     except OSError as error:  # of the current folder
         return f"the current folder cannot be found: {error.strerror}"
+    if found := flaw(str(path)):  # of the home or the current folder
+        return found
     if len(os.fsencode(path)) > longest:
         return f"is longer than {longest} bytes"
     if any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts):

@@ -21,7 +21,7 @@ from infernet_edge.config.paths import (
     source_flaw,
 )
 from infernet_edge.config.problems import Problem
-from infernet_edge.config.texts import flaw, printable
+from infernet_edge.config.texts import printable
 from infernet_edge.config.tree import TLS, Chain, Config, Container, Secret, Server, Wallet
 
 _ADDRESS = re.compile(r"^(0x)?[0-9a-fA-F]{40}$")
@@ -61,8 +61,7 @@ def check(config: Config, environment: Mapping[str, str]) -> list[Problem]:
         expected = "a path of a file that the node can write"
         problems.append(_wrong_path("log.path", config.log.path, found, expected))
     path = _storage_path(config, environment)
-    # Of a path that comes from the environment.
-    if found := flaw(path) or folder_flaw(path, longest=_LONGEST_STORAGE):
+    if found := folder_flaw(path, longest=_LONGEST_STORAGE):
         expected = "a folder for the node's data: set storage.path to a path of one"
         problems.append(_wrong_path("storage.path", path, found, expected))
     return problems
@@ -81,7 +80,7 @@ def _wrong_path(key: str, path: str, flaw: str, expected: str) -> Problem:
 
 
 def _check_server(server: Server) -> Iterator[Problem]:
-    if server.host and not _is_host(server.host):
+    if server.host and not is_host(server.host):
         yield Problem("server.host", f'"{printable(server.host)}"', "an address or a host name")
     yield from _check_networks(server.trusted_proxies, "server.trusted_proxies")
     for name, token in server.tokens.items():
@@ -193,7 +192,7 @@ def _check_key(wallet: Wallet) -> Iterator[Problem]:
         yield Problem("chain.wallet.private_key", found, expected)
 
 
-def _is_host(text: str) -> bool:
+def is_host(text: str) -> bool:
     """Whether it is an address, or can be looked up as a name."""
     if not text:
         return False
@@ -215,7 +214,7 @@ def _is_podman_url(text: str) -> bool:
         url = urlsplit(text)
         if url.scheme == "unix":
             return not socket_flaw(text.removeprefix("unix://"))
-        return url.scheme == "tcp" and _is_host(url.hostname or "") and url.port != 0
+        return url.scheme == "tcp" and is_host(url.hostname or "") and url.port != 0
     except ValueError:  # of the port, or the brackets of IPv6
         return False
 

@@ -149,6 +149,13 @@ def test_a_port_that_is_none_is_wrong_usage() -> None:
     assert done.returncode == 2
 
 
+@pytest.mark.parametrize("host", [b"a..b", b"caf\xe9", b"a b", b""])
+def test_a_host_that_is_none_is_wrong_usage(host: bytes) -> None:
+    done = subprocess.run([*DEMO, "--host", host], cwd=ROOT, capture_output=True, timeout=30)
+    assert done.returncode == 2
+    assert b"--host must be" in done.stderr
+
+
 def test_an_executable_is_its_own_example_service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     command = services.service_command("rate")

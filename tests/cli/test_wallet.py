@@ -344,3 +344,19 @@ def test_registration_without_coins(v0: V0, capsys: pytest.CaptureFixture[str]) 
     v0.anvil.set_balance(NODE.address, 5)
     assert wallet("register") == 1
     assert f"{NODE.address} has 5 wei" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("output", ["a" * 300, "password/x", "link/x"])
+def test_a_place_where_no_key_can_be(output: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("link").symlink_to("link")
+    assert main(["wallet", "new", "--plain", "--output", output]) == 1
+    told = capsys.readouterr().err
+    assert "cannot be written" in told
+    assert "Use --output" in told
+
+
+def test_a_link_to_nothing_is_not_replaced(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("link").symlink_to("elsewhere")
+    assert main(["wallet", "new", "--plain", "--output", "link"]) == 1
+    assert "link exists" in capsys.readouterr().err
+    assert not Path("elsewhere").exists()

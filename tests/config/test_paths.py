@@ -171,6 +171,18 @@ def test_folders_of_the_environment(place: Path) -> None:
     assert problems({}, STATE_DIRECTORY=f"{place}/folder/x") == {}
 
 
+def test_homes_and_current_folders_that_are_not_utf8(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = place / os.fsdecode(b"caf\xe9")
+    odd.mkdir()
+    monkeypatch.setenv("HOME", str(odd))
+    assert "text that is not UTF-8" in problems({})["storage.path"]
+    monkeypatch.chdir(odd)
+    assert "text that is not UTF-8" in problems({"storage": {"path": "x"}})["storage.path"]
+    assert problems({"storage": {"path": str(place / "x")}}) == {}
+
+
 def test_certificates_may_be_in_the_home_folder(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

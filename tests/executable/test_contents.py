@@ -76,6 +76,7 @@ def test_no_library_needs_a_newer_glibc(executable: Executable) -> None:
     _assert_old_glibc_is_enough(executable)
 
 
+@pytest.mark.timeout(240)
 def test_nor_when_debians_python_builds_it(debian_executable: Executable, tmp_path: Path) -> None:
     """Its libpython is linked with expat, which needs a newer one; the ARM64 build is like it."""
     _assert_old_glibc_is_enough(debian_executable)
