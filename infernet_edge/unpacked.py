@@ -84,9 +84,10 @@ def _visit(environment: Mapping[str, str], root: Path, *, remove: bool) -> list[
 
 
 def _candidates(place: Path) -> Iterator[Path]:
+    """The folders, whosever they are, whose bootloader is dead."""
     with contextlib.suppress(OSError), os.scandir(place) as entries:
         for entry in itertools.islice(entries, _MOST_ENTRIES):
-            if _NAME.fullmatch(entry.name):
+            if (named := _NAME.fullmatch(entry.name)) and not _lives(int(named[1], 16)):
                 yield place / entry.name
 
 
@@ -96,7 +97,7 @@ def _is_abandoned(path: Path, *, remove: bool) -> bool:
     with contextlib.ExitStack() as stack:
         place = _open(stack, path.parent, flags | os.O_DIRECTORY)
         folder = _open(stack, Path(path.name), flags | os.O_DIRECTORY, place)
-        if not _is_private(folder) or _lives(path):
+        if not _is_private(folder):
             return False
         mark = _open(stack, Path(MARK), flags | os.O_NONBLOCK, folder)
         if not stat.S_ISREG(os.fstat(mark).st_mode):
@@ -119,11 +120,9 @@ def _is_private(folder: int) -> bool:
     return status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) == stat.S_IRWXU
 
 
-def _lives(path: Path) -> bool:
-    """Whether the process that made the folder may live; another one may have its number now."""
-    named = _NAME.fullmatch(path.name)
-    assert named is not None, "only such folders are looked at"
-    process = Path(f"/proc/{int(named[1], 16)}")
+def _lives(number: int) -> bool:
+    """Whether a bootloader of this user may live; another process may have its number now."""
+    process = Path(f"/proc/{number}")
     try:
         state = (process / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
         # Of a zombie there is only its number left, proc_pid_stat(5).

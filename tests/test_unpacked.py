@@ -85,6 +85,13 @@ def test_while_the_bootloader_lives(tmp_path: Path) -> None:
     assert remove(tmp_path) == [path]
 
 
+def test_nothing_to_remove_costs_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A one-file executable always sees at least its own folder."""
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("it waits"))
+    folder(tmp_path, os.getpid())
+    assert remove(tmp_path) == []
+
+
 def test_a_bootloader_that_nobody_has_waited_for(tmp_path: Path) -> None:
     process = subprocess.Popen(["true"])
     path = folder(tmp_path, process.pid)
