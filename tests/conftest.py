@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # half a second, for tests with a chain alone
 _FIXTURES = {
     "booted_machine": "machine",
     "executable": "executable",
+    "debian_executable": "executable",
     "bare_root": "executable",
     "podman": "podman",
     "session_podman": "podman",
