@@ -7,15 +7,15 @@ import contextlib
 import os
 import shutil
 import signal
-import tempfile
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
 from infernet_edge.errors import EngineError
+from infernet_edge.folders import TemporaryFolder, runtime_folders
 
-# Seconds without a connection after which it ends by itself. The node's event stream is such a
-# connection, so it lives as long as the node does, and not much longer if that is killed.
+# Seconds without a connection after which it ends by itself, if the node was killed. A node that
+# runs ends it sooner (connection.py), so it does not end in the moment in which it is needed.
 _LIFETIME = 60
 _START_TIMEOUT = 20.0
 _STOP_TIMEOUT = 3.0
@@ -26,10 +26,10 @@ _OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN
 
 
 class Daemon:
-    """Starts and ends the process; `url` is where it listens."""
+    """Starts and ends the process; `url` is where it listens, the same one until `stop()`."""
 
     def __init__(self) -> None:
-        self._directory: Path | None = None
+        self._folder: TemporaryFolder | None = None
         self.process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._last_lines: deque[str] = deque(maxlen=3)
@@ -44,21 +44,25 @@ class Daemon:
 
     @property
     def _socket(self) -> Path:
-        return (self._directory or Path()) / "podman.sock"
+        return (self._folder.path if self._folder else Path()) / "podman.sock"
 
     async def start(self) -> None:
         """Start it and wait until it listens.
 
         Raises EngineError when Podman is not installed, or with what it said when it ended.
         """
-        await self.stop()
+        await self.end()
         program = shutil.which("podman")
         if program is None:
             raise EngineError(
                 "Podman is not installed. Install it with: apt-get install podman; or start the"
                 " containers by other means and set manage_containers to false"
             )
-        self._directory = Path(tempfile.mkdtemp(prefix="infernet-edge-", dir=_runtime_directory()))
+        if self._folder is not None and not self._folder.path.is_dir():
+            await self.stop()  # somebody removed it
+        if self._folder is None:
+            self._folder = _new_folder()
+        self._socket.unlink(missing_ok=True)
         self._last_lines.clear()
         self.process = await asyncio.create_subprocess_exec(
             *(program, "system", "service", f"--time={_LIFETIME}", self.url),
@@ -66,6 +70,7 @@ class Daemon:
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             env=clean_environment(os.environ),
+            cwd=self._folder.path,  # conmon leaves a file "oom" where it was started
             # Ctrl-C on the terminal is for the node, which needs Podman to stop its containers.
             start_new_session=True,
         )
@@ -78,14 +83,21 @@ class Daemon:
                         raise EngineError(f"podman system service ended: {self._words()}")
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            await self.stop()
+            await self.end()
             raise EngineError(
                 f"podman system service did not start within {_START_TIMEOUT:g} seconds:"
                 f" {self._words()}"
             ) from None
 
     async def stop(self) -> None:
-        """End it, if it runs. Containers go on without it."""
+        """End it for good, and remove its folder."""
+        await self.end()
+        if self._folder is not None:
+            self._folder.remove()
+            self._folder = None
+
+    async def end(self) -> None:
+        """End it, if it runs. Containers go on without it; `start()` starts it again."""
         if self.process is not None:
             await _end(self.process)
             self.process = None
@@ -95,9 +107,6 @@ class Daemon:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
             self._reader = None
-        if self._directory is not None:
-            shutil.rmtree(self._directory, ignore_errors=True)
-            self._directory = None
 
     async def _read_errors(self, process: asyncio.subprocess.Process) -> None:
         if process.stderr is None:
@@ -138,17 +147,9 @@ async def _listens(path: Path) -> bool:
     return True
 
 
-def _runtime_directory() -> str | None:
-    """A short path in memory, since sockets' paths must be short; None: the system's default."""
-    environment = os.environ
-    candidates = [
-        environment.get("RUNTIME_DIRECTORY", "").split(":")[0],
-        environment.get("XDG_RUNTIME_DIR", ""),
-    ]
-    for path in candidates:
-        if path and os.access(path, os.W_OK | os.X_OK):
-            return path
-    return None
+def _new_folder() -> TemporaryFolder:
+    """In memory and with a short path, where the system provides that."""
+    return TemporaryFolder(parent=next(iter(runtime_folders()), None))
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
