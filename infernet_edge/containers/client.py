@@ -115,7 +115,7 @@ class ServiceClient:
         """
         timeout = service.container.timeout
         until = asyncio.get_running_loop().time() + timeout
-        with _failures(timeout):
+        with service.working(), _failures(timeout):
             await service.wait_ready(timeout)
             async with asyncio.timeout_at(until) as limit:
                 async with await self._post(service, body) as response:
@@ -139,11 +139,12 @@ class ServiceClient:
             await service.wait_ready(timeout)
             async with asyncio.timeout_at(until):
                 response = await self._post(service, body)
-        async with response:
-            with _failures(timeout):
-                async with asyncio.timeout_at(until):
-                    await _refuse_errors(response)
-            yield ServiceStream(response, timeout)
+        with service.working():
+            async with response:
+                with _failures(timeout):
+                    async with asyncio.timeout_at(until):
+                        await _refuse_errors(response)
+                yield ServiceStream(response, timeout)
 
     async def _post(self, service: Service, body: bytes | RequestBody) -> aiohttp.ClientResponse:
         bearer = service.container.bearer

@@ -1,4 +1,9 @@
-"""Finding Podman, and finding it again."""
+"""Finding Podman, finding it again, and starting it when it is needed.
+
+Podman's API costs 40 to 60 MB and 64 wake-ups a second while it runs, more than the node. So the
+node keeps no connection to it: it runs for as long as something is asked of it and some seconds
+more, and is started again by its socket unit, or by this if it is a service of the node's own.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +11,25 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from infernet_edge.config.tree import Config
 from infernet_edge.containers.daemon import Daemon
 from infernet_edge.containers.podman import Engine, EngineInfo
-from infernet_edge.containers.threads import Threads
+from infernet_edge.containers.processes import WatchedProcess, listener_pid
+from infernet_edge.containers.threads import EngineUnreachable, Threads
 from infernet_edge.errors import EngineError
 from infernet_edge.logs import log_event
 
 logger = logging.getLogger(__name__)
 
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
 _PING_TIMEOUT = 10.0
+_IDLE = 10.0  # seconds without a call after which a service of the node's own is ended
 OLDEST = 4  # Podman's version in Debian 12 and Raspberry Pi OS
 
 
@@ -30,6 +41,11 @@ class Connection:
         self._registry = config.docker
         self._threads = threads
         self.daemon = Daemon()
+        self._starting = asyncio.Lock()  # held while the service of the node's own starts or ends
+        self._calls = 0  # under way
+        self._idle: asyncio.TimerHandle | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self._listener: WatchedProcess | None = None
         # Whose Podman it was. Another user's has other containers, so once there is one, only
         # another way to the same user's will do.
         self._owner: int | None = None
@@ -62,16 +78,53 @@ class Connection:
             )
         if not self.is_own:
             raise EngineError("; ".join(failures) or "Podman's socket is gone")
+        self._calls += 1
         try:
-            if not self.daemon.running:
-                await self.daemon.start()
+            await self._start_own()
             return await self._try(self.daemon.url)
         except (EngineError, OSError) as error:
-            await self.daemon.stop()
+            async with self._starting:
+                await self.daemon.stop()
             raise EngineError("; ".join([*failures, str(error)])) from error
+        finally:
+            self._calls -= 1
+
+    async def run(
+        self,
+        timeout: float,
+        function: Callable[Parameters, Result],
+        *arguments: Parameters.args,
+        **options: Parameters.kwargs,
+    ) -> Result:
+        """Await a method of the engine in a thread, at most `timeout` seconds once Podman runs.
+
+        Raises what the method raises, and EngineUnreachable when Podman does not answer in time or
+        cannot be started again.
+        """
+        async with self.in_use():
+            return await self._threads.run(timeout, function, *arguments, **options)
+
+    @contextlib.asynccontextmanager
+    async def in_use(self) -> AsyncIterator[None]:
+        """See to it that a service of the node's own runs within the block.
+
+        Raises EngineUnreachable when it cannot be started.
+        """
+        self._calls += 1
+        try:
+            if self._uses_own:
+                try:
+                    await self._start_own()
+                except (EngineError, OSError) as error:
+                    raise EngineUnreachable(str(error)) from error
+            yield
+        finally:
+            self._calls -= 1
+            if not self._calls and self._uses_own:
+                self._end_later()
 
     def announce(self) -> None:
-        """Let everybody who awaits `ready()` have the engine."""
+        """Let all that await `ready()` have the engine."""
         self.problem = ""
         self._up.set()
 
@@ -81,11 +134,7 @@ class Connection:
         self._up.clear()
 
     def doubt(self) -> None:
-        """A call was not answered: somebody shall find out whether Podman is still there.
-
-        Podman's service, when asked to end, takes no new connections, but keeps the event stream
-        for as long as that is read: it alone does not tell.
-        """
+        """Podman may be gone, or a container may have ended: the manager has to ask Podman."""
         self.doubted.set()
 
     async def ready(self) -> Engine:
@@ -97,7 +146,43 @@ class Connection:
     async def close(self) -> None:
         """End a service of our own."""
         self._up.clear()
-        await self.daemon.stop()
+        self._forget_timers()
+        if self._ending is not None:
+            await asyncio.gather(self._ending, return_exceptions=True)
+        async with self._starting:
+            await self.daemon.stop()
+
+    @property
+    def _uses_own(self) -> bool:
+        return self.engine is not None and self.engine.url == self.daemon.url
+
+    async def _start_own(self) -> None:
+        """Start the service of the node's own, unless it runs; once, for calls at the same time."""
+        async with self._starting:
+            if not self.daemon.running:
+                await self.daemon.start()
+
+    def _end_later(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+        self._idle = asyncio.get_running_loop().call_later(_IDLE, self._begin_to_end)
+
+    def _begin_to_end(self) -> None:
+        self._idle = None
+        self._ending = asyncio.create_task(self._end_idle(), name="end Podman")
+
+    async def _end_idle(self) -> None:
+        async with self._starting:
+            if not self._calls:
+                await self.daemon.end()
+
+    def _forget_timers(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
 
     async def _try(self, url: str) -> Engine:
         engine = Engine(url, self._registry)
@@ -106,7 +191,21 @@ class Connection:
             self._log_connected(url)
         self.engine = engine
         self._owner = _owner_of(url)
+        await self._watch_listener(url)
         return engine
+
+    async def _watch_listener(self, url: str) -> None:
+        """Notice when a service ends that nothing starts again.
+
+        For a socket unit this is systemd, which does not end; the node's own may end at any time.
+        """
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        scheme, _, path = url.partition("://")
+        if scheme == "unix" and url != self.daemon.url:
+            pid = await self._threads.run(_PING_TIMEOUT + 1, listener_pid, path, _PING_TIMEOUT)
+            self._listener = WatchedProcess.open(pid, self.doubt)
 
     def _log_connected(self, url: str) -> None:
         version = self.info.version

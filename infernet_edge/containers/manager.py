@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from typing import Any
 
 import aiohttp
@@ -19,7 +20,6 @@ import aiohttp
 from infernet_edge.backoff import Backoff
 from infernet_edge.config.tree import Config
 from infernet_edge.containers.connection import Connection
-from infernet_edge.containers.events import EventsRefused, deaths
 from infernet_edge.containers.pace import Pace
 from infernet_edge.containers.podman import CALL_TIMEOUT, Engine, Found, IPNetwork
 from infernet_edge.containers.ports import Ports
@@ -57,6 +57,7 @@ class ContainerManager:
         self.connection = Connection(config, self._threads)
         self._supervisors: dict[str, Supervisor] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._unseen = asyncio.Event()
 
     @property
     def engine_problem(self) -> str:
@@ -101,6 +102,7 @@ class ContainerManager:
             pulls=asyncio.Semaphore(_PARALLEL_PULLS),
             session=self._session,
             node=self._node,
+            unseen=self._unseen,
             pace=self._pace,
         )
         self._supervisors = {service.id: Supervisor(service, means) for service in managed}
@@ -108,6 +110,7 @@ class ContainerManager:
             supervisor.service.set_starting("Podman is being looked for")
             self._hold(supervisor.run(), f"container {name}")
         self._hold(self._keep_connected(), "podman")
+        self._hold(self._knock(), "containers' ports")
 
     async def wait_until_settled(self, timeout: float) -> None:
         """Wait until every service is ready or has failed, at most `timeout` seconds."""
@@ -151,17 +154,17 @@ class ContainerManager:
 
     async def _list_once_more(self, engine: Engine) -> tuple[Engine, list[Found]]:
         try:
-            return engine, await self._threads.run(CALL_TIMEOUT, engine.containers, self._node)
+            return engine, await self.connection.run(CALL_TIMEOUT, engine.containers, self._node)
         except EngineUnreachable:
             # systemd may have ended Podman's service together with the node.
             engine = await self.connection.open()
-            return engine, await self._threads.run(CALL_TIMEOUT, engine.containers, self._node)
+            return engine, await self.connection.run(CALL_TIMEOUT, engine.containers, self._node)
 
     async def _remove(self, engine: Engine, found: Found) -> None:
         timeout = self._pace.stop + _STOP_MARGIN
         begin = time.monotonic()
         try:
-            await self._threads.run(timeout, engine.remove, found.id)
+            await self.connection.run(timeout, engine.remove, found.id)
         except EngineError as error:
             log_event(
                 logger,
@@ -177,17 +180,16 @@ class ContainerManager:
     async def _keep_connected(self) -> None:
         pauses = Backoff(self._pace.reconnect, self._pace.reconnect_limit)
         while True:
-            since = int(time.time())
             try:
                 engine = await self.connection.open()
-                await self._compare(engine, remove_others=True)
+                self.connection.doubted.clear()
+                await self._compare(engine)
+                await self._remove_others(engine)
                 pauses.reset()
                 self.connection.announce()
-                await self._follow(engine, since)
-                problem = "Podman's event stream ended"
+                await self._keep_comparing(engine)
             except EngineError as error:
-                problem = str(error)
-            self._report(problem)
+                self._report(str(error))
             await asyncio.sleep(pauses.next())
 
     def _report(self, problem: str) -> None:
@@ -197,49 +199,47 @@ class ContainerManager:
         for supervisor in self._supervisors.values():
             supervisor.doubt(problem)
 
-    async def _follow(self, engine: Engine, since: int) -> None:
-        """Hand on events, and look now and then at what runs; until Podman is gone."""
+    async def _keep_comparing(self, engine: Engine) -> None:
+        """Ask Podman when there is doubt, and now and then; raises EngineError when it is gone."""
         doubted = self.connection.doubted
-        doubted.clear()
-        period = self._pace.reconcile
-        events = asyncio.create_task(self._hand_on_deaths(engine, since))
-        events.add_done_callback(lambda _: doubted.set())
-        try:
-            while True:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(period):
-                        await doubted.wait()
-                doubted.clear()
-                if events.done() and period == self._pace.reconcile:
-                    try:
-                        return events.result()
-                    except EventsRefused as error:
-                        log_event(logger, "podman.no_events", logging.WARNING, reason=error)
-                        period = self._pace.reconcile_without_events
-                await self._compare(engine)
-        finally:
-            events.cancel()
-            await asyncio.gather(events, return_exceptions=True)
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pace.reconcile):
+                    await doubted.wait()
+            doubted.clear()
+            await self._compare(engine)
 
-    async def _hand_on_deaths(self, engine: Engine, since: int) -> None:
-        async for death in deaths(engine.url, self._node, since):
-            for supervisor in self._supervisors.values():
-                supervisor.end(death.container_id, death.exit_code)
-
-    async def _compare(self, engine: Engine, *, remove_others: bool = False) -> None:
-        """Tell supervisors of containers that ended unnoticed."""
+    async def _compare(self, engine: Engine) -> None:
+        """Find containers that ended unnoticed."""
         believed = {each.running_id: each for each in self._supervisors.values()}
-        found = await self._threads.run(CALL_TIMEOUT, engine.containers, self._node)
-        states = {each.id: each for each in found}
+        found = await self.connection.run(CALL_TIMEOUT, engine.containers, self._node)
+        runs = {each.id for each in found if each.running}
         for container_id, supervisor in believed.items():
-            state = states.get(container_id)
-            if container_id and (state is None or not state.running):
-                supervisor.end(container_id, state.exit_code if state else None)
-        if remove_others:
-            others = [each for each in found if each.container not in self._supervisors]
-            await self._remove_others(engine, others)
+            if container_id and container_id not in runs:
+                supervisor.end(container_id)
 
-    async def _remove_others(self, engine: Engine, others: Sequence[Found]) -> None:
+    async def _knock(self) -> None:
+        """Check the ports of containers whose processes cannot be seen, see `Pace`."""
+        checked = 0.0
+        await self._unseen.wait()
+        while True:
+            await asyncio.sleep(self._pace.knock_busy)
+            now = time.monotonic()
+            busy = any(service.calls for service in self._services.values())
+            if not busy and now - checked < self._pace.knock_idle:
+                continue
+            checked = now
+            supervisors = list(self._supervisors.values())
+            gone = await asyncio.gather(*(each.seems_gone() for each in supervisors))
+            if any(gone) and not self.connection.problem:
+                self.connection.doubt()
+                continue
+            for supervisor in itertools.compress(supervisors, gone):
+                supervisor.doubt(self.connection.problem)
+
+    async def _remove_others(self, engine: Engine) -> None:
+        found = await self.connection.run(CALL_TIMEOUT, engine.containers, self._node)
+        others = [each for each in found if each.container not in self._supervisors]
         for each in others:
             log_event(logger, "container.unconfigured", container=each.container)
         await asyncio.gather(*(self._remove(engine, each) for each in others))

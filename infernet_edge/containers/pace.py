@@ -8,8 +8,13 @@ from msgspec import Struct
 class Pace(Struct, frozen=True):
     """All waits of the container manager, in seconds. Tests use shorter ones."""
 
-    reconcile: float = 60.0  # between two comparisons with what Podman says, besides its events
-    reconcile_without_events: float = 5.0
+    # Between two comparisons with what Podman says, each of which starts it for some seconds: ends
+    # are noticed without it, so what is left for this are containers that were paused by hand.
+    reconcile: float = 900.0
+    # Between two attempts to connect to a container whose process cannot be seen, while any
+    # container works on a job, and otherwise.
+    knock_busy: float = 1.0
+    knock_idle: float = 12.0
     reconnect: float = 0.5  # after Podman went away; doubles
     reconnect_limit: float = 60.0
     restart: float = 1.0  # after a container stopped; doubles

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from infernet_edge.config.tree import Registry
+from infernet_edge.containers.processes import ContainerProcess
 from infernet_edge.containers.specification import (
     CONTAINER_LABEL,
     NODE_LABEL,
@@ -49,7 +50,7 @@ class EngineInfo(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A container of this node that Podman knows."""
+    """A container of a node that Podman knows."""
 
     id: str
     container: str  # the configured id
@@ -57,6 +58,17 @@ class Found(NamedTuple):
     running: bool
     exit_code: int
     port: int  # of 127.0.0.1; 0: none
+    pid: int = 0  # of its first process, where Podman runs; 0: none
+    name: str = ""
+    labels: Mapping[str, str] = {}
+
+
+class State(NamedTuple):
+    """How one container is, by Podman."""
+
+    running: bool
+    exit_code: int
+    process: ContainerProcess
 
 
 class Engine:
@@ -163,11 +175,21 @@ class Engine:
             text = b"".join(frames).decode("utf-8", "replace").strip()
             return text[-_LOG_CHARACTERS:]
 
-    def containers(self, node: str) -> list[Found]:
-        """Blocks. All containers of that node, running or not."""
+    def state(self, container_id: str) -> State | None:
+        """Blocks. None when there is no such container."""
+        from podman.errors import NotFound
+
+        with self._client("inspect the container") as client:
+            try:
+                return _state(client.containers.get(container_id).attrs["State"])
+            except NotFound:
+                return None
+
+    def containers(self, node: str = "") -> list[Found]:
+        """Blocks. All containers of that node, or else of all nodes, running or not."""
         with self._client("list the containers") as client:
             # A list of labels as the filter finds nothing.
-            label = f"{NODE_LABEL}={node}"
+            label = f"{NODE_LABEL}={node}" if node else NODE_LABEL
             containers = client.containers.list(all=True, filters={"label": label})
             return [_found(container.attrs) for container in containers]
 
@@ -254,6 +276,21 @@ def _found(attributes: Mapping[str, Any]) -> Found:
         running=attributes["State"] == "running",
         exit_code=attributes.get("ExitCode", 0),
         port=next(iter(ports), 0),
+        pid=attributes.get("Pid") or 0,
+        name=next(iter(attributes.get("Names") or []), attributes["Id"]),
+        labels=labels,
+    )
+
+
+def _state(attributes: Mapping[str, Any]) -> State:
+    return State(
+        running=attributes["Running"],
+        exit_code=attributes.get("ExitCode", 0),
+        process=ContainerProcess(
+            pid=attributes.get("Pid") or 0,
+            conmon_pid=attributes.get("ConmonPid") or 0,
+            cgroup=attributes.get("CgroupPath") or "",
+        ),
     )
 
 

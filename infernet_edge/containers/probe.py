@@ -16,6 +16,8 @@ from infernet_edge.logs import log_event
 logger = logging.getLogger(__name__)
 
 _TIMEOUT = aiohttp.ClientTimeout(total=5.0)
+_CONNECT_TIME = 0.5  # seconds; the kernel of this machine takes connections at once
+_CLOSE_TIME = 0.2  # seconds in which a forwarder closes a connection that leads nowhere
 
 
 async def probe(session: aiohttp.ClientSession, service: Service) -> str:
@@ -41,6 +43,29 @@ async def probe(session: aiohttp.ClientSession, service: Service) -> str:
     except (aiohttp.ClientError, OSError, ValueError) as error:
         return f"no answer from {url} ({error or type(error).__name__})"
     return ""
+
+
+async def seems_gone(port: int) -> bool:
+    """Whether a container on this port of 127.0.0.1 seems to have ended.
+
+    True when its port refuses connections, or closes them at once, as port forwarders do for a
+    service that is not there. Nothing is sent, and one that is busy is no suspect: the kernel takes
+    connections for it.
+    """
+    try:
+        async with asyncio.timeout(_CONNECT_TIME):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except (OSError, TimeoutError):
+        return True
+    try:
+        async with asyncio.timeout(_CLOSE_TIME):
+            return not await reader.read(1)
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+    finally:
+        writer.transport.abort()
 
 
 async def watch_unmanaged(

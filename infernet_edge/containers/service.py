@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 from typing import Literal
 
 from infernet_edge import schema
@@ -27,8 +29,10 @@ class Service:
         self.container = container
         self.managed = managed
         self.base_url = container.url.rstrip("/") or f"http://127.0.0.1:{container.port}"
+        self.port = container.port
         self.state: ServiceState = "starting"
         self.reason = "it has not been started yet"
+        self.calls = 0  # jobs that it works on
         self._changed = asyncio.Event()
         self.info = schema.Container(
             id=container.id,
@@ -41,8 +45,18 @@ class Service:
     def id(self) -> str:
         return self.container.id
 
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """Count a job for as long as the block lasts."""
+        self.calls += 1
+        try:
+            yield
+        finally:
+            self.calls -= 1
+
     def set_port(self, port: int) -> None:
         """Say on which port of 127.0.0.1 a managed container answers."""
+        self.port = port
         self.base_url = f"http://127.0.0.1:{port}"
 
     def set_starting(self, reason: str) -> None:

@@ -16,16 +16,20 @@ from infernet_edge.containers.connection import Connection
 from infernet_edge.containers.pace import Pace
 from infernet_edge.containers.podman import CALL_TIMEOUT, Engine, Found, IPNetwork
 from infernet_edge.containers.ports import Ports
-from infernet_edge.containers.probe import probe
+from infernet_edge.containers.probe import probe, seems_gone
+from infernet_edge.containers.processes import WatchedProcess
 from infernet_edge.containers.service import Service
 from infernet_edge.containers.threads import EngineUnreachable, Threads
 from infernet_edge.errors import EngineError
 from infernet_edge.logs import log_event
+from infernet_edge.tasks import cancel
 
 logger = logging.getLogger(__name__)
 
 _PULL_TIMEOUT = 12 * 3600.0  # a large image over a slow line
 _PORT_ATTEMPTS = 3
+# Seconds in which Podman learns that a container's process has ended: conmon writes that down.
+_EXIT_CODE_TIME = 10.0
 
 _EXIT_CODES = {
     125: " (Podman itself failed)",
@@ -35,6 +39,7 @@ _EXIT_CODES = {
     139: " (segmentation fault)",
     143: " (terminated)",
 }
+_UNKNOWN = "its process ended, and Podman does not say why"
 
 _HINTS = {
     "unresolvable CDI devices": "describe the GPU for Podman with:"
@@ -56,6 +61,7 @@ class Means(NamedTuple):
     pulls: asyncio.Semaphore
     session: aiohttp.ClientSession
     node: str
+    unseen: asyncio.Event  # set when there is a container whose process cannot be seen
     pace: Pace
 
 
@@ -70,39 +76,67 @@ class Supervisor:
         self._means = means
         self._container_id = ""
         self._started = False
-        self._ended: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._doubt = asyncio.Event()
+        self._process: WatchedProcess | None = None
+        self._pid = 0
+        self._ended_process = ("", 0)  # the last container and process whose end was seen
         self._crashes = 0
         self._warned = False
         self._warned_of_groups = False
         pace = means.pace
         self._restarts = Backoff(pace.restart, pace.restart_limit)
         self._retries = Backoff(pace.retry, pace.retry_limit)
+        self._knocks = Backoff(pace.knock_busy, pace.reconcile)
+        self._next_question = 0.0
 
     @property
     def running_id(self) -> str:
         """The id of the container that runs as far as is known, or ""."""
         return self._container_id if self._started and not self._ended.done() else ""
 
-    def end(self, container_id: str, exit_code: int | None) -> None:
-        """Podman says that a container has ended; others than the present one do not matter."""
+    def end(self, container_id: str) -> None:
+        """A container has ended; others than the present one do not matter."""
         if container_id == self._container_id and not self._ended.done():
-            self._ended.set_result(exit_code)
+            self._ended.set_result(None)
 
     def doubt(self, problem: str) -> None:
         """Podman cannot be asked, so find out by probing; `problem` says why it cannot."""
         if self.running_id:
-            self._doubt.set()
+            if self._process is None:
+                self._doubt.set()
         elif not self._container_id:
             self.service.set_failed(problem)
 
+    async def seems_gone(self) -> bool:
+        """Whether Podman has to be asked for the container, whose process cannot be seen."""
+        if not self.running_id or self._process is not None:
+            return False
+        if not await seems_gone(self.service.port):
+            self._knocks.reset()
+            return False
+        # A program may close its port and go on: then Podman is asked less and less often.
+        now = time.monotonic()
+        if now < self._next_question:
+            return False
+        self._next_question = now + self._knocks.next()
+        return True
+
     async def run(self) -> None:
         """Never returns; the container goes on running when this is cancelled."""
+        try:
+            await self._run()
+        finally:
+            self._stop_watching()
+
+    async def _run(self) -> None:
         while True:
+            self._stop_watching()
             self._container_id, self._started = "", False
             if problem := self._means.connection.problem:
                 self.service.set_failed(problem)
             engine = await self._means.connection.ready()
+            self._say("Podman is asked for its container")
             try:
                 await self._bring_up(engine)
             except EngineUnreachable as error:
@@ -120,7 +154,7 @@ class Supervisor:
                 await self._accompany()
 
     async def _bring_up(self, engine: Engine) -> None:
-        run = self._means.threads.run
+        run = self._means.connection.run
         container = self.service.container
         image = await run(CALL_TIMEOUT, engine.find_image, container.image)
         if image is None:
@@ -131,13 +165,17 @@ class Supervisor:
         for found in await run(CALL_TIMEOUT, engine.containers, self._means.node):
             if found.container != container.id:
                 continue
-            if found.running and found.port and found.specification == fingerprint:
+            runs = found.running and (found.id, found.pid) != self._ended_process
+            if runs and found.port and found.specification == fingerprint:
                 self._adopt(found)
                 break
             await self._replace(engine, found)
         else:
             self._warn_of_missing_limits()
             await self._create(engine, wanted)
+        await self._watch_process(engine)
+        if self._ended.done():
+            return
         self.networks = await run(CALL_TIMEOUT, engine.networks_of, self._container_id)
         self.addresses = await run(CALL_TIMEOUT, engine.addresses_of, self._container_id)
         self.located = True
@@ -181,7 +219,11 @@ class Supervisor:
             try:
                 # In threads of its own, for which the node does not wait at its end: a pull may
                 # hang, and one that is broken off leaves nothing that has to be removed.
-                pulled = await Threads().run(_PULL_TIMEOUT, engine.pull, image, progress, given_up)
+                threads = Threads()
+                async with self._means.connection.in_use():
+                    pulled = await threads.run(
+                        _PULL_TIMEOUT, engine.pull, image, progress, given_up
+                    )
             finally:
                 given_up.set()
             self._log("pulled", image=image, seconds=round(time.monotonic() - begin, 1))
@@ -198,10 +240,10 @@ class Supervisor:
         if found.running:
             self._log("replaced", podman_id=found.id[:12], reason="its configuration changed")
         timeout = CALL_TIMEOUT + self._means.pace.stop
-        await self._means.threads.run(timeout, engine.remove, found.id)
+        await self._means.connection.run(timeout, engine.remove, found.id)
 
     async def _create(self, engine: Engine, wanted: dict[str, Any]) -> None:
-        run = self._means.threads.run
+        run = self._means.connection.run
         for attempt in range(_PORT_ATTEMPTS):
             port = self._take_port()
             created = await run(CALL_TIMEOUT, engine.create, specification.publish(wanted, port))
@@ -234,13 +276,41 @@ class Supervisor:
         self.located = False
         self._ended = asyncio.get_running_loop().create_future()
         self._doubt.clear()
+        self._knocks.reset()
+
+    async def _watch_process(self, engine: Engine) -> None:
+        """Have the end of the container noticed when it comes."""
+        self._stop_watching()
+        container_id = self._container_id
+        for _ in range(2):  # it may end in between
+            state = await self._means.connection.run(CALL_TIMEOUT, engine.state, container_id)
+            if state is None or not state.running:
+                self.end(container_id)
+                return
+            self._pid = state.process.pid
+
+            def on_end() -> None:
+                self._ended_process = (container_id, self._pid)
+                self.end(container_id)
+
+            self._process = WatchedProcess.open_container(container_id, state.process, on_end)
+            if self._process is not None:
+                return
+        self._means.unseen.set()
+        self._log("unseen", reason="its process cannot be seen from here: its port is checked")
+
+    def _stop_watching(self) -> None:
+        if self._process is not None:
+            self._process.close()
+            self._process = None
 
     async def _accompany(self) -> None:
         """From the start of the container to the end of the pause after its end."""
         begin = time.monotonic()
-        exit_code = await self._until_ended()
+        await self._until_ended()
         uptime = time.monotonic() - begin
-        reason = await self._last_words(exit_code)
+        self._say("it stopped")  # jobs wait from now on
+        reason = await self._find_out_why()
         pace = self._means.pace
         if uptime < pace.quick_crash:
             self._crashes += 1
@@ -262,15 +332,15 @@ class Supervisor:
         )
         await asyncio.sleep(pause)
 
-    async def _until_ended(self) -> int | None:
-        """Probe until it is ready, and again when there is doubt; returns the exit code."""
+    async def _until_ended(self) -> None:
+        """Probe until it is ready, and again when there is doubt."""
         pace = self._means.pace
         begin = time.monotonic()
         pauses = Backoff(pace.probe, pace.probe_limit, factor=1.5)
         while not self._ended.done():
-            problem = await probe(self._means.session, self.service)
+            problem = await self._probe()
             if self._ended.done():
-                break
+                return
             if problem:
                 self._say(f"it does not answer yet: {problem}")
                 await asyncio.wait({self._ended}, timeout=pauses.next())
@@ -280,7 +350,16 @@ class Supervisor:
             self.service.set_ready()
             await self._ended_or_doubted()
             pauses.reset()
-        return self._ended.result()
+
+    async def _probe(self) -> str:
+        """What is wrong with it, as `probe` says; at once when it ends meanwhile."""
+        probing = asyncio.ensure_future(probe(self._means.session, self.service))
+        either: set[asyncio.Future[Any]] = {self._ended, probing}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            return probing.result() if probing.done() else "it stopped"
+        finally:
+            await cancel(probing)
 
     async def _ended_or_doubted(self) -> None:
         doubted = asyncio.ensure_future(self._doubt.wait())
@@ -291,18 +370,38 @@ class Supervisor:
             doubted.cancel()
             self._doubt.clear()
 
-    async def _last_words(self, exit_code: int | None) -> str:
-        reason = "it was removed"
-        if exit_code is not None:
-            reason = f"it stopped with exit code {exit_code}{_EXIT_CODES.get(exit_code, '')}"
+    async def _find_out_why(self) -> str:
+        """Why it ended, as far as Podman can be asked."""
         engine = self._means.connection.engine
         if engine is None:
-            return reason
+            return _UNKNOWN
+        reason = _UNKNOWN
         try:
-            words = await self._means.threads.run(CALL_TIMEOUT, engine.logs, self._container_id)
-        except EngineError:  # removed, or Podman is gone: then there are no last words
+            reason = await self._exit_reason(engine)
+            words = await self._means.connection.run(CALL_TIMEOUT, engine.logs, self._container_id)
+        except EngineUnreachable:
+            self._means.connection.doubt()
+            return reason
+        except EngineError:  # there is no log of one that was removed
             return reason
         return f"{reason}; its last words: {words}" if words else reason
+
+    async def _exit_reason(self, engine: Engine) -> str:
+        run = self._means.connection.run
+        pauses = Backoff(0.05, 1.0)
+        until = time.monotonic() + _EXIT_CODE_TIME
+        while True:
+            state = await run(CALL_TIMEOUT, engine.state, self._container_id)
+            if state is None:
+                return "it was removed"
+            if not state.running:
+                code = state.exit_code
+                return f"it stopped with exit code {code}{_EXIT_CODES.get(code, '')}"
+            if state.process.pid != self._pid:
+                return "it was restarted by another program"
+            if time.monotonic() > until:
+                return _UNKNOWN
+            await asyncio.sleep(pauses.next())
 
     @property
     def _hopeless(self) -> bool:

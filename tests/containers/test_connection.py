@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ import pytest
 from infernet_edge.config.tree import Config, Podman
 from infernet_edge.containers import connection as module
 from infernet_edge.containers.connection import Connection, standard_sockets
-from infernet_edge.containers.threads import Threads
+from infernet_edge.containers.threads import EngineUnreachable, Threads
 from infernet_edge.errors import EngineError
+from tests.support.managing import eventually
 from tests.support.podman import IsolatedPodman
 
 
@@ -83,3 +85,69 @@ async def test_the_podman_of_another_user_is_not_replaced_by_ones_own(
     with pytest.raises(EngineError, match="socket is gone"):
         await connection.open()
     assert not connection.daemon.running
+
+
+@pytest.fixture
+def own(podman: IsolatedPodman, monkeypatch: pytest.MonkeyPatch) -> Connection:
+    """A connection that has to start Podman by itself."""
+    use_sockets(monkeypatch)
+    for name, value in podman.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(module, "_IDLE", 0.3)
+    return Connection(Config(), Threads())
+
+
+async def test_ones_own_service_ends_when_idle_and_is_started_for_the_next_call(
+    own: Connection,
+) -> None:
+    engine = await own.open()
+    assert await own.run(30, engine.containers, "none") == []
+    await eventually(lambda: not own.daemon.running, 10)
+    found = await asyncio.gather(*(own.run(30, engine.containers, "none") for _ in range(5)))
+    assert found == [[]] * 5
+    assert own.daemon.running
+    await own.close()
+    assert not own.daemon.running
+
+
+async def test_it_does_not_end_while_a_call_takes_long(own: Connection) -> None:
+    await own.open()
+    begun = asyncio.Event()
+
+    async def take_long() -> None:
+        async with own.in_use():
+            begun.set()
+            await asyncio.sleep(1.5)
+
+    calling = asyncio.create_task(take_long())
+    await begun.wait()
+    await own.run(30, time.sleep, 0)
+    process = own.daemon.process
+    await calling
+    assert own.daemon.running
+    assert own.daemon.process is process
+    await eventually(lambda: not own.daemon.running, 10)
+    await own.close()
+
+
+async def test_a_service_that_cannot_be_started_again_is_not_reachable(
+    own: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = await own.open()
+    await own.run(30, engine.containers)
+    await eventually(lambda: not own.daemon.running, 10)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(EngineUnreachable, match="apt-get install podman"):
+        await own.run(30, engine.containers)
+    await own.close()
+
+
+async def test_the_end_of_a_service_that_nothing_starts_again_is_noticed(
+    podman: IsolatedPodman,
+) -> None:
+    connection = Connection(Config(podman=Podman(url=podman.url)), Threads())
+    await connection.open()
+    assert not connection.doubted.is_set()
+    podman.kill_service()
+    await asyncio.wait_for(connection.doubted.wait(), 5)
+    await connection.close()

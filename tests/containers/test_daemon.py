@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,7 +12,6 @@ import pytest
 from infernet_edge.config.tree import Registry
 from infernet_edge.containers import daemon as module
 from infernet_edge.containers.daemon import Daemon, clean_environment
-from infernet_edge.containers.events import deaths
 from infernet_edge.containers.podman import Engine
 from infernet_edge.errors import EngineError
 from tests.support.managing import eventually
@@ -56,22 +56,34 @@ async def test_it_starts_answers_and_ends(short_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("environment")
-async def test_it_lives_as_long_as_somebody_reads_its_events_and_no_longer(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_it_ends_and_is_started_again_at_the_same_address() -> None:
+    daemon = Daemon()
+    await daemon.start()
+    try:
+        url = daemon.url
+        await daemon.end()
+        assert not daemon.running
+        await daemon.start()
+        assert daemon.url == url
+        assert await asyncio.to_thread(Engine(url, Registry()).info)
+        # A folder that somebody removed is made anew, elsewhere.
+        await daemon.end()
+        shutil.rmtree(Path(url.removeprefix("unix://")).parent)
+        await daemon.start()
+        assert daemon.url != url
+    finally:
+        await daemon.stop()
+
+
+@pytest.mark.usefixtures("environment")
+async def test_it_ends_by_itself_when_nobody_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even a call leaves a connection open."""
     monkeypatch.setattr(module, "_LIFETIME", 1)
     daemon = Daemon()
     await daemon.start()
     try:
-
-        async def read() -> None:
-            async for _ in deaths(daemon.url, "node", 0):
-                pass
-
-        reading = asyncio.create_task(read())
-        await asyncio.sleep(1.5)  # Podman knows whole seconds only
-        assert daemon.running
-        reading.cancel()
+        engine = Engine(daemon.url, Registry())
+        await asyncio.to_thread(engine.containers)
         assert daemon.process is not None
         await asyncio.wait_for(daemon.process.wait(), 30)
     finally:

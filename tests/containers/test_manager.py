@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import os
 import signal
 import socket
@@ -19,7 +21,7 @@ from infernet_edge.config.tree import Config, Container, Podman, Secret, Storage
 from infernet_edge.config.tree import Registry as Login
 from infernet_edge.containers import connection
 from infernet_edge.containers.manager import ContainerManager
-from infernet_edge.containers.podman import Engine, EngineInfo
+from infernet_edge.containers.podman import Engine, EngineInfo, Found
 from infernet_edge.containers.service import ServiceUnavailable, make_services
 from infernet_edge.containers.specification import CONTAINER_LABEL
 from tests.support.events import Events
@@ -445,7 +447,7 @@ async def test_a_podman_that_is_ending_is_noticed_when_it_is_needed(
     config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
     async with managing(config) as managed:
         await asyncio.to_thread(podman.end_service)
-        # Its event stream is still there, so that alone is no reason to look for another one.
+        # Nothing is asked of it, so that alone is no reason to look for another one.
         podman.run("kill", podman.containers()[0])
         await eventually(lambda: managed.manager.engine_problem)
         podman.kill_service()
@@ -474,50 +476,228 @@ async def test_podman_that_comes_late_is_used(podman: IsolatedPodman, tmp_path: 
         await eventually(lambda: managed.services["echo"].state == "ready")
 
 
-async def test_deaths_are_noticed_without_events_too(
-    podman: IsolatedPodman, tmp_path: Path, events: Events
-) -> None:
-    conf = Path(podman.environment["CONTAINERS_CONF"])
-    before = conf.read_text()
-    podman.kill_service()
-    conf.write_text(before.replace('events_logger = "file"', 'events_logger = "none"'))
-    try:
-        podman.start_service()
-        config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
-        pace = msgspec.structs.replace(QUICK, reconcile_without_events=0.2)
-        async with managing(config, pace) as managed:
-            await eventually(lambda: events.of("podman.no_events"))
-            podman.run("kill", podman.containers()[0])
-            await eventually(lambda: events.of("container.stopped"))
-            await eventually(lambda: managed.services["echo"].state == "ready")
-    finally:
-        podman.kill_service()
-        conf.write_text(before)
-
-
-async def test_the_node_starts_and_ends_a_podman_service_of_its_own(
-    podman: IsolatedPodman, tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def own_service(podman: IsolatedPodman, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node has to start Podman's service by itself, and soon ends it."""
     monkeypatch.setattr(connection, "standard_sockets", lambda environment: [])
+    monkeypatch.setattr(connection, "_IDLE", 0.5)
     for name, value in podman.environment.items():
         monkeypatch.setenv(name, value)
-    config = Config(
-        storage=Storage(path=str(tmp_path)), containers=[container("echo", podman.echo_image())]
-    )
+
+
+def without_address(folder: Path, *containers: Container) -> Config:
+    return Config(storage=Storage(path=str(folder / "node")), containers=list(containers))
+
+
+@pytest.mark.usefixtures("own_service")
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
+@pytest.mark.parametrize(
+    ("how", "code"), [("podman kill", 137), ("SIGKILL", 137), ("exit", 7), ("memory", 137)]
+)
+async def test_an_end_is_noticed_at_once_without_a_podman_that_runs(
+    podman: IsolatedPodman, tmp_path: Path, events: Events, how: str, code: int, busy: bool
+) -> None:
+    memory = {"memory": "64m"} if how == "memory" else {}
+    config = without_address(tmp_path, container("echo", podman.echo_image(), **memory))
     async with managing(config) as managed:
-        assert managed.services["echo"].state == "ready"
-        url = events.of("podman.connected")[0]["url"]
+        if events.of("container.unlimited"):
+            pytest.skip("Podman has no control over limits here")
+        service = managed.services["echo"]
+        daemon = managed.manager.connection.daemon
+        await eventually(lambda: not daemon.running)
+        name = podman.containers()[0]
+        pid = podman.inspect(name)["State"]["Pid"]
+        job = asyncio.create_task(managed.call("echo", {"sleep": 60 if busy else 0}))
+        await asyncio.sleep(0.3)
+        assert service.state == "ready"
+        assert not daemon.running
+        begin = time.monotonic()
+        if how == "podman kill":
+            await asyncio.to_thread(podman.run, "kill", name)
+        elif how == "SIGKILL":
+            os.kill(pid, signal.SIGKILL)
+        else:
+            orders = {"exit": 7} if how == "exit" else {"allocate": 500}
+            with pytest.raises(aiohttp.ClientError):
+                await managed.call("echo", orders)
+        await eventually(lambda: service.state != "ready", 2)
+        await eventually(lambda: events.of("container.stopped"), 5)
+        assert time.monotonic() - begin < 5
+        assert f"exit code {code}" in events.of("container.stopped")[0]["reason"]
+        assert len(events.of("podman.connected")) == 1
+        await eventually(lambda: service.state == "ready")
+        assert (await managed.call("echo", 1))["output"] == 1
+        await asyncio.gather(job, return_exceptions=True)
+        assert isinstance(job.exception(), aiohttp.ClientError) is busy
+        # It ends again, and its place stays the same.
+        await eventually(lambda: not daemon.running)
+    assert podman.containers() == []
+
+
+@pytest.mark.usefixtures("own_service")
+async def test_calls_at_the_same_time_start_podman_once(
+    podman: IsolatedPodman, tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = podman.echo_image()
+    config = without_address(tmp_path, *(container(f"c{n}", image) for n in range(3)))
+    async with managing(config) as managed:
+        daemon = managed.manager.connection.daemon
+        await eventually(lambda: not daemon.running)
+        starts = []
+        real = daemon.start
+
+        async def start() -> None:
+            starts.append(1)
+            await real()
+
+        monkeypatch.setattr(daemon, "start", start)
+        monkeypatch.setattr(connection, "_IDLE", 30)
+        for name in podman.containers():
+            os.kill(podman.inspect(name)["State"]["Pid"], signal.SIGKILL)
+        await eventually(lambda: len(events.of("container.ready")) == 6)
+        assert starts == [1]
+
+
+@pytest.mark.usefixtures("own_service")
+async def test_podmans_service_is_killed_in_the_middle(
+    podman: IsolatedPodman, tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_IDLE", 30)
+    config = without_address(tmp_path, container("echo", podman.echo_image()))
+    async with managing(config) as managed:
         daemon = managed.manager.connection.daemon
         assert daemon.process is not None
-        # When it dies, another one is started.
+        folder = Path(daemon.url.removeprefix("unix://")).parent
         os.killpg(daemon.process.pid, signal.SIGKILL)
-        await eventually(lambda: len(events.of("podman.connected")) == 2)
-        await eventually(lambda: managed.manager.engine_problem == "")
+        await eventually(lambda: not daemon.running)
         assert (await managed.call("echo", 1))["output"] == 1
-        last = events.of("podman.connected")[1]["url"]
+        os.kill(podman.inspect(podman.containers()[0])["State"]["Pid"], signal.SIGKILL)
+        await eventually(lambda: len(events.of("container.ready")) == 2)
+        assert managed.manager.engine_problem == ""
     assert podman.containers() == []
-    for each in (url, last):
-        assert not Path(each.removeprefix("unix://")).parent.exists()
+    assert not folder.exists()
+
+
+@pytest.mark.usefixtures("own_service")
+async def test_podman_that_cannot_be_started_again_is_a_problem_once_it_is_needed(
+    podman: IsolatedPodman, tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = podman.echo_image()
+    config = without_address(tmp_path, container("first", image), container("second", image))
+    async with managing(config) as managed:
+        daemon = managed.manager.connection.daemon
+        await eventually(lambda: not daemon.running)
+        (tmp_path / "empty").mkdir()
+        with monkeypatch.context() as uninstalled:
+            pids = [podman.inspect(name)["State"]["Pid"] for name in sorted(podman.containers())]
+            uninstalled.setenv("PATH", str(tmp_path / "empty"))
+            os.kill(pids[0], signal.SIGKILL)
+            await eventually(lambda: "apt-get install podman" in managed.manager.engine_problem)
+            await eventually(lambda: "install podman" in managed.services["first"].reason)
+            assert (await managed.call("second", 1))["output"] == 1
+            assert managed.services["second"].state == "ready"
+            # What ends meanwhile is noticed as well.
+            os.kill(pids[1], signal.SIGKILL)
+            await eventually(lambda: managed.services["second"].state == "failed")
+        await eventually(lambda: managed.manager.engine_problem == "")
+        await eventually(lambda: len(events.of("container.ready")) == 4)
+
+
+@pytest.mark.usefixtures("own_service")
+async def test_containers_are_adopted_and_watched_after_the_node_and_podman_ended(
+    podman: IsolatedPodman, tmp_path: Path, events: Events
+) -> None:
+    config = without_address(tmp_path, container("echo", podman.echo_image()))
+    async with managing(config, stop=False) as killed:
+        daemon = killed.manager.connection.daemon
+        await eventually(lambda: not daemon.running)
+    async with managing(config) as managed:
+        assert len(events.of("container.adopted")) == 1
+        daemon = managed.manager.connection.daemon
+        await eventually(lambda: not daemon.running)
+        os.kill(podman.inspect(podman.containers()[0])["State"]["Pid"], signal.SIGKILL)
+        await eventually(lambda: managed.services["echo"].state != "ready", 2)
+        await eventually(lambda: managed.services["echo"].state == "ready")
+    await killed.manager.connection.close()
+
+
+async def test_a_container_that_was_restarted_by_hand_is_adopted(
+    podman: IsolatedPodman, tmp_path: Path, events: Events
+) -> None:
+    config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
+    async with managing(config) as managed:
+        before = podman.inspect(podman.containers()[0])["Id"]
+        await asyncio.to_thread(podman.run, "restart", "--time=1", before)
+        await eventually(lambda: events.of("container.adopted"))
+        await eventually(lambda: managed.services["echo"].state == "ready")
+        assert podman.inspect(podman.containers()[0])["Id"] == before
+        os.kill(podman.inspect(before)["State"]["Pid"], signal.SIGKILL)
+        await eventually(lambda: len(events.of("container.ready")) == 3)
+
+
+async def test_a_container_that_was_paused_by_hand_is_replaced(
+    podman: IsolatedPodman, tmp_path: Path, events: Events
+) -> None:
+    pace = msgspec.structs.replace(QUICK, reconcile=0.5)
+    config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
+    async with managing(config, pace) as managed:
+        podman.run("pause", podman.containers()[0])
+        await eventually(lambda: len(events.of("container.ready")) == 2)
+        assert (await managed.call("echo", 1))["output"] == 1
+
+
+def questions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Collect how often Podman is asked for the containers from now on."""
+    asked: list[str] = []
+    real = Engine.containers
+
+    def containers(engine: Engine, node: str = "") -> list[Found]:
+        asked.append(node)
+        return real(engine, node)
+
+    monkeypatch.setattr(Engine, "containers", containers)
+    return asked
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
+async def test_an_end_is_noticed_where_processes_cannot_be_seen(
+    podman: IsolatedPodman,
+    tmp_path: Path,
+    events: Events,
+    monkeypatch: pytest.MonkeyPatch,
+    busy: bool,
+) -> None:
+    def no_pidfd(pid: int) -> int:
+        raise OSError(errno.ENOSYS, "no such call")  # before Linux 5.3
+
+    monkeypatch.setattr(os, "pidfd_open", no_pidfd)
+    pace = msgspec.structs.replace(QUICK, knock_busy=0.3, knock_idle=30 if busy else 0.6)
+    config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
+    async with managing(config, pace) as managed:
+        assert events.of("container.unseen")
+        asked = questions(monkeypatch)
+        service = managed.services["echo"]
+        with service.working() if busy else contextlib.nullcontext():
+            await asyncio.sleep(1.5)
+            assert not asked  # as long as it runs, Podman is not asked
+            podman.run("kill", podman.containers()[0])
+            await eventually(lambda: events.of("container.stopped"), 5)
+            assert "exit code 137" in events.of("container.stopped")[0]["reason"]
+        await eventually(lambda: service.state == "ready")
+
+
+async def test_a_container_that_closes_its_port_is_asked_for_less_and_less_often(
+    podman: IsolatedPodman, tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "pidfd_open")  # a Python for older kernels
+    pace = msgspec.structs.replace(QUICK, knock_busy=0.1, knock_idle=0.1)
+    deaf = container("deaf", podman.echo_image(), command="--deaf")
+    async with managing(configuration(podman, tmp_path, deaf), pace, settled=0):
+        await eventually(lambda: events.of("container.unseen"))
+        asked = questions(monkeypatch)
+        await asyncio.sleep(3)
+        assert 1 <= len(asked) <= 6
+        assert events.of("container.stopped") == []
 
 
 async def test_containers_are_stopped_at_the_same_time(

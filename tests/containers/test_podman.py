@@ -150,9 +150,25 @@ def test_a_running_container_is_stopped_when_it_is_removed(
 ) -> None:
     created = engine.create(specified(engine, podman.echo_image()))
     engine.start(created)
-    assert engine.containers(NODE)[0].running
+    (found,) = engine.containers(NODE)
+    assert found.running
+    state = engine.state(created)
+    assert state is not None
+    assert state.running
+    assert state.process.pid == found.pid == podman.inspect(created)["State"]["Pid"]
+    assert state.process.conmon_pid > 0
+    # Those of all nodes, but of nobody else.
+    podman.run("run", "--detach", podman.echo_image())
+    assert [each.name for each in engine.containers()] == ["infernet-edge-echo-012345"]
+    podman.run("kill", created)
+    podman.run("wait", created)
+    state = engine.state(created)
+    assert state is not None
+    assert (state.running, state.exit_code, state.process.pid) == (False, 137, 0)
+    podman.run("start", created)
     engine.remove(created)
-    assert podman.containers() == []
+    assert len(podman.containers()) == 1
+    assert engine.state(created) is None
 
 
 def test_the_log_of_a_container_is_bounded(podman: IsolatedPodman, engine: Engine) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from infernet_edge.config.tree import Container, Secret
 from infernet_edge.containers import probe as module
-from infernet_edge.containers.probe import probe
+from infernet_edge.containers.probe import probe, seems_gone
 from infernet_edge.containers.service import Service
 from tests.support.ports import free_port
 
@@ -103,3 +103,29 @@ async def test_no_answer_in_time(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         assert "within 0.1 seconds" in await probe(session, service(url))
+
+
+async def test_a_container_seems_gone_when_its_port_refuses_or_closes() -> None:
+    silent = asyncio.Event()
+    closing: list[bool] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if closing:  # as a forwarder whose service is not there
+            writer.close()
+            return
+        assert await reader.read(1) == b""  # nothing is sent
+        silent.set()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        assert not await seems_gone(port)
+        await asyncio.wait_for(silent.wait(), 5)
+        closing.append(True)
+        assert await seems_gone(port)
+    assert await seems_gone(free_port())
+
+
+async def test_a_container_that_is_busy_does_not_seem_gone() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # accepts nothing itself
+        assert not await seems_gone(listener.getsockname()[1])

@@ -1,0 +1,127 @@
+"""The end of a process of this machine, noticed at once and at no cost while it lasts.
+
+By a pidfd (pidfd_open(2)), which is readable from the end of its process on. Opening one needs no
+permission on the process and no /proc, so it works for Podman's containers of root, too, and where
+systemd hides them (ProtectProc=).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple, Self
+
+_READ_BYTES = 64 * 2**10  # of a file below /proc or /sys
+
+
+class ContainerProcess(NamedTuple):
+    """The first process of a running container, as Podman names it; 0 and "" for unknown."""
+
+    pid: int
+    conmon_pid: int
+    cgroup: str  # its path in the hierarchy, "" without cgroups
+
+
+class WatchedProcess:
+    """Calls `on_end` once, in the event loop, when the process has ended; not after `close()`."""
+
+    def __init__(self, pidfd: int, on_end: Callable[[], None]) -> None:
+        self._pidfd = pidfd
+        self._on_end = on_end
+        asyncio.get_running_loop().add_reader(pidfd, self._ended)
+
+    @classmethod
+    def open(cls, pid: int, on_end: Callable[[], None]) -> Self | None:
+        """None when there is no such process here, or this kernel (before 5.3) has no pidfds."""
+        pidfd = _open(pid)
+        return None if pidfd is None else cls(pidfd, on_end)
+
+    @classmethod
+    def open_container(
+        cls, container_id: str, process: ContainerProcess, on_end: Callable[[], None]
+    ) -> Self | None:
+        """The same for the first process of a container.
+
+        None as well when it cannot be seen that the process with this number is the container's:
+        Podman may run on another machine or in another pid namespace, or the number may have been
+        given to another process since Podman was asked.
+        """
+        pidfd = _open(process.pid)
+        if pidfd is None:
+            return None
+        # Only now: as long as the container has the number, what was opened is the container's.
+        if not _is_of_container(container_id, process):
+            os.close(pidfd)
+            return None
+        return cls(pidfd, on_end)
+
+    def close(self) -> None:
+        """Stop watching. May be called twice."""
+        if self._pidfd >= 0:
+            asyncio.get_running_loop().remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def _ended(self) -> None:
+        self.close()
+        self._on_end()
+
+
+def listener_pid(path: str, timeout: float) -> int:
+    """The process that made the socket at `path` (systemd, for those of its units), or 0.
+
+    Blocks for `timeout` seconds at most. See SO_PEERCRED in unix(7).
+    """
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as attempt:
+        attempt.settimeout(timeout)
+        attempt.connect(path)
+        credentials = attempt.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        return int(struct.unpack("3i", credentials)[0])
+    return 0
+
+
+def _open(pid: int) -> int | None:
+    if pid <= 0 or not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
+
+
+def _is_of_container(container_id: str, process: ContainerProcess) -> bool:
+    """Whether the process with this number is the container's; blocks for no time (proc(5))."""
+    pid = process.pid
+    if container_id in _read(Path(f"/proc/{pid}/cgroup")):
+        return True
+    # Without cgroups of its own it is known by its parent, Podman's conmon.
+    if container_id in _read(Path(f"/proc/{process.conmon_pid}/cmdline")):
+        _, _, behind_name = _read(Path(f"/proc/{pid}/stat")).rpartition(")")
+        return behind_name.split()[1:2] == [str(process.conmon_pid)]
+    # Where /proc hides the processes of others, cgroups still list them.
+    if container_id not in process.cgroup:
+        return False
+    return any(str(pid) in _read(each).split() for each in _process_lists(process.cgroup))
+
+
+def _process_lists(cgroup: str) -> Iterator[Path]:
+    """Where a cgroup lists its processes: version 2, else each hierarchy of version 1."""
+    root, below = Path("/sys/fs/cgroup"), cgroup.lstrip("/")
+    with contextlib.suppress(OSError):
+        hierarchies = [root, *(path for path in root.iterdir() if path.is_dir())]
+        for hierarchy in hierarchies:
+            for folder in (hierarchy / below, hierarchy / below / "container"):  # crun's
+                yield folder / "cgroup.procs"
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(_READ_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ""
