@@ -25,6 +25,7 @@ installed service, with sudo.
   podman         whether Podman answers, is new enough and can limit containers
   socket         who may use Podman's socket
   lingering      whether containers outlive the session of an ordinary user
+  leftovers      containers and folders that killed nodes left
   images         whether the containers' images are here, or can be pulled
   gpu            whether Podman knows the GPUs, by CDI, and the node may read them
   devices        whether the devices that containers get exist and may be opened

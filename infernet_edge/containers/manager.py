@@ -20,15 +20,17 @@ import aiohttp
 from infernet_edge.backoff import Backoff
 from infernet_edge.config.tree import Config
 from infernet_edge.containers.connection import Connection
+from infernet_edge.containers.leftovers import abandoned, folders_of, running, storage_labels
 from infernet_edge.containers.pace import Pace
 from infernet_edge.containers.podman import CALL_TIMEOUT, Engine, Found, IPNetwork
 from infernet_edge.containers.ports import Ports
 from infernet_edge.containers.probe import watch_unmanaged
 from infernet_edge.containers.service import Service
-from infernet_edge.containers.specification import node_name
+from infernet_edge.containers.specification import NODE_LABEL, STORAGE_LABEL, node_name
 from infernet_edge.containers.supervisor import Means, Supervisor
 from infernet_edge.containers.threads import EngineUnreachable, Threads
 from infernet_edge.errors import EngineError
+from infernet_edge.folders import remove_abandoned_folders
 from infernet_edge.logs import log_event
 
 logger = logging.getLogger(__name__)
@@ -94,6 +96,7 @@ class ContainerManager:
             self._hold(watch_unmanaged(self._session, unmanaged, self._pace), "probe services")
         if not managed:
             return
+        storage = self._config.storage_path
         ports = {service.container.port for service in managed}
         means = Means(
             connection=self.connection,
@@ -102,6 +105,7 @@ class ContainerManager:
             pulls=asyncio.Semaphore(_PARALLEL_PULLS),
             session=self._session,
             node=self._node,
+            node_labels=await self._threads.run(CALL_TIMEOUT, storage_labels, storage),
             unseen=self._unseen,
             pace=self._pace,
         )
@@ -179,18 +183,19 @@ class ContainerManager:
 
     async def _keep_connected(self) -> None:
         pauses = Backoff(self._pace.reconnect, self._pace.reconnect_limit)
-        while True:
-            try:
-                engine = await self.connection.open()
-                self.connection.doubted.clear()
-                await self._compare(engine)
-                await self._remove_others(engine)
-                pauses.reset()
-                self.connection.announce()
-                await self._keep_comparing(engine)
-            except EngineError as error:
-                self._report(str(error))
-            await asyncio.sleep(pauses.next())
+        with running(self._node):
+            while True:
+                try:
+                    engine = await self.connection.open()
+                    self.connection.doubted.clear()
+                    await self._compare(engine)
+                    await self._remove_leftovers(engine)
+                    pauses.reset()
+                    self.connection.announce()
+                    await self._keep_comparing(engine)
+                except EngineError as error:
+                    self._report(str(error))
+                await asyncio.sleep(pauses.next())
 
     def _report(self, problem: str) -> None:
         if problem != self.connection.problem:
@@ -237,12 +242,21 @@ class ContainerManager:
             for supervisor in itertools.compress(supervisors, gone):
                 supervisor.doubt(self.connection.problem)
 
-    async def _remove_others(self, engine: Engine) -> None:
-        found = await self.connection.run(CALL_TIMEOUT, engine.containers, self._node)
-        others = [each for each in found if each.container not in self._supervisors]
-        for each in others:
+    async def _remove_leftovers(self, engine: Engine) -> None:
+        """Remove what this node does not want any more, and what killed nodes left."""
+        found = await self.connection.run(CALL_TIMEOUT, engine.containers)
+        run = self._threads.run
+        for path in await run(CALL_TIMEOUT, remove_abandoned_folders, folders_of(found)):
+            log_event(logger, "folder.leftover_removed", path=path)
+        own = [each for each in found if each.labels.get(NODE_LABEL) == self._node]
+        unwanted = [each for each in own if each.container not in self._supervisors]
+        for each in unwanted:
             log_event(logger, "container.unconfigured", container=each.container)
-        await asyncio.gather(*(self._remove(engine, each) for each in others))
+        left = await run(CALL_TIMEOUT, abandoned, found, self._node)
+        for each in left:
+            storage = each.labels.get(STORAGE_LABEL)
+            log_event(logger, "container.leftover", container=each.container, storage=storage)
+        await asyncio.gather(*(self._remove(engine, each) for each in [*unwanted, *left]))
 
     def _hold(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shlex
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from infernet_edge.hardware.devices import files_of, groups_of
 NODE_LABEL = "io.infernet-edge.node"
 CONTAINER_LABEL = "io.infernet-edge.container"
 SPECIFICATION_LABEL = "io.infernet-edge.specification"
+STORAGE_LABEL = "io.infernet-edge.storage"  # the folder of the node, see leftovers.py
+VIEW_LABEL = "io.infernet-edge.view"
 SERVICE_PORT = 3000  # on which every service listens inside its container
 
 # By it crun, the runtime, leaves the groups of Podman's process to the container: what the command
@@ -59,13 +61,15 @@ def make_specification(
     limits: Collection[str],
     stop_timeout: int,
     groups: Collection[int] = (),
+    node_labels: Mapping[str, str] | None = None,
     *,
     rootless: bool = False,
 ) -> dict[str, Any]:
     """What to create for `container`, but for its host port (`publish` adds that).
 
     `limits` says which of "memory", "cpu" and "pids" Podman can apply here; `stop_timeout` is in
-    seconds; `groups` are those of its devices, `rootless` whether Podman runs without root. Raises
+    seconds; `groups` are those of its devices, `rootless` whether Podman runs without root.
+    `node_labels` say more of the node; other ones are no reason to replace a container. Raises
     EngineError when the command cannot be split as a shell would.
     """
     try:
@@ -100,6 +104,7 @@ def make_specification(
     matters = [specification, container.port]
     fingerprint = hashlib.sha256(msgspec.json.encode(matters, order="deterministic")).hexdigest()
     specification["labels"][SPECIFICATION_LABEL] = fingerprint[:32]
+    specification["labels"] |= node_labels or {}
     return specification
 
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -61,6 +62,7 @@ class Means(NamedTuple):
     pulls: asyncio.Semaphore
     session: aiohttp.ClientSession
     node: str
+    node_labels: Mapping[str, str]
     unseen: asyncio.Event  # set when there is a container whose process cannot be seen
     pace: Pace
 
@@ -200,6 +202,7 @@ class Supervisor:
         return specification.make_specification(
             *(container, self._means.node, image, info.limits, self._means.pace.stop, groups),
             rootless=info.rootless,
+            node_labels=self._means.node_labels,
         )
 
     async def _pull(self, engine: Engine) -> str:

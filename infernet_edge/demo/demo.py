@@ -18,8 +18,10 @@ from infernet_edge.demo.services import as_containers, as_processes, obtain_imag
 from infernet_edge.demo.telling import tell
 from infernet_edge.demo.tour import DemoFailed, Example, Tour
 from infernet_edge.errors import StartupError
+from infernet_edge.folders import PREFIX, TemporaryFolder, remove_abandoned_folders
 from infernet_edge.node import Node
 
+_FOLDER = f"{PREFIX}demo-"
 _FIRST_PORT = 4000
 _PORTS = 50
 _READY_TIMEOUT = 30.0
@@ -47,6 +49,7 @@ async def run_demo(options: Options) -> None:
     tell("This is an Infernet node of your own, with two small services to try it on.")
     tell()
     port = _choose_port(options)
+    await asyncio.to_thread(remove_abandoned_folders)
     async with contextlib.AsyncExitStack() as stack:
         folder = stack.enter_context(_folder(keep=options.keep))
         node = await stack.enter_async_context(_started(options, folder, port))
@@ -133,12 +136,13 @@ def _shortened(reason: str) -> str:
 def _folder(*, keep: bool) -> Iterator[Path]:
     """A fresh folder for the demo's data."""
     if keep:
-        folder = Path(tempfile.mkdtemp(prefix="infernet-edge-demo-"))
+        folder = Path(tempfile.mkdtemp(prefix=_FOLDER))
         tell(f"The data of this node is in {folder} and stays there.")
         yield folder
     else:
-        with tempfile.TemporaryDirectory(prefix="infernet-edge-demo-") as name:
-            yield Path(name)
+        # Removed by the next start of a node, if this process is killed.
+        with TemporaryFolder(_FOLDER) as folder:
+            yield folder
 
 
 def _choose_port(options: Options) -> int:

@@ -42,6 +42,12 @@ def test_name_and_labels_tell_whose_it_is() -> None:
     assert made["labels"][specification.CONTAINER_LABEL] == "echo"
 
 
+def test_more_labels_of_the_node_are_no_reason_to_replace_a_container() -> None:
+    container = Container(id="echo", image="an/image:1")
+    given = make_specification(container, "0123456789abcdef", "imageid", ALL, 5, {"more": "x"})
+    assert given["labels"] == {**make()["labels"], "more": "x"}
+
+
 def test_the_command_is_split_as_a_shell_would() -> None:
     assert make(command="--bind=0.0.0.0:3000 --name 'a b'")["command"] == [
         "--bind=0.0.0.0:3000",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,7 @@ from infernet_edge.errors import StartupError
 from tests.support.demo_image import make_demo_image
 from tests.support.podman import IsolatedPodman
 from tests.support.ports import free_port
+from tests.support.process import ROOT
 
 
 @pytest.fixture
@@ -79,3 +84,44 @@ async def test_a_port_that_was_asked_for_and_is_taken_is_refused(options: Option
         taken.listen()
         with pytest.raises(StartupError, match="--port"):
             await run_demo(options._replace(port=taken.getsockname()[1]))
+
+
+async def test_what_a_killed_demo_left_is_removed_by_the_next(
+    podman: IsolatedPodman, options: Options, tmp_path: Path
+) -> None:
+    image = make_demo_image(podman)
+    command = [sys.executable, "-m", "infernet_edge", "demo", "--image", image]
+    command += ["--podman-url", podman.url, "--port", str(free_port())]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as killed:
+        assert killed.stdout is not None
+        for line in killed.stdout:
+            if "stays up until" in line:
+                break
+        assert len(podman.containers()) == 2
+        # Another one leaves it alone as long as it runs.
+        await run_demo(options._replace(image=image, podman=Podman(url=podman.url)))
+        assert len(podman.containers()) == 2
+        assert len(list(tmp_path.iterdir())) == 1
+        killed.kill()
+    await run_demo(options._replace(image=image, podman=Podman(url=podman.url)))
+    assert podman.containers() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_kept_data_stays(options: Options, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "infernet_edge", "demo", "--once", "--no-podman", "--keep"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    for _ in range(2):
+        await asyncio.to_thread(
+            subprocess.run,
+            [*command, "--port", str(free_port())],
+            env=environment,
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            check=True,
+            timeout=60,
+        )
+    assert len(list(tmp_path.glob("infernet-edge-demo-*/data"))) == 2
