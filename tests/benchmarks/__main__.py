@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from tests.benchmarks.containers import ContainerExtent, container_table, measure_containers
 from tests.benchmarks.executable import (
     ExecutableExtent,
     executable_table,
@@ -55,6 +56,11 @@ def main() -> None:
         action="store_true",
         help="measure both forms of the executable beside the package instead",
     )
+    half.add_argument(
+        "--containers",
+        action="store_true",
+        help="measure what running containers cost the node and Podman instead, on real Podman",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     parser.add_argument(
         "--folder", type=Path, default=ROOT / ".cache", help="the disk that the node writes to"
@@ -74,6 +80,10 @@ def main() -> None:
             followed = measure_subscriptions(SubscriptionExtent(), Path(folder), say=_say)
             how, shown = "blocks of 1 s", subscription_table(followed)
             results = msgspec.json.encode(followed)
+        elif chosen.containers:
+            kept = measure_containers(ContainerExtent(), Path(folder), say=_say)
+            how = f"{kept.extent.containers} containers, windows of {kept.extent.window:g} s"
+            shown, results = container_table(kept), msgspec.json.encode(kept)
         elif chosen.executable:
             forms = measure_executable(ExecutableExtent(), Path(folder), say=_say)
             how = f"medians of {forms.extent.starts} starts"

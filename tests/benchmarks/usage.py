@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 
@@ -60,6 +61,17 @@ def counters(pid: int) -> Counters:
         disk += int(io["write_bytes"])
         written += int(io["wchar"])
     return Counters(cpu, disk, written)
+
+
+def wake_ups(pid: int) -> int:
+    """How often the threads of a process were given a CPU so far; 0 when it has ended."""
+    found = 0
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                status = (thread / "status").read_text()
+                found += sum(map(int, re.findall(r"ctxt_switches:\s+(\d+)", status)))
+    return found
 
 
 def size_of(folder: Path) -> int:

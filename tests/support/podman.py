@@ -228,6 +228,7 @@ class IsolatedPodman:
             self._service = subprocess.Popen(
                 ["podman", "system", "service", "--time=0", self.url],
                 env={**os.environ, **self.environment},
+                cwd=self.folder,  # conmon leaves files there
                 stdin=subprocess.DEVNULL,
                 stderr=log,
                 start_new_session=True,
