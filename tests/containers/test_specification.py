@@ -44,7 +44,9 @@ def test_name_and_labels_tell_whose_it_is() -> None:
 
 def test_more_labels_of_the_node_are_no_reason_to_replace_a_container() -> None:
     container = Container(id="echo", image="an/image:1")
-    given = make_specification(container, "0123456789abcdef", "imageid", ALL, 5, {"more": "x"})
+    given = make_specification(
+        container, "0123456789abcdef", "imageid", ALL, 5, node_labels={"more": "x"}
+    )
     assert given["labels"] == {**make()["labels"], "more": "x"}
 
 

@@ -92,6 +92,24 @@ def test_installed_it_is_ready_and_serves_a_job(machine: Machine) -> None:
     assert process == "infernet-edge"
 
 
+def kill_the_container(machine: Machine) -> None:
+    machine.shell("kill -9 $(podman inspect --format '{{.State.Pid}}' $(podman ps --quiet))")
+
+
+def test_podman_ends_when_idle_and_comes_back_when_a_container_dies(machine: Machine) -> None:
+    """The node sees the end of a process of root, although /proc is hidden from it."""
+    state = ("systemctl", "show", "--property=ActiveState", "--value", "infernet-edge-podman")
+    machine.wait_until(lambda: machine.run(*state) == "inactive", 60)
+    assert machine.result_of(machine.start_job(number=1)) == {"number": 1}
+    assert machine.run(*state) == "inactive"
+    kill_the_container(machine)
+    assert machine.result_of(machine.start_job(number=2)) == {"number": 2}
+    told = machine.log()
+    assert "exit code 137" in told
+    assert "container.unseen" not in told
+    machine.wait_until(lambda: machine.run(*state) == "inactive", 60)
+
+
 def test_a_second_time_nothing_is_changed(machine: Machine) -> None:
     before = machine.property("MainPID")
     assert install(machine) == "Everything is so already; nothing was changed."
@@ -405,10 +423,15 @@ def test_uninstalled_it_leaves_the_data(machine: Machine) -> None:
 
 
 def test_podman_without_root_serves_a_job_too(machine: Machine) -> None:
-    """The container of the Podman with root goes, and gives its port back."""
+    """The container of the Podman with root goes, and gives its port back.
+
+    Podman's service has ended: it must not be started without root to stop root's container.
+    """
     install(machine)
-    machine.result_of(machine.start_job(text="rootful"))
+    machine.result_of(machine.start_job(text="as root"))
     assert machine.run("podman", "ps", "--quiet") != ""
+    state = ("systemctl", "show", "--property=ActiveState", "--value", "infernet-edge-podman")
+    machine.wait_until(lambda: machine.run(*state) == "inactive", 60)
     install(machine, "--rootless")
     assert machine.run("podman", "ps", "--all", "--quiet") == ""
     machine.shell(
