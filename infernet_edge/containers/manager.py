@@ -36,6 +36,7 @@ from infernet_edge.logs import log_event
 logger = logging.getLogger(__name__)
 
 _PARALLEL_PULLS = 2  # more only make each of them slower
+_STILL_BUSY = 4.5  # checks that are made at a busy node's pace after the last job
 _SETTLE_TIMEOUT = 5.0
 _STOP_MARGIN = 10.0  # seconds that Podman may take beyond the containers' own stop time-out
 
@@ -225,13 +226,18 @@ class ContainerManager:
 
     async def _knock(self) -> None:
         """Check the ports of containers whose processes cannot be seen, see `Pace`."""
-        checked = 0.0
+        checked = busy_until = 0.0
+        calls = 0
+        services = self._services.values()
         await self._unseen.wait()
         while True:
             await asyncio.sleep(self._pace.knock_busy)
             now = time.monotonic()
-            busy = any(service.calls for service in self._services.values())
-            if not busy and now - checked < self._pace.knock_idle:
+            before, calls = calls, sum(service.calls for service in services)
+            if calls != before or any(service.working_on for service in services):
+                # Somewhat longer, since what ends a container ends its job, too.
+                busy_until = now + _STILL_BUSY * self._pace.knock_busy
+            if now >= busy_until and now - checked < self._pace.knock_idle:
                 continue
             checked = now
             supervisors = list(self._supervisors.values())

@@ -32,7 +32,8 @@ class Service:
         self.port = container.port
         self.state: ServiceState = "starting"
         self.reason = "it has not been started yet"
-        self.calls = 0  # jobs that it works on
+        self.working_on = 0  # jobs
+        self.calls = 0  # of jobs, all that there were
         self._changed = asyncio.Event()
         self.info = schema.Container(
             id=container.id,
@@ -49,10 +50,11 @@ class Service:
     def working(self) -> Iterator[None]:
         """Count a job for as long as the block lasts."""
         self.calls += 1
+        self.working_on += 1
         try:
             yield
         finally:
-            self.calls -= 1
+            self.working_on -= 1
 
     def set_port(self, port: int) -> None:
         """Say on which port of 127.0.0.1 a managed container answers."""

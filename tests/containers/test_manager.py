@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import os
 import signal
@@ -20,6 +19,7 @@ import pytest
 from infernet_edge.config.tree import Config, Container, Podman, Secret, Storage
 from infernet_edge.config.tree import Registry as Login
 from infernet_edge.containers import connection
+from infernet_edge.containers.client import ContainerFailure, ServiceClient, request_body
 from infernet_edge.containers.manager import ContainerManager
 from infernet_edge.containers.podman import Engine, EngineInfo, Found
 from infernet_edge.containers.service import ServiceUnavailable, make_services
@@ -28,6 +28,7 @@ from tests.support.events import Events
 from tests.support.managing import QUICK, configuration, container, eventually, managing
 from tests.support.podman import IsolatedPodman, Registry, need
 from tests.support.ports import free_port
+from tests.support.socket_unit import SocketUnit
 
 
 def port_of(base_url: str) -> int:
@@ -467,6 +468,31 @@ async def test_without_podman_containers_fail_with_the_reason(tmp_path: Path) ->
         assert "podman.socket" in managed.manager.engine_problem
 
 
+async def test_a_podman_that_a_socket_starts_ends_when_idle_and_comes_back(
+    podman: IsolatedPodman, tmp_path: Path, events: Events
+) -> None:
+    with SocketUnit(podman, idle=1) as unit:
+        config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
+        config = msgspec.structs.replace(config, podman=Podman(url=unit.url))
+        async with managing(config) as managed:
+            await eventually(lambda: not unit.running)
+            starts = unit.starts
+            assert (await managed.call("echo", 1))["output"] == 1
+            assert unit.starts == starts
+            podman.run("kill", podman.containers()[0])
+            await eventually(lambda: len(events.of("container.ready")) == 2)
+            assert "exit code 137" in events.of("container.stopped")[0]["reason"]
+            # Nothing notices that it is killed, nor has to.
+            unit.kill()
+            await asyncio.sleep(0.5)
+            assert managed.manager.engine_problem == ""
+            podman.run("kill", podman.containers()[0])
+            await eventually(lambda: len(events.of("container.ready")) == 3)
+            assert events.of("podman.lost") == []
+            await eventually(lambda: not unit.running)
+        assert podman.containers() == []
+
+
 async def test_podman_that_comes_late_is_used(podman: IsolatedPodman, tmp_path: Path) -> None:
     podman.kill_service()
     config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
@@ -677,13 +703,18 @@ async def test_an_end_is_noticed_where_processes_cannot_be_seen(
         assert events.of("container.unseen")
         asked = questions(monkeypatch)
         service = managed.services["echo"]
-        with service.working() if busy else contextlib.nullcontext():
-            await asyncio.sleep(1.5)
-            assert not asked  # as long as it runs, Podman is not asked
-            podman.run("kill", podman.containers()[0])
-            await eventually(lambda: events.of("container.stopped"), 5)
-            assert "exit code 137" in events.of("container.stopped")[0]["reason"]
+        client = ServiceClient(managed.session, 2**20)
+        body = request_body(b'{"sleep": 60}', 1, 1, requires_proof=False)
+        job = asyncio.create_task(client.call(service, body)) if busy else None
+        await asyncio.sleep(1.5)
+        assert not asked  # as long as it runs, Podman is not asked
+        podman.run("kill", podman.containers()[0])  # which ends the job as well
+        await eventually(lambda: events.of("container.stopped"), 5)
+        assert "exit code 137" in events.of("container.stopped")[0]["reason"]
         await eventually(lambda: service.state == "ready")
+        if job is not None:
+            with pytest.raises(ContainerFailure):
+                await job
 
 
 async def test_a_container_that_closes_its_port_is_asked_for_less_and_less_often(
