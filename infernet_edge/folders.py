@@ -108,7 +108,7 @@ def _candidates(others: Iterable[Path]) -> list[Path]:
 
 
 def _lock_if_abandoned(path: Path) -> int | None:
-    """A lock on the folder, if it is one of ours that nobody holds."""
+    """A lock on the folder, if it is this user's and no process holds it."""
     try:
         status = path.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():

@@ -59,7 +59,7 @@ class Daemon:
                 " containers by other means and set manage_containers to false"
             )
         if self._folder is not None and not self._folder.path.is_dir():
-            await self.stop()  # somebody removed it
+            await self.stop()  # another program removed it
         if self._folder is None:
             self._folder = _new_folder()
         self._socket.unlink(missing_ok=True)

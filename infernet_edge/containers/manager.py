@@ -26,7 +26,7 @@ from infernet_edge.containers.podman import CALL_TIMEOUT, Engine, Found, IPNetwo
 from infernet_edge.containers.ports import Ports
 from infernet_edge.containers.probe import watch_unmanaged
 from infernet_edge.containers.service import Service
-from infernet_edge.containers.specification import NODE_LABEL, STORAGE_LABEL, node_name
+from infernet_edge.containers.specification import STORAGE_LABEL, node_name
 from infernet_edge.containers.supervisor import Means, Supervisor
 from infernet_edge.containers.threads import EngineUnreachable, Threads
 from infernet_edge.errors import EngineError
@@ -190,9 +190,10 @@ class ContainerManager:
                     engine = await self.connection.open()
                     self.connection.doubted.clear()
                     await self._compare(engine)
-                    await self._remove_leftovers(engine)
+                    await self._remove_unconfigured(engine)
                     pauses.reset()
                     self.connection.announce()
+                    await self._remove_abandoned(engine)
                     await self._keep_comparing(engine)
                 except EngineError as error:
                     self._report(str(error))
@@ -248,21 +249,28 @@ class ContainerManager:
             for supervisor in itertools.compress(supervisors, gone):
                 supervisor.doubt(self.connection.problem)
 
-    async def _remove_leftovers(self, engine: Engine) -> None:
-        """Remove what this node does not want any more, and what killed nodes left."""
-        found = await self.connection.run(CALL_TIMEOUT, engine.containers)
-        run = self._threads.run
-        for path in await run(CALL_TIMEOUT, remove_abandoned_folders, folders_of(found)):
-            log_event(logger, "folder.leftover_removed", path=path)
-        own = [each for each in found if each.labels.get(NODE_LABEL) == self._node]
-        unwanted = [each for each in own if each.container not in self._supervisors]
+    async def _remove_unconfigured(self, engine: Engine) -> None:
+        found = await self.connection.run(CALL_TIMEOUT, engine.containers, self._node)
+        unwanted = [each for each in found if each.container not in self._supervisors]
         for each in unwanted:
             log_event(logger, "container.unconfigured", container=each.container)
-        left = await run(CALL_TIMEOUT, abandoned, found, self._node)
+        await asyncio.gather(*(self._remove(engine, each) for each in unwanted))
+
+    async def _remove_abandoned(self, engine: Engine) -> None:
+        """Remove what killed nodes left; a failure is only logged, since this node needs none."""
+        run = self._threads.run
+        try:
+            found = await self.connection.run(CALL_TIMEOUT, engine.containers)
+            for path in await run(CALL_TIMEOUT, remove_abandoned_folders, folders_of(found)):
+                log_event(logger, "folder.removed", path=path)
+            left = await run(CALL_TIMEOUT, abandoned, found, self._node)
+        except (EngineError, OSError) as error:
+            log_event(logger, "container.search_failed", logging.WARNING, reason=error)
+            return
         for each in left:
             storage = each.labels.get(STORAGE_LABEL)
-            log_event(logger, "container.leftover", container=each.container, storage=storage)
-        await asyncio.gather(*(self._remove(engine, each) for each in [*unwanted, *left]))
+            log_event(logger, "container.abandoned", container=each.container, storage=storage)
+        await asyncio.gather(*(self._remove(engine, each) for each in left))
 
     def _hold(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import subprocess
@@ -23,7 +24,7 @@ from infernet_edge.containers.podman import Found
 from infernet_edge.containers.specification import NODE_LABEL, STORAGE_LABEL, VIEW_LABEL, node_name
 from infernet_edge.folders import MARK, PREFIX
 from tests.support.events import Events
-from tests.support.managing import configuration, container, managing
+from tests.support.managing import configuration, container, eventually, managing
 from tests.support.podman import IsolatedPodman
 
 OURS = "0" * 16
@@ -141,14 +142,30 @@ async def test_the_next_start_removes_what_killed_nodes_left(
     (tmp_path / "gone").rmdir()
     podman.run("run", "--detach", "--name", "other-s", image)
     async with managing(stored_at(tmp_path / "runs", "runs")) as other:
-        assert names() == {"other", "kept", "runs"}
+        await eventually(lambda: names() == {"other", "kept", "runs"})
         assert not demo.exists()
         assert not elsewhere.exists()
-        assert len(events.of("folder.leftover_removed")) == 2
-        assert len(events.of("container.leftover")) == 3
+        assert len(events.of("folder.removed")) == 2
+        assert len(events.of("container.abandoned")) == 3
         (tmp_path / "runs").rmdir()  # under a node that runs
         async with managing(stored_at(tmp_path / "mine", "mine")):
+            await asyncio.sleep(1)
             assert names() == {"other", "kept", "runs", "mine"}
             assert (await other.call("runs", 1))["output"] == 1
     assert names() == {"other", "kept"}
     assert (tmp_path / "kept").is_dir()
+
+
+async def test_that_they_cannot_be_found_does_not_keep_the_node_from_running(
+    podman: IsolatedPodman, tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*given: object) -> list[Path]:
+        raise OSError("Too many open files")
+
+    monkeypatch.setattr("infernet_edge.containers.manager.remove_abandoned_folders", fail)
+    config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
+    async with managing(config) as managed:
+        assert managed.services["echo"].state == "ready"
+        assert events.of("container.search_failed")
+        podman.run("kill", podman.containers()[0])
+        await eventually(lambda: len(events.of("container.ready")) == 2)

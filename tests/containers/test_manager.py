@@ -18,7 +18,7 @@ import pytest
 
 from infernet_edge.config.tree import Config, Container, Podman, Secret, Storage
 from infernet_edge.config.tree import Registry as Login
-from infernet_edge.containers import connection
+from infernet_edge.containers import connection, supervisor
 from infernet_edge.containers.client import ContainerFailure, ServiceClient, request_body
 from infernet_edge.containers.manager import ContainerManager
 from infernet_edge.containers.podman import Engine, EngineInfo, Found
@@ -659,6 +659,23 @@ async def test_a_container_that_was_restarted_by_hand_is_adopted(
         assert podman.inspect(podman.containers()[0])["Id"] == before
         os.kill(podman.inspect(before)["State"]["Pid"], signal.SIGKILL)
         await eventually(lambda: len(events.of("container.ready")) == 3)
+
+
+async def test_a_container_whose_end_podman_does_not_know_is_replaced(
+    podman: IsolatedPodman, tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """conmon tells Podman of the end, and may have been killed before."""
+    monkeypatch.setattr(supervisor, "_EXIT_CODE_TIME", 1.0)
+    config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
+    async with managing(config) as managed:
+        name = podman.containers()[0]
+        state = podman.inspect(name)["State"]
+        os.kill(state["ConmonPid"], signal.SIGKILL)
+        os.kill(state["Pid"], signal.SIGKILL)
+        await eventually(lambda: managed.services["echo"].state != "ready", 2)
+        await eventually(lambda: len(events.of("container.ready")) == 2)
+        assert (await managed.call("echo", 1))["output"] == 1
+        assert "does not say why" in events.of("container.stopped")[0]["reason"]
 
 
 async def test_a_container_that_was_paused_by_hand_is_replaced(
