@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from infernet_edge import elapsed
-from infernet_edge.chain import deliveries, ledger, proofs, subscriptions
-from infernet_edge.chain.delegated_data import DelegatedData
-from infernet_edge.chain.deliveries import DeliveryStore
-from infernet_edge.chain.ledger import Ledger
+from infernet_edge.chain.delivery import proofs
+from infernet_edge.chain.delivery import store as deliveries
+from infernet_edge.chain.delivery.delegated_data import DelegatedData
+from infernet_edge.chain.delivery.store import DeliveryStore
+from infernet_edge.chain.subscriptions import store as subscriptions
+from infernet_edge.chain.txm import store as ledger
+from infernet_edge.chain.txm.store import Ledger
 from infernet_edge.database import Database
 from infernet_edge.errors import StartupError
 from infernet_edge.jobs import reports, table

@@ -10,30 +10,33 @@ from typing import Any, Final
 
 import aiohttp
 
-from infernet_edge.chain import deliveries, ledger, proofs, subscriptions
-from infernet_edge.chain.claims import DelegatedClaims
-from infernet_edge.chain.containers import ContainerSets
-from infernet_edge.chain.coordinator import Coordinator
-from infernet_edge.chain.delegated_data import DelegatedData
-from infernet_edge.chain.delegation import DelegatedRequest, parse_request, parse_signed
-from infernet_edge.chain.deliveries import Delivery, DeliveryStore
-from infernet_edge.chain.deployment import Deployment
-from infernet_edge.chain.escrow import Escrow
-from infernet_edge.chain.head import Head
-from infernet_edge.chain.keys import load_account
-from infernet_edge.chain.ledger import Ledger
-from infernet_edge.chain.leftovers import Leftovers
-from infernet_edge.chain.listener import Listener
-from infernet_edge.chain.outcomes import Outcomes
-from infernet_edge.chain.processor import Processor
-from infernet_edge.chain.proofs import Proofs, Verdict
-from infernet_edge.chain.reports import tell_delivery, tell_subscription
-from infernet_edge.chain.rpc import Rpc, RpcUnavailable
-from infernet_edge.chain.rules import SubscriptionRules, check_expiry
-from infernet_edge.chain.schedule import Schedule
-from infernet_edge.chain.subscriptions import SubscriptionStore
-from infernet_edge.chain.transactions import TransactionSender
-from infernet_edge.chain.verification import Verifier
+from infernet_edge.chain.contracts.delegation import DelegatedRequest, parse_request, parse_signed
+from infernet_edge.chain.contracts.registry import Deployment
+from infernet_edge.chain.delivery import proofs
+from infernet_edge.chain.delivery import store as deliveries
+from infernet_edge.chain.delivery.coordinator import Coordinator
+from infernet_edge.chain.delivery.delegated_data import DelegatedData
+from infernet_edge.chain.delivery.escrow import Escrow
+from infernet_edge.chain.delivery.processor import Processor
+from infernet_edge.chain.delivery.proofs import Proofs, Verdict
+from infernet_edge.chain.delivery.recovery import Leftovers
+from infernet_edge.chain.delivery.store import Delivery, DeliveryStore
+from infernet_edge.chain.guard.container_lookup import ContainerSets
+from infernet_edge.chain.guard.rules import SubscriptionRules, check_expiry
+from infernet_edge.chain.guard.signer import Verifier
+from infernet_edge.chain.operator_report import tell_delivery, tell_subscription
+from infernet_edge.chain.rpc.client import Rpc, RpcUnavailable
+from infernet_edge.chain.rpc.head_tracker import Head
+from infernet_edge.chain.subscriptions import store as subscriptions
+from infernet_edge.chain.subscriptions.delegated import DelegatedClaims
+from infernet_edge.chain.subscriptions.listener import Listener
+from infernet_edge.chain.subscriptions.scheduler import Schedule
+from infernet_edge.chain.subscriptions.store import SubscriptionStore
+from infernet_edge.chain.txm import store as ledger
+from infernet_edge.chain.txm.outcomes import Outcomes
+from infernet_edge.chain.txm.store import Ledger
+from infernet_edge.chain.txm.transactions import TransactionSender
+from infernet_edge.chain.wallet.keystore import load_account
 from infernet_edge.config.tree import Config
 from infernet_edge.database import Database
 from infernet_edge.elapsed import AgeMarks, ElapsedTime

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import aiohttp
 from eth_account.signers.local import LocalAccount
 
-from infernet_edge.chain.contracts import (
+from infernet_edge.chain.contracts.abi import (
     ACTIVATE_NODE,
     COOLDOWN,
     NODE_INFO,
@@ -20,11 +20,11 @@ from infernet_edge.chain.contracts import (
     UnexpectedReply,
     eth_call,
 )
-from infernet_edge.chain.deployment import to_bytes
-from infernet_edge.chain.fees import Conditions, ask_conditions
-from infernet_edge.chain.keys import load_account
-from infernet_edge.chain.oneoff import NotDone, Receipt, send_and_wait
-from infernet_edge.chain.rpc import Rpc, RpcError
+from infernet_edge.chain.contracts.registry import to_bytes
+from infernet_edge.chain.rpc.client import Rpc, RpcError
+from infernet_edge.chain.txm.fees import Conditions, ask_conditions
+from infernet_edge.chain.txm.one_off import NotDone, Receipt, send_and_wait
+from infernet_edge.chain.wallet.keystore import load_account
 from infernet_edge.cli.configuration import load_or_explain
 from infernet_edge.cli.money import coins
 from infernet_edge.config.tree import Chain

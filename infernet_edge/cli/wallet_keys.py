@@ -14,7 +14,7 @@ from pathlib import Path
 
 from eth_account.signers.local import LocalAccount
 
-from infernet_edge.chain.keys import (
+from infernet_edge.chain.wallet.keystore import (
     KeyProblem,
     decrypt_keystore,
     forbid_core_dumps,

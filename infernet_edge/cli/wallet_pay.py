@@ -13,19 +13,18 @@ from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 from msgspec import Struct
 
-from infernet_edge.chain.contracts import CREATE_WALLET, WALLET_APPROVE, WALLET_WITHDRAW
-from infernet_edge.chain.deployment import Deployment
-from infernet_edge.chain.keys import load_account
-from infernet_edge.chain.oneoff import NotMined
-from infernet_edge.chain.payment_wallet import (
+from infernet_edge.chain.contracts.abi import COIN, CREATE_WALLET, WALLET_APPROVE, WALLET_WITHDRAW
+from infernet_edge.chain.contracts.registry import Deployment
+from infernet_edge.chain.rpc.client import Rpc
+from infernet_edge.chain.txm.one_off import NotMined
+from infernet_edge.chain.wallet.keystore import load_account
+from infernet_edge.chain.wallet.payment_wallet import (
     Holding,
     PaymentWallet,
     ask_wallet,
     created_wallet,
     is_valid_wallet,
 )
-from infernet_edge.chain.payments import COIN
-from infernet_edge.chain.rpc import Rpc
 from infernet_edge.cli.configuration import load_or_explain
 from infernet_edge.cli.money import coins
 from infernet_edge.cli.wallet_chain import connected, send

@@ -15,10 +15,10 @@ async def check(case: Case) -> Finding:
     chain = case.config.chain
     if not chain.enabled:
         return ok("not needed: the chain is off")
-    from infernet_edge.chain.contracts import NEXT_ID, UnexpectedReply, eth_call
-    from infernet_edge.chain.deployment import Deployment, to_bytes
-    from infernet_edge.chain.rpc import Rpc, RpcError, RpcUnavailable
-    from infernet_edge.chain.subscription import Generation
+    from infernet_edge.chain.contracts.abi import NEXT_ID, UnexpectedReply, eth_call
+    from infernet_edge.chain.contracts.registry import Deployment, to_bytes
+    from infernet_edge.chain.contracts.subscription import Generation
+    from infernet_edge.chain.rpc.client import Rpc, RpcError, RpcUnavailable
 
     urls = chain.rpc_url
     generations: tuple[Generation, Generation] = ("1.x", "0.1")

@@ -18,7 +18,7 @@ async def check(case: Case) -> Finding:
     """Ask for the chain's id and its newest block."""
     if not case.config.chain.enabled:
         return ok("not needed: the chain is off")
-    from infernet_edge.chain.rpc import Rpc, RpcError, RpcUnavailable, quantity
+    from infernet_edge.chain.rpc.client import Rpc, RpcError, RpcUnavailable, quantity
 
     urls = case.config.chain.rpc_url
     async with make_session() as session:
@@ -44,7 +44,7 @@ async def check(case: Case) -> Finding:
 
 def _known_chain(config: Config) -> int | None:
     """The chain that the node remembers; None while one runs, which looks after that itself."""
-    from infernet_edge.chain.ledger import contracts_of, read_chain_id
+    from infernet_edge.chain.txm.store import contracts_of, read_chain_id
 
     try:
         with open_resting(config) as connection:

@@ -4,7 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from infernet_edge.chain import chain, listener, processor, rpc, schedule
+from infernet_edge.chain import chain
+from infernet_edge.chain.delivery import processor
+from infernet_edge.chain.rpc import client as rpc
+from infernet_edge.chain.subscriptions import listener
+from infernet_edge.chain.subscriptions import scheduler as schedule
 from tests.support.events import Events, listen
 
 

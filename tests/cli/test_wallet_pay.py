@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from eth_account.signers.local import LocalAccount
 
-from infernet_edge.chain import oneoff
+from infernet_edge.chain.txm import one_off as oneoff
 from infernet_edge.cli import wallet_chain, wallet_pay
 from infernet_edge.cli.main import main
 from infernet_edge.config import load
@@ -29,7 +29,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of its own, a process that may dump its core, and no long pauses."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("INFERNET_CONFIG_PATH", raising=False)
-    monkeypatch.setattr("infernet_edge.chain.keys.forbid_core_dumps", lambda: None)
+    monkeypatch.setattr("infernet_edge.chain.wallet.keystore.forbid_core_dumps", lambda: None)
     monkeypatch.setattr(oneoff, "_LOOK_PERIOD", 0.02)
     return tmp_path
 

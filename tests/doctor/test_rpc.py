@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from infernet_edge.chain import chain
-from infernet_edge.chain.ledger import Ledger, contracts_of
+from infernet_edge.chain.txm.store import Ledger, contracts_of
 from infernet_edge.config.tree import Config
 from infernet_edge.database import Database
 from infernet_edge.doctor import rpc

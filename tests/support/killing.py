@@ -33,9 +33,9 @@ from inspect import isawaitable
 from json import loads
 
 from infernet_edge.__main__ import main
-from infernet_edge.chain import transactions
-from infernet_edge.chain.deliveries import DeliveryStore
-from infernet_edge.chain.ledger import Ledger
+from infernet_edge.chain.txm import transactions
+from infernet_edge.chain.delivery.store import DeliveryStore
+from infernet_edge.chain.txm.store import Ledger
 from infernet_edge.jobs.orchestrator import Orchestrator
 
 STEP, NONCE, KEY = {step!r}, {nonce!r}, {key!r}

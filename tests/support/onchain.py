@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from infernet_edge.chain.chain import Chain
-from infernet_edge.chain.head import Block
-from infernet_edge.chain.rpc import Call
+from infernet_edge.chain.rpc.client import Call
+from infernet_edge.chain.rpc.head_tracker import Block
 from tests.support.evm import NODE, V0, V1
 from tests.support.running import RunningNode, running
 from tests.support.serving import Echo, serving

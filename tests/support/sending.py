@@ -17,11 +17,11 @@ from typing import Any, Self
 import aiohttp
 from eth_account.signers.local import LocalAccount
 
-from infernet_edge.chain import ledger
-from infernet_edge.chain.head import Head
-from infernet_edge.chain.ledger import Ledger, Outcome
-from infernet_edge.chain.rpc import Rpc
-from infernet_edge.chain.transactions import Pace, TransactionSender
+from infernet_edge.chain.rpc.client import Rpc
+from infernet_edge.chain.rpc.head_tracker import Head
+from infernet_edge.chain.txm import store as ledger
+from infernet_edge.chain.txm.store import Ledger, Outcome
+from infernet_edge.chain.txm.transactions import Pace, TransactionSender
 from infernet_edge.config.tree import Chain
 from infernet_edge.database import Database
 from tests.support.evm import ALICE, NODE, Anvil, Contract, RpcFailure, deploy

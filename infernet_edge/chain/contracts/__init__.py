@@ -1,0 +1,1 @@
+"""What the Infernet contracts take and give: subscriptions, requests, payloads, reverts, calls."""

@@ -1,0 +1,104 @@
+"""Where the contracts are: the coordinators, as the registry or the configuration says."""
+
+from __future__ import annotations
+
+from infernet_edge.chain.contracts.abi import (
+    COORDINATOR,
+    READER,
+    WALLET_FACTORY,
+    Function,
+    UnexpectedReply,
+    eth_call,
+)
+from infernet_edge.chain.contracts.subscription import Generation
+from infernet_edge.chain.rpc.client import Call, Rpc, RpcError, RpcUnavailable
+from infernet_edge.config.tree import Chain
+from infernet_edge.errors import Refused
+
+
+class Deployment:
+    """Addresses of the Infernet contracts on one chain; asked for once."""
+
+    def __init__(self, config: Chain, rpc: Rpc) -> None:
+        self._rpc = rpc
+        self._registry = config.registry_address
+        self._coordinators: dict[Generation, str] = {}
+        self._others: dict[Function, str] = {}
+        if config.coordinator_address:
+            self._coordinators["0.1"] = config.coordinator_address
+
+    def serves(self, generation: Generation) -> bool:
+        """Whether the configuration names contracts of this generation."""
+        return generation in self._coordinators or (generation == "1.x" and bool(self._registry))
+
+    def anchor(self, generation: Generation) -> str:
+        """The configured address that leads to the coordinator; it names the deployment."""
+        return self._registry if generation == "1.x" else self._coordinators["0.1"]
+
+    async def coordinator(self, generation: Generation) -> str:
+        """The address of the coordinator. Raises RpcUnavailable while it cannot be known.
+
+        Raises Refused when the configuration names none: a registry knows only those of SDK 1.x.
+        """
+        if not self.serves(generation):
+            raise Refused("Chain not enabled", {"generation": generation})
+        known = self._coordinators.get(generation)
+        if known is not None:
+            return known
+        found = self._coordinators[generation] = await self._look_up(COORDINATOR)
+        return found
+
+    async def reader(self) -> str:
+        """The address of the contract that reads many subscriptions at once (1.x).
+
+        Raises RpcUnavailable while it cannot be known.
+        """
+        return await self._other(READER)
+
+    async def wallet_factory(self) -> str:
+        """The address of the contract that makes payment wallets (1.x).
+
+        Raises RpcUnavailable while it cannot be known.
+        """
+        return await self._other(WALLET_FACTORY)
+
+    async def _other(self, function: Function) -> str:
+        if function not in self._others:
+            self._others[function] = await self._look_up(function)
+        return self._others[function]
+
+    async def _look_up(self, function: Function) -> str:
+        """What the registry says that a contract's address is."""
+        try:
+            reply = await ask(self._rpc, eth_call(self._registry, function.encode()))
+            found: str = function.decode(reply)
+        except (RpcError, UnexpectedReply) as error:
+            raise RpcUnavailable(
+                f"chain.registry_address is no Infernet registry: {error}"
+            ) from None
+        return found
+
+
+async def ask(rpc: Rpc, question: Call) -> bytes:
+    """What a contract returns.
+
+    Raises RpcError when it refuses, RpcUnavailable when the server cannot say now.
+    """
+    try:
+        return to_bytes(await rpc.call(*question))
+    except RpcError as error:
+        if error.is_passing:
+            raise RpcUnavailable(f"The server has a problem: {error}") from None
+        raise
+    except UnexpectedReply as error:
+        raise RpcUnavailable(str(error)) from None
+
+
+def to_bytes(reply: object) -> bytes:
+    """The bytes of a JSON-RPC answer in hex. Raises UnexpectedReply."""
+    if isinstance(reply, str):
+        try:
+            return bytes.fromhex(reply.removeprefix("0x"))
+        except ValueError:
+            pass
+    raise UnexpectedReply("The server answered a call with something that is not hex")

@@ -1,0 +1,41 @@
+"""What an earlier run left, with the configuration of this one: is it still the node's to do?"""
+
+from __future__ import annotations
+
+from infernet_edge.chain.contracts.registry import Deployment
+from infernet_edge.chain.delivery.coordinator import subscription_of
+from infernet_edge.chain.delivery.errors import Ended
+from infernet_edge.chain.delivery.store import Delivery
+from infernet_edge.chain.guard.rules import SubscriptionRules
+from infernet_edge.errors import ApiError
+
+
+class Leftovers:
+    """Knows what the configuration of this run allows."""
+
+    def __init__(self, deployment: Deployment, rules: SubscriptionRules) -> None:
+        self._deployment = deployment
+        self._rules = rules
+
+    def check_deployment(self, delivery: Delivery) -> None:
+        """Raise Ended when a delivery is for contracts with which the node works no longer."""
+        generation = delivery.generation
+        now = self._deployment.anchor(generation) if self._deployment.serves(generation) else ""
+        if now.lower() == delivery.anchor:
+            return
+        kind = "registry" if generation == "1.x" else "coordinator"
+        raise Ended(
+            f"Made for {kind} {delivery.anchor}, the node now works with {now or 'none'}; set"
+            f" chain.{kind}_address back before you ask for it again"
+        )
+
+    def check_rules(self, delivery: Delivery) -> None:
+        """Raise Ended when the node would not take on a delivery's subscription now."""
+        try:
+            self._rules.check(subscription_of(delivery), delegated=delivery.delegated)
+        except ApiError as error:
+            containers = ",".join(delivery.containers)
+            raise Ended(
+                f"{error.message} {error.params or ''}".strip()
+                + f'; it was allowed before the configuration changed, for "{containers}"'
+            ) from None

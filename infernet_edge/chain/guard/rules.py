@@ -1,0 +1,145 @@
+"""May this subscription be served? The guard rules of the chain, as far as they need no chain."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+
+from infernet_edge import __version__
+from infernet_edge.chain.contracts.subscription import Subscription, SubscriptionV1
+from infernet_edge.chain.guard.container_lookup import ContainerSets
+from infernet_edge.config.tree import Config, Container
+from infernet_edge.errors import BadRequest, Refused
+from infernet_edge.jobs.guardian import MOST_CONTAINERS
+
+_MOST_SHOWN = 128  # characters of an unknown container's id; ids are not longer
+
+
+class _Rules(NamedTuple):
+    external: bool
+    generates_proofs: bool
+    owners: frozenset[str]  # of on-chain subscriptions; empty = all
+    delegators: frozenset[str]  # owners of delegated ones; empty = all
+    minimums: dict[str, int]  # token -> wei; empty = any token, no minimum
+
+
+class SubscriptionRules:
+    """Knows what the configured containers allow.
+
+    `fingerprint` is another text whenever others of a chain's subscriptions may be allowed.
+    """
+
+    def __init__(self, config: Config, sets: ContainerSets) -> None:
+        self._sets = sets
+        self._payment_address = config.chain.wallet.payment_address
+        self._rules = {container.id: _rules(container) for container in config.containers}
+
+        self.fingerprint = _fingerprint(config)
+
+    def check(self, subscription: Subscription, *, delegated: bool) -> tuple[str, ...]:
+        """The containers of a subscription, in the order in which they run.
+
+        Raises Refused (405) with the first rule that it breaks, BadRequest for too many ids.
+        """
+        if not subscription.redundancy:
+            raise Refused("Subscription asks for no answers", {"redundancy": 0})
+        containers = self._known(subscription)
+        if not self._rules[containers[0]].external:
+            raise Refused("First container must be external", {"first_container": containers[0]})
+        if subscription.requires_proof and not self._rules[containers[-1]].generates_proofs:
+            raise Refused("Container does not generate proof", {"container": containers[-1]})
+        self._check_owner(containers, subscription.owner, delegated=delegated)
+        self._check_payment(containers, subscription)
+        return containers
+
+    def _known(self, subscription: Subscription) -> tuple[str, ...]:
+        if isinstance(subscription, SubscriptionV1):
+            known = self._sets.lookup(subscription.containers)
+            if known is None:
+                unknown = "0x" + subscription.containers.hex()
+                raise Refused("Container not supported", {"container": unknown})
+            return known
+        containers = tuple(subscription.container_id.split(","))
+        if containers == ("",):
+            raise Refused("No containers specified")
+        if len(containers) > MOST_CONTAINERS:
+            field = "subscription.container_id"
+            raise BadRequest(
+                f"{field}: expected at most {MOST_CONTAINERS} ids, found {len(containers)}",
+                {"field": field},
+            )
+        for container in containers:
+            if container not in self._rules:
+                raise Refused("Container not supported", {"container": container[:_MOST_SHOWN]})
+        return containers
+
+    def _check_owner(self, containers: Iterable[str], owner: str, *, delegated: bool) -> None:
+        for container in containers:
+            rules = self._rules[container]
+            allowed = rules.delegators if delegated else rules.owners
+            if allowed and _plain(owner) not in allowed:
+                raise Refused(
+                    "Container not allowed for address", {"container": container, "address": owner}
+                )
+
+    def _check_payment(self, containers: Iterable[str], subscription: Subscription) -> None:
+        """A subscription that pays nothing is held to the containers' minimums as well."""
+        amount, token = subscription.payment
+        if amount and not self._payment_address:
+            raise Refused("Node has no payment address")
+        least = 0
+        for container in containers:
+            minimums = self._rules[container].minimums
+            if minimums and _plain(token) not in minimums:
+                raise Refused(
+                    "Payment token not accepted", {"container": container, "token": token}
+                )
+            least += minimums.get(_plain(token), 0)
+        if amount < least:
+            raise Refused("Payment too small", {"token": token, "amount": amount, "minimum": least})
+
+
+def check_expiry(expiry: int, now: int) -> None:
+    """Raise Refused when a signature's time is over, by the chain's clock.
+
+    A coordinator takes it only before the second that `expiry` names.
+    """
+    if expiry <= now:
+        raise Refused("Signature expired")
+
+
+def _fingerprint(config: Config) -> str:
+    chosen = [
+        [
+            (
+                container.id,
+                container.external,
+                container.generates_proofs,
+                sorted(container.allowed_addresses),
+                sorted(container.accepted_payments.items()),
+            )
+            for container in config.containers
+        ],
+        config.chain.pipelines,
+        config.chain.wallet.payment_address,
+        __version__,
+    ]
+    return hashlib.sha256(msgspec.json.encode(chosen)).hexdigest()
+
+
+def _rules(container: Container) -> _Rules:
+    return _Rules(
+        container.external,
+        container.generates_proofs,
+        frozenset(map(_plain, container.allowed_addresses)),
+        frozenset(map(_plain, container.allowed_delegate_addresses)),
+        {_plain(token): amount for token, amount in container.accepted_payments.items()},
+    )
+
+
+def _plain(address: str) -> str:
+    """An address as it is compared: configurations write it with and without 0x, in any case."""
+    return address.lower().removeprefix("0x")

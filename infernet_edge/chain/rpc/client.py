@@ -1,0 +1,241 @@
+"""The node's JSON-RPC client: batches, several servers in order of preference, one chain.
+
+A server that fails is left alone for a while, longer each time, and the next one is asked. As soon
+as a preferred server is well again, the node returns to it. Servers of another chain are not used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import aiohttp
+
+from infernet_edge.chain.rpc.endpoint import (
+    Call,
+    Endpoint,
+    ReplyTooLarge,
+    RpcError,
+    Trouble,
+    quantity,
+)
+from infernet_edge.errors import InfernetEdgeError
+from infernet_edge.logs import log_event
+
+__all__ = ["Call", "ReplyTooLarge", "Rpc", "RpcError", "RpcUnavailable", "quantity"]
+
+logger = logging.getLogger(__name__)
+
+_ROUNDS = 3  # how often one call goes through all servers
+_PATIENCE = 2.0  # seconds that a call waits for a server that wants to be left alone
+_FIRST_PAUSE = 0.25  # seconds; doubles with each failure in a row
+_LONGEST_PAUSE = 15.0
+_LONGEST_WISH = 120.0  # seconds that a server may ask for with Retry-After
+_CHECK_PERIOD = 60.0  # seconds after which a single call asks again for the chain, as batches do
+_AT_ONCE = 16  # requests
+
+
+class RpcUnavailable(InfernetEdgeError):
+    """No server gave a usable answer; it may be tried again later."""
+
+
+class _Server:
+    """What is known about one server; times are those of the monotonic clock, in seconds."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.failures = 0
+        self.failed_at = -math.inf
+        self.left_alone_until = -math.inf
+        self.checked_at = -math.inf
+        self.reason = ""
+
+    def note_failure(self, trouble: Trouble, began: float) -> None:
+        """Leave it alone for a while. Failures of requests at the same time count as one."""
+        now = time.monotonic()
+        if began >= self.failed_at:
+            self.failures += 1
+            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self.failures - 1, 10))
+            pause *= random.uniform(0.5, 1.0)  # noqa: S311 - many nodes must not come back as one
+            self.left_alone_until = now + max(pause, min(trouble.pause, _LONGEST_WISH))
+        self.failed_at = now
+        self.checked_at = -math.inf
+        self.reason = str(trouble)
+
+    def note_success(self) -> None:
+        self.failures = 0
+        self.left_alone_until = -math.inf
+        self.reason = ""
+
+
+class Rpc:
+    """Asks the first of `urls` that answers.
+
+    `expected_chain_id` is the only chain that is accepted; None: that of the first answer, which is
+    `chain_id` then. `problem` says why nobody answers, "" when somebody does. `timeout` (seconds)
+    is that of one request; a preferred server that failed is looked at every `return_after`
+    seconds.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        urls: Sequence[str],
+        *,
+        timeout: float = 10.0,
+        return_after: float = 15.0,
+    ) -> None:
+        unique = dict.fromkeys(url for url in urls if url)
+        self._servers = [_Server(Endpoint(session, url, timeout)) for url in unique]
+        self._current = 0
+        self._timeout = timeout
+        self._return_after = return_after
+        self._places = asyncio.Semaphore(_AT_ONCE)
+        self._returning: asyncio.Task[None] | None = None
+        self._lost_at: float | None = None
+        self.expected_chain_id: int | None = None
+        self.chain_id: int | None = None
+        self.problem = ""
+
+    async def call(self, method: str, params: list[Any]) -> Any:
+        """The result of one call. Raises RpcError, RpcUnavailable."""
+        return _result(await self.batch([(method, params)]))
+
+    async def call_once(self, method: str, params: list[Any]) -> Any:
+        """The same with one request to one server: an error is then the answer to the first try.
+
+        Raises RpcError, RpcUnavailable; after the latter the call may have had its effect.
+        """
+        return _result(await self._batch([(method, params)], once=True))
+
+    async def batch(self, calls: Sequence[Call]) -> list[Any | RpcError]:
+        """The answers to some calls, in their order; all come from one server.
+
+        Raises RpcUnavailable when nobody answers them all.
+        """
+        return await self._batch(calls, once=False)
+
+    async def close(self) -> None:
+        """Stop looking for servers; may be called twice."""
+        if self._returning is not None:
+            self._returning.cancel()
+            await asyncio.gather(self._returning, return_exceptions=True)
+            self._returning = None
+
+    async def _batch(self, calls: Sequence[Call], *, once: bool) -> list[Any | RpcError]:
+        began = time.monotonic()
+        for _ in range(1 if once else _ROUNDS):
+            for position in self._in_order()[: 1 if once else None]:
+                try:
+                    answers = await self._ask(self._servers[position], calls)
+                except Trouble:
+                    continue
+                self._note_answer(position)
+                return answers
+            soonest = min((server.left_alone_until for server in self._servers), default=math.inf)
+            now = time.monotonic()
+            if soonest > now + _PATIENCE or now - began > self._timeout:
+                break
+            await asyncio.sleep(max(0.0, soonest - now))
+        problem = self._reasons()
+        if not once:
+            self._note_silence(problem)
+        raise RpcUnavailable(f"No JSON-RPC server of chain.rpc_url answers: {problem}")
+
+    def _in_order(self) -> list[int]:
+        """The servers to ask now: the one in use, then the others in the order of preference."""
+        now = time.monotonic()
+        order = sorted(range(len(self._servers)), key=lambda n: (n != self._current, n))
+        return [n for n in order if self._servers[n].left_alone_until <= now]
+
+    async def _ask(self, server: _Server, calls: Sequence[Call]) -> list[Any | RpcError]:
+        """One request, with the question for the chain in front where that costs little."""
+        async with self._places:
+            began = time.monotonic()
+            cheap = len(calls) > 1 and server.endpoint.takes_batches
+            checking = cheap or began - server.checked_at > _CHECK_PERIOD
+            question: list[Call] = [("eth_chainId", [])] if checking else []
+            try:
+                answers = await server.endpoint.answers([*question, *calls])
+                if checking:
+                    self._check_chain(server, answers.pop(0))
+            except Trouble as trouble:
+                server.note_failure(trouble, began)
+                raise
+        server.note_success()
+        return answers
+
+    def _check_chain(self, server: _Server, answer: Any) -> None:
+        try:
+            found = quantity(answer)
+        except ValueError:
+            raise Trouble("it does not say which chain it serves") from None
+        expected = self.chain_id if self.expected_chain_id is None else self.expected_chain_id
+        if expected is not None and found != expected:
+            reason = (
+                f"it serves chain {found}, but this node works on chain {expected}; correct"
+                " chain.rpc_url, or give the node another storage.path for another chain"
+            )
+            if server.reason != reason:
+                name = server.endpoint.name
+                log_event(logger, "rpc.wrong_chain", logging.ERROR, server=name, reason=reason)
+            raise Trouble(reason)
+        self.chain_id = found
+        server.checked_at = time.monotonic()
+
+    def _note_answer(self, position: int) -> None:
+        self.problem = ""
+        if self._lost_at is not None:
+            lost = round(time.monotonic() - self._lost_at, 1)
+            self._lost_at = None
+            name = self._servers[position].endpoint.name
+            log_event(logger, "rpc.back", server=name, after_seconds=lost)
+        if position == self._current:
+            return
+        before, now = self._servers[self._current], self._servers[position]
+        log_event(
+            logger,
+            "rpc.switched",
+            logging.WARNING if position > self._current else logging.INFO,
+            server=now.endpoint.name,
+            before=before.endpoint.name,
+            reason=before.reason or "it is preferred",
+        )
+        self._current = position
+        if position > 0 and (self._returning is None or self._returning.done()):
+            self._returning = asyncio.create_task(self._return(), name="rpc-return")
+
+    def _reasons(self) -> str:
+        named = [(server.endpoint.name, server.reason) for server in self._servers]
+        return "; ".join(f"{name}: {reason}" for name, reason in named if reason) or "none is set"
+
+    def _note_silence(self, problem: str) -> None:
+        self.problem = problem
+        if self._lost_at is None:
+            self._lost_at = time.monotonic()
+            log_event(logger, "rpc.lost", logging.WARNING, reason=problem)
+
+    async def _return(self) -> None:
+        """Look at the preferred servers until the first one is in use again."""
+        while self._current > 0:
+            await asyncio.sleep(self._return_after)
+            for position in range(self._current):
+                try:
+                    [syncing] = await self._ask(self._servers[position], [("eth_syncing", [])])
+                except Trouble:
+                    continue
+                if syncing is False or isinstance(syncing, RpcError):
+                    self._note_answer(position)
+                    break
+
+
+def _result(answers: list[Any | RpcError]) -> Any:
+    [answer] = answers
+    if isinstance(answer, RpcError):
+        raise answer
+    return answer

@@ -1,0 +1,1 @@
+"""Subscriptions that contracts create: found, stored, and scheduled by their intervals."""

@@ -1,0 +1,450 @@
+"""Finds the subscriptions that contracts make at the coordinator of SDK 1.x.
+
+Each look at the chain asks for the id that the next subscription will have, and for the logs of
+cancellations and of the node's wallet. When there are new ids, they are read through the Reader in
+batches, `chain.trail_head_blocks` behind the head; at start that is all that came meanwhile. How
+far the listener is, is stored with what it has found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+from infernet_edge.chain.contracts.abi import (
+    NEXT_ID,
+    SUBSCRIPTION_CANCELLED,
+    UnexpectedReply,
+    eth_call,
+)
+from infernet_edge.chain.contracts.reader import Page, Pages
+from infernet_edge.chain.contracts.registry import Deployment, to_bytes
+from infernet_edge.chain.contracts.subscription import SubscriptionV1
+from infernet_edge.chain.delivery import proofs
+from infernet_edge.chain.guard.rules import SubscriptionRules
+from infernet_edge.chain.rpc.client import Call, Rpc, RpcError, RpcUnavailable, quantity
+from infernet_edge.chain.rpc.head_tracker import Block, Head
+from infernet_edge.chain.subscriptions.scheduler import MOST_FOLLOWED, Schedule
+from infernet_edge.chain.subscriptions.store import Known, SubscriptionStore
+from infernet_edge.config.tree import Chain
+from infernet_edge.errors import ApiError, StorageError
+from infernet_edge.logs import log_event
+
+logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE = 0.5  # seconds before what failed is tried again; doubles
+_LONGEST_PAUSE = 30.0
+_PROGRESS_PERIOD = 10.0  # seconds between two lines of a long sync
+_MOST_UNANSWERED = 3  # looks in a row before logs are asked for from the newest block on only
+_MOST_BLOCKS = 500  # of which servers give the logs at once, so that the smallest limits suffice
+_MOST_LOGS = 10_000  # that wait to be told
+_DEEPEST_REORG = 64  # blocks after which a subscription counts as settled
+_REMEMBERED = 1000  # subscriptions that may be taken back by a reorganisation
+_TOLD_EACH = 20  # new subscriptions at once that get a line each
+
+
+class Claims(Protocol):
+    """Tells which subscriptions of contracts the node serves as delegated requests already."""
+
+    async def claimed(self, found: Sequence[Known], block: int) -> set[int]:
+        """The ids of those, as of a block. Raises RpcUnavailable, StorageError."""
+
+
+class Listener:
+    """Follows the coordinator, as a watcher of the head, and fills the schedule."""
+
+    def __init__(
+        self,
+        rpc: Rpc,
+        head: Head,
+        deployment: Deployment,
+        config: Chain,
+        store: SubscriptionStore,
+        rules: SubscriptionRules,
+        schedule: Schedule,
+        claims: Claims,
+        verdicts: proofs.Proofs | None,
+    ) -> None:
+        self._rpc = rpc
+        self._head = head
+        self._deployment = deployment
+        self._trail = config.trail_head_blocks
+        self._sync = config.snapshot_sync
+        self._store = store
+        self._rules = rules
+        self._schedule = schedule
+        self._claims = claims
+        self._proofs = verdicts
+        self._pages = Pages(rpc, deployment, config.snapshot_sync.batch_size)
+        self._first_id = max(1, config.snapshot_sync.starting_sub_id)
+        self._next_id = self._first_id
+        self._coordinator = ""
+        self._wanted = asyncio.Event()  # there is something to read
+        self._newest_id = 0  # the next id that the last look saw; 0: there was none yet
+        self._read_block = 0  # as of which was read last
+        self._last: Block | None = None  # the newest block that was seen
+        self._doubted: Block | None = None  # whether it is still there is to be asked
+        self._logs_read = -1  # the block up to which logs were read; -1: from the next look on
+        self._unanswered = 0  # looks in a row
+        self._logs: deque[dict[str, Any]] = deque()  # that wait to be told
+        self._recheck = False  # logs were missed: read again what is followed
+        self._replaced: int | None = None  # the oldest block that may have been replaced
+        self._doubtful: int | None = None  # an id from which on to read again
+        self._recent: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)  # block, id
+
+    async def run(self) -> None:
+        """Listen for ever."""
+        await self._patiently(self._begin)
+        self._head.watch(self)
+        while True:
+            await self._patiently(self._work)
+            await self._wanted.wait()
+
+    async def _patiently(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do something, again and again while the server or the disk prevents it."""
+        pause, told = _FIRST_PAUSE, ""
+        while True:
+            try:
+                return await work()
+            except (RpcUnavailable, StorageError) as error:
+                if str(error) != told:
+                    told = str(error)
+                    log_event(logger, "listener.waits", logging.WARNING, reason=told)
+            except Exception:
+                # A mistake of ours must not end the listener in silence.
+                logger.exception("listener.broken")
+            await asyncio.sleep(pause)
+            pause = min(_LONGEST_PAUSE, pause * 2)
+
+    async def _begin(self) -> None:
+        """Find the contracts, and take up what an earlier run followed."""
+        await self._head.seen.wait()
+        self._coordinator = await self._deployment.coordinator("1.x")
+        fingerprint = f"{self._first_id}:{self._rules.fingerprint}"
+        self._next_id, known = await self._store.begin(self._first_id, fingerprint)
+        await self._look_for_another_chain()
+        log_event(logger, "listener.started", next_id=self._next_id, followed=len(known))
+        for each in known:
+            self._schedule.follow(each)
+        self._wanted.set()
+
+    async def _look_for_another_chain(self) -> None:
+        """What was read last may have been taken back while the node was off."""
+        mark = await self._store.mark()
+        if mark is None:
+            return
+        number, hash_ = mark
+        [found] = await self._rpc.batch([("eth_getBlockByNumber", [hex(number), False])])
+        if isinstance(found, RpcError):
+            raise RpcUnavailable(f"Block {number} cannot be had: {found}")
+        if not isinstance(found, dict) or found.get("hash") != hash_:
+            before, self._next_id = self._next_id, max(self._first_id, self._next_id - _REMEMBERED)
+            log_event(
+                logger,
+                "chain.reorganised",
+                logging.WARNING,
+                block=number,
+                doubtful=before - self._next_id,
+            )
+
+    # Looking
+
+    def questions(self) -> list[Call]:
+        """The next id, the logs since the last look, and whether a block is still there."""
+        if self._unanswered >= _MOST_UNANSWERED:
+            self._logs_read = -1  # so many blocks' logs may be what the server cannot give
+        self._unanswered += 1
+        asked = [eth_call(self._coordinator, NEXT_ID.encode()), self._logs_question()]
+        if self._doubted is not None:
+            asked.append(("eth_getBlockByNumber", [hex(self._doubted.number), False]))
+        return asked
+
+    def _logs_question(self) -> Call:
+        latest = self._head.latest
+        first = "latest"
+        if self._logs_read >= 0 and latest is not None:
+            # Servers refuse to look for logs in blocks that they do not have yet.
+            first = hex(min(latest.number, self._logs_read + 1))
+        addresses, topics = [self._coordinator], [SUBSCRIPTION_CANCELLED]
+        if self._proofs is not None:
+            addresses.append(self._proofs.wallet)
+            topics += proofs.TOPICS
+        return (
+            "eth_getLogs",
+            [{"address": addresses, "topics": [topics], "fromBlock": first}],
+        )
+
+    def answers(self, block: Block, answers: list[Any]) -> None:
+        """Note what there is to do."""
+        self._unanswered = 0
+        next_id, logs, *rest = answers
+        self._look_for_reorganisation(block, *rest)
+        try:
+            self._newest_id = int(NEXT_ID.decode(to_bytes(next_id)))
+        except UnexpectedReply:
+            self._newest_id = 0
+        if self._newest_id not in (0, self._next_id):
+            self._wanted.set()
+        self._take_logs(block, logs)
+
+    def _look_for_reorganisation(self, block: Block, found: Any = None) -> None:
+        """Compare with the block that was the newest before; it is asked for after a jump."""
+        last, doubted = self._last, self._doubted
+        self._doubted = None
+        replaced = doubted is not None and _is_another(found, doubted)
+        if last is not None and block.number <= last.number:
+            # A lower head is only told after several looks that agree.
+            replaced = replaced or block.hash != last.hash
+        elif last is not None and block.number == last.number + 1:
+            replaced = replaced or block.parent not in ("", last.hash)
+        else:
+            self._doubted = last
+        self._last = block
+        if replaced:
+            fallen = 0 if last is None else last.number - block.number
+            self._note_reorganisation(block, fallen)
+
+    def _take_logs(self, block: Block, answer: Any) -> None:
+        """Keep the logs that are deep enough; the others come again with the next look."""
+        deep = block.number - self._trail
+        if self._logs_read < 0:
+            # What earlier logs say is seen by reading, from here on nothing is missed.
+            self._logs_read = deep
+            self._recheck = True
+            self._wanted.set()
+            return
+        if not isinstance(answer, list):
+            if deep - self._logs_read > _MOST_BLOCKS:
+                log_event(logger, "listener.logs_missed", logging.WARNING, reason=str(answer))
+                self._logs_read = deep
+                self._recheck = True
+                self._wanted.set()
+            return
+        for log in answer:
+            number = _block_number(log)
+            if not self._logs_read < number <= deep:
+                continue
+            self._wanted.set()
+            if len(self._logs) < _MOST_LOGS:
+                self._logs.append(log)
+            else:
+                self._recheck = True  # which finds what they say, too
+        self._logs_read = max(self._logs_read, deep)
+
+    def _note_reorganisation(self, block: Block, fallen: int) -> None:
+        """Blocks were replaced: what was found in the newest ones has to be read again.
+
+        When the chain has fallen by many blocks, everything has: it was begun anew.
+        """
+        oldest = block.number - _DEEPEST_REORG + 1 if fallen < _DEEPEST_REORG else -1
+        self._logs_read = min(self._logs_read, block.number - self._trail)
+        self._read_block = 0
+        doubtful = len(self._read_since(oldest))
+        log_event(
+            logger, "chain.reorganised", logging.WARNING, block=block.number, doubtful=doubtful
+        )
+        self._recheck = True
+        self._replaced = oldest if self._replaced is None else min(oldest, self._replaced)
+        self._wanted.set()
+
+    def _read_since(self, block: int) -> list[int]:
+        """The ids of what was read since a block."""
+        return [identifier for number, identifier in self._recent if number >= block]
+
+    # Working
+
+    async def _work(self) -> None:
+        """Read what the looks have found."""
+        self._wanted.clear()
+        while self._logs:
+            await self._tell(list(self._logs))
+        if self._recheck:
+            self._recheck = False  # first: it may be wanted again meanwhile
+            try:
+                await self._look_again()
+            except BaseException:
+                self._recheck = True
+                raise
+        if self._replaced is not None:
+            again = self._read_since(self._replaced) if self._replaced >= 0 else [self._first_id]
+            self._next_id = min([self._next_id, *again])
+            self._replaced = None
+        if self._doubtful is not None:
+            self._next_id = max(self._first_id, min(self._next_id, self._doubtful))
+            self._doubtful = None
+        await self._read()
+
+    async def _look_again(self) -> None:
+        """Ask for the state of all that is followed."""
+        await self._schedule.check(self._schedule.ids())
+        if self._proofs is not None:
+            await self._proofs.look()
+
+    async def _tell(self, logs: list[dict[str, Any]]) -> None:
+        """Hand on what logs say; they are forgotten when all is noted."""
+        for log in logs:
+            if (identifier := _cancelled(log)) is not None:
+                await self._schedule.check([identifier])
+        if self._proofs is not None:
+            await self._proofs.note(logs)
+        for _ in logs:
+            self._logs.popleft()
+
+    async def _read(self) -> None:
+        """Read from the next id up to the newest subscription that is deep enough."""
+        if self._next_id == self._newest_id:
+            return  # it was read before the look that asked for it was over
+        began = told = time.monotonic()
+        first, tally = self._next_id, Counter[str]()
+        while True:
+            page = await self._page()
+            if page.subscriptions:
+                found = await self._judge(page, tally)
+                self._next_id += len(page.subscriptions)
+                self._tell_found(found, few=self._next_id - first <= _TOLD_EACH)
+            if self._next_id >= page.next_id:
+                break
+            if time.monotonic() - told > _PROGRESS_PERIOD:
+                told = time.monotonic()
+                self._tell_progress("listener.syncing", first, page.next_id, tally)
+            await asyncio.sleep(self._sync.sleep)
+        if self._next_id - first > _TOLD_EACH:
+            seconds = round(time.monotonic() - began, 1)
+            self._tell_progress("listener.synced", first, page.next_id, tally, seconds=seconds)
+
+    async def _page(self) -> Page:
+        """Read as many subscriptions as the server gives at once."""
+        latest = self._head.latest
+        if latest is None:
+            raise RpcUnavailable("No block is known yet")
+        block = max(0, latest.number - self._trail)
+        there_are = self._newest_id - self._next_id if self._newest_id else 2**32
+        page = await self._pages.read(self._next_id, there_are, block)
+        if self._first_id <= page.next_id < self._next_id and block >= self._read_block:
+            self._take_back(page.next_id)
+        self._read_block = max(self._read_block, block)
+        return page
+
+    async def _judge(self, page: Page, tally: Counter[str]) -> list[Known]:
+        """Choose what to follow of a page, and store it together with how far the listener is."""
+        found: list[Known] = []
+        now, block = self._head.now(), self._head.latest
+        numbered = enumerate(zip(page.subscriptions, page.answers, strict=True), self._next_id)
+        for identifier, (subscription, count) in numbered:
+            if block is not None:
+                self._recent.append((block.number, identifier))
+            if not subscription.exists:
+                tally["unknown"] += 1
+            elif subscription.is_cancelled:
+                tally["cancelled"] += 1
+            elif subscription.interval_at(now) > subscription.last_interval:
+                tally["expired"] += 1
+            elif subscription.last_interval == 1 and count >= subscription.redundancy:
+                tally["completed"] += 1
+            elif not self._is_followed(identifier, subscription):
+                found.append(self._by_rules(Known(identifier, subscription)))
+        wanted = [known for known in found if known.state == "active"]
+        claimed = await self._claims.claimed(wanted, self._read_block) if wanted else set()
+        found = [known for known in found if known.id not in claimed]
+        await self._store.save(found, self._next_id + len(page.subscriptions), self._mark())
+        for known in found:
+            tally[known.state] += 1
+            if known.state == "active":
+                self._schedule.follow(known)
+        tally.update(["delegated"] * len(claimed))
+        return found
+
+    def _mark(self) -> tuple[int, str] | None:
+        """The newest block: when it is not there any more, subscriptions may be others."""
+        latest = self._head.latest
+        return None if latest is None else (latest.number, latest.hash)
+
+    def read_again(self, identifier: int) -> None:
+        """A subscription is not what it was: read from there on."""
+        self._doubtful = min(identifier, self._doubtful or identifier)
+        self._wanted.set()
+
+    def _is_followed(self, identifier: int, subscription: SubscriptionV1) -> bool:
+        """Whether it is known already; another one with its id makes room."""
+        if identifier not in self._schedule:
+            return False
+        if self._schedule.subscription(identifier).subscription == subscription:
+            return True
+        self._schedule.remove(identifier)
+        return False
+
+    def _by_rules(self, known: Known) -> Known:
+        try:
+            known.containers = self._rules.check(known.subscription, delegated=False)
+            if len(self._schedule) >= MOST_FOLLOWED:
+                known.state, known.reason = "ignored", f"{MOST_FOLLOWED} are followed already"
+        except ApiError as error:
+            told = "".join(f", {name} {value}" for name, value in error.params.items())
+            known.state, known.reason = "ignored", f"{error.message}{told}"
+        return known
+
+    def _take_back(self, next_id: int) -> None:
+        """The chain has fewer subscriptions than were read: it was reorganised."""
+        for identifier in self._schedule.ids():
+            if identifier >= next_id:
+                self._schedule.remove(identifier)
+        self._next_id = next_id
+
+    def _tell_found(self, found: list[Known], *, few: bool) -> None:
+        for known in found:
+            if known.state == "active" or few:
+                _tell(known)
+
+    def _tell_progress(
+        self, event: str, first: int, next_id: int, tally: Counter[str], **more: Any
+    ) -> None:
+        fields: dict[str, Any] = {"done": self._next_id - first, "of": next_id - first, **more}
+        fields.update(sorted(tally.items()))
+        log_event(logger, event, **fields)
+
+
+def _tell(known: Known) -> None:
+    subscription = known.subscription
+    fields: dict[str, Any] = {
+        "subscription": known.id,
+        "owner": subscription.owner,
+        "containers": ",".join(known.containers),
+        "frequency": subscription.frequency,
+        "period": subscription.period,
+        "redundancy": subscription.redundancy,
+    }
+    if subscription.payment.amount:
+        fields |= {
+            "amount": subscription.payment_amount,
+            "token": subscription.payment_token,
+            "wallet": subscription.wallet,
+        }
+    followed = known.state == "active"
+    event = "subscription.found" if followed else "subscription.ignored"
+    log_event(logger, event, **fields, reason=known.reason)
+
+
+def _is_another(answer: Any, known: Block) -> bool:
+    """Whether a block has taken the place of one that was seen."""
+    return isinstance(answer, dict) and answer.get("hash") not in (None, known.hash)
+
+
+def _cancelled(log: dict[str, Any]) -> int | None:
+    """The id of the subscription whose cancellation a log tells."""
+    topics = log.get("topics") or [""]
+    try:
+        return quantity(topics[1]) if topics[0] == SUBSCRIPTION_CANCELLED else None
+    except (IndexError, ValueError):
+        return None
+
+
+def _block_number(log: Any) -> int:
+    """The block of a log; -1 when it says none."""
+    try:
+        return int(log["blockNumber"], 16)
+    except (KeyError, TypeError, ValueError):
+        return -1

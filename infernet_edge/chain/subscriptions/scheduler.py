@@ -1,0 +1,324 @@
+"""When contracts' subscriptions are due: one place in a heap for each, and nothing is polled.
+
+The schedule goes by the chain's time. An interval is taken on when it begins, or when the one
+before it is over; those that passed meanwhile are left out, and the log says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final
+
+from infernet_edge.chain.contracts.abi import (
+    UnexpectedReply,
+    decode_subscription_v1,
+    encode_subscription,
+    eth_call,
+    get_subscription,
+)
+from infernet_edge.chain.contracts.registry import Deployment, to_bytes
+from infernet_edge.chain.contracts.subscription import SubscriptionV1
+from infernet_edge.chain.delivery.store import UNFINISHED, Delivery, DeliveryStore
+from infernet_edge.chain.rpc.client import Call, Rpc, RpcUnavailable
+from infernet_edge.chain.rpc.head_tracker import Block, Head
+from infernet_edge.chain.subscriptions.store import Known, State, SubscriptionStore
+from infernet_edge.errors import StorageError, Unavailable
+from infernet_edge.logs import log_event
+from infernet_edge.tasks import cancel
+
+logger = logging.getLogger(__name__)
+
+MOST_FOLLOWED: Final = 20_000  # active subscriptions; each takes about 1.5 kB of memory
+_MOST_QUESTIONS = 12  # why a subscription is over
+_PAUSE = 5.0  # seconds before what the disk, the server or a full queue prevented is tried again
+
+
+class Schedule:
+    """Takes on each interval of the subscriptions that it follows, as a watcher of the head.
+
+    `begin` works on a delivery that is stored; `on_sent` is to be told when its transaction is on
+    its way, `on_ended` when it is over. `trail` is how many blocks behind the head subscriptions
+    are read. `on_replaced(id)` is called when there is none with that id any more, or another.
+    """
+
+    def __init__(
+        self,
+        rpc: Rpc,
+        head: Head,
+        deployment: Deployment,
+        store: SubscriptionStore,
+        deliveries: DeliveryStore,
+        begin: Callable[[Delivery], None],
+        trail: int,
+    ) -> None:
+        self._rpc = rpc
+        self._head = head
+        self._deployment = deployment
+        self._store = store
+        self._deliveries = deliveries
+        self._begin = begin
+        self._trail = trail
+        self._known: dict[int, Known] = {}
+        self._planned: dict[int, int] = {}  # the interval that waits or is in work
+        self._heap: list[tuple[int, int, int]] = []  # due time, id, interval
+        self._waiting: set[int] = set()  # ids of which it was told that they wait
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.on_replaced: Callable[[int], None] = lambda identifier: None
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __contains__(self, identifier: int) -> bool:
+        return identifier in self._known
+
+    def ids(self) -> list[int]:
+        """The ids of the subscriptions that are followed."""
+        return list(self._known)
+
+    def subscription(self, identifier: int) -> Known:
+        """One that is followed. Raises KeyError."""
+        return self._known[identifier]
+
+    def follow(self, known: Known) -> None:
+        """Serve an active subscription from now on, in the interval that is running."""
+        self._known[known.id] = known
+        self._plan(known, 1)
+
+    def _plan(self, known: Known, earliest: int) -> None:
+        """Note when the next interval is due; begin it, or end the subscription, if it is now."""
+        subscription, now = known.subscription, self._head.now()
+        interval = max(earliest, subscription.interval_at(now))
+        self._planned[known.id] = interval
+        last = subscription.last_interval
+        if interval > last:
+            if earliest > last and earliest > 1:
+                self._start(self._conclude(known, "completed", ""))
+            else:
+                self._start(self._expire(known, interval))
+            return
+        if interval > earliest > 1:
+            log_event(
+                logger,
+                "subscription.intervals_missed",
+                logging.WARNING,
+                subscription=known.id,
+                first=earliest,
+                last=interval - 1,
+                reason="they were over before the node could answer them",
+            )
+        due = subscription.due_time(interval)
+        if due <= now:
+            self._start(self._take_on(known, interval))
+        else:
+            heapq.heappush(self._heap, (due, known.id, interval))
+
+    async def _expire(self, known: Known, interval: int) -> None:
+        """End a subscription whose time is over, if that is still so in a moment.
+
+        One block with a wrong time must not end what is never looked at again.
+        """
+        await asyncio.sleep(_PAUSE)
+        if not self._is_planned(known, interval):
+            return
+        last = known.subscription.last_interval
+        if known.subscription.interval_at(self._head.now()) > last:
+            await self._conclude(known, "expired", f"its last interval, {last}, is over")
+        else:
+            self._plan(known, 1)
+
+    def questions(self) -> list[Call]:
+        """Nothing: the block alone tells the time."""
+        return []
+
+    def answers(self, block: Block, answers: list[Any]) -> None:
+        """Begin what is due."""
+        while self._heap and self._heap[0][0] <= self._head.passed():
+            _, identifier, interval = heapq.heappop(self._heap)
+            known = self._known.get(identifier)
+            if known is not None and self._planned.get(identifier) == interval:
+                self._plan(known, interval)
+
+    async def _take_on(self, known: Known, interval: int) -> None:
+        """Store the delivery for an interval, once, and have it made."""
+        delivery = self._delivery(known, interval)
+        try:
+            earlier = await self._deliveries.add(delivery)
+        except (StorageError, Unavailable) as error:
+            self._tell_waiting(known, interval, str(error))
+            await asyncio.sleep(_PAUSE)
+            if self._is_planned(known, interval):
+                self._plan(known, interval)
+            return
+        self._waiting.discard(known.id)
+        if earlier is None:
+            self._begin(delivery)
+        elif earlier.state not in UNFINISHED and self._is_planned(known, interval):
+            self._plan(known, interval + 1)  # an earlier run has answered it
+
+    def _tell_waiting(self, known: Known, interval: int, reason: str) -> None:
+        """Say once that an interval cannot be taken on."""
+        if known.id not in self._waiting:
+            self._waiting.add(known.id)
+            log_event(
+                logger,
+                "subscription.waits",
+                logging.WARNING,
+                subscription=known.id,
+                interval=interval,
+                reason=reason,
+            )
+
+    def _is_planned(self, known: Known, interval: int) -> bool:
+        return self._known.get(known.id) is known and self._planned.get(known.id) == interval
+
+    def _delivery(self, known: Known, interval: int) -> Delivery:
+        content = encode_subscription(known.subscription)
+        # After a reorganisation another subscription may have the same id.
+        anchor = self._deployment.anchor("1.x")
+        fingerprint = f"{known.subscription.owner}:{known.subscription.active_at}"
+        return Delivery(
+            number=0,
+            key=f"1.x:{anchor}:{known.id}:{fingerprint}#{interval}".lower(),
+            generation="1.x",
+            owner=known.subscription.owner,
+            nonce=0,
+            subscription_id=known.id,
+            interval=interval,
+            containers=known.containers,
+            state="accepted",
+            verified=True,
+            request=content,
+            delegated=False,
+        )
+
+    def on_sent(self, delivery: Delivery) -> None:
+        """A transaction is on its way: the next interval need not wait until it is final."""
+        known = self._known.get(delivery.subscription_id or 0)
+        if (
+            known is not None
+            and self._is_planned(known, delivery.interval)
+            and delivery.interval < known.subscription.last_interval
+        ):
+            self._plan(known, delivery.interval + 1)
+
+    def on_ended(self, delivery: Delivery, *, recurs: bool) -> None:
+        """A delivery is over; `recurs`: later intervals make sense."""
+        known = self._known.get(delivery.subscription_id or 0)
+        if known is None:
+            return
+        if not recurs:
+            self._start(self._find_out(known, delivery.reason))
+        elif not self._is_planned(known, delivery.interval):
+            return  # the next one is planned since its transaction was sent
+        elif delivery.state == "delivered" or delivery.interval < known.subscription.last_interval:
+            self._plan(known, delivery.interval + 1)
+        else:
+            self._start(self._conclude(known, "failed", delivery.reason))
+
+    async def check(self, identifiers: Sequence[int]) -> None:
+        """Read subscriptions again, and end those that their owners have cancelled.
+
+        Raises RpcUnavailable.
+        """
+        known = [self._known[each] for each in identifiers if each in self._known]
+        for each, now in zip(known, await self._ask(known), strict=True):
+            if now is not None and (end := _end_of(each, now, self._head.now())):
+                await self._conclude(each, *end)
+
+    async def _ask(self, known: Sequence[Known]) -> list[SubscriptionV1 | None]:
+        """Subscriptions as they are now; None where the coordinator does not say.
+
+        They are read in a certain block: a server that lags has nothing to say of it then.
+        """
+        latest = self._head.latest
+        if not known or latest is None:
+            return [None] * len(known)
+        coordinator = await self._deployment.coordinator("1.x")
+        tag = hex(max(0, latest.number - self._trail))
+        answers = await self._rpc.batch(
+            [eth_call(coordinator, get_subscription("1.x", each.id), block=tag) for each in known]
+        )
+        return await asyncio.to_thread(lambda: [_decode(answer) for answer in answers])
+
+    async def _find_out(self, known: Known, reason: str) -> None:
+        """End a subscription that a delivery found to be over, with what the coordinator says."""
+        for _ in range(_MOST_QUESTIONS):
+            try:
+                [now] = await self._ask([known])
+            except RpcUnavailable:
+                now = None
+            if now is not None and (end := _end_of(known, now, self._head.now())):
+                await self._conclude(known, *end)
+                return
+            await asyncio.sleep(_PAUSE)  # it may not be deep enough yet
+        await self._conclude(known, "failed", reason)
+
+    async def _conclude(self, known: Known, state: State, reason: str) -> None:
+        """Follow a subscription no longer."""
+        if self._known.get(known.id) is not known:
+            return
+        del self._known[known.id]
+        self._planned.pop(known.id, None)
+        self._waiting.discard(known.id)
+        known.state, known.reason = state, reason
+        log_event(
+            logger,
+            f"subscription.{state}",
+            logging.WARNING if state == "failed" else logging.INFO,
+            subscription=known.id,
+            owner=known.subscription.owner,
+            containers=",".join(known.containers),
+            reason=reason,
+        )
+        if state == "removed":
+            self.on_replaced(known.id)
+        while known.id not in self._known:  # else another one has its place already
+            try:
+                await self._store.save([known])
+                return
+            except StorageError as error:
+                log_event(logger, "subscription.unsaved", logging.ERROR, reason=str(error))
+            await asyncio.sleep(_PAUSE)
+
+    def remove(self, identifier: int) -> None:
+        """The chain was reorganised, and the coordinator has no such subscription any more."""
+        known = self._known.get(identifier)
+        if known is not None:
+            self._start(self._conclude(known, "removed", "the chain was reorganised"))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_done)
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        """Let go of a task; a mistake of ours in it is told, and mended by the next start."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("subscription.broken", exc_info=error)
+
+    async def stop(self) -> None:
+        """Take on nothing any more; all goes on at the next start."""
+        self._head.unwatch(self)
+        await cancel(*self._tasks)
+
+
+def _decode(answer: Any) -> SubscriptionV1 | None:
+    try:
+        return decode_subscription_v1(to_bytes(answer))
+    except UnexpectedReply:
+        return None
+
+
+def _end_of(known: Known, found: SubscriptionV1, now: int) -> tuple[State, str] | None:
+    """Why there is nothing more to do for a subscription; None when there is."""
+    if found.is_cancelled:
+        return "cancelled", "its owner has cancelled it"
+    if found != known.subscription:
+        return "removed", "the chain was reorganised"
+    if found.interval_at(now) > found.last_interval:
+        return "expired", f"its last interval, {found.last_interval}, is over"
+    return None

@@ -1,0 +1,118 @@
+"""What a transaction pays for gas: EIP-1559 with two fees, or one gas price where that is unknown.
+
+All prices are in wei per unit of gas.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from infernet_edge.chain.rpc.client import Call, Rpc, RpcError, RpcUnavailable, quantity
+from infernet_edge.chain.rpc.head_tracker import LATEST_BLOCK, Block, parse_block
+from infernet_edge.errors import InfernetEdgeError
+
+_HIGHEST = 10**15  # a million gwei; a server that says more is not to be believed
+
+
+class Fees(NamedTuple):
+    """`priority_fee` is None where there is only a gas price, which is `max_fee` then."""
+
+    max_fee: int
+    priority_fee: int | None
+
+    def fields(self) -> dict[str, int]:
+        """The fields of a transaction that say it."""
+        if self.priority_fee is None:
+            return {"gasPrice": self.max_fee}
+        return {
+            "type": 2,
+            "maxFeePerGas": self.max_fee,
+            "maxPriorityFeePerGas": self.priority_fee,
+        }
+
+
+class Conditions(NamedTuple):
+    """What a new transaction of an account meets now."""
+
+    block: Block
+    next_nonce: int  # after everything that waits to be mined
+    mined_nonce: int  # after everything that is mined
+    balance: int  # wei
+    gas_price: int
+    priority_fee: int
+
+
+class PriceTooHigh(InfernetEdgeError):
+    """The chain asks for more than a transaction may pay."""
+
+
+async def ask_conditions(rpc: Rpc, address: str) -> Conditions:
+    """Ask for all of them in one batch. Raises RpcUnavailable."""
+    calls: list[Call] = [
+        LATEST_BLOCK,
+        ("eth_getTransactionCount", [address, "latest"]),
+        ("eth_getTransactionCount", [address, "pending"]),
+        ("eth_getBalance", [address, "latest"]),
+        ("eth_gasPrice", []),
+        ("eth_maxPriorityFeePerGas", []),
+    ]
+    block_, *answers, priority_answer = await rpc.batch(calls)
+    try:
+        block = parse_block(block_)
+        mined, pending, balance, price = (quantity(answer) for answer in answers)
+        priority = _priority_fee(priority_answer, price, block.base_fee)
+    except ValueError as error:
+        problem = next((a for a in (block_, *answers) if isinstance(a, RpcError)), error)
+        raise RpcUnavailable(f"The server does not say what gas costs: {problem}") from None
+    if max(price, priority, block.base_fee or 0) > _HIGHEST:
+        raise RpcUnavailable("The server asks for a gas price that cannot be right")
+    return Conditions(block, max(pending, mined), mined, balance, price, priority)
+
+
+def _priority_fee(answer: Any, gas_price: int, base_fee: int | None) -> int:
+    """What the server suggests; not all of them know the method."""
+    if isinstance(answer, RpcError):
+        return max(0, gas_price - (base_fee or 0))
+    return quantity(answer)
+
+
+def choose_fees(conditions: Conditions, cap: int | None, *, legacy: bool) -> Fees:
+    """Fees that last while the base fee doubles, which takes six full blocks at least (EIP-1559).
+
+    `legacy` asks for a plain gas price. Raises PriceTooHigh when `cap` is below the base fee.
+    """
+    base_fee = conditions.block.base_fee
+    if base_fee is not None and cap is not None and cap < base_fee:
+        raise PriceTooHigh(
+            f"Gas costs {base_fee} wei now, and this transaction may pay {cap} wei at most"
+        )
+    if base_fee is None or legacy:
+        price = max(conditions.gas_price, (base_fee or 0) * 5 // 4)
+        return Fees(price if cap is None else min(price, cap), None)
+    priority_fee = conditions.priority_fee
+    max_fee = 2 * base_fee + priority_fee
+    if cap is not None:
+        max_fee = min(max_fee, cap)
+    return Fees(max_fee, min(priority_fee, max_fee))
+
+
+def raise_fees(before: Fees, conditions: Conditions, cap: int | None) -> Fees:
+    """Fees for a transaction that takes the place of one with the same nonce.
+
+    Servers want at least 10 % more, some 12.5 %, of both. Raises PriceTooHigh when that is more
+    than `cap`.
+    """
+    legacy = before.priority_fee is None
+    fresh = choose_fees(conditions, None, legacy=legacy)
+    max_fee = max(_raised(before.max_fee), fresh.max_fee)
+    if cap is not None and max_fee > cap:
+        raise PriceTooHigh(
+            f"Replacing it takes {max_fee} wei per gas, and it may pay {cap} wei at most"
+        )
+    if before.priority_fee is None or fresh.priority_fee is None:
+        return Fees(max_fee, None)
+    return Fees(max_fee, min(max_fee, max(_raised(before.priority_fee), fresh.priority_fee)))
+
+
+def _raised(price: int) -> int:
+    return price + price // 8 + 1

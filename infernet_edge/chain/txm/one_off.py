@@ -1,0 +1,119 @@
+"""A single transaction of the command line, sent and waited for.
+
+It is not in the ledger, which belongs to the running node. Should the node use the same nonce at
+the same moment, the node notices and takes another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from eth_account.signers.local import LocalAccount
+from eth_utils.address import to_checksum_address
+
+from infernet_edge.chain.contracts.reverts import revert_reason
+from infernet_edge.chain.rpc.client import Rpc, RpcError, RpcUnavailable, quantity
+from infernet_edge.chain.txm.broadcast_errors import Answer
+from infernet_edge.chain.txm.fees import ask_conditions, choose_fees
+from infernet_edge.chain.txm.receipts import is_mined, receipt_question
+from infernet_edge.chain.txm.signing import broadcast, sign
+from infernet_edge.chain.txm.store import Transaction
+from infernet_edge.errors import InfernetEdgeError
+
+_GAS_MARGIN = 5, 4  # of the estimate: storage may have changed until it is mined
+_LOOK_PERIOD = 1.0  # seconds
+
+
+class NotDone(InfernetEdgeError):
+    """The transaction was not sent; the text says why."""
+
+
+class NotMined(NotDone):
+    """It was sent, and not mined in time; it may be later."""
+
+
+class Receipt(NamedTuple):
+    """What became of a transaction. `logs` are the events of its contracts, as the RPC has them."""
+
+    succeeded: bool  # False: it was reverted, and is paid for nonetheless
+    hash: str
+    block: int
+    gas_used: int
+    logs: list[dict[str, Any]]
+
+
+async def send_and_wait(
+    rpc: Rpc,
+    account: LocalAccount,
+    to: str,
+    data: bytes,
+    *,
+    timeout: float,
+    on_sent: Callable[[str], object],
+) -> Receipt:
+    """Call a contract in a transaction and wait until it is mined, `timeout` seconds at most.
+
+    `on_sent` is told the transaction's hash as soon as it may be on its way. Raises NotDone,
+    NotMined, and RpcUnavailable when nothing was sent.
+    """
+    to = to_checksum_address(to)
+    gas = await _estimate(rpc, account.address, to, data)
+    conditions = await ask_conditions(rpc, account.address)
+    for legacy in (False, True):
+        fees = choose_fees(conditions, None, legacy=legacy)
+        if gas * fees.max_fee > conditions.balance:
+            raise NotDone(
+                f"Insufficient funds: it may cost {gas * fees.max_fee} wei and {account.address}"
+                f" has {conditions.balance} wei. Send the account some coins."
+            )
+        transaction = Transaction(
+            0, "", int(rpc.chain_id or 0), account.address, conditions.next_nonce, to, data, gas,
+            None,
+        )  # fmt: skip
+        signed = await sign(account, transaction, fees)
+        verdict = await broadcast(rpc, signed)
+        if verdict.answer in (Answer.TAKEN, Answer.UNCLEAR):
+            on_sent(signed.hash)
+            return await _wait(rpc, signed.hash, timeout)
+        if verdict.answer is not Answer.UNKNOWN_TYPE:
+            break
+    raise NotDone(f"The transaction was refused: {verdict.words}")
+
+
+async def _estimate(rpc: Rpc, sender: str, to: str, data: bytes) -> int:
+    call = {"from": sender, "to": to, "data": "0x" + data.hex()}
+    try:
+        estimate = quantity(await rpc.call("eth_estimateGas", [call]))
+    except RpcError as error:
+        reason = revert_reason(error.data) if error.is_revert else error
+        raise NotDone(f"The contract {to} would refuse it: {reason}") from None
+    return estimate * _GAS_MARGIN[0] // _GAS_MARGIN[1]
+
+
+async def _wait(rpc: Rpc, hash_: str, timeout: float) -> Receipt:
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        receipt = await _receipt(rpc, hash_)
+        if receipt is not None:
+            return Receipt(
+                quantity(receipt.get("status", "0x1")) != 0,
+                hash_,
+                quantity(receipt.get("blockNumber")),
+                quantity(receipt.get("gasUsed", "0x0")),
+                receipt.get("logs") or [],
+            )
+        await asyncio.sleep(_LOOK_PERIOD)
+    raise NotMined(
+        f"The transaction {hash_} was sent but is not mined after {timeout:.0f} seconds."
+    )
+
+
+async def _receipt(rpc: Rpc, hash_: str) -> dict[str, Any] | None:
+    try:
+        receipt = await rpc.call(*receipt_question(hash_))
+    except (RpcError, RpcUnavailable):
+        return None
+    return receipt if is_mined(receipt) else None

@@ -1,0 +1,38 @@
+"""Receipts of transactions, and why one was reverted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from infernet_edge.chain.contracts.reverts import revert_reason
+from infernet_edge.chain.rpc.client import Call, Rpc, RpcError, RpcUnavailable
+from infernet_edge.chain.txm.store import Outcome, Transaction
+
+
+def receipt_question(hash_: str) -> Call:
+    """What asks a server for the receipt of a transaction."""
+    return ("eth_getTransactionReceipt", [hash_])
+
+
+def is_mined(receipt: Any) -> bool:
+    """Whether an answer is the receipt of a transaction that is in a block."""
+    return isinstance(receipt, dict) and isinstance(receipt.get("blockNumber"), str)
+
+
+async def why_reverted(rpc: Rpc, transaction: Transaction, outcome: Outcome) -> str:
+    """Find out by calling the contract as it was after that block."""
+    if outcome.gas_used >= transaction.gas:
+        return f"It ran out of gas: {transaction.gas} were not enough"
+    call = {
+        "from": transaction.sender,
+        "to": transaction.target,
+        "data": "0x" + transaction.data.hex(),
+        "gas": hex(transaction.gas),
+    }
+    try:
+        await rpc.call("eth_call", [call, hex(outcome.block)])
+    except RpcError as error:
+        return str(revert_reason(error.data)) if error.data else error.message
+    except RpcUnavailable:
+        pass
+    return "The contract does not say why"

@@ -1,0 +1,47 @@
+"""From what a transaction should do to bytes that are signed, and from there to a server."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, NamedTuple
+
+from eth_account.signers.local import LocalAccount
+
+from infernet_edge.chain.rpc.client import Rpc, RpcError, RpcUnavailable
+from infernet_edge.chain.txm.broadcast_errors import Answer, meaning
+from infernet_edge.chain.txm.fees import Fees
+from infernet_edge.chain.txm.store import Signed, Transaction
+
+
+class Verdict(NamedTuple):
+    """A server's answer to a transaction, and its words."""
+
+    answer: Answer
+    words: str
+
+
+async def sign(account: LocalAccount, transaction: Transaction, fees: Fees) -> Signed:
+    """Sign a transaction with its nonce and these fees."""
+    fields: dict[str, Any] = {
+        "chainId": transaction.chain_id,
+        "nonce": transaction.nonce,
+        "to": transaction.target,
+        "value": 0,
+        "data": transaction.data,
+        "gas": transaction.gas,
+        **fees.fields(),
+    }
+    # Signing is Python's own arithmetic: tens of milliseconds on a small board.
+    signed = await asyncio.to_thread(account.sign_transaction, fields)
+    return Signed("0x" + bytes(signed.hash).hex(), bytes(signed.raw_transaction), *fees)
+
+
+async def broadcast(rpc: Rpc, signed: Signed) -> Verdict:
+    """Give a signed transaction to one server, once."""
+    try:
+        await rpc.call_once("eth_sendRawTransaction", ["0x" + signed.raw.hex()])
+    except RpcError as error:
+        return Verdict(meaning(error), error.message)
+    except RpcUnavailable as error:
+        return Verdict(Answer.UNCLEAR, str(error))
+    return Verdict(Answer.TAKEN, "")

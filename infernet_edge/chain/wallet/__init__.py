@@ -1,0 +1,1 @@
+"""The key of the node's account, and the contract in which the node is paid."""

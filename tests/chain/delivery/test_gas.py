@@ -1,0 +1,43 @@
+"""What a server says that a transaction takes, and when it does not say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aiohttp
+import pytest
+
+from infernet_edge.chain.delivery.errors import NotNow
+from infernet_edge.chain.delivery.gas import estimate_gas
+from infernet_edge.chain.rpc.client import Rpc, RpcError, RpcUnavailable
+from tests.support.scripted_rpc import RpcFault, ScriptedRpc
+
+
+async def estimate(answer: Any) -> int:
+    def answers(transaction: dict[str, Any], block: str) -> Any:
+        assert block == "pending"
+        if isinstance(answer, dict):
+            raise RpcFault(answer)
+        return answer
+
+    async with ScriptedRpc() as server, aiohttp.ClientSession() as session:
+        server.results["eth_estimateGas"] = answers
+        return await estimate_gas(Rpc(session, [server.url], timeout=2), {"to": "0x"})
+
+
+async def test_a_number() -> None:
+    assert await estimate("0x5208") == 21_000
+
+
+@pytest.mark.parametrize(
+    ("answer", "raised"),
+    [
+        (None, RpcUnavailable),
+        ({"code": -32000, "message": "header not found"}, RpcUnavailable),
+        ({"code": -32000, "message": "insufficient funds for transfer"}, NotNow),
+        ({"code": 3, "message": "execution reverted", "data": "0x356680b7"}, RpcError),
+    ],
+)
+async def test_none(answer: Any, raised: type[Exception]) -> None:
+    with pytest.raises(raised):
+        await estimate(answer)

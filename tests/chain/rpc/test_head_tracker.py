@@ -1,0 +1,319 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+
+from infernet_edge.chain.rpc import head_tracker as module
+from infernet_edge.chain.rpc.client import Call, Rpc, RpcError, RpcUnavailable
+from infernet_edge.chain.rpc.head_tracker import Block, Head, parse_block
+from tests.support.scripted_rpc import RpcFault, ScriptedRpc, reply
+
+
+class Clock:
+    """Stands for the module `time`, and only moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.steady = 1000.0
+        self.date = 5.0
+
+    def monotonic(self) -> float:
+        return self.steady
+
+    def time(self) -> float:
+        return self.date
+
+
+class Curious:
+    """A watcher that asks the same each time."""
+
+    def __init__(self, *questions: Call) -> None:
+        self.asks = list(questions)
+        self.seen: list[tuple[Block, list[Any]]] = []
+
+    def questions(self) -> list[Call]:
+        return list(self.asks)
+
+    def answers(self, block: Block, answers: list[Any]) -> None:
+        self.seen.append((block, answers))
+
+
+class Chain:
+    """Blocks that a test makes."""
+
+    def __init__(self, server: ScriptedRpc) -> None:
+        self.number = 100
+        self.timestamp = 1_700_000_000
+        self.fork = "a"
+        server.results["eth_getBlockByNumber"] = self.latest
+
+    def latest(self, tag: str, full: bool) -> dict[str, Any]:
+        assert (tag, full) == ("latest", False)
+        return {
+            "number": hex(self.number),
+            "timestamp": hex(self.timestamp),
+            "hash": f"0x{self.number:062x}{self.fork * 2}",
+            "baseFeePerGas": "0x7",
+        }
+
+    def mine(self, blocks: int = 1, seconds: int = 2) -> None:
+        self.number += blocks
+        self.timestamp += blocks * seconds
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ScriptedRpc]:
+    async with ScriptedRpc() as server:
+        yield server
+
+
+@pytest.fixture
+def chain(server: ScriptedRpc) -> Chain:
+    return Chain(server)
+
+
+@pytest.fixture
+async def head(server: ScriptedRpc) -> AsyncIterator[Head]:
+    async with aiohttp.ClientSession() as session:
+        rpc = Rpc(session, [server.url])
+        yield Head(rpc, 0.5)
+        await rpc.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_everybody_is_asked_in_one_batch(
+    head: Head, server: ScriptedRpc, chain: Chain
+) -> None:
+    def fail() -> None:
+        raise RpcFault({"code": 3, "message": "execution reverted", "data": "0x01"})
+
+    server.results["eth_call"] = fail
+    server.results["eth_getBalance"] = lambda address: address
+    curious, silent, other = (
+        Curious(("eth_getBalance", ["0x1"]), ("eth_call", [])),
+        Curious(),
+        Curious(("eth_getBalance", ["0x2"])),
+    )
+    for watcher in (curious, silent, other):
+        head.watch(watcher)
+    await head.look()
+    block = Block(100, 1_700_000_000, "0x" + f"{100:062x}aa", 7)
+    assert head.latest == block
+    [(seen, [balance, error])] = curious.seen
+    assert seen == block
+    assert balance == "0x1"
+    assert isinstance(error, RpcError)
+    assert error.data == b"\x01"
+    assert silent.seen == [(block, [])]
+    assert other.seen == [(block, ["0x2"])]
+    assert len(server.requests) == 1
+
+    head.unwatch(curious)
+    head.unwatch(curious)
+    await head.look()
+    assert len(curious.seen) == 1
+    assert len(other.seen) == 2
+
+
+async def test_a_watcher_that_fails_harms_nobody(
+    head: Head, chain: Chain, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Curious):
+        def answers(self, block: Block, answers: list[Any]) -> None:
+            raise KeyError("oh")
+
+    healthy = Curious()
+    head.watch(Broken())
+    head.watch(healthy)
+    with caplog.at_level(logging.ERROR):
+        await head.look()
+    assert healthy.seen
+    assert "head.watcher_failed" in caplog.text
+
+
+async def test_a_watcher_that_leaves_in_the_middle_is_told_nothing(
+    head: Head, chain: Chain
+) -> None:
+    leaving = Curious(("eth_getBlockByNumber", ["latest", False]))
+
+    class Remover(Curious):
+        def answers(self, block: Block, answers: list[Any]) -> None:
+            head.unwatch(leaving)
+
+    last = Curious(("eth_chainId", []))
+    for watcher in (Remover(), leaving, last):
+        head.watch(watcher)
+    await head.look()
+    assert not leaving.seen
+    assert last.seen[0][1] == ["0x7a69"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [None, [], "0x1", {}, {"number": "0x1", "timestamp": None, "hash": "0x"}, {"number": 5}],
+)
+def test_what_is_no_block(answer: Any) -> None:
+    with pytest.raises(ValueError, match=r"block|quantity"):
+        parse_block(answer)
+
+
+def test_blocks_from_before_1559_have_no_base_fee() -> None:
+    answer = {"number": "0x1", "timestamp": "0x2", "hash": "0xab"}
+    assert parse_block(answer) == Block(1, 2, "0xab", None)
+
+
+async def test_a_server_that_gives_no_block(head: Head, server: ScriptedRpc) -> None:
+    with pytest.raises(RpcUnavailable, match="not available"):
+        await head.look()
+    server.results["eth_getBlockByNumber"] = None
+    with pytest.raises(RpcUnavailable, match="cannot be read"):
+        await head.look()
+    assert head.latest is None
+
+
+async def test_the_time_is_the_chains(
+    head: Head, chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    assert head.now() == 5, "nothing else is known yet"
+    await head.look()
+    clock.date += 3600  # a wrong clock that somebody sets right
+    assert head.now() == 1_700_000_000
+    clock.steady += 4.5
+    assert head.now() == 1_700_000_004
+    await head.look()
+    assert head.now() == 1_700_000_004, "the same block says nothing new"
+    chain.mine(seconds=60)
+    await head.look()
+    assert head.now() == 1_700_000_060
+
+
+async def test_answers_from_the_past_are_left_out(head: Head, chain: Chain) -> None:
+    watcher = Curious()
+    head.watch(watcher)
+    await head.look()
+    chain.number -= 1
+    for _ in range(3):
+        await head.look()
+    assert head.latest is not None
+    assert head.latest.number == 100
+    assert len(watcher.seen) == 1
+    await head.look()  # so it is no server that lags, but a chain that went back
+    assert head.latest.number == 99
+    assert len(watcher.seen) == 2
+
+
+async def test_another_block_of_the_same_number_is_noticed(head: Head, chain: Chain) -> None:
+    await head.look()
+    chain.fork = "b"
+    await head.look()
+    assert head.latest is not None
+    assert head.latest.hash.endswith("bb")
+
+
+async def looks(
+    head: Head, chain: Chain, clock: Clock, pace: Callable[[int], float], blocks: int
+) -> tuple[int, float]:
+    """Let blocks come at a pace; returns how many looks there were, and the worst delay."""
+    count, worst, due = 0, 0.0, clock.steady
+    for number in range(blocks):
+        due += pace(number)
+        while clock.steady < due:
+            await head.look()
+            count += 1
+            clock.steady += head.pause()
+        worst = max(worst, clock.steady - due)
+        chain.mine()
+    return count, worst
+
+
+async def test_no_more_than_two_looks_a_block_where_blocks_come_steadily(
+    head: Head, chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    await looks(head, chain, clock, lambda number: 12.0, 15)
+    count, worst = await looks(head, chain, clock, lambda number: 12.0, 100)
+    assert count <= 200
+    assert worst <= 0.5 + 1e-6
+
+
+async def test_missed_blocks_are_looked_for_more_and_more_rarely(
+    head: Head, chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    await looks(head, chain, clock, lambda number: 12.0, 15)
+    count, worst = await looks(head, chain, clock, lambda number: 600.0, 1)
+    assert count < 70
+    assert worst <= 15
+
+
+async def test_blocks_that_come_anyhow_are_looked_for_all_the_time(
+    head: Head, chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    pace: Callable[[int], float] = lambda number: 1.0 if number % 2 else 9.0  # noqa: E731
+    _, worst = await looks(head, chain, clock, pace, 40)
+    assert worst <= 0.5 + 1e-6
+
+
+async def test_it_looks_on_through_an_outage(server: ScriptedRpc, chain: Chain) -> None:
+    async with aiohttp.ClientSession() as session:
+        rpc = Rpc(session, [server.url])
+        head = Head(rpc, 0.01)
+        watcher = Curious()
+        head.watch(watcher)
+        task = asyncio.create_task(head.run())
+        await until(lambda: len(watcher.seen) >= 2)
+        server.always = reply(503)
+        await until(lambda: bool(rpc.problem))
+        chain.mine()
+        server.always = None
+        await until(lambda: head.latest is not None and head.latest.number == 101)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await rpc.close()
+
+
+async def test_it_starts_without_the_chain(server: ScriptedRpc, chain: Chain) -> None:
+    await server.stop()
+    async with aiohttp.ClientSession() as session:
+        rpc = Rpc(session, [server.url])
+        head = Head(rpc, 0.01)
+        task = asyncio.create_task(head.run())
+        await until(lambda: bool(rpc.problem))
+        await server.start()
+        await until(lambda: head.latest is not None)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await rpc.close()
+
+
+async def test_hurry_ends_a_long_pause(
+    server: ScriptedRpc, chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with aiohttp.ClientSession() as session:
+        rpc = Rpc(session, [server.url])
+        head = Head(rpc, 0.01)
+        monkeypatch.setattr(head, "pause", lambda: 3600.0)
+        watcher = Curious()
+        head.watch(watcher)
+        task = asyncio.create_task(head.run())
+        await until(lambda: len(watcher.seen) == 1)
+        head.hurry()
+        await until(lambda: len(watcher.seen) == 2)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await rpc.close()

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import aiohttp
+import pytest
+
+from infernet_edge.chain.rpc.client import Rpc, RpcUnavailable
+from infernet_edge.chain.txm import one_off as oneoff
+from infernet_edge.chain.txm.one_off import NotDone, NotMined, Receipt, send_and_wait
+from tests.support.evm import ALICE, NODE, Anvil, deploy
+from tests.support.scripted_rpc import reply
+from tests.support.sending import Proxy
+
+Send = Callable[..., Awaitable[Receipt]]
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oneoff, "_LOOK_PERIOD", 0.01)
+
+
+@pytest.fixture
+async def proxy(anvil: Anvil) -> AsyncIterator[Proxy]:
+    async with Proxy(anvil) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def rpc(proxy: Proxy) -> AsyncIterator[Rpc]:
+    async with aiohttp.ClientSession() as session:
+        rpc = Rpc(session, [proxy.url])
+        yield rpc
+        await rpc.close()
+
+
+@pytest.fixture
+def told() -> list[str]:
+    """The hashes that were told when something was sent."""
+    return []
+
+
+@pytest.fixture
+def send(rpc: Rpc, told: list[str]) -> Send:
+    """Send for NODE to a contract."""
+
+    async def send(to: str, data: bytes = b"", timeout: float = 20) -> Receipt:
+        return await send_and_wait(rpc, NODE, to, data, timeout=timeout, on_sent=told.append)
+
+    return send
+
+
+async def test_sent_and_mined(send: Send, told: list[str], anvil: Anvil) -> None:
+    token = deploy(anvil, "Token")
+    data = token.encode("mint", ALICE.address, 3)
+    receipt = await send(token.address.lower(), data)
+    expected = anvil.receipt(receipt.hash)
+    assert expected is not None
+    assert told == [receipt.hash]
+    assert (receipt.succeeded, receipt.block) == (True, expected.block)
+    assert receipt.logs[0]["address"] == token.address.lower()
+    assert token.call("balanceOf", ALICE.address) == 3
+
+
+async def test_what_would_revert_is_not_sent(send: Send, anvil: Anvil) -> None:
+    token = deploy(anvil, "Token")
+    data = token.encode("transfer", ALICE.address, 3)
+    with pytest.raises(NotDone, match=f"{token.address} would refuse it"):
+        await send(token.address, data)
+    assert anvil.nonce(NODE.address) == 0
+
+
+async def test_reverted_when_it_is_mined(send: Send, proxy: Proxy, anvil: Anvil) -> None:
+    token = deploy(anvil, "Token")
+    proxy.results["eth_estimateGas"] = hex(100_000)  # it would not have reverted then
+    receipt = await send(token.address, token.encode("transfer", ALICE.address, 3))
+    assert not receipt.succeeded
+    assert not receipt.logs
+
+
+async def test_a_server_that_knows_no_1559(send: Send, proxy: Proxy, anvil: Anvil) -> None:
+    proxy.refuse("eth_sendRawTransaction", "transaction type not supported")
+    receipt = await send(ALICE.address)
+    transaction = anvil.transaction(receipt.hash)
+    assert transaction is not None
+    assert transaction["type"] == "0x0"
+
+
+async def test_refused(send: Send, told: list[str], proxy: Proxy) -> None:
+    proxy.refuse("eth_sendRawTransaction", "nonce too low")
+    with pytest.raises(NotDone, match="refused: nonce too low"):
+        await send(ALICE.address)
+    assert not told
+
+
+async def test_no_coins(send: Send, anvil: Anvil) -> None:
+    anvil.set_balance(NODE.address, 7)
+    with pytest.raises(NotDone, match="has 7 wei"):
+        await send(ALICE.address)
+
+
+async def test_not_mined_in_time(send: Send, told: list[str], anvil: Anvil) -> None:
+    anvil.set_automine(False)
+    with pytest.raises(NotMined, match="was sent but is not mined after 0 seconds") as problem:
+        await send(ALICE.address, timeout=0.1)
+    [hash_] = told
+    assert hash_ in str(problem.value)
+
+
+async def test_without_the_chain(send: Send, proxy: Proxy) -> None:
+    proxy.always = reply(503, headers={"Retry-After": "60"})
+    with pytest.raises(RpcUnavailable):
+        await send(ALICE.address)

@@ -1,0 +1,103 @@
+"""Who waits for a transaction is told what became of it, whenever that was."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from infernet_edge.chain.txm import transactions
+from infernet_edge.chain.txm.outcomes import Outcomes
+from infernet_edge.chain.txm.store import Outcome
+from tests.support.evm import Anvil
+from tests.support.sending import Sending
+
+
+@pytest.fixture
+async def sending(tmp_path: Path, anvil: Anvil) -> AsyncIterator[Sending]:
+    async with Sending(tmp_path, anvil) as parts:
+        anvil.set_automine(False)
+        yield parts
+
+
+async def soon(task: asyncio.Task[Outcome | None]) -> Outcome:
+    outcome = await asyncio.wait_for(task, 10)
+    assert outcome is not None
+    return outcome
+
+
+async def test_each_waits_for_its_own(sending: Sending) -> None:
+    outcomes = Outcomes(sending.sender)
+    hashes = {key: await sending.mint(key) for key in ("one", "two")}
+    tasks = {key: asyncio.create_task(outcomes.of(key)) for key in hashes}
+    await sending.look()
+    assert not any(task.done() for task in tasks.values())
+    await sending.settle(*hashes)
+    for key, task in tasks.items():
+        outcome = await soon(task)
+        assert (outcome.status, outcome.hash) == ("mined", hashes[key])
+
+
+async def test_what_reverts_is_told_with_its_reason(sending: Sending) -> None:
+    outcomes = Outcomes(sending.sender)
+    await sending.mint("key", gas=30_000)  # too little
+    task = asyncio.create_task(outcomes.of("key"))
+    await sending.settle("key")
+    outcome = await soon(task)
+    assert outcome.status == "reverted"
+    assert "gas" in outcome.reason
+
+
+async def test_who_asks_later_is_told_at_once(sending: Sending) -> None:
+    await sending.mint("key")
+    [known] = await sending.settle("key")
+    assert await Outcomes(sending.sender).of("key") == known
+
+
+async def test_nobody_waits_for_what_was_never_sent(sending: Sending) -> None:
+    assert await Outcomes(sending.sender).of("key") is None
+
+
+@pytest.mark.parametrize("mined", [True, False])
+async def test_a_transaction_of_an_earlier_run(sending: Sending, mined: bool) -> None:
+    hash_ = await sending.mint("key")
+    if mined:
+        await sending.settle("key")
+    await sending.restart()
+    task = asyncio.create_task(Outcomes(sending.sender).of("key"))
+    if not mined:
+        await sending.look()
+        assert not task.done()
+        await sending.settle("key")
+    outcome = await soon(task)
+    assert (outcome.status, outcome.hash) == ("mined", hash_)
+
+
+async def test_a_transaction_that_many_came_after(
+    sending: Sending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in the ledger, not in memory any more."""
+    monkeypatch.setattr(transactions, "_REMEMBERED", 1)
+    hashes = []
+    for number in range(3):
+        hashes.append(await sending.mint(f"key {number}"))
+        await sending.settle(f"key {number}")
+    assert sending.sender.outcome("key 0") is None
+    outcome = await asyncio.wait_for(Outcomes(sending.sender).of("key 0"), 10)
+    assert outcome is not None
+    assert outcome.hash == hashes[0]
+
+
+async def test_who_goes_away_is_not_told(sending: Sending) -> None:
+    outcomes = Outcomes(sending.sender)
+    hash_ = await sending.mint("key")
+    task = asyncio.create_task(outcomes.of("key"))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await sending.settle("key")
+    outcome = await asyncio.wait_for(outcomes.of("key"), 10)
+    assert outcome is not None
+    assert outcome.hash == hash_

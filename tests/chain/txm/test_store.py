@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from infernet_edge.chain.txm import store as module
+from infernet_edge.chain.txm.store import Ledger, Outcome, Signed, Transaction
+from infernet_edge.database import Database
+from infernet_edge.errors import StorageError
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    database = Database(tmp_path / "ledger.sqlite", {"transactions": module.MIGRATIONS})
+    await database.open()
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def ledger(database: Database) -> Ledger:
+    return Ledger(database)
+
+
+def signed(name: str, priority_fee: int | None = 2) -> Signed:
+    return Signed(f"0x{name}", name.encode(), 10, priority_fee)
+
+
+def transaction(key: str, nonce: int = 0, **settings: int | None) -> Transaction:
+    cap = settings.get("max_gas_price")
+    return Transaction(
+        0, key, 1, "0xSender", nonce, "0xTarget", b"data", 21000, cap, [signed(f"{key}-1")]
+    )
+
+
+async def test_a_transaction_is_read_as_it_was_written(ledger: Ledger) -> None:
+    written = transaction("one", 7, max_gas_price=5)
+    await ledger.add(written)
+    assert written.number
+    written.signed.append(signed("one-2", None))
+    await ledger.replace(written)
+    assert await ledger.unfinished() == [written]
+    assert await ledger.find("one") == "0xone-2"
+
+
+async def test_what_is_larger_than_sqlite_takes(ledger: Ledger) -> None:
+    await ledger.add(transaction("one", max_gas_price=2**200))
+    [read] = await ledger.unfinished()
+    assert read.max_gas_price == 2**63 - 1
+
+
+async def test_a_key_and_a_nonce_are_there_once(ledger: Ledger) -> None:
+    await ledger.add(transaction("one"))
+    with pytest.raises(StorageError):
+        await ledger.add(transaction("one", 1))
+    with pytest.raises(StorageError):
+        await ledger.add(transaction("two", 0))
+    assert [each.key for each in await ledger.unfinished()] == ["one"]
+
+
+async def test_what_is_final_is_kept_without_what_it_did(
+    ledger: Ledger, database: Database
+) -> None:
+    one = transaction("one")
+    await ledger.add(one)
+    outcome = Outcome("reverted", one.hash, 5, "no", 30000)
+    await ledger.finish(one, outcome)
+    assert await ledger.unfinished() == []
+    assert await ledger.outcomes(10) == {"one": outcome}
+    assert await ledger.find("one") == one.hash
+    left = await database.read(
+        lambda connection: connection.execute("SELECT count(*) FROM signed_transactions").fetchone()
+    )
+    assert left == (0,)
+    await ledger.add(transaction("two", 0))
+
+
+async def test_only_the_newest_outcomes_are_read(ledger: Ledger) -> None:
+    for number in range(5):
+        each = transaction(f"key {number}", number)
+        await ledger.add(each)
+        await ledger.finish(each, Outcome("mined", each.hash))
+    assert len(await ledger.outcomes(3)) == 3
+
+
+async def test_a_removed_transaction_leaves_nothing(ledger: Ledger) -> None:
+    one = transaction("one")
+    await ledger.add(one)
+    await ledger.remove(one)
+    assert await ledger.find("one") is None
+    await ledger.add(transaction("one"))
+
+
+async def test_old_outcomes_are_forgotten(ledger: Ledger) -> None:
+    one = transaction("one")
+    await ledger.add(one)
+    await ledger.prune(one.number)
+    assert await ledger.find("one") == one.hash, "it is not final"
+    await ledger.finish(one, Outcome("mined", one.hash))
+    await ledger.prune(one.number)
+    assert await ledger.find("one") == one.hash, "its number would be given again"
+    await ledger.add(transaction("two", 1))
+    await ledger.prune(0)
+    assert await ledger.find("one") == one.hash
+    await ledger.prune(one.number)
+    assert await ledger.find("one") is None
+
+
+async def test_the_chain_of_contracts_is_remembered_once(ledger: Ledger) -> None:
+    assert await ledger.chain_id("a b") is None
+    await ledger.remember_chain("a b", 5)
+    await ledger.remember_chain("a b", 6)
+    assert await ledger.chain_id("a b") == 5
+    assert await ledger.chain_id("c") is None
+
+
+async def test_the_largest_number_of_a_delivery_that_keys_name(ledger: Ledger) -> None:
+    assert await ledger.last_number() == 0
+    for nonce, key in enumerate(("delivery:9:3", "delivery:12:0", "nothing:99:1")):
+        await ledger.add(transaction(key, nonce))
+    assert await ledger.last_number() == 12
+    await ledger.add(transaction("approval:104:5:0", 7))
+    assert await ledger.last_number() == 104
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE transactions SET data = x'00'",
+        "UPDATE transactions SET target = '0xAnother'",
+        "UPDATE transactions SET nonce = 9",
+        "UPDATE transactions SET gas = 1",
+        "UPDATE transactions SET max_gas_price = 1",
+        "UPDATE signed_transactions SET raw = x'00'",
+        "UPDATE signed_transactions SET max_fee = 11",
+        "DELETE FROM signed_transactions",
+    ],
+)
+async def test_what_changed_on_the_disk_is_damaged(
+    database: Database, ledger: Ledger, change: str
+) -> None:
+    await ledger.add(transaction("one", 7))
+    await ledger.replace(transaction("one", 8))
+    [sound] = await ledger.unfinished()
+    assert not sound.damaged
+    await database.write(lambda connection: connection.execute(change) and None)
+    [read] = await ledger.unfinished()
+    assert read.damaged
+
+
+async def test_one_damaged_form_leaves_the_others(database: Database, ledger: Ledger) -> None:
+    written = transaction("one")
+    await ledger.add(written)
+    written.signed.append(signed("one-2"))
+    await ledger.replace(written)
+    change = "UPDATE signed_transactions SET hash = '0x' WHERE position = 0"
+    await database.write(lambda connection: connection.execute(change) and None)
+    [read] = await ledger.unfinished()
+    assert not read.damaged
+    assert read.signed == [signed("one-2")]
