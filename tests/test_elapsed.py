@@ -170,7 +170,7 @@ ALLOWED = {
     "infernet_edge/chain/txm/store.py": "times that are shown to people",
     "infernet_edge/chain/delivery/proofs.py": "times that are shown to people",
     "infernet_edge/chain/subscriptions/store.py": "times that are shown to people",
-    "infernet_edge/chain/txm/transactions.py": "a name that is used once",
+    "infernet_edge/chain/txm/confirmer.py": "a name that is used once",
     "infernet_edge/chain/rpc/head_tracker.py": "before the first block, when nothing begins",
     "infernet_edge/chain/rpc/endpoint.py": "a server's Retry-After as a date, with a limit",
     "infernet_edge/containers/manager.py": "Podman's events, by Podman's own clock",

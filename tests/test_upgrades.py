@@ -16,7 +16,7 @@ from infernet_edge.chain.delivery.delegated_data import DelegatedData
 from infernet_edge.chain.delivery.store import DeliveryStore
 from infernet_edge.chain.subscriptions import store as subscriptions
 from infernet_edge.chain.txm import store as ledger
-from infernet_edge.chain.txm.store import Ledger
+from infernet_edge.chain.txm.store import TransactionStore
 from infernet_edge.database import Database
 from infernet_edge.errors import StartupError
 from infernet_edge.jobs import reports, table
@@ -96,7 +96,7 @@ async def test_deliveries_and_transactions_of_the_first_version_go_on(folder: Pa
         found = await DelegatedData(database).find(accepted.key)
         if found is None:  # it was short enough to stay with the request
             assert b'"n"' in accepted.request
-        transactions = Ledger(database)
+        transactions = TransactionStore(database)
         (unfinished,) = await transactions.unfinished()
         assert unfinished.key == "delivery:2:0"
         assert (await transactions.outcomes(10))["delivery:3:0"].block == 7

@@ -33,9 +33,8 @@ from infernet_edge.chain.subscriptions.listener import Listener
 from infernet_edge.chain.subscriptions.scheduler import Schedule
 from infernet_edge.chain.subscriptions.store import SubscriptionStore
 from infernet_edge.chain.txm import store as ledger
-from infernet_edge.chain.txm.outcomes import Outcomes
-from infernet_edge.chain.txm.store import Ledger
-from infernet_edge.chain.txm.transactions import TransactionSender
+from infernet_edge.chain.txm.manager import TransactionManager
+from infernet_edge.chain.txm.store import TransactionStore
 from infernet_edge.chain.wallet.keystore import load_account
 from infernet_edge.config.tree import Config
 from infernet_edge.database import Database
@@ -88,7 +87,7 @@ class Chain:
         self.head = Head(self._rpc, config.chain.snapshot_sync.sync_period)
         self._deployment = Deployment(config.chain, self._rpc)
         self._verifier = Verifier(self._rpc, self._deployment)
-        self._ledger = Ledger(database)
+        self._ledger = TransactionStore(database)
         self._marks = AgeMarks(database, elapsed)
         self.deliveries = DeliveryStore(
             database,
@@ -122,8 +121,7 @@ class Chain:
         self.address = account.address
         config, stack = self._config.chain, self._stack
         stack.push_async_callback(self._rpc.close)
-        sender = TransactionSender(self._rpc, account, self._ledger, config, self.head)
-        outcomes = Outcomes(sender)
+        transactions = TransactionManager(self._rpc, account, self._ledger, config, self.head)
         coordinator = Coordinator(
             config,
             self._rpc,
@@ -136,16 +134,15 @@ class Chain:
         )
         escrow = None
         if wallet := config.wallet.payment_address:
-            escrow = Escrow(self._rpc, sender, outcomes, wallet)
+            escrow = Escrow(self._rpc, transactions, wallet)
             self.proofs = Proofs(self._rpc, self._deployment, self._database, wallet, self.address)
-        stack.push_async_callback(sender.stop)
-        await sender.load()
+        stack.push_async_callback(transactions.stop)
+        await transactions.load()
         processor = self._processor = Processor(
             self.deliveries,
             coordinator,
             self._orchestrator,
-            sender,
-            outcomes,
+            transactions,
             self.head,
             Leftovers(self._deployment, self._rules),
             escrow,

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from infernet_edge.chain import chain
-from infernet_edge.chain.txm.store import Ledger, contracts_of
+from infernet_edge.chain.txm.store import TransactionStore, contracts_of
 from infernet_edge.config.tree import Config
 from infernet_edge.database import Database
 from infernet_edge.doctor import rpc
@@ -23,7 +23,7 @@ async def remember(config: Config, chain_id: int) -> None:
     """Leave what a node that has stopped knew."""
     database = Database(config.database_path, chain.MIGRATIONS)
     await database.open()
-    await Ledger(database).remember_chain(contracts_of(config.chain), chain_id)
+    await TransactionStore(database).remember_chain(contracts_of(config.chain), chain_id)
     await database.close()
 
 

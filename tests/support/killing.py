@@ -33,9 +33,9 @@ from inspect import isawaitable
 from json import loads
 
 from infernet_edge.__main__ import main
-from infernet_edge.chain.txm import transactions
+from infernet_edge.chain.txm import broadcaster
 from infernet_edge.chain.delivery.store import DeliveryStore
-from infernet_edge.chain.txm.store import Ledger
+from infernet_edge.chain.txm.store import TransactionStore
 from infernet_edge.jobs.orchestrator import Orchestrator
 
 STEP, NONCE, KEY = {step!r}, {nonce!r}, {key!r}
@@ -84,9 +84,9 @@ async def computing_step(orchestrator, containers, data, memory):
 patch(DeliveryStore, "add", delivery_step)
 patch(DeliveryStore, "save", delivery_step)
 patch(Orchestrator, "compute", computing_step)
-patch(Ledger, "add", signing_step)
-patch(transactions, "broadcast", lambda rpc, signed: "broadcast" * (signed.hash in known))
-patch(Ledger, "finish", lambda ledger, one, outcome: "final" * is_watched(one))
+patch(TransactionStore, "add", signing_step)
+patch(broadcaster, "broadcast", lambda rpc, signed: "broadcast" * (signed.hash in known))
+patch(TransactionStore, "finish", lambda ledger, one, outcome: "final" * is_watched(one))
 raise SystemExit(main())
 """
 

@@ -20,15 +20,16 @@ from eth_account.signers.local import LocalAccount
 from infernet_edge.chain.rpc.client import Rpc
 from infernet_edge.chain.rpc.head_tracker import Head
 from infernet_edge.chain.txm import store as ledger
-from infernet_edge.chain.txm.store import Ledger, Outcome
-from infernet_edge.chain.txm.transactions import Pace, TransactionSender
+from infernet_edge.chain.txm.in_flight import StuckLimits
+from infernet_edge.chain.txm.manager import TransactionManager
+from infernet_edge.chain.txm.store import Outcome, Transaction, TransactionStore
 from infernet_edge.config.tree import Chain
 from infernet_edge.database import Database
 from tests.support.evm import ALICE, NODE, Anvil, Contract, RpcFailure, deploy
 from tests.support.scripted_rpc import RpcFault, ScriptedRpc
 
 GAS = 200_000
-HURRIED = Pace(stuck=0.0, stuck_without_blocks=3600.0, rebroadcast=0.0)
+HURRIED = StuckLimits(stuck=0.0, stuck_without_blocks=3600.0, rebroadcast=0.0)
 
 
 class Proxy(ScriptedRpc):
@@ -107,7 +108,7 @@ class Sending:
         account: LocalAccount = NODE,
         token: Contract | None = None,
         with_token: bool = True,
-        pace: Pace = HURRIED,
+        limits: StuckLimits = HURRIED,
     ) -> None:
         self.anvil = anvil
         self._token = token or (deploy(anvil, "Token") if with_token else None)
@@ -118,7 +119,7 @@ class Sending:
         self.url = url or anvil.url
         self._path = folder / "ledger.sqlite"
         self._config = Chain(trail_head_blocks=trail, registry_address=f"0x{'11' * 20}")
-        self._pace = pace
+        self._limits = limits
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -133,16 +134,25 @@ class Sending:
         self.session = aiohttp.ClientSession()
         self.rpc = Rpc(self.session, [self.url])
         self.head = Head(self.rpc, 0.01)
-        self.ledger = Ledger(self.database)
-        self.sender = TransactionSender(
-            self.rpc, self.account, self.ledger, self._config, self.head, pace=self._pace
+        self.ledger = TransactionStore(self.database)
+        self.sender = TransactionManager(
+            self.rpc, self.account, self.ledger, self._config, self.head, limits=self._limits
         )
-        self.sender.on_outcome = lambda key, outcome: self.outcomes.append((key, outcome))
+        self._record_outcomes()
         if self.tripwire is not None:
             self.tripwire.guard(self.ledger, "find", "add", "replace", "remove", "finish")
             self.tripwire.guard(self.ledger, "remember_chain")
             self.tripwire.guard(self.rpc, "batch", "call", "call_once")
         await self.sender.load()
+
+    def _record_outcomes(self) -> None:
+        finish = self.ledger.finish
+
+        async def recorded(transaction: Transaction, outcome: Outcome) -> None:
+            await finish(transaction, outcome)
+            self.outcomes.append((transaction.key, outcome))
+
+        self.ledger.finish = recorded  # type: ignore[method-assign]
 
     async def stop(self) -> None:
         await self.sender.stop()
@@ -175,16 +185,14 @@ class Sending:
         """Look at the chain, and let everything end that follows from it."""
         for _ in range(times):
             await self.head.look()
-            while working := [
-                flight.task for flight in self.sender.flights.values() if flight.task is not None
-            ]:
+            while working := list(self.sender.confirmer.tasks.values()):
                 await asyncio.gather(*working)
 
     async def settle(self, *keys: str, mine: bool = True) -> list[Outcome]:
         """Let blocks come until the transactions are final."""
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
-            outcomes = [self.sender.outcome(key) for key in keys]
+            outcomes = [self.sender.outcomes.recent(key) for key in keys]
             if all(outcomes):
                 return [outcome for outcome in outcomes if outcome is not None]
             if mine:

@@ -18,9 +18,9 @@ from infernet_edge.chain.contracts.subscription import Payment
 from infernet_edge.chain.delivery.errors import NotNow, Waiting
 from infernet_edge.chain.delivery.gas import estimate_gas
 from infernet_edge.chain.rpc.client import Rpc, RpcError
-from infernet_edge.chain.txm.outcomes import Outcomes
+from infernet_edge.chain.txm.broadcaster import SendError
+from infernet_edge.chain.txm.manager import TransactionManager
 from infernet_edge.chain.txm.store import Subject
-from infernet_edge.chain.txm.transactions import SendError, TransactionSender
 from infernet_edge.logs import log_event
 
 logger = logging.getLogger(__name__)
@@ -37,12 +37,10 @@ class Escrow:
     each is for all deliveries that are on their way.
     """
 
-    def __init__(
-        self, rpc: Rpc, sender: TransactionSender, outcomes: Outcomes, wallet: str
-    ) -> None:
+    def __init__(self, rpc: Rpc, transactions: TransactionManager, wallet: str) -> None:
         self._rpc = rpc
-        self._sender = sender
-        self._outcomes = outcomes
+        self._transactions = transactions
+        self._node = transactions.address
         self._wallet = wallet
         self._reserved: defaultdict[str, dict[int, int]] = defaultdict(dict)  # by token, number
         self._lock = asyncio.Lock()
@@ -77,14 +75,14 @@ class Escrow:
             if allowance >= needed:
                 return
             key = f"approval:{number}:{needed}:{attempt}"
-            if await self._sender.find(key) is None:
+            if await self._transactions.find(key) is None:
                 await self._approve(key, payment.token, needed, allowance, subject)
-            outcome = await self._outcomes.of(key)
+            outcome = await self._transactions.outcomes.wait(key)
             reason = outcome.reason if outcome else "its transaction is forgotten"
         raise NotNow(f"The approvals for {self._wallet} have no effect: {reason}")
 
     async def _allowance(self, token: str) -> int:
-        asked = WALLET_ALLOWANCE.encode(self._sender.address, token)
+        asked = WALLET_ALLOWANCE.encode(self._node, token)
         try:
             return int(WALLET_ALLOWANCE.decode(await ask(self._rpc, eth_call(self._wallet, asked))))
         except (RpcError, UnexpectedReply) as error:
@@ -93,10 +91,10 @@ class Escrow:
     async def _approve(
         self, key: str, token: str, needed: int, allowance: int, subject: Subject
     ) -> None:
-        data = WALLET_APPROVE.encode(self._sender.address, token, needed)
+        data = WALLET_APPROVE.encode(self._node, token, needed)
         gas = await self._estimate(data, needed)
         try:
-            hash_ = await self._sender.send(key, self._wallet, data, gas=gas, subject=subject)
+            hash_ = await self._transactions.send(key, self._wallet, data, gas=gas, subject=subject)
         except SendError as error:
             raise (Waiting if error.temporary else NotNow)(f"The approval: {error}") from None
         log_event(
@@ -112,13 +110,17 @@ class Escrow:
         )
 
     async def _estimate(self, data: bytes, needed: int) -> int:
-        transaction = {"from": self._sender.address, "to": self._wallet, "data": "0x" + data.hex()}
+        transaction = {
+            "from": self._node,
+            "to": self._wallet,
+            "data": "0x" + data.hex(),
+        }
         try:
             estimate = await estimate_gas(self._rpc, transaction)
         except RpcError as error:
             reason = revert_reason(error.data)
             raise NotNow(
-                f"InsufficientAllowance: {needed} have to be approved for {self._sender.address} in"
+                f"InsufficientAllowance: {needed} have to be approved for {self._node} in"
                 f" the wallet {self._wallet}, which refuses that from the node: {reason}"
             ) from None
         return estimate * _GAS_MARGIN[0] // _GAS_MARGIN[1]

@@ -22,9 +22,10 @@ from infernet_edge.chain.delivery.recovery import Leftovers
 from infernet_edge.chain.delivery.store import UNFINISHED, Delivery, DeliveryStore, State
 from infernet_edge.chain.rpc.client import Call, RpcUnavailable
 from infernet_edge.chain.rpc.head_tracker import Block, Head
-from infernet_edge.chain.txm.outcomes import Outcomes
+from infernet_edge.chain.txm.broadcaster import SendError
+from infernet_edge.chain.txm.in_flight import MAX_IN_FLIGHT
+from infernet_edge.chain.txm.manager import TransactionManager
 from infernet_edge.chain.txm.store import Outcome, Subject
-from infernet_edge.chain.txm.transactions import MOST_IN_FLIGHT, SendError, TransactionSender
 from infernet_edge.checksums import Damaged
 from infernet_edge.containers.client import ContainerFailure
 from infernet_edge.errors import StorageError
@@ -36,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 MOST_ATTEMPTS: Final = 3
 _MOST_AT_ONCE = 64  # deliveries that speak with the contracts; others wait in line
-_MOST_FLYING = MOST_IN_FLIGHT - 4  # approvals and what fills gaps have room beside deliveries
+_MOST_FLYING = MAX_IN_FLIGHT - 4  # approvals and what fills gaps have room beside deliveries
 _FIRST_PAUSE = 1.0  # seconds before something that failed is tried again; doubles
 _LONGEST_PAUSE = 30.0
 _MOST_REFUSALS = 8  # times that a step has to wait for the contracts, not for the RPC
@@ -61,8 +62,7 @@ class Processor:
         store: DeliveryStore,
         coordinator: Coordinator,
         orchestrator: Orchestrator,
-        sender: TransactionSender,
-        outcomes: Outcomes,
+        transactions: TransactionManager,
         head: Head,
         leftovers: Leftovers,
         escrow: Escrow | None = None,
@@ -73,8 +73,7 @@ class Processor:
         self._store = store
         self._coordinator = coordinator
         self._orchestrator = orchestrator
-        self._sender = sender
-        self._outcomes = outcomes
+        self._transactions = transactions
         self._head = head
         self._leftovers = leftovers
         self._escrow = escrow
@@ -88,7 +87,7 @@ class Processor:
 
     async def start(self) -> None:
         """Go on with what an earlier run left unfinished, and end what is not to be done now."""
-        last = await self._sender.last_number()
+        last = await self._transactions.last_number()
         if self._proofs is not None:
             last = max(last, await self._proofs.last_number())
         found = [(each, await self._is_sent(each)) for each in await self._store.load(last)]
@@ -111,7 +110,7 @@ class Processor:
         """Whether its transaction may be on its way since an earlier run."""
         if delivery.state != "sending":
             return delivery.state == "sent"
-        return await self._sender.find(_key(delivery)) is not None
+        return await self._transactions.find(_key(delivery)) is not None
 
     async def _end(self, delivery: Delivery, end: Ended) -> None:
         """Nothing follows: subscriptions are checked by those who follow them."""
@@ -311,7 +310,7 @@ class Processor:
 
         Raises Never when its time is over, unless an earlier run stored its transaction.
         """
-        if await self._sender.find(_key(delivery)) is not None:
+        if await self._transactions.find(_key(delivery)) is not None:
             return
         self._coordinator.check_time(delivery)
         locked = self._coordinator.locks(delivery)
@@ -374,12 +373,12 @@ class Processor:
     async def _send(self, delivery: Delivery) -> None:
         """Simulate and send; a transaction that an earlier run stored is taken up, not repeated."""
         key = _key(delivery)
-        known = await self._sender.find(key)
+        known = await self._transactions.find(key)
         if known is None:
             answer = await self._store.answer(delivery)
             order = await self._coordinator.prepare(delivery, answer)
             try:
-                known = await self._sender.send(
+                known = await self._transactions.send(
                     key,
                     order.to,
                     order.data,
@@ -394,7 +393,7 @@ class Processor:
         delivery.transaction_hash = known
 
     async def _wait_for_outcome(self, delivery: Delivery) -> tuple[State, str]:
-        outcome = await self._outcomes.of(_key(delivery))
+        outcome = await self._transactions.outcomes.wait(_key(delivery))
         if outcome is None:
             # Forgotten while the node was off for a month. The simulation tells if it was mined.
             return "sending", ""

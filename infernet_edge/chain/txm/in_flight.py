@@ -1,101 +1,193 @@
-"""A transaction on its way, with what is known about it in this run of the node."""
+"""The transactions in flight: what is known of each, and what has to be done about it next.
+
+Everything here is pure state: nothing asks a server or writes to the disk, and the clock is passed
+in. The broadcaster adds transactions and changes their signed forms, the confirmer notes what
+servers say of them and does what `InFlight.observe` asks for.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import math
 import time
-from typing import Any
+from collections.abc import Callable, Collection
+from enum import Enum, auto
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 
 from infernet_edge.chain.rpc.head_tracker import Block
 from infernet_edge.chain.txm.store import Transaction
-from infernet_edge.logs import log_event
 
-_STUCK_BLOCKS = 3  # that a transaction was not in although its turn had come
+MAX_IN_FLIGHT: Final = 64  # as many of one account as geth's mempool takes
+_STUCK_BLOCKS = 3  # that did not include a transaction although its nonce was the next
+_MIN_AGREEING = 3  # observations in a row, before a nonce may count as used by others
+
+Clock = Callable[[], float]
+"""A steady clock, in seconds, such as time.monotonic."""
 
 
-class Pace(Struct, frozen=True):
-    """How patient the sender is, in seconds. Tests use shorter times."""
+class StuckLimits(Struct, frozen=True):
+    """After how many seconds something is done about a transaction. Tests use shorter times."""
 
-    stuck: float = 60.0  # from a transaction's turn to its replacement with higher fees
-    stuck_without_blocks: float = 300.0  # the same while no block comes, which fees may mend
-    rebroadcast: float = 3.0  # between two broadcasts of a transaction that nobody has; doubles
+    stuck: float = 60.0  # from the moment its nonce is the next, to a replacement
+    stuck_without_blocks: float = 300.0  # the same while no block comes; higher fees may fix that
+    rebroadcast: float = 3.0  # between two broadcasts of one that no mempool has; doubles
     rebroadcast_limit: float = 60.0
 
 
-class Flight:
-    """What is known about a transaction that is not final.
+class InFlightState(Enum):
+    """How far a transaction is that is not final.
 
-    `introduced`: the servers may have it, so that it can be followed.
+        BROADCASTING ──> PENDING <──> INCLUDED ──> (final, no longer in flight)
+
+    One that an earlier run stored starts as PENDING: it may have reached a server or not.
     """
 
-    def __init__(self, transaction: Transaction, pace: Pace, *, introduced: bool) -> None:
+    BROADCASTING = auto()  # the broadcaster signs, stores and sends it; nothing else touches it
+    PENDING = auto()  # servers may have it; it is in no block, as far as is known
+    INCLUDED = auto()  # it is in a block that is not deep enough yet; a reorg makes it PENDING
+
+
+class NextStep(Enum):
+    """What has to be done about a transaction after an observation."""
+
+    WAIT = auto()
+    REBROADCAST = auto()  # no mempool has it
+    REPLACE = auto()  # it is stuck
+    CHECK_NONCE = auto()  # its nonce is used, and none of its signed forms has a receipt
+    FINISH = auto()  # its block is deep enough
+
+
+class Observation(NamedTuple):
+    """What one server said, in one batch, of a transaction and its account."""
+
+    head: Block
+    mined_nonce: int  # the account's next nonce after all that is mined
+    pending_nonce: int  # the same after all that is in the mempool
+    receipt_block: int | None  # the block of its receipt, None when no signed form has one
+
+
+class InFlight:
+    """One transaction that is not final. `block` is where it is included, 0 for nowhere."""
+
+    def __init__(
+        self, transaction: Transaction, state: InFlightState, limits: StuckLimits, clock: Clock
+    ) -> None:
         self.transaction = transaction
-        self.introduced = introduced
-        self.task: asyncio.Task[None] | None = None  # what is being done about it
-        self.block = 0  # in which it is, 0 when in none
-        self.used_up = 0  # looks in a row that showed its nonce used but none of its receipts
-        self.told_stuck = False
-        self._pace = pace
-        self._turn: tuple[float, int] | None = None  # time and block when its nonce was the next
-        self._again_at = 0.0  # when it may be broadcast again
-        self._again_pause = pace.rebroadcast
+        self.state = state
+        self.block = 0
+        self.stuck_logged = False
+        self._limits = limits
+        self._clock = clock
+        self._without_receipt = 0  # observations in a row: its nonce used, no receipt
+        self._next_since: tuple[float, int] | None = None  # time and block: its nonce is the next
+        self._rebroadcast_at = -math.inf
+        self._rebroadcast_pause = limits.rebroadcast
 
-    def note_turn(self, block: Block) -> None:
-        """Its nonce is the next, from this block on."""
-        if self._turn is None:
-            self._turn = (time.monotonic(), block.number)
+    def observe(self, seen: Observation, depth: int) -> NextStep:
+        """Note what a server said, and return what has to be done now.
 
-    def forget_turn(self) -> None:
-        """Wait again before it counts as stuck."""
-        self._turn = None
+        `depth`: how many blocks have to follow its block until it is final. Each REPLACE and
+        CHECK_NONCE is returned once; the time or the count towards the next starts anew.
+        """
+        if seen.receipt_block is not None:
+            self.state, self.block = InFlightState.INCLUDED, seen.receipt_block
+            self._without_receipt = 0
+            deep = seen.head.number - seen.receipt_block >= depth
+            return NextStep.FINISH if deep else NextStep.WAIT
+        self.state, self.block = InFlightState.PENDING, 0
+        nonce = self.transaction.nonce
+        if seen.mined_nonce > nonce:
+            # One observation proves little: servers behind one address differ by some blocks.
+            self._without_receipt = (self._without_receipt + 1) % _MIN_AGREEING
+            return NextStep.WAIT if self._without_receipt else NextStep.CHECK_NONCE
+        self._without_receipt = 0
+        if seen.mined_nonce == nonce and self._next_since is None:
+            self._next_since = (self._clock(), seen.head.number)
+        if self._is_stuck(seen.head):
+            self.restart_stuck_time()
+            return NextStep.REPLACE
+        missing = seen.pending_nonce <= nonce
+        if missing and self._clock() >= self._rebroadcast_at:
+            return NextStep.REBROADCAST
+        return NextStep.WAIT
+
+    def _is_stuck(self, head: Block) -> bool:
+        """Whether it should have been included by now."""
+        if self._next_since is None:
+            return False
+        since, first_block = self._next_since
+        waited = self._clock() - since
+        if head.number - first_block < _STUCK_BLOCKS:
+            return waited > self._limits.stuck_without_blocks
+        return waited > self._limits.stuck
+
+    def restart_stuck_time(self) -> None:
+        """Count the time until it is stuck from the next observation on."""
+        self._next_since = None
 
     def note_too_cheap(self) -> None:
-        """It is not worth waiting any longer."""
-        if self._turn is not None:
-            self._turn = (-math.inf, 0)
-
-    def is_stuck(self, block: Block) -> bool:
-        """Whether it should have been mined by now."""
-        if self._turn is None:
-            return False
-        since, first_block = self._turn
-        waited = time.monotonic() - since
-        if block.number - first_block < _STUCK_BLOCKS:
-            return waited > self._pace.stuck_without_blocks
-        return waited > self._pace.stuck
-
-    def may_be_broadcast(self) -> bool:
-        """Whether the last broadcast was long enough ago."""
-        return time.monotonic() >= self._again_at
+        """A server takes it for no such fees: it is stuck, if its nonce is the next."""
+        if self._next_since is not None:
+            self._next_since = (-math.inf, 0)
 
     def note_broadcast(self) -> None:
-        """It was given to a server; the next pause is longer."""
-        self._again_at = time.monotonic() + self._again_pause
-        self._again_pause = min(self._pace.rebroadcast_limit, self._again_pause * 2)
+        """It was given to a server; the pause before the next time is longer."""
+        self._rebroadcast_at = self._clock() + self._rebroadcast_pause
+        self._rebroadcast_pause = min(self._limits.rebroadcast_limit, self._rebroadcast_pause * 2)
 
 
-def tell(
-    logger: logging.Logger,
-    event: str,
-    transaction: Transaction,
-    level: int = logging.INFO,
-    **fields: Any,
-) -> None:
-    """Log an event of a transaction."""
-    log_event(
-        logger,
-        f"transaction.{event}",
-        level,
-        key=transaction.key,
-        **{
-            "subscription": transaction.subject.subscription,
-            "interval": transaction.subject.interval,
-            "hash": transaction.hash,
-            "nonce": transaction.nonce,
+class InFlightSet:
+    """The transactions in flight of one account, by their keys."""
+
+    def __init__(self, limits: StuckLimits | None = None, clock: Clock = time.monotonic) -> None:
+        self.by_key: dict[str, InFlight] = {}
+        self._limits = limits or StuckLimits()
+        self._clock = clock
+        self._gap_since = math.inf
+
+    def __len__(self) -> int:
+        return len(self.by_key)
+
+    def new(self, transaction: Transaction, state: InFlightState) -> InFlight:
+        """One that is not in the set yet: it is added when it is stored."""
+        return InFlight(transaction, state, self._limits, self._clock)
+
+    def nonces_besides(self, transaction: Transaction) -> set[int]:
+        """The nonces of the others on the same chain."""
+        return {
+            other.transaction.nonce
+            for key, other in self.by_key.items()
+            if key != transaction.key and other.transaction.chain_id == transaction.chain_id
         }
-        | fields,
-    )
+
+    def reserved_besides(self, transaction: Transaction) -> int:
+        """Wei that the others may still cost, those that are included left out."""
+        return sum(
+            other.transaction.gas * other.transaction.signed[-1].max_fee
+            for key, other in self.by_key.items()
+            if key != transaction.key and other.state is not InFlightState.INCLUDED
+        )
+
+    def has_later_nonce(self, transaction: Transaction) -> bool:
+        """Whether another one can be mined only after this one."""
+        nonces = (other.transaction.nonce for other in self.by_key.values())
+        return any(nonce > transaction.nonce for nonce in nonces)
+
+    def has_lasting_gap(self, asked: Collection[int], mined: int, pending: int) -> bool:
+        """Whether for long no transaction is known that has the next nonce.
+
+        Another program's transaction may have vanished from the mempools, and ours wait for its
+        nonce. `asked` holds those of ours that were asked about, `mined` and `pending` are
+        the nonces of an Observation.
+        """
+        own = {each.transaction.nonce for each in self.by_key.values()}
+        if max(mined, pending) >= min(asked) or mined in own:
+            self._gap_since = math.inf
+            return False
+        self._gap_since = min(self._gap_since, self._clock())
+        return self._clock() - self._gap_since > self._limits.stuck
+
+    def restart_gap_time(self) -> None:
+        """Count the time of a gap from the next observation on."""
+        self._gap_since = math.inf

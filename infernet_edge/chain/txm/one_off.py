@@ -16,7 +16,7 @@ from eth_utils.address import to_checksum_address
 
 from infernet_edge.chain.contracts.reverts import revert_reason
 from infernet_edge.chain.rpc.client import Rpc, RpcError, RpcUnavailable, quantity
-from infernet_edge.chain.txm.broadcast_errors import Answer
+from infernet_edge.chain.txm.broadcast_errors import BroadcastAnswer
 from infernet_edge.chain.txm.fees import ask_conditions, choose_fees
 from infernet_edge.chain.txm.receipts import is_mined, receipt_question
 from infernet_edge.chain.txm.signing import broadcast, sign
@@ -74,13 +74,13 @@ async def send_and_wait(
             None,
         )  # fmt: skip
         signed = await sign(account, transaction, fees)
-        verdict = await broadcast(rpc, signed)
-        if verdict.answer in (Answer.TAKEN, Answer.UNCLEAR):
+        result = await broadcast(rpc, signed)
+        if result.answer in (BroadcastAnswer.TAKEN, BroadcastAnswer.UNCLEAR):
             on_sent(signed.hash)
             return await _wait(rpc, signed.hash, timeout)
-        if verdict.answer is not Answer.UNKNOWN_TYPE:
+        if result.answer is not BroadcastAnswer.UNKNOWN_TYPE:
             break
-    raise NotDone(f"The transaction was refused: {verdict.words}")
+    raise NotDone(f"The transaction was refused: {result.message}")
 
 
 async def _estimate(rpc: Rpc, sender: str, to: str, data: bytes) -> int:

@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 from eth_account.signers.local import LocalAccount
 
 from infernet_edge.chain.rpc.client import Rpc, RpcError, RpcUnavailable
-from infernet_edge.chain.txm.broadcast_errors import Answer, meaning
+from infernet_edge.chain.txm.broadcast_errors import BroadcastAnswer, meaning
 from infernet_edge.chain.txm.fees import Fees
 from infernet_edge.chain.txm.store import Signed, Transaction
 
 
-class Verdict(NamedTuple):
-    """A server's answer to a transaction, and its words."""
+class BroadcastResult(NamedTuple):
+    """A server's answer to a transaction, and the message of its error, "" for none."""
 
-    answer: Answer
-    words: str
+    answer: BroadcastAnswer
+    message: str
 
 
 async def sign(account: LocalAccount, transaction: Transaction, fees: Fees) -> Signed:
@@ -36,12 +36,12 @@ async def sign(account: LocalAccount, transaction: Transaction, fees: Fees) -> S
     return Signed("0x" + bytes(signed.hash).hex(), bytes(signed.raw_transaction), *fees)
 
 
-async def broadcast(rpc: Rpc, signed: Signed) -> Verdict:
+async def broadcast(rpc: Rpc, signed: Signed) -> BroadcastResult:
     """Give a signed transaction to one server, once."""
     try:
         await rpc.call_once("eth_sendRawTransaction", ["0x" + signed.raw.hex()])
     except RpcError as error:
-        return Verdict(meaning(error), error.message)
+        return BroadcastResult(meaning(error), error.message)
     except RpcUnavailable as error:
-        return Verdict(Answer.UNCLEAR, str(error))
-    return Verdict(Answer.TAKEN, "")
+        return BroadcastResult(BroadcastAnswer.UNCLEAR, str(error))
+    return BroadcastResult(BroadcastAnswer.TAKEN, "")

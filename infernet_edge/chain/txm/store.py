@@ -102,7 +102,7 @@ class Transaction(Struct):
         return self.signed[-1].hash if self.signed else ""
 
 
-class Ledger:
+class TransactionStore:
     """Access to the tables. When a method returns, what it wrote is on the disk.
 
     All raise StorageError when the file cannot be used.
@@ -166,7 +166,7 @@ def contracts_of(config: Chain) -> str:
 
 
 def read_chain_id(connection: sqlite3.Connection, contracts: str) -> int | None:
-    """The chain that is remembered for these contracts, for Ledger and the doctor."""
+    """The chain that is remembered for these contracts, for TransactionStore and the doctor."""
     row = connection.execute(
         "SELECT chain_id FROM chains WHERE contracts = ?", (contracts,)
     ).fetchone()

@@ -15,7 +15,6 @@ from infernet_edge.chain.contracts.subscription import Payment
 from infernet_edge.chain.delivery import processor
 from infernet_edge.chain.delivery.errors import NotNow
 from infernet_edge.chain.delivery.escrow import Escrow
-from infernet_edge.chain.txm.outcomes import Outcomes
 from infernet_edge.chain.txm.store import Subject
 from tests.support.asking import received, subscribe
 from tests.support.client import eventually
@@ -184,7 +183,7 @@ async def test_more_than_an_allowance_can_be(tmp_path: Path, v1: V1) -> None:
     wallet = v1.wallet(NODE)
     large = Payment(2**256 - 1, COIN)
     async with Sending(tmp_path, v1.anvil) as sending:
-        escrow = Escrow(sending.rpc, sending.sender, Outcomes(sending.sender), wallet.address)
+        escrow = Escrow(sending.rpc, sending.sender, wallet.address)
         escrow.reserve(1, large)
         securing = asyncio.create_task(escrow.secure(2, large, Subject(1, 1)))
         async with asyncio.timeout(10):
@@ -201,7 +200,7 @@ async def test_who_cannot_have_an_approval_takes_nothing_from_others(
     wallet = v1.wallet(ALICE)
     wallet.send("approve", NODE.address, COIN, PRICE, sender=ALICE)
     async with Sending(tmp_path, v1.anvil) as sending:
-        escrow = Escrow(sending.rpc, sending.sender, Outcomes(sending.sender), wallet.address)
+        escrow = Escrow(sending.rpc, sending.sender, wallet.address)
         with pytest.raises(NotNow, match="have to be approved"):
             await escrow.secure(1, Payment(2 * PRICE, COIN), Subject(1, 1))
         await escrow.secure(2, Payment(PRICE, COIN), Subject(2, 1))

@@ -15,8 +15,8 @@ from infernet_edge.chain import chain
 from infernet_edge.chain.delivery import processor
 from infernet_edge.chain.rpc import client as rpc
 from infernet_edge.chain.rpc.client import Rpc
-from infernet_edge.chain.txm import transactions
-from infernet_edge.chain.txm.in_flight import Pace
+from infernet_edge.chain.txm import in_flight
+from infernet_edge.chain.txm.in_flight import StuckLimits
 from tests.support.delegated import request_v0, request_v1
 from tests.support.evm import ALICE, ETHER, NODE, OTHER_NODE, V0, V1, deliveries
 from tests.support.faulty_rpc import (
@@ -43,7 +43,7 @@ ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits for a second in a node waits for a moment in these tests."""
     monkeypatch.setattr(chain, "Rpc", partial(Rpc, timeout=0.4))
-    monkeypatch.setattr(transactions, "Pace", lambda: Pace(rebroadcast=0.1))
+    monkeypatch.setattr(in_flight, "StuckLimits", lambda: StuckLimits(rebroadcast=0.1))
 
 
 def consumer_of(v1: V1) -> Any:

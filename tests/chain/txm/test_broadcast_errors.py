@@ -3,16 +3,16 @@ from __future__ import annotations
 import pytest
 
 from infernet_edge.chain.rpc.client import RpcError
-from infernet_edge.chain.txm.broadcast_errors import Answer, meaning
+from infernet_edge.chain.txm.broadcast_errors import BroadcastAnswer, meaning
 
 WORDS = {
-    Answer.TAKEN: [
+    BroadcastAnswer.TAKEN: [
         "already known",
         "ALREADY_EXISTS: already known",
         "AlreadyKnown",
         "known transaction: abc",
     ],
-    Answer.NONCE_USED: [
+    BroadcastAnswer.NONCE_USED: [
         "nonce too low",
         "nonce too low: next nonce 5, tx nonce 4",
         "replacement transaction underpriced",
@@ -20,12 +20,12 @@ WORDS = {
         "ReplacementNotAllowed",
         "INTERNAL_ERROR: could not replace existing tx",
     ],
-    Answer.NO_FUNDS: [
+    BroadcastAnswer.NO_FUNDS: [
         "insufficient funds for gas * price + value: balance 1, tx cost 2, overshot 1",
         "InsufficientFunds, Account balance: 0, cumulative cost: 5",
         "Upfront cost exceeds account balance",
     ],
-    Answer.TOO_CHEAP: [
+    BroadcastAnswer.TOO_CHEAP: [
         "transaction underpriced",
         "max fee per gas less than block base fee: address 0x1, maxFeePerGas: 1, baseFee: 2",
         "FeeTooLow",
@@ -33,13 +33,13 @@ WORDS = {
         "gas price below minimum",
         "txpool is full",
     ],
-    Answer.UNKNOWN_TYPE: [
+    BroadcastAnswer.UNKNOWN_TYPE: [
         "transaction type not supported",
         "invalid transaction type",
         "EIP-1559 style fee params (maxFeePerGas or maxPriorityFeePerGas) received but they are"
         " not supported by the current hardfork.",
     ],
-    Answer.REFUSED: [
+    BroadcastAnswer.REFUSED: [
         "intrinsic gas too low",
         "exceeds block gas limit",
         "invalid sender",
@@ -47,13 +47,18 @@ WORDS = {
         "tx fee (2.00 ether) exceeds the configured cap (1.00 ether)",
         "invalid chain id for signer: have 1 want 5",
     ],
-    Answer.UNCLEAR: ["internal error", "", "upstream request timeout", "service unavailable"],
+    BroadcastAnswer.UNCLEAR: [
+        "internal error",
+        "",
+        "upstream request timeout",
+        "service unavailable",
+    ],
 }
 
 
 @pytest.mark.parametrize(
     ("answer", "words"), [(answer, text) for answer, texts in WORDS.items() for text in texts]
 )
-def test_words_of_servers(answer: Answer, words: str) -> None:
+def test_words_of_servers(answer: BroadcastAnswer, words: str) -> None:
     assert meaning(RpcError(-32000, words)) is answer
     assert meaning(RpcError(-32000, words.upper())) is answer

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from infernet_edge.chain.txm.transactions import SendError
+from infernet_edge.chain.txm.broadcaster import SendError
 from tests.support.evm import ALICE, NODE, Anvil, deploy
 from tests.support.process import ROOT
 from tests.support.sending import Proxy, Sending, Tripwire

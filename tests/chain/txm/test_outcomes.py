@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from infernet_edge.chain.txm import transactions
-from infernet_edge.chain.txm.outcomes import Outcomes
+from infernet_edge.chain.txm import outcomes as module
 from infernet_edge.chain.txm.store import Outcome
 from tests.support.evm import Anvil
 from tests.support.sending import Sending
@@ -29,9 +28,9 @@ async def soon(task: asyncio.Task[Outcome | None]) -> Outcome:
 
 
 async def test_each_waits_for_its_own(sending: Sending) -> None:
-    outcomes = Outcomes(sending.sender)
+    outcomes = sending.sender.outcomes
     hashes = {key: await sending.mint(key) for key in ("one", "two")}
-    tasks = {key: asyncio.create_task(outcomes.of(key)) for key in hashes}
+    tasks = {key: asyncio.create_task(outcomes.wait(key)) for key in hashes}
     await sending.look()
     assert not any(task.done() for task in tasks.values())
     await sending.settle(*hashes)
@@ -41,9 +40,9 @@ async def test_each_waits_for_its_own(sending: Sending) -> None:
 
 
 async def test_what_reverts_is_told_with_its_reason(sending: Sending) -> None:
-    outcomes = Outcomes(sending.sender)
+    outcomes = sending.sender.outcomes
     await sending.mint("key", gas=30_000)  # too little
-    task = asyncio.create_task(outcomes.of("key"))
+    task = asyncio.create_task(outcomes.wait("key"))
     await sending.settle("key")
     outcome = await soon(task)
     assert outcome.status == "reverted"
@@ -53,11 +52,11 @@ async def test_what_reverts_is_told_with_its_reason(sending: Sending) -> None:
 async def test_who_asks_later_is_told_at_once(sending: Sending) -> None:
     await sending.mint("key")
     [known] = await sending.settle("key")
-    assert await Outcomes(sending.sender).of("key") == known
+    assert await sending.sender.outcomes.wait("key") == known
 
 
 async def test_nobody_waits_for_what_was_never_sent(sending: Sending) -> None:
-    assert await Outcomes(sending.sender).of("key") is None
+    assert await sending.sender.outcomes.wait("key") is None
 
 
 @pytest.mark.parametrize("mined", [True, False])
@@ -66,7 +65,7 @@ async def test_a_transaction_of_an_earlier_run(sending: Sending, mined: bool) ->
     if mined:
         await sending.settle("key")
     await sending.restart()
-    task = asyncio.create_task(Outcomes(sending.sender).of("key"))
+    task = asyncio.create_task(sending.sender.outcomes.wait("key"))
     if not mined:
         await sending.look()
         assert not task.done()
@@ -79,25 +78,25 @@ async def test_a_transaction_that_many_came_after(
     sending: Sending, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is in the ledger, not in memory any more."""
-    monkeypatch.setattr(transactions, "_REMEMBERED", 1)
+    monkeypatch.setattr(module, "_REMEMBERED", 1)
     hashes = []
     for number in range(3):
         hashes.append(await sending.mint(f"key {number}"))
         await sending.settle(f"key {number}")
-    assert sending.sender.outcome("key 0") is None
-    outcome = await asyncio.wait_for(Outcomes(sending.sender).of("key 0"), 10)
+    assert sending.sender.outcomes.recent("key 0") is None
+    outcome = await asyncio.wait_for(sending.sender.outcomes.wait("key 0"), 10)
     assert outcome is not None
     assert outcome.hash == hashes[0]
 
 
 async def test_who_goes_away_is_not_told(sending: Sending) -> None:
-    outcomes = Outcomes(sending.sender)
+    outcomes = sending.sender.outcomes
     hash_ = await sending.mint("key")
-    task = asyncio.create_task(outcomes.of("key"))
+    task = asyncio.create_task(outcomes.wait("key"))
     await asyncio.sleep(0.05)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await sending.settle("key")
-    outcome = await asyncio.wait_for(outcomes.of("key"), 10)
+    outcome = await asyncio.wait_for(outcomes.wait("key"), 10)
     assert outcome is not None
     assert outcome.hash == hash_

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from infernet_edge.chain.txm import store as module
-from infernet_edge.chain.txm.store import Ledger, Outcome, Signed, Transaction
+from infernet_edge.chain.txm.store import Outcome, Signed, Transaction, TransactionStore
 from infernet_edge.database import Database
 from infernet_edge.errors import StorageError
 
@@ -20,8 +20,8 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def ledger(database: Database) -> Ledger:
-    return Ledger(database)
+def ledger(database: Database) -> TransactionStore:
+    return TransactionStore(database)
 
 
 def signed(name: str, priority_fee: int | None = 2) -> Signed:
@@ -35,7 +35,7 @@ def transaction(key: str, nonce: int = 0, **settings: int | None) -> Transaction
     )
 
 
-async def test_a_transaction_is_read_as_it_was_written(ledger: Ledger) -> None:
+async def test_a_transaction_is_read_as_it_was_written(ledger: TransactionStore) -> None:
     written = transaction("one", 7, max_gas_price=5)
     await ledger.add(written)
     assert written.number
@@ -45,13 +45,13 @@ async def test_a_transaction_is_read_as_it_was_written(ledger: Ledger) -> None:
     assert await ledger.find("one") == "0xone-2"
 
 
-async def test_what_is_larger_than_sqlite_takes(ledger: Ledger) -> None:
+async def test_what_is_larger_than_sqlite_takes(ledger: TransactionStore) -> None:
     await ledger.add(transaction("one", max_gas_price=2**200))
     [read] = await ledger.unfinished()
     assert read.max_gas_price == 2**63 - 1
 
 
-async def test_a_key_and_a_nonce_are_there_once(ledger: Ledger) -> None:
+async def test_a_key_and_a_nonce_are_there_once(ledger: TransactionStore) -> None:
     await ledger.add(transaction("one"))
     with pytest.raises(StorageError):
         await ledger.add(transaction("one", 1))
@@ -61,7 +61,7 @@ async def test_a_key_and_a_nonce_are_there_once(ledger: Ledger) -> None:
 
 
 async def test_what_is_final_is_kept_without_what_it_did(
-    ledger: Ledger, database: Database
+    ledger: TransactionStore, database: Database
 ) -> None:
     one = transaction("one")
     await ledger.add(one)
@@ -77,7 +77,7 @@ async def test_what_is_final_is_kept_without_what_it_did(
     await ledger.add(transaction("two", 0))
 
 
-async def test_only_the_newest_outcomes_are_read(ledger: Ledger) -> None:
+async def test_only_the_newest_outcomes_are_read(ledger: TransactionStore) -> None:
     for number in range(5):
         each = transaction(f"key {number}", number)
         await ledger.add(each)
@@ -85,7 +85,7 @@ async def test_only_the_newest_outcomes_are_read(ledger: Ledger) -> None:
     assert len(await ledger.outcomes(3)) == 3
 
 
-async def test_a_removed_transaction_leaves_nothing(ledger: Ledger) -> None:
+async def test_a_removed_transaction_leaves_nothing(ledger: TransactionStore) -> None:
     one = transaction("one")
     await ledger.add(one)
     await ledger.remove(one)
@@ -93,7 +93,7 @@ async def test_a_removed_transaction_leaves_nothing(ledger: Ledger) -> None:
     await ledger.add(transaction("one"))
 
 
-async def test_old_outcomes_are_forgotten(ledger: Ledger) -> None:
+async def test_old_outcomes_are_forgotten(ledger: TransactionStore) -> None:
     one = transaction("one")
     await ledger.add(one)
     await ledger.prune(one.number)
@@ -108,7 +108,7 @@ async def test_old_outcomes_are_forgotten(ledger: Ledger) -> None:
     assert await ledger.find("one") is None
 
 
-async def test_the_chain_of_contracts_is_remembered_once(ledger: Ledger) -> None:
+async def test_the_chain_of_contracts_is_remembered_once(ledger: TransactionStore) -> None:
     assert await ledger.chain_id("a b") is None
     await ledger.remember_chain("a b", 5)
     await ledger.remember_chain("a b", 6)
@@ -116,7 +116,7 @@ async def test_the_chain_of_contracts_is_remembered_once(ledger: Ledger) -> None
     assert await ledger.chain_id("c") is None
 
 
-async def test_the_largest_number_of_a_delivery_that_keys_name(ledger: Ledger) -> None:
+async def test_the_largest_number_of_a_delivery_that_keys_name(ledger: TransactionStore) -> None:
     assert await ledger.last_number() == 0
     for nonce, key in enumerate(("delivery:9:3", "delivery:12:0", "nothing:99:1")):
         await ledger.add(transaction(key, nonce))
@@ -139,7 +139,7 @@ async def test_the_largest_number_of_a_delivery_that_keys_name(ledger: Ledger) -
     ],
 )
 async def test_what_changed_on_the_disk_is_damaged(
-    database: Database, ledger: Ledger, change: str
+    database: Database, ledger: TransactionStore, change: str
 ) -> None:
     await ledger.add(transaction("one", 7))
     await ledger.replace(transaction("one", 8))
@@ -150,7 +150,9 @@ async def test_what_changed_on_the_disk_is_damaged(
     assert read.damaged
 
 
-async def test_one_damaged_form_leaves_the_others(database: Database, ledger: Ledger) -> None:
+async def test_one_damaged_form_leaves_the_others(
+    database: Database, ledger: TransactionStore
+) -> None:
     written = transaction("one")
     await ledger.add(written)
     written.signed.append(signed("one-2"))

@@ -1,0 +1,280 @@
+"""The second half of the transaction manager: from bytes that a server may have to an outcome.
+
+What is promised, whenever the process is killed:
+
+- The outcome of a transaction is on the disk before anything acts on it. Killed before that, the
+  next run finds the same receipt; killed after it, `Outcomes.wait` finds the stored outcome.
+- A replacement is stored before it is broadcast and has the nonce of what it replaces. Receipts are
+  looked for of every signed form, so it does not matter which of them is mined: only one can be.
+- A transaction is final when `chain.trail_head_blocks` blocks follow its block, and never before
+  that. Until then a reorg makes it pending again.
+- Another nonce is used only when the account's count, deep in the chain, is past the old one and no
+  signed form has a receipt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, NamedTuple
+
+import msgspec
+from eth_account.signers.local import LocalAccount
+
+from infernet_edge.chain.rpc.client import Call, Rpc, RpcError, RpcUnavailable, quantity
+from infernet_edge.chain.rpc.head_tracker import Block
+from infernet_edge.chain.txm.broadcast_errors import BroadcastAnswer
+from infernet_edge.chain.txm.broadcaster import Broadcaster, SendError
+from infernet_edge.chain.txm.events import log_transaction
+from infernet_edge.chain.txm.fees import Fees, PriceTooHigh, ask_conditions, raise_fees
+from infernet_edge.chain.txm.in_flight import (
+    InFlight,
+    InFlightSet,
+    InFlightState,
+    NextStep,
+    Observation,
+)
+from infernet_edge.chain.txm.outcomes import Outcomes
+from infernet_edge.chain.txm.receipts import is_mined, receipt_question, why_reverted
+from infernet_edge.chain.txm.signing import broadcast, sign
+from infernet_edge.chain.txm.store import Outcome, TransactionStore
+from infernet_edge.errors import StorageError
+from infernet_edge.jobs.store import milliseconds
+from infernet_edge.logs import log_event
+from infernet_edge.tasks import cancel
+
+logger = logging.getLogger(__name__)
+
+_MAX_SIGNED = 10  # forms of one transaction; each raises the fees
+_MAX_ASKED = 16  # transactions whose receipts are asked for at once, those with the least nonces
+_MAX_NONCE_DEPTH = 64  # blocks; servers forget the state of older ones
+_LEAST_GAS = 21_000  # of a transaction that does nothing (Ethereum Yellow Paper, appendix G)
+
+
+class _Asked(NamedTuple):
+    pending: InFlight
+    hashes: list[str]
+
+
+class Confirmer:
+    """Follows the transactions in flight until they are final, as a watcher of the head.
+
+    `depth` is `chain.trail_head_blocks`. `tasks` holds what is being done, by the transactions'
+    keys: one thing at a time for each.
+    """
+
+    def __init__(
+        self,
+        rpc: Rpc,
+        account: LocalAccount,
+        store: TransactionStore,
+        in_flight: InFlightSet,
+        outcomes: Outcomes,
+        broadcaster: Broadcaster,
+        depth: int,
+    ) -> None:
+        self.tasks: dict[str, asyncio.Task[None]] = {}
+        self._rpc = rpc
+        self._account = account
+        self._address: str = account.address
+        self._store = store
+        self._in_flight = in_flight
+        self._outcomes = outcomes
+        self._broadcaster = broadcaster
+        self._depth = depth
+        self._asked: list[_Asked] = []
+
+    async def stop(self) -> None:
+        """Do nothing any more; the next run resumes. May be called twice."""
+        await cancel(*self.tasks.values())
+
+    def questions(self) -> list[Call]:
+        """The account's nonces, and receipts that there may be; nothing without transactions."""
+        followed = [
+            each
+            for key, each in self._in_flight.by_key.items()
+            if each.state is not InFlightState.BROADCASTING
+            and key not in self.tasks
+            and each.transaction.chain_id == self._rpc.chain_id
+        ]
+        followed.sort(key=lambda each: each.transaction.nonce)
+        self._asked = [
+            _Asked(each, [signed.hash for signed in each.transaction.signed])
+            for each in followed[:_MAX_ASKED]
+        ]
+        if not self._asked:
+            return []
+        return [
+            ("eth_getTransactionCount", [self._address, "latest"]),
+            ("eth_getTransactionCount", [self._address, "pending"]),
+            *(receipt_question(hash_) for asked in self._asked for hash_ in asked.hashes),
+        ]
+
+    def answers(self, block: Block, answers: list[Any]) -> None:
+        """Note what the server says of each transaction, and begin what has to be done."""
+        if not answers or isinstance(answers[0], RpcError):
+            return
+        mined = quantity(answers[0])
+        # Some servers know no "pending".
+        pending = mined if isinstance(answers[1], RpcError) else quantity(answers[1])
+        self._check_gap(mined, pending)
+        receipts = iter(answers[2:])
+        for each, hashes in self._asked:
+            own = [next(receipts) for _ in hashes]
+            busy = each.transaction.key in self.tasks
+            if not busy and not any(isinstance(answer, RpcError) for answer in own):
+                receipt = next((answer for answer in own if is_mined(answer)), None)
+                self._follow(each, block, mined, pending, receipt)
+
+    def _follow(
+        self,
+        each: InFlight,
+        head: Block,
+        mined: int,
+        pending: int,
+        receipt: dict[str, Any] | None,
+    ) -> None:
+        included_in = each.block
+        receipt_block = None if receipt is None else quantity(receipt.get("blockNumber"))
+        step = each.observe(Observation(head, mined, pending, receipt_block), self._depth)
+        if included_in and not each.block:
+            transaction = each.transaction
+            log_transaction(logger, "reorganised", transaction, logging.WARNING, block=included_in)
+        if step is NextStep.FINISH and receipt is not None:
+            self._begin(each, self._finish(each, receipt))
+        elif step is NextStep.CHECK_NONCE:
+            self._begin(each, self._check_nonce(each, head))
+        elif step is NextStep.REPLACE:
+            self._begin(each, self._replace(each))
+        elif step is NextStep.REBROADCAST:
+            self._begin(each, self._rebroadcast(each))
+
+    def _begin(self, each: InFlight, work: Coroutine[Any, Any, None]) -> None:
+        """Do something about a transaction; one thing at a time."""
+        key = each.transaction.key
+        self.tasks[key] = asyncio.create_task(self._do(each, work), name=key)
+
+    async def _do(self, each: InFlight, work: Coroutine[Any, Any, None]) -> None:
+        key = each.transaction.key
+        try:
+            await work
+        except (RpcUnavailable, StorageError) as error:
+            # The next observation finds the same and begins anew.
+            log_transaction(logger, "waits", each.transaction, logging.WARNING, reason=error)
+        except Exception:
+            # A defect of ours must not end in silence; the next observation tries again.
+            logger.exception("transaction.failure", extra={"fields": {"key": key}})
+        finally:
+            del self.tasks[key]
+
+    async def _finish(self, each: InFlight, receipt: dict[str, Any]) -> None:
+        """A receipt is deep enough: the transaction is final."""
+        transaction = each.transaction
+        outcome = Outcome(
+            status="mined" if quantity(receipt.get("status", "0x1")) else "reverted",
+            hash=str(receipt.get("transactionHash") or transaction.hash),
+            block=each.block,
+            gas_used=quantity(receipt.get("gasUsed", "0x0")),
+        )
+        if outcome.status == "reverted":
+            reason = await why_reverted(self._rpc, transaction, outcome)
+            outcome = msgspec.structs.replace(outcome, reason=reason)
+        await self._outcomes.finish(transaction, outcome)
+
+    async def _rebroadcast(self, each: InFlight) -> None:
+        """No mempool has it: give a server the same bytes again."""
+        signed = each.transaction.signed[-1]
+        each.note_broadcast()
+        result = await broadcast(self._rpc, signed)
+        taken = result.answer is BroadcastAnswer.TAKEN
+        level = logging.INFO if taken else logging.WARNING
+        log_transaction(logger, "rebroadcast", each.transaction, level, reason=result.message)
+        if result.answer is BroadcastAnswer.TOO_CHEAP:
+            each.note_too_cheap()
+
+    async def _replace(self, each: InFlight) -> None:
+        """It is stuck: sign it again with the same nonce and higher fees."""
+        transaction = each.transaction
+        before = transaction.signed[-1]
+        if len(transaction.signed) >= _MAX_SIGNED:
+            _log_stuck(each, f"It was replaced {_MAX_SIGNED - 1} times already")
+            return
+        conditions = await ask_conditions(self._rpc, self._address)
+        try:
+            fees = raise_fees(
+                Fees(before.max_fee, before.priority_fee), conditions, transaction.max_gas_price
+            )
+        except PriceTooHigh as error:
+            _log_stuck(each, str(error))
+            return
+        if transaction.gas * fees.max_fee > conditions.balance:
+            _log_stuck(each, f"{self._address} has too few coins for higher fees")
+            return
+        signed = await sign(self._account, transaction, fees)
+        changed = msgspec.structs.replace(transaction, signed=[*transaction.signed, signed])
+        await self._store.replace(changed)  # first: any form that a server has must be known
+        each.transaction = changed
+        result = await broadcast(self._rpc, signed)
+        log_transaction(
+            logger,
+            "replaced",
+            changed,
+            before=before.hash,
+            max_fee=signed.max_fee,
+            priority_fee=signed.priority_fee,
+            reason=result.message,
+        )
+
+    async def _check_nonce(self, each: InFlight, head: Block) -> None:
+        """Its nonce seems to be used by a transaction that is not ours: make sure, use another.
+
+        A count that is deep in the chain, again without any receipt, is proof.
+        """
+        transaction = each.transaction
+        deep = max(0, head.number - min(max(1, self._depth), _MAX_NONCE_DEPTH))
+        count, *receipts = await self._rpc.batch(
+            [
+                ("eth_getTransactionCount", [self._address, hex(deep)]),
+                *(receipt_question(signed.hash) for signed in transaction.signed),
+            ]
+        )
+        if isinstance(count, RpcError) or quantity(count) <= transaction.nonce:
+            return
+        if any(receipt is not None for receipt in receipts):
+            return
+        reason = "Another program sent a transaction with the key of this node"
+        log_transaction(logger, "nonce_used", transaction, logging.WARNING, reason=reason)
+        conditions = await ask_conditions(self._rpc, self._address)
+        each.restart_stuck_time()
+        try:
+            await self._broadcaster.broadcast_new(each, conditions)
+        except SendError as error:
+            now = each.transaction
+            if not self._broadcaster.is_needed(now, error):
+                await self._outcomes.finish(now, Outcome("failed", now.hash, reason=str(error)))
+
+    def _check_gap(self, mined: int, pending: int) -> None:
+        """Fill a gap below the lowest of our nonces, which nothing else may ever fill."""
+        nonces = [each.pending.transaction.nonce for each in self._asked]
+        if not self._in_flight.has_lasting_gap(nonces, mined, pending):
+            return
+        lowest = min((each.pending for each in self._asked), key=lambda e: e.transaction.nonce)
+        if lowest.transaction.key not in self.tasks:
+            self._in_flight.restart_gap_time()
+            self._begin(lowest, self._fill_gap(mined))
+
+    async def _fill_gap(self, nonce: int) -> None:
+        """Use a nonce for a transaction that does nothing: the next free nonce is this one."""
+        key = f"nothing:{nonce}:{milliseconds()}"
+        try:
+            await self._broadcaster.send(key, self._address, b"", gas=_LEAST_GAS)
+        except SendError as error:
+            log_event(logger, "transaction.gap", logging.WARNING, nonce=nonce, reason=error)
+
+
+def _log_stuck(each: InFlight, reason: str) -> None:
+    """Log once why a stuck transaction is not replaced."""
+    if not each.stuck_logged:
+        log_transaction(logger, "stuck", each.transaction, logging.WARNING, reason=reason)
+    each.stuck_logged = True

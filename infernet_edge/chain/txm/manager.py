@@ -1,0 +1,73 @@
+"""The transaction manager: each transaction is sent once, and followed until it is final.
+
+A transaction is stored, signed and with its nonce, before any server sees it. Whatever happens
+after that, such as a kill at any moment, the same bytes are sent again, or bytes with the same
+nonce, of which the chain takes one at most. The promises are written down in broadcaster.py and
+confirmer.py.
+"""
+
+from __future__ import annotations
+
+from eth_account.signers.local import LocalAccount
+
+from infernet_edge.chain.rpc.client import Rpc
+from infernet_edge.chain.rpc.head_tracker import Head
+from infernet_edge.chain.txm.broadcaster import Broadcaster
+from infernet_edge.chain.txm.confirmer import Confirmer
+from infernet_edge.chain.txm.in_flight import InFlightSet, StuckLimits
+from infernet_edge.chain.txm.outcomes import Outcomes
+from infernet_edge.chain.txm.store import TransactionStore
+from infernet_edge.config.tree import Chain
+
+
+class TransactionManager:
+    """The transactions of one account: `send` and `find` them, `outcomes` says how they ended."""
+
+    def __init__(
+        self,
+        rpc: Rpc,
+        account: LocalAccount,
+        store: TransactionStore,
+        config: Chain,
+        head: Head,
+        *,
+        limits: StuckLimits | None = None,
+    ) -> None:
+        self.address: str = account.address
+        self.in_flight = InFlightSet(limits)
+        self.outcomes = Outcomes(store, self.in_flight)
+        self._store = store
+        self._head = head
+        self._broadcaster = Broadcaster(
+            rpc, account, store, config, head, self.in_flight, self.outcomes
+        )
+        self.confirmer = Confirmer(
+            rpc,
+            account,
+            store,
+            self.in_flight,
+            self.outcomes,
+            self._broadcaster,
+            config.trail_head_blocks,
+        )
+        self.send = self._broadcaster.send
+        self.find = self._broadcaster.find
+
+    async def load(self) -> None:
+        """Resume what an earlier run left. To be called once, before the head is polled.
+
+        Raises StorageError.
+        """
+        await self.outcomes.load()
+        await self._broadcaster.load()
+        self._head.watch(self.confirmer)
+
+    async def stop(self) -> None:
+        """Do nothing any more; the next run resumes. May be called twice."""
+        self._head.unwatch(self.confirmer)
+        await self.confirmer.stop()  # first: it gives the broadcaster work
+        await self._broadcaster.stop()
+
+    async def last_number(self) -> int:
+        """The largest number of a delivery that a transaction was for. Raises StorageError."""
+        return await self._store.last_number()

@@ -1,0 +1,164 @@
+"""The states of transactions, by a clock that stands still until a test advances it."""
+
+from __future__ import annotations
+
+import pytest
+
+from infernet_edge.chain.rpc.head_tracker import Block
+from infernet_edge.chain.txm.in_flight import (
+    InFlight,
+    InFlightSet,
+    InFlightState,
+    NextStep,
+    Observation,
+    StuckLimits,
+)
+from infernet_edge.chain.txm.store import Signed, Transaction
+
+LIMITS = StuckLimits(
+    stuck=60.0, stuck_without_blocks=300.0, rebroadcast=3.0, rebroadcast_limit=10.0
+)
+NONCE = 7
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def those(clock: Clock) -> InFlightSet:
+    return InFlightSet(LIMITS, clock)
+
+
+def transaction(key: str = "one", nonce: int = NONCE, chain_id: int = 1) -> Transaction:
+    signed = [Signed("0x11", b"raw", 5, None)]
+    return Transaction(1, key, chain_id, "0xsender", nonce, "0xto", b"", 100, None, signed)
+
+
+def add(those: InFlightSet, key: str = "one", nonce: int = NONCE, chain_id: int = 1) -> InFlight:
+    added = those.new(transaction(key, nonce, chain_id), InFlightState.PENDING)
+    those.by_key[key] = added
+    return added
+
+
+def seen(
+    head: int = 10, mined: int = NONCE, pending: int = NONCE + 1, receipt: int | None = None
+) -> Observation:
+    return Observation(Block(head, 0, "0x", None), mined, pending, receipt)
+
+
+@pytest.mark.parametrize("depth", [0, 2])
+def test_it_is_final_when_so_many_blocks_follow_its_own(those: InFlightSet, depth: int) -> None:
+    one = add(those)
+    for head in range(10, 10 + depth):
+        assert one.observe(seen(head, receipt=10), depth) is NextStep.WAIT
+        assert (one.state, one.block) == (InFlightState.INCLUDED, 10)
+    assert one.observe(seen(10 + depth, receipt=10), depth) is NextStep.FINISH
+
+
+def test_a_reorg_makes_it_pending_again(those: InFlightSet) -> None:
+    one = add(those)
+    one.observe(seen(receipt=10), 5)
+    assert one.observe(seen(11), 5) is NextStep.WAIT
+    assert (one.state, one.block) == (InFlightState.PENDING, 0)
+    assert one.observe(seen(12, receipt=12), 5) is NextStep.WAIT
+    assert (one.state, one.block) == (InFlightState.INCLUDED, 12)
+
+
+def test_it_is_stuck_when_its_nonce_was_the_next_for_long_and_blocks_came(
+    those: InFlightSet, clock: Clock
+) -> None:
+    one = add(those)
+    clock.now += 1000
+    assert one.observe(seen(10, mined=NONCE - 1), 0) is NextStep.WAIT, "another one is the next"
+    assert one.observe(seen(10), 0) is NextStep.WAIT
+    clock.now += 61
+    assert one.observe(seen(12), 0) is NextStep.WAIT, "too few blocks"
+    assert one.observe(seen(13), 0) is NextStep.REPLACE
+    assert one.observe(seen(14), 0) is NextStep.WAIT, "its time begins again"
+    clock.now += 61
+    assert one.observe(seen(17), 0) is NextStep.REPLACE
+
+
+def test_without_blocks_it_is_stuck_much_later(those: InFlightSet, clock: Clock) -> None:
+    one = add(those)
+    one.observe(seen(10), 0)
+    clock.now += 299
+    assert one.observe(seen(10), 0) is NextStep.WAIT
+    clock.now += 2
+    assert one.observe(seen(10), 0) is NextStep.REPLACE
+
+
+def test_what_is_too_cheap_is_stuck_at_once(those: InFlightSet) -> None:
+    one = add(those)
+    one.note_too_cheap()
+    assert one.observe(seen(10), 0) is NextStep.WAIT, "its nonce was not the next yet"
+    one.note_too_cheap()
+    assert one.observe(seen(10), 0) is NextStep.REPLACE
+
+
+def test_what_no_mempool_has_is_broadcast_again_with_longer_pauses(
+    those: InFlightSet, clock: Clock
+) -> None:
+    one = add(those)
+    began, times = clock.now, []
+    for _ in range(40):
+        if one.observe(seen(pending=NONCE, mined=NONCE - 1), 0) is NextStep.REBROADCAST:
+            times.append(clock.now - began)
+            one.note_broadcast()
+        clock.now += 1
+    assert times == [0, 3, 9, 19, 29, 39]
+    assert one.observe(seen(pending=NONCE + 1), 0) is NextStep.WAIT
+
+
+def test_a_used_nonce_is_checked_when_three_observations_agree(those: InFlightSet) -> None:
+    one = add(those)
+    used = seen(mined=NONCE + 1)
+    steps = [one.observe(used, 0) for _ in range(6)]
+    assert steps == [NextStep.WAIT, NextStep.WAIT, NextStep.CHECK_NONCE] * 2
+    one.observe(used, 0)
+    one.observe(used, 0)
+    one.observe(seen(mined=NONCE), 0)
+    assert one.observe(used, 0) is NextStep.WAIT, "they did not agree in a row"
+
+
+def test_nonces_and_funds_of_the_others(those: InFlightSet) -> None:
+    first, second = add(those, "one", 7), add(those, "two", 9)
+    add(those, "elsewhere", 3, chain_id=2)
+    new = transaction("new", 0)
+    assert those.nonces_besides(new) == {7, 9}
+    assert those.nonces_besides(first.transaction) == {9}
+    assert those.reserved_besides(new) == 3 * 100 * 5
+    second.observe(seen(receipt=10), 5)
+    assert those.reserved_besides(new) == 2 * 100 * 5, "what is included has paid"
+    assert those.has_later_nonce(first.transaction)
+    assert not those.has_later_nonce(second.transaction)
+    assert len(those) == 3
+
+
+def test_a_gap_lasts_when_it_is_there_for_long(those: InFlightSet, clock: Clock) -> None:
+    add(those, "one", 7)
+    assert not those.has_lasting_gap([7], 5, 6)
+    clock.now += 61
+    assert those.has_lasting_gap([7], 5, 6)
+    those.restart_gap_time()
+    assert not those.has_lasting_gap([7], 5, 6)
+
+
+@pytest.mark.parametrize(("mined", "pending"), [(7, 7), (5, 7), (3, 4)])
+def test_no_gap(those: InFlightSet, clock: Clock, mined: int, pending: int) -> None:
+    """The nonce is the next, or one that waits is before it, or one of ours is the next."""
+    add(those, "one", 7)
+    add(those, "not asked about", 3)
+    for _ in range(2):
+        assert not those.has_lasting_gap([7], mined, pending)
+        clock.now += 61
