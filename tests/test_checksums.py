@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from infernet_edge.chain.delivery import store as deliveries
+from infernet_edge.chain.delivery import table as deliveries
 from infernet_edge.chain.delivery.delegated_data import DelegatedData
-from infernet_edge.chain.delivery.store import Delivery, DeliveryStore
+from infernet_edge.chain.delivery.record import Delivery
+from infernet_edge.chain.delivery.store import DeliveryStore
 from infernet_edge.checksums import Damaged, check, checksum
 from infernet_edge.database import Database
 from infernet_edge.jobs.contents import Content

@@ -11,7 +11,7 @@ import pytest
 
 from infernet_edge import elapsed
 from infernet_edge.chain.delivery import proofs
-from infernet_edge.chain.delivery import store as deliveries
+from infernet_edge.chain.delivery import table as deliveries
 from infernet_edge.chain.delivery.delegated_data import DelegatedData
 from infernet_edge.chain.delivery.store import DeliveryStore
 from infernet_edge.chain.subscriptions import store as subscriptions

@@ -13,14 +13,16 @@ import aiohttp
 from infernet_edge.chain.contracts.delegation import DelegatedRequest, parse_request, parse_signed
 from infernet_edge.chain.contracts.registry import Deployment
 from infernet_edge.chain.delivery import proofs
-from infernet_edge.chain.delivery import store as deliveries
+from infernet_edge.chain.delivery import table as deliveries
 from infernet_edge.chain.delivery.coordinator import Coordinator
 from infernet_edge.chain.delivery.delegated_data import DelegatedData
 from infernet_edge.chain.delivery.escrow import Escrow
 from infernet_edge.chain.delivery.processor import Processor
 from infernet_edge.chain.delivery.proofs import Proofs, Verdict
+from infernet_edge.chain.delivery.record import Delivery
 from infernet_edge.chain.delivery.recovery import Leftovers
-from infernet_edge.chain.delivery.store import Delivery, DeliveryStore
+from infernet_edge.chain.delivery.steps import DeliverySteps
+from infernet_edge.chain.delivery.store import DeliveryStore
 from infernet_edge.chain.guard.container_lookup import ContainerSets
 from infernet_edge.chain.guard.rules import SubscriptionRules, check_expiry
 from infernet_edge.chain.guard.signer import Verifier
@@ -141,12 +143,16 @@ class Chain:
         processor = self._processor = Processor(
             self.deliveries,
             coordinator,
-            self._orchestrator,
-            transactions,
+            DeliverySteps(
+                self.deliveries,
+                coordinator,
+                self._orchestrator,
+                transactions,
+                escrow,
+                self.proofs,
+            ),
             self.head,
             Leftovers(self._deployment, self._rules),
-            escrow,
-            self.proofs,
         )
         stack.push_async_callback(processor.stop)
         tasks = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from infernet_edge.chain.delivery.store import Delivery
+from infernet_edge.chain.delivery.record import Delivery
 from infernet_edge.chain.subscriptions.store import Known
 
 

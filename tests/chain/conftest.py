@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from infernet_edge.chain import chain
-from infernet_edge.chain.delivery import processor
+from infernet_edge.chain.delivery import processor, steps
 from infernet_edge.chain.rpc import client as rpc
 from infernet_edge.chain.subscriptions import listener
 from infernet_edge.chain.subscriptions import scheduler as schedule
@@ -22,7 +22,12 @@ def events() -> Iterator[Events]:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits for seconds before another try waits for a moment in these tests."""
-    for module, first, longest in ((processor, 0.05, 0.2), (listener, 0.05, 0.2), (rpc, 0.01, 0.5)):
+    for module, first, longest in (
+        (processor, 0.05, 0.2),
+        (steps, 0.05, 0.2),
+        (listener, 0.05, 0.2),
+        (rpc, 0.01, 0.5),
+    ):
         monkeypatch.setattr(module, "_FIRST_PAUSE", first)
         monkeypatch.setattr(module, "_LONGEST_PAUSE", longest)
     monkeypatch.setattr(schedule, "_PAUSE", 0.2)

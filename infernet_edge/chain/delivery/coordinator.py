@@ -39,7 +39,7 @@ from infernet_edge.chain.delivery.delegated_data import DelegatedData
 from infernet_edge.chain.delivery.errors import Done, Ended, Never, NotNow, Unpaid
 from infernet_edge.chain.delivery.gas import estimate_gas
 from infernet_edge.chain.delivery.payment_check import Payments
-from infernet_edge.chain.delivery.store import Delivery
+from infernet_edge.chain.delivery.record import Delivery
 from infernet_edge.chain.guard.signer import Verifier
 from infernet_edge.chain.rpc.client import ReplyTooLarge, Rpc, RpcError
 from infernet_edge.chain.rpc.head_tracker import Head

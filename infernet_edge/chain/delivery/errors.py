@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from infernet_edge.chain.delivery.store import State
+from infernet_edge.chain.delivery.record import State
 from infernet_edge.errors import InfernetEdgeError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from infernet_edge.chain.contracts.registry import Deployment
 from infernet_edge.chain.delivery.coordinator import subscription_of
 from infernet_edge.chain.delivery.errors import Ended
-from infernet_edge.chain.delivery.store import Delivery
+from infernet_edge.chain.delivery.record import Delivery
 from infernet_edge.chain.guard.rules import SubscriptionRules
 from infernet_edge.errors import ApiError
 

@@ -21,7 +21,8 @@ from infernet_edge.chain.contracts.abi import (
 )
 from infernet_edge.chain.contracts.registry import Deployment, to_bytes
 from infernet_edge.chain.contracts.subscription import SubscriptionV1
-from infernet_edge.chain.delivery.store import UNFINISHED, Delivery, DeliveryStore
+from infernet_edge.chain.delivery.record import UNFINISHED, Delivery
+from infernet_edge.chain.delivery.store import DeliveryStore
 from infernet_edge.chain.rpc.client import Call, Rpc, RpcUnavailable
 from infernet_edge.chain.rpc.head_tracker import Block, Head
 from infernet_edge.chain.subscriptions.store import Known, State, SubscriptionStore

@@ -19,7 +19,7 @@ from infernet_edge.chain.contracts.registry import Deployment
 from infernet_edge.chain.delivery.coordinator import Coordinator, Task
 from infernet_edge.chain.delivery.delegated_data import DelegatedData
 from infernet_edge.chain.delivery.errors import Done, Never, NotNow
-from infernet_edge.chain.delivery.store import Delivery
+from infernet_edge.chain.delivery.record import Delivery
 from infernet_edge.chain.guard.signer import Verifier
 from infernet_edge.chain.rpc import endpoint
 from infernet_edge.chain.rpc.client import Rpc, RpcUnavailable

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from infernet_edge.chain.delivery import store as deliveries
+from infernet_edge.chain.delivery import table as deliveries
 from infernet_edge.chain.delivery.delegated_data import DelegatedData, base_key
-from infernet_edge.chain.delivery.store import Delivery, DeliveryStore, State
+from infernet_edge.chain.delivery.record import Delivery, State
+from infernet_edge.chain.delivery.store import DeliveryStore
 from infernet_edge.database import Database
 from infernet_edge.errors import StorageError, Unavailable
 from infernet_edge.jobs.contents import PIECE

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from infernet_edge.chain.contracts.subscription import Payment
-from infernet_edge.chain.delivery import processor
+from infernet_edge.chain.delivery import processor, steps
 from infernet_edge.chain.delivery.errors import NotNow
 from infernet_edge.chain.delivery.escrow import Escrow
 from infernet_edge.chain.txm.store import Subject
@@ -35,7 +35,7 @@ from tests.support.serving import Echo, serving
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits for something does not give up in this test."""
-    monkeypatch.setattr(processor, "_MOST_REFUSALS", 1000)
+    monkeypatch.setattr(processor, "_MAX_REFUSALS", 1000)
 
 
 @pytest.fixture
@@ -160,8 +160,8 @@ async def test_nobody_else_waits_for_an_approval(
     tmp_path: Path, v1: V1, market: Market, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not even where there is one place for all, and one transaction at a time."""
-    monkeypatch.setattr(processor, "_MOST_AT_ONCE", 1)
-    monkeypatch.setattr(processor, "_MOST_FLYING", 1)
+    monkeypatch.setattr(steps, "_MAX_AT_CONTRACTS", 1)
+    monkeypatch.setattr(steps, "_MAX_DELIVERIES", 1)
     judge = market.verifier("LazyVerifier")
     free = v1.deploy("DelegatedConsumer", ALICE.address)
     market.ask(verifier=judge.address)

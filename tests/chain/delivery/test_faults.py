@@ -284,7 +284,7 @@ async def test_an_interval_that_passed_while_the_chain_was_away(tmp_path: Path, 
 async def test_without_money_for_gas_it_waits_for_some(
     tmp_path: Path, v1: V1, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processor, "_MOST_REFUSALS", 1)
+    monkeypatch.setattr(processor, "_MAX_REFUSALS", 1)
     consumer = consumer_of(v1)
     v1.anvil.set_balance(NODE.address, 0)
     async with on_chain(tmp_path, v1=v1) as (node, echo):

@@ -220,7 +220,7 @@ async def test_what_is_paid_after_all_is_computed(
     events: Events,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(processor, "_MOST_REFUSALS", 100)
+    monkeypatch.setattr(processor, "_MAX_REFUSALS", 100)
     take_away(market, missing)
     market.ask()
     async with market.node(tmp_path) as (node, echo):
@@ -240,7 +240,7 @@ async def test_what_is_not_paid_until_its_interval_is_over(
     tmp_path: Path, v1: V1, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Short intervals end before the node gives up."""
-    monkeypatch.setattr(processor, "_MOST_REFUSALS", 1000)
+    monkeypatch.setattr(processor, "_MAX_REFUSALS", 1000)
     market = Market(v1, consumer=v1.deploy("SubscriptionConsumer"))
     take_away(market, "InsufficientAllowance")
     subscribe(
@@ -304,7 +304,7 @@ async def test_what_others_were_paid_for_is_not_called_unpaid(tmp_path: Path, v1
 async def test_a_server_that_does_not_answer_says_nothing_of_wallets(
     tmp_path: Path, coins: Market, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(processor, "_MOST_REFUSALS", 1000)
+    monkeypatch.setattr(processor, "_MAX_REFUSALS", 1000)
     question = coins.v1.wallet_factory.selector("isValidWallet").hex()
     proxy = FaultyRpc(coins.anvil.url)
     times = asyncio.Semaphore(0)

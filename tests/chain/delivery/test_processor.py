@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from infernet_edge.chain.delivery import processor
+from infernet_edge.chain.delivery import processor, steps
 from tests.support.asking import subscribe
 from tests.support.delegated import request_v1
 from tests.support.evm import ALICE, NODE, OTHER_NODE, V1, deliveries
@@ -287,7 +287,7 @@ async def test_a_transaction_that_is_remembered_no_more_is_not_waited_for(
 async def test_who_has_to_wait_keeps_no_place(
     tmp_path: Path, v1: V1, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
-    monkeypatch.setattr(processor, "_MOST_AT_ONCE", 1)
+    monkeypatch.setattr(steps, "_MAX_AT_CONTRACTS", 1)
     monkeypatch.setattr(processor, "_FIRST_PAUSE", 60.0)
     refusing = v1.deploy("RevertingConsumer", ALICE.address)
     if first == "refused":

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from infernet_edge.chain.contracts.payload import Payload
-from infernet_edge.chain.delivery import store as deliveries
-from infernet_edge.chain.delivery.store import MIGRATIONS, Delivery, DeliveryStore
+from infernet_edge.chain.delivery import table as deliveries
+from infernet_edge.chain.delivery.record import Delivery
+from infernet_edge.chain.delivery.store import DeliveryStore
+from infernet_edge.chain.delivery.table import MIGRATIONS
 from infernet_edge.database import Database
 from infernet_edge.errors import StorageError, Unavailable
 from infernet_edge.jobs.store import milliseconds

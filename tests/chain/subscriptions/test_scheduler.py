@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from eth_abi.abi import decode, encode
 
-from infernet_edge.chain.delivery import processor
+from infernet_edge.chain.delivery import steps
 from infernet_edge.chain.subscriptions import scheduler as schedule
 from tests.support.asking import call_back, received, subscribe
 from tests.support.delegated import container_hash
@@ -398,9 +398,9 @@ async def test_no_more_are_on_their_way_than_a_mempool_takes(
     tmp_path: Path, v1: V1, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The others wait for their turn, and simulate once only."""
-    monkeypatch.setattr(processor, "_MOST_FLYING", 3)
+    monkeypatch.setattr(steps, "_MAX_DELIVERIES", 3)
     consumer = v1.deploy("CallbackConsumer")
-    with listen("infernet_edge.chain.delivery.processor") as events:
+    with listen("infernet_edge.chain.delivery") as events:
         async with on_chain(tmp_path, v1=v1) as (node, echo):
             await chain_of(node).head.seen.wait()
             v1.anvil.set_automine(False)

@@ -1,0 +1,49 @@
+"""A delivery as a row of the deliveries table has it."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from infernet_edge.chain.contracts.subscription import Generation
+
+State = Literal["accepted", "computing", "sending", "sent", "delivered", "failed", "skipped"]
+UNFINISHED: Final = ("accepted", "computing", "sending", "sent")
+
+
+class Delivery(Struct):
+    """One answer to one interval of a subscription; times in milliseconds since 1970.
+
+    `delegated`: it came as a signed request, not from a contract. `skipped` is the state of one
+    for which nothing was computed, because it cannot be paid. The answer (`input`, `output`,
+    `proof`) is here only until it is stored. `damaged`: its request is not what was stored.
+    """
+
+    number: int
+    key: str
+    generation: Generation
+    owner: str
+    nonce: int
+    subscription_id: int | None
+    interval: int
+    containers: tuple[str, ...]
+    state: State
+    reason: str = ""
+    verified: bool = False
+    attempts: int = 0
+    client: str = ""
+    request: bytes = b""
+    input: bytes = b""
+    output: bytes | None = None
+    proof: bytes = b""
+    transaction_hash: str = ""
+    created_at: int = 0
+    changed_at: int = 0
+    delegated: bool = True
+    damaged: bool = False
+
+    @property
+    def anchor(self) -> str:
+        """The configured address of the deployment for which it was made, in lower case."""
+        return self.key.split(":")[1]

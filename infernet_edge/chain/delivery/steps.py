@@ -1,0 +1,255 @@
+"""The steps of a delivery: checked and simulated, computed, simulated again and sent, mined.
+
+Each step ends with the state that it reached, which the processor stores before the next one
+begins; or it raises why there is none, see errors.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Final
+
+from infernet_edge.chain.contracts.payload import BadPayload, pack
+from infernet_edge.chain.delivery.coordinator import Coordinator
+from infernet_edge.chain.delivery.errors import Done, Never, NotNow, Waiting
+from infernet_edge.chain.delivery.escrow import Escrow
+from infernet_edge.chain.delivery.proofs import Proof, Proofs
+from infernet_edge.chain.delivery.record import Delivery, State
+from infernet_edge.chain.delivery.store import DeliveryStore
+from infernet_edge.chain.txm.broadcaster import SendError
+from infernet_edge.chain.txm.in_flight import MAX_IN_FLIGHT
+from infernet_edge.chain.txm.manager import TransactionManager
+from infernet_edge.chain.txm.store import Outcome, Subject
+from infernet_edge.containers.client import ContainerFailure
+from infernet_edge.jobs.orchestrator import Orchestrator
+from infernet_edge.logs import log_event
+
+logger = logging.getLogger(__name__)
+
+MAX_ATTEMPTS: Final = 3
+_MAX_AT_CONTRACTS = 64  # deliveries that call the contracts at once; others queue
+_MAX_DELIVERIES = MAX_IN_FLIGHT - 4  # approvals and what fills gaps have room beside deliveries
+_FIRST_PAUSE = 1.0  # seconds before a container that failed is called again; grows
+_LONGEST_PAUSE = 30.0
+
+
+class DeliverySteps:
+    """Does what is next for a delivery.
+
+    `escrow` and `proofs` see to what is locked in the node's wallet, where there is one.
+    """
+
+    def __init__(
+        self,
+        store: DeliveryStore,
+        coordinator: Coordinator,
+        orchestrator: Orchestrator,
+        transactions: TransactionManager,
+        escrow: Escrow | None = None,
+        proofs: Proofs | None = None,
+    ) -> None:
+        self._store = store
+        self._coordinator = coordinator
+        self._orchestrator = orchestrator
+        self._transactions = transactions
+        self._escrow = escrow
+        self._proofs = proofs
+        self._contract_slots = asyncio.Semaphore(_MAX_AT_CONTRACTS)
+        self._transaction_slots = asyncio.Semaphore(_MAX_DELIVERIES)
+        self._in_flight: set[int] = set()  # the deliveries that have a transaction slot
+        self._claims: dict[tuple[str, int, int], int] = {}  # which delivery is for an interval
+
+    async def last_number(self) -> int:
+        """The largest number of a delivery that others have stored. Raises StorageError."""
+        last = await self._transactions.last_number()
+        if self._proofs is not None:
+            last = max(last, await self._proofs.last_number())
+        return last
+
+    async def is_sent(self, delivery: Delivery) -> bool:
+        """Whether its transaction may be in flight since an earlier run. Raises StorageError."""
+        if delivery.state != "sending":
+            return delivery.state == "sent"
+        return await self._transactions.find(_key(delivery)) is not None
+
+    def reserve(self, delivery: Delivery) -> None:
+        """Reserve what a delivery of an earlier run locks: it counts on an approval."""
+        if self._escrow is not None and (locked := self._coordinator.locks(delivery)):
+            self._escrow.reserve(delivery.number, locked)
+
+    def claim(self, delivery: Delivery) -> None:
+        """Note which interval of a subscription on the chain a delivery is for; the first wins."""
+        if delivery.subscription_id is not None:
+            self._claims.setdefault(_interval(delivery), delivery.number)
+
+    def release_transaction_slot(self, delivery: Delivery) -> None:
+        """Its transaction is final, or there is none. May be called more than once."""
+        if delivery.number in self._in_flight:
+            self._in_flight.remove(delivery.number)
+            self._transaction_slots.release()
+
+    def release(self, delivery: Delivery) -> None:
+        """Release what is held for a delivery that has ended."""
+        if self._escrow is not None:
+            self._escrow.release(delivery.number)
+        if self._claims.get(_interval(delivery)) == delivery.number:
+            del self._claims[_interval(delivery)]
+
+    async def take(self, delivery: Delivery) -> tuple[State, str]:
+        """Take one step; returns the state after it and its reason.
+
+        Raises the errors of errors.py, RpcUnavailable, StorageError.
+        """
+        if delivery.state == "sent":
+            return await self._wait_for_outcome(delivery)
+        if delivery.state == "computing":
+            self._coordinator.check_time(delivery)  # what it asks may take the server too long
+            await self._compute(delivery)
+            return "sending", ""
+        if delivery.state == "sending":
+            await self._secure(delivery)
+            await self._send_in_turn(delivery)
+            return "sent", ""
+        async with self._contract_slots:  # not while it computes: containers have queues
+            self._check_claim(delivery)
+            await self._coordinator.admit(delivery)
+            return "computing", ""
+
+    def _check_claim(self, delivery: Delivery) -> None:
+        """Raise Done when another delivery is for the same interval.
+
+        A contract's subscription that the node follows may turn out later to be one of a delegated
+        request.
+        """
+        other = self._claims.get(_interval(delivery), delivery.number)
+        if other != delivery.number:
+            raise Done(f"Delivery {other} answers this interval")
+
+    async def _compute(self, delivery: Delivery) -> None:
+        """Run the containers; three times at most, with a growing pause between."""
+        task = await self._coordinator.task(delivery)
+        pause = _FIRST_PAUSE
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            try:
+                with self._orchestrator.reserve() as memory:
+                    answer = await self._orchestrator.compute(
+                        delivery.containers,
+                        task.data,
+                        memory,
+                        source=task.source,
+                        destination=task.destination,
+                        requires_proof=task.requires_proof,
+                    )
+                    packed = await asyncio.to_thread(pack, answer)
+                break
+            except (ContainerFailure, BadPayload) as error:
+                if attempt == MAX_ATTEMPTS:
+                    raise Never(f"The container failed {attempt} times: {error}") from None
+                log_event(
+                    logger,
+                    "delivery.compute_failed",
+                    logging.WARNING,
+                    **names_of(delivery),
+                    attempt=attempt,
+                    reason=str(error),
+                )
+                await asyncio.sleep(pause)
+                pause = min(_LONGEST_PAUSE, pause * 5)
+        delivery.input, delivery.output, delivery.proof = packed
+
+    async def _secure(self, delivery: Delivery) -> None:
+        """Wait for an approval if need be, without a slot: nothing else waits with it.
+
+        Raises Never when its time is over, unless an earlier run stored its transaction.
+        """
+        if await self._transactions.find(_key(delivery)) is not None:
+            return
+        self._coordinator.check_time(delivery)
+        locked = self._coordinator.locks(delivery)
+        if locked is not None and self._escrow is not None:
+            await self._escrow.secure(delivery.number, locked, _subject(delivery))
+
+    async def _send_in_turn(self, delivery: Delivery) -> None:
+        """Send when few enough transactions are in flight; one is until it is final."""
+        await self._transaction_slots.acquire()
+        try:
+            async with self._contract_slots:
+                await self._send(delivery)
+        except BaseException:
+            self._transaction_slots.release()
+            raise
+        self._in_flight.add(delivery.number)
+
+    async def _send(self, delivery: Delivery) -> None:
+        """Simulate and send; a transaction that an earlier run stored is not sent twice."""
+        key = _key(delivery)
+        known = await self._transactions.find(key)
+        if known is None:
+            answer = await self._store.answer(delivery)
+            order = await self._coordinator.prepare(delivery, answer)
+            try:
+                known = await self._transactions.send(
+                    key,
+                    order.to,
+                    order.data,
+                    gas=order.gas,
+                    max_gas_price=order.max_gas_price,
+                    subject=_subject(delivery),
+                )
+            except SendError as error:
+                if error.temporary:
+                    raise Waiting(str(error)) from None
+                raise Never(str(error)) from None
+        delivery.transaction_hash = known
+
+    async def _wait_for_outcome(self, delivery: Delivery) -> tuple[State, str]:
+        outcome = await self._transactions.outcomes.wait(_key(delivery))
+        if outcome is None:
+            # Forgotten while the node was off for a month. The simulation shows if it was mined.
+            return "sending", ""
+        delivery.transaction_hash = outcome.hash
+        if outcome.status == "mined":
+            await self._expect_verdict(delivery, outcome)
+            return "delivered", ""
+        delivery.attempts += 1
+        if delivery.attempts >= MAX_ATTEMPTS:
+            raise Never(f"Given up after {MAX_ATTEMPTS} transactions: {outcome.reason}")
+        return "sending", outcome.reason
+
+    async def _expect_verdict(self, delivery: Delivery, outcome: Outcome) -> None:
+        locked = self._coordinator.locks(delivery)
+        if locked is None or self._proofs is None:
+            return
+        try:
+            identifier = await self._coordinator.subscription_id(delivery)
+        except NotNow as error:  # it is delivered, whatever is said of its id
+            raise Waiting(str(error)) from None
+        if identifier is not None:
+            proof = Proof(
+                delivery.number, identifier, delivery.interval, locked, outcome.hash, outcome.block
+            )
+            await self._proofs.expect(proof)
+
+
+def names_of(delivery: Delivery) -> dict[str, Any]:
+    """What names a delivery in the log."""
+    return {
+        "number": delivery.number,
+        "subscription": delivery.subscription_id,
+        "interval": delivery.interval,
+    }
+
+
+def _interval(delivery: Delivery) -> tuple[str, int, int]:
+    """What names an interval on the chain."""
+    return delivery.generation, delivery.subscription_id or 0, delivery.interval
+
+
+def _subject(delivery: Delivery) -> Subject:
+    return Subject(delivery.subscription_id, delivery.interval)
+
+
+def _key(delivery: Delivery) -> str:
+    """What names the transaction of this attempt, so that it exists once."""
+    return f"delivery:{delivery.number}:{delivery.attempts}"

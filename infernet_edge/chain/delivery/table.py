@@ -1,0 +1,312 @@
+"""The deliveries table: its columns, and the statements that read and write it.
+
+The functions run in the database's threads, each in one transaction. A delivery is named by its
+`key`; there is one for each interval of a subscription.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any, Final
+
+from infernet_edge.chain.contracts.delegation import parse_signed
+from infernet_edge.chain.contracts.payload import Payload
+from infernet_edge.chain.delivery import delegated_data
+from infernet_edge.chain.delivery.record import UNFINISHED, Delivery
+from infernet_edge.checksums import check, checksum
+from infernet_edge.errors import BadRequest
+from infernet_edge.jobs.contents import Buffer
+
+_UNFINISHED = "state NOT IN ('delivered', 'failed', 'skipped')"
+
+MIGRATIONS: Final = (
+    # `key` names the subscription and the interval, so that one interval is never answered twice:
+    # "generation:anchor:...", see Delivery.anchor.
+    # `request` is the delegated request, without its data. With a `subscription_id` the interval is
+    # one of the on-chain subscription that an earlier delivery of the request made.
+    """CREATE TABLE deliveries (
+        number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, generation TEXT NOT NULL,
+        owner TEXT NOT NULL, nonce INTEGER NOT NULL, subscription_id INTEGER,
+        interval INTEGER NOT NULL, containers TEXT NOT NULL, state TEXT NOT NULL,
+        reason TEXT NOT NULL DEFAULT '',
+        verified INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0,
+        client TEXT NOT NULL DEFAULT '', request BLOB NOT NULL,
+        input BLOB, output BLOB, proof BLOB, transaction_hash TEXT NOT NULL DEFAULT '',
+        created_at INTEGER NOT NULL, changed_at INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE INDEX unfinished_deliveries ON deliveries (number)"
+    " WHERE state NOT IN ('delivered', 'failed')",
+    # Without a delegated request `request` is the subscription as its coordinator gives it.
+    "ALTER TABLE deliveries ADD COLUMN delegated INTEGER NOT NULL DEFAULT 1",
+    "DROP INDEX unfinished_deliveries",
+    f"CREATE INDEX unfinished_deliveries ON deliveries (number) WHERE {_UNFINISHED}",
+    "CREATE INDEX delegated_owners ON deliveries (owner, nonce) WHERE delegated = 1",
+    delegated_data.MIGRATION,
+    "ALTER TABLE deliveries ADD COLUMN answer_sum INTEGER",  # of input, output, proof: checksums.py
+    "ALTER TABLE deliveries ADD COLUMN request_sum INTEGER",
+)
+
+_MOST_ENDED = 100_000  # deliveries that are remembered after their end, some 50 MB
+_CHECK_EVERY = 5_000  # new ones
+NO_ROOM: Final = -1  # instead of the number of a delivery that is not stored
+_MOST_NONCES = 200  # of one owner's delegated requests that are told apart
+_COLUMNS = (
+    "number, key, generation, owner, nonce, subscription_id, interval, containers, state, reason,"
+    " verified, attempts, client, request, input, output, proof, transaction_hash, created_at,"
+    " changed_at, delegated, request_sum"
+)
+_WITHOUT_ANSWER = _COLUMNS.replace("input, output, proof", "x'', NULL, x''")
+_WITHOUT_CONTENT = _WITHOUT_ANSWER.replace("request,", "x'',").replace("request_sum", "NULL")
+
+
+def move_data(connection: sqlite3.Connection) -> None:
+    """Take the inputs out of requests that an earlier version stored with them."""
+    numbers = connection.execute(
+        f"SELECT number FROM deliveries WHERE {_UNFINISHED}"  # noqa: S608 - our own text
+        " AND delegated = 1 AND length(request) > 4096"
+    ).fetchall()
+    for (number,) in numbers:
+        key, request = connection.execute(
+            "SELECT key, request FROM deliveries WHERE number = ?", (number,)
+        ).fetchone()
+        try:
+            parsed = parse_signed(request)
+        except BadRequest:
+            continue  # its delivery says so when its turn comes
+        if parsed.data:
+            delegated_data.write(connection, delegated_data.base_key(key), parsed.data)
+            connection.execute(
+                "UPDATE deliveries SET request = ?, request_sum = ? WHERE number = ?",
+                (parsed.signed, checksum(parsed.signed), number),
+            )
+
+
+def _from_row(row: tuple[Any, ...]) -> Delivery:
+    (number, key, generation, owner, nonce, subscription_id, interval, containers, *rest) = row
+    (state, reason, verified, attempts, client, request, input_, output, proof, *last) = rest
+    transaction_hash, created_at, changed_at, delegated, request_sum = last
+    return Delivery(
+        number,
+        key,
+        generation,
+        owner,
+        nonce,
+        subscription_id,
+        interval,
+        tuple(containers.split(",")),
+        state,
+        reason,
+        bool(verified),
+        attempts,
+        client,
+        request,
+        input_ or b"",
+        output,
+        proof or b"",
+        transaction_hash,
+        created_at,
+        changed_at,
+        bool(delegated),
+        request_sum is not None and request_sum != checksum(request),
+    )
+
+
+def unfinished(connection: sqlite3.Connection) -> list[Delivery]:
+    """Those that have not ended, oldest first, without their answers."""
+    rows = connection.execute(
+        f"SELECT {_WITHOUT_ANSWER} FROM deliveries"  # noqa: S608 - the columns are our own text
+        f" WHERE {_UNFINISHED} ORDER BY number"
+    )
+    return [_from_row(row) for row in rows]
+
+
+def newest(connection: sqlite3.Connection, limit: int, skipped: bool) -> list[Delivery]:
+    """See DeliveryStore.newest."""
+    wanted = "state = 'skipped'" if skipped else "true"
+    rows = connection.execute(
+        f"SELECT {_WITHOUT_CONTENT} FROM deliveries"  # noqa: S608 - as above
+        f" WHERE {wanted} ORDER BY number DESC LIMIT ?",
+        (limit,),
+    )
+    return [_from_row(row) for row in rows]
+
+
+def delegated_by(connection: sqlite3.Connection, owner: str) -> list[tuple[int, bytes]]:
+    """See DeliveryStore.delegated_by."""
+    rows = connection.execute(
+        # Its intervals have the same request, or none any more.
+        "SELECT nonce, max(request), max(request_sum) FROM deliveries"
+        " WHERE delegated = 1 AND owner = ? AND generation = '1.x'"
+        " GROUP BY nonce ORDER BY max(number) DESC LIMIT ?",
+        (owner, _MOST_NONCES),
+    )
+    return [
+        (nonce, request if stored in (None, checksum(request)) else b"")
+        for nonce, request, stored in rows
+    ]
+
+
+def answer(connection: sqlite3.Connection, number: int) -> Payload:
+    """The stored answer of a delivery. Raises Damaged."""
+    row = connection.execute(
+        "SELECT input, output, proof, answer_sum FROM deliveries WHERE number = ?", (number,)
+    ).fetchone()
+    input_, output, proof, stored_sum = row or (None, None, None, None)
+    check(stored_sum, output, input_ or b"", proof or b"", what="The answer of a delivery")
+    return Payload(input_ or b"", output or b"", proof or b"")
+
+
+def insert(
+    connection: sqlite3.Connection,
+    delivery: Delivery,
+    data: Buffer | None,
+    most_data: int,
+    first_number: int,
+) -> tuple[int, Delivery | None]:
+    """Store a new delivery: its number, or the known one that has its key, or NO_ROOM."""
+    known = connection.execute(
+        f"SELECT {_WITHOUT_ANSWER} FROM deliveries WHERE key = ?",  # noqa: S608 - as above
+        (delivery.key,),
+    ).fetchone()
+    if known is not None and not _may_be_repeated(connection, found := _from_row(known)):
+        return 0, found
+    if data and len(data) + delegated_data.total(connection) > most_data:
+        return NO_ROOM, None
+    (last,) = connection.execute("SELECT max(number) FROM deliveries").fetchone()
+    number = max(first_number, (last or 0) + 1)
+    connection.execute(
+        "INSERT INTO deliveries (number, key, generation, owner, nonce, subscription_id, interval,"
+        " containers, state, reason, verified, attempts, client, request, created_at, changed_at,"
+        " delegated, request_sum)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            number,
+            delivery.key,
+            delivery.generation,
+            delivery.owner,
+            delivery.nonce,
+            delivery.subscription_id,
+            delivery.interval,
+            ",".join(delivery.containers),
+            delivery.state,
+            delivery.reason,
+            delivery.verified,
+            delivery.attempts,
+            delivery.client,
+            delivery.request,
+            delivery.created_at,
+            delivery.changed_at,
+            delivery.delegated,
+            checksum(delivery.request),
+        ),
+    )
+    if data is not None:
+        delegated_data.write(connection, delivery.key, data)
+    if number % _CHECK_EVERY == 0:
+        _forget_excess(connection)
+    return number, None
+
+
+def _may_be_repeated(connection: sqlite3.Connection, delivery: Delivery) -> bool:
+    """Whether a delivery is over without success; if so, its key is free afterwards.
+
+    All its transactions are final then, and none of them delivered.
+    """
+    if delivery.state not in ("failed", "skipped") or "#" in delivery.key:
+        return False
+    if _has_unfinished(connection, delivery):
+        return False
+    connection.execute(
+        "UPDATE deliveries SET key = key || '~' || number WHERE number = ?", (delivery.number,)
+    )
+    return True
+
+
+def update(connection: sqlite3.Connection, delivery: Delivery) -> bool:
+    """Store the state of a delivery; returns whether it was unfinished before."""
+    before = connection.execute(
+        "SELECT state FROM deliveries WHERE number = ?", (delivery.number,)
+    ).fetchone()
+    connection.execute(
+        "UPDATE deliveries SET subscription_id = ?, interval = ?, state = ?, reason = ?,"
+        " verified = ?, attempts = ?, transaction_hash = ?, changed_at = ? WHERE number = ?",
+        (
+            delivery.subscription_id,
+            delivery.interval,
+            delivery.state,
+            delivery.reason,
+            delivery.verified,
+            delivery.attempts,
+            delivery.transaction_hash,
+            delivery.changed_at,
+            delivery.number,
+        ),
+    )
+    if delivery.state not in UNFINISHED:
+        _end(connection, delivery)
+    elif delivery.output is not None:
+        connection.execute(
+            "UPDATE deliveries SET input = ?, output = ?, proof = ?, answer_sum = ?"
+            " WHERE number = ?",
+            (
+                delivery.input,
+                delivery.output,
+                delivery.proof,
+                checksum(delivery.output, delivery.input, delivery.proof),
+                delivery.number,
+            ),
+        )
+    return before is not None and before[0] in UNFINISHED
+
+
+def _end(connection: sqlite3.Connection, delivery: Delivery) -> None:
+    """Delete what is not needed after the end of a delivery."""
+    connection.execute(
+        "UPDATE deliveries SET input = NULL, output = NULL, proof = NULL WHERE number = ?",
+        (delivery.number,),
+    )
+    if "#" in delivery.key:
+        connection.execute(
+            "UPDATE deliveries SET request = x'', request_sum = NULL WHERE number = ?",
+            (delivery.number,),
+        )
+    if delivery.delegated and not _has_unfinished(connection, delivery, "subscription_id IS NULL"):
+        delegated_data.delete(connection, delivery.key)
+
+
+def _has_unfinished(
+    connection: sqlite3.Connection, delivery: Delivery, which: str = "true"
+) -> bool:
+    """Whether an interval of the same request is in work, of those that are asked for.
+
+    Those of a subscription that is on the chain need no input: they ask their owner.
+    """
+    base = delegated_data.base_key(delivery.key)
+    row = connection.execute(
+        f"SELECT 1 FROM deliveries WHERE {_UNFINISHED} AND {which}"  # noqa: S608 - as above
+        " AND generation = ? AND owner = ? AND nonce = ? AND substr(key, 1, ?) = ?",
+        (delivery.generation, delivery.owner, delivery.nonce, len(base), base),
+    ).fetchone()
+    return row is not None
+
+
+def _forget_excess(connection: sqlite3.Connection) -> None:
+    """Keep the newest of those that ended: whoever may ask could fill the disk within hours."""
+    connection.execute(
+        f"DELETE FROM deliveries WHERE NOT ({_UNFINISHED}) AND number <="  # noqa: S608 - as above
+        f" (SELECT number FROM deliveries WHERE NOT ({_UNFINISHED})"
+        " ORDER BY number DESC LIMIT 1 OFFSET ?)",
+        (_MOST_ENDED,),
+    )
+
+
+def prune(connection: sqlite3.Connection, number: int) -> None:
+    """Delete deliveries that ended, up to a number."""
+    # The newest stays: SQLite would give its number again, which names transactions.
+    connection.execute(
+        f"DELETE FROM deliveries WHERE NOT ({_UNFINISHED})"  # noqa: S608 - as above
+        " AND number <= ?"
+        " AND number < (SELECT max(number) FROM deliveries)",
+        (number,),
+    )
+    _forget_excess(connection)
