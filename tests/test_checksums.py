@@ -11,7 +11,7 @@ import pytest
 
 from infernet_edge.chain.delivery import table as deliveries
 from infernet_edge.chain.delivery.delegated_data import DelegatedData
-from infernet_edge.chain.delivery.record import Delivery
+from infernet_edge.chain.delivery.record import Delivery, open_delivery
 from infernet_edge.chain.delivery.store import DeliveryStore
 from infernet_edge.checksums import Damaged, check, checksum
 from infernet_edge.database import Database
@@ -19,6 +19,7 @@ from infernet_edge.jobs.contents import Content
 from infernet_edge.jobs.job import SUCCESS, Job
 from tests.support.parts import CLIENT, Parts, made, outcome, result, working
 from tests.support.serving import Echo, serving
+from tests.support.signed import signed_v0
 
 
 def test_each_bit_counts() -> None:
@@ -146,13 +147,13 @@ async def test_a_request_that_changed_is_damaged(tmp_path: Path) -> None:
     database = Database(tmp_path / "node.sqlite", {"deliveries": deliveries.MIGRATIONS})
     await database.open()
     store = DeliveryStore(database, 10)
-    one = Delivery(0, "key", "1.x", "0xowner", 1, None, 1, ("a",), "accepted", request=b"{}")
+    one = Delivery(0, "key", "1.x", "0xowner", 1, None, 1, ("a",), "accepted", request=signed_v0())
     await store.add(one, b"x")
     assert [each.damaged for each in await store.load()] == [False]
-    assert await store.delegated_by("0xowner") == [(1, b"{}")]
+    assert await store.delegated_by("0xowner") == [(1, open_delivery(one).subscription)]
     await database.write(
         lambda connection: connection.execute("UPDATE deliveries SET request = x'7b7c'") and None
     )
     assert [each.damaged for each in await store.load()] == [True]
-    assert await store.delegated_by("0xowner") == [(1, b"")]
+    assert await store.delegated_by("0xowner") == [(1, None)]
     await database.close()

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import aiohttp
+import msgspec
 
 from infernet_edge.chain.contracts.delegation import DelegatedRequest, parse_request, parse_signed
 from infernet_edge.chain.contracts.registry import Deployment
@@ -19,7 +20,7 @@ from infernet_edge.chain.delivery.delegated_data import DelegatedData
 from infernet_edge.chain.delivery.escrow import Escrow
 from infernet_edge.chain.delivery.processor import Processor
 from infernet_edge.chain.delivery.proofs import Proofs, Verdict
-from infernet_edge.chain.delivery.record import Delivery
+from infernet_edge.chain.delivery.record import Delivery, OpenDelivery
 from infernet_edge.chain.delivery.recovery import Leftovers
 from infernet_edge.chain.delivery.steps import DeliverySteps
 from infernet_edge.chain.delivery.store import DeliveryStore
@@ -234,7 +235,7 @@ class Chain:
             raise Refused("Subscription is cancelled", {"owner": parsed.subscription.owner})
         containers = self._rules.check(parsed.subscription, delegated=True)
         verified = await self._verify(parsed, deadline or self.deadline())
-        delivery = Delivery(
+        delivery = OpenDelivery(
             number=0,
             key=self._key(parsed),
             generation=parsed.generation,
@@ -247,6 +248,8 @@ class Chain:
             verified=verified,
             client=client,
             request=parsed.signed,
+            subscription=parsed.subscription,
+            signed=msgspec.structs.replace(parsed, data=b""),  # which would hold the whole body
         )
         known = await self.deliveries.add(delivery, parsed.data)
         if known is None:

@@ -17,14 +17,13 @@ from infernet_edge.chain.contracts.abi import (
     INPUTS_GAS,
     UnexpectedReply,
     decode_subscription,
-    decode_subscription_v1,
     delegation_key,
     deliver_compute,
     deliver_compute_delegatee,
     eth_call,
     get_subscription,
 )
-from infernet_edge.chain.contracts.delegation import parse_signed
+from infernet_edge.chain.contracts.delegation import DelegatedRequest
 from infernet_edge.chain.contracts.payload import EMPTY, Payload
 from infernet_edge.chain.contracts.registry import Deployment, ask
 from infernet_edge.chain.contracts.reverts import ANSWERED, Revert, revert_reason
@@ -39,7 +38,7 @@ from infernet_edge.chain.delivery.delegated_data import DelegatedData
 from infernet_edge.chain.delivery.errors import Done, Ended, Never, NotNow, Unpaid
 from infernet_edge.chain.delivery.gas import estimate_gas
 from infernet_edge.chain.delivery.payment_check import Payments
-from infernet_edge.chain.delivery.record import Delivery
+from infernet_edge.chain.delivery.record import OpenDelivery
 from infernet_edge.chain.guard.signer import Verifier
 from infernet_edge.chain.rpc.client import ReplyTooLarge, Rpc, RpcError
 from infernet_edge.chain.rpc.head_tracker import Head
@@ -103,30 +102,26 @@ class Coordinator:
         self._wallet = config.wallet.payment_address or ZERO_ADDRESS
         self._payments = Payments(rpc, deployment, self._wallet, node)
 
-    def due_time(self, delivery: Delivery) -> int:
+    def due_time(self, delivery: OpenDelivery) -> int:
         """When the interval of a delivery begins, in chain seconds."""
-        return subscription_of(delivery).due_time(delivery.interval)
+        return delivery.subscription.due_time(delivery.interval)
 
-    def payment(self, delivery: Delivery) -> Payment:
-        """What the delivery is paid with."""
-        return subscription_of(delivery).payment
-
-    def locks(self, delivery: Delivery) -> Payment | None:
+    def locks(self, delivery: OpenDelivery) -> Payment | None:
         """What the coordinator locks in the node's wallet for the delivery's proof, if anything."""
-        subscription = subscription_of(delivery)
+        subscription = delivery.subscription
         paid = subscription.payment.amount > 0
         return subscription.payment if subscription.requires_proof and paid else None
 
-    def check_time(self, delivery: Delivery) -> None:
+    def check_time(self, delivery: OpenDelivery) -> None:
         """Raise Never when the interval of a delivery is over."""
         if self._head.latest is None:  # this machine's date may be wrong
             return
-        end = subscription_of(delivery).end_time(delivery.interval)
+        end = delivery.subscription.end_time(delivery.interval)
         if end is not None and self._head.now() >= end:
             before = f"; before that: {delivery.reason}" if delivery.reason else ""
             raise Never(f"The interval was over before it could be answered{before}")
 
-    async def admit(self, delivery: Delivery) -> None:
+    async def admit(self, delivery: OpenDelivery) -> None:
         """Check that it makes sense to compute; marks the delivery as verified.
 
         Raises Done, Never or NotNow, and RpcUnavailable.
@@ -134,12 +129,12 @@ class Coordinator:
         self._choose_interval(delivery)
         if not delivery.verified:
             try:
-                await self._verifier.verify(parse_signed(delivery.request))
+                await self._verifier.verify(_signed(delivery))
             except ApiError as error:
                 raise Never(f"{error.message} {error.params or ''}".strip()) from None
             delivery.verified = True
             self._choose_interval(delivery)  # that may have taken long
-        subscription = subscription_of(delivery)
+        subscription = delivery.subscription
         revert = await self._simulate(delivery, EMPTY)
         if revert is None or revert.name not in _UNCLAIMED:
             if isinstance(subscription, SubscriptionV1) and subscription.payment_amount:
@@ -152,22 +147,21 @@ class Coordinator:
         if not revert.is_allowed(self._config.wallet.allowed_sim_errors):
             await self._refuse(revert, delivery)
 
-    def _choose_interval(self, delivery: Delivery) -> None:
+    def _choose_interval(self, delivery: OpenDelivery) -> None:
         """Take the present one where it may be chosen. Raises Never when its time is over."""
         if delivery.subscription_id is None:
             # Since it was accepted, others may have begun, or the chain was not there to ask.
-            subscription = subscription_of(delivery)
+            subscription = delivery.subscription
             now = subscription.interval_at(self._head.now())
             delivery.interval = max(1, min(subscription.frequency, now))
         self.check_time(delivery)
 
-    async def task(self, delivery: Delivery) -> Task:
+    async def task(self, delivery: OpenDelivery) -> Task:
         """What to compute. The first interval comes with its data, later ones ask their owner."""
-        subscription = subscription_of(delivery)
+        subscription = delivery.subscription
         proof = subscription.requires_proof
         if delivery.subscription_id is None:
-            request = parse_signed(delivery.request)
-            data = bytes(request.data) or await self._data_store.find(delivery.key)
+            data = bytes(_signed(delivery).data) or await self._data_store.find(delivery.key)
             if not data:
                 raise Never("The input of the request is gone")
             return Task(data, OFF_CHAIN, ON_CHAIN, proof)
@@ -180,7 +174,7 @@ class Coordinator:
             )
         return Task(encoded, ON_CHAIN, ON_CHAIN, proof)
 
-    async def _inputs(self, delivery: Delivery, subscription: Subscription) -> bytes:
+    async def _inputs(self, delivery: OpenDelivery, subscription: Subscription) -> bytes:
         if isinstance(subscription, SubscriptionV0) and subscription.inputs:
             return subscription.inputs
         asked = GET_CONTAINER_INPUTS.encode(
@@ -197,9 +191,9 @@ class Coordinator:
                 raise NotNow(f"The owner's contract gives no input in time: {error}") from None
             return b""  # an owner that gives no inputs, as the reference node takes it
 
-    async def prepare(self, delivery: Delivery, payload: Payload) -> Order:
+    async def prepare(self, delivery: OpenDelivery, payload: Payload) -> Order:
         """Simulate the real output and find out the gas. Raises Done, Never, NotNow."""
-        subscription = subscription_of(delivery)
+        subscription = delivery.subscription
         most = self._most_gas(subscription)
         data = self._data(delivery, payload)
         to = await self._deployment.coordinator(subscription.generation)
@@ -226,11 +220,11 @@ class Coordinator:
             most = min(most, subscription.max_gas_limit)
         return most
 
-    async def subscription_id(self, delivery: Delivery) -> int | None:
+    async def subscription_id(self, delivery: OpenDelivery) -> int | None:
         """The on-chain id of a delegated subscription, once a delivery has made it."""
         if delivery.subscription_id is not None:
             return delivery.subscription_id
-        to = await self._deployment.coordinator(subscription_of(delivery).generation)
+        to = await self._deployment.coordinator(delivery.subscription.generation)
         key = delegation_key(delivery.owner, delivery.nonce)
         try:
             reply = await ask(self._rpc, eth_call(to, DELEGATE_CREATED_IDS.encode(key)))
@@ -238,27 +232,26 @@ class Coordinator:
         except (RpcError, UnexpectedReply) as error:
             raise NotNow(f"The subscription's id cannot be asked for: {error}") from None
 
-    def may_be_made(self, delivery: Delivery, interval: int) -> bool:
+    def may_be_made(self, delivery: OpenDelivery, interval: int) -> bool:
         """Whether a subscription that is not on the chain yet can be made with this interval."""
-        request = parse_signed(delivery.request)
-        begins = request.subscription.due_time(interval)
-        return delivery.verified and request.signature.expiry > begins
+        begins = delivery.subscription.due_time(interval)
+        return delivery.verified and _signed(delivery).signature.expiry > begins
 
-    def next_interval(self, delivery: Delivery) -> int | None:
+    def next_interval(self, delivery: OpenDelivery) -> int | None:
         """The interval to answer after this one; None when there is none.
 
         Intervals that passed meanwhile are not made up for.
         """
-        subscription = subscription_of(delivery)
+        subscription = delivery.subscription
         if not subscription.period:
             return None
         following = max(delivery.interval + 1, subscription.interval_at(self._head.now()))
         return following if following <= subscription.frequency else None
 
-    async def _simulate(self, delivery: Delivery, payload: Payload) -> Revert | None:
+    async def _simulate(self, delivery: OpenDelivery, payload: Payload) -> Revert | None:
         """Why the delivery would revert, None if it would not."""
         data = self._data(delivery, payload)
-        to = await self._deployment.coordinator(subscription_of(delivery).generation)
+        to = await self._deployment.coordinator(delivery.subscription.generation)
         # "pending" sees the time of the next block: "latest" is late at the edge of an interval.
         gas = self._config.wallet.max_gas_limit
         call = eth_call(to, data, sender=self._node, block="pending", gas=gas)
@@ -270,19 +263,20 @@ class Coordinator:
             return revert_reason(error.data)
         return None
 
-    def _data(self, delivery: Delivery, payload: Payload) -> bytes:
+    def _data(self, delivery: OpenDelivery, payload: Payload) -> bytes:
         if delivery.subscription_id is None:
-            request = parse_signed(delivery.request)
-            return deliver_compute_delegatee(request, delivery.interval, payload, self._wallet)
+            return deliver_compute_delegatee(
+                _signed(delivery), delivery.interval, payload, self._wallet
+            )
         return deliver_compute(
-            subscription_of(delivery).generation,
+            delivery.subscription.generation,
             delivery.subscription_id,
             delivery.interval,
             payload,
             self._wallet,
         )
 
-    async def _refuse(self, revert: Revert, delivery: Delivery) -> None:
+    async def _refuse(self, revert: Revert, delivery: OpenDelivery) -> None:
         """Raise what a revert means for a delivery."""
         if revert.name in ANSWERED:
             raise Done(str(revert))
@@ -306,11 +300,11 @@ class Coordinator:
             raise Never(str(revert))
         raise NotNow(f"The consumer's contract reverts: {revert}")
 
-    async def _is_cancelled(self, delivery: Delivery) -> bool:
+    async def _is_cancelled(self, delivery: OpenDelivery) -> bool:
         """Whether a subscription that is on the chain is over, rather than not begun."""
         if delivery.subscription_id is None:
             return False
-        generation = subscription_of(delivery).generation
+        generation = delivery.subscription.generation
         to = await self._deployment.coordinator(generation)
         question = eth_call(to, get_subscription(generation, delivery.subscription_id))
         try:
@@ -318,20 +312,19 @@ class Coordinator:
         except (RpcError, UnexpectedReply) as error:
             raise NotNow(f"The subscription cannot be read: {error}") from None
 
-    def _may_choose(self, delivery: Delivery) -> bool:
+    def _may_choose(self, delivery: OpenDelivery) -> bool:
         """Whether the interval is chosen anew with the next try."""
         return delivery.state == "accepted" and delivery.subscription_id is None
 
-    def _begins(self, delivery: Delivery, interval: int) -> bool:
+    def _begins(self, delivery: OpenDelivery, interval: int) -> bool:
         """Whether an interval has just begun, so that a server may not have noticed it yet."""
-        subscription, now = subscription_of(delivery), self._head.now()
+        subscription, now = delivery.subscription, self._head.now()
         end = subscription.end_time(interval)
         over = end is not None and now >= end
         return not over and abs(now - subscription.due_time(interval)) < _EDGE
 
 
-def subscription_of(delivery: Delivery) -> Subscription:
-    """The subscription that a delivery answers; its request must be kept still."""
-    if delivery.delegated:
-        return parse_signed(delivery.request).subscription
-    return decode_subscription_v1(delivery.request)
+def _signed(delivery: OpenDelivery) -> DelegatedRequest:
+    """The request that makes the subscription. Those on the chain have a subscription_id."""
+    assert delivery.signed is not None, "a contract's subscription has an id"
+    return delivery.signed

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from infernet_edge.chain.delivery.coordinator import Coordinator
 from infernet_edge.chain.delivery.errors import Done, Ended, Never, NotNow, Unpaid, Waiting
-from infernet_edge.chain.delivery.record import UNFINISHED, Delivery, State
+from infernet_edge.chain.delivery.record import UNFINISHED, Delivery, OpenDelivery, State
 from infernet_edge.chain.delivery.recovery import Leftovers
 from infernet_edge.chain.delivery.steps import DeliverySteps, names_of
 from infernet_edge.chain.delivery.store import DeliveryStore
@@ -36,7 +36,7 @@ _MAX_REFUSALS = 8  # times that a step has to wait for the contracts, not for th
 class OnEnded(Protocol):
     """Is told of the end of a delivery of a contract's own subscription."""
 
-    def __call__(self, delivery: Delivery, *, recurs: bool) -> None:
+    def __call__(self, delivery: OpenDelivery, *, recurs: bool) -> None:
         """`recurs`: later intervals make sense."""
 
 
@@ -52,7 +52,7 @@ class Processor:
         head: Head,
         leftovers: Leftovers,
     ) -> None:
-        self.on_sent: Callable[[Delivery], None] = lambda delivery: None
+        self.on_sent: Callable[[OpenDelivery], None] = lambda delivery: None
         self.on_ended: OnEnded = _forget
         self._store = store
         self._coordinator = coordinator
@@ -60,16 +60,17 @@ class Processor:
         self._head = head
         self._leftovers = leftovers
         self._tasks: set[asyncio.Task[None]] = set()
-        self._early: list[tuple[int, int, Delivery]] = []
+        self._early: list[tuple[int, int, OpenDelivery]] = []
 
     async def start(self) -> None:
         """Go on with what an earlier run left unfinished, and end what is not to be done now."""
         loaded = await self._store.load(await self._steps.last_number())
         found = [(each, await self._steps.is_sent(each)) for each in loaded]
         for delivery, sent in found:
+            if not isinstance(delivery, OpenDelivery):
+                self._follow(self._end(delivery, Ended("Its request was damaged on the disk")))
+                continue
             try:
-                if delivery.damaged:
-                    raise Ended("Its request was damaged on the disk")
                 self._leftovers.check_deployment(delivery)
                 if not sent:
                     self._leftovers.check_rules(delivery)
@@ -95,7 +96,7 @@ class Processor:
         while self._early and self._early[0][0] <= self._head.passed():
             self._follow(self._run(heapq.heappop(self._early)[2]))
 
-    def begin(self, delivery: Delivery) -> None:
+    def begin(self, delivery: OpenDelivery) -> None:
         """Work on a stored delivery, now or when its interval begins.
 
         Before the first block nothing begins: this machine's date may be wrong.
@@ -119,7 +120,7 @@ class Processor:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("delivery.broken", exc_info=error)
 
-    async def _run(self, delivery: Delivery) -> None:
+    async def _run(self, delivery: OpenDelivery) -> None:
         recurs = True
         while delivery.state in UNFINISHED:
             state, reason, recurs = await self._patiently(delivery)
@@ -136,7 +137,7 @@ class Processor:
         if not delivery.delegated:
             self.on_ended(delivery, recurs=recurs)
 
-    async def _patiently(self, delivery: Delivery) -> tuple[State, str, bool]:
+    async def _patiently(self, delivery: OpenDelivery) -> tuple[State, str, bool]:
         """Do the delivery's step, again and again while it has to wait.
 
         Returns the state after it, its reason, and whether later intervals make sense.
@@ -174,7 +175,7 @@ class Processor:
             await asyncio.sleep(pause)
             pause = min(_LONGEST_PAUSE, pause * 2)
 
-    async def _tell_why(self, delivery: Delivery, problem: str) -> None:
+    async def _tell_why(self, delivery: OpenDelivery, problem: str) -> None:
         """Say what a delivery waits for, in the log and to whoever lists it; once."""
         if problem == delivery.reason:
             return
@@ -185,7 +186,7 @@ class Processor:
         except StorageError as error:
             log_event(logger, "delivery.unsaved", logging.WARNING, reason=str(error))
 
-    async def _add_successor(self, delivery: Delivery) -> None:
+    async def _add_successor(self, delivery: OpenDelivery) -> None:
         """Take on the next interval of a recurring subscription, by its on-chain id.
 
         It has none when its first interval failed; the next one can make it then.
@@ -207,7 +208,7 @@ class Processor:
                 if identifier is None and not self._coordinator.may_be_made(delivery, interval):
                     return
                 base = delivery.key.partition("#")[0]
-                successor = Delivery(
+                successor = OpenDelivery(
                     number=0,
                     key=f"{base}#{interval}",
                     generation=delivery.generation,
@@ -220,6 +221,8 @@ class Processor:
                     verified=True,
                     client=delivery.client,
                     request=delivery.request,
+                    subscription=delivery.subscription,
+                    signed=delivery.signed,
                 )
                 # It takes the place of this one, so that there is room for it.
                 if await self._store.add(successor, limited=False) is None:
@@ -242,7 +245,9 @@ class Processor:
         self._tell(delivery)
 
     def _tell(self, delivery: Delivery) -> None:
-        amount, token = self._coordinator.payment(delivery)
+        amount, token = 0, ""
+        if isinstance(delivery, OpenDelivery):
+            amount, token = delivery.subscription.payment
         log_event(
             logger,
             f"delivery.{delivery.state}",
@@ -260,5 +265,5 @@ class Processor:
         await cancel(*self._tasks)
 
 
-def _forget(delivery: Delivery, *, recurs: bool) -> None:
+def _forget(delivery: OpenDelivery, *, recurs: bool) -> None:
     """Nobody follows the subscriptions of contracts."""

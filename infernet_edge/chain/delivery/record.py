@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from infernet_edge.chain.contracts.subscription import Generation
+from infernet_edge.chain.contracts.abi import decode_subscription_v1
+from infernet_edge.chain.contracts.delegation import DelegatedRequest, parse_signed
+from infernet_edge.chain.contracts.subscription import Generation, Subscription
 
 State = Literal["accepted", "computing", "sending", "sent", "delivered", "failed", "skipped"]
 UNFINISHED: Final = ("accepted", "computing", "sending", "sent")
@@ -47,3 +50,26 @@ class Delivery(Struct):
     def anchor(self) -> str:
         """The configured address of the deployment for which it was made, in lower case."""
         return self.key.split(":")[1]
+
+
+class OpenDelivery(Delivery, kw_only=True):
+    """A delivery that has not ended, with what its request says: parsed once, when it is made.
+
+    `signed` is the delegated request, None where a contract has made the subscription.
+    """
+
+    subscription: Subscription
+    signed: DelegatedRequest | None = None
+
+
+def open_delivery(stored: Delivery) -> OpenDelivery:
+    """Parse what is stored of a delivery; takes 1 ms and more. Raises BadRequest, UnexpectedReply.
+
+    Its request must be kept still, see DeliveryStore.save.
+    """
+    signed = parse_signed(stored.request) if stored.delegated else None
+    if signed is not None and signed.signed == stored.request:
+        signed = replace(signed, signed=stored.request)  # one copy is enough
+    subscription = decode_subscription_v1(stored.request) if signed is None else signed.subscription
+    fields = {name: getattr(stored, name) for name in stored.__struct_fields__}
+    return OpenDelivery(**fields, subscription=subscription, signed=signed)

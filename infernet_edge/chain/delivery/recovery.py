@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from infernet_edge.chain.contracts.registry import Deployment
-from infernet_edge.chain.delivery.coordinator import subscription_of
 from infernet_edge.chain.delivery.errors import Ended
-from infernet_edge.chain.delivery.record import Delivery
+from infernet_edge.chain.delivery.record import OpenDelivery
 from infernet_edge.chain.guard.rules import SubscriptionRules
 from infernet_edge.errors import ApiError
 
@@ -17,7 +16,7 @@ class Leftovers:
         self._deployment = deployment
         self._rules = rules
 
-    def check_deployment(self, delivery: Delivery) -> None:
+    def check_deployment(self, delivery: OpenDelivery) -> None:
         """Raise Ended when a delivery is for contracts with which the node works no longer."""
         generation = delivery.generation
         now = self._deployment.anchor(generation) if self._deployment.serves(generation) else ""
@@ -29,10 +28,10 @@ class Leftovers:
             f" chain.{kind}_address back before you ask for it again"
         )
 
-    def check_rules(self, delivery: Delivery) -> None:
+    def check_rules(self, delivery: OpenDelivery) -> None:
         """Raise Ended when the node would not take on a delivery's subscription now."""
         try:
-            self._rules.check(subscription_of(delivery), delegated=delivery.delegated)
+            self._rules.check(delivery.subscription, delegated=delivery.delegated)
         except ApiError as error:
             containers = ",".join(delivery.containers)
             raise Ended(

@@ -15,7 +15,7 @@ from infernet_edge.chain.delivery.coordinator import Coordinator
 from infernet_edge.chain.delivery.errors import Done, Never, NotNow, Waiting
 from infernet_edge.chain.delivery.escrow import Escrow
 from infernet_edge.chain.delivery.proofs import Proof, Proofs
-from infernet_edge.chain.delivery.record import Delivery, State
+from infernet_edge.chain.delivery.record import Delivery, OpenDelivery, State
 from infernet_edge.chain.delivery.store import DeliveryStore
 from infernet_edge.chain.txm.broadcaster import SendError
 from infernet_edge.chain.txm.in_flight import MAX_IN_FLIGHT
@@ -73,30 +73,30 @@ class DeliverySteps:
             return delivery.state == "sent"
         return await self._transactions.find(_key(delivery)) is not None
 
-    def reserve(self, delivery: Delivery) -> None:
+    def reserve(self, delivery: OpenDelivery) -> None:
         """Reserve what a delivery of an earlier run locks: it counts on an approval."""
         if self._escrow is not None and (locked := self._coordinator.locks(delivery)):
             self._escrow.reserve(delivery.number, locked)
 
-    def claim(self, delivery: Delivery) -> None:
+    def claim(self, delivery: OpenDelivery) -> None:
         """Note which interval of a subscription on the chain a delivery is for; the first wins."""
         if delivery.subscription_id is not None:
             self._claims.setdefault(_interval(delivery), delivery.number)
 
-    def release_transaction_slot(self, delivery: Delivery) -> None:
+    def release_transaction_slot(self, delivery: OpenDelivery) -> None:
         """Its transaction is final, or there is none. May be called more than once."""
         if delivery.number in self._in_flight:
             self._in_flight.remove(delivery.number)
             self._transaction_slots.release()
 
-    def release(self, delivery: Delivery) -> None:
+    def release(self, delivery: OpenDelivery) -> None:
         """Release what is held for a delivery that has ended."""
         if self._escrow is not None:
             self._escrow.release(delivery.number)
         if self._claims.get(_interval(delivery)) == delivery.number:
             del self._claims[_interval(delivery)]
 
-    async def take(self, delivery: Delivery) -> tuple[State, str]:
+    async def take(self, delivery: OpenDelivery) -> tuple[State, str]:
         """Take one step; returns the state after it and its reason.
 
         Raises the errors of errors.py, RpcUnavailable, StorageError.
@@ -116,7 +116,7 @@ class DeliverySteps:
             await self._coordinator.admit(delivery)
             return "computing", ""
 
-    def _check_claim(self, delivery: Delivery) -> None:
+    def _check_claim(self, delivery: OpenDelivery) -> None:
         """Raise Done when another delivery is for the same interval.
 
         A contract's subscription that the node follows may turn out later to be one of a delegated
@@ -126,7 +126,7 @@ class DeliverySteps:
         if other != delivery.number:
             raise Done(f"Delivery {other} answers this interval")
 
-    async def _compute(self, delivery: Delivery) -> None:
+    async def _compute(self, delivery: OpenDelivery) -> None:
         """Run the containers; three times at most, with a growing pause between."""
         task = await self._coordinator.task(delivery)
         pause = _FIRST_PAUSE
@@ -158,7 +158,7 @@ class DeliverySteps:
                 pause = min(_LONGEST_PAUSE, pause * 5)
         delivery.input, delivery.output, delivery.proof = packed
 
-    async def _secure(self, delivery: Delivery) -> None:
+    async def _secure(self, delivery: OpenDelivery) -> None:
         """Wait for an approval if need be, without a slot: nothing else waits with it.
 
         Raises Never when its time is over, unless an earlier run stored its transaction.
@@ -170,7 +170,7 @@ class DeliverySteps:
         if locked is not None and self._escrow is not None:
             await self._escrow.secure(delivery.number, locked, _subject(delivery))
 
-    async def _send_in_turn(self, delivery: Delivery) -> None:
+    async def _send_in_turn(self, delivery: OpenDelivery) -> None:
         """Send when few enough transactions are in flight; one is until it is final."""
         await self._transaction_slots.acquire()
         try:
@@ -181,7 +181,7 @@ class DeliverySteps:
             raise
         self._in_flight.add(delivery.number)
 
-    async def _send(self, delivery: Delivery) -> None:
+    async def _send(self, delivery: OpenDelivery) -> None:
         """Simulate and send; a transaction that an earlier run stored is not sent twice."""
         key = _key(delivery)
         known = await self._transactions.find(key)
@@ -203,7 +203,7 @@ class DeliverySteps:
                 raise Never(str(error)) from None
         delivery.transaction_hash = known
 
-    async def _wait_for_outcome(self, delivery: Delivery) -> tuple[State, str]:
+    async def _wait_for_outcome(self, delivery: OpenDelivery) -> tuple[State, str]:
         outcome = await self._transactions.outcomes.wait(_key(delivery))
         if outcome is None:
             # Forgotten while the node was off for a month. The simulation shows if it was mined.
@@ -217,7 +217,7 @@ class DeliverySteps:
             raise Never(f"Given up after {MAX_ATTEMPTS} transactions: {outcome.reason}")
         return "sending", outcome.reason
 
-    async def _expect_verdict(self, delivery: Delivery, outcome: Outcome) -> None:
+    async def _expect_verdict(self, delivery: OpenDelivery, outcome: Outcome) -> None:
         locked = self._coordinator.locks(delivery)
         if locked is None or self._proofs is None:
             return
@@ -241,12 +241,12 @@ def names_of(delivery: Delivery) -> dict[str, Any]:
     }
 
 
-def _interval(delivery: Delivery) -> tuple[str, int, int]:
+def _interval(delivery: OpenDelivery) -> tuple[str, int, int]:
     """What names an interval on the chain."""
     return delivery.generation, delivery.subscription_id or 0, delivery.interval
 
 
-def _subject(delivery: Delivery) -> Subject:
+def _subject(delivery: OpenDelivery) -> Subject:
     return Subject(delivery.subscription_id, delivery.interval)
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from infernet_edge.chain.contracts.payload import Payload
+from infernet_edge.chain.contracts.subscription import Subscription
 from infernet_edge.chain.delivery import table
-from infernet_edge.chain.delivery.record import UNFINISHED, Delivery
+from infernet_edge.chain.delivery.record import UNFINISHED, Delivery, OpenDelivery
 from infernet_edge.database import Database
 from infernet_edge.errors import Unavailable
 from infernet_edge.jobs.contents import Buffer
 from infernet_edge.jobs.store import milliseconds
 from infernet_edge.memory import Reservation, unlimited
 
-_BESIDE_REQUEST = 512  # bytes of memory that a delivery takes beside its request, about
+_BESIDE_REQUEST = 1536  # bytes of memory that a delivery takes beside its request, about
 
 
 class DeliveryStore:
@@ -34,8 +35,10 @@ class DeliveryStore:
         self._most_data = most_data
         self._first_number = 1  # that may be given
 
-    async def load(self, last_number: int = 0) -> list[Delivery]:
+    async def load(self, last_number: int = 0) -> list[OpenDelivery | Delivery]:
         """What an earlier run left unfinished, oldest first. To be called once, at start.
+
+        Those that are damaged are not open: their requests cannot be parsed.
 
         Numbers up to `last_number` are not given: what was lost with a damaged file had them.
         """
@@ -122,10 +125,10 @@ class DeliveryStore:
         """
         return await self._database.read(table.newest, limit, skipped)
 
-    async def delegated_by(self, owner: str) -> list[tuple[int, bytes]]:
+    async def delegated_by(self, owner: str) -> list[tuple[int, Subscription | None]]:
         """The nonces of an owner's delegated requests to coordinators of SDK 1.x, newest first.
 
-        With each the request, as far as it is kept.
+        With each the subscription in it, as far as the request is kept.
         """
         return await self._database.read(table.delegated_by, owner)
 

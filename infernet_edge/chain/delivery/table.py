@@ -9,10 +9,12 @@ from __future__ import annotations
 import sqlite3
 from typing import Any, Final
 
+from infernet_edge.chain.contracts.abi import UnexpectedReply
 from infernet_edge.chain.contracts.delegation import parse_signed
 from infernet_edge.chain.contracts.payload import Payload
+from infernet_edge.chain.contracts.subscription import Subscription
 from infernet_edge.chain.delivery import delegated_data
-from infernet_edge.chain.delivery.record import UNFINISHED, Delivery
+from infernet_edge.chain.delivery.record import UNFINISHED, Delivery, OpenDelivery, open_delivery
 from infernet_edge.checksums import check, checksum
 from infernet_edge.errors import BadRequest
 from infernet_edge.jobs.contents import Buffer
@@ -49,7 +51,7 @@ MIGRATIONS: Final = (
 _MOST_ENDED = 100_000  # deliveries that are remembered after their end, some 50 MB
 _CHECK_EVERY = 5_000  # new ones
 NO_ROOM: Final = -1  # instead of the number of a delivery that is not stored
-_MOST_NONCES = 200  # of one owner's delegated requests that are told apart
+_MAX_NONCES = 200  # of one owner's delegated requests that are told apart
 _COLUMNS = (
     "number, key, generation, owner, nonce, subscription_id, interval, containers, state, reason,"
     " verified, attempts, client, request, input, output, proof, transaction_hash, created_at,"
@@ -111,13 +113,25 @@ def _from_row(row: tuple[Any, ...]) -> Delivery:
     )
 
 
-def unfinished(connection: sqlite3.Connection) -> list[Delivery]:
-    """Those that have not ended, oldest first, without their answers."""
+def unfinished(connection: sqlite3.Connection) -> list[OpenDelivery | Delivery]:
+    """Those that have not ended, oldest first, without their answers.
+
+    What cannot be parsed is given as a plain Delivery that is `damaged`.
+    """
     rows = connection.execute(
         f"SELECT {_WITHOUT_ANSWER} FROM deliveries"  # noqa: S608 - the columns are our own text
         f" WHERE {_UNFINISHED} ORDER BY number"
     )
-    return [_from_row(row) for row in rows]
+    return [_opened(_from_row(row)) for row in rows]
+
+
+def _opened(stored: Delivery) -> OpenDelivery | Delivery:
+    if not stored.damaged:
+        try:
+            return open_delivery(stored)
+        except (BadRequest, UnexpectedReply):
+            stored.damaged = True
+    return stored
 
 
 def newest(connection: sqlite3.Connection, limit: int, skipped: bool) -> list[Delivery]:
@@ -131,19 +145,29 @@ def newest(connection: sqlite3.Connection, limit: int, skipped: bool) -> list[De
     return [_from_row(row) for row in rows]
 
 
-def delegated_by(connection: sqlite3.Connection, owner: str) -> list[tuple[int, bytes]]:
+def delegated_by(
+    connection: sqlite3.Connection, owner: str
+) -> list[tuple[int, Subscription | None]]:
     """See DeliveryStore.delegated_by."""
     rows = connection.execute(
         # Its intervals have the same request, or none any more.
         "SELECT nonce, max(request), max(request_sum) FROM deliveries"
         " WHERE delegated = 1 AND owner = ? AND generation = '1.x'"
         " GROUP BY nonce ORDER BY max(number) DESC LIMIT ?",
-        (owner, _MOST_NONCES),
+        (owner, _MAX_NONCES),
     )
     return [
-        (nonce, request if stored in (None, checksum(request)) else b"")
+        (nonce, _subscription_in(request) if stored in (None, checksum(request)) else None)
         for nonce, request, stored in rows
     ]
+
+
+def _subscription_in(request: bytes) -> Subscription | None:
+    """The subscription in a stored request; None when it is kept no longer, or is damaged."""
+    try:
+        return parse_signed(request).subscription if request else None
+    except BadRequest:
+        return None
 
 
 def answer(connection: sqlite3.Connection, number: int) -> Payload:

@@ -15,7 +15,6 @@ from infernet_edge.chain.contracts.abi import (
     delegation_key,
     eth_call,
 )
-from infernet_edge.chain.contracts.delegation import parse_signed
 from infernet_edge.chain.contracts.registry import Deployment, to_bytes
 from infernet_edge.chain.delivery.store import DeliveryStore
 from infernet_edge.chain.rpc.client import Rpc, RpcUnavailable
@@ -48,8 +47,8 @@ class DelegatedClaims:
         subscriptions = [known.subscription for known in found]
         return [
             nonce
-            for nonce, request in await self._deliveries.delegated_by(owner)
-            if not request or parse_signed(request).subscription in subscriptions
+            for nonce, subscription in await self._deliveries.delegated_by(owner)
+            if subscription is None or subscription in subscriptions
         ]
 
     async def _ids(self, owner: str, nonces: Sequence[int], block: int) -> set[int]:

@@ -21,7 +21,7 @@ from infernet_edge.chain.contracts.abi import (
 )
 from infernet_edge.chain.contracts.registry import Deployment, to_bytes
 from infernet_edge.chain.contracts.subscription import SubscriptionV1
-from infernet_edge.chain.delivery.record import UNFINISHED, Delivery
+from infernet_edge.chain.delivery.record import UNFINISHED, OpenDelivery
 from infernet_edge.chain.delivery.store import DeliveryStore
 from infernet_edge.chain.rpc.client import Call, Rpc, RpcUnavailable
 from infernet_edge.chain.rpc.head_tracker import Block, Head
@@ -52,7 +52,7 @@ class Schedule:
         deployment: Deployment,
         store: SubscriptionStore,
         deliveries: DeliveryStore,
-        begin: Callable[[Delivery], None],
+        begin: Callable[[OpenDelivery], None],
         trail: int,
     ) -> None:
         self._rpc = rpc
@@ -175,12 +175,12 @@ class Schedule:
     def _is_planned(self, known: Known, interval: int) -> bool:
         return self._known.get(known.id) is known and self._planned.get(known.id) == interval
 
-    def _delivery(self, known: Known, interval: int) -> Delivery:
+    def _delivery(self, known: Known, interval: int) -> OpenDelivery:
         content = encode_subscription(known.subscription)
         # After a reorganisation another subscription may have the same id.
         anchor = self._deployment.anchor("1.x")
         fingerprint = f"{known.subscription.owner}:{known.subscription.active_at}"
-        return Delivery(
+        return OpenDelivery(
             number=0,
             key=f"1.x:{anchor}:{known.id}:{fingerprint}#{interval}".lower(),
             generation="1.x",
@@ -192,10 +192,11 @@ class Schedule:
             state="accepted",
             verified=True,
             request=content,
+            subscription=known.subscription,
             delegated=False,
         )
 
-    def on_sent(self, delivery: Delivery) -> None:
+    def on_sent(self, delivery: OpenDelivery) -> None:
         """A transaction is on its way: the next interval need not wait until it is final."""
         known = self._known.get(delivery.subscription_id or 0)
         if (
@@ -205,7 +206,7 @@ class Schedule:
         ):
             self._plan(known, delivery.interval + 1)
 
-    def on_ended(self, delivery: Delivery, *, recurs: bool) -> None:
+    def on_ended(self, delivery: OpenDelivery, *, recurs: bool) -> None:
         """A delivery is over; `recurs`: later intervals make sense."""
         known = self._known.get(delivery.subscription_id or 0)
         if known is None:

@@ -19,7 +19,7 @@ from infernet_edge.chain.contracts.registry import Deployment
 from infernet_edge.chain.delivery.coordinator import Coordinator, Task
 from infernet_edge.chain.delivery.delegated_data import DelegatedData
 from infernet_edge.chain.delivery.errors import Done, Never, NotNow
-from infernet_edge.chain.delivery.record import Delivery
+from infernet_edge.chain.delivery.record import Delivery, OpenDelivery, open_delivery
 from infernet_edge.chain.guard.signer import Verifier
 from infernet_edge.chain.rpc import endpoint
 from infernet_edge.chain.rpc.client import Rpc, RpcUnavailable
@@ -82,8 +82,8 @@ def text_of(task: Task) -> bytes:
 ANSWER = Payload(b"", b"output", b"")
 
 
-def delivery(interval: int = 1, identifier: int | None = None, **fields: Any) -> Delivery:
-    return Delivery(
+def delivery(interval: int = 1, identifier: int | None = None, **fields: Any) -> OpenDelivery:
+    stored = Delivery(
         number=1,
         key="key",
         generation="0.1",
@@ -95,6 +95,7 @@ def delivery(interval: int = 1, identifier: int | None = None, **fields: Any) ->
         state="accepted",
         request=signed_v0(**fields),
     )
+    return open_delivery(stored)
 
 
 def error(text: str) -> dict[str, Any]:
@@ -312,7 +313,7 @@ async def test_a_single_answer_has_no_next_interval(contracts: Contracts) -> Non
 
 
 async def test_the_id_of_a_subscription(contracts: Contracts) -> None:
-    ask: Callable[[Delivery], Any] = contracts.coordinator.subscription_id
+    ask: Callable[[OpenDelivery], Any] = contracts.coordinator.subscription_id
     assert await ask(delivery(identifier=9)) == 9
     contracts.answer("eth_call", "0x" + encode(["uint32"], [7]).hex())
     assert await ask(delivery()) == 7

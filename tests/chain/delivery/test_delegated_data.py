@@ -134,7 +134,7 @@ async def test_requests_in_memory_are_counted(database: Database) -> None:
     await store.add(large[1])
     with pytest.raises(Unavailable):
         await store.add(large[2])
-    assert budget.total == 2 * (700_000 + 512)
+    assert budget.total == 2 * (700_000 + 1536)
     assert await store.add(delivery("0")) is not None  # known already
     again = DeliveryStore(database, 10, held=MemoryBudget(8 * 2**20, 0).reserve("deliveries"))
     assert len(await again.load()) == 2

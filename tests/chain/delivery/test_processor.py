@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from infernet_edge.chain.contracts import delegation
 from infernet_edge.chain.delivery import processor, steps
 from tests.support.asking import subscribe
 from tests.support.delegated import request_v1
@@ -123,6 +125,33 @@ async def test_a_request_that_was_damaged_on_the_disk_is_not_computed(
         assert echo.calls == []
         assert (await node.post("/api/jobs", second.body)).status == 200
         assert (await settled(node, 2))["state"] == "delivered"
+
+
+async def test_a_request_is_parsed_once(
+    tmp_path: Path, v1: V1, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the event loop, when it comes. The next run parses it in the database's thread."""
+    parsed: list[object] = []
+    loop_thread = threading.current_thread()
+    read = delegation._read  # noqa: SLF001 - every parser of a request ends there
+
+    def counted(*arguments: Any) -> Any:
+        if threading.current_thread() is loop_thread:
+            parsed.append(arguments)
+        return read(*arguments)
+
+    monkeypatch.setattr(delegation, "_read", counted)
+    request = request_v1(v1, consumer_of(v1), period=100, frequency=3)
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        assert (await node.post("/api/jobs", request.body)).status == 200
+        assert (await settled(node))["state"] == "delivered"
+        v1.anvil.increase_time(100)
+        assert (await settled(node, 2))["state"] == "delivered"
+        assert len(parsed) == 1
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        v1.anvil.increase_time(100)
+        assert (await settled(node, 3))["state"] == "delivered"
+        assert len(parsed) == 1
 
 
 async def test_a_cancelled_subscription_ends(tmp_path: Path, v1: V1) -> None:

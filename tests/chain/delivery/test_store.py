@@ -13,12 +13,13 @@ import pytest
 
 from infernet_edge.chain.contracts.payload import Payload
 from infernet_edge.chain.delivery import table as deliveries
-from infernet_edge.chain.delivery.record import Delivery
+from infernet_edge.chain.delivery.record import Delivery, OpenDelivery, open_delivery
 from infernet_edge.chain.delivery.store import DeliveryStore
 from infernet_edge.chain.delivery.table import MIGRATIONS
 from infernet_edge.database import Database
 from infernet_edge.errors import StorageError, Unavailable
 from infernet_edge.jobs.store import milliseconds
+from tests.support.signed import signed_v0
 
 
 @pytest.fixture
@@ -49,12 +50,12 @@ async def finish(store: DeliveryStore, found: Delivery, state: Any) -> None:
 
 
 async def test_what_is_stored_is_loaded(store: DeliveryStore) -> None:
-    made = delivery(request=b"{}", client="10.0.0.1", verified=True)
+    made = delivery(request=signed_v0(), client="10.0.0.1", verified=True)
     assert await store.add(made) is None
     made.state, made.input, made.output, made.proof = "sending", b"i", b"", b"p"
     made.attempts, made.interval = 2, 7
     await store.save(made)
-    assert await store.load() == [made]
+    assert await store.load() == [open_delivery(made)]
     assert store.pending == 1
 
 
@@ -196,3 +197,16 @@ async def test_numbers_that_were_given_before_are_not_given_again(store: Deliver
     await store.add(first)
     await store.add(second)
     assert (first.number, second.number) == (8, 9)
+
+
+@pytest.mark.parametrize(("request_", "delegated"), [(b"{}", True), (b"", True), (b"\x01", False)])
+async def test_what_cannot_be_parsed_is_damaged(
+    store: DeliveryStore, request_: bytes, delegated: bool
+) -> None:
+    await store.add(delivery("broken", request=request_, delegated=delegated))
+    await store.add(delivery("whole", request=signed_v0()))
+    broken, whole = await store.load()
+    assert (type(broken), broken.damaged) == (Delivery, True)
+    assert isinstance(whole, OpenDelivery)
+    assert whole.signed is not None
+    assert whole.signed.subscription is whole.subscription
