@@ -11,12 +11,13 @@ import pytest
 
 from infernet_edge.chain.delivery import table as deliveries
 from infernet_edge.chain.delivery.delegated_data import DelegatedData
-from infernet_edge.chain.delivery.record import Delivery, open_delivery
+from infernet_edge.chain.delivery.record import open_delivery
 from infernet_edge.chain.delivery.store import DeliveryStore
 from infernet_edge.checksums import Damaged, check, checksum
 from infernet_edge.database import Database
 from infernet_edge.jobs.contents import Content
 from infernet_edge.jobs.job import SUCCESS, Job
+from tests.support.deliveries import delivery
 from tests.support.parts import CLIENT, Parts, made, outcome, result, working
 from tests.support.serving import Echo, serving
 from tests.support.signed import signed_v0
@@ -121,7 +122,7 @@ async def test_an_answer_of_a_delivery_that_changed_is_not_sent(tmp_path: Path) 
     database = Database(tmp_path / "node.sqlite", {"deliveries": deliveries.MIGRATIONS})
     await database.open()
     store = DeliveryStore(database, 10)
-    one = Delivery(0, "key", "1.x", "0xowner", 1, None, 1, ("a",), "accepted")
+    one = delivery()
     await store.add(one, b"x" * 1000)
     one.state, one.input, one.output, one.proof = "sending", b"i", b"output", b"p"
     await store.save(one)
@@ -136,7 +137,7 @@ async def test_an_answer_of_a_delivery_that_changed_is_not_sent(tmp_path: Path) 
             connection.execute("UPDATE delegated_data SET data = x'00' WHERE position = 0") and None
         )
     )
-    found = await DelegatedData(database).find("key")
+    found = await DelegatedData(database).find(one.request_key)
     assert found is not None
     with pytest.raises(Damaged, match="delegated"):
         [piece async for piece in found.pieces()]
@@ -147,13 +148,13 @@ async def test_a_request_that_changed_is_damaged(tmp_path: Path) -> None:
     database = Database(tmp_path / "node.sqlite", {"deliveries": deliveries.MIGRATIONS})
     await database.open()
     store = DeliveryStore(database, 10)
-    one = Delivery(0, "key", "1.x", "0xowner", 1, None, 1, ("a",), "accepted", request=signed_v0())
+    one = delivery(request=signed_v0())
     await store.add(one, b"x")
     assert [each.damaged for each in await store.load()] == [False]
-    assert await store.delegated_by("0xowner") == [(1, open_delivery(one).subscription)]
+    assert await store.delegated_by(one.owner) == [(1, open_delivery(one).subscription)]
     await database.write(
         lambda connection: connection.execute("UPDATE deliveries SET request = x'7b7c'") and None
     )
     assert [each.damaged for each in await store.load()] == [True]
-    assert await store.delegated_by("0xowner") == [(1, None)]
+    assert await store.delegated_by(one.owner) == [(1, None)]
     await database.close()

@@ -165,7 +165,7 @@ def index_root(path: Path, name: str) -> int:
     return root
 
 
-@pytest.mark.parametrize("index", ["jobs_by_client", "ended_jobs", "delegated_owners"])
+@pytest.mark.parametrize("index", ["jobs_by_client", "ended_jobs", "delegated_deliveries"])
 async def test_of_a_damaged_index_nothing_is_lost(sound: Path, tmp_path: Path, index: str) -> None:
     """It is made anew with the new file."""
     folder = tmp_path / "data"

@@ -92,8 +92,10 @@ async def test_deliveries_and_transactions_of_the_first_version_go_on(folder: Pa
         kept = DeliveryStore(database, 10)
         accepted, sending = await kept.load()
         assert (accepted.state, sending.state) == ("accepted", "sending")
+        assert accepted.anchor == "0x5fbdb2315678afecb367f032d93f642f64180aa3"
+        assert (accepted.planned_interval, accepted.active_at) == (None, 0)
         assert (await kept.answer(sending)).output == b"output"
-        found = await DelegatedData(database).find(accepted.key)
+        found = await DelegatedData(database).find(accepted.request_key)
         if found is None:  # it was short enough to stay with the request
             assert b'"n"' in accepted.request
         transactions = TransactionStore(database)

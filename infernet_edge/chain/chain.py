@@ -58,6 +58,9 @@ MIGRATIONS: Final = {
     "proofs": proofs.MIGRATIONS,
 }
 
+READABLE_SINCE: Final = {"deliveries": deliveries.READABLE_SINCE}
+"""See Database: how many steps an earlier version must know."""
+
 _KEPT = 30 * 24 * 3600 * 1000  # milliseconds for which deliveries that ended are listed, at least
 _DATA_PART = 4  # of the storage, one part is for the inputs of delegated requests
 _PRUNE_PERIOD = 6 * 3600.0  # seconds
@@ -237,8 +240,8 @@ class Chain:
         verified = await self._verify(parsed, deadline or self.deadline())
         delivery = OpenDelivery(
             number=0,
-            key=self._key(parsed),
             generation=parsed.generation,
+            anchor=self._deployment.anchor(parsed.generation).lower(),
             owner=parsed.subscription.owner,
             nonce=parsed.signature.nonce,
             subscription_id=None,
@@ -275,12 +278,6 @@ class Chain:
         if self.head.latest is None:  # only this machine's date is known
             return 1
         return max(1, request.subscription.interval_at(self.head.now()))
-
-    def _key(self, request: DelegatedRequest) -> str:
-        """One for each nonce of an owner: the same request again is the same delivery."""
-        anchor = self._deployment.anchor(request.generation)
-        owner, nonce = request.subscription.owner, request.signature.nonce
-        return f"{request.generation}:{anchor}:{owner}:{nonce}".lower()
 
     async def report(self, limit: int, *, skipped: bool = False) -> dict[str, Any]:
         """Deliveries and subscriptions for the operator, newest first; times in ms since 1970.

@@ -161,7 +161,9 @@ class Coordinator:
         subscription = delivery.subscription
         proof = subscription.requires_proof
         if delivery.subscription_id is None:
-            data = bytes(_signed(delivery).data) or await self._data_store.find(delivery.key)
+            data: bytes | StoredInput | None = bytes(_signed(delivery).data)
+            if not data:  # else an earlier version stored it with the request
+                data = await self._data_store.find(delivery.request_key)
             if not data:
                 raise Never("The input of the request is gone")
             return Task(data, OFF_CHAIN, ON_CHAIN, proof)

@@ -1,6 +1,6 @@
 """The input that comes with a delegated request: kept on the disk until a container needs it.
 
-It is stored in pieces, beside the deliveries, under the key of the request's first delivery.
+It is stored in pieces, beside the deliveries, under Delivery.request_key.
 """
 
 from __future__ import annotations
@@ -29,24 +29,18 @@ class DelegatedData:
 
     async def find(self, key: str) -> StoredInput | None:
         """The input of a request; None when there is none. Raises StorageError."""
-        base = base_key(key)
-        size = await self._database.read(_size, base)
+        size = await self._database.read(_size, key)
         if not size:
             return None
 
         async def pieces() -> AsyncIterator[bytes]:
             for position in range(-(-size // PIECE)):
-                piece = await self._database.read(_piece, base, position)
+                piece = await self._database.read(_piece, key, position)
                 if not piece:
                     raise StorageError("The input of a delegated request is gone")
                 yield piece
 
         return StoredInput(size, pieces)
-
-
-def base_key(key: str) -> str:
-    """The key of a request's first delivery; those of later ones go on behind a mark."""
-    return key.partition("#")[0].partition("~")[0]
 
 
 def write(connection: sqlite3.Connection, key: str, data: Buffer) -> None:
@@ -63,7 +57,7 @@ def write(connection: sqlite3.Connection, key: str, data: Buffer) -> None:
 
 def delete(connection: sqlite3.Connection, key: str) -> None:
     """Delete the input of a request."""
-    connection.execute("DELETE FROM delegated_data WHERE key = ?", (base_key(key),))
+    connection.execute("DELETE FROM delegated_data WHERE key = ?", (key,))
 
 
 def total(connection: sqlite3.Connection) -> int:

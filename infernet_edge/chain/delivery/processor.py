@@ -207,11 +207,10 @@ class Processor:
                 identifier = await self._coordinator.subscription_id(delivery)
                 if identifier is None and not self._coordinator.may_be_made(delivery, interval):
                     return
-                base = delivery.key.partition("#")[0]
                 successor = OpenDelivery(
                     number=0,
-                    key=f"{base}#{interval}",
                     generation=delivery.generation,
+                    anchor=delivery.anchor,
                     owner=delivery.owner,
                     nonce=delivery.nonce,
                     subscription_id=identifier,
@@ -223,6 +222,7 @@ class Processor:
                     request=delivery.request,
                     subscription=delivery.subscription,
                     signed=delivery.signed,
+                    planned_interval=interval,
                 )
                 # It takes the place of this one, so that there is room for it.
                 if await self._store.add(successor, limited=False) is None:

@@ -21,11 +21,17 @@ class Delivery(Struct):
     `delegated`: it came as a signed request, not from a contract. `skipped` is the state of one
     for which nothing was computed, because it cannot be paid. The answer (`input`, `output`,
     `proof`) is here only until it is stored. `damaged`: its request is not what was stored.
+
+    What it answers is named by `generation`, `anchor` (the configured address of the deployment, in
+    lower case), `owner`, and, when it is delegated, `nonce`; else `subscription_id` and `active_at`
+    (chain seconds: after a reorg another subscription may have the same id). `planned_interval` is
+    the interval for which it was made: None for the first delivery of a request, which chooses its
+    `interval` when it is admitted.
     """
 
     number: int
-    key: str
     generation: Generation
+    anchor: str
     owner: str
     nonce: int
     subscription_id: int | None
@@ -45,11 +51,22 @@ class Delivery(Struct):
     changed_at: int = 0
     delegated: bool = True
     damaged: bool = False
+    planned_interval: int | None = None
+    active_at: int = 0
 
     @property
-    def anchor(self) -> str:
-        """The configured address of the deployment for which it was made, in lower case."""
-        return self.key.split(":")[1]
+    def request_key(self) -> str:
+        """The name of its delegated request, which all its intervals share."""
+        return f"{self.generation}:{self.anchor}:{self.owner}:{self.nonce}".lower()
+
+    @property
+    def legacy_key(self) -> str:
+        """All that names it as one text, for versions that know no other name."""
+        key = self.request_key
+        if not self.delegated:
+            named = (self.generation, self.anchor, self.subscription_id, self.owner, self.active_at)
+            key = ":".join(map(str, named)).lower()
+        return key if self.planned_interval is None else f"{key}#{self.planned_interval}"
 
 
 class OpenDelivery(Delivery, kw_only=True):

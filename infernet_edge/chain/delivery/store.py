@@ -42,7 +42,7 @@ class DeliveryStore:
 
         Numbers up to `last_number` are not given: what was lost with a damaged file had them.
         """
-        await self._database.write(table.move_data)
+        await self._database.write(table.convert)
         self._first_number = last_number + 1
         deliveries = await self._database.read(table.unfinished)
         self.pending = len(deliveries)
@@ -54,10 +54,10 @@ class DeliveryStore:
     async def add(
         self, delivery: Delivery, data: Buffer | None = None, *, limited: bool = True
     ) -> Delivery | None:
-        """Store a new delivery; returns the one that has its key already, if there is one.
+        """Store a new delivery; returns the one that has its names already, if there is one.
 
         `data` is the input that came with it, see delegated_data.py.
-        One that failed gives up its key, unless a later interval of its subscription is in work.
+        One that failed makes room, unless a later interval of its subscription is in work.
         Raises Unavailable when it is `limited` and too many are unfinished, or too large.
         """
         size = _size(delivery)

@@ -1,7 +1,8 @@
 """The deliveries table: its columns, and the statements that read and write it.
 
-The functions run in the database's threads, each in one transaction. A delivery is named by its
-`key`; there is one for each interval of a subscription.
+The functions run in the database's threads, each in one transaction. There is one delivery for each
+interval of a subscription, see Delivery for what names it. When one that failed is asked for again,
+the newest with the same names counts.
 """
 
 from __future__ import annotations
@@ -21,9 +22,23 @@ from infernet_edge.jobs.contents import Buffer
 
 _UNFINISHED = "state NOT IN ('delivered', 'failed', 'skipped')"
 
+# Keys were "generation:anchor:owner:nonce" for a delegated request and
+# "generation:anchor:id:owner:active_at" for a contract's subscription; "#interval" followed when
+# one was made for a certain interval, "~number" when another delivery had taken its place. CAST
+# reads the digits in front.
+_NAME_FROM_KEY: Final = """UPDATE deliveries SET
+    anchor = substr(key, instr(key, ':') + 1, instr(substr(key, instr(key, ':') + 1), ':') - 1),
+    planned_interval = CASE WHEN instr(key, '#') > 0
+        THEN CAST(substr(key, instr(key, '#') + 1) AS INTEGER) END,
+    active_at = CASE WHEN delegated = 1 THEN 0
+        ELSE CAST(
+            substr(key, instr(key, ':' || lower(owner) || ':') + length(owner) + 2) AS INTEGER
+        ) END
+    WHERE anchor IS NULL"""
+
 MIGRATIONS: Final = (
-    # `key` names the subscription and the interval, so that one interval is never answered twice:
-    # "generation:anchor:...", see Delivery.anchor.
+    # `key` named the subscription and the interval in one text, "generation:anchor:...". It is
+    # written for older versions, see Delivery.legacy_key; this one reads the columns that follow.
     # `request` is the delegated request, without its data. With a `subscription_id` the interval is
     # one of the on-chain subscription that an earlier delivery of the request made.
     """CREATE TABLE deliveries (
@@ -46,37 +61,58 @@ MIGRATIONS: Final = (
     delegated_data.MIGRATION,
     "ALTER TABLE deliveries ADD COLUMN answer_sum INTEGER",  # of input, output, proof: checksums.py
     "ALTER TABLE deliveries ADD COLUMN request_sum INTEGER",
+    # What was in the key alone. `anchor` is NULL in rows that an older version has written since.
+    "ALTER TABLE deliveries ADD COLUMN anchor TEXT",
+    "ALTER TABLE deliveries ADD COLUMN planned_interval INTEGER",
+    "ALTER TABLE deliveries ADD COLUMN active_at INTEGER NOT NULL DEFAULT 0",
+    _NAME_FROM_KEY,
+    "CREATE INDEX unnamed_deliveries ON deliveries (number) WHERE anchor IS NULL",
+    "DROP INDEX delegated_owners",
+    "CREATE INDEX delegated_deliveries ON deliveries (owner, nonce, planned_interval)"
+    " WHERE delegated = 1",
+    "CREATE INDEX contract_deliveries ON deliveries (subscription_id, planned_interval)"
+    " WHERE delegated = 0",
 )
+
+READABLE_SINCE: Final = 9
+"""How many of the steps a version must know to read and write the table: later ones only add."""
 
 _MOST_ENDED = 100_000  # deliveries that are remembered after their end, some 50 MB
 _CHECK_EVERY = 5_000  # new ones
 NO_ROOM: Final = -1  # instead of the number of a delivery that is not stored
 _MAX_NONCES = 200  # of one owner's delegated requests that are told apart
 _COLUMNS = (
-    "number, key, generation, owner, nonce, subscription_id, interval, containers, state, reason,"
-    " verified, attempts, client, request, input, output, proof, transaction_hash, created_at,"
-    " changed_at, delegated, request_sum"
+    "number, generation, anchor, owner, nonce, subscription_id, interval, containers, state,"
+    " reason, verified, attempts, client, request, input, output, proof, transaction_hash,"
+    " created_at, changed_at, delegated, request_sum, planned_interval, active_at"
 )
 _WITHOUT_ANSWER = _COLUMNS.replace("input, output, proof", "x'', NULL, x''")
 _WITHOUT_CONTENT = _WITHOUT_ANSWER.replace("request,", "x'',").replace("request_sum", "NULL")
 
 
-def move_data(connection: sqlite3.Connection) -> None:
-    """Take the inputs out of requests that an earlier version stored with them."""
+def convert(connection: sqlite3.Connection) -> None:
+    """Bring what earlier versions wrote into the form that this one reads.
+
+    The names of deliveries come out of their keys, the inputs of delegated requests out of these.
+    """
+    connection.execute(_NAME_FROM_KEY)
     numbers = connection.execute(
         f"SELECT number FROM deliveries WHERE {_UNFINISHED}"  # noqa: S608 - our own text
         " AND delegated = 1 AND length(request) > 4096"
     ).fetchall()
     for (number,) in numbers:
-        key, request = connection.execute(
-            "SELECT key, request FROM deliveries WHERE number = ?", (number,)
-        ).fetchone()
+        stored = _from_row(
+            connection.execute(
+                f"SELECT {_WITHOUT_ANSWER} FROM deliveries WHERE number = ?",  # noqa: S608 - as above
+                (number,),
+            ).fetchone()
+        )
         try:
-            parsed = parse_signed(request)
+            parsed = parse_signed(stored.request)
         except BadRequest:
-            continue  # its delivery says so when its turn comes
+            continue  # `unfinished` finds that it is damaged
         if parsed.data:
-            delegated_data.write(connection, delegated_data.base_key(key), parsed.data)
+            delegated_data.write(connection, stored.request_key, parsed.data)
             connection.execute(
                 "UPDATE deliveries SET request = ?, request_sum = ? WHERE number = ?",
                 (parsed.signed, checksum(parsed.signed), number),
@@ -84,13 +120,13 @@ def move_data(connection: sqlite3.Connection) -> None:
 
 
 def _from_row(row: tuple[Any, ...]) -> Delivery:
-    (number, key, generation, owner, nonce, subscription_id, interval, containers, *rest) = row
-    (state, reason, verified, attempts, client, request, input_, output, proof, *last) = rest
-    transaction_hash, created_at, changed_at, delegated, request_sum = last
+    number, generation, anchor, owner, nonce, subscription_id, interval, containers, *rest = row
+    state, reason, verified, attempts, client, request, input_, output, proof, *last = rest
+    transaction_hash, created_at, changed_at, delegated, request_sum, planned, active_at = last
     return Delivery(
         number,
-        key,
         generation,
+        anchor,
         owner,
         nonce,
         subscription_id,
@@ -110,6 +146,8 @@ def _from_row(row: tuple[Any, ...]) -> Delivery:
         changed_at,
         bool(delegated),
         request_sum is not None and request_sum != checksum(request),
+        planned,
+        active_at,
     )
 
 
@@ -187,26 +225,24 @@ def insert(
     most_data: int,
     first_number: int,
 ) -> tuple[int, Delivery | None]:
-    """Store a new delivery: its number, or the known one that has its key, or NO_ROOM."""
-    known = connection.execute(
-        f"SELECT {_WITHOUT_ANSWER} FROM deliveries WHERE key = ?",  # noqa: S608 - as above
-        (delivery.key,),
-    ).fetchone()
-    if known is not None and not _may_be_repeated(connection, found := _from_row(known)):
-        return 0, found
+    """Store a new delivery: its number, or the known one that has its names, or NO_ROOM."""
+    known = _newest_of_name(connection, delivery)
+    if known is not None and not _may_be_repeated(connection, known):
+        return 0, known
     if data and len(data) + delegated_data.total(connection) > most_data:
         return NO_ROOM, None
     (last,) = connection.execute("SELECT max(number) FROM deliveries").fetchone()
     number = max(first_number, (last or 0) + 1)
     connection.execute(
-        "INSERT INTO deliveries (number, key, generation, owner, nonce, subscription_id, interval,"
-        " containers, state, reason, verified, attempts, client, request, created_at, changed_at,"
-        " delegated, request_sum)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO deliveries (number, key, generation, anchor, owner, nonce, subscription_id,"
+        " interval, containers, state, reason, verified, attempts, client, request, created_at,"
+        " changed_at, delegated, request_sum, planned_interval, active_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             number,
-            delivery.key,
+            delivery.legacy_key,
             delivery.generation,
+            delivery.anchor,
             delivery.owner,
             delivery.nonce,
             delivery.subscription_id,
@@ -222,13 +258,32 @@ def insert(
             delivery.changed_at,
             delivery.delegated,
             checksum(delivery.request),
+            delivery.planned_interval,
+            delivery.active_at,
         ),
     )
     if data is not None:
-        delegated_data.write(connection, delivery.key, data)
+        delegated_data.write(connection, delivery.request_key, data)
     if number % _CHECK_EVERY == 0:
         _forget_excess(connection)
     return number, None
+
+
+def _newest_of_name(connection: sqlite3.Connection, delivery: Delivery) -> Delivery | None:
+    """The newest delivery that has the names of this one."""
+    if delivery.delegated:
+        where = "delegated = 1 AND owner = ? AND nonce = ?"
+        names: tuple[Any, ...] = (delivery.owner, delivery.nonce)
+    else:
+        where = "delegated = 0 AND subscription_id = ? AND owner = ? AND active_at = ?"
+        names = (delivery.subscription_id, delivery.owner, delivery.active_at)
+    row = connection.execute(
+        f"SELECT {_WITHOUT_ANSWER} FROM deliveries"  # noqa: S608 - our own text
+        f" WHERE {where} AND planned_interval IS ? AND generation = ? AND anchor = ?"
+        " ORDER BY number DESC LIMIT 1",
+        (*names, delivery.planned_interval, delivery.generation, delivery.anchor),
+    ).fetchone()
+    return None if row is None else _from_row(row)
 
 
 def _may_be_repeated(connection: sqlite3.Connection, delivery: Delivery) -> bool:
@@ -236,7 +291,7 @@ def _may_be_repeated(connection: sqlite3.Connection, delivery: Delivery) -> bool
 
     All its transactions are final then, and none of them delivered.
     """
-    if delivery.state not in ("failed", "skipped") or "#" in delivery.key:
+    if delivery.state not in ("failed", "skipped") or delivery.planned_interval is not None:
         return False
     if _has_unfinished(connection, delivery):
         return False
@@ -289,13 +344,13 @@ def _end(connection: sqlite3.Connection, delivery: Delivery) -> None:
         "UPDATE deliveries SET input = NULL, output = NULL, proof = NULL WHERE number = ?",
         (delivery.number,),
     )
-    if "#" in delivery.key:
+    if delivery.planned_interval is not None:  # else the same request may come again
         connection.execute(
             "UPDATE deliveries SET request = x'', request_sum = NULL WHERE number = ?",
             (delivery.number,),
         )
     if delivery.delegated and not _has_unfinished(connection, delivery, "subscription_id IS NULL"):
-        delegated_data.delete(connection, delivery.key)
+        delegated_data.delete(connection, delivery.request_key)
 
 
 def _has_unfinished(
@@ -305,11 +360,10 @@ def _has_unfinished(
 
     Those of a subscription that is on the chain need no input: they ask their owner.
     """
-    base = delegated_data.base_key(delivery.key)
     row = connection.execute(
         f"SELECT 1 FROM deliveries WHERE {_UNFINISHED} AND {which}"  # noqa: S608 - as above
-        " AND generation = ? AND owner = ? AND nonce = ? AND substr(key, 1, ?) = ?",
-        (delivery.generation, delivery.owner, delivery.nonce, len(base), base),
+        " AND delegated = 1 AND owner = ? AND nonce = ? AND generation = ? AND anchor = ?",
+        (delivery.owner, delivery.nonce, delivery.generation, delivery.anchor),
     ).fetchone()
     return row is not None
 

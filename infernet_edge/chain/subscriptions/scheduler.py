@@ -176,14 +176,10 @@ class Schedule:
         return self._known.get(known.id) is known and self._planned.get(known.id) == interval
 
     def _delivery(self, known: Known, interval: int) -> OpenDelivery:
-        content = encode_subscription(known.subscription)
-        # After a reorganisation another subscription may have the same id.
-        anchor = self._deployment.anchor("1.x")
-        fingerprint = f"{known.subscription.owner}:{known.subscription.active_at}"
         return OpenDelivery(
             number=0,
-            key=f"1.x:{anchor}:{known.id}:{fingerprint}#{interval}".lower(),
             generation="1.x",
+            anchor=self._deployment.anchor("1.x").lower(),
             owner=known.subscription.owner,
             nonce=0,
             subscription_id=known.id,
@@ -191,9 +187,11 @@ class Schedule:
             containers=known.containers,
             state="accepted",
             verified=True,
-            request=content,
+            request=encode_subscription(known.subscription),
             subscription=known.subscription,
             delegated=False,
+            planned_interval=interval,
+            active_at=known.subscription.active_at,
         )
 
     def on_sent(self, delivery: OpenDelivery) -> None:

@@ -85,8 +85,8 @@ ANSWER = Payload(b"", b"output", b"")
 def delivery(interval: int = 1, identifier: int | None = None, **fields: Any) -> OpenDelivery:
     stored = Delivery(
         number=1,
-        key="key",
         generation="0.1",
+        anchor=COORDINATOR.lower(),
         owner=OWNER,
         nonce=1,
         subscription_id=identifier,

@@ -19,6 +19,7 @@ from infernet_edge.chain.delivery.table import MIGRATIONS
 from infernet_edge.database import Database
 from infernet_edge.errors import StorageError, Unavailable
 from infernet_edge.jobs.store import milliseconds
+from tests.support.deliveries import delivery
 from tests.support.signed import signed_v0
 
 
@@ -28,20 +29,6 @@ async def store(tmp_path: Path) -> AsyncIterator[DeliveryStore]:
     await database.open()
     yield DeliveryStore(database, most=3)
     await database.close()
-
-
-def delivery(key: str = "key", **fields: Any) -> Delivery:
-    given: dict[str, Any] = {
-        "number": 0,
-        "generation": "1.x",
-        "owner": "0xowner",
-        "nonce": 1,
-        "subscription_id": None,
-        "interval": 1,
-        "containers": ("a", "b"),
-        "state": "accepted",
-    }
-    return Delivery(key=key, **(given | fields))
 
 
 async def finish(store: DeliveryStore, found: Delivery, state: Any) -> None:
@@ -59,7 +46,7 @@ async def test_what_is_stored_is_loaded(store: DeliveryStore) -> None:
     assert store.pending == 1
 
 
-async def test_a_key_is_taken_once(store: DeliveryStore) -> None:
+async def test_an_interval_is_taken_once(store: DeliveryStore) -> None:
     first = delivery()
     await store.add(first)
     assert await store.add(delivery()) == first
@@ -68,7 +55,7 @@ async def test_a_key_is_taken_once(store: DeliveryStore) -> None:
     assert (store.pending, await store.load()) == (0, [])
 
 
-async def test_a_failed_one_gives_up_its_key(store: DeliveryStore) -> None:
+async def test_a_failed_one_makes_room(store: DeliveryStore) -> None:
     first, second = delivery(), delivery()
     await store.add(first)
     await finish(store, first, "failed")
@@ -78,27 +65,27 @@ async def test_a_failed_one_gives_up_its_key(store: DeliveryStore) -> None:
 
 
 async def test_not_while_a_later_interval_is_in_work(store: DeliveryStore) -> None:
-    first, later = delivery(), delivery("key#2")
+    first, later = delivery(), delivery(1, 2)
     await store.add(first)
     await store.add(later)
     await finish(store, first, "failed")
     assert await store.add(delivery()) == first
     await finish(store, later, "failed")
-    assert await store.add(delivery("key#2")) == later
+    assert await store.add(delivery(1, 2)) == later
     assert await store.add(delivery()) is None
 
 
 async def test_a_full_store_takes_successors_only(store: DeliveryStore) -> None:
     for number in range(3):
-        await store.add(delivery(f"key {number}"))
+        await store.add(delivery(number))
     with pytest.raises(Unavailable, match="Too many pending"):
-        await store.add(delivery("one more"))
-    assert await store.add(delivery("key 2#2"), limited=False) is None
+        await store.add(delivery(9))
+    assert await store.add(delivery(2, 2), limited=False) is None
     assert store.pending == 4
 
 
 async def test_those_who_come_at_once_do_not_overfill_it(store: DeliveryStore) -> None:
-    added = (store.add(delivery(f"key {number}")) for number in range(9))
+    added = (store.add(delivery(number)) for number in range(9))
     results = await asyncio.gather(*added, return_exceptions=True)
     assert results[:3] == [None] * 3
     assert all(isinstance(result, Unavailable) for result in results[3:])
@@ -113,7 +100,7 @@ async def test_what_is_not_stored_takes_no_room(store: DeliveryStore, tmp_path: 
         connection.execute("ALTER TABLE deliveries RENAME TO gone")
     connection.close()
     with pytest.raises(StorageError):
-        await store.add(delivery("another"))
+        await store.add(delivery(2))
     assert store.pending == 1
 
 
@@ -121,7 +108,7 @@ async def test_numbers_are_given_once_although_rows_are_forgotten(store: Deliver
     """They name transactions, which are remembered: a new delivery must not find an old one."""
     numbers = []
     for nonce in range(3):
-        made = delivery(f"key {nonce}", nonce=nonce)
+        made = delivery(nonce)
         await store.add(made)
         numbers.append(made.number)
         await finish(store, made, "delivered")
@@ -131,7 +118,7 @@ async def test_numbers_are_given_once_although_rows_are_forgotten(store: Deliver
 
 
 async def test_with_its_end_goes_what_nobody_needs(store: DeliveryStore, tmp_path: Path) -> None:
-    first, later = delivery(request=b"{}"), delivery("key#2", request=b"{}")
+    first, later = delivery(request=b"{}"), delivery(1, 2, request=b"{}")
     for each in (first, later):
         await store.add(each)
         each.input, each.output, each.proof = b"i" * 9999, b"o" * 9999, b"p" * 9999
@@ -152,9 +139,9 @@ async def test_only_the_newest_that_ended_are_remembered(
     """Whoever may ask could fill the disk otherwise; what is in work is not counted."""
     monkeypatch.setattr(deliveries, "_MOST_ENDED", 3)
     monkeypatch.setattr(deliveries, "_CHECK_EVERY", 1000 if pruned else 4)
-    await store.add(delivery("in work"))
+    await store.add(delivery(0))
     for number in range(2, 9):
-        made = delivery(f"key {number}")
+        made = delivery(number)
         await store.add(made)
         await finish(store, made, "delivered" if number % 2 else "skipped")
     if pruned:
@@ -169,7 +156,7 @@ async def test_forgetting_the_oldest_is_quick_enough(
     store: DeliveryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While it happens nothing else is stored."""
-    await store.add(delivery("in work"))
+    await store.add(delivery(0))
     with sqlite3.connect(tmp_path / "node.sqlite") as connection:
         connection.execute(
             "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 110000)"
@@ -193,7 +180,7 @@ async def test_forgetting_the_oldest_is_quick_enough(
 async def test_numbers_that_were_given_before_are_not_given_again(store: DeliveryStore) -> None:
     """Rows that a damaged file lost had them, and transactions are named after them."""
     await store.load(7)
-    first, second = delivery("one"), delivery("two")
+    first, second = delivery(1), delivery(2)
     await store.add(first)
     await store.add(second)
     assert (first.number, second.number) == (8, 9)
@@ -203,8 +190,8 @@ async def test_numbers_that_were_given_before_are_not_given_again(store: Deliver
 async def test_what_cannot_be_parsed_is_damaged(
     store: DeliveryStore, request_: bytes, delegated: bool
 ) -> None:
-    await store.add(delivery("broken", request=request_, delegated=delegated))
-    await store.add(delivery("whole", request=signed_v0()))
+    await store.add(delivery(1, request=request_, delegated=delegated))
+    await store.add(delivery(2, request=signed_v0()))
     broken, whole = await store.load()
     assert (type(broken), broken.damaged) == (Delivery, True)
     assert isinstance(whole, OpenDelivery)
