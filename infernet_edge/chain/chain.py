@@ -18,6 +18,7 @@ from infernet_edge.chain.delivery import table as deliveries
 from infernet_edge.chain.delivery.coordinator import Coordinator
 from infernet_edge.chain.delivery.delegated_data import DelegatedData
 from infernet_edge.chain.delivery.escrow import Escrow
+from infernet_edge.chain.delivery.events import NoDeliveryEvents
 from infernet_edge.chain.delivery.processor import Processor
 from infernet_edge.chain.delivery.proofs import Proofs, Verdict
 from infernet_edge.chain.delivery.record import Delivery, OpenDelivery
@@ -63,6 +64,7 @@ READABLE_SINCE: Final = {"deliveries": deliveries.READABLE_SINCE}
 
 _KEPT = 30 * 24 * 3600 * 1000  # milliseconds for which deliveries that ended are listed, at least
 _DATA_PART = 4  # of the storage, one part is for the inputs of delegated requests
+_MAX_STORED = 1000  # deliveries that are stored and not begun yet
 _PRUNE_PERIOD = 6 * 3600.0  # seconds
 # Seconds in which the chain may answer before a request is taken unchecked. The official client
 # waits for 5 seconds at most.
@@ -144,46 +146,48 @@ class Chain:
             self.proofs = Proofs(self._rpc, self._deployment, self._database, wallet, self.address)
         stack.push_async_callback(transactions.stop)
         await transactions.load()
+        stored: asyncio.Queue[OpenDelivery] = asyncio.Queue(_MAX_STORED)
+        schedule = self._make_schedule(stored) if self._deployment.serves("1.x") else None
+        steps = DeliverySteps(
+            self.deliveries, coordinator, self._orchestrator, transactions, escrow, self.proofs
+        )
         processor = self._processor = Processor(
             self.deliveries,
             coordinator,
-            DeliverySteps(
-                self.deliveries,
-                coordinator,
-                self._orchestrator,
-                transactions,
-                escrow,
-                self.proofs,
-            ),
+            steps,
             self.head,
             Leftovers(self._deployment, self._rules),
+            stored,
+            NoDeliveryEvents() if schedule is None else schedule,
         )
         stack.push_async_callback(processor.stop)
         tasks = []
-        if self._deployment.serves("1.x"):
-            tasks.append(asyncio.create_task(self._listener(processor).run(), name="listener"))
+        if schedule is not None:
+            self.head.watch(schedule)
+            stack.push_async_callback(schedule.stop)
+            listener = self._make_listener(schedule)
+            tasks.append(asyncio.create_task(listener.run(), name="listener"))
         await processor.start()
         tasks.append(asyncio.create_task(self.head.run(), name="head"))
         tasks.append(asyncio.create_task(self._prune(), name="prune deliveries"))
         stack.push_async_callback(cancel, *tasks)
         log_event(logger, "chain.started", address=self.address)
 
-    def _listener(self, processor: Processor) -> Listener:
-        """What finds the subscriptions that contracts make."""
-        schedule = Schedule(
+    def _make_schedule(self, stored: asyncio.Queue[OpenDelivery]) -> Schedule:
+        """What begins the intervals of contracts' subscriptions."""
+        return Schedule(
             self._rpc,
             self.head,
             self._deployment,
             self._subscriptions,
             self.deliveries,
-            processor.begin,
+            stored,
             self._config.chain.trail_head_blocks,
         )
-        processor.on_sent = schedule.on_sent
-        processor.on_ended = schedule.on_ended
-        self.head.watch(schedule)
-        self._stack.push_async_callback(schedule.stop)
-        listener = Listener(
+
+    def _make_listener(self, schedule: Schedule) -> Listener:
+        """What finds the subscriptions that contracts make."""
+        return Listener(
             self._rpc,
             self.head,
             self._deployment,
@@ -194,8 +198,6 @@ class Chain:
             DelegatedClaims(self._rpc, self._deployment, self.deliveries),
             self.proofs,
         )
-        schedule.on_replaced = listener.read_again
-        return listener
 
     async def _prune(self) -> None:
         """Forget what ended long ago, so that the file does not grow for ever."""

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from collections.abc import Coroutine
+from typing import Any
 
 from infernet_edge.chain.delivery.coordinator import Coordinator
 from infernet_edge.chain.delivery.errors import Done, Ended, Never, NotNow, Unpaid, Waiting
+from infernet_edge.chain.delivery.events import DeliveryEvents
 from infernet_edge.chain.delivery.record import UNFINISHED, Delivery, OpenDelivery, State
 from infernet_edge.chain.delivery.recovery import Leftovers
 from infernet_edge.chain.delivery.steps import DeliverySteps, names_of
@@ -33,16 +34,12 @@ _LONGEST_PAUSE = 30.0
 _MAX_REFUSALS = 8  # times that a step has to wait for the contracts, not for the RPC
 
 
-class OnEnded(Protocol):
-    """Is told of the end of a delivery of a contract's own subscription."""
-
-    def __call__(self, delivery: OpenDelivery, *, recurs: bool) -> None:
-        """`recurs`: later intervals make sense."""
-
-
 class Processor:
     """Takes deliveries from their acceptance to their end. Watches the head for those that wait
-    for their time."""
+    for their time.
+
+    `stored` holds deliveries that others have stored, to be begun.
+    """
 
     def __init__(
         self,
@@ -51,14 +48,16 @@ class Processor:
         steps: DeliverySteps,
         head: Head,
         leftovers: Leftovers,
+        stored: asyncio.Queue[OpenDelivery],
+        events: DeliveryEvents,
     ) -> None:
-        self.on_sent: Callable[[OpenDelivery], None] = lambda delivery: None
-        self.on_ended: OnEnded = _forget
         self._store = store
         self._coordinator = coordinator
         self._steps = steps
         self._head = head
         self._leftovers = leftovers
+        self._stored = stored
+        self._events = events
         self._tasks: set[asyncio.Task[None]] = set()
         self._early: list[tuple[int, int, OpenDelivery]] = []
 
@@ -80,7 +79,12 @@ class Processor:
             if sent:
                 self._steps.reserve(delivery)
             self.begin(delivery)
+        self._follow(self._begin_stored())
         self._head.watch(self)
+
+    async def _begin_stored(self) -> None:
+        while True:
+            self.begin(await self._stored.get())
 
     async def _end(self, delivery: Delivery, end: Ended) -> None:
         """Nothing follows: subscriptions are checked by those who follow them."""
@@ -132,10 +136,10 @@ class Processor:
             delivery.state, delivery.reason = state, reason
             await self._save(delivery)
             if state == "sent" and not delivery.delegated:
-                self.on_sent(delivery)
+                self._events.delivery_sent(delivery)
         self._steps.release(delivery)
         if not delivery.delegated:
-            self.on_ended(delivery, recurs=recurs)
+            self._events.delivery_ended(delivery, recurs=recurs)
 
     async def _patiently(self, delivery: OpenDelivery) -> tuple[State, str, bool]:
         """Do the delivery's step, again and again while it has to wait.
@@ -263,7 +267,3 @@ class Processor:
         """Stop working; every delivery goes on at the next start."""
         self._head.unwatch(self)
         await cancel(*self._tasks)
-
-
-def _forget(delivery: OpenDelivery, *, recurs: bool) -> None:
-    """Nobody follows the subscriptions of contracts."""

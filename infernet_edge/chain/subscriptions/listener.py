@@ -93,7 +93,6 @@ class Listener:
         self._logs: deque[dict[str, Any]] = deque()  # that wait to be told
         self._recheck = False  # logs were missed: read again what is followed
         self._replaced: int | None = None  # the oldest block that may have been replaced
-        self._doubtful: int | None = None  # an id from which on to read again
         self._recent: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)  # block, id
 
     async def run(self) -> None:
@@ -187,7 +186,7 @@ class Listener:
             self._newest_id = int(NEXT_ID.decode(to_bytes(next_id)))
         except UnexpectedReply:
             self._newest_id = 0
-        if self._newest_id not in (0, self._next_id):
+        if self._newest_id not in (0, self._next_id) or self._schedule.has_replaced:
             self._wanted.set()
         self._take_logs(block, logs)
 
@@ -273,9 +272,8 @@ class Listener:
             again = self._read_since(self._replaced) if self._replaced >= 0 else [self._first_id]
             self._next_id = min([self._next_id, *again])
             self._replaced = None
-        if self._doubtful is not None:
-            self._next_id = max(self._first_id, min(self._next_id, self._doubtful))
-            self._doubtful = None
+        if (replaced := self._schedule.take_replaced()) is not None:
+            self._next_id = max(self._first_id, min(self._next_id, replaced))
         await self._read()
 
     async def _look_again(self) -> None:
@@ -362,11 +360,6 @@ class Listener:
         """The newest block: when it is not there any more, subscriptions may be others."""
         latest = self._head.latest
         return None if latest is None else (latest.number, latest.hash)
-
-    def read_again(self, identifier: int) -> None:
-        """A subscription is not what it was: read from there on."""
-        self._doubtful = min(identifier, self._doubtful or identifier)
-        self._wanted.set()
 
     def _is_followed(self, identifier: int, subscription: SubscriptionV1) -> bool:
         """Whether it is known already; another one with its id makes room."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, Final
 
 from infernet_edge.chain.contracts.abi import (
@@ -40,9 +40,8 @@ _PAUSE = 5.0  # seconds before what the disk, the server or a full queue prevent
 class Schedule:
     """Takes on each interval of the subscriptions that it follows, as a watcher of the head.
 
-    `begin` works on a delivery that is stored; `on_sent` is to be told when its transaction is on
-    its way, `on_ended` when it is over. `trail` is how many blocks behind the head subscriptions
-    are read. `on_replaced(id)` is called when there is none with that id any more, or another.
+    The deliveries that it stores go into `stored`, to be begun; their events come back here.
+    `trail` is how many blocks behind the head subscriptions are read.
     """
 
     def __init__(
@@ -52,7 +51,7 @@ class Schedule:
         deployment: Deployment,
         store: SubscriptionStore,
         deliveries: DeliveryStore,
-        begin: Callable[[OpenDelivery], None],
+        stored: asyncio.Queue[OpenDelivery],
         trail: int,
     ) -> None:
         self._rpc = rpc
@@ -60,14 +59,14 @@ class Schedule:
         self._deployment = deployment
         self._store = store
         self._deliveries = deliveries
-        self._begin = begin
+        self._stored = stored
         self._trail = trail
         self._known: dict[int, Known] = {}
         self._planned: dict[int, int] = {}  # the interval that waits or is in work
         self._heap: list[tuple[int, int, int]] = []  # due time, id, interval
         self._waiting: set[int] = set()  # ids of which it was told that they wait
         self._tasks: set[asyncio.Task[None]] = set()
-        self.on_replaced: Callable[[int], None] = lambda identifier: None
+        self._replaced: int | None = None  # the lowest id that was, see take_replaced
 
     def __len__(self) -> int:
         return len(self._known)
@@ -155,7 +154,7 @@ class Schedule:
             return
         self._waiting.discard(known.id)
         if earlier is None:
-            self._begin(delivery)
+            await self._stored.put(delivery)
         elif earlier.state not in UNFINISHED and self._is_planned(known, interval):
             self._plan(known, interval + 1)  # an earlier run has answered it
 
@@ -194,8 +193,8 @@ class Schedule:
             active_at=known.subscription.active_at,
         )
 
-    def on_sent(self, delivery: OpenDelivery) -> None:
-        """A transaction is on its way: the next interval need not wait until it is final."""
+    def delivery_sent(self, delivery: OpenDelivery) -> None:
+        """A transaction is in flight: the next interval need not wait until it is final."""
         known = self._known.get(delivery.subscription_id or 0)
         if (
             known is not None
@@ -204,8 +203,8 @@ class Schedule:
         ):
             self._plan(known, delivery.interval + 1)
 
-    def on_ended(self, delivery: OpenDelivery, *, recurs: bool) -> None:
-        """A delivery is over; `recurs`: later intervals make sense."""
+    def delivery_ended(self, delivery: OpenDelivery, *, recurs: bool) -> None:
+        """A delivery has ended; `recurs`: later intervals make sense."""
         known = self._known.get(delivery.subscription_id or 0)
         if known is None:
             return
@@ -274,7 +273,7 @@ class Schedule:
             reason=reason,
         )
         if state == "removed":
-            self.on_replaced(known.id)
+            self._replaced = min(known.id, self._replaced or known.id)
         while known.id not in self._known:  # else another one has its place already
             try:
                 await self._store.save([known])
@@ -282,6 +281,19 @@ class Schedule:
             except StorageError as error:
                 log_event(logger, "subscription.unsaved", logging.ERROR, reason=str(error))
             await asyncio.sleep(_PAUSE)
+
+    @property
+    def has_replaced(self) -> bool:
+        """Whether `take_replaced` has something."""
+        return self._replaced is not None
+
+    def take_replaced(self) -> int | None:
+        """The lowest id whose subscription was found to be gone, or another, since the last time.
+
+        From there on subscriptions have to be read again.
+        """
+        replaced, self._replaced = self._replaced, None
+        return replaced
 
     def remove(self, identifier: int) -> None:
         """The chain was reorganised, and the coordinator has no such subscription any more."""
