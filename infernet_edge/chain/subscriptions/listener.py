@@ -28,6 +28,8 @@ from infernet_edge.chain.delivery import proofs
 from infernet_edge.chain.guard.rules import SubscriptionRules
 from infernet_edge.chain.rpc.client import Call, Rpc, RpcError, RpcUnavailable, quantity
 from infernet_edge.chain.rpc.head_tracker import Block, Head
+from infernet_edge.chain.subscriptions.log_cursor import LogCursor, LogsRead
+from infernet_edge.chain.subscriptions.reorg import ReorgDetector
 from infernet_edge.chain.subscriptions.scheduler import MOST_FOLLOWED, Schedule
 from infernet_edge.chain.subscriptions.store import Known, SubscriptionStore
 from infernet_edge.config.tree import Chain
@@ -39,9 +41,6 @@ logger = logging.getLogger(__name__)
 _FIRST_PAUSE = 0.5  # seconds before what failed is tried again; doubles
 _LONGEST_PAUSE = 30.0
 _PROGRESS_PERIOD = 10.0  # seconds between two lines of a long sync
-_MOST_UNANSWERED = 3  # looks in a row before logs are asked for from the newest block on only
-_MOST_BLOCKS = 500  # of which servers give the logs at once, so that the smallest limits suffice
-_MOST_LOGS = 10_000  # that wait to be told
 _DEEPEST_REORG = 64  # blocks after which a subscription counts as settled
 _REMEMBERED = 1000  # subscriptions that may be taken back by a reorganisation
 _TOLD_EACH = 20  # new subscriptions at once that get a line each
@@ -86,12 +85,8 @@ class Listener:
         self._wanted = asyncio.Event()  # there is something to read
         self._newest_id = 0  # the next id that the last look saw; 0: there was none yet
         self._read_block = 0  # as of which was read last
-        self._last: Block | None = None  # the newest block that was seen
-        self._doubted: Block | None = None  # whether it is still there is to be asked
-        self._logs_read = -1  # the block up to which logs were read; -1: from the next look on
-        self._unanswered = 0  # looks in a row
-        self._logs: deque[dict[str, Any]] = deque()  # that wait to be told
-        self._recheck = False  # logs were missed: read again what is followed
+        self._reorgs = ReorgDetector()
+        self._logs = LogCursor(self._trail)
         self._replaced: int | None = None  # the oldest block that may have been replaced
         self._recent: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)  # block, id
 
@@ -153,100 +148,51 @@ class Listener:
     # Looking
 
     def questions(self) -> list[Call]:
-        """The next id, the logs since the last look, and whether a block is still there."""
-        if self._unanswered >= _MOST_UNANSWERED:
-            self._logs_read = -1  # so many blocks' logs may be what the server cannot give
-        self._unanswered += 1
+        """The next id, the logs since the last answer, and whether a block is still there."""
         asked = [eth_call(self._coordinator, NEXT_ID.encode()), self._logs_question()]
-        if self._doubted is not None:
-            asked.append(("eth_getBlockByNumber", [hex(self._doubted.number), False]))
+        if (doubted := self._reorgs.doubted) is not None:
+            asked.append(("eth_getBlockByNumber", [hex(doubted.number), False]))
         return asked
 
     def _logs_question(self) -> Call:
         latest = self._head.latest
-        first = "latest"
-        if self._logs_read >= 0 and latest is not None:
-            # Servers refuse to look for logs in blocks that they do not have yet.
-            first = hex(min(latest.number, self._logs_read + 1))
+        first = self._logs.first_block(None if latest is None else latest.number)
         addresses, topics = [self._coordinator], [SUBSCRIPTION_CANCELLED]
         if self._proofs is not None:
             addresses.append(self._proofs.wallet)
             topics += proofs.TOPICS
-        return (
-            "eth_getLogs",
-            [{"address": addresses, "topics": [topics], "fromBlock": first}],
-        )
+        return ("eth_getLogs", [{"address": addresses, "topics": [topics], "fromBlock": first}])
 
     def answers(self, block: Block, answers: list[Any]) -> None:
         """Note what there is to do."""
-        self._unanswered = 0
-        next_id, logs, *rest = answers
-        self._look_for_reorganisation(block, *rest)
+        next_id, logs, *found = answers
+        fallen = self._reorgs.observe(block, *found)
+        if fallen is not None:
+            self._note_reorg(block, fallen)
         try:
             self._newest_id = int(NEXT_ID.decode(to_bytes(next_id)))
         except UnexpectedReply:
             self._newest_id = 0
         if self._newest_id not in (0, self._next_id) or self._schedule.has_replaced:
             self._wanted.set()
-        self._take_logs(block, logs)
-
-    def _look_for_reorganisation(self, block: Block, found: Any = None) -> None:
-        """Compare with the block that was the newest before; it is asked for after a jump."""
-        last, doubted = self._last, self._doubted
-        self._doubted = None
-        replaced = doubted is not None and _is_another(found, doubted)
-        if last is not None and block.number <= last.number:
-            # A lower head is only told after several looks that agree.
-            replaced = replaced or block.hash != last.hash
-        elif last is not None and block.number == last.number + 1:
-            replaced = replaced or block.parent not in ("", last.hash)
-        else:
-            self._doubted = last
-        self._last = block
-        if replaced:
-            fallen = 0 if last is None else last.number - block.number
-            self._note_reorganisation(block, fallen)
-
-    def _take_logs(self, block: Block, answer: Any) -> None:
-        """Keep the logs that are deep enough; the others come again with the next look."""
-        deep = block.number - self._trail
-        if self._logs_read < 0:
-            # What earlier logs say is seen by reading, from here on nothing is missed.
-            self._logs_read = deep
-            self._recheck = True
+        read = self._logs.take(block.number, logs)
+        if read is LogsRead.MISSED:
+            log_event(logger, "listener.logs_missed", logging.WARNING, reason=str(logs))
+        if read is not LogsRead.NOTHING:
             self._wanted.set()
-            return
-        if not isinstance(answer, list):
-            if deep - self._logs_read > _MOST_BLOCKS:
-                log_event(logger, "listener.logs_missed", logging.WARNING, reason=str(answer))
-                self._logs_read = deep
-                self._recheck = True
-                self._wanted.set()
-            return
-        for log in answer:
-            number = _block_number(log)
-            if not self._logs_read < number <= deep:
-                continue
-            self._wanted.set()
-            if len(self._logs) < _MOST_LOGS:
-                self._logs.append(log)
-            else:
-                self._recheck = True  # which finds what they say, too
-        self._logs_read = max(self._logs_read, deep)
 
-    def _note_reorganisation(self, block: Block, fallen: int) -> None:
+    def _note_reorg(self, block: Block, fallen: int) -> None:
         """Blocks were replaced: what was found in the newest ones has to be read again.
 
         When the chain has fallen by many blocks, everything has: it was begun anew.
         """
         oldest = block.number - _DEEPEST_REORG + 1 if fallen < _DEEPEST_REORG else -1
-        self._logs_read = min(self._logs_read, block.number - self._trail)
+        self._logs.rewind(block.number)
         self._read_block = 0
         doubtful = len(self._read_since(oldest))
         log_event(
             logger, "chain.reorganised", logging.WARNING, block=block.number, doubtful=doubtful
         )
-        self._recheck = True
         self._replaced = oldest if self._replaced is None else min(oldest, self._replaced)
         self._wanted.set()
 
@@ -259,14 +205,14 @@ class Listener:
     async def _work(self) -> None:
         """Read what the looks have found."""
         self._wanted.clear()
-        while self._logs:
-            await self._tell(list(self._logs))
-        if self._recheck:
-            self._recheck = False  # first: it may be wanted again meanwhile
+        while self._logs.waiting:
+            await self._handle(list(self._logs.waiting))
+        if self._logs.incomplete:
+            self._logs.incomplete = False  # first: more may get lost meanwhile
             try:
-                await self._look_again()
+                await self._check_all()
             except BaseException:
-                self._recheck = True
+                self._logs.incomplete = True
                 raise
         if self._replaced is not None:
             again = self._read_since(self._replaced) if self._replaced >= 0 else [self._first_id]
@@ -276,21 +222,20 @@ class Listener:
             self._next_id = max(self._first_id, min(self._next_id, replaced))
         await self._read()
 
-    async def _look_again(self) -> None:
+    async def _check_all(self) -> None:
         """Ask for the state of all that is followed."""
         await self._schedule.check(self._schedule.ids())
         if self._proofs is not None:
             await self._proofs.look()
 
-    async def _tell(self, logs: list[dict[str, Any]]) -> None:
-        """Hand on what logs say; they are forgotten when all is noted."""
+    async def _handle(self, logs: list[dict[str, Any]]) -> None:
+        """Do what logs say; they wait until all is stored."""
         for log in logs:
             if (identifier := _cancelled(log)) is not None:
                 await self._schedule.check([identifier])
         if self._proofs is not None:
             await self._proofs.note(logs)
-        for _ in logs:
-            self._logs.popleft()
+        self._logs.handled(len(logs))
 
     async def _read(self) -> None:
         """Read from the next id up to the newest subscription that is deep enough."""
@@ -421,11 +366,6 @@ def _tell(known: Known) -> None:
     log_event(logger, event, **fields, reason=known.reason)
 
 
-def _is_another(answer: Any, known: Block) -> bool:
-    """Whether a block has taken the place of one that was seen."""
-    return isinstance(answer, dict) and answer.get("hash") not in (None, known.hash)
-
-
 def _cancelled(log: dict[str, Any]) -> int | None:
     """The id of the subscription whose cancellation a log tells."""
     topics = log.get("topics") or [""]
@@ -433,11 +373,3 @@ def _cancelled(log: dict[str, Any]) -> int | None:
         return quantity(topics[1]) if topics[0] == SUBSCRIPTION_CANCELLED else None
     except (IndexError, ValueError):
         return None
-
-
-def _block_number(log: Any) -> int:
-    """The block of a log; -1 when it says none."""
-    try:
-        return int(log["blockNumber"], 16)
-    except (KeyError, TypeError, ValueError):
-        return -1

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from infernet_edge.chain.contracts.abi import READ_SUBSCRIPTION_BATCH, SUBSCRIPTION_CANCELLED
 from infernet_edge.chain.contracts.reader import Page
-from infernet_edge.chain.subscriptions import listener
+from infernet_edge.chain.subscriptions import listener, log_cursor
 from infernet_edge.chain.subscriptions.listener import Listener
 from tests.support.asking import call_back, received, subscribe
 from tests.support.counting_proxy import CountingProxy
@@ -239,7 +239,7 @@ async def test_more_logs_than_are_kept_lose_no_cancellation(
         identifier = subscribe(v1, consumer, frequency=5, period=10_000)
         await until_state(node, identifier, "active")
         await asyncio.sleep(0.3)
-        monkeypatch.setattr(listener, "_MOST_LOGS", 0)
+        monkeypatch.setattr(log_cursor, "_MAX_LOGS", 0)
         consumer.send("cancelSubscription", identifier)
         await until_state(node, identifier, "cancelled")
 
@@ -305,7 +305,7 @@ async def test_a_reorganisation_in_the_middle_of_reading_mixes_no_ids_up(
 
     async def reorganised(self: Listener) -> Page:
         if self._next_id == 4 and self._head.latest is not None:
-            self._note_reorganisation(self._head.latest, 0)
+            self._note_reorg(self._head.latest, 0)
         return await usual(self)
 
     monkeypatch.setattr(Listener, "_page", reorganised)
