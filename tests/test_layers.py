@@ -29,7 +29,7 @@ LAYERS: Final = (
     {"damage", "migrations"},
     {"logs", "tasks"},
     {"config"},
-    {"checksums", "executable", "journal", "schema", "validation"},
+    {"backoff", "checksums", "executable", "journal", "schema", "validation"},
     {"errors"},
 )
 
@@ -46,7 +46,7 @@ CHAIN: Final = {
 
 MAX_MODULES: Final = 16  # of a package, __init__.py not counted
 MANY_MODULES: Final = {"cli", "doctor"}  # one module for each command, for each check
-MAX_MODULES_OF: Final = {"": 19}  # of a package that is too large today, "" the top level
+MAX_MODULES_OF: Final = {"": 20}  # of a package that is too large today, "" the top level
 MAX_LINES: Final = 450
 MAX_LINES_OF: Final[dict[str, int]] = {  # of a module that is too long today
 }

@@ -16,8 +16,6 @@ from eth_utils.crypto import keccak
 
 from infernet_edge.chain.contracts.delegation import DelegatedRequest
 from infernet_edge.chain.contracts.payload import Payload
-from infernet_edge.chain.contracts.reverts import Revert as Revert
-from infernet_edge.chain.contracts.reverts import revert_reason as revert_reason
 from infernet_edge.chain.contracts.subscription import (
     ZERO_ADDRESS,
     Generation,
@@ -27,9 +25,8 @@ from infernet_edge.chain.contracts.subscription import (
     abi_type,
     abi_types,
 )
+from infernet_edge.chain.rpc.endpoint import Call
 from infernet_edge.errors import InfernetEdgeError
-
-Call = tuple[str, list[Any]]  # a JSON-RPC method and its parameters
 
 COIN: Final = ZERO_ADDRESS
 """The address that stands for the chain's coin where a token's is expected."""
@@ -110,13 +107,9 @@ _AMOUNT: Final = ("uint256",)
 COORDINATOR: Final = Function("COORDINATOR", returns=_ADDRESS)
 READER: Final = Function("READER", returns=_ADDRESS)
 WALLET_FACTORY: Final = Function("WALLET_FACTORY", returns=_ADDRESS)
-INBOX: Final = Function("INBOX", returns=_ADDRESS)
-FEE: Final = Function("FEE", returns=_ADDRESS)
 
 # Coordinator, both generations. The keys are made by the functions below.
 NEXT_ID: Final = Function("id", returns=_UINT32)
-REDUNDANCY_COUNT: Final = Function("redundancyCount", _KEY, ("uint16",))
-NODE_RESPONDED: Final = Function("nodeResponded", _KEY, ("bool",))
 DELEGATE_CREATED_IDS: Final = Function("delegateCreatedIds", _KEY, _UINT32)
 
 # Coordinator, 1.x
@@ -138,7 +131,6 @@ DELIVER_COMPUTE_DELEGATEE_V0: Final = Function(
 )
 REGISTER_NODE: Final = Function("registerNode", _ADDRESS)
 ACTIVATE_NODE: Final = Function("activateNode")
-DEACTIVATE_NODE: Final = Function("deactivateNode")
 # status (0 inactive, 1 registered, 2 active), and when the cooldown began
 NODE_INFO: Final = Function("nodeInfo", _ADDRESS, ("uint8", "uint32"))
 COOLDOWN: Final = Function("cooldown", returns=_AMOUNT)  # seconds
@@ -174,21 +166,14 @@ def _topic(signature: str) -> str:
 
 
 # First topics of events, as logs have them.
-SUBSCRIPTION_CREATED: Final = _topic("SubscriptionCreated(uint32)")
 SUBSCRIPTION_CANCELLED: Final = _topic("SubscriptionCancelled(uint32)")
-SUBSCRIPTION_FULFILLED: Final = _topic("SubscriptionFulfilled(uint32,address)")
 WALLET_CREATED: Final = _topic("WalletCreated(address,address,address)")
 WALLET_ESCROW: Final = _topic("Escrow(address,address,uint256,bool)")
 WALLET_TRANSFER: Final = _topic("Transfer(address,address,address,uint256)")
 
 
-def redundancy_key(subscription_id: int, interval: int) -> bytes:
-    """The key of `redundancyCount`: how many nodes have answered an interval."""
-    return keccak(encode(["uint32", "uint32"], [subscription_id, interval]))
-
-
 def response_key(subscription_id: int, interval: int, node: str) -> bytes:
-    """The key of `nodeResponded`: whether a node has answered an interval."""
+    """The key under which a coordinator keeps what a node has delivered for an interval."""
     return keccak(encode(["uint32", "uint32", "address"], [subscription_id, interval, node]))
 
 

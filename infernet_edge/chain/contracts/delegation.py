@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 import msgspec
-from eth_abi.abi import encode
+from eth_account.messages import encode_typed_data
 from eth_keys.datatypes import Signature as EllipticSignature
 from eth_keys.exceptions import BadSignature
 from eth_utils.address import to_checksum_address
@@ -24,7 +24,6 @@ from infernet_edge.chain.contracts.subscription import (
     Subscription,
     SubscriptionV0,
     SubscriptionV1,
-    abi_types,
 )
 from infernet_edge.errors import BadRequest
 from infernet_edge.jobs.contents import Buffer
@@ -284,35 +283,31 @@ def _malformed(error: Exception) -> BadRequest:
 def digest(request: DelegatedRequest, chain_id: int, coordinator: str) -> bytes:
     """The 32 bytes that are signed for this request to this coordinator on this chain."""
     subscription, signature = request.subscription, request.signature
-    members = ",".join(f"{field.type} {field.solidity_name}" for field in subscription.fields)
-    subscription_type = f"Subscription({members})"
-    delegation = _hash_struct(
-        f"DelegateSubscription(uint32 nonce,uint32 expiry,Subscription sub){subscription_type}",
-        ["uint32", "uint32", "bytes32"],
-        [
-            signature.nonce,
-            signature.expiry,
-            _hash_struct(subscription_type, abi_types(type(subscription)), subscription.to_abi()),
-        ],
+    values = zip(subscription.fields, subscription.to_abi(), strict=True)
+    message = encode_typed_data(
+        domain_data={
+            "name": "InfernetCoordinator",
+            "version": "1",
+            "chainId": chain_id,
+            "verifyingContract": to_checksum_address(coordinator),
+        },
+        message_types={
+            "DelegateSubscription": [
+                {"name": "nonce", "type": "uint32"},
+                {"name": "expiry", "type": "uint32"},
+                {"name": "sub", "type": "Subscription"},
+            ],
+            "Subscription": [
+                {"name": field.solidity_name, "type": field.type} for field in subscription.fields
+            ],
+        },
+        message_data={
+            "nonce": signature.nonce,
+            "expiry": signature.expiry,
+            "sub": {field.solidity_name: value for field, value in values},
+        },
     )
-    domain = _hash_struct(
-        "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)",
-        ["string", "string", "uint256", "address"],
-        ["InfernetCoordinator", "1", chain_id, to_checksum_address(coordinator)],
-    )
-    return keccak(b"\x19\x01" + domain + delegation)
-
-
-def _hash_struct(struct_type: str, types: Iterable[str], values: Iterable[Any]) -> bytes:
-    """EIP-712's hashStruct: values of varying length go in as their hash."""
-    pairs = [("bytes32", keccak(struct_type.encode()))]
-    for kind, value in zip(types, values, strict=True):
-        if kind in ("string", "bytes"):
-            content = value.encode() if kind == "string" else value
-            pairs.append(("bytes32", keccak(content)))
-        else:
-            pairs.append((kind, value))
-    return keccak(encode([kind for kind, _ in pairs], [value for _, value in pairs]))
+    return keccak(b"\x19" + message.version + message.header + message.body)  # EIP-191
 
 
 def recover_signer(request: DelegatedRequest, chain_id: int, coordinator: str) -> str:

@@ -93,14 +93,6 @@ class _Subscription(Struct, frozen=True):
         """The first second in which an interval may no longer be answered; None: it never ends."""
         return self.due_time(interval + 1) if self.period else None
 
-    def is_expired(self, now: int) -> bool:
-        """Whether all its intervals are over."""
-        return self.interval_at(now) > self.frequency
-
-    def is_completed(self, now: int, deliveries: int) -> bool:
-        """Whether nothing is left to do, given the number of answers to the last interval."""
-        return self.interval_at(now) >= self.frequency and deliveries >= self.redundancy
-
 
 class SubscriptionV1(_Subscription, frozen=True):
     """A subscription of SDK 1.x; `containers` is the hash of its container ids."""

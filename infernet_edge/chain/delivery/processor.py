@@ -13,6 +13,7 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
+from infernet_edge.backoff import Backoff
 from infernet_edge.chain.delivery.coordinator import Coordinator
 from infernet_edge.chain.delivery.errors import Done, Ended, Never, NotNow, Unpaid, Waiting
 from infernet_edge.chain.delivery.events import DeliveryEvents
@@ -146,7 +147,7 @@ class Processor:
 
         Returns the state after it, its reason, and whether later intervals make sense.
         """
-        pause, refusals, unpaid = _FIRST_PAUSE, 0, ""
+        pauses, refusals, unpaid = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE), 0, ""
         while True:
             try:
                 return *(await self._steps.take(delivery)), True
@@ -176,8 +177,7 @@ class Processor:
                 if refusals == _MAX_REFUSALS:
                     return "failed", problem, True
             await self._tell_why(delivery, problem)
-            await asyncio.sleep(pause)
-            pause = min(_LONGEST_PAUSE, pause * 2)
+            await asyncio.sleep(pauses.next())
 
     async def _tell_why(self, delivery: OpenDelivery, problem: str) -> None:
         """Say what a delivery waits for, in the log and to whoever lists it; once."""
@@ -205,7 +205,7 @@ class Processor:
                 logger, "delivery.last", logging.WARNING, **names_of(delivery), reason=str(end)
             )
             return
-        pause = _FIRST_PAUSE
+        pauses = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         while True:
             try:
                 identifier = await self._coordinator.subscription_id(delivery)
@@ -234,8 +234,7 @@ class Processor:
                 return
             except (NotNow, RpcUnavailable, StorageError) as error:
                 log_event(logger, "delivery.waits", **names_of(delivery), reason=str(error))
-            await asyncio.sleep(pause)
-            pause = min(_LONGEST_PAUSE, pause * 2)
+            await asyncio.sleep(pauses.next())
 
     async def _save(self, delivery: Delivery) -> None:
         """Store the state, again and again if need be: the next step must not run without it."""

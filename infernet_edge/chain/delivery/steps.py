@@ -10,6 +10,7 @@ import asyncio
 import logging
 from typing import Any, Final
 
+from infernet_edge.backoff import Backoff
 from infernet_edge.chain.contracts.payload import BadPayload, pack
 from infernet_edge.chain.delivery.coordinator import Coordinator
 from infernet_edge.chain.delivery.errors import Done, Never, NotNow, Waiting
@@ -129,7 +130,7 @@ class DeliverySteps:
     async def _compute(self, delivery: OpenDelivery) -> None:
         """Run the containers; three times at most, with a growing pause between."""
         task = await self._coordinator.task(delivery)
-        pause = _FIRST_PAUSE
+        pauses = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE, factor=5.0)
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
                 with self._orchestrator.reserve() as memory:
@@ -154,8 +155,7 @@ class DeliverySteps:
                     attempt=attempt,
                     reason=str(error),
                 )
-                await asyncio.sleep(pause)
-                pause = min(_LONGEST_PAUSE, pause * 5)
+                await asyncio.sleep(pauses.next())
         delivery.input, delivery.output, delivery.proof = packed
 
     async def _secure(self, delivery: OpenDelivery) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import aiohttp
 
+from infernet_edge.backoff import Backoff
 from infernet_edge.chain.rpc.endpoint import (
     Call,
     Endpoint,
@@ -26,6 +27,7 @@ from infernet_edge.chain.rpc.endpoint import (
 )
 from infernet_edge.errors import InfernetEdgeError
 from infernet_edge.logs import log_event
+from infernet_edge.tasks import cancel
 
 __all__ = ["Call", "ReplyTooLarge", "Rpc", "RpcError", "RpcUnavailable", "quantity"]
 
@@ -49,7 +51,7 @@ class _Server:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self.failures = 0
+        self._pauses = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         self.failed_at = -math.inf
         self.left_alone_until = -math.inf
         self.checked_at = -math.inf
@@ -59,16 +61,15 @@ class _Server:
         """Leave it alone for a while. Failures of requests at the same time count as one."""
         now = time.monotonic()
         if began >= self.failed_at:
-            self.failures += 1
-            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self.failures - 1, 10))
-            pause *= random.uniform(0.5, 1.0)  # noqa: S311 - many nodes must not come back as one
+            # At random: many nodes must not come back at once.
+            pause = self._pauses.next() * random.uniform(0.5, 1.0)  # noqa: S311
             self.left_alone_until = now + max(pause, min(trouble.pause, _LONGEST_WISH))
         self.failed_at = now
         self.checked_at = -math.inf
         self.reason = str(trouble)
 
     def note_success(self) -> None:
-        self.failures = 0
+        self._pauses.reset()
         self.left_alone_until = -math.inf
         self.reason = ""
 
@@ -123,8 +124,7 @@ class Rpc:
     async def close(self) -> None:
         """Stop looking for servers; may be called twice."""
         if self._returning is not None:
-            self._returning.cancel()
-            await asyncio.gather(self._returning, return_exceptions=True)
+            await cancel(self._returning)
             self._returning = None
 
     async def _batch(self, calls: Sequence[Call], *, once: bool) -> list[Any | RpcError]:

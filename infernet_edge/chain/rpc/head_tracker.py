@@ -11,6 +11,7 @@ import time
 from collections import deque
 from typing import Any, Final, NamedTuple, Protocol
 
+from infernet_edge.backoff import Backoff
 from infernet_edge.chain.rpc.client import Call, Rpc, RpcError, RpcUnavailable, quantity
 from infernet_edge.logs import log_event
 
@@ -112,15 +113,14 @@ class Head:
 
     async def run(self) -> None:
         """Look for ever."""
-        failures = 0
+        pauses = Backoff(min(2 * self._period, _LONGEST_PAUSE), _LONGEST_PAUSE)
         while True:
             try:
                 await self.look()
-                failures = 0
+                pauses.reset()
                 pause = self.pause()
             except RpcUnavailable as error:
-                failures += 1
-                pause = min(_LONGEST_PAUSE, self._period * 2.0 ** min(failures, 16))
+                pause = pauses.next()
                 log_event(logger, "head.unseen", logging.DEBUG, reason=str(error), pause=pause)
             await asyncio.sleep(self._period)
             await _wait(self._hurried, pause - self._period)

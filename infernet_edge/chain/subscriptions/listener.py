@@ -15,6 +15,7 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
+from infernet_edge.backoff import Backoff
 from infernet_edge.chain.contracts.abi import (
     NEXT_ID,
     SUBSCRIPTION_CANCELLED,
@@ -100,7 +101,7 @@ class Listener:
 
     async def _patiently(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do something, again and again while the server or the disk prevents it."""
-        pause, told = _FIRST_PAUSE, ""
+        pauses, told = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE), ""
         while True:
             try:
                 return await work()
@@ -111,8 +112,7 @@ class Listener:
             except Exception:
                 # A mistake of ours must not end the listener in silence.
                 logger.exception("listener.broken")
-            await asyncio.sleep(pause)
-            pause = min(_LONGEST_PAUSE, pause * 2)
+            await asyncio.sleep(pauses.next())
 
     async def _begin(self) -> None:
         """Find the contracts, and take up what an earlier run followed."""

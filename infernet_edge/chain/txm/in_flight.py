@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct
 
+from infernet_edge.backoff import Backoff
 from infernet_edge.chain.rpc.head_tracker import Block
 from infernet_edge.chain.txm.store import Transaction
 
@@ -82,7 +83,7 @@ class InFlight:
         self._without_receipt = 0  # observations in a row: its nonce used, no receipt
         self._next_since: tuple[float, int] | None = None  # time and block: its nonce is the next
         self._rebroadcast_at = -math.inf
-        self._rebroadcast_pause = limits.rebroadcast
+        self._rebroadcast_pauses = Backoff(limits.rebroadcast, limits.rebroadcast_limit)
 
     def observe(self, seen: Observation, depth: int) -> NextStep:
         """Note what a server said, and return what has to be done now.
@@ -133,8 +134,7 @@ class InFlight:
 
     def note_broadcast(self) -> None:
         """It was given to a server; the pause before the next time is longer."""
-        self._rebroadcast_at = self._clock() + self._rebroadcast_pause
-        self._rebroadcast_pause = min(self._limits.rebroadcast_limit, self._rebroadcast_pause * 2)
+        self._rebroadcast_at = self._clock() + self._rebroadcast_pauses.next()
 
 
 class InFlightSet:

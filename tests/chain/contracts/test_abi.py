@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from eth_abi.abi import encode
+from eth_utils.crypto import keccak
 
 from infernet_edge.chain.contracts import abi as contracts
 from infernet_edge.chain.contracts.abi import Function, UnexpectedReply, eth_call
@@ -28,8 +29,6 @@ SELECTORS = {
     "WALLET_FACTORY": "0e2009f4",
     "NEXT_ID": "af640d0f",
     "GET_SUBSCRIPTION": "a17b920b",
-    "REDUNDANCY_COUNT": "bc85694f",
-    "NODE_RESPONDED": "298f7bdc",
     "DELEGATE_CREATED_IDS": "60ed0f61",
     "DELIVER_COMPUTE": "c509543d",
     "DELIVER_COMPUTE_DELEGATEE": "9fff314a",
@@ -44,11 +43,9 @@ SELECTORS = {
 
 # Where each function is, in the compiled contracts of the tests.
 HOMES = {
-    "Registry": ["COORDINATOR", "READER", "WALLET_FACTORY", "INBOX", "FEE"],
+    "Registry": ["COORDINATOR", "READER", "WALLET_FACTORY"],
     "EIP712Coordinator": [
         "NEXT_ID",
-        "REDUNDANCY_COUNT",
-        "NODE_RESPONDED",
         "DELEGATE_CREATED_IDS",
         "GET_SUBSCRIPTION",
         "DELIVER_COMPUTE",
@@ -57,15 +54,12 @@ HOMES = {
     ],
     "CoordinatorV0": [
         "NEXT_ID",
-        "REDUNDANCY_COUNT",
-        "NODE_RESPONDED",
         "DELEGATE_CREATED_IDS",
         "SUBSCRIPTIONS_V0",
         "DELIVER_COMPUTE_V0",
         "DELIVER_COMPUTE_DELEGATEE_V0",
         "REGISTER_NODE",
         "ACTIVATE_NODE",
-        "DEACTIVATE_NODE",
         "NODE_INFO",
         "COOLDOWN",
     ],
@@ -115,7 +109,7 @@ def test_calls_as_json_rpc() -> None:
     assert full == ("eth_call", [question | more, "pending"])
 
 
-STATIC = [contracts.NODE_RESPONDED, contracts.GET_SUBSCRIPTION, contracts.GET_SIGNER]
+STATIC = [contracts.IS_VALID_WALLET, contracts.GET_SUBSCRIPTION, contracts.GET_SIGNER]
 DYNAMIC = [
     contracts.SUBSCRIPTIONS_V0,
     contracts.READ_SUBSCRIPTION_BATCH,
@@ -174,13 +168,19 @@ def ask(deployment: V1 | V0, contract: Contract, data: bytes) -> bytes:
     return deployment.anvil.ask(question, block)
 
 
+REDUNDANCY_COUNT = Function("redundancyCount", ["bytes32"], ["uint16"])
+NODE_RESPONDED = Function("nodeResponded", ["bytes32"], ["bool"])
+CREATED = "0x" + keccak(text="SubscriptionCreated(uint32)").hex()
+FULFILLED = "0x" + keccak(text="SubscriptionFulfilled(uint32,address)").hex()
+
+
 def facts(deployment: V1 | V0, owner: str, nonce: int) -> tuple[Any, ...]:
     """What a coordinator knows of an owner's first delegated subscription."""
     questions = (
         (contracts.NEXT_ID, ()),
         (contracts.DELEGATE_CREATED_IDS, (contracts.delegation_key(owner, nonce),)),
-        (contracts.REDUNDANCY_COUNT, (contracts.redundancy_key(1, 1),)),
-        (contracts.NODE_RESPONDED, (contracts.response_key(1, 1, NODE.address),)),
+        (REDUNDANCY_COUNT, (keccak(encode(["uint32", "uint32"], [1, 1])),)),
+        (NODE_RESPONDED, (contracts.response_key(1, 1, NODE.address),)),
     )
     return tuple(
         function.decode(ask(deployment, deployment.coordinator, function.encode(*arguments)))
@@ -223,11 +223,7 @@ def test_delegated_and_on_chain_deliveries_of_sdk_1(v1: V1) -> None:
     assert function.decode(counts) == (1, 1, 0)
 
     logs = v1.anvil.rpc("eth_getLogs", {"fromBlock": "0x0", "address": v1.coordinator.address})
-    assert [log["topics"][0] for log in logs] == [
-        contracts.SUBSCRIPTION_CREATED,
-        contracts.SUBSCRIPTION_FULFILLED,
-        contracts.SUBSCRIPTION_FULFILLED,
-    ]
+    assert [log["topics"][0] for log in logs] == [CREATED, FULFILLED, FULFILLED]
 
 
 def test_delegated_and_on_chain_deliveries_of_sdk_0_1(v0: V0) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import pytest
+from eth_abi.abi import encode
 from eth_account import Account
-from eth_account.messages import encode_typed_data
 from eth_account.signers.local import LocalAccount
 from eth_utils.crypto import keccak
 from jsonschema import Draft202012Validator
@@ -399,37 +400,35 @@ def test_no_request_at_all(raw: bytes) -> None:
 # Who signed
 
 
-def typed(request: DelegatedRequest, chain_id: int) -> bytes:
-    """The digest as eth-account makes it."""
-    subscription = request.subscription
-    values = {
-        field.solidity_name: value
-        for field, value in zip(subscription.fields, subscription.to_abi(), strict=True)
-    }
-    message = encode_typed_data(
-        {
-            "name": "InfernetCoordinator",
-            "version": "1",
-            "chainId": chain_id,
-            "verifyingContract": COORDINATOR,
-        },
-        {
-            "DelegateSubscription": [
-                {"name": "nonce", "type": "uint32"},
-                {"name": "expiry", "type": "uint32"},
-                {"name": "sub", "type": "Subscription"},
-            ],
-            "Subscription": [
-                {"name": field.solidity_name, "type": field.type} for field in subscription.fields
-            ],
-        },
-        {
-            "nonce": request.signature.nonce,
-            "expiry": request.signature.expiry,
-            "sub": values,
-        },
+def hash_struct(struct_type: str, types: list[str], values: Sequence[Any]) -> bytes:
+    """EIP-712's hashStruct, by hand."""
+    pairs = [("bytes32", keccak(text=struct_type))]
+    for kind, value in zip(types, values, strict=True):
+        if kind in ("string", "bytes"):
+            content = value.encode() if kind == "string" else value
+            pairs.append(("bytes32", keccak(content)))
+        else:
+            pairs.append((kind, value))
+    return keccak(encode([kind for kind, _ in pairs], [value for _, value in pairs]))
+
+
+def digest_by_hand(request: DelegatedRequest, chain_id: int) -> bytes:
+    """The digest as https://eips.ethereum.org/EIPS/eip-712 describes it."""
+    subscription, signature = request.subscription, request.signature
+    types = [field.type for field in subscription.fields]
+    members = ",".join(f"{field.type} {field.solidity_name}" for field in subscription.fields)
+    inner = f"Subscription({members})"
+    outer = f"DelegateSubscription(uint32 nonce,uint32 expiry,Subscription sub){inner}"
+    hashed = hash_struct(inner, types, subscription.to_abi())
+    message = hash_struct(
+        outer, ["uint32", "uint32", "bytes32"], [signature.nonce, signature.expiry, hashed]
     )
-    return keccak(b"\x19" + message.version + message.header + message.body)
+    domain = hash_struct(
+        "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)",
+        ["string", "string", "uint256", "address"],
+        ["InfernetCoordinator", "1", chain_id, COORDINATOR],
+    )
+    return keccak(b"\x19\x01" + domain + message)
 
 
 @pytest.mark.parametrize("chain_id", [1, 31337, 2**200])
@@ -442,12 +441,12 @@ def typed(request: DelegatedRequest, chain_id: int) -> bytes:
         subscription_v0("ä,b", inputs=b"\x00\xff" * 99, max_gas_price=2**48 - 1),
     ],
 )
-def test_digests_are_those_of_eth_account(
+def test_digests_are_those_of_eip_712(
     subscription: SubscriptionV1 | SubscriptionV0, chain_id: int
 ) -> None:
     signature = parse_request(OFFICIAL).signature
     request = DelegatedRequest(subscription, signature, b"{}")
-    expected = typed(request, chain_id)
+    expected = digest_by_hand(request, chain_id)
     assert digest(request, chain_id, COORDINATOR) == expected
     assert digest(request, chain_id, COORDINATOR.lower()) == expected
     assert digest(request, chain_id, COORDINATOR.upper()[2:]) == expected

@@ -54,7 +54,6 @@ def test_there_and_back(subscription: Subscription) -> None:
 def test_intervals_with_a_period(now: int, interval: int) -> None:
     subscription = subscription_v1(active_at=1000, period=60, frequency=3)
     assert subscription.interval_at(now) == interval
-    assert subscription.is_expired(now) == (interval > 3)
 
 
 @pytest.mark.parametrize(("now", "interval"), [(999, 0), (1000, 1), (2**32, 1)])
@@ -62,7 +61,6 @@ def test_without_a_period_the_one_interval_never_ends(now: int, interval: int) -
     subscription = subscription_v0(active_at=1000)
     assert subscription.interval_at(now) == interval
     assert subscription.end_time(1) is None
-    assert not subscription.is_expired(now)
 
 
 def test_times_of_intervals() -> None:
@@ -75,13 +73,6 @@ def test_times_of_intervals() -> None:
             interval - 1,
             interval,
         )
-
-
-def test_completed_means_that_the_last_interval_has_its_answers() -> None:
-    subscription = subscription_v1(active_at=1000, period=60, frequency=3, redundancy=2)
-    assert not subscription.is_completed(1100, 2)  # the second interval
-    assert not subscription.is_completed(1120, 1)
-    assert subscription.is_completed(1120, 2)
 
 
 def test_cancelled_and_unknown() -> None:
