@@ -15,7 +15,7 @@ from infernet_edge.chain.delivery import table as deliveries
 from infernet_edge.chain.delivery.delegated_data import DelegatedData
 from infernet_edge.chain.delivery.store import DeliveryStore
 from infernet_edge.chain.subscriptions import store as subscriptions
-from infernet_edge.chain.txm import store as ledger
+from infernet_edge.chain.txm import store as transaction_store
 from infernet_edge.chain.txm.store import TransactionStore
 from infernet_edge.database import Database
 from infernet_edge.errors import StartupError
@@ -31,7 +31,7 @@ ALL: Mapping[str, Sequence[str]] = {
     "jobs": table.MIGRATIONS,
     "reports": reports.MIGRATIONS,
     "elapsed": elapsed.MIGRATIONS,
-    "transactions": ledger.MIGRATIONS,
+    "transactions": transaction_store.MIGRATIONS,
     "deliveries": deliveries.MIGRATIONS,
     "subscriptions": subscriptions.MIGRATIONS,
     "proofs": proofs.MIGRATIONS,

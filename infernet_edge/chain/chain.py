@@ -1,4 +1,4 @@
-"""The on-chain half of the node: its parts, and the door through which requests come."""
+"""The on-chain half of the node: how its parts are composed, and where requests come in."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from infernet_edge.chain.delivery.coordinator import Coordinator
 from infernet_edge.chain.delivery.delegated_data import DelegatedData
 from infernet_edge.chain.delivery.escrow import Escrow
 from infernet_edge.chain.delivery.events import NoDeliveryEvents
-from infernet_edge.chain.delivery.processor import Processor
-from infernet_edge.chain.delivery.proofs import Proofs, Verdict
+from infernet_edge.chain.delivery.processor import DeliveryProcessor
+from infernet_edge.chain.delivery.proofs import Proofs, ProofVerdict
 from infernet_edge.chain.delivery.record import Delivery, OpenDelivery
-from infernet_edge.chain.delivery.recovery import Leftovers
+from infernet_edge.chain.delivery.recovery import RecoveryCheck
 from infernet_edge.chain.delivery.steps import DeliverySteps
 from infernet_edge.chain.delivery.store import DeliveryStore
-from infernet_edge.chain.guard.container_lookup import ContainerSets
+from infernet_edge.chain.guard.container_lookup import ContainerLookup
 from infernet_edge.chain.guard.rules import SubscriptionRules, check_expiry
-from infernet_edge.chain.guard.signer import Verifier
-from infernet_edge.chain.operator_report import tell_delivery, tell_subscription
-from infernet_edge.chain.rpc.client import Rpc, RpcUnavailable
-from infernet_edge.chain.rpc.head_tracker import Head
+from infernet_edge.chain.guard.signer import SignerCheck
+from infernet_edge.chain.operator_report import report_delivery, report_subscription
+from infernet_edge.chain.rpc.client import RpcClient, RpcUnavailable
+from infernet_edge.chain.rpc.head_tracker import HeadTracker
 from infernet_edge.chain.subscriptions import store as subscriptions
-from infernet_edge.chain.subscriptions.delegated import DelegatedClaims
+from infernet_edge.chain.subscriptions.delegated import DelegatedSubscriptions
 from infernet_edge.chain.subscriptions.listener import Listener
-from infernet_edge.chain.subscriptions.scheduler import Schedule
+from infernet_edge.chain.subscriptions.scheduler import Scheduler
 from infernet_edge.chain.subscriptions.store import SubscriptionStore
-from infernet_edge.chain.txm import store as ledger
+from infernet_edge.chain.txm import store as transaction_store
 from infernet_edge.chain.txm.manager import TransactionManager
 from infernet_edge.chain.txm.store import TransactionStore
 from infernet_edge.chain.wallet.keystore import load_account
@@ -53,7 +53,7 @@ from infernet_edge.tasks import Deadline, cancel
 logger = logging.getLogger(__name__)
 
 MIGRATIONS: Final = {
-    "transactions": ledger.MIGRATIONS,
+    "transactions": transaction_store.MIGRATIONS,
     "deliveries": deliveries.MIGRATIONS,
     "subscriptions": subscriptions.MIGRATIONS,
     "proofs": proofs.MIGRATIONS,
@@ -62,13 +62,13 @@ MIGRATIONS: Final = {
 READABLE_SINCE: Final = {"deliveries": deliveries.READABLE_SINCE}
 """See Database: how many steps an earlier version must know."""
 
-_KEPT = 30 * 24 * 3600 * 1000  # milliseconds for which deliveries that ended are listed, at least
-_DATA_PART = 4  # of the storage, one part is for the inputs of delegated requests
+_KEPT = 30 * 24 * 3600 * 1000  # milliseconds for which ended deliveries are listed, at least
+_DATA_PARTS = 4  # of the storage; one is the limit of the inputs of delegated requests
 _MAX_STORED = 1000  # deliveries that are stored and not begun yet
 _PRUNE_PERIOD = 6 * 3600.0  # seconds
-# Seconds in which the chain may answer before a request is taken unchecked. The official client
+# Seconds in which the chain may answer before a request is accepted unchecked. The official client
 # waits for 5 seconds at most.
-_CHECK_TIME = 3.0
+_CHECK_TIMEOUT = 3.0
 
 
 class Chain:
@@ -91,21 +91,21 @@ class Chain:
         self._orchestrator = orchestrator
         self._check_storage = check_storage
         urls = config.chain.rpc_url
-        self._rpc = Rpc(session, [urls] if isinstance(urls, str) else urls)
-        self.head = Head(self._rpc, config.chain.snapshot_sync.sync_period)
+        self._rpc = RpcClient(session, [urls] if isinstance(urls, str) else urls)
+        self.head = HeadTracker(self._rpc, config.chain.snapshot_sync.sync_period)
         self._deployment = Deployment(config.chain, self._rpc)
-        self._verifier = Verifier(self._rpc, self._deployment)
-        self._ledger = TransactionStore(database)
+        self._signer = SignerCheck(self._rpc, self._deployment)
+        self._transactions = TransactionStore(database)
         self._marks = AgeMarks(database, elapsed)
         self.deliveries = DeliveryStore(
             database,
             config.jobs.max_pending,
             held=memory.reserve("deliveries"),
-            most_data=config.storage.max_bytes // _DATA_PART,
+            max_data=config.storage.max_bytes // _DATA_PARTS,
         )
-        self._rules = SubscriptionRules(config, ContainerSets(config))
+        self._rules = SubscriptionRules(config, ContainerLookup(config))
         self._subscriptions = SubscriptionStore(database, config.chain.registry_address)
-        self._processor: Processor | None = None
+        self._processor: DeliveryProcessor | None = None
         self.proofs: Proofs | None = None
         self._stack = AsyncExitStack()
         self.address = ""
@@ -121,7 +121,7 @@ class Chain:
         return self._rpc.problem
 
     async def start(self) -> None:
-        """Load the key and go on with what an earlier run left; the chain itself may be down.
+        """Load the key and resume what an earlier run left; the chain itself may be down.
 
         Raises StartupError when the key cannot be used.
         """
@@ -129,13 +129,13 @@ class Chain:
         self.address = account.address
         config, stack = self._config.chain, self._stack
         stack.push_async_callback(self._rpc.close)
-        transactions = TransactionManager(self._rpc, account, self._ledger, config, self.head)
+        transactions = TransactionManager(self._rpc, account, self._transactions, config, self.head)
         coordinator = Coordinator(
             config,
             self._rpc,
             self.head,
             self._deployment,
-            self._verifier,
+            self._signer,
             DelegatedData(self._database),
             self.address,
             self._config.server.max_body_bytes,
@@ -147,25 +147,25 @@ class Chain:
         stack.push_async_callback(transactions.stop)
         await transactions.load()
         stored: asyncio.Queue[OpenDelivery] = asyncio.Queue(_MAX_STORED)
-        schedule = self._make_schedule(stored) if self._deployment.serves("1.x") else None
+        scheduler = self._make_scheduler(stored) if self._deployment.serves("1.x") else None
         steps = DeliverySteps(
             self.deliveries, coordinator, self._orchestrator, transactions, escrow, self.proofs
         )
-        processor = self._processor = Processor(
+        processor = self._processor = DeliveryProcessor(
             self.deliveries,
             coordinator,
             steps,
             self.head,
-            Leftovers(self._deployment, self._rules),
+            RecoveryCheck(self._deployment, self._rules),
             stored,
-            NoDeliveryEvents() if schedule is None else schedule,
+            NoDeliveryEvents() if scheduler is None else scheduler,
         )
         stack.push_async_callback(processor.stop)
         tasks = []
-        if schedule is not None:
-            self.head.watch(schedule)
-            stack.push_async_callback(schedule.stop)
-            listener = self._make_listener(schedule)
+        if scheduler is not None:
+            self.head.watch(scheduler)
+            stack.push_async_callback(scheduler.stop)
+            listener = self._make_listener(scheduler)
             tasks.append(asyncio.create_task(listener.run(), name="listener"))
         await processor.start()
         tasks.append(asyncio.create_task(self.head.run(), name="head"))
@@ -173,9 +173,9 @@ class Chain:
         stack.push_async_callback(cancel, *tasks)
         log_event(logger, "chain.started", address=self.address)
 
-    def _make_schedule(self, stored: asyncio.Queue[OpenDelivery]) -> Schedule:
-        """What begins the intervals of contracts' subscriptions."""
-        return Schedule(
+    def _make_scheduler(self, stored: asyncio.Queue[OpenDelivery]) -> Scheduler:
+        """Make what begins the intervals of contracts' subscriptions."""
+        return Scheduler(
             self._rpc,
             self.head,
             self._deployment,
@@ -185,8 +185,8 @@ class Chain:
             self._config.chain.trail_head_blocks,
         )
 
-    def _make_listener(self, schedule: Schedule) -> Listener:
-        """What finds the subscriptions that contracts make."""
+    def _make_listener(self, scheduler: Scheduler) -> Listener:
+        """Make what finds the subscriptions that contracts create."""
         return Listener(
             self._rpc,
             self.head,
@@ -194,39 +194,39 @@ class Chain:
             self._config.chain,
             self._subscriptions,
             self._rules,
-            schedule,
-            DelegatedClaims(self._rpc, self._deployment, self.deliveries),
+            scheduler,
+            DelegatedSubscriptions(self._rpc, self._deployment, self.deliveries),
             self.proofs,
         )
 
     async def _prune(self) -> None:
-        """Forget what ended long ago, so that the file does not grow for ever."""
+        """Delete what ended long ago, so that the file does not grow without limit."""
         while True:
             try:
-                await self._ledger.prune(await self._marks.older_than("transactions", _KEPT))
+                await self._transactions.prune(await self._marks.older_than("transactions", _KEPT))
                 old = await self._marks.older_than("deliveries", _KEPT)
                 await self.deliveries.prune(old)
                 if self.proofs is not None:
                     await self.proofs.prune(old)
             except StorageError as error:
-                log_event(logger, "deliveries.kept", logging.WARNING, reason=str(error))
+                log_event(logger, "deliveries.prune_failed", logging.WARNING, reason=str(error))
             await asyncio.sleep(_PRUNE_PERIOD)
 
     async def stop(self) -> None:
-        """Stop; everything goes on at the next start. May be called twice."""
+        """Shut down; everything resumes at the next start. May be called twice."""
         self._stopped = True
         await self._stack.aclose()
 
     def deadline(self) -> Deadline:
         """Until when the chain may answer requests that come now."""
-        return Deadline(_CHECK_TIME)
+        return Deadline(_CHECK_TIMEOUT)
 
     async def accept(self, request: Buffer, client: str, deadline: Deadline | None = None) -> None:
-        """Take on a delegated subscription; when this returns it is on the disk.
+        """Accept a delegated subscription; when this returns it is on the disk.
 
         Raises BadRequest, Refused, Conflict, Unavailable. What the chain cannot say now is checked
-        before anything is computed. It has time until the deadline; without one, as long as a
-        request may take.
+        before anything is computed. The checks have until the deadline; without one, as long as
+        a request may take.
         """
         if self._stopped:
             raise Unavailable("The node is shutting down")
@@ -266,7 +266,7 @@ class Chain:
         """Whether the signature could be checked. Raises Refused when it is wrong."""
         try:
             async with asyncio.timeout_at(deadline.until):
-                await self._verifier.verify(request)
+                await self._signer.verify(request)
         except (RpcUnavailable, TimeoutError):
             return False
         except Refused:
@@ -287,13 +287,13 @@ class Chain:
         `skipped`: those that this node does not serve, each with its reason.
         """
         found = await self.deliveries.newest(limit, skipped=skipped)
-        verdicts: dict[int, Verdict] = {}
+        verdicts: dict[int, ProofVerdict] = {}
         if self.proofs is not None:
             verdicts = await self.proofs.verdicts(each.number for each in found)
         known = await self._subscriptions.newest(limit, ignored=skipped)
         return {
-            "deliveries": [tell_delivery(each, verdicts.get(each.number, "")) for each in found],
-            "subscriptions": [tell_subscription(each) for each in known],
+            "deliveries": [report_delivery(each, verdicts.get(each.number, "")) for each in found],
+            "subscriptions": [report_subscription(each) for each in known],
         }
 
 

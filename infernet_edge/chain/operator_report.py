@@ -1,14 +1,14 @@
-"""What the operator is told of deliveries and subscriptions; times in milliseconds since 1970."""
+"""What the operator is shown of deliveries and subscriptions; times in milliseconds since 1970."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from infernet_edge.chain.delivery.record import Delivery
-from infernet_edge.chain.subscriptions.store import Known
+from infernet_edge.chain.subscriptions.store import KnownSubscription
 
 
-def tell_delivery(delivery: Delivery, proof: str) -> dict[str, Any]:
+def report_delivery(delivery: Delivery, proof: str) -> dict[str, Any]:
     """A delivery; `proof` is what its verifier said, "" when there is none."""
     return {
         "number": delivery.number,
@@ -28,8 +28,8 @@ def tell_delivery(delivery: Delivery, proof: str) -> dict[str, Any]:
     }
 
 
-def tell_subscription(known: Known) -> dict[str, Any]:
-    """A subscription that a contract has made; `active_at` in seconds of the chain's time."""
+def report_subscription(known: KnownSubscription) -> dict[str, Any]:
+    """A subscription that a contract created; `active_at` in seconds of the chain's time."""
     subscription = known.subscription
     return {
         "id": known.id,

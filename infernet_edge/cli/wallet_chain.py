@@ -21,7 +21,7 @@ from infernet_edge.chain.contracts.abi import (
     eth_call,
 )
 from infernet_edge.chain.contracts.registry import to_bytes
-from infernet_edge.chain.rpc.client import Rpc, RpcError
+from infernet_edge.chain.rpc.client import RpcClient, RpcError
 from infernet_edge.chain.txm.fees import Conditions, ask_conditions
 from infernet_edge.chain.txm.one_off import NotDone, Receipt, send_and_wait
 from infernet_edge.chain.wallet.keystore import load_account
@@ -64,20 +64,20 @@ def talk(arguments: argparse.Namespace) -> int:
 
 
 @asynccontextmanager
-async def connected(chain: Chain) -> AsyncIterator[Rpc]:
+async def connected(chain: Chain) -> AsyncIterator[RpcClient]:
     """A client of the configured servers. Raises InfernetEdgeError when there are none."""
     urls = [chain.rpc_url] if isinstance(chain.rpc_url, str) else chain.rpc_url
     if not any(urls):
         raise InfernetEdgeError("chain.rpc_url is not set, so the chain cannot be asked.")
     async with aiohttp.ClientSession() as session:
-        rpc = Rpc(session, urls)
+        rpc = RpcClient(session, urls)
         try:
             yield rpc
         finally:
             await rpc.close()
 
 
-async def send(rpc: Rpc, account: LocalAccount, to: str, data: bytes) -> Receipt:
+async def send(rpc: RpcClient, account: LocalAccount, to: str, data: bytes) -> Receipt:
     """Call a contract in a transaction, wait until it is mined, and print how it goes.
 
     Raises NotDone when it did not have its effect, RpcUnavailable.
@@ -114,7 +114,7 @@ async def _talk(action: str, chain: Chain, account: LocalAccount) -> int:
         return await _activate(rpc, chain, account, standing)
 
 
-async def _show(rpc: Rpc, chain: Chain, address: str, conditions: Conditions) -> int:
+async def _show(rpc: RpcClient, chain: Chain, address: str, conditions: Conditions) -> int:
     print(f"Chain        {rpc.chain_id}, block {conditions.block.number}")
     print(f"Balance      {coins(conditions.balance)} ({conditions.balance} wei)")
     print(f"Transactions {conditions.mined_nonce} mined, {_waiting(conditions)} waiting")
@@ -131,7 +131,9 @@ def _waiting(conditions: Conditions) -> int:
     return conditions.next_nonce - conditions.mined_nonce
 
 
-async def _ask_standing(rpc: Rpc, chain: Chain, address: str, conditions: Conditions) -> Standing:
+async def _ask_standing(
+    rpc: RpcClient, chain: Chain, address: str, conditions: Conditions
+) -> Standing:
     to = chain.coordinator_address
     info, cooldown_answer = await rpc.batch(
         [eth_call(to, NODE_INFO.encode(address)), eth_call(to, COOLDOWN.encode())]
@@ -151,7 +153,7 @@ async def _ask_standing(rpc: Rpc, chain: Chain, address: str, conditions: Condit
     return Standing(status, max(0, began + cooldown - conditions.block.timestamp))
 
 
-async def _register(rpc: Rpc, chain: Chain, account: LocalAccount, standing: Standing) -> int:
+async def _register(rpc: RpcClient, chain: Chain, account: LocalAccount, standing: Standing) -> int:
     if standing.status != _INACTIVE:
         print(f"{account.address} is {standing}.")
         return 0
@@ -163,7 +165,7 @@ async def _register(rpc: Rpc, chain: Chain, account: LocalAccount, standing: Sta
     return 0
 
 
-async def _activate(rpc: Rpc, chain: Chain, account: LocalAccount, standing: Standing) -> int:
+async def _activate(rpc: RpcClient, chain: Chain, account: LocalAccount, standing: Standing) -> int:
     if standing.status == _ACTIVE:
         print(f"{account.address} is active already.")
         return 0

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from infernet_edge.chain.contracts.abi import COIN, CREATE_WALLET, WALLET_APPROVE, WALLET_WITHDRAW
 from infernet_edge.chain.contracts.registry import Deployment
-from infernet_edge.chain.rpc.client import Rpc
+from infernet_edge.chain.rpc.client import RpcClient
 from infernet_edge.chain.txm.one_off import NotMined
 from infernet_edge.chain.wallet.keystore import load_account
 from infernet_edge.chain.wallet.payment_wallet import (
@@ -158,7 +158,7 @@ async def _make(chain: Chain, account: LocalAccount) -> str:
         return wallet
 
 
-async def _is_known(rpc: Rpc, factory: str, wallet: str) -> bool:
+async def _is_known(rpc: RpcClient, factory: str, wallet: str) -> bool:
     """Whether the factory knows a new wallet; a server may be some blocks behind the others."""
     for _ in range(_LOOKS):
         if await is_valid_wallet(rpc, factory, wallet):
@@ -196,7 +196,9 @@ async def _look(chain: Chain, account: str, tokens: Iterable[str]) -> View:
         return await _ask(rpc, chain, account, account, tokens)
 
 
-async def _ask(rpc: Rpc, chain: Chain, account: str, spender: str, tokens: Iterable[str]) -> View:
+async def _ask(
+    rpc: RpcClient, chain: Chain, account: str, spender: str, tokens: Iterable[str]
+) -> View:
     factory = await Deployment(chain, rpc).wallet_factory()
     wallet = await ask_wallet(rpc, factory, _address(chain), spender, tokens)
     return View(wallet, account, factory, int(rpc.chain_id or 0))

@@ -18,13 +18,13 @@ async def check(case: Case) -> Finding:
     from infernet_edge.chain.contracts.abi import NEXT_ID, UnexpectedReply, eth_call
     from infernet_edge.chain.contracts.registry import Deployment, to_bytes
     from infernet_edge.chain.contracts.subscription import Generation
-    from infernet_edge.chain.rpc.client import Rpc, RpcError, RpcUnavailable
+    from infernet_edge.chain.rpc.client import RpcClient, RpcError, RpcUnavailable
 
     urls = chain.rpc_url
     generations: tuple[Generation, Generation] = ("1.x", "0.1")
     found = []
     async with make_session() as session:
-        rpc = Rpc(session, [urls] if isinstance(urls, str) else urls, timeout=_TIMEOUT)
+        rpc = RpcClient(session, [urls] if isinstance(urls, str) else urls, timeout=_TIMEOUT)
         deployment = Deployment(chain, rpc)
         try:
             for generation in generations:

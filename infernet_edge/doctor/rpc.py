@@ -18,11 +18,11 @@ async def check(case: Case) -> Finding:
     """Ask for the chain's id and its newest block."""
     if not case.config.chain.enabled:
         return ok("not needed: the chain is off")
-    from infernet_edge.chain.rpc.client import Rpc, RpcError, RpcUnavailable, quantity
+    from infernet_edge.chain.rpc.client import RpcClient, RpcError, RpcUnavailable, quantity
 
     urls = case.config.chain.rpc_url
     async with make_session() as session:
-        rpc = Rpc(session, [urls] if isinstance(urls, str) else urls, timeout=_TIMEOUT)
+        rpc = RpcClient(session, [urls] if isinstance(urls, str) else urls, timeout=_TIMEOUT)
         try:
             number = quantity(await rpc.call("eth_blockNumber", []))
         except (RpcUnavailable, RpcError, ValueError) as error:

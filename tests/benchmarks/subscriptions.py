@@ -26,7 +26,7 @@ from tests.support.node import NodeProcess
 DAY = 24 * 3600
 LONG = 30 * DAY  # seconds between the intervals of what is followed and not due
 SYNCED_WITHIN = 120.0  # seconds
-_AT_ONCE = 500  # subscriptions that are made with one request and in one block
+_MAX_REQUESTS = 500  # subscriptions that are made with one request and in one block
 _GAS = 400_000  # to make a subscription
 _ROOM = 10**9  # gas of a block, so that many can be made at once
 _USUAL_ROOM = 30_000_000
@@ -158,11 +158,11 @@ def _subscribe(consumer: Contract, containers: list[str], *, period: int) -> Non
     anvil = consumer.anvil
     [sender] = anvil.rpc("eth_accounts")
     anvil.set_automine(False)
-    for first in range(0, len(containers), _AT_ONCE):
+    for first in range(0, len(containers), _MAX_REQUESTS):
         price = hex(2 * anvil.block().base_fee + 10**9)
         nonce = anvil.nonce(sender)
         transactions = []
-        for number, ids in enumerate(containers[first : first + _AT_ONCE]):
+        for number, ids in enumerate(containers[first : first + _MAX_REQUESTS]):
             arguments = (ids, 100, period, 1, False, COIN, 0, NOBODY, NOBODY)
             data = "0x" + consumer.encode("createSubscription", *arguments).hex()
             transaction = {"from": sender, "to": consumer.address, "data": data, "gas": hex(_GAS)}

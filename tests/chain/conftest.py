@@ -29,6 +29,6 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
         (rpc, 0.01, 0.5),
     ):
         monkeypatch.setattr(module, "_FIRST_PAUSE", first)
-        monkeypatch.setattr(module, "_LONGEST_PAUSE", longest)
+        monkeypatch.setattr(module, "_MAX_PAUSE", longest)
     monkeypatch.setattr(schedule, "_PAUSE", 0.2)
-    monkeypatch.setattr(chain, "_CHECK_TIME", 0.5)
+    monkeypatch.setattr(chain, "_CHECK_TIMEOUT", 0.5)

@@ -21,7 +21,7 @@ from tests.support.breaking import read_only
 from tests.support.delegated import request_v0, request_v1
 from tests.support.evm import ALICE, NODE, OTHER_NODE, V0, V1, Anvil, deliveries, deploy_v0
 from tests.support.faulty_rpc import Answers, FaultyRpc
-from tests.support.onchain import chain_of, delivery, looks, on_chain, settled, until
+from tests.support.onchain import chain_of, delivery, on_chain, polls, settled, until
 from tests.support.serving import Echo, serving
 
 
@@ -174,7 +174,7 @@ async def test_it_waits_until_the_subscription_is_active(tmp_path: Path, v1: V1)
         request = request_v1(v1, consumer, activeAt=v1.anvil.now() + 600)
         assert (await node.post("/api/jobs", request.body)).status == 200
         assert (await node.get("/info")).body["pending"]["onchain"] == 1
-        await looks(node)
+        await polls(node)
         assert echo.calls == []
         v1.anvil.increase_time(600)
         assert (await settled(node))["state"] == "delivered"
@@ -206,7 +206,7 @@ async def test_a_cancelled_subscription_is_followed_no_longer(tmp_path: Path, v1
         found = await settled(node, 2)
         assert (found["state"], found["interval"]) == ("failed", 2)
         assert "cancelled" in found["reason"]
-        await looks(node)
+        await polls(node)
         assert len((await chain_of(node).report(10))["deliveries"]) == 2
         assert (await node.get("/info")).body["pending"]["onchain"] == 0
 
@@ -238,7 +238,7 @@ async def test_a_node_without_its_rpc_serves_jobs_and_catches_up(
 async def test_a_batch_waits_for_a_silent_chain_once(
     tmp_path: Path, v1: V1, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infernet_edge.chain.chain._CHECK_TIME", 1.0)
+    monkeypatch.setattr("infernet_edge.chain.chain._CHECK_TIMEOUT", 1.0)
     consumer = consumer_of(v1)
     bodies = [request_v1(v1, consumer, nonce=nonce).body for nonce in range(1, 41)]
     bodies[5]["subscription"]["owner"] = 7
@@ -359,7 +359,7 @@ async def test_a_batch_larger_than_the_time_of_one_request_is_verified(
     tmp_path: Path, v1: V1, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A chain that answers is given the time that it needs: nothing wrong gets in unchecked."""
-    monkeypatch.setattr("infernet_edge.chain.chain._CHECK_TIME", 2.0)
+    monkeypatch.setattr("infernet_edge.chain.chain._CHECK_TIMEOUT", 2.0)
     consumer = consumer_of(v1)
     proxy = FaultyRpc(v1.anvil.url)
 

@@ -30,7 +30,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("INFERNET_CONFIG_PATH", raising=False)
     monkeypatch.setattr("infernet_edge.chain.wallet.keystore.forbid_core_dumps", lambda: None)
-    monkeypatch.setattr(oneoff, "_LOOK_PERIOD", 0.02)
+    monkeypatch.setattr(oneoff, "_POLL_PERIOD", 0.02)
     return tmp_path
 
 

@@ -70,7 +70,7 @@ async def delivery_step(store, delivery, *more):
 def is_watched(transaction):
     return transaction.key.startswith(tuple(keys))
 
-def signing_step(ledger, transaction):
+def signing_step(store, transaction):
     if not is_watched(transaction):
         return ""
     known.add(transaction.hash)
@@ -86,7 +86,7 @@ patch(DeliveryStore, "save", delivery_step)
 patch(Orchestrator, "compute", computing_step)
 patch(TransactionStore, "add", signing_step)
 patch(broadcaster, "broadcast", lambda rpc, signed: "broadcast" * (signed.hash in known))
-patch(TransactionStore, "finish", lambda ledger, one, outcome: "final" * is_watched(one))
+patch(TransactionStore, "finish", lambda store, one, outcome: "final" * is_watched(one))
 raise SystemExit(main())
 """
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from infernet_edge.chain.chain import Chain
 from infernet_edge.chain.rpc.client import Call
-from infernet_edge.chain.rpc.head_tracker import Block
+from infernet_edge.chain.rpc.head_tracker import BlockHeader
 from tests.support.evm import NODE, V0, V1
 from tests.support.running import RunningNode, running
 from tests.support.serving import Echo, serving
@@ -113,8 +113,8 @@ async def until(condition: Callable[[], Any], timeout: float = 20.0) -> None:
             await asyncio.sleep(0.02)
 
 
-class _Looks:
-    """Counts the looks at the chain."""
+class _Polls:
+    """Counts the polls of the head."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -122,16 +122,16 @@ class _Looks:
     def questions(self) -> list[Call]:
         return []
 
-    def answers(self, block: Block, answers: list[Any]) -> None:
+    def answers(self, block: BlockHeader, answers: list[Any]) -> None:
         self.count += 1
 
 
-async def looks(node: RunningNode, times: int = 4) -> None:
-    """Wait until the node has looked at the chain so often, and has done what follows from it.
+async def polls(node: RunningNode, times: int = 4) -> None:
+    """Wait until the node has polled the head so often, and has done what follows from it.
 
     That is time enough for what must not happen.
     """
-    watcher = _Looks()
+    watcher = _Polls()
     chain_of(node).head.watch(watcher)
     async with asyncio.timeout(20):
         while watcher.count < times:

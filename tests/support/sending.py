@@ -17,12 +17,12 @@ from typing import Any, Self
 import aiohttp
 from eth_account.signers.local import LocalAccount
 
-from infernet_edge.chain.rpc.client import Rpc
-from infernet_edge.chain.rpc.head_tracker import Head
-from infernet_edge.chain.txm import store as ledger
+from infernet_edge.chain.rpc.client import RpcClient
+from infernet_edge.chain.rpc.head_tracker import HeadTracker
+from infernet_edge.chain.txm import store as transaction_store
 from infernet_edge.chain.txm.in_flight import StuckLimits
 from infernet_edge.chain.txm.manager import TransactionManager
-from infernet_edge.chain.txm.store import Outcome, Transaction, TransactionStore
+from infernet_edge.chain.txm.store import Transaction, TransactionOutcome, TransactionStore
 from infernet_edge.config.tree import Chain
 from infernet_edge.database import Database
 from tests.support.evm import ALICE, NODE, Anvil, Contract, RpcFailure, deploy
@@ -115,7 +115,7 @@ class Sending:
         self.tripwire: Tripwire | None = None
         self.server: Proxy | None = None
         self.account = account
-        self.outcomes: list[tuple[str, Outcome]] = []
+        self.outcomes: list[tuple[str, TransactionOutcome]] = []
         self.url = url or anvil.url
         self._path = folder / "ledger.sqlite"
         self._config = Chain(trail_head_blocks=trail, registry_address=f"0x{'11' * 20}")
@@ -129,30 +129,30 @@ class Sending:
         await self.stop()
 
     async def start(self) -> None:
-        self.database = Database(self._path, {"transactions": ledger.MIGRATIONS})
+        self.database = Database(self._path, {"transactions": transaction_store.MIGRATIONS})
         await self.database.open()
         self.session = aiohttp.ClientSession()
-        self.rpc = Rpc(self.session, [self.url])
-        self.head = Head(self.rpc, 0.01)
-        self.ledger = TransactionStore(self.database)
+        self.rpc = RpcClient(self.session, [self.url])
+        self.head = HeadTracker(self.rpc, 0.01)
+        self.store = TransactionStore(self.database)
         self.sender = TransactionManager(
-            self.rpc, self.account, self.ledger, self._config, self.head, limits=self._limits
+            self.rpc, self.account, self.store, self._config, self.head, limits=self._limits
         )
         self._record_outcomes()
         if self.tripwire is not None:
-            self.tripwire.guard(self.ledger, "find", "add", "replace", "remove", "finish")
-            self.tripwire.guard(self.ledger, "remember_chain")
+            self.tripwire.guard(self.store, "find", "add", "replace", "remove", "finish")
+            self.tripwire.guard(self.store, "remember_chain")
             self.tripwire.guard(self.rpc, "batch", "call", "call_once")
         await self.sender.load()
 
     def _record_outcomes(self) -> None:
-        finish = self.ledger.finish
+        finish = self.store.finish
 
-        async def recorded(transaction: Transaction, outcome: Outcome) -> None:
+        async def recorded(transaction: Transaction, outcome: TransactionOutcome) -> None:
             await finish(transaction, outcome)
             self.outcomes.append((transaction.key, outcome))
 
-        self.ledger.finish = recorded  # type: ignore[method-assign]
+        self.store.finish = recorded  # type: ignore[method-assign]
 
     async def stop(self) -> None:
         await self.sender.stop()
@@ -181,14 +181,14 @@ class Sending:
         """How many of those were mined."""
         return int(self.token.call("balanceOf", ALICE.address))
 
-    async def look(self, times: int = 1) -> None:
+    async def poll(self, times: int = 1) -> None:
         """Look at the chain, and let everything end that follows from it."""
         for _ in range(times):
-            await self.head.look()
+            await self.head.poll()
             while working := list(self.sender.confirmer.tasks.values()):
                 await asyncio.gather(*working)
 
-    async def settle(self, *keys: str, mine: bool = True) -> list[Outcome]:
+    async def settle(self, *keys: str, mine: bool = True) -> list[TransactionOutcome]:
         """Let blocks come until the transactions are final."""
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
@@ -197,6 +197,6 @@ class Sending:
                 return [outcome for outcome in outcomes if outcome is not None]
             if mine:
                 self.anvil.mine()
-            await self.look()
+            await self.poll()
             await asyncio.sleep(0.01)
         raise AssertionError(f"not final: {keys}, {outcomes}")

@@ -1,4 +1,4 @@
-"""Calls to the Infernet contracts and what they answer; nothing here talks to anybody.
+"""Calls to the Infernet contracts and what they return; nothing here sends them.
 
 The contracts are those of the Infernet SDK 1.x and 0.1; a contract's ABI is described in
 https://docs.soliditylang.org/en/latest/abi-spec.html
@@ -31,13 +31,14 @@ from infernet_edge.errors import InfernetEdgeError
 COIN: Final = ZERO_ADDRESS
 """The address that stands for the chain's coin where a token's is expected."""
 
-# What contracts of others may use of a server's time, which all of the node's questions share.
+# The gas that contracts of others may use in calls: it bounds the time of a server, which all
+# calls of the node share.
 QUESTION_GAS: Final = 2_000_000  # for one number or address; a token takes some 30,000
 INPUTS_GAS: Final = 30_000_000  # for a container's input
 
 
 class UnexpectedReply(InfernetEdgeError):
-    """A contract answered what its interface does not allow; mostly there is another contract."""
+    """A contract returned what its interface does not allow; often it is another contract."""
 
 
 class Function:
@@ -183,14 +184,14 @@ def delegation_key(owner: str, nonce: int) -> bytes:
 
 
 def balance_question(token: str, account: str) -> Call:
-    """How much of a token an account has; the answer is one uint256 for the coin as well."""
+    """The call for the balance of an account; the result is one uint256 for the coin as well."""
     if token == COIN:
         return ("eth_getBalance", [account, "latest"])
     return eth_call(token, TOKEN_BALANCE.encode(account), gas=QUESTION_GAS)
 
 
 def amount_text(amount: int, token: str) -> str:
-    """An amount for people who look for the reason of something."""
+    """An amount as texts for the operator show it."""
     return f"{amount} wei" if token == COIN else f"{amount} of token {token}"
 
 
@@ -204,7 +205,7 @@ def deliver_compute(
 ) -> bytes:
     """The data that answers an interval of an on-chain subscription.
 
-    `wallet` is paid for it; coordinators 0.1 are not told of one.
+    `wallet` is paid for it; coordinators 0.1 take none.
     """
     arguments = (subscription_id, interval, *payload)
     if generation == "0.1":
@@ -217,7 +218,7 @@ def deliver_compute_delegatee(
 ) -> bytes:
     """The data that answers an interval of a delegated subscription, creating it if need be.
 
-    `wallet` is paid for it; coordinators 0.1 are not told of one.
+    `wallet` is paid for it; coordinators 0.1 take none.
     """
     signature = request.signature
     arguments = (

@@ -35,10 +35,10 @@ _ADDRESS: Final = re.compile(r"(0[xX])?[0-9a-fA-F]{40}")
 _HASH: Final = re.compile(r"(0[xX])?[0-9a-fA-F]{64}")
 _HEX: Final = re.compile(r"0x([0-9a-fA-F]{2})*")
 _ONLY_V0: Final = ("container_id", "max_gas_price", "max_gas_limit")
-_MOST_SHOWN: Final = 100  # characters of a wrong value that an error repeats
+_MAX_SHOWN: Final = 100  # characters of a wrong value that an error repeats
 
-# The longest signed part: an input of 128 KiB, the most that a transaction carries, as hex digits.
-_MOST_SIGNED: Final = 320 * 2**10
+# Bytes of the subscription or signature: an input of 128 KiB, the limit of a transaction, as hex.
+_MAX_SIGNED: Final = 320 * 2**10
 
 
 class _Parts(Struct):
@@ -55,7 +55,7 @@ _values = msgspec.json.Decoder()
 
 
 class Signature(Struct, frozen=True):
-    """An owner's signature; `expiry` in seconds since 1970, `v` 27 or 28 as contracts want it."""
+    """An owner's signature; `expiry` in seconds since 1970, `v` 27 or 28 as contracts expect it."""
 
     nonce: int
     expiry: int
@@ -107,8 +107,8 @@ def _parts_of(raw: Buffer | Raw) -> _Parts:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _malformed(error) from None
     for name, text in (("subscription", parts.subscription), ("signature", parts.signature)):
-        if text is not UNSET and len(memoryview(text)) > _MOST_SIGNED:
-            raise _unexpected(name, f"at most {_MOST_SIGNED} bytes", f"{len(memoryview(text))}")
+        if text is not UNSET and len(memoryview(text)) > _MAX_SIGNED:
+            raise _unexpected(name, f"at most {_MAX_SIGNED} bytes", f"{len(memoryview(text))}")
     return parts
 
 
@@ -203,7 +203,7 @@ class _Object:
         return number if number >= 27 else number + 27
 
     def scalar(self, name: str) -> int:
-        """An `r` or `s`. One in the upper half is good for a coordinator, so it is for the node."""
+        """An `r` or `s`. The upper half is valid for a coordinator, so it is for the node."""
         number: int = self._value(
             name,
             int,
@@ -272,7 +272,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
 
 
 def _malformed(error: Exception) -> BadRequest:
@@ -311,10 +311,10 @@ def digest(request: DelegatedRequest, chain_id: int, coordinator: str) -> bytes:
 
 
 def recover_signer(request: DelegatedRequest, chain_id: int, coordinator: str) -> str:
-    """The address of whoever signed the request for this coordinator on this chain.
+    """The address of the account that signed the request for this coordinator on this chain.
 
     Takes 5 ms of CPU on a PC, many times that on a small board: to be called in a thread.
-    Raises BadRequest when the signature is nobody's.
+    Raises BadRequest when the signature belongs to no key.
     """
     signature = request.signature
     try:

@@ -11,10 +11,10 @@ from msgspec import Raw
 from infernet_edge.errors import InfernetEdgeError
 
 _KEYS: Final = ("raw_input", "processed_input", "raw_output", "processed_output", "proof")
-# Ethereum's nodes take no transaction over 128 KiB (geth's txMaxSize); as JSON, hex digits and
-# what else is around it, that is some times as long.
-_MOST_PACKED: Final = 2**20
-_MOST_SAID: Final = 4096  # characters of a container's own words that are kept
+# Bytes of a container's answer. Ethereum's nodes accept no transaction over 128 KiB (geth's
+# txMaxSize); as JSON, with hex digits, that is several times as long.
+_MAX_ANSWER_BYTES: Final = 2**20
+_MAX_REASON: Final = 4096  # characters of a container's own reason that are kept
 
 
 class BadPayload(InfernetEdgeError):
@@ -44,9 +44,10 @@ def pack(answer: bytes | bytearray | Raw) -> Payload:
     Takes up to 20 ms of CPU per MB. Raises BadPayload; also when the answer says by its `code`
     that the container failed.
     """
-    if len(memoryview(answer)) > _MOST_PACKED:
+    if len(memoryview(answer)) > _MAX_ANSWER_BYTES:
         raise BadPayload(
-            f"Container's answer is larger than {_MOST_PACKED} bytes: no transaction can carry it"
+            f"Container's answer is larger than {_MAX_ANSWER_BYTES} bytes:"
+            " no transaction can carry it"
         )
     try:
         parsed = json.loads(bytes(answer))
@@ -64,11 +65,11 @@ def pack(answer: bytes | bytearray | Raw) -> Payload:
 
 
 def _refuse_failure(answer: dict[str, Any]) -> None:
-    """Some services say 200 in HTTP and something else in the answer's `code`."""
+    """Some services send status 200 in HTTP and another one in the answer's `code`."""
     code = answer.get("code")
     if code is not None and str(code) != "200":
         said = answer.get("description") or answer.get("name") or "no reason given"
-        raise BadPayload(f"Container answered code {code}: {said}"[:_MOST_SAID])
+        raise BadPayload(f"Container answered code {code}: {said}"[:_MAX_REASON])
 
 
 def _pack_parts(answer: dict[str, Any]) -> Payload:
@@ -83,7 +84,7 @@ def _pack_parts(answer: dict[str, Any]) -> Payload:
 
 
 def _part(key: str, value: Any) -> bytes:
-    """Hex digits; null is nothing. (Services are told to leave 0x away; some do not.)"""
+    """Hex digits; null is empty. (The interface has no 0x in front; some services send it.)"""
     if value is None:
         return b""
     if isinstance(value, str):

@@ -11,15 +11,15 @@ from infernet_edge.chain.contracts.abi import (
     eth_call,
 )
 from infernet_edge.chain.contracts.subscription import Generation
-from infernet_edge.chain.rpc.client import Call, Rpc, RpcError, RpcUnavailable
+from infernet_edge.chain.rpc.client import Call, RpcClient, RpcError, RpcUnavailable
 from infernet_edge.config.tree import Chain
 from infernet_edge.errors import Refused
 
 
 class Deployment:
-    """Addresses of the Infernet contracts on one chain; asked for once."""
+    """Addresses of the Infernet contracts on one chain; each is read once."""
 
-    def __init__(self, config: Chain, rpc: Rpc) -> None:
+    def __init__(self, config: Chain, rpc: RpcClient) -> None:
         self._rpc = rpc
         self._registry = config.registry_address
         self._coordinators: dict[Generation, str] = {}
@@ -36,7 +36,7 @@ class Deployment:
         return self._registry if generation == "1.x" else self._coordinators["0.1"]
 
     async def coordinator(self, generation: Generation) -> str:
-        """The address of the coordinator. Raises RpcUnavailable while it cannot be known.
+        """The address of the coordinator. Raises RpcUnavailable while it cannot be read.
 
         Raises Refused when the configuration names none: a registry knows only those of SDK 1.x.
         """
@@ -51,14 +51,14 @@ class Deployment:
     async def reader(self) -> str:
         """The address of the contract that reads many subscriptions at once (1.x).
 
-        Raises RpcUnavailable while it cannot be known.
+        Raises RpcUnavailable while it cannot be read.
         """
         return await self._other(READER)
 
     async def wallet_factory(self) -> str:
-        """The address of the contract that makes payment wallets (1.x).
+        """The address of the contract that creates payment wallets (1.x).
 
-        Raises RpcUnavailable while it cannot be known.
+        Raises RpcUnavailable while it cannot be read.
         """
         return await self._other(WALLET_FACTORY)
 
@@ -68,7 +68,7 @@ class Deployment:
         return self._others[function]
 
     async def _look_up(self, function: Function) -> str:
-        """What the registry says that a contract's address is."""
+        """The address of a contract, from the registry."""
         try:
             reply = await ask(self._rpc, eth_call(self._registry, function.encode()))
             found: str = function.decode(reply)
@@ -79,15 +79,15 @@ class Deployment:
         return found
 
 
-async def ask(rpc: Rpc, question: Call) -> bytes:
+async def ask(rpc: RpcClient, question: Call) -> bytes:
     """What a contract returns.
 
-    Raises RpcError when it refuses, RpcUnavailable when the server cannot say now.
+    Raises RpcError when it reverts, RpcUnavailable on a transient error of the server.
     """
     try:
         return to_bytes(await rpc.call(*question))
     except RpcError as error:
-        if error.is_passing:
+        if error.is_transient:
             raise RpcUnavailable(f"The server has a problem: {error}") from None
         raise
     except UnexpectedReply as error:

@@ -9,8 +9,8 @@ from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 from eth_utils.crypto import keccak
 
-_MOST_TEXT: Final = 1024  # bytes of a contract's own words that are kept
-_MOST_DATA: Final = 68  # bytes of an unknown error that are shown: its selector and two words
+_MAX_TEXT: Final = 1024  # bytes of a contract's own text that are kept
+_MAX_DATA: Final = 68  # bytes of an unknown error that are shown: its selector and two words
 
 # The errors of the Infernet contracts, of Solady (which they are built on), and of tokens.
 _PROTOCOL: Final = {
@@ -27,7 +27,7 @@ _PROTOCOL: Final = {
     "UnsupportedVerifierToken()": "the verifier takes no fees in the payment's token",
     "SignerMismatch()": "the owner's contract names another signer",
     "SignatureExpired()": "the signature's time is over",
-    "InvalidSignature()": "the signature is nobody's",
+    "InvalidSignature()": "the signature belongs to no key",
     "TransferFailed()": "a token could not be transferred",
     "ETHTransferFailed()": "coins could not be transferred",
     "InsufficientFunds()": "a wallet holds less than it has to pay or to lock",
@@ -63,7 +63,7 @@ class Revert(NamedTuple):
     """Why a call reverted.
 
     `name` is the name of the contract's error: one of the protocol's, "Error" or "Panic" of the
-    language, "" for errors of others and for none. `text` says it in words; of "Error" they are the
+    language, "" for errors of others and for none. `text` is the reason; that of "Error" is the
     contract's own. `protocol` is whether the Infernet contracts (or a token) refused it, which
     no other output would change.
     """
@@ -76,10 +76,10 @@ class Revert(NamedTuple):
         return f"{self.name}: {self.text}" if self.protocol else self.text
 
     def is_allowed(self, allowed: Iterable[str]) -> bool:
-        """Whether `allowed_sim_errors` says to send all the same: any is part of its own text.
+        """Whether `allowed_sim_errors` allows it: any of them is part of its own text.
 
-        The own text is a contract's words, the name of a protocol's error, or an unknown error's
-        data in hex. Case does not matter.
+        Its own text is the contract's text, the name of a protocol's error, or an unknown
+        error's data in hex. Case does not matter.
         """
         own = (self.name if self.protocol else self.text).lower()
         return any(part.strip().lower() in own for part in allowed if part.strip())
@@ -97,7 +97,7 @@ _ERROR: Final = _selector("Error(string)")
 _PANIC: Final = _selector("Panic(uint256)")
 
 ANSWERED: Final = ("NodeRespondedAlready", "IntervalCompleted")
-"""Errors that say that an interval has its answers already, or this node's."""
+"""Errors of an interval that has its deliveries already, or this node's."""
 
 
 def revert_reason(data: bytes) -> Revert:
@@ -111,10 +111,10 @@ def revert_reason(data: bytes) -> Revert:
         if selector == _ERROR:
             # As bytes, which are encoded alike: the text may be no UTF-8.
             (text,) = decode(["bytes"], arguments, strict=False)
-            return Revert("Error", text[:_MOST_TEXT].decode("utf-8", "replace"))
+            return Revert("Error", text[:_MAX_TEXT].decode("utf-8", "replace"))
         if selector == _PANIC:
             (code,) = decode(["uint256"], arguments)
             return Revert("Panic", f"{_PANICS.get(code, 'a panic')} (code 0x{code:02x})")
     except (DecodingError, OverflowError):
-        pass  # whoever wrote this error did not mean the language's own
-    return Revert("", f"an error that the node does not know, 0x{data[:_MOST_DATA].hex()}")
+        pass  # another error with the selector of the language's own
+    return Revert("", f"an error that the node does not know, 0x{data[:_MAX_DATA].hex()}")

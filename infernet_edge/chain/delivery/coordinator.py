@@ -1,4 +1,4 @@
-"""What the coordinator contract would say: simulations before and after the computing.
+"""What the coordinator contracts would do: simulations before and after the computing.
 
 A delivery is simulated with an empty output first, so that nothing is computed for a subscription
 that refuses this node anyway, and with the real one before it is sent.
@@ -35,13 +35,19 @@ from infernet_edge.chain.contracts.subscription import (
     SubscriptionV1,
 )
 from infernet_edge.chain.delivery.delegated_data import DelegatedData
-from infernet_edge.chain.delivery.errors import Done, Ended, Never, NotNow, Unpaid
+from infernet_edge.chain.delivery.errors import (
+    NothingToDo,
+    PaymentMissing,
+    PermanentFailure,
+    SubscriptionEnded,
+    TransientFailure,
+)
 from infernet_edge.chain.delivery.gas import estimate_gas
-from infernet_edge.chain.delivery.payment_check import Payments
+from infernet_edge.chain.delivery.payment_check import PaymentCheck
 from infernet_edge.chain.delivery.record import OpenDelivery
-from infernet_edge.chain.guard.signer import Verifier
-from infernet_edge.chain.rpc.client import ReplyTooLarge, Rpc, RpcError
-from infernet_edge.chain.rpc.head_tracker import Head
+from infernet_edge.chain.guard.signer import SignerCheck
+from infernet_edge.chain.rpc.client import ReplyTooLarge, RpcClient, RpcError
+from infernet_edge.chain.rpc.head_tracker import HeadTracker
 from infernet_edge.config.tree import Chain
 from infernet_edge.containers.client import OFF_CHAIN, ON_CHAIN, StoredInput
 from infernet_edge.errors import ApiError
@@ -50,15 +56,15 @@ from infernet_edge.logs import log_event
 logger = logging.getLogger(__name__)
 
 _GAS_MARGIN = 1.2  # of the estimate: storage may have changed until the delivery is mined
-_EDGE = 30  # seconds around its beginning in which an interval may not have begun for the RPC
+_EDGE = 30  # seconds around the beginning of an interval in which a server may not know of it
 _ENDS = ("SubscriptionNotActive", "SubscriptionNotFound", "SubscriptionCompleted")
-# What a coordinator says before it looks at wallets and proofs.
+# The errors that a coordinator checks for before wallets and proofs.
 _UNCLAIMED = (*ANSWERED, *_ENDS, "IntervalMismatch")
-# What somebody's money mends, or a verdict that frees what is locked.
+# The errors that a payment fixes, or a verdict that frees what is locked.
 _UNPAID = ("InsufficientFunds", "InsufficientAllowance", "InsufficientBalance", "TransferFailed")
 
 
-class Task(NamedTuple):
+class ComputeTask(NamedTuple):
     """What the containers are given; source and destination are those of their interface."""
 
     data: bytes | StoredInput
@@ -67,7 +73,7 @@ class Task(NamedTuple):
     requires_proof: bool
 
 
-class Order(NamedTuple):
+class TransactionOrder(NamedTuple):
     """A transaction to send; `max_gas_price` in wei per gas, None: no limit of its own."""
 
     to: str
@@ -77,30 +83,30 @@ class Order(NamedTuple):
 
 
 class Coordinator:
-    """Speaks with the coordinators of both generations about deliveries of this node."""
+    """Calls the coordinators of both generations for the deliveries of this node."""
 
     def __init__(
         self,
         config: Chain,
-        rpc: Rpc,
-        head: Head,
+        rpc: RpcClient,
+        head: HeadTracker,
         deployment: Deployment,
-        verifier: Verifier,
+        signer: SignerCheck,
         data: DelegatedData,
         node: str,
-        most_input: int,
+        max_input: int,
     ) -> None:
-        """`most_input`: the bytes of what a container may be given, as JSON."""
+        """`max_input`: the limit of a container's input, in bytes of JSON."""
         self._config = config
         self._rpc = rpc
         self._head = head
         self._deployment = deployment
-        self._verifier = verifier
+        self._signer = signer
         self._data_store = data
         self._node = node
-        self._most_input = most_input
+        self._max_input = max_input
         self._wallet = config.wallet.payment_address or ZERO_ADDRESS
-        self._payments = Payments(rpc, deployment, self._wallet, node)
+        self._payments = PaymentCheck(rpc, deployment, self._wallet, node)
 
     def due_time(self, delivery: OpenDelivery) -> int:
         """When the interval of a delivery begins, in chain seconds."""
@@ -113,25 +119,25 @@ class Coordinator:
         return subscription.payment if subscription.requires_proof and paid else None
 
     def check_time(self, delivery: OpenDelivery) -> None:
-        """Raise Never when the interval of a delivery is over."""
+        """Raise PermanentFailure when the interval of a delivery is over."""
         if self._head.latest is None:  # this machine's date may be wrong
             return
         end = delivery.subscription.end_time(delivery.interval)
         if end is not None and self._head.now() >= end:
             before = f"; before that: {delivery.reason}" if delivery.reason else ""
-            raise Never(f"The interval was over before it could be answered{before}")
+            raise PermanentFailure(f"The interval was over before it could be answered{before}")
 
     async def admit(self, delivery: OpenDelivery) -> None:
-        """Check that it makes sense to compute; marks the delivery as verified.
+        """Check that computing makes sense; marks the delivery as verified.
 
-        Raises Done, Never or NotNow, and RpcUnavailable.
+        Raises NothingToDo, PermanentFailure or TransientFailure, and RpcUnavailable.
         """
         self._choose_interval(delivery)
         if not delivery.verified:
             try:
-                await self._verifier.verify(_signed(delivery))
+                await self._signer.verify(_signed(delivery))
             except ApiError as error:
-                raise Never(f"{error.message} {error.params or ''}".strip()) from None
+                raise PermanentFailure(f"{error.message} {error.params or ''}".strip()) from None
             delivery.verified = True
             self._choose_interval(delivery)  # that may have taken long
         subscription = delivery.subscription
@@ -139,7 +145,7 @@ class Coordinator:
         if revert is None or revert.name not in _UNCLAIMED:
             if isinstance(subscription, SubscriptionV1) and subscription.payment_amount:
                 await self._payments.check(subscription)
-            if subscription.requires_proof:  # of which verifiers say nothing good when it is empty
+            if subscription.requires_proof:  # verifiers may revert on an empty one
                 return
         # A consumer that decodes its input reverts on an empty one: that says nothing.
         if revert is None or not revert.protocol:
@@ -148,16 +154,19 @@ class Coordinator:
             await self._refuse(revert, delivery)
 
     def _choose_interval(self, delivery: OpenDelivery) -> None:
-        """Take the present one where it may be chosen. Raises Never when its time is over."""
+        """Choose the present one where it is not fixed.
+
+        Raises PermanentFailure when its time is over.
+        """
         if delivery.subscription_id is None:
-            # Since it was accepted, others may have begun, or the chain was not there to ask.
+            # Since it was accepted, others may have begun, or the chain could not be read then.
             subscription = delivery.subscription
             now = subscription.interval_at(self._head.now())
             delivery.interval = max(1, min(subscription.frequency, now))
         self.check_time(delivery)
 
-    async def task(self, delivery: OpenDelivery) -> Task:
-        """What to compute. The first interval comes with its data, later ones ask their owner."""
+    async def task(self, delivery: OpenDelivery) -> ComputeTask:
+        """What to compute. A first interval comes with its input, later ones read their owner's."""
         subscription = delivery.subscription
         proof = subscription.requires_proof
         if delivery.subscription_id is None:
@@ -165,16 +174,16 @@ class Coordinator:
             if not data:  # else an earlier version stored it with the request
                 data = await self._data_store.find(delivery.request_key)
             if not data:
-                raise Never("The input of the request is gone")
-            return Task(data, OFF_CHAIN, ON_CHAIN, proof)
+                raise PermanentFailure("The input of the request is gone")
+            return ComputeTask(data, OFF_CHAIN, ON_CHAIN, proof)
         data = await self._inputs(delivery, subscription)
         encoded = msgspec.json.encode(data.hex())
-        if len(encoded) > self._most_input:
-            raise Never(
+        if len(encoded) > self._max_input:
+            raise PermanentFailure(
                 f"The subscription's input has {len(encoded)} bytes as JSON, and"
-                f" server.max_body_bytes allows {self._most_input}"
+                f" server.max_body_bytes allows {self._max_input}"
             )
-        return Task(encoded, ON_CHAIN, ON_CHAIN, proof)
+        return ComputeTask(encoded, ON_CHAIN, ON_CHAIN, proof)
 
     async def _inputs(self, delivery: OpenDelivery, subscription: Subscription) -> bytes:
         if isinstance(subscription, SubscriptionV0) and subscription.inputs:
@@ -187,16 +196,21 @@ class Coordinator:
             reply = await ask(self._rpc, question)
             return bytes(GET_CONTAINER_INPUTS.decode(reply))
         except ReplyTooLarge as error:
-            raise Never(f"The subscription's input is {error}") from None
+            raise PermanentFailure(f"The subscription's input is {error}") from None
         except (RpcError, UnexpectedReply) as error:
             if isinstance(error, RpcError) and error.is_aborted:
-                raise NotNow(f"The owner's contract gives no input in time: {error}") from None
+                raise TransientFailure(
+                    f"The owner's contract gives no input in time: {error}"
+                ) from None
             return b""  # an owner that gives no inputs, as the reference node takes it
 
-    async def prepare(self, delivery: OpenDelivery, payload: Payload) -> Order:
-        """Simulate the real output and find out the gas. Raises Done, Never, NotNow."""
+    async def prepare(self, delivery: OpenDelivery, payload: Payload) -> TransactionOrder:
+        """Simulate the real output and find out the gas.
+
+        Raises NothingToDo, PermanentFailure, TransientFailure.
+        """
         subscription = delivery.subscription
-        most = self._most_gas(subscription)
+        limit = self._max_gas(subscription)
         data = self._data(delivery, payload)
         to = await self._deployment.coordinator(subscription.generation)
         price = None
@@ -210,17 +224,17 @@ class Coordinator:
             revert = revert_reason(error.data)
             if not revert.is_allowed(self._config.wallet.allowed_sim_errors):
                 await self._refuse(revert, delivery)
-            log_event(logger, "delivery.error_allowed", number=delivery.number, reason=str(revert))
-            return Order(to, data, most, price)
-        if estimate > most:
-            raise Never(f"It takes {estimate} gas, the limit is {most}")
-        return Order(to, data, min(most, int(estimate * _GAS_MARGIN)), price)
+            log_event(logger, "delivery.revert_allowed", number=delivery.number, reason=str(revert))
+            return TransactionOrder(to, data, limit, price)
+        if estimate > limit:
+            raise PermanentFailure(f"It takes {estimate} gas, the limit is {limit}")
+        return TransactionOrder(to, data, min(limit, int(estimate * _GAS_MARGIN)), price)
 
-    def _most_gas(self, subscription: Subscription) -> int:
-        most = self._config.wallet.max_gas_limit
+    def _max_gas(self, subscription: Subscription) -> int:
+        limit = self._config.wallet.max_gas_limit
         if isinstance(subscription, SubscriptionV0):
-            most = min(most, subscription.max_gas_limit)
-        return most
+            limit = min(limit, subscription.max_gas_limit)
+        return limit
 
     async def subscription_id(self, delivery: OpenDelivery) -> int | None:
         """The on-chain id of a delegated subscription, once a delivery has made it."""
@@ -232,7 +246,7 @@ class Coordinator:
             reply = await ask(self._rpc, eth_call(to, DELEGATE_CREATED_IDS.encode(key)))
             return int(DELEGATE_CREATED_IDS.decode(reply)) or None
         except (RpcError, UnexpectedReply) as error:
-            raise NotNow(f"The subscription's id cannot be asked for: {error}") from None
+            raise TransientFailure(f"The subscription's id cannot be read: {error}") from None
 
     def may_be_made(self, delivery: OpenDelivery, interval: int) -> bool:
         """Whether a subscription that is not on the chain yet can be made with this interval."""
@@ -242,7 +256,7 @@ class Coordinator:
     def next_interval(self, delivery: OpenDelivery) -> int | None:
         """The interval to answer after this one; None when there is none.
 
-        Intervals that passed meanwhile are not made up for.
+        Intervals that passed meanwhile are left out.
         """
         subscription = delivery.subscription
         if not subscription.period:
@@ -261,7 +275,7 @@ class Coordinator:
             await ask(self._rpc, call)
         except RpcError as error:
             if not error.is_revert:
-                raise NotNow(f"The delivery cannot be simulated: {error}") from None
+                raise TransientFailure(f"The delivery cannot be simulated: {error}") from None
             return revert_reason(error.data)
         return None
 
@@ -279,28 +293,30 @@ class Coordinator:
         )
 
     async def _refuse(self, revert: Revert, delivery: OpenDelivery) -> None:
-        """Raise what a revert means for a delivery."""
+        """Raise what a revert means for a delivery; see errors.py."""
         if revert.name in ANSWERED:
-            raise Done(str(revert))
+            raise NothingToDo(str(revert))
         if revert.name == "SubscriptionNotActive":
             if await self._is_cancelled(delivery):
-                raise Ended("The subscription's owner has cancelled it")
+                raise SubscriptionEnded("The subscription's owner has cancelled it")
             # A cancellation that is not mined yet may also come to nothing.
             if delivery.subscription_id is not None or self._begins(delivery, 1):
-                raise NotNow(str(revert))
+                raise TransientFailure(str(revert))
         if revert.name == "IntervalMismatch" and self._begins(delivery, delivery.interval):
-            raise NotNow(str(revert))
+            raise TransientFailure(str(revert))
         if revert.name == "IntervalMismatch" and self._may_choose(delivery):
-            raise NotNow(str(revert))  # the newest block is not seen yet, after the chain was away
+            raise TransientFailure(str(revert))  # the head is not known yet, after an outage
         if revert.name == "SubscriptionNotFound" and delivery.subscription_id is not None:
-            raise NotNow(str(revert))  # of a server that lags, or after a reorganisation
+            raise TransientFailure(str(revert))  # of a server that lags, or after a reorg
         if revert.name in _ENDS:
-            raise Ended(str(revert))
+            raise SubscriptionEnded(str(revert))
         if revert.name in _UNPAID:
-            raise (Unpaid if delivery.state == "accepted" else NotNow)(str(revert))
+            raise (PaymentMissing if delivery.state == "accepted" else TransientFailure)(
+                str(revert)
+            )
         if revert.protocol:
-            raise Never(str(revert))
-        raise NotNow(f"The consumer's contract reverts: {revert}")
+            raise PermanentFailure(str(revert))
+        raise TransientFailure(f"The consumer's contract reverts: {revert}")
 
     async def _is_cancelled(self, delivery: OpenDelivery) -> bool:
         """Whether a subscription that is on the chain is over, rather than not begun."""
@@ -312,10 +328,10 @@ class Coordinator:
         try:
             return decode_subscription(generation, await ask(self._rpc, question)).is_cancelled
         except (RpcError, UnexpectedReply) as error:
-            raise NotNow(f"The subscription cannot be read: {error}") from None
+            raise TransientFailure(f"The subscription cannot be read: {error}") from None
 
     def _may_choose(self, delivery: OpenDelivery) -> bool:
-        """Whether the interval is chosen anew with the next try."""
+        """Whether the interval is chosen anew with the next retry."""
         return delivery.state == "accepted" and delivery.subscription_id is None
 
     def _begins(self, delivery: OpenDelivery, interval: int) -> bool:

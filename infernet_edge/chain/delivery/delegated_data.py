@@ -44,7 +44,7 @@ class DelegatedData:
 
 
 def write(connection: sqlite3.Connection, key: str, data: Buffer) -> None:
-    """Store the input of a request, in place of what was stored for it."""
+    """Store the input of a request; it replaces what was stored for it."""
     delete(connection, key)
     view = memoryview(data)
     for position, start in enumerate(range(0, len(view) + PIECE, PIECE)):  # an empty one is the end

@@ -1,47 +1,51 @@
-"""Why a step of a delivery does not lead to the next one."""
+"""Why a step of a delivery does not lead to the next one: there is nothing to do, or it failed.
+
+A permanent failure ends the delivery, a transient one is retried some times, and what needs an
+action of people is retried without limit.
+"""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from infernet_edge.chain.delivery.record import State
+from infernet_edge.chain.delivery.record import DeliveryState
 from infernet_edge.errors import InfernetEdgeError
 
 
-class Done(InfernetEdgeError):
-    """Nothing is left to do for a delivery; the text says why."""
+class NothingToDo(InfernetEdgeError):
+    """Nothing is left to do for a delivery; the text is the reason."""
 
 
-class Never(InfernetEdgeError):
-    """A delivery will not succeed; the text says why. `state` is how it ends."""
+class PermanentFailure(InfernetEdgeError):
+    """A delivery will not succeed; the text is the reason. `state` is how it ends."""
 
-    state: ClassVar[State] = "failed"
+    state: ClassVar[DeliveryState] = "failed"
 
 
-class Ended(Never):
+class SubscriptionEnded(PermanentFailure):
     """The subscription is over or cancelled: its later intervals will not succeed either."""
 
 
-class Skipped(Never):
+class NotPaid(PermanentFailure):
     """Nothing is computed, because it would not be paid."""
 
     state = "skipped"
 
 
-class NotNow(InfernetEdgeError):
-    """A step has to be tried again later, some times. `state` is how it ends after the last."""
+class TransientFailure(InfernetEdgeError):
+    """A retry may succeed. `state` is how a delivery ends after the last one."""
 
-    state: ClassVar[State] = "failed"
+    state: ClassVar[DeliveryState] = "failed"
 
 
-class Unpaid(NotNow):
-    """Somebody has yet to pay, or to approve a payment; without that nothing is computed."""
+class PaymentMissing(TransientFailure):
+    """A payment, or its approval, is missing still; without it nothing is computed."""
 
     state = "skipped"
 
 
-class Waiting(InfernetEdgeError):
-    """Somebody has to do something first, such as pay for gas; it is waited for without limit.
+class ActionNeeded(InfernetEdgeError):
+    """People have to act first, such as to pay for gas; it is retried without limit.
 
-    Each new try simulates again, so the end of the interval or of the signature ends it too.
+    Each retry simulates again, so the end of the interval or of the signature ends it too.
     """

@@ -1,6 +1,6 @@
-"""Will an answer be paid? Asked before anything is computed.
+"""Whether an answer will be paid, checked before anything is computed.
 
-First the factory about the wallets, and then those and the token: whoever made them chose them.
+The factory is called first, to check the wallets; they and the token are contracts of others.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from infernet_edge.chain.contracts.abi import (
 )
 from infernet_edge.chain.contracts.registry import Deployment, to_bytes
 from infernet_edge.chain.contracts.subscription import ZERO_ADDRESS, SubscriptionV1
-from infernet_edge.chain.delivery.errors import NotNow, Skipped, Unpaid
-from infernet_edge.chain.rpc.client import Call, Rpc, RpcError, RpcUnavailable, quantity
+from infernet_edge.chain.delivery.errors import NotPaid, PaymentMissing, TransientFailure
+from infernet_edge.chain.rpc.client import Call, RpcClient, RpcError, RpcUnavailable, quantity
 
 
-class Payments:
-    """Looks at the wallets of both sides. `wallet` is the one in which `node` is paid."""
+class PaymentCheck:
+    """Checks the wallets of both sides. `wallet` is the one in which `node` is paid."""
 
-    def __init__(self, rpc: Rpc, deployment: Deployment, wallet: str, node: str) -> None:
+    def __init__(self, rpc: RpcClient, deployment: Deployment, wallet: str, node: str) -> None:
         self._rpc = rpc
         self._deployment = deployment
         self._wallet = wallet
         self._node = node
 
     async def check(self, subscription: SubscriptionV1) -> None:
-        """Raise Skipped or Unpaid when an answer to this paid subscription would not be paid.
+        """Raise NotPaid or PaymentMissing when an answer to this subscription would not be paid.
 
-        The names in the texts are those of the contracts' errors. Raises NotNow and RpcUnavailable
-        when the server does not say.
+        The names in the texts are those of the contracts' errors. Raises TransientFailure and
+        RpcUnavailable when the server does not say.
         """
         factory = await self._deployment.wallet_factory()
         amount, token = subscription.payment
@@ -47,19 +47,19 @@ class Payments:
             [eth_call(factory, IS_VALID_WALLET.encode(each)) for each in (wallet, consumer)]
         )
         if not _says(IS_VALID_WALLET, _answer(own)):
-            raise Skipped(
+            raise NotPaid(
                 f"InvalidWallet: chain.wallet.payment_address {wallet} was not made by the wallet"
                 " factory of this registry; make one with: infernet-edge wallet pay create"
             )
         if not _says(IS_VALID_WALLET, _answer(theirs)):
-            raise Skipped(
+            raise NotPaid(
                 f"InvalidWallet: the consumer's wallet {consumer} was not made by the wallet"
                 " factory of this registry"
             )
         answers = await self._rpc.batch(self._questions(subscription))
         said = [_answer(each) for each in answers]
         if subscription.requires_proof and not _says(VERIFIER_SUPPORTS, said.pop()):
-            raise Skipped(
+            raise NotPaid(
                 f"UnsupportedVerifierToken: the verifier {subscription.verifier} does not say that"
                 f" it supports the payment's token {token}"
             )
@@ -86,7 +86,7 @@ class Payments:
         """The coordinator locks as much in the node's wallet as it is paid, until the verdict."""
         held = _number(balance)
         if held < amount:
-            raise Unpaid(
+            raise PaymentMissing(
                 f"InsufficientFunds: the node's wallet {self._wallet} holds"
                 f" {amount_text(held, token)}, and {amount} have to be locked in it for the proof;"
                 " send it some"
@@ -94,7 +94,7 @@ class Payments:
         approved = _number(allowance)
         owned_by = _owner(owner)
         if approved < amount and owned_by.lower() != self._node.lower():
-            raise Unpaid(
+            raise PaymentMissing(
                 f"InsufficientAllowance: the node may have {amount_text(approved, token)} locked in"
                 f" the wallet {self._wallet}, and the proof takes {amount}; the wallet's owner"
                 f" {owned_by} has to approve {self._node} there"
@@ -109,13 +109,13 @@ def _check_consumer(subscription: SubscriptionV1, balance: str, allowance: str) 
     amount, token = subscription.payment
     held = _number(balance)
     if held < amount:
-        raise Unpaid(
+        raise PaymentMissing(
             f"InsufficientFunds: the consumer's wallet {subscription.wallet} holds"
             f" {amount_text(held, token)}, and an answer is to be paid with {amount}"
         )
     approved = _number(allowance)
     if approved < amount:
-        raise Unpaid(
+        raise PaymentMissing(
             f"InsufficientAllowance: the owner of the consumer's wallet {subscription.wallet} has"
             f" approved {amount_text(approved, token)} for {subscription.owner}, and an answer is"
             f" to be paid with {amount}"
@@ -123,15 +123,15 @@ def _check_consumer(subscription: SubscriptionV1, balance: str, allowance: str) 
 
 
 def _answer(answer: Any) -> str:
-    """What a contract said, in hex. One of another kind refuses such questions, or says nothing."""
+    """What a contract returned, in hex. One of another kind reverts, or returns nothing."""
     if isinstance(answer, RpcError):
         if answer.is_revert:
             return "0x"
-        if answer.is_passing:
+        if answer.is_transient:
             raise RpcUnavailable(f"The server has a problem: {answer}")
-        raise NotNow(f"The wallets cannot be looked at: {answer}")
+        raise TransientFailure(f"The wallets cannot be read: {answer}")
     if not isinstance(answer, str):
-        raise RpcUnavailable("The server does not say what is in the wallets")
+        raise RpcUnavailable("The server gives no balance of the wallets")
     return answer
 
 

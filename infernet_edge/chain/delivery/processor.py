@@ -1,8 +1,7 @@
 """The life of a delivery: checked, simulated, computed, simulated again, sent, mined.
 
-Each step stores the state that it reached before the next one begins, so that a node that was
-killed goes on where it was. What the chain cannot be asked now waits for the chain; what will never
-succeed ends with its reason.
+The state that a step has reached is stored before the next one begins, so that a node that was
+killed resumes there. A transient failure is retried, a permanent one ends the delivery.
 """
 
 from __future__ import annotations
@@ -15,14 +14,21 @@ from typing import Any
 
 from infernet_edge.backoff import Backoff
 from infernet_edge.chain.delivery.coordinator import Coordinator
-from infernet_edge.chain.delivery.errors import Done, Ended, Never, NotNow, Unpaid, Waiting
+from infernet_edge.chain.delivery.errors import (
+    ActionNeeded,
+    NothingToDo,
+    PaymentMissing,
+    PermanentFailure,
+    SubscriptionEnded,
+    TransientFailure,
+)
 from infernet_edge.chain.delivery.events import DeliveryEvents
-from infernet_edge.chain.delivery.record import UNFINISHED, Delivery, OpenDelivery, State
-from infernet_edge.chain.delivery.recovery import Leftovers
+from infernet_edge.chain.delivery.record import UNFINISHED, Delivery, DeliveryState, OpenDelivery
+from infernet_edge.chain.delivery.recovery import RecoveryCheck
 from infernet_edge.chain.delivery.steps import DeliverySteps, names_of
 from infernet_edge.chain.delivery.store import DeliveryStore
 from infernet_edge.chain.rpc.client import Call, RpcUnavailable
-from infernet_edge.chain.rpc.head_tracker import Block, Head
+from infernet_edge.chain.rpc.head_tracker import BlockHeader, HeadTracker
 from infernet_edge.checksums import Damaged
 from infernet_edge.errors import StorageError
 from infernet_edge.logs import log_event
@@ -30,12 +36,12 @@ from infernet_edge.tasks import cancel
 
 logger = logging.getLogger(__name__)
 
-_FIRST_PAUSE = 1.0  # seconds before something that failed is tried again; doubles
-_LONGEST_PAUSE = 30.0
-_MAX_REFUSALS = 8  # times that a step has to wait for the contracts, not for the RPC
+_FIRST_PAUSE = 1.0  # seconds before a retry; doubles
+_MAX_PAUSE = 30.0
+_MAX_REFUSALS = 8  # of one step by the contracts; outages of the RPC do not count
 
 
-class Processor:
+class DeliveryProcessor:
     """Takes deliveries from their acceptance to their end. Watches the head for those that wait
     for their time.
 
@@ -47,8 +53,8 @@ class Processor:
         store: DeliveryStore,
         coordinator: Coordinator,
         steps: DeliverySteps,
-        head: Head,
-        leftovers: Leftovers,
+        head: HeadTracker,
+        recovery: RecoveryCheck,
         stored: asyncio.Queue[OpenDelivery],
         events: DeliveryEvents,
     ) -> None:
@@ -56,50 +62,52 @@ class Processor:
         self._coordinator = coordinator
         self._steps = steps
         self._head = head
-        self._leftovers = leftovers
+        self._recovery = recovery
         self._stored = stored
         self._events = events
         self._tasks: set[asyncio.Task[None]] = set()
         self._early: list[tuple[int, int, OpenDelivery]] = []
 
     async def start(self) -> None:
-        """Go on with what an earlier run left unfinished, and end what is not to be done now."""
+        """Resume what an earlier run left unfinished, and end what is not allowed any more."""
         loaded = await self._store.load(await self._steps.last_number())
         found = [(each, await self._steps.is_sent(each)) for each in loaded]
         for delivery, sent in found:
             if not isinstance(delivery, OpenDelivery):
-                self._follow(self._end(delivery, Ended("Its request was damaged on the disk")))
+                self._start(
+                    self._end(delivery, SubscriptionEnded("Its request was damaged on the disk"))
+                )
                 continue
             try:
-                self._leftovers.check_deployment(delivery)
+                self._recovery.check_deployment(delivery)
                 if not sent:
-                    self._leftovers.check_rules(delivery)
-            except Ended as end:
-                self._follow(self._end(delivery, end))
+                    self._recovery.check_rules(delivery)
+            except SubscriptionEnded as end:
+                self._start(self._end(delivery, end))
                 continue
             if sent:
                 self._steps.reserve(delivery)
             self.begin(delivery)
-        self._follow(self._begin_stored())
+        self._start(self._begin_stored())
         self._head.watch(self)
 
     async def _begin_stored(self) -> None:
         while True:
             self.begin(await self._stored.get())
 
-    async def _end(self, delivery: Delivery, end: Ended) -> None:
-        """Nothing follows: subscriptions are checked by those who follow them."""
+    async def _end(self, delivery: Delivery, end: SubscriptionEnded) -> None:
+        """End it without a successor: subscriptions are checked by the listener."""
         delivery.state, delivery.reason = end.state, str(end)
         await self._save(delivery)
 
     def questions(self) -> list[Call]:
-        """Nothing: the block alone tells the time."""
+        """Nothing: the block alone has the time."""
         return []
 
-    def answers(self, block: Block, answers: list[Any]) -> None:
+    def answers(self, block: BlockHeader, answers: list[Any]) -> None:
         """Begin the deliveries whose time has come."""
         while self._early and self._early[0][0] <= self._head.passed():
-            self._follow(self._run(heapq.heappop(self._early)[2]))
+            self._start(self._run(heapq.heappop(self._early)[2]))
 
     def begin(self, delivery: OpenDelivery) -> None:
         """Work on a stored delivery, now or when its interval begins.
@@ -112,23 +120,23 @@ class Processor:
         if delivery.state == "accepted" and early:
             heapq.heappush(self._early, (due, delivery.number, delivery))
         else:
-            self._follow(self._run(delivery))
+            self._start(self._run(delivery))
 
-    def _follow(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._on_ended)
 
     def _on_ended(self, task: asyncio.Task[None]) -> None:
-        """Let go of a task; a mistake of ours in it is told, and mended by the next start."""
+        """Forget a task; a defect of ours in it is logged, and the next start resumes its work."""
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("delivery.broken", exc_info=error)
+            logger.error("delivery.crashed", exc_info=error)
 
     async def _run(self, delivery: OpenDelivery) -> None:
         recurs = True
         while delivery.state in UNFINISHED:
-            state, reason, recurs = await self._patiently(delivery)
+            state, reason, recurs = await self._retry(delivery)
             if state != "sent":
                 self._steps.release_transaction_slot(delivery)
             if state not in UNFINISHED and recurs and delivery.delegated:
@@ -142,70 +150,74 @@ class Processor:
         if not delivery.delegated:
             self._events.delivery_ended(delivery, recurs=recurs)
 
-    async def _patiently(self, delivery: OpenDelivery) -> tuple[State, str, bool]:
-        """Do the delivery's step, again and again while it has to wait.
+    async def _retry(self, delivery: OpenDelivery) -> tuple[DeliveryState, str, bool]:
+        """Take the delivery's step, with retries.
 
         Returns the state after it, its reason, and whether later intervals make sense.
         """
-        pauses, refusals, unpaid = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE), 0, ""
+        pauses, refusals, unpaid = Backoff(_FIRST_PAUSE, _MAX_PAUSE), 0, ""
         while True:
             try:
                 return *(await self._steps.take(delivery)), True
-            except Done as end:
+            except NothingToDo as end:
                 return "delivered", str(end), True
-            except Never as end:
-                recurs = not isinstance(end, Ended)
+            except PermanentFailure as end:
+                recurs = not isinstance(end, SubscriptionEnded)
                 if not unpaid:
                     return end.state, str(end), recurs
-                told = "" if unpaid in str(end) else f"; before that: {unpaid}"
-                return "skipped", f"{end}{told}", recurs
-            except NotNow as error:
+                before = "" if unpaid in str(end) else f"; before that: {unpaid}"
+                return "skipped", f"{end}{before}", recurs
+            except TransientFailure as error:
                 refusals += 1
-                unpaid = str(error) if isinstance(error, Unpaid) else unpaid
+                unpaid = str(error) if isinstance(error, PaymentMissing) else unpaid
                 if refusals == _MAX_REFUSALS:
                     return error.state, f"Given up: {error}", True
                 problem = str(error)
             except Damaged as error:  # reading it again would not help
                 return "failed", str(error), True
-            except (Waiting, RpcUnavailable, StorageError) as error:
+            except (ActionNeeded, RpcUnavailable, StorageError) as error:
                 problem = str(error)
             except Exception as error:
-                # A mistake of ours must not leave a delivery behind that nobody works on.
-                logger.exception("delivery.broken", extra={"fields": names_of(delivery)})
+                # A defect of ours must not leave a delivery without a task.
+                logger.exception("delivery.crashed", extra={"fields": names_of(delivery)})
                 refusals += 1
-                problem = f"A mistake of the node's own, see its log: {type(error).__name__}"
+                problem = f"A defect of the node, see its log: {type(error).__name__}"
                 if refusals == _MAX_REFUSALS:
                     return "failed", problem, True
-            await self._tell_why(delivery, problem)
+            await self._note_problem(delivery, problem)
             await asyncio.sleep(pauses.next())
 
-    async def _tell_why(self, delivery: OpenDelivery, problem: str) -> None:
-        """Say what a delivery waits for, in the log and to whoever lists it; once."""
+    async def _note_problem(self, delivery: OpenDelivery, problem: str) -> None:
+        """Log what a delivery waits for, and store it for the operator; once."""
         if problem == delivery.reason:
             return
         delivery.reason = problem
-        log_event(logger, "delivery.waits", **names_of(delivery), reason=problem)
+        log_event(logger, "delivery.deferred", **names_of(delivery), reason=problem)
         try:
             await self._store.save(delivery)
         except StorageError as error:
-            log_event(logger, "delivery.unsaved", logging.WARNING, reason=str(error))
+            log_event(logger, "delivery.save_failed", logging.WARNING, reason=str(error))
 
     async def _add_successor(self, delivery: OpenDelivery) -> None:
-        """Take on the next interval of a recurring subscription, by its on-chain id.
+        """Store a delivery for the next interval of a recurring subscription, by its on-chain id.
 
-        It has none when its first interval failed; the next one can make it then.
+        It has none when its first interval failed; the next one can create it then.
         """
         interval = self._coordinator.next_interval(delivery)
         if interval is None:
             return
         try:
-            self._leftovers.check_rules(delivery)
-        except Ended as end:
+            self._recovery.check_rules(delivery)
+        except SubscriptionEnded as end:
             log_event(
-                logger, "delivery.last", logging.WARNING, **names_of(delivery), reason=str(end)
+                logger,
+                "delivery.successor_refused",
+                logging.WARNING,
+                **names_of(delivery),
+                reason=str(end),
             )
             return
-        pauses = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
+        pauses = Backoff(_FIRST_PAUSE, _MAX_PAUSE)
         while True:
             try:
                 identifier = await self._coordinator.subscription_id(delivery)
@@ -228,26 +240,26 @@ class Processor:
                     signed=delivery.signed,
                     planned_interval=interval,
                 )
-                # It takes the place of this one, so that there is room for it.
+                # Without limit: it replaces this one.
                 if await self._store.add(successor, limited=False) is None:
                     self.begin(successor)
                 return
-            except (NotNow, RpcUnavailable, StorageError) as error:
-                log_event(logger, "delivery.waits", **names_of(delivery), reason=str(error))
+            except (TransientFailure, RpcUnavailable, StorageError) as error:
+                log_event(logger, "delivery.deferred", **names_of(delivery), reason=str(error))
             await asyncio.sleep(pauses.next())
 
     async def _save(self, delivery: Delivery) -> None:
-        """Store the state, again and again if need be: the next step must not run without it."""
+        """Store the state, with retries without limit: the next step must not run before that."""
         while True:
             try:
                 await self._store.save(delivery)
                 break
             except StorageError as error:
-                log_event(logger, "delivery.unsaved", logging.ERROR, reason=str(error))
-                await asyncio.sleep(_LONGEST_PAUSE)
-        self._tell(delivery)
+                log_event(logger, "delivery.save_failed", logging.ERROR, reason=str(error))
+                await asyncio.sleep(_MAX_PAUSE)
+        self._log_state(delivery)
 
-    def _tell(self, delivery: Delivery) -> None:
+    def _log_state(self, delivery: Delivery) -> None:
         amount, token = 0, ""
         if isinstance(delivery, OpenDelivery):
             amount, token = delivery.subscription.payment
@@ -263,6 +275,6 @@ class Processor:
         )
 
     async def stop(self) -> None:
-        """Stop working; every delivery goes on at the next start."""
+        """Shut down; every delivery resumes at the next start."""
         self._head.unwatch(self)
         await cancel(*self._tasks)

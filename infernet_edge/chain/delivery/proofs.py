@@ -1,8 +1,8 @@
-"""What verifiers say of this node's proofs: accepted and paid, or found wrong and slashed.
+"""The verdicts of verifiers on this node's proofs: accepted and paid, or wrong and slashed.
 
-The coordinator tells nobody, but the node's wallet does: it logs that what was locked in it is free
-again, and, when the proof was wrong, that it went to the consumer. Both come with the delivery's
-own transaction when the verifier decides at once, or with another one later.
+The coordinator logs no verdict, but the node's wallet does: it logs that what was locked in it is
+free again, and, when the proof was wrong, that it went to the consumer. Both come with the
+delivery's own transaction when the verifier decides at once, or with another one later.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from infernet_edge.chain.contracts.abi import (
 )
 from infernet_edge.chain.contracts.registry import Deployment, to_bytes
 from infernet_edge.chain.contracts.subscription import Payment
-from infernet_edge.chain.rpc.client import Call, Rpc, RpcError, RpcUnavailable, quantity
+from infernet_edge.chain.rpc.client import Call, RpcClient, RpcError, RpcUnavailable, quantity
 from infernet_edge.database import Database
 from infernet_edge.jobs.store import milliseconds
 from infernet_edge.logs import log_event
 
 logger = logging.getLogger(__name__)
 
-Verdict = Literal["awaited", "accepted", "slashed", "decided"]
+ProofVerdict = Literal["awaited", "accepted", "slashed", "decided"]
 
 MIGRATIONS: Final = (
     # One row for each delivery whose proof a verifier judges. `amount` (wei, as text: it may have
@@ -50,11 +50,11 @@ MIGRATIONS: Final = (
 )
 
 TOPICS: Final = (WALLET_ESCROW, WALLET_TRANSFER)
-"""First topics of the wallet's logs that `Proofs.note` wants to see."""
+"""First topics of the wallet's logs that `Proofs.take_logs` wants to see."""
 
-_MOST_AWAITED = 200  # that are looked at, the newest: of old ones there may be no verdict ever
-_MOST_BLOCKS = 500  # of which servers give the logs at once, where they do not give them all
-_MOST_PAGES = 200  # of so many blocks; verdicts that are older stay unknown
+_MAX_AWAITED = 200  # that are checked, the newest: of old ones there may be no verdict ever
+_MAX_BLOCKS = 500  # of which servers give the logs at once, where they do not give them all
+_MAX_PAGES = 200  # of _MAX_BLOCKS each; older verdicts stay unknown
 
 
 class Proof(Struct):
@@ -69,7 +69,7 @@ class Proof(Struct):
     payment: Payment
     delivered_by: str
     block: int
-    verdict: Verdict = "awaited"
+    verdict: ProofVerdict = "awaited"
     decided_by: str = ""
 
 
@@ -90,7 +90,7 @@ class Proofs:
     """Follows the proofs of this node's deliveries. `wallet` is the one in which it is paid."""
 
     def __init__(
-        self, rpc: Rpc, deployment: Deployment, database: Database, wallet: str, node: str
+        self, rpc: RpcClient, deployment: Deployment, database: Database, wallet: str, node: str
     ) -> None:
         self._rpc = rpc
         self._deployment = deployment
@@ -100,20 +100,20 @@ class Proofs:
         self.wallet = wallet
 
     async def expect(self, proof: Proof) -> None:
-        """Remember that a proof is on the chain, and tell what was said of it, if anything was.
+        """Store that a proof is on the chain, and its verdict, if there is one already.
 
         May be called again with the same. Raises RpcUnavailable, StorageError.
         """
         async with self._lock:
             await self._database.write(_expect, proof)
-            await self._look()
+            await self._check()
 
-    async def verdicts(self, deliveries: Iterable[int]) -> dict[int, Verdict]:
-        """What was said of the proofs of some deliveries. Raises StorageError."""
+    async def verdicts(self, deliveries: Iterable[int]) -> dict[int, ProofVerdict]:
+        """The verdicts on the proofs of some deliveries. Raises StorageError."""
         return await self._database.read(_verdicts, tuple(deliveries))
 
-    async def note(self, logs: Iterable[dict[str, Any]]) -> None:
-        """Look at logs of the wallet, oldest first, and tell what was decided.
+    async def take_logs(self, logs: Iterable[dict[str, Any]]) -> None:
+        """Take logs of the wallet, oldest first, and store the verdicts in them.
 
         Raises RpcUnavailable, StorageError; the same logs may come again then.
         """
@@ -121,21 +121,21 @@ class Proofs:
             async with self._lock:
                 await self._match(await self._decided(), releases)
 
-    async def look(self) -> None:
-        """Tell what was decided while nobody looked at the logs.
+    async def check(self) -> None:
+        """Store the verdicts that came while no logs were read.
 
         Raises RpcUnavailable, StorageError.
         """
         async with self._lock:
-            await self._look()
+            await self._check()
 
-    async def _look(self) -> None:
+    async def _check(self) -> None:
         decided = await self._decided()
         if not decided:
             return
         logs = await self._logs(min(proof.block for proof in decided))
         await self._match(decided, _releases(logs, self._node))
-        for proof in decided:  # servers do not give old logs for ever
+        for proof in decided:  # servers do not keep old logs without limit
             proof.verdict = "decided"
             await self._decide(proof)
 
@@ -147,12 +147,12 @@ class Proofs:
         try:
             last = quantity(newest)
         except ValueError:
-            raise RpcUnavailable("The server does not say which block is the newest") from None
+            raise RpcUnavailable("The server gives no number of the head") from None
         found: list[dict[str, Any]] = []
-        for start in range(first, last + 1, _MOST_BLOCKS)[-_MOST_PAGES:]:
-            end = min(last, start + _MOST_BLOCKS - 1)
+        for start in range(first, last + 1, _MAX_BLOCKS)[-_MAX_PAGES:]:
+            end = min(last, start + _MAX_BLOCKS - 1)
             [page] = await self._rpc.batch([self._logs_question(start, hex(end))])
-            if isinstance(page, RpcError) and page.is_passing:
+            if isinstance(page, RpcError) and page.is_transient:
                 raise RpcUnavailable(f"The wallet's logs cannot be read: {page}")
             found += page if isinstance(page, list) else []
         return found
@@ -162,18 +162,18 @@ class Proofs:
         return ("eth_getLogs", [asked | {"fromBlock": hex(first), "toBlock": last}])
 
     async def _match(self, decided: list[Proof], releases: Iterable[_Release]) -> None:
-        """Note what became of decided proofs; those of which nothing is said stay in the list."""
+        """Store the verdicts on decided proofs; those without a release stay in the list."""
         for release in releases:
-            proof = await self._belonging(decided, release)
-            if proof is None:  # it was noted already, or another program has this key
+            proof = await self._proof_of(decided, release)
+            if proof is None:  # it is stored already, or another program has this key
                 continue
             decided.remove(proof)
             proof.verdict = "slashed" if release.slashed else "accepted"
             proof.decided_by = release.transaction
             await self._decide(proof)
 
-    async def _belonging(self, decided: list[Proof], release: _Release) -> Proof | None:
-        """The proof that a release belongs to: the oldest that waited no longer in its block."""
+    async def _proof_of(self, decided: list[Proof], release: _Release) -> Proof | None:
+        """The proof that a release belongs to: the oldest that was decided in its block."""
         same = [proof for proof in decided if proof.payment == release.payment]
         if release.at_once:
             own = (proof for proof in same if proof.delivered_by == release.transaction)
@@ -185,7 +185,7 @@ class Proofs:
         return next(found, None)
 
     async def _decided(self) -> list[Proof]:
-        """The awaited proofs of which the coordinator says that they wait no longer."""
+        """The awaited proofs that are decided, by the coordinator."""
         awaited = await self._database.read(_awaited)
         if not awaited:
             return []
@@ -193,7 +193,7 @@ class Proofs:
         return [proof for proof, state in zip(awaited, answers, strict=True) if state == "decided"]
 
     async def _answers(self, proofs: list[Proof], block: str) -> list[str]:
-        """What the coordinator said of proofs in a block: "awaited", "decided", "" for nothing."""
+        """The states of proofs as of a block: "awaited", "decided", "" when it is unknown."""
         if not proofs:
             return []
         coordinator = await self._deployment.coordinator("1.x")
@@ -223,7 +223,7 @@ class Proofs:
         return await self._database.read(_last_number)
 
     async def prune(self, number: int) -> None:
-        """Forget proofs that were judged, of deliveries up to a number. Raises StorageError."""
+        """Delete decided proofs of deliveries up to a number. Raises StorageError."""
         await self._database.write(_prune, number)
 
 
@@ -242,7 +242,7 @@ def _state(answer: Any) -> str:
 
 
 def _releases(logs: Iterable[dict[str, Any]], node: str) -> list[_Release]:
-    """What the wallet's logs say about amounts that were locked for a node, oldest first."""
+    """The releases of amounts that were locked for a node, by the wallet's logs, oldest first."""
     releases: list[_Release] = []
     locked: set[tuple[str, Payment]] = set()
     spender = node.lower().removeprefix("0x").rjust(64, "0")
@@ -292,7 +292,7 @@ def _awaited(connection: sqlite3.Connection) -> list[Proof]:
     rows = connection.execute(
         "SELECT delivery, subscription, interval, amount, token, delivered_by, block FROM proofs"
         " WHERE verdict = 'awaited' ORDER BY delivery DESC LIMIT ?",
-        (_MOST_AWAITED,),
+        (_MAX_AWAITED,),
     )
     newest_first = [
         Proof(delivery, subscription, interval, Payment(int(amount), token), *rest)
@@ -301,7 +301,9 @@ def _awaited(connection: sqlite3.Connection) -> list[Proof]:
     return newest_first[::-1]
 
 
-def _verdicts(connection: sqlite3.Connection, deliveries: tuple[int, ...]) -> dict[int, Verdict]:
+def _verdicts(
+    connection: sqlite3.Connection, deliveries: tuple[int, ...]
+) -> dict[int, ProofVerdict]:
     marks = ",".join("?" * len(deliveries))
     return dict(
         connection.execute(

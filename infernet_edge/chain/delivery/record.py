@@ -11,7 +11,9 @@ from infernet_edge.chain.contracts.abi import decode_subscription_v1
 from infernet_edge.chain.contracts.delegation import DelegatedRequest, parse_signed
 from infernet_edge.chain.contracts.subscription import Generation, Subscription
 
-State = Literal["accepted", "computing", "sending", "sent", "delivered", "failed", "skipped"]
+DeliveryState = Literal[
+    "accepted", "computing", "sending", "sent", "delivered", "failed", "skipped"
+]
 UNFINISHED: Final = ("accepted", "computing", "sending", "sent")
 
 
@@ -19,7 +21,7 @@ class Delivery(Struct):
     """One answer to one interval of a subscription; times in milliseconds since 1970.
 
     `delegated`: it came as a signed request, not from a contract. `skipped` is the state of one
-    for which nothing was computed, because it cannot be paid. The answer (`input`, `output`,
+    for which nothing was computed, because it would not be paid. The answer (`input`, `output`,
     `proof`) is here only until it is stored. `damaged`: its request is not what was stored.
 
     What it answers is named by `generation`, `anchor` (the configured address of the deployment, in
@@ -37,7 +39,7 @@ class Delivery(Struct):
     subscription_id: int | None
     interval: int
     containers: tuple[str, ...]
-    state: State
+    state: DeliveryState
     reason: str = ""
     verified: bool = False
     attempts: int = 0

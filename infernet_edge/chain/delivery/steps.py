@@ -13,15 +13,20 @@ from typing import Any, Final
 from infernet_edge.backoff import Backoff
 from infernet_edge.chain.contracts.payload import BadPayload, pack
 from infernet_edge.chain.delivery.coordinator import Coordinator
-from infernet_edge.chain.delivery.errors import Done, Never, NotNow, Waiting
+from infernet_edge.chain.delivery.errors import (
+    ActionNeeded,
+    NothingToDo,
+    PermanentFailure,
+    TransientFailure,
+)
 from infernet_edge.chain.delivery.escrow import Escrow
 from infernet_edge.chain.delivery.proofs import Proof, Proofs
-from infernet_edge.chain.delivery.record import Delivery, OpenDelivery, State
+from infernet_edge.chain.delivery.record import Delivery, DeliveryState, OpenDelivery
 from infernet_edge.chain.delivery.store import DeliveryStore
 from infernet_edge.chain.txm.broadcaster import SendError
 from infernet_edge.chain.txm.in_flight import MAX_IN_FLIGHT
 from infernet_edge.chain.txm.manager import TransactionManager
-from infernet_edge.chain.txm.store import Outcome, Subject
+from infernet_edge.chain.txm.store import Subject, TransactionOutcome
 from infernet_edge.containers.client import ContainerFailure
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.logs import log_event
@@ -32,13 +37,13 @@ MAX_ATTEMPTS: Final = 3
 _MAX_AT_CONTRACTS = 64  # deliveries that call the contracts at once; others queue
 _MAX_DELIVERIES = MAX_IN_FLIGHT - 4  # approvals and what fills gaps have room beside deliveries
 _FIRST_PAUSE = 1.0  # seconds before a container that failed is called again; grows
-_LONGEST_PAUSE = 30.0
+_MAX_PAUSE = 30.0
 
 
 class DeliverySteps:
     """Does what is next for a delivery.
 
-    `escrow` and `proofs` see to what is locked in the node's wallet, where there is one.
+    `escrow` and `proofs` are for what is locked in the node's wallet, where there is one.
     """
 
     def __init__(
@@ -97,7 +102,7 @@ class DeliverySteps:
         if self._claims.get(_interval(delivery)) == delivery.number:
             del self._claims[_interval(delivery)]
 
-    async def take(self, delivery: OpenDelivery) -> tuple[State, str]:
+    async def take(self, delivery: OpenDelivery) -> tuple[DeliveryState, str]:
         """Take one step; returns the state after it and its reason.
 
         Raises the errors of errors.py, RpcUnavailable, StorageError.
@@ -118,19 +123,19 @@ class DeliverySteps:
             return "computing", ""
 
     def _check_claim(self, delivery: OpenDelivery) -> None:
-        """Raise Done when another delivery is for the same interval.
+        """Raise NothingToDo when another delivery is for the same interval.
 
         A contract's subscription that the node follows may turn out later to be one of a delegated
         request.
         """
         other = self._claims.get(_interval(delivery), delivery.number)
         if other != delivery.number:
-            raise Done(f"Delivery {other} answers this interval")
+            raise NothingToDo(f"Delivery {other} answers this interval")
 
     async def _compute(self, delivery: OpenDelivery) -> None:
         """Run the containers; three times at most, with a growing pause between."""
         task = await self._coordinator.task(delivery)
-        pauses = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE, factor=5.0)
+        pauses = Backoff(_FIRST_PAUSE, _MAX_PAUSE, factor=5.0)
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
                 with self._orchestrator.reserve() as memory:
@@ -146,7 +151,9 @@ class DeliverySteps:
                 break
             except (ContainerFailure, BadPayload) as error:
                 if attempt == MAX_ATTEMPTS:
-                    raise Never(f"The container failed {attempt} times: {error}") from None
+                    raise PermanentFailure(
+                        f"The container failed {attempt} times: {error}"
+                    ) from None
                 log_event(
                     logger,
                     "delivery.compute_failed",
@@ -161,7 +168,7 @@ class DeliverySteps:
     async def _secure(self, delivery: OpenDelivery) -> None:
         """Wait for an approval if need be, without a slot: nothing else waits with it.
 
-        Raises Never when its time is over, unless an earlier run stored its transaction.
+        Raises PermanentFailure when its time is over, unless an earlier run stored its transaction.
         """
         if await self._transactions.find(_key(delivery)) is not None:
             return
@@ -199,11 +206,11 @@ class DeliverySteps:
                 )
             except SendError as error:
                 if error.temporary:
-                    raise Waiting(str(error)) from None
-                raise Never(str(error)) from None
+                    raise ActionNeeded(str(error)) from None
+                raise PermanentFailure(str(error)) from None
         delivery.transaction_hash = known
 
-    async def _wait_for_outcome(self, delivery: OpenDelivery) -> tuple[State, str]:
+    async def _wait_for_outcome(self, delivery: OpenDelivery) -> tuple[DeliveryState, str]:
         outcome = await self._transactions.outcomes.wait(_key(delivery))
         if outcome is None:
             # Forgotten while the node was off for a month. The simulation shows if it was mined.
@@ -214,17 +221,17 @@ class DeliverySteps:
             return "delivered", ""
         delivery.attempts += 1
         if delivery.attempts >= MAX_ATTEMPTS:
-            raise Never(f"Given up after {MAX_ATTEMPTS} transactions: {outcome.reason}")
+            raise PermanentFailure(f"Given up after {MAX_ATTEMPTS} transactions: {outcome.reason}")
         return "sending", outcome.reason
 
-    async def _expect_verdict(self, delivery: OpenDelivery, outcome: Outcome) -> None:
+    async def _expect_verdict(self, delivery: OpenDelivery, outcome: TransactionOutcome) -> None:
         locked = self._coordinator.locks(delivery)
         if locked is None or self._proofs is None:
             return
         try:
             identifier = await self._coordinator.subscription_id(delivery)
-        except NotNow as error:  # it is delivered, whatever is said of its id
-            raise Waiting(str(error)) from None
+        except TransientFailure as error:  # it is delivered, whatever is said of its id
+            raise ActionNeeded(str(error)) from None
         if identifier is not None:
             proof = Proof(
                 delivery.number, identifier, delivery.interval, locked, outcome.hash, outcome.block

@@ -1,4 +1,4 @@
-"""The deliveries: what the node has taken on to deliver on-chain, and how far each is."""
+"""The deliveries: what the node has accepted to deliver on-chain, and the state of each."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class DeliveryStore:
     def __init__(
         self,
         database: Database,
-        most: int,
+        max_pending: int,
         *,
         held: Reservation | None = None,
-        most_data: int = 2**62,
+        max_data: int = 2**62,
     ) -> None:
-        """`held` counts the requests in memory, `most_data` limits the bytes of their inputs."""
+        """`held` counts the requests in memory, `max_data` limits the bytes of their inputs."""
         self._database = database
-        self.max_pending = most
+        self.max_pending = max_pending
         self.pending = 0
         self._held = held or unlimited().reserve("deliveries")
         self._sizes: dict[int, int] = {}  # of those that are counted, by number
-        self._most_data = most_data
+        self._max_data = max_data
         self._first_number = 1  # that may be given
 
     async def load(self, last_number: int = 0) -> list[OpenDelivery | Delivery]:
@@ -77,10 +77,10 @@ class DeliveryStore:
 
     async def _add(self, delivery: Delivery, data: Buffer | None) -> Delivery | None:
         delivery.created_at = delivery.changed_at = milliseconds()
-        self.pending += 1  # already now, so that others who come meanwhile find it full
+        self.pending += 1  # already now, so that what comes meanwhile finds it full
         try:
             number, known = await self._database.write(
-                table.insert, delivery, data, self._most_data, self._first_number
+                table.insert, delivery, data, self._max_data, self._first_number
             )
         except BaseException:
             self.pending -= 1
@@ -111,10 +111,10 @@ class DeliveryStore:
         return await self._database.read(table.answer, delivery.number)
 
     async def prune(self, number: int) -> None:
-        """Forget deliveries that ended, up to a number, and more than 100,000.
+        """Delete deliveries that ended, up to a number, and all beyond 100,000.
 
-        The latter are also forgotten while new ones are stored.
-        Their requests may come again then: the contract says that they were answered.
+        The latter are also deleted while new ones are stored. Their requests may come again then:
+        the contract knows that they were answered.
         """
         await self._database.write(table.prune, number)
 

@@ -77,10 +77,10 @@ MIGRATIONS: Final = (
 READABLE_SINCE: Final = 9
 """How many of the steps a version must know to read and write the table: later ones only add."""
 
-_MOST_ENDED = 100_000  # deliveries that are remembered after their end, some 50 MB
+_MAX_ENDED = 100_000  # deliveries that are kept after their end, some 50 MB
 _CHECK_EVERY = 5_000  # new ones
 NO_ROOM: Final = -1  # instead of the number of a delivery that is not stored
-_MAX_NONCES = 200  # of one owner's delegated requests that are told apart
+_MAX_NONCES = 200  # of one owner's delegated requests that are compared
 _COLUMNS = (
     "number, generation, anchor, owner, nonce, subscription_id, interval, containers, state,"
     " reason, verified, attempts, client, request, input, output, proof, transaction_hash,"
@@ -222,14 +222,14 @@ def insert(
     connection: sqlite3.Connection,
     delivery: Delivery,
     data: Buffer | None,
-    most_data: int,
+    max_data: int,
     first_number: int,
 ) -> tuple[int, Delivery | None]:
     """Store a new delivery: its number, or the known one that has its names, or NO_ROOM."""
     known = _newest_of_name(connection, delivery)
     if known is not None and not _may_be_repeated(connection, known):
         return 0, known
-    if data and len(data) + delegated_data.total(connection) > most_data:
+    if data and len(data) + delegated_data.total(connection) > max_data:
         return NO_ROOM, None
     (last,) = connection.execute("SELECT max(number) FROM deliveries").fetchone()
     number = max(first_number, (last or 0) + 1)
@@ -265,7 +265,7 @@ def insert(
     if data is not None:
         delegated_data.write(connection, delivery.request_key, data)
     if number % _CHECK_EVERY == 0:
-        _forget_excess(connection)
+        _delete_excess(connection)
     return number, None
 
 
@@ -368,13 +368,13 @@ def _has_unfinished(
     return row is not None
 
 
-def _forget_excess(connection: sqlite3.Connection) -> None:
-    """Keep the newest of those that ended: whoever may ask could fill the disk within hours."""
+def _delete_excess(connection: sqlite3.Connection) -> None:
+    """Keep the newest of those that ended: clients could fill the disk within hours."""
     connection.execute(
         f"DELETE FROM deliveries WHERE NOT ({_UNFINISHED}) AND number <="  # noqa: S608 - as above
         f" (SELECT number FROM deliveries WHERE NOT ({_UNFINISHED})"
         " ORDER BY number DESC LIMIT 1 OFFSET ?)",
-        (_MOST_ENDED,),
+        (_MAX_ENDED,),
     )
 
 
@@ -387,4 +387,4 @@ def prune(connection: sqlite3.Connection, number: int) -> None:
         " AND number < (SELECT max(number) FROM deliveries)",
         (number,),
     )
-    _forget_excess(connection)
+    _delete_excess(connection)

@@ -1,7 +1,7 @@
-"""Container sets: what the hash in a subscription of SDK 1.x stands for.
+"""Container look-up: what the hash in a subscription of SDK 1.x stands for.
 
 The chain has keccak256(abi.encode(string)) of container ids joined with commas. A hash cannot be
-inverted, so the node keeps a table of the chains that it might be asked for.
+inverted, so the node keeps a table of the chains of its own containers.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from infernet_edge.logs import log_event
 
 logger = logging.getLogger(__name__)
 
-MOST_SETS: Final = 10_000  # 0.2 s to hash, 2 MB; enough for all chains of three of 22
-_LONGEST: Final = 3
+MAX_SETS: Final = 10_000  # 0.2 s to hash, 2 MB; enough for all chains of three of 22
+_MAX_LENGTH: Final = 3  # of chains of which the table has all
 
 
 def container_hash(containers: Iterable[str]) -> bytes:
@@ -29,26 +29,28 @@ def container_hash(containers: Iterable[str]) -> bytes:
     return keccak(encode(["string"], [",".join(containers)]))
 
 
-class ContainerSets:
+class ContainerLookup:
     """The table: chains of different containers up to a length, and `chain.pipelines`.
 
-    Longer chains are left out while all of one length would bring the table over `most`: there are
-    n·(n-1)·…·(n-k+1) of length k. What is left out has to be named in `chain.pipelines`.
+    Longer chains are left out when all of one length would bring the table over `max_sets`: there
+    are n·(n-1)·…·(n-k+1) of length k. What is left out has to be named in `chain.pipelines`.
     """
 
-    def __init__(self, config: Config, *, longest: int = _LONGEST, most: int = MOST_SETS) -> None:
+    def __init__(
+        self, config: Config, *, max_length: int = _MAX_LENGTH, max_sets: int = MAX_SETS
+    ) -> None:
         identifiers = tuple(container.id for container in config.containers)
         self._sets: dict[bytes, tuple[str, ...]] = {}
         self._add(_pipelines(config, identifiers))
-        room = most
+        room = max_sets
         complete = 0
-        for length in range(1, min(longest, len(identifiers)) + 1):
+        for length in range(1, min(max_length, len(identifiers)) + 1):
             room -= math.perm(len(identifiers), length)
             if room < 0:
                 break
             self._add(itertools.permutations(identifiers, length))
             complete = length
-        _tell(len(self._sets), complete, min(longest, len(identifiers)))
+        _log_table(len(self._sets), complete, min(max_length, len(identifiers)))
 
     def _add(self, chains: Iterable[tuple[str, ...]]) -> None:
         for chain in chains:
@@ -69,7 +71,7 @@ def _pipelines(config: Config, identifiers: tuple[str, ...]) -> list[tuple[str, 
         if unknown := [part for part in chain if part not in identifiers]:
             log_event(
                 logger,
-                "containers.pipeline_unknown",
+                "containers.pipeline_ignored",
                 logging.WARNING,
                 pipeline=text,
                 containers=",".join(unknown),
@@ -80,8 +82,8 @@ def _pipelines(config: Config, identifiers: tuple[str, ...]) -> list[tuple[str, 
     return chains
 
 
-def _tell(sets: int, complete: int, wanted: int) -> None:
-    log_event(logger, "containers.sets_known", sets=sets, all_up_to_length=complete)
+def _log_table(sets: int, complete: int, wanted: int) -> None:
+    log_event(logger, "containers.sets_loaded", sets=sets, all_up_to_length=complete)
     if complete < wanted:
         log_event(
             logger,

@@ -1,4 +1,4 @@
-"""May this subscription be served? The guard rules of the chain, as far as they need no chain."""
+"""The guard rules for subscriptions: whether the node may serve one. They need no chain."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import msgspec
 
 from infernet_edge import __version__
 from infernet_edge.chain.contracts.subscription import Subscription, SubscriptionV1
-from infernet_edge.chain.guard.container_lookup import ContainerSets
+from infernet_edge.chain.guard.container_lookup import ContainerLookup
 from infernet_edge.config.tree import Config, Container
 from infernet_edge.errors import BadRequest, Refused
 from infernet_edge.jobs.guardian import MOST_CONTAINERS
 
-_MOST_SHOWN = 128  # characters of an unknown container's id; ids are not longer
+_MAX_SHOWN = 128  # characters of an unknown container's id; ids are not longer
 
 
-class _Rules(NamedTuple):
+class _ContainerRules(NamedTuple):
     external: bool
     generates_proofs: bool
     owners: frozenset[str]  # of on-chain subscriptions; empty = all
@@ -27,13 +27,13 @@ class _Rules(NamedTuple):
 
 
 class SubscriptionRules:
-    """Knows what the configured containers allow.
+    """What the configured containers allow.
 
-    `fingerprint` is another text whenever others of a chain's subscriptions may be allowed.
+    `fingerprint` changes whenever the rules may allow others of a chain's subscriptions.
     """
 
-    def __init__(self, config: Config, sets: ContainerSets) -> None:
-        self._sets = sets
+    def __init__(self, config: Config, lookup: ContainerLookup) -> None:
+        self._lookup = lookup
         self._payment_address = config.chain.wallet.payment_address
         self._rules = {container.id: _rules(container) for container in config.containers}
 
@@ -57,7 +57,7 @@ class SubscriptionRules:
 
     def _known(self, subscription: Subscription) -> tuple[str, ...]:
         if isinstance(subscription, SubscriptionV1):
-            known = self._sets.lookup(subscription.containers)
+            known = self._lookup.lookup(subscription.containers)
             if known is None:
                 unknown = "0x" + subscription.containers.hex()
                 raise Refused("Container not supported", {"container": unknown})
@@ -73,7 +73,7 @@ class SubscriptionRules:
             )
         for container in containers:
             if container not in self._rules:
-                raise Refused("Container not supported", {"container": container[:_MOST_SHOWN]})
+                raise Refused("Container not supported", {"container": container[:_MAX_SHOWN]})
         return containers
 
     def _check_owner(self, containers: Iterable[str], owner: str, *, delegated: bool) -> None:
@@ -86,26 +86,28 @@ class SubscriptionRules:
                 )
 
     def _check_payment(self, containers: Iterable[str], subscription: Subscription) -> None:
-        """A subscription that pays nothing is held to the containers' minimums as well."""
+        """The containers' minimums apply to a subscription that pays nothing as well."""
         amount, token = subscription.payment
         if amount and not self._payment_address:
             raise Refused("Node has no payment address")
-        least = 0
+        minimum = 0
         for container in containers:
             minimums = self._rules[container].minimums
             if minimums and _plain(token) not in minimums:
                 raise Refused(
                     "Payment token not accepted", {"container": container, "token": token}
                 )
-            least += minimums.get(_plain(token), 0)
-        if amount < least:
-            raise Refused("Payment too small", {"token": token, "amount": amount, "minimum": least})
+            minimum += minimums.get(_plain(token), 0)
+        if amount < minimum:
+            raise Refused(
+                "Payment too small", {"token": token, "amount": amount, "minimum": minimum}
+            )
 
 
 def check_expiry(expiry: int, now: int) -> None:
     """Raise Refused when a signature's time is over, by the chain's clock.
 
-    A coordinator takes it only before the second that `expiry` names.
+    A coordinator accepts it only before the second that `expiry` names.
     """
     if expiry <= now:
         raise Refused("Signature expired")
@@ -130,8 +132,8 @@ def _fingerprint(config: Config) -> str:
     return hashlib.sha256(msgspec.json.encode(chosen)).hexdigest()
 
 
-def _rules(container: Container) -> _Rules:
-    return _Rules(
+def _rules(container: Container) -> _ContainerRules:
+    return _ContainerRules(
         container.external,
         container.generates_proofs,
         frozenset(map(_plain, container.allowed_addresses)),

@@ -1,4 +1,4 @@
-"""Is a delegated request signed by whom its owner's contract names?"""
+"""Checks that a delegated request is signed by the account that its owner's contract names."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from infernet_edge.chain.contracts.abi import (
 )
 from infernet_edge.chain.contracts.delegation import DelegatedRequest, recover_signer
 from infernet_edge.chain.contracts.registry import Deployment, ask
-from infernet_edge.chain.rpc.client import Rpc, RpcError, RpcUnavailable
+from infernet_edge.chain.rpc.client import RpcClient, RpcError, RpcUnavailable
 from infernet_edge.errors import Refused
 
 
-class Verifier:
-    """Asks the owner's contract; the signature itself is checked here."""
+class SignerCheck:
+    """Calls the owner's contract for the signer, and compares it with that of the signature."""
 
-    def __init__(self, rpc: Rpc, deployment: Deployment) -> None:
+    def __init__(self, rpc: RpcClient, deployment: Deployment) -> None:
         self._rpc = rpc
         self._deployment = deployment
 
     async def verify(self, request: DelegatedRequest) -> None:
-        """Raise Refused (405) when somebody else signed, BadRequest when nobody can have.
+        """Raise Refused (405) when another account signed, BadRequest when no key can have.
 
-        Raises RpcUnavailable when the chain cannot be asked now.
+        Raises RpcUnavailable when the chain cannot be read now.
         """
         owner = request.subscription.owner
         coordinator = await self._deployment.coordinator(request.generation)

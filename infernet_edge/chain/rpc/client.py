@@ -1,7 +1,7 @@
 """The node's JSON-RPC client: batches, several servers in order of preference, one chain.
 
-A server that fails is left alone for a while, longer each time, and the next one is asked. As soon
-as a preferred server is well again, the node returns to it. Servers of another chain are not used.
+A server that fails is paused, longer each time, and the next one is used. As soon as a preferred
+server works again, the client returns to it. Servers of another chain are not used.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from infernet_edge.backoff import Backoff
 from infernet_edge.chain.rpc.endpoint import (
     Call,
     Endpoint,
+    EndpointFailure,
     ReplyTooLarge,
     RpcError,
-    Trouble,
     quantity,
 )
 from infernet_edge.errors import InfernetEdgeError
 from infernet_edge.logs import log_event
 from infernet_edge.tasks import cancel
 
-__all__ = ["Call", "ReplyTooLarge", "Rpc", "RpcError", "RpcUnavailable", "quantity"]
+__all__ = ["Call", "ReplyTooLarge", "RpcClient", "RpcError", "RpcUnavailable", "quantity"]
 
 logger = logging.getLogger(__name__)
 
 _ROUNDS = 3  # how often one call goes through all servers
-_PATIENCE = 2.0  # seconds that a call waits for a server that wants to be left alone
+_MAX_WAIT = 2.0  # seconds that a call waits for the end of a server's pause
 _FIRST_PAUSE = 0.25  # seconds; doubles with each failure in a row
-_LONGEST_PAUSE = 15.0
-_LONGEST_WISH = 120.0  # seconds that a server may ask for with Retry-After
-_CHECK_PERIOD = 60.0  # seconds after which a single call asks again for the chain, as batches do
-_AT_ONCE = 16  # requests
+_MAX_PAUSE = 15.0
+_MAX_RETRY_AFTER = 120.0  # seconds; what a server may ask for with that header
+_CHECK_PERIOD = 60.0  # seconds after which a single call checks the chain again, as batches do
+_MAX_REQUESTS = 16  # at once
 
 
 class RpcUnavailable(InfernetEdgeError):
-    """No server gave a usable answer; it may be tried again later."""
+    """No server gave a usable answer; a retry may succeed."""
 
 
 class _Server:
@@ -51,36 +51,35 @@ class _Server:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self._pauses = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
+        self._pauses = Backoff(_FIRST_PAUSE, _MAX_PAUSE)
         self.failed_at = -math.inf
-        self.left_alone_until = -math.inf
+        self.paused_until = -math.inf
         self.checked_at = -math.inf
         self.reason = ""
 
-    def note_failure(self, trouble: Trouble, began: float) -> None:
-        """Leave it alone for a while. Failures of requests at the same time count as one."""
+    def note_failure(self, failure: EndpointFailure, began: float) -> None:
+        """Pause it. Failures of requests that ran at the same time count as one."""
         now = time.monotonic()
         if began >= self.failed_at:
             # At random: many nodes must not come back at once.
             pause = self._pauses.next() * random.uniform(0.5, 1.0)  # noqa: S311
-            self.left_alone_until = now + max(pause, min(trouble.pause, _LONGEST_WISH))
+            self.paused_until = now + max(pause, min(failure.pause, _MAX_RETRY_AFTER))
         self.failed_at = now
         self.checked_at = -math.inf
-        self.reason = str(trouble)
+        self.reason = str(failure)
 
     def note_success(self) -> None:
         self._pauses.reset()
-        self.left_alone_until = -math.inf
+        self.paused_until = -math.inf
         self.reason = ""
 
 
-class Rpc:
-    """Asks the first of `urls` that answers.
+class RpcClient:
+    """Calls the first of `urls` that answers.
 
     `expected_chain_id` is the only chain that is accepted; None: that of the first answer, which is
-    `chain_id` then. `problem` says why nobody answers, "" when somebody does. `timeout` (seconds)
-    is that of one request; a preferred server that failed is looked at every `return_after`
-    seconds.
+    `chain_id` then. `problem` is why no server answers, "" when one does. `timeout` (seconds) is
+    that of one request; a preferred server that failed is checked every `return_after` seconds.
     """
 
     def __init__(
@@ -96,8 +95,8 @@ class Rpc:
         self._current = 0
         self._timeout = timeout
         self._return_after = return_after
-        self._places = asyncio.Semaphore(_AT_ONCE)
-        self._returning: asyncio.Task[None] | None = None
+        self._slots = asyncio.Semaphore(_MAX_REQUESTS)
+        self._return_task: asyncio.Task[None] | None = None
         self._lost_at: float | None = None
         self.expected_chain_id: int | None = None
         self.chain_id: int | None = None
@@ -117,15 +116,15 @@ class Rpc:
     async def batch(self, calls: Sequence[Call]) -> list[Any | RpcError]:
         """The answers to some calls, in their order; all come from one server.
 
-        Raises RpcUnavailable when nobody answers them all.
+        Raises RpcUnavailable when no server answers them all.
         """
         return await self._batch(calls, once=False)
 
     async def close(self) -> None:
-        """Stop looking for servers; may be called twice."""
-        if self._returning is not None:
-            await cancel(self._returning)
-            self._returning = None
+        """Stop checking servers; may be called twice."""
+        if self._return_task is not None:
+            await cancel(self._return_task)
+            self._return_task = None
 
     async def _batch(self, calls: Sequence[Call], *, once: bool) -> list[Any | RpcError]:
         began = time.monotonic()
@@ -133,29 +132,29 @@ class Rpc:
             for position in self._in_order()[: 1 if once else None]:
                 try:
                     answers = await self._ask(self._servers[position], calls)
-                except Trouble:
+                except EndpointFailure:
                     continue
                 self._note_answer(position)
                 return answers
-            soonest = min((server.left_alone_until for server in self._servers), default=math.inf)
+            soonest = min((server.paused_until for server in self._servers), default=math.inf)
             now = time.monotonic()
-            if soonest > now + _PATIENCE or now - began > self._timeout:
+            if soonest > now + _MAX_WAIT or now - began > self._timeout:
                 break
             await asyncio.sleep(max(0.0, soonest - now))
         problem = self._reasons()
         if not once:
-            self._note_silence(problem)
+            self._note_lost(problem)
         raise RpcUnavailable(f"No JSON-RPC server of chain.rpc_url answers: {problem}")
 
     def _in_order(self) -> list[int]:
-        """The servers to ask now: the one in use, then the others in the order of preference."""
+        """The servers to use now: the one in use, then the others in the order of preference."""
         now = time.monotonic()
         order = sorted(range(len(self._servers)), key=lambda n: (n != self._current, n))
-        return [n for n in order if self._servers[n].left_alone_until <= now]
+        return [n for n in order if self._servers[n].paused_until <= now]
 
     async def _ask(self, server: _Server, calls: Sequence[Call]) -> list[Any | RpcError]:
-        """One request, with the question for the chain in front where that costs little."""
-        async with self._places:
+        """One request, with the call for the chain id in front where that costs little."""
+        async with self._slots:
             began = time.monotonic()
             cheap = len(calls) > 1 and server.endpoint.takes_batches
             checking = cheap or began - server.checked_at > _CHECK_PERIOD
@@ -164,8 +163,8 @@ class Rpc:
                 answers = await server.endpoint.answers([*question, *calls])
                 if checking:
                     self._check_chain(server, answers.pop(0))
-            except Trouble as trouble:
-                server.note_failure(trouble, began)
+            except EndpointFailure as failure:
+                server.note_failure(failure, began)
                 raise
         server.note_success()
         return answers
@@ -174,7 +173,7 @@ class Rpc:
         try:
             found = quantity(answer)
         except ValueError:
-            raise Trouble("it does not say which chain it serves") from None
+            raise EndpointFailure("it gives no chain id") from None
         expected = self.chain_id if self.expected_chain_id is None else self.expected_chain_id
         if expected is not None and found != expected:
             reason = (
@@ -183,8 +182,8 @@ class Rpc:
             )
             if server.reason != reason:
                 name = server.endpoint.name
-                log_event(logger, "rpc.wrong_chain", logging.ERROR, server=name, reason=reason)
-            raise Trouble(reason)
+                log_event(logger, "rpc.chain_refused", logging.ERROR, server=name, reason=reason)
+            raise EndpointFailure(reason)
         self.chain_id = found
         server.checked_at = time.monotonic()
 
@@ -194,7 +193,7 @@ class Rpc:
             lost = round(time.monotonic() - self._lost_at, 1)
             self._lost_at = None
             name = self._servers[position].endpoint.name
-            log_event(logger, "rpc.back", server=name, after_seconds=lost)
+            log_event(logger, "rpc.recovered", server=name, after_seconds=lost)
         if position == self._current:
             return
         before, now = self._servers[self._current], self._servers[position]
@@ -207,27 +206,27 @@ class Rpc:
             reason=before.reason or "it is preferred",
         )
         self._current = position
-        if position > 0 and (self._returning is None or self._returning.done()):
-            self._returning = asyncio.create_task(self._return(), name="rpc-return")
+        if position > 0 and (self._return_task is None or self._return_task.done()):
+            self._return_task = asyncio.create_task(self._return(), name="rpc-return")
 
     def _reasons(self) -> str:
         named = [(server.endpoint.name, server.reason) for server in self._servers]
         return "; ".join(f"{name}: {reason}" for name, reason in named if reason) or "none is set"
 
-    def _note_silence(self, problem: str) -> None:
+    def _note_lost(self, problem: str) -> None:
         self.problem = problem
         if self._lost_at is None:
             self._lost_at = time.monotonic()
             log_event(logger, "rpc.lost", logging.WARNING, reason=problem)
 
     async def _return(self) -> None:
-        """Look at the preferred servers until the first one is in use again."""
+        """Check the preferred servers until the first one is in use again."""
         while self._current > 0:
             await asyncio.sleep(self._return_after)
             for position in range(self._current):
                 try:
                     [syncing] = await self._ask(self._servers[position], [("eth_syncing", [])])
-                except Trouble:
+                except EndpointFailure:
                     continue
                 if syncing is False or isinstance(syncing, RpcError):
                     self._note_answer(position)

@@ -24,11 +24,11 @@ from infernet_edge.errors import InfernetEdgeError
 Call = tuple[str, list[Any]]
 """A method and its parameters."""
 
-MOST_PER_REQUEST: Final = 100
-_LARGEST_REPLY = 16 * 2**20  # bytes
-_LONGEST_MESSAGE = 500  # characters of a server's words that are kept
+MAX_PER_REQUEST: Final = 100
+_MAX_REPLY_BYTES = 16 * 2**20  # bytes
+_MAX_MESSAGE = 500  # characters of a server's message that are kept
 _THROTTLED_CODES = (429, -32097)
-_PASSING = re.compile(
+_TRANSIENT = re.compile(
     r"^internal (json-?rpc |server )?error|missing trie node|unknown block|"
     r"(header|block|resource) not found|could not find block|beyond (the )?(current )?head|"
     r"time.?out|timed out|unavailable|overload|try again|not (yet )?(ready|synced)",
@@ -52,23 +52,23 @@ class RpcError(InfernetEdgeError):
 
     @property
     def is_revert(self) -> bool:
-        """Whether a contract said no, rather than the server."""
+        """Whether a contract reverted, rather than the server failing."""
         return bool(self.data) or self.code == 3 or "revert" in self.message.lower()
 
     @property
-    def is_passing(self) -> bool:
-        """Whether the server could not answer just now, which says nothing about the call.
+    def is_transient(self) -> bool:
+        """Whether the server could not answer now, which says nothing about the call.
 
-        The words are those of geth, Erigon, anvil and the big providers; there are no codes for it.
+        The messages are those of geth, Erigon, anvil and the big providers; there are no codes.
         """
         own = self.is_revert or self.is_aborted
-        return not own and _PASSING.search(self.message) is not None
+        return not own and _TRANSIENT.search(self.message) is not None
 
     @property
     def is_aborted(self) -> bool:
         """Whether the call itself took a server too long, as geth and Erigon say it.
 
-        It may do so again: what depends on it must not wait without limit.
+        It may do so again: what depends on it must not retry without limit.
         """
         return not self.is_revert and _ABORTED.search(self.message) is not None
 
@@ -84,10 +84,10 @@ def quantity(answer: Any) -> int:
     return int(answer, 16)
 
 
-class Trouble(Exception):
+class EndpointFailure(Exception):
     """A server gave no usable answer. The text names neither credentials nor path of its URL.
 
-    `pause` is how many seconds the server wants to be left alone.
+    `pause`: the seconds of its Retry-After.
     """
 
     def __init__(self, reason: str, pause: float = 0.0) -> None:
@@ -95,11 +95,11 @@ class Trouble(Exception):
         self.pause = pause
 
 
-class _TooMany(Trouble):
+class _TooMany(EndpointFailure):
     """The server does not take so many calls in one request."""
 
 
-class _TooLarge(Trouble):
+class _TooLarge(EndpointFailure):
     """The reply is longer than the node reads."""
 
 
@@ -128,34 +128,34 @@ class Endpoint:
         self._session = session
         self._url = url
         self._timeout = timeout
-        self._most = MOST_PER_REQUEST
+        self._max_calls = MAX_PER_REQUEST
 
     @property
     def takes_batches(self) -> bool:
         """Whether it has not refused them all yet."""
-        return self._most > 1
+        return self._max_calls > 1
 
     async def answers(self, calls: Sequence[Call]) -> list[Any | RpcError]:
-        """Ask; the answers come in the order of the calls. Raises Trouble.
+        """Make calls; the answers come in their order. Raises EndpointFailure.
 
-        Servers limit how many calls they take at once, and do not say how many that is: the
-        requests shrink until they are taken. A contract that returns too much for a reply is no
-        trouble of the server: its call alone is answered with ReplyTooLarge.
+        Servers limit how many calls they accept at once, and do not say how many that is: the
+        requests shrink until they are accepted. A contract that returns too much for a reply is
+        no failure of the server: its call alone is answered with ReplyTooLarge.
         """
         answers: list[Any | RpcError] = []
         while len(answers) < len(calls):
-            some = calls[len(answers) : len(answers) + self._most]
+            some = calls[len(answers) : len(answers) + self._max_calls]
             try:
                 answers += await self._request(some)
             except _TooMany:
                 if len(some) == 1:
                     raise
-                self._most = len(some) // 2
-            except _TooLarge as trouble:
+                self._max_calls = len(some) // 2
+            except _TooLarge as failure:
                 if all(method != "eth_call" for method, _ in some):
                     raise
                 if len(some) == 1:
-                    answers.append(ReplyTooLarge(0, str(trouble)))
+                    answers.append(ReplyTooLarge(0, str(failure)))
                     continue
                 half = len(some) // 2
                 answers += await self.answers(some[:half])
@@ -174,12 +174,14 @@ class Endpoint:
             async with asyncio.timeout(self._timeout):
                 status, reply = await self._post(body)
         except TimeoutError:
-            raise Trouble(f"no answer within {self._timeout:g} seconds") from None
+            raise EndpointFailure(f"no answer within {self._timeout:g} seconds") from None
         except aiohttp.ClientConnectorError as error:
-            raise Trouble(f"no connection ({error.os_error.strerror or error.os_error})") from None
+            raise EndpointFailure(
+                f"no connection ({error.os_error.strerror or error.os_error})"
+            ) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # Their texts may hold the whole URL.
-            raise Trouble(f"the connection failed ({type(error).__name__})") from None
+            raise EndpointFailure(f"the connection failed ({type(error).__name__})") from None
         return _in_order(_decode(reply, status, len(calls)), identifiers)
 
     async def _post(self, body: bytes) -> tuple[int, bytes]:
@@ -193,14 +195,14 @@ class Endpoint:
             status = response.status
             if status == 429 or status >= 500:
                 pause = _retry_after(response.headers.get("Retry-After", ""))
-                raise Trouble(f"status {status} {response.reason or ''}".strip(), pause)
+                raise EndpointFailure(f"status {status} {response.reason or ''}".strip(), pause)
             if status == 413:
                 raise _TooMany("status 413: requests are too large for it")
             reply = bytearray()
             async for chunk in response.content.iter_chunked(2**16):
                 reply += chunk
-                if len(reply) > _LARGEST_REPLY:
-                    raise _TooLarge(f"a reply of more than {_LARGEST_REPLY} bytes")
+                if len(reply) > _MAX_REPLY_BYTES:
+                    raise _TooLarge(f"a reply of more than {_MAX_REPLY_BYTES} bytes")
         return status, bytes(reply)
 
 
@@ -209,11 +211,13 @@ def _decode(reply: bytes, status: int, asked: int) -> list[_Reply]:
         decoded = _decoder.decode(reply)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         refused = "; is the key in chain.rpc_url right?" if status in (401, 403) else ""
-        raise Trouble(f"status {status} and something that is not JSON-RPC{refused}") from None
+        raise EndpointFailure(
+            f"status {status} and something that is not JSON-RPC{refused}"
+        ) from None
     replies = decoded if isinstance(decoded, list) else [decoded]
     for reply_ in replies:
         if reply_.error is not None and _is_throttled(reply_.error):
-            raise Trouble(f"too many requests ({_words(reply_.error)})")
+            raise EndpointFailure(f"too many requests ({_words(reply_.error)})")
     if asked > 1 and not isinstance(decoded, list):
         words = _words(decoded.error) if decoded.error is not None else "one answer for all"
         raise _TooMany(f"no answer to a batch ({words})")
@@ -226,11 +230,11 @@ def _in_order(replies: list[_Reply], identifiers: list[int]) -> list[Any | RpcEr
     for identifier in identifiers:
         reply = by_identifier.get(identifier)
         if reply is None:
-            raise Trouble("an answer to something else" if replies else "an empty answer")
+            raise EndpointFailure("an answer to something else" if replies else "an empty answer")
         if reply.error is not None:
             answers.append(_error(reply.error))
         elif reply.result is UNSET:
-            raise Trouble("an answer without a result")
+            raise EndpointFailure("an answer without a result")
         else:
             answers.append(reply.result)
     return answers
@@ -246,7 +250,7 @@ def _error(failure: _Failure) -> RpcError:
 
 
 def _words(failure: _Failure) -> str:
-    return str(failure.message or "an error without words")[:_LONGEST_MESSAGE]
+    return str(failure.message or "an error without words")[:_MAX_MESSAGE]
 
 
 def _is_throttled(failure: _Failure) -> bool:

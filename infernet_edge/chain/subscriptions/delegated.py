@@ -1,7 +1,7 @@
 """Which subscriptions on the chain are those that delegated requests to this node have made.
 
-The first delivery of a delegated request makes the subscription; the node goes on to serve it as
-the request says, whoever was the first to deliver.
+The first delivery of a delegated request creates the subscription; the node serves it further
+as the request says, whichever node was the first to deliver.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from infernet_edge.chain.contracts.abi import (
 )
 from infernet_edge.chain.contracts.registry import Deployment, to_bytes
 from infernet_edge.chain.delivery.store import DeliveryStore
-from infernet_edge.chain.rpc.client import Rpc, RpcUnavailable
-from infernet_edge.chain.subscriptions.store import Known
+from infernet_edge.chain.rpc.client import RpcClient, RpcUnavailable
+from infernet_edge.chain.subscriptions.store import KnownSubscription
 
 
-class DelegatedClaims:
-    """Asks the coordinator about owners that have sent requests to this node."""
+class DelegatedSubscriptions:
+    """Reads from the coordinator which ids the requests of an owner have got."""
 
-    def __init__(self, rpc: Rpc, deployment: Deployment, deliveries: DeliveryStore) -> None:
+    def __init__(self, rpc: RpcClient, deployment: Deployment, deliveries: DeliveryStore) -> None:
         self._rpc = rpc
         self._deployment = deployment
         self._deliveries = deliveries
 
-    async def claimed(self, found: Sequence[Known], block: int) -> set[int]:
+    async def claimed(self, found: Sequence[KnownSubscription], block: int) -> set[int]:
         """The ids of those that a delegated request stands for, as of the block of their reading.
 
         Raises RpcUnavailable, StorageError.
@@ -42,7 +42,7 @@ class DelegatedClaims:
                 claimed |= await self._ids(owner, nonces, block)
         return claimed
 
-    async def _nonces(self, owner: str, found: Sequence[Known]) -> list[int]:
+    async def _nonces(self, owner: str, found: Sequence[KnownSubscription]) -> list[int]:
         """The nonces of an owner's requests that may have made one of its subscriptions."""
         subscriptions = [known.subscription for known in found]
         return [

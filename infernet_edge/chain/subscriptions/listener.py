@@ -1,9 +1,9 @@
-"""Finds the subscriptions that contracts make at the coordinator of SDK 1.x.
+"""Finds the subscriptions that contracts create at the coordinator of SDK 1.x.
 
-Each look at the chain asks for the id that the next subscription will have, and for the logs of
+Each poll of the head reads the id that the next subscription will have, and the logs of
 cancellations and of the node's wallet. When there are new ids, they are read through the Reader in
-batches, `chain.trail_head_blocks` behind the head; at start that is all that came meanwhile. How
-far the listener is, is stored with what it has found.
+batches, `chain.trail_head_blocks` behind the head; at start that is all that came meanwhile. The
+next id to read is stored with what was found.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from infernet_edge.chain.contracts.abi import (
     UnexpectedReply,
     eth_call,
 )
-from infernet_edge.chain.contracts.reader import Page, Pages
+from infernet_edge.chain.contracts.reader import SubscriptionPage, SubscriptionReader
 from infernet_edge.chain.contracts.registry import Deployment, to_bytes
 from infernet_edge.chain.contracts.subscription import SubscriptionV1
 from infernet_edge.chain.delivery import proofs
 from infernet_edge.chain.guard.rules import SubscriptionRules
-from infernet_edge.chain.rpc.client import Call, Rpc, RpcError, RpcUnavailable, quantity
-from infernet_edge.chain.rpc.head_tracker import Block, Head
+from infernet_edge.chain.rpc.client import Call, RpcClient, RpcError, RpcUnavailable, quantity
+from infernet_edge.chain.rpc.head_tracker import BlockHeader, HeadTracker
 from infernet_edge.chain.subscriptions.log_cursor import LogCursor, LogsRead
 from infernet_edge.chain.subscriptions.reorg import ReorgDetector
-from infernet_edge.chain.subscriptions.scheduler import MOST_FOLLOWED, Schedule
-from infernet_edge.chain.subscriptions.store import Known, SubscriptionStore
+from infernet_edge.chain.subscriptions.scheduler import MAX_FOLLOWED, Scheduler
+from infernet_edge.chain.subscriptions.store import KnownSubscription, SubscriptionStore
 from infernet_edge.config.tree import Chain
 from infernet_edge.errors import ApiError, StorageError
 from infernet_edge.logs import log_event
@@ -40,32 +40,32 @@ from infernet_edge.logs import log_event
 logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE = 0.5  # seconds before what failed is tried again; doubles
-_LONGEST_PAUSE = 30.0
+_MAX_PAUSE = 30.0
 _PROGRESS_PERIOD = 10.0  # seconds between two lines of a long sync
 _DEEPEST_REORG = 64  # blocks after which a subscription counts as settled
-_REMEMBERED = 1000  # subscriptions that may be taken back by a reorganisation
-_TOLD_EACH = 20  # new subscriptions at once that get a line each
+_REMEMBERED = 1000  # subscriptions that a reorg may remove
+_LOGGED_EACH = 20  # new subscriptions at once that get a line each
 
 
 class Claims(Protocol):
-    """Tells which subscriptions of contracts the node serves as delegated requests already."""
+    """Which subscriptions of contracts the node serves as delegated requests already."""
 
-    async def claimed(self, found: Sequence[Known], block: int) -> set[int]:
+    async def claimed(self, found: Sequence[KnownSubscription], block: int) -> set[int]:
         """The ids of those, as of a block. Raises RpcUnavailable, StorageError."""
 
 
 class Listener:
-    """Follows the coordinator, as a watcher of the head, and fills the schedule."""
+    """Follows the coordinator, as a watcher of the head, and fills the scheduler."""
 
     def __init__(
         self,
-        rpc: Rpc,
-        head: Head,
+        rpc: RpcClient,
+        head: HeadTracker,
         deployment: Deployment,
         config: Chain,
         store: SubscriptionStore,
         rules: SubscriptionRules,
-        schedule: Schedule,
+        scheduler: Scheduler,
         claims: Claims,
         verdicts: proofs.Proofs | None,
     ) -> None:
@@ -76,15 +76,15 @@ class Listener:
         self._sync = config.snapshot_sync
         self._store = store
         self._rules = rules
-        self._schedule = schedule
+        self._scheduler = scheduler
         self._claims = claims
         self._proofs = verdicts
-        self._pages = Pages(rpc, deployment, config.snapshot_sync.batch_size)
+        self._reader = SubscriptionReader(rpc, deployment, config.snapshot_sync.batch_size)
         self._first_id = max(1, config.snapshot_sync.starting_sub_id)
         self._next_id = self._first_id
         self._coordinator = ""
         self._wanted = asyncio.Event()  # there is something to read
-        self._newest_id = 0  # the next id that the last look saw; 0: there was none yet
+        self._head_next_id = 0  # the next id at the last poll; 0: there was none yet
         self._read_block = 0  # as of which was read last
         self._reorgs = ReorgDetector()
         self._logs = LogCursor(self._trail)
@@ -92,60 +92,60 @@ class Listener:
         self._recent: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)  # block, id
 
     async def run(self) -> None:
-        """Listen for ever."""
-        await self._patiently(self._begin)
+        """Listen until cancelled."""
+        await self._retry(self._begin)
         self._head.watch(self)
         while True:
-            await self._patiently(self._work)
+            await self._retry(self._handle_found)
             await self._wanted.wait()
 
-    async def _patiently(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do something, again and again while the server or the disk prevents it."""
-        pauses, told = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE), ""
+    async def _retry(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do something, with retries while the server or the disk prevents it."""
+        pauses, logged = Backoff(_FIRST_PAUSE, _MAX_PAUSE), ""
         while True:
             try:
                 return await work()
             except (RpcUnavailable, StorageError) as error:
-                if str(error) != told:
-                    told = str(error)
-                    log_event(logger, "listener.waits", logging.WARNING, reason=told)
+                if str(error) != logged:
+                    logged = str(error)
+                    log_event(logger, "listener.deferred", logging.WARNING, reason=logged)
             except Exception:
-                # A mistake of ours must not end the listener in silence.
-                logger.exception("listener.broken")
+                # A defect of ours must not end the listener in silence.
+                logger.exception("listener.crashed")
             await asyncio.sleep(pauses.next())
 
     async def _begin(self) -> None:
-        """Find the contracts, and take up what an earlier run followed."""
+        """Find the contracts, and resume what an earlier run followed."""
         await self._head.seen.wait()
         self._coordinator = await self._deployment.coordinator("1.x")
         fingerprint = f"{self._first_id}:{self._rules.fingerprint}"
         self._next_id, known = await self._store.begin(self._first_id, fingerprint)
-        await self._look_for_another_chain()
+        await self._check_for_reorg()
         log_event(logger, "listener.started", next_id=self._next_id, followed=len(known))
         for each in known:
-            self._schedule.follow(each)
+            self._scheduler.follow(each)
         self._wanted.set()
 
-    async def _look_for_another_chain(self) -> None:
-        """What was read last may have been taken back while the node was off."""
+    async def _check_for_reorg(self) -> None:
+        """A reorg while the node was off may have removed what was read last."""
         mark = await self._store.mark()
         if mark is None:
             return
         number, hash_ = mark
         [found] = await self._rpc.batch([("eth_getBlockByNumber", [hex(number), False])])
         if isinstance(found, RpcError):
-            raise RpcUnavailable(f"Block {number} cannot be had: {found}")
+            raise RpcUnavailable(f"Block {number} is not available: {found}")
         if not isinstance(found, dict) or found.get("hash") != hash_:
             before, self._next_id = self._next_id, max(self._first_id, self._next_id - _REMEMBERED)
             log_event(
                 logger,
-                "chain.reorganised",
+                "chain.reorged",
                 logging.WARNING,
                 block=number,
                 doubtful=before - self._next_id,
             )
 
-    # Looking
+    # With each poll of the head
 
     def questions(self) -> list[Call]:
         """The next id, the logs since the last answer, and whether a block is still there."""
@@ -163,17 +163,17 @@ class Listener:
             topics += proofs.TOPICS
         return ("eth_getLogs", [{"address": addresses, "topics": [topics], "fromBlock": first}])
 
-    def answers(self, block: Block, answers: list[Any]) -> None:
+    def answers(self, block: BlockHeader, answers: list[Any]) -> None:
         """Note what there is to do."""
         next_id, logs, *found = answers
         fallen = self._reorgs.observe(block, *found)
         if fallen is not None:
             self._note_reorg(block, fallen)
         try:
-            self._newest_id = int(NEXT_ID.decode(to_bytes(next_id)))
+            self._head_next_id = int(NEXT_ID.decode(to_bytes(next_id)))
         except UnexpectedReply:
-            self._newest_id = 0
-        if self._newest_id not in (0, self._next_id) or self._schedule.has_replaced:
+            self._head_next_id = 0
+        if self._head_next_id not in (0, self._next_id) or self._scheduler.has_replaced:
             self._wanted.set()
         read = self._logs.take(block.number, logs)
         if read is LogsRead.MISSED:
@@ -181,18 +181,16 @@ class Listener:
         if read is not LogsRead.NOTHING:
             self._wanted.set()
 
-    def _note_reorg(self, block: Block, fallen: int) -> None:
-        """Blocks were replaced: what was found in the newest ones has to be read again.
+    def _note_reorg(self, block: BlockHeader, fallen: int) -> None:
+        """Blocks were replaced: what was read in the last ones has to be read again.
 
-        When the chain has fallen by many blocks, everything has: it was begun anew.
+        When the head has fallen by many blocks, everything has: it is another chain.
         """
         oldest = block.number - _DEEPEST_REORG + 1 if fallen < _DEEPEST_REORG else -1
         self._logs.rewind(block.number)
         self._read_block = 0
         doubtful = len(self._read_since(oldest))
-        log_event(
-            logger, "chain.reorganised", logging.WARNING, block=block.number, doubtful=doubtful
-        )
+        log_event(logger, "chain.reorged", logging.WARNING, block=block.number, doubtful=doubtful)
         self._replaced = oldest if self._replaced is None else min(oldest, self._replaced)
         self._wanted.set()
 
@@ -200,10 +198,10 @@ class Listener:
         """The ids of what was read since a block."""
         return [identifier for number, identifier in self._recent if number >= block]
 
-    # Working
+    # In the listener's own task
 
-    async def _work(self) -> None:
-        """Read what the looks have found."""
+    async def _handle_found(self) -> None:
+        """Handle what the polls have found."""
         self._wanted.clear()
         while self._logs.waiting:
             await self._handle(list(self._logs.waiting))
@@ -218,63 +216,63 @@ class Listener:
             again = self._read_since(self._replaced) if self._replaced >= 0 else [self._first_id]
             self._next_id = min([self._next_id, *again])
             self._replaced = None
-        if (replaced := self._schedule.take_replaced()) is not None:
+        if (replaced := self._scheduler.take_replaced()) is not None:
             self._next_id = max(self._first_id, min(self._next_id, replaced))
         await self._read()
 
     async def _check_all(self) -> None:
-        """Ask for the state of all that is followed."""
-        await self._schedule.check(self._schedule.ids())
+        """Read the state of all that is followed."""
+        await self._scheduler.check(self._scheduler.ids())
         if self._proofs is not None:
-            await self._proofs.look()
+            await self._proofs.check()
 
     async def _handle(self, logs: list[dict[str, Any]]) -> None:
         """Do what logs say; they wait until all is stored."""
         for log in logs:
             if (identifier := _cancelled(log)) is not None:
-                await self._schedule.check([identifier])
+                await self._scheduler.check([identifier])
         if self._proofs is not None:
-            await self._proofs.note(logs)
+            await self._proofs.take_logs(logs)
         self._logs.handled(len(logs))
 
     async def _read(self) -> None:
-        """Read from the next id up to the newest subscription that is deep enough."""
-        if self._next_id == self._newest_id:
-            return  # it was read before the look that asked for it was over
-        began = told = time.monotonic()
+        """Read from the next id up to the last subscription that is deep enough."""
+        if self._next_id == self._head_next_id:
+            return  # it was read before the poll that found it was over
+        began = logged = time.monotonic()
         first, tally = self._next_id, Counter[str]()
         while True:
             page = await self._page()
             if page.subscriptions:
-                found = await self._judge(page, tally)
+                found = await self._choose(page, tally)
                 self._next_id += len(page.subscriptions)
-                self._tell_found(found, few=self._next_id - first <= _TOLD_EACH)
+                self._log_found(found, few=self._next_id - first <= _LOGGED_EACH)
             if self._next_id >= page.next_id:
                 break
-            if time.monotonic() - told > _PROGRESS_PERIOD:
-                told = time.monotonic()
-                self._tell_progress("listener.syncing", first, page.next_id, tally)
+            if time.monotonic() - logged > _PROGRESS_PERIOD:
+                logged = time.monotonic()
+                self._log_progress("listener.sync_advanced", first, page.next_id, tally)
             await asyncio.sleep(self._sync.sleep)
-        if self._next_id - first > _TOLD_EACH:
+        if self._next_id - first > _LOGGED_EACH:
             seconds = round(time.monotonic() - began, 1)
-            self._tell_progress("listener.synced", first, page.next_id, tally, seconds=seconds)
+            self._log_progress("listener.synced", first, page.next_id, tally, seconds=seconds)
 
-    async def _page(self) -> Page:
+    async def _page(self) -> SubscriptionPage:
         """Read as many subscriptions as the server gives at once."""
         latest = self._head.latest
         if latest is None:
             raise RpcUnavailable("No block is known yet")
         block = max(0, latest.number - self._trail)
-        there_are = self._newest_id - self._next_id if self._newest_id else 2**32
-        page = await self._pages.read(self._next_id, there_are, block)
+        there_are = self._head_next_id - self._next_id if self._head_next_id else 2**32
+        page = await self._reader.read(self._next_id, there_are, block)
         if self._first_id <= page.next_id < self._next_id and block >= self._read_block:
-            self._take_back(page.next_id)
+            self._forget_from(page.next_id)
         self._read_block = max(self._read_block, block)
         return page
 
-    async def _judge(self, page: Page, tally: Counter[str]) -> list[Known]:
+    async def _choose(self, page: SubscriptionPage, tally: Counter[str]) -> list[KnownSubscription]:
         """Choose what to follow of a page, and store it together with how far the listener is."""
-        found: list[Known] = []
+        found: list[KnownSubscription] = []
         now, block = self._head.now(), self._head.latest
         numbered = enumerate(zip(page.subscriptions, page.answers, strict=True), self._next_id)
         for identifier, (subscription, count) in numbered:
@@ -289,7 +287,7 @@ class Listener:
             elif subscription.last_interval == 1 and count >= subscription.redundancy:
                 tally["completed"] += 1
             elif not self._is_followed(identifier, subscription):
-                found.append(self._by_rules(Known(identifier, subscription)))
+                found.append(self._by_rules(KnownSubscription(identifier, subscription)))
         wanted = [known for known in found if known.state == "active"]
         claimed = await self._claims.claimed(wanted, self._read_block) if wanted else set()
         found = [known for known in found if known.id not in claimed]
@@ -297,47 +295,47 @@ class Listener:
         for known in found:
             tally[known.state] += 1
             if known.state == "active":
-                self._schedule.follow(known)
+                self._scheduler.follow(known)
         tally.update(["delegated"] * len(claimed))
         return found
 
     def _mark(self) -> tuple[int, str] | None:
-        """The newest block: when it is not there any more, subscriptions may be others."""
+        """The head: when it is replaced later, subscriptions may be others."""
         latest = self._head.latest
         return None if latest is None else (latest.number, latest.hash)
 
     def _is_followed(self, identifier: int, subscription: SubscriptionV1) -> bool:
         """Whether it is known already; another one with its id makes room."""
-        if identifier not in self._schedule:
+        if identifier not in self._scheduler:
             return False
-        if self._schedule.subscription(identifier).subscription == subscription:
+        if self._scheduler.subscription(identifier).subscription == subscription:
             return True
-        self._schedule.remove(identifier)
+        self._scheduler.remove(identifier)
         return False
 
-    def _by_rules(self, known: Known) -> Known:
+    def _by_rules(self, known: KnownSubscription) -> KnownSubscription:
         try:
             known.containers = self._rules.check(known.subscription, delegated=False)
-            if len(self._schedule) >= MOST_FOLLOWED:
-                known.state, known.reason = "ignored", f"{MOST_FOLLOWED} are followed already"
+            if len(self._scheduler) >= MAX_FOLLOWED:
+                known.state, known.reason = "ignored", f"{MAX_FOLLOWED} are followed already"
         except ApiError as error:
-            told = "".join(f", {name} {value}" for name, value in error.params.items())
-            known.state, known.reason = "ignored", f"{error.message}{told}"
+            params = "".join(f", {name} {value}" for name, value in error.params.items())
+            known.state, known.reason = "ignored", f"{error.message}{params}"
         return known
 
-    def _take_back(self, next_id: int) -> None:
-        """The chain has fewer subscriptions than were read: it was reorganised."""
-        for identifier in self._schedule.ids():
+    def _forget_from(self, next_id: int) -> None:
+        """The chain has fewer subscriptions than were read: there was a reorg."""
+        for identifier in self._scheduler.ids():
             if identifier >= next_id:
-                self._schedule.remove(identifier)
+                self._scheduler.remove(identifier)
         self._next_id = next_id
 
-    def _tell_found(self, found: list[Known], *, few: bool) -> None:
+    def _log_found(self, found: list[KnownSubscription], *, few: bool) -> None:
         for known in found:
             if known.state == "active" or few:
-                _tell(known)
+                _log_subscription(known)
 
-    def _tell_progress(
+    def _log_progress(
         self, event: str, first: int, next_id: int, tally: Counter[str], **more: Any
     ) -> None:
         fields: dict[str, Any] = {"done": self._next_id - first, "of": next_id - first, **more}
@@ -345,7 +343,7 @@ class Listener:
         log_event(logger, event, **fields)
 
 
-def _tell(known: Known) -> None:
+def _log_subscription(known: KnownSubscription) -> None:
     subscription = known.subscription
     fields: dict[str, Any] = {
         "subscription": known.id,
@@ -367,7 +365,7 @@ def _tell(known: Known) -> None:
 
 
 def _cancelled(log: dict[str, Any]) -> int | None:
-    """The id of the subscription whose cancellation a log tells."""
+    """The id of the subscription that a log says is cancelled."""
     topics = log.get("topics") or [""]
     try:
         return quantity(topics[1]) if topics[0] == SUBSCRIPTION_CANCELLED else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from infernet_edge.chain.rpc.head_tracker import Block
+from infernet_edge.chain.rpc.head_tracker import BlockHeader
 
 
 class ReorgDetector:
@@ -15,10 +15,10 @@ class ReorgDetector:
     """
 
     def __init__(self) -> None:
-        self.doubted: Block | None = None
-        self._last: Block | None = None
+        self.doubted: BlockHeader | None = None
+        self._last: BlockHeader | None = None
 
-    def observe(self, head: Block, found: Any = None) -> int | None:
+    def observe(self, head: BlockHeader, found: Any = None) -> int | None:
         """Note a head. None when no block was replaced; else by how many blocks the head fell.
 
         `found` is what the server has in the place of `doubted`: a block as JSON, null when there
@@ -40,7 +40,7 @@ class ReorgDetector:
         return 0 if last is None else last.number - head.number
 
 
-def _is_another(found: Any, known: Block) -> bool:
+def _is_another(found: Any, known: BlockHeader) -> bool:
     """Whether another block has taken the place of one that was seen.
 
     A server that has no block there lags, which says nothing.

@@ -1,7 +1,7 @@
-"""When contracts' subscriptions are due: one place in a heap for each, and nothing is polled.
+"""When contracts' subscriptions are due: one entry in a heap for each, and nothing is polled.
 
-The schedule goes by the chain's time. An interval is taken on when it begins, or when the one
-before it is over; those that passed meanwhile are left out, and the log says so.
+The scheduler uses the chain's time. A delivery is stored for an interval when it begins, or when
+the one before it is over; those that passed meanwhile are left out, and the log says so.
 """
 
 from __future__ import annotations
@@ -23,22 +23,28 @@ from infernet_edge.chain.contracts.registry import Deployment, to_bytes
 from infernet_edge.chain.contracts.subscription import SubscriptionV1
 from infernet_edge.chain.delivery.record import UNFINISHED, OpenDelivery
 from infernet_edge.chain.delivery.store import DeliveryStore
-from infernet_edge.chain.rpc.client import Call, Rpc, RpcUnavailable
-from infernet_edge.chain.rpc.head_tracker import Block, Head
-from infernet_edge.chain.subscriptions.store import Known, State, SubscriptionStore
+from infernet_edge.chain.rpc.client import Call, RpcClient, RpcUnavailable
+from infernet_edge.chain.rpc.head_tracker import BlockHeader, HeadTracker
+from infernet_edge.chain.subscriptions.store import (
+    KnownSubscription,
+    SubscriptionState,
+    SubscriptionStore,
+)
 from infernet_edge.errors import StorageError, Unavailable
 from infernet_edge.logs import log_event
 from infernet_edge.tasks import cancel
 
 logger = logging.getLogger(__name__)
 
-MOST_FOLLOWED: Final = 20_000  # active subscriptions; each takes about 1.5 kB of memory
-_MOST_QUESTIONS = 12  # why a subscription is over
-_PAUSE = 5.0  # seconds before what the disk, the server or a full queue prevented is tried again
+MAX_FOLLOWED: Final = 20_000  # active subscriptions; each takes about 1.5 kB of memory
+_MAX_READS = 12  # of a subscription, to find out why it is over
+_PAUSE = 5.0  # seconds before a retry of what the disk, the server or a full queue prevented
 
 
-class Schedule:
-    """Takes on each interval of the subscriptions that it follows, as a watcher of the head.
+class Scheduler:
+    """Stores a delivery for each interval of the subscriptions that it follows.
+
+    It is a watcher of the head.
 
     The deliveries that it stores go into `stored`, to be begun; their events come back here.
     `trail` is how many blocks behind the head subscriptions are read.
@@ -46,8 +52,8 @@ class Schedule:
 
     def __init__(
         self,
-        rpc: Rpc,
-        head: Head,
+        rpc: RpcClient,
+        head: HeadTracker,
         deployment: Deployment,
         store: SubscriptionStore,
         deliveries: DeliveryStore,
@@ -61,10 +67,10 @@ class Schedule:
         self._deliveries = deliveries
         self._stored = stored
         self._trail = trail
-        self._known: dict[int, Known] = {}
+        self._known: dict[int, KnownSubscription] = {}
         self._planned: dict[int, int] = {}  # the interval that waits or is in work
         self._heap: list[tuple[int, int, int]] = []  # due time, id, interval
-        self._waiting: set[int] = set()  # ids of which it was told that they wait
+        self._waiting: set[int] = set()  # ids of which it was logged that they are deferred
         self._tasks: set[asyncio.Task[None]] = set()
         self._replaced: int | None = None  # the lowest id that was, see take_replaced
 
@@ -78,16 +84,16 @@ class Schedule:
         """The ids of the subscriptions that are followed."""
         return list(self._known)
 
-    def subscription(self, identifier: int) -> Known:
+    def subscription(self, identifier: int) -> KnownSubscription:
         """One that is followed. Raises KeyError."""
         return self._known[identifier]
 
-    def follow(self, known: Known) -> None:
+    def follow(self, known: KnownSubscription) -> None:
         """Serve an active subscription from now on, in the interval that is running."""
         self._known[known.id] = known
         self._plan(known, 1)
 
-    def _plan(self, known: Known, earliest: int) -> None:
+    def _plan(self, known: KnownSubscription, earliest: int) -> None:
         """Note when the next interval is due; begin it, or end the subscription, if it is now."""
         subscription, now = known.subscription, self._head.now()
         interval = max(earliest, subscription.interval_at(now))
@@ -111,14 +117,14 @@ class Schedule:
             )
         due = subscription.due_time(interval)
         if due <= now:
-            self._start(self._take_on(known, interval))
+            self._start(self._store_due(known, interval))
         else:
             heapq.heappush(self._heap, (due, known.id, interval))
 
-    async def _expire(self, known: Known, interval: int) -> None:
+    async def _expire(self, known: KnownSubscription, interval: int) -> None:
         """End a subscription whose time is over, if that is still so in a moment.
 
-        One block with a wrong time must not end what is never looked at again.
+        One block with a wrong time must not end what is never checked again.
         """
         await asyncio.sleep(_PAUSE)
         if not self._is_planned(known, interval):
@@ -130,10 +136,10 @@ class Schedule:
             self._plan(known, 1)
 
     def questions(self) -> list[Call]:
-        """Nothing: the block alone tells the time."""
+        """Nothing: the block alone has the time."""
         return []
 
-    def answers(self, block: Block, answers: list[Any]) -> None:
+    def answers(self, block: BlockHeader, answers: list[Any]) -> None:
         """Begin what is due."""
         while self._heap and self._heap[0][0] <= self._head.passed():
             _, identifier, interval = heapq.heappop(self._heap)
@@ -141,13 +147,13 @@ class Schedule:
             if known is not None and self._planned.get(identifier) == interval:
                 self._plan(known, interval)
 
-    async def _take_on(self, known: Known, interval: int) -> None:
-        """Store the delivery for an interval, once, and have it made."""
+    async def _store_due(self, known: KnownSubscription, interval: int) -> None:
+        """Store the delivery for an interval, once, and hand it over."""
         delivery = self._delivery(known, interval)
         try:
             earlier = await self._deliveries.add(delivery)
         except (StorageError, Unavailable) as error:
-            self._tell_waiting(known, interval, str(error))
+            self._log_deferred(known, interval, str(error))
             await asyncio.sleep(_PAUSE)
             if self._is_planned(known, interval):
                 self._plan(known, interval)
@@ -158,23 +164,23 @@ class Schedule:
         elif earlier.state not in UNFINISHED and self._is_planned(known, interval):
             self._plan(known, interval + 1)  # an earlier run has answered it
 
-    def _tell_waiting(self, known: Known, interval: int, reason: str) -> None:
-        """Say once that an interval cannot be taken on."""
+    def _log_deferred(self, known: KnownSubscription, interval: int, reason: str) -> None:
+        """Log once that the delivery for an interval cannot be stored."""
         if known.id not in self._waiting:
             self._waiting.add(known.id)
             log_event(
                 logger,
-                "subscription.waits",
+                "subscription.deferred",
                 logging.WARNING,
                 subscription=known.id,
                 interval=interval,
                 reason=reason,
             )
 
-    def _is_planned(self, known: Known, interval: int) -> bool:
+    def _is_planned(self, known: KnownSubscription, interval: int) -> bool:
         return self._known.get(known.id) is known and self._planned.get(known.id) == interval
 
-    def _delivery(self, known: Known, interval: int) -> OpenDelivery:
+    def _delivery(self, known: KnownSubscription, interval: int) -> OpenDelivery:
         return OpenDelivery(
             number=0,
             generation="1.x",
@@ -227,7 +233,7 @@ class Schedule:
             if now is not None and (end := _end_of(each, now, self._head.now())):
                 await self._conclude(each, *end)
 
-    async def _ask(self, known: Sequence[Known]) -> list[SubscriptionV1 | None]:
+    async def _ask(self, known: Sequence[KnownSubscription]) -> list[SubscriptionV1 | None]:
         """Subscriptions as they are now; None where the coordinator does not say.
 
         They are read in a certain block: a server that lags has nothing to say of it then.
@@ -242,9 +248,9 @@ class Schedule:
         )
         return await asyncio.to_thread(lambda: [_decode(answer) for answer in answers])
 
-    async def _find_out(self, known: Known, reason: str) -> None:
+    async def _find_out(self, known: KnownSubscription, reason: str) -> None:
         """End a subscription that a delivery found to be over, with what the coordinator says."""
-        for _ in range(_MOST_QUESTIONS):
+        for _ in range(_MAX_READS):
             try:
                 [now] = await self._ask([known])
             except RpcUnavailable:
@@ -255,7 +261,9 @@ class Schedule:
             await asyncio.sleep(_PAUSE)  # it may not be deep enough yet
         await self._conclude(known, "failed", reason)
 
-    async def _conclude(self, known: Known, state: State, reason: str) -> None:
+    async def _conclude(
+        self, known: KnownSubscription, state: SubscriptionState, reason: str
+    ) -> None:
         """Follow a subscription no longer."""
         if self._known.get(known.id) is not known:
             return
@@ -274,12 +282,12 @@ class Schedule:
         )
         if state == "removed":
             self._replaced = min(known.id, self._replaced or known.id)
-        while known.id not in self._known:  # else another one has its place already
+        while known.id not in self._known:  # else another one has its id already
             try:
                 await self._store.save([known])
                 return
             except StorageError as error:
-                log_event(logger, "subscription.unsaved", logging.ERROR, reason=str(error))
+                log_event(logger, "subscription.save_failed", logging.ERROR, reason=str(error))
             await asyncio.sleep(_PAUSE)
 
     @property
@@ -296,10 +304,10 @@ class Schedule:
         return replaced
 
     def remove(self, identifier: int) -> None:
-        """The chain was reorganised, and the coordinator has no such subscription any more."""
+        """After a reorg the coordinator has no such subscription any more."""
         known = self._known.get(identifier)
         if known is not None:
-            self._start(self._conclude(known, "removed", "the chain was reorganised"))
+            self._start(self._conclude(known, "removed", "a reorg of the chain removed it"))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -307,13 +315,13 @@ class Schedule:
         task.add_done_callback(self._on_done)
 
     def _on_done(self, task: asyncio.Task[None]) -> None:
-        """Let go of a task; a mistake of ours in it is told, and mended by the next start."""
+        """Forget a task; a defect of ours in it is logged, and the next start resumes its work."""
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("subscription.broken", exc_info=error)
+            logger.error("subscription.crashed", exc_info=error)
 
     async def stop(self) -> None:
-        """Take on nothing any more; all goes on at the next start."""
+        """Begin nothing any more; everything resumes at the next start."""
         self._head.unwatch(self)
         await cancel(*self._tasks)
 
@@ -325,12 +333,14 @@ def _decode(answer: Any) -> SubscriptionV1 | None:
         return None
 
 
-def _end_of(known: Known, found: SubscriptionV1, now: int) -> tuple[State, str] | None:
+def _end_of(
+    known: KnownSubscription, found: SubscriptionV1, now: int
+) -> tuple[SubscriptionState, str] | None:
     """Why there is nothing more to do for a subscription; None when there is."""
     if found.is_cancelled:
         return "cancelled", "its owner has cancelled it"
     if found != known.subscription:
-        return "removed", "the chain was reorganised"
+        return "removed", "a reorg of the chain removed it"
     if found.interval_at(now) > found.last_interval:
         return "expired", f"its last interval, {found.last_interval}, is over"
     return None

@@ -1,7 +1,7 @@
 """The subscriptions table: what contracts have asked of this node, and what became of each.
 
 What the node serves is kept as long as it is served. Of the others, and of what has ended, only the
-newest stay, so that an operator can see why something is not answered.
+newest stay, so that the operator sees why something is not answered.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from infernet_edge.chain.contracts.subscription import SubscriptionV1
 from infernet_edge.database import Database
 from infernet_edge.jobs.store import milliseconds
 
-State = Literal["active", "ignored", "completed", "cancelled", "expired", "removed", "failed"]
+SubscriptionState = Literal[
+    "active", "ignored", "completed", "cancelled", "expired", "removed", "failed"
+]
 
 MIGRATIONS: Final = (
     # `deployment` is the address of the registry. `content` is the subscription as its coordinator
@@ -40,13 +42,13 @@ _KEPT: Final = 1000  # ignored ones, and as many that ended
 _COLUMNS = "id, state, reason, content, containers, changed_at"
 
 
-class Known(Struct):
+class KnownSubscription(Struct):
     """A subscription on the chain, as the node sees it; `changed_at` in milliseconds since 1970."""
 
     id: int
     subscription: SubscriptionV1
     containers: tuple[str, ...] = ()
-    state: State = "active"
+    state: SubscriptionState = "active"
     reason: str = ""
     changed_at: int = 0
 
@@ -58,39 +60,39 @@ class SubscriptionStore:
         self._database = database
         self._deployment = deployment.lower()
 
-    async def begin(self, first_id: int, rules: str) -> tuple[int, list[Known]]:
-        """The next id to look at and the active subscriptions, oldest first.
+    async def begin(self, first_id: int, rules: str) -> tuple[int, list[KnownSubscription]]:
+        """The next id to read and the active subscriptions, oldest first.
 
-        What other rules than these have chosen is forgotten, and all is looked at again.
+        What other rules than these have chosen is deleted, and all is read again.
         """
         return await self._database.write(_begin, self._deployment, first_id, rules)
 
     async def mark(self) -> tuple[int, str] | None:
-        """Number and hash of the newest block when something was read last."""
+        """Number and hash of the head when something was read last."""
         return await self._database.read(_mark, self._deployment)
 
     async def save(
         self,
-        found: Sequence[Known],
+        found: Sequence[KnownSubscription],
         next_id: int | None = None,
         mark: tuple[int, str] | None = None,
     ) -> None:
-        """Store the state of some subscriptions, together with how far the listener is.
+        """Store the state of some subscriptions, together with the next id to read.
 
-        `mark` is the newest block, by number and hash.
+        `mark` is the head, by number and hash.
         """
         for each in found:
             each.changed_at = milliseconds()
         await self._database.write(_save, self._deployment, tuple(found), next_id, mark)
 
-    async def newest(self, limit: int, *, ignored: bool = False) -> list[Known]:
+    async def newest(self, limit: int, *, ignored: bool = False) -> list[KnownSubscription]:
         """The newest subscriptions, newest first: those that were or are served, or the others."""
         return await self._database.read(_newest, self._deployment, limit, ignored)
 
 
 def _begin(
     connection: sqlite3.Connection, deployment: str, first_id: int, rules: str
-) -> tuple[int, list[Known]]:
+) -> tuple[int, list[KnownSubscription]]:
     row = connection.execute(
         "SELECT next_id, rules FROM listeners WHERE deployment = ?", (deployment,)
     ).fetchone()
@@ -117,17 +119,17 @@ def _mark(connection: sqlite3.Connection, deployment: str) -> tuple[int, str] | 
     return None if row is None else (int(row[0]), str(row[1]))
 
 
-def _from_row(row: tuple[Any, ...]) -> Known:
+def _from_row(row: tuple[Any, ...]) -> KnownSubscription:
     identifier, state, reason, content, containers, changed_at = row
     subscription = decode_subscription_v1(content)
     chain = tuple(containers.split(",")) if containers else ()
-    return Known(identifier, subscription, chain, state, reason, changed_at)
+    return KnownSubscription(identifier, subscription, chain, state, reason, changed_at)
 
 
 def _save(
     connection: sqlite3.Connection,
     deployment: str,
-    found: tuple[Known, ...],
+    found: tuple[KnownSubscription, ...],
     next_id: int | None,
     mark: tuple[int, str] | None,
 ) -> None:
@@ -164,7 +166,7 @@ def _save(
 
 def _newest(
     connection: sqlite3.Connection, deployment: str, limit: int, ignored: bool
-) -> list[Known]:
+) -> list[KnownSubscription]:
     wanted = "= 'ignored'" if ignored else "!= 'ignored'"
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM subscriptions"  # noqa: S608 - our own text

@@ -1,7 +1,7 @@
-"""Why a server does not take a transaction.
+"""Why a server does not accept a transaction.
 
-There are no codes for it, only words. They are those of geth (core/txpool/errors.go), reth, Erigon,
-Nethermind, Besu and anvil.
+There are no codes for it, only messages. They are those of geth (core/txpool/errors.go), reth,
+Erigon, Nethermind, Besu and anvil.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class BroadcastAnswer(Enum):
     REFUSED = auto()  # it will not be taken
 
 
-_WORDS = (
+_MESSAGES = (
     (
         BroadcastAnswer.TAKEN,
         r"already known|known transaction|already imported|alreadyknown|already exists",
@@ -56,7 +56,7 @@ _WORDS = (
         r"priority fee.{0,30}(higher|greater) than|out of gas|gas required exceeds",
     ),
 )
-_PATTERNS = tuple((answer, re.compile(words, re.I)) for answer, words in _WORDS)
+_PATTERNS = tuple((answer, re.compile(words, re.I)) for answer, words in _MESSAGES)
 
 
 def meaning(error: RpcError) -> BroadcastAnswer:

@@ -24,8 +24,8 @@ import msgspec
 from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 
-from infernet_edge.chain.rpc.client import Rpc, RpcUnavailable
-from infernet_edge.chain.rpc.head_tracker import Head
+from infernet_edge.chain.rpc.client import RpcClient, RpcUnavailable
+from infernet_edge.chain.rpc.head_tracker import HeadTracker
 from infernet_edge.chain.txm.broadcast_errors import BroadcastAnswer
 from infernet_edge.chain.txm.events import log_transaction
 from infernet_edge.chain.txm.fees import (
@@ -39,9 +39,9 @@ from infernet_edge.chain.txm.in_flight import MAX_IN_FLIGHT, InFlight, InFlightS
 from infernet_edge.chain.txm.outcomes import Outcomes
 from infernet_edge.chain.txm.signing import BroadcastResult, broadcast, sign
 from infernet_edge.chain.txm.store import (
-    Outcome,
     Subject,
     Transaction,
+    TransactionOutcome,
     TransactionStore,
     contracts_of,
 )
@@ -71,11 +71,11 @@ class Broadcaster:
 
     def __init__(
         self,
-        rpc: Rpc,
+        rpc: RpcClient,
         account: LocalAccount,
         store: TransactionStore,
         config: Chain,
-        head: Head,
+        head: HeadTracker,
         in_flight: InFlightSet,
         outcomes: Outcomes,
     ) -> None:
@@ -171,10 +171,10 @@ class Broadcaster:
         except RpcUnavailable as error:
             if new.transaction.number == 0:
                 raise
-            log_transaction(logger, "waits", new.transaction, logging.WARNING, reason=error)
+            log_transaction(logger, "deferred", new.transaction, logging.WARNING, reason=error)
         finally:
             new.state = InFlightState.PENDING
-            self._head.hurry()
+            self._head.poll_soon()
         return new.transaction.hash
 
     async def _stored_chain(self) -> int:
@@ -286,7 +286,7 @@ class Broadcaster:
                 pending = self._in_flight.new(transaction, InFlightState.PENDING)
                 self._in_flight.by_key[transaction.key] = pending
                 continue
-            outcome = Outcome("failed", transaction.hash, reason=reason)
+            outcome = TransactionOutcome("failed", transaction.hash, reason=reason)
             await self._outcomes.finish(transaction, outcome)
 
 
@@ -303,4 +303,4 @@ def _log_sent(transaction: Transaction, result: BroadcastResult) -> None:
     if taken:
         log_transaction(logger, "sent", transaction, **fields)
     else:
-        log_transaction(logger, "unanswered", transaction, logging.WARNING, **fields)
+        log_transaction(logger, "send_unanswered", transaction, logging.WARNING, **fields)

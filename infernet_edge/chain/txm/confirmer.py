@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 import msgspec
 from eth_account.signers.local import LocalAccount
 
-from infernet_edge.chain.rpc.client import Call, Rpc, RpcError, RpcUnavailable, quantity
-from infernet_edge.chain.rpc.head_tracker import Block
+from infernet_edge.chain.rpc.client import Call, RpcClient, RpcError, RpcUnavailable, quantity
+from infernet_edge.chain.rpc.head_tracker import BlockHeader
 from infernet_edge.chain.txm.broadcast_errors import BroadcastAnswer
 from infernet_edge.chain.txm.broadcaster import Broadcaster, SendError
 from infernet_edge.chain.txm.events import log_transaction
@@ -38,7 +38,7 @@ from infernet_edge.chain.txm.in_flight import (
 from infernet_edge.chain.txm.outcomes import Outcomes
 from infernet_edge.chain.txm.receipts import is_mined, receipt_question, why_reverted
 from infernet_edge.chain.txm.signing import broadcast, sign
-from infernet_edge.chain.txm.store import Outcome, TransactionStore
+from infernet_edge.chain.txm.store import TransactionOutcome, TransactionStore
 from infernet_edge.errors import StorageError
 from infernet_edge.jobs.store import milliseconds
 from infernet_edge.logs import log_event
@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 _MAX_SIGNED = 10  # forms of one transaction; each raises the fees
 _MAX_ASKED = 16  # transactions whose receipts are asked for at once, those with the least nonces
 _MAX_NONCE_DEPTH = 64  # blocks; servers forget the state of older ones
-_LEAST_GAS = 21_000  # of a transaction that does nothing (Ethereum Yellow Paper, appendix G)
+_MIN_GAS = 21_000  # of a transaction that does nothing (Ethereum Yellow Paper, appendix G)
 
 
 class _Asked(NamedTuple):
@@ -66,7 +66,7 @@ class Confirmer:
 
     def __init__(
         self,
-        rpc: Rpc,
+        rpc: RpcClient,
         account: LocalAccount,
         store: TransactionStore,
         in_flight: InFlightSet,
@@ -111,7 +111,7 @@ class Confirmer:
             *(receipt_question(hash_) for asked in self._asked for hash_ in asked.hashes),
         ]
 
-    def answers(self, block: Block, answers: list[Any]) -> None:
+    def answers(self, block: BlockHeader, answers: list[Any]) -> None:
         """Note what the server says of each transaction, and begin what has to be done."""
         if not answers or isinstance(answers[0], RpcError):
             return
@@ -130,7 +130,7 @@ class Confirmer:
     def _follow(
         self,
         each: InFlight,
-        head: Block,
+        head: BlockHeader,
         mined: int,
         pending: int,
         receipt: dict[str, Any] | None,
@@ -140,7 +140,7 @@ class Confirmer:
         step = each.observe(Observation(head, mined, pending, receipt_block), self._depth)
         if included_in and not each.block:
             transaction = each.transaction
-            log_transaction(logger, "reorganised", transaction, logging.WARNING, block=included_in)
+            log_transaction(logger, "reorged", transaction, logging.WARNING, block=included_in)
         if step is NextStep.FINISH and receipt is not None:
             self._begin(each, self._finish(each, receipt))
         elif step is NextStep.CHECK_NONCE:
@@ -161,17 +161,17 @@ class Confirmer:
             await work
         except (RpcUnavailable, StorageError) as error:
             # The next observation finds the same and begins anew.
-            log_transaction(logger, "waits", each.transaction, logging.WARNING, reason=error)
+            log_transaction(logger, "deferred", each.transaction, logging.WARNING, reason=error)
         except Exception:
             # A defect of ours must not end in silence; the next observation tries again.
-            logger.exception("transaction.failure", extra={"fields": {"key": key}})
+            logger.exception("transaction.crashed", extra={"fields": {"key": key}})
         finally:
             del self.tasks[key]
 
     async def _finish(self, each: InFlight, receipt: dict[str, Any]) -> None:
         """A receipt is deep enough: the transaction is final."""
         transaction = each.transaction
-        outcome = Outcome(
+        outcome = TransactionOutcome(
             status="mined" if quantity(receipt.get("status", "0x1")) else "reverted",
             hash=str(receipt.get("transactionHash") or transaction.hash),
             block=each.block,
@@ -226,7 +226,7 @@ class Confirmer:
             reason=result.message,
         )
 
-    async def _check_nonce(self, each: InFlight, head: Block) -> None:
+    async def _check_nonce(self, each: InFlight, head: BlockHeader) -> None:
         """Its nonce seems to be used by a transaction that is not ours: make sure, use another.
 
         A count that is deep in the chain, again without any receipt, is proof.
@@ -252,7 +252,9 @@ class Confirmer:
         except SendError as error:
             now = each.transaction
             if not self._broadcaster.is_needed(now, error):
-                await self._outcomes.finish(now, Outcome("failed", now.hash, reason=str(error)))
+                await self._outcomes.finish(
+                    now, TransactionOutcome("failed", now.hash, reason=str(error))
+                )
 
     def _check_gap(self, mined: int, pending: int) -> None:
         """Fill a gap below the lowest of our nonces, which nothing else may ever fill."""
@@ -268,9 +270,11 @@ class Confirmer:
         """Use a nonce for a transaction that does nothing: the next free nonce is this one."""
         key = f"nothing:{nonce}:{milliseconds()}"
         try:
-            await self._broadcaster.send(key, self._address, b"", gas=_LEAST_GAS)
+            await self._broadcaster.send(key, self._address, b"", gas=_MIN_GAS)
         except SendError as error:
-            log_event(logger, "transaction.gap", logging.WARNING, nonce=nonce, reason=error)
+            log_event(
+                logger, "transaction.gap_fill_failed", logging.WARNING, nonce=nonce, reason=error
+            )
 
 
 def _log_stuck(each: InFlight, reason: str) -> None:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from infernet_edge.chain.rpc.client import Call, Rpc, RpcError, RpcUnavailable, quantity
-from infernet_edge.chain.rpc.head_tracker import LATEST_BLOCK, Block, parse_block
+from infernet_edge.chain.rpc.client import Call, RpcClient, RpcError, RpcUnavailable, quantity
+from infernet_edge.chain.rpc.head_tracker import LATEST_BLOCK, BlockHeader, parse_block
 from infernet_edge.errors import InfernetEdgeError
 
-_HIGHEST = 10**15  # a million gwei; a server that says more is not to be believed
+_MAX_GAS_PRICE = 10**15  # wei, a million gwei; a server that gives more is wrong
 
 
 class Fees(NamedTuple):
@@ -21,7 +21,7 @@ class Fees(NamedTuple):
     priority_fee: int | None
 
     def fields(self) -> dict[str, int]:
-        """The fields of a transaction that say it."""
+        """The fields of a transaction with these fees."""
         if self.priority_fee is None:
             return {"gasPrice": self.max_fee}
         return {
@@ -32,9 +32,9 @@ class Fees(NamedTuple):
 
 
 class Conditions(NamedTuple):
-    """What a new transaction of an account meets now."""
+    """What a new transaction of an account has to reckon with now."""
 
-    block: Block
+    block: BlockHeader
     next_nonce: int  # after everything that waits to be mined
     mined_nonce: int  # after everything that is mined
     balance: int  # wei
@@ -46,8 +46,8 @@ class PriceTooHigh(InfernetEdgeError):
     """The chain asks for more than a transaction may pay."""
 
 
-async def ask_conditions(rpc: Rpc, address: str) -> Conditions:
-    """Ask for all of them in one batch. Raises RpcUnavailable."""
+async def ask_conditions(rpc: RpcClient, address: str) -> Conditions:
+    """Read all of them in one batch. Raises RpcUnavailable."""
     calls: list[Call] = [
         LATEST_BLOCK,
         ("eth_getTransactionCount", [address, "latest"]),
@@ -64,7 +64,7 @@ async def ask_conditions(rpc: Rpc, address: str) -> Conditions:
     except ValueError as error:
         problem = next((a for a in (block_, *answers) if isinstance(a, RpcError)), error)
         raise RpcUnavailable(f"The server does not say what gas costs: {problem}") from None
-    if max(price, priority, block.base_fee or 0) > _HIGHEST:
+    if max(price, priority, block.base_fee or 0) > _MAX_GAS_PRICE:
         raise RpcUnavailable("The server asks for a gas price that cannot be right")
     return Conditions(block, max(pending, mined), mined, balance, price, priority)
 
@@ -77,7 +77,7 @@ def _priority_fee(answer: Any, gas_price: int, base_fee: int | None) -> int:
 
 
 def choose_fees(conditions: Conditions, cap: int | None, *, legacy: bool) -> Fees:
-    """Fees that last while the base fee doubles, which takes six full blocks at least (EIP-1559).
+    """Fees that suffice until the base fee has doubled, six full blocks at least (EIP-1559).
 
     `legacy` asks for a plain gas price. Raises PriceTooHigh when `cap` is below the base fee.
     """
@@ -97,9 +97,9 @@ def choose_fees(conditions: Conditions, cap: int | None, *, legacy: bool) -> Fee
 
 
 def raise_fees(before: Fees, conditions: Conditions, cap: int | None) -> Fees:
-    """Fees for a transaction that takes the place of one with the same nonce.
+    """Fees for a transaction that replaces one with the same nonce.
 
-    Servers want at least 10 % more, some 12.5 %, of both. Raises PriceTooHigh when that is more
+    Servers require at least 10 % more, some 12.5 %, of both. Raises PriceTooHigh when that is more
     than `cap`.
     """
     legacy = before.priority_fee is None

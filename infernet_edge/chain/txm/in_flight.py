@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from msgspec import Struct
 
 from infernet_edge.backoff import Backoff
-from infernet_edge.chain.rpc.head_tracker import Block
+from infernet_edge.chain.rpc.head_tracker import BlockHeader
 from infernet_edge.chain.txm.store import Transaction
 
 MAX_IN_FLIGHT: Final = 64  # as many of one account as geth's mempool takes
@@ -62,7 +62,7 @@ class NextStep(Enum):
 class Observation(NamedTuple):
     """What one server said, in one batch, of a transaction and its account."""
 
-    head: Block
+    head: BlockHeader
     mined_nonce: int  # the account's next nonce after all that is mined
     pending_nonce: int  # the same after all that is in the mempool
     receipt_block: int | None  # the block of its receipt, None when no signed form has one
@@ -113,7 +113,7 @@ class InFlight:
             return NextStep.REBROADCAST
         return NextStep.WAIT
 
-    def _is_stuck(self, head: Block) -> bool:
+    def _is_stuck(self, head: BlockHeader) -> bool:
         """Whether it should have been included by now."""
         if self._next_since is None:
             return False

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from eth_account.signers.local import LocalAccount
 
-from infernet_edge.chain.rpc.client import Rpc
-from infernet_edge.chain.rpc.head_tracker import Head
+from infernet_edge.chain.rpc.client import RpcClient
+from infernet_edge.chain.rpc.head_tracker import HeadTracker
 from infernet_edge.chain.txm.broadcaster import Broadcaster
 from infernet_edge.chain.txm.confirmer import Confirmer
 from infernet_edge.chain.txm.in_flight import InFlightSet, StuckLimits
@@ -25,11 +25,11 @@ class TransactionManager:
 
     def __init__(
         self,
-        rpc: Rpc,
+        rpc: RpcClient,
         account: LocalAccount,
         store: TransactionStore,
         config: Chain,
-        head: Head,
+        head: HeadTracker,
         *,
         limits: StuckLimits | None = None,
     ) -> None:

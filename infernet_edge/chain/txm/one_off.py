@@ -1,7 +1,7 @@
 """A single transaction of the command line, sent and waited for.
 
-It is not in the ledger, which belongs to the running node. Should the node use the same nonce at
-the same moment, the node notices and takes another.
+It is not in the database, which belongs to the running node. Should the node use the same nonce at
+the same moment, the node notices that and uses another.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 
 from infernet_edge.chain.contracts.reverts import revert_reason
-from infernet_edge.chain.rpc.client import Rpc, RpcError, RpcUnavailable, quantity
+from infernet_edge.chain.rpc.client import RpcClient, RpcError, RpcUnavailable, quantity
 from infernet_edge.chain.txm.broadcast_errors import BroadcastAnswer
 from infernet_edge.chain.txm.fees import ask_conditions, choose_fees
 from infernet_edge.chain.txm.receipts import is_mined, receipt_question
@@ -24,7 +24,7 @@ from infernet_edge.chain.txm.store import Transaction
 from infernet_edge.errors import InfernetEdgeError
 
 _GAS_MARGIN = 5, 4  # of the estimate: storage may have changed until it is mined
-_LOOK_PERIOD = 1.0  # seconds
+_POLL_PERIOD = 1.0  # seconds
 
 
 class NotDone(InfernetEdgeError):
@@ -46,7 +46,7 @@ class Receipt(NamedTuple):
 
 
 async def send_and_wait(
-    rpc: Rpc,
+    rpc: RpcClient,
     account: LocalAccount,
     to: str,
     data: bytes,
@@ -56,7 +56,7 @@ async def send_and_wait(
 ) -> Receipt:
     """Call a contract in a transaction and wait until it is mined, `timeout` seconds at most.
 
-    `on_sent` is told the transaction's hash as soon as it may be on its way. Raises NotDone,
+    `on_sent` is called with the transaction's hash as soon as it may be in flight. Raises NotDone,
     NotMined, and RpcUnavailable when nothing was sent.
     """
     to = to_checksum_address(to)
@@ -83,7 +83,7 @@ async def send_and_wait(
     raise NotDone(f"The transaction was refused: {result.message}")
 
 
-async def _estimate(rpc: Rpc, sender: str, to: str, data: bytes) -> int:
+async def _estimate(rpc: RpcClient, sender: str, to: str, data: bytes) -> int:
     call = {"from": sender, "to": to, "data": "0x" + data.hex()}
     try:
         estimate = quantity(await rpc.call("eth_estimateGas", [call]))
@@ -93,7 +93,7 @@ async def _estimate(rpc: Rpc, sender: str, to: str, data: bytes) -> int:
     return estimate * _GAS_MARGIN[0] // _GAS_MARGIN[1]
 
 
-async def _wait(rpc: Rpc, hash_: str, timeout: float) -> Receipt:
+async def _wait(rpc: RpcClient, hash_: str, timeout: float) -> Receipt:
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         receipt = await _receipt(rpc, hash_)
@@ -105,13 +105,13 @@ async def _wait(rpc: Rpc, hash_: str, timeout: float) -> Receipt:
                 quantity(receipt.get("gasUsed", "0x0")),
                 receipt.get("logs") or [],
             )
-        await asyncio.sleep(_LOOK_PERIOD)
+        await asyncio.sleep(_POLL_PERIOD)
     raise NotMined(
         f"The transaction {hash_} was sent but is not mined after {timeout:.0f} seconds."
     )
 
 
-async def _receipt(rpc: Rpc, hash_: str) -> dict[str, Any] | None:
+async def _receipt(rpc: RpcClient, hash_: str) -> dict[str, Any] | None:
     try:
         receipt = await rpc.call(*receipt_question(hash_))
     except (RpcError, RpcUnavailable):

@@ -7,7 +7,7 @@ import logging
 
 from infernet_edge.chain.txm.events import log_transaction
 from infernet_edge.chain.txm.in_flight import InFlightSet
-from infernet_edge.chain.txm.store import Outcome, Transaction, TransactionStore
+from infernet_edge.chain.txm.store import Transaction, TransactionOutcome, TransactionStore
 
 logger = logging.getLogger(__name__)
 
@@ -20,18 +20,18 @@ class Outcomes:
     def __init__(self, store: TransactionStore, in_flight: InFlightSet) -> None:
         self._store = store
         self._in_flight = in_flight
-        self._recent: dict[str, Outcome] = {}
-        self._waiting: dict[str, asyncio.Future[Outcome]] = {}
+        self._recent: dict[str, TransactionOutcome] = {}
+        self._waiting: dict[str, asyncio.Future[TransactionOutcome]] = {}
 
     async def load(self) -> None:
         """Read the newest outcomes of earlier runs. To be called once, at start."""
         self._recent = await self._store.outcomes(_REMEMBERED)
 
-    def recent(self, key: str) -> Outcome | None:
+    def recent(self, key: str) -> TransactionOutcome | None:
         """What became of a transaction; None while it is not final, or long ago."""
         return self._recent.get(key)
 
-    async def wait(self, key: str) -> Outcome | None:
+    async def wait(self, key: str) -> TransactionOutcome | None:
         """Wait until a transaction is final; None when there is none with this key.
 
         One may wait for each key. The store forgets transactions a month after they were final.
@@ -48,7 +48,7 @@ class Outcomes:
         finally:
             self._waiting.pop(key, None)
 
-    async def finish(self, transaction: Transaction, outcome: Outcome) -> None:
+    async def finish(self, transaction: Transaction, outcome: TransactionOutcome) -> None:
         """Store what became of a transaction, which is no longer in flight then."""
         key = transaction.key
         await self._store.finish(transaction, outcome)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from infernet_edge.chain.contracts.reverts import revert_reason
-from infernet_edge.chain.rpc.client import Call, Rpc, RpcError, RpcUnavailable
-from infernet_edge.chain.txm.store import Outcome, Transaction
+from infernet_edge.chain.rpc.client import Call, RpcClient, RpcError, RpcUnavailable
+from infernet_edge.chain.txm.store import Transaction, TransactionOutcome
 
 
 def receipt_question(hash_: str) -> Call:
@@ -19,7 +19,9 @@ def is_mined(receipt: Any) -> bool:
     return isinstance(receipt, dict) and isinstance(receipt.get("blockNumber"), str)
 
 
-async def why_reverted(rpc: Rpc, transaction: Transaction, outcome: Outcome) -> str:
+async def why_reverted(
+    rpc: RpcClient, transaction: Transaction, outcome: TransactionOutcome
+) -> str:
     """Find out by calling the contract as it was after that block."""
     if outcome.gas_used >= transaction.gas:
         return f"It ran out of gas: {transaction.gas} were not enough"

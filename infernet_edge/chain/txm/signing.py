@@ -1,4 +1,4 @@
-"""From what a transaction should do to bytes that are signed, and from there to a server."""
+"""Signs transactions, and gives them to a server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from eth_account.signers.local import LocalAccount
 
-from infernet_edge.chain.rpc.client import Rpc, RpcError, RpcUnavailable
+from infernet_edge.chain.rpc.client import RpcClient, RpcError, RpcUnavailable
 from infernet_edge.chain.txm.broadcast_errors import BroadcastAnswer, meaning
 from infernet_edge.chain.txm.fees import Fees
 from infernet_edge.chain.txm.store import Signed, Transaction
@@ -36,7 +36,7 @@ async def sign(account: LocalAccount, transaction: Transaction, fees: Fees) -> S
     return Signed("0x" + bytes(signed.hash).hex(), bytes(signed.raw_transaction), *fees)
 
 
-async def broadcast(rpc: Rpc, signed: Signed) -> BroadcastResult:
+async def broadcast(rpc: RpcClient, signed: Signed) -> BroadcastResult:
     """Give a signed transaction to one server, once."""
     try:
         await rpc.call_once("eth_sendRawTransaction", ["0x" + signed.raw.hex()])

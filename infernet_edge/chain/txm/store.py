@@ -1,5 +1,4 @@
-"""The tables of transactions: what was signed, durable before anybody sees it, and what became of
-it."""
+"""The tables of transactions: what was signed, before any server sees it, and its outcome."""
 
 from __future__ import annotations
 
@@ -45,7 +44,7 @@ MIGRATIONS: Final = (
     "ALTER TABLE signed_transactions ADD COLUMN sum INTEGER",
 )
 
-_LARGEST = 2**63 - 1  # what SQLite keeps as an integer
+_MAX_INTEGER = 2**63 - 1  # what SQLite keeps as an integer
 _COLUMNS = (
     "number, key, chain_id, sender, nonce, target, data, gas, max_gas_price, subscription, interval"
 )
@@ -60,7 +59,7 @@ class Signed(Struct, frozen=True):
     priority_fee: int | None
 
 
-class Outcome(Struct, frozen=True):
+class TransactionOutcome(Struct, frozen=True):
     """What became of a transaction; `reason` says why it was reverted or failed."""
 
     status: Status
@@ -71,7 +70,7 @@ class Outcome(Struct, frozen=True):
 
 
 class Subject(Struct, frozen=True):
-    """What a transaction is about, for people who read of it: an interval of a subscription."""
+    """What a transaction is about, for the log: an interval of a subscription."""
 
     subscription: int | None = None
     interval: int | None = None
@@ -123,11 +122,11 @@ class TransactionStore:
         """All transactions that are not final, oldest first."""
         return await self._database.read(_unfinished)
 
-    async def outcomes(self, most: int) -> dict[str, Outcome]:
+    async def outcomes(self, limit: int) -> dict[str, TransactionOutcome]:
         """What became of the newest final transactions, by their keys."""
-        return await self._database.read(_outcomes, most)
+        return await self._database.read(_outcomes, limit)
 
-    async def outcome(self, key: str) -> Outcome | None:
+    async def outcome(self, key: str) -> TransactionOutcome | None:
         """What became of the transaction with this key; None while it is not final."""
         return await self._database.read(_outcome, key)
 
@@ -147,16 +146,16 @@ class TransactionStore:
         """Store the nonce and all that is signed of a transaction."""
         await self._database.write(_replace, transaction)
 
-    async def finish(self, transaction: Transaction, outcome: Outcome) -> None:
+    async def finish(self, transaction: Transaction, outcome: TransactionOutcome) -> None:
         """Store what became of a transaction; its signed forms are not needed any more."""
         await self._database.write(_finish, transaction.number, outcome)
 
     async def remove(self, transaction: Transaction) -> None:
-        """Forget a transaction of which it is sure that nobody has it."""
+        """Delete a transaction that surely no server has."""
         await self._database.write(_remove, transaction.number)
 
     async def prune(self, number: int) -> None:
-        """Forget final transactions up to a number."""
+        """Delete final transactions up to a number."""
         await self._database.write(_prune, number)
 
 
@@ -206,7 +205,7 @@ def _from_row(row: tuple[Any, ...]) -> Transaction:
 
 def _content_sum(transaction: Transaction) -> int:
     each = transaction
-    price = -1 if each.max_gas_price is None else min(each.max_gas_price, _LARGEST)
+    price = -1 if each.max_gas_price is None else min(each.max_gas_price, _MAX_INTEGER)
     names = (each.key.encode(), each.sender.encode(), each.target.encode())
     return checksum(each.data, *names, each.chain_id, each.nonce, each.gas, price)
 
@@ -225,22 +224,22 @@ def _last_number(connection: sqlite3.Connection) -> int:
     return int(row[0] or 0)
 
 
-def _outcome(connection: sqlite3.Connection, key: str) -> Outcome | None:
+def _outcome(connection: sqlite3.Connection, key: str) -> TransactionOutcome | None:
     row = connection.execute(
         "SELECT status, hash, block, reason, gas_used FROM transactions"
         " WHERE key = ? AND status IS NOT NULL",
         (key,),
     ).fetchone()
-    return None if row is None else Outcome(*row)
+    return None if row is None else TransactionOutcome(*row)
 
 
-def _outcomes(connection: sqlite3.Connection, most: int) -> dict[str, Outcome]:
+def _outcomes(connection: sqlite3.Connection, limit: int) -> dict[str, TransactionOutcome]:
     rows = connection.execute(
         "SELECT key, status, hash, block, reason, gas_used FROM transactions"
         " WHERE status IS NOT NULL ORDER BY finished_at DESC LIMIT ?",
-        (most,),
+        (limit,),
     )
-    return {key: Outcome(*rest) for key, *rest in rows}
+    return {key: TransactionOutcome(*rest) for key, *rest in rows}
 
 
 def _find(connection: sqlite3.Connection, key: str) -> str | None:
@@ -262,7 +261,7 @@ def _add(connection: sqlite3.Connection, transaction: Transaction) -> int:
             transaction.target,
             transaction.data,
             transaction.gas,
-            cap if cap is None else min(cap, _LARGEST),
+            cap if cap is None else min(cap, _MAX_INTEGER),
             transaction.hash,
             milliseconds(),
             transaction.subject.subscription,
@@ -296,7 +295,7 @@ def _delete_signed(connection: sqlite3.Connection, number: int) -> None:
     connection.execute("DELETE FROM signed_transactions WHERE transaction_number = ?", (number,))
 
 
-def _finish(connection: sqlite3.Connection, number: int, outcome: Outcome) -> None:
+def _finish(connection: sqlite3.Connection, number: int, outcome: TransactionOutcome) -> None:
     connection.execute(
         "UPDATE transactions SET status = ?, hash = ?, block = ?, reason = ?, gas_used = ?,"
         " data = x'', finished_at = ? WHERE number = ?",

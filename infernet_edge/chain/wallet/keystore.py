@@ -1,4 +1,4 @@
-"""The key of the node's account: from the configuration or a keystore, and kept to this process.
+"""The key of the node's account: from the configuration or a keystore, and only in this process.
 
 Keystores are those of the Web3 Secret Storage Definition, version 3
 (ethereum.org/en/developers/docs/data-structures-and-encoding/web3-secret-storage).
@@ -27,20 +27,20 @@ logger = logging.getLogger(__name__)
 
 # Light scrypt: 4 MiB instead of the usual 256 MiB, which a board of 512 MiB does not have.
 _SCRYPT_N = 2**12
-_MOST_SCRYPT = 2**30  # bytes; what asks for more is no honest keystore
-_LARGEST_KEYSTORE = 64 * 2**10  # bytes
+_MAX_SCRYPT_BYTES = 2**30  # of memory; real keystores take less
+_MAX_KEYSTORE_BYTES = 64 * 2**10  # bytes
 _KEY = re.compile(r"(?:0x)?([0-9a-fA-F]{64})")
 _PR_SET_DUMPABLE = 4  # prctl(2)
 
 
 class KeyProblem(StartupError):
-    """A key that cannot be had or used; the text never holds any of it."""
+    """A key that cannot be read or used; the text never contains any of it."""
 
 
 def load_account(wallet: Wallet) -> LocalAccount:
     """The node's account; blocks for up to some seconds. Raises KeyProblem.
 
-    From now on this process writes no core dump, since it would hold the key.
+    From now on this process writes no core dump, which would contain the key.
     """
     forbid_core_dumps()
     if wallet.keystore:
@@ -86,7 +86,7 @@ def read_keystore(path: Path, password: Secret) -> LocalAccount:
     """The account whose key a keystore holds; blocks for up to some seconds. Raises KeyProblem."""
     try:
         with path.open(encoding="utf-8") as file:
-            text = file.read(_LARGEST_KEYSTORE + 1)
+            text = file.read(_MAX_KEYSTORE_BYTES + 1)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise KeyProblem(f"The keystore {path} cannot be read ({reason}).") from None
@@ -117,7 +117,7 @@ def _decode(text: str, name: str) -> dict[str, Any]:
         raise problem from None
     if not isinstance(keystore, dict) or keystore.get("version") != 3:
         raise problem
-    if _scrypt_bytes(keystore) > _MOST_SCRYPT:
+    if _scrypt_bytes(keystore) > _MAX_SCRYPT_BYTES:
         raise KeyProblem(f"{name} wants more memory for its scrypt than any real keystore does.")
     return keystore
 
@@ -160,7 +160,7 @@ def forbid_core_dumps() -> None:
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
         log_event(
             logger,
-            "key.dumpable",
+            "key.protection_failed",
             logging.WARNING,
             reason=os.strerror(ctypes.get_errno()),
         )

@@ -27,9 +27,9 @@ from infernet_edge.chain.contracts.abi import (
 )
 from infernet_edge.chain.contracts.registry import to_bytes
 from infernet_edge.chain.contracts.reverts import revert_reason
-from infernet_edge.chain.rpc.client import Call, Rpc, RpcError, RpcUnavailable, quantity
+from infernet_edge.chain.rpc.client import Call, RpcClient, RpcError, RpcUnavailable, quantity
 
-_TRIES = 8  # withdrawals that are tried in one request
+_TRIED_AT_ONCE = 8  # withdrawals that are tried in one request
 
 
 class Holding(Struct, frozen=True):
@@ -59,7 +59,7 @@ class PaymentWallet(Struct, frozen=True):
     holdings: list[Holding]
 
 
-async def is_valid_wallet(rpc: Rpc, factory: str, address: str) -> bool | None:
+async def is_valid_wallet(rpc: RpcClient, factory: str, address: str) -> bool | None:
     """Whether the factory made it; None when there is no factory. Raises RpcUnavailable."""
     [valid] = await _ask(rpc, [eth_call(factory, IS_VALID_WALLET.encode(address))])
     decoded: bool | None = _decode(IS_VALID_WALLET, valid)
@@ -67,9 +67,9 @@ async def is_valid_wallet(rpc: Rpc, factory: str, address: str) -> bool | None:
 
 
 async def ask_wallet(
-    rpc: Rpc, factory: str, address: str, spender: str, tokens: Iterable[str]
+    rpc: RpcClient, factory: str, address: str, spender: str, tokens: Iterable[str]
 ) -> PaymentWallet:
-    """Ask for all of it in one batch, and in one more for each token that it holds.
+    """Read all of it in one batch, and in one more for each token that it holds.
 
     Raises RpcUnavailable.
     """
@@ -108,11 +108,13 @@ def created_wallet(logs: Iterable[dict[str, Any]], factory: str) -> str | None:
     return None
 
 
-async def _withdrawable(rpc: Rpc, wallet: str, owner: str, token: str, balance: int) -> int | None:
+async def _withdrawable(
+    rpc: RpcClient, wallet: str, owner: str, token: str, balance: int
+) -> int | None:
     """The most that the owner could withdraw now; None when any withdrawal would fail.
 
-    The contract tells nobody what is locked, so withdrawals are tried, in calls that change
-    nothing: first of everything, then closer and closer to the largest that is not refused.
+    No function of the contract returns what is locked, so withdrawals are tried, in calls that
+    change nothing: first of everything, then closer and closer to the largest that is not refused.
     """
     low, high = 0, balance  # `low` can be withdrawn, more than `high` cannot
     amounts = [balance]
@@ -130,14 +132,16 @@ async def _withdrawable(rpc: Rpc, wallet: str, owner: str, token: str, balance: 
             else:
                 return None
         span = high - low
-        amounts = sorted({low + -(-span * part // _TRIES) for part in range(1, _TRIES + 1)})
+        amounts = sorted(
+            {low + -(-span * part // _TRIED_AT_ONCE) for part in range(1, _TRIED_AT_ONCE + 1)}
+        )
     return low
 
 
-async def _ask(rpc: Rpc, questions: Sequence[Call]) -> list[Any]:
+async def _ask(rpc: RpcClient, questions: Sequence[Call]) -> list[Any]:
     answers = await rpc.batch(questions)
     for answer in answers:
-        if isinstance(answer, RpcError) and answer.is_passing:
+        if isinstance(answer, RpcError) and answer.is_transient:
             raise RpcUnavailable(f"The server has a problem: {answer}")
     return answers
 

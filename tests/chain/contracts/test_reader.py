@@ -8,9 +8,9 @@ import aiohttp
 import pytest
 
 from infernet_edge.chain.contracts.abi import READER
-from infernet_edge.chain.contracts.reader import Pages
+from infernet_edge.chain.contracts.reader import SubscriptionReader
 from infernet_edge.chain.contracts.registry import Deployment
-from infernet_edge.chain.rpc.client import Rpc, RpcUnavailable
+from infernet_edge.chain.rpc.client import RpcClient, RpcUnavailable
 from infernet_edge.config.tree import Chain
 from tests.support.asking import call_back
 from tests.support.counting_proxy import CountingProxy
@@ -26,16 +26,18 @@ def consumer(v1: V1) -> Contract:
 
 
 @pytest.fixture
-async def rpc(v1: V1) -> AsyncIterator[Rpc]:
+async def rpc(v1: V1) -> AsyncIterator[RpcClient]:
     async with aiohttp.ClientSession() as session:
-        yield Rpc(session, [v1.anvil.url])
+        yield RpcClient(session, [v1.anvil.url])
 
 
-def pages_of(v1: V1, rpc: Rpc, size: int) -> Pages:
-    return Pages(rpc, Deployment(Chain(registry_address=v1.registry.address), rpc), size)
+def pages_of(v1: V1, rpc: RpcClient, size: int) -> SubscriptionReader:
+    return SubscriptionReader(
+        rpc, Deployment(Chain(registry_address=v1.registry.address), rpc), size
+    )
 
 
-async def test_a_page_holds_what_exists(v1: V1, rpc: Rpc, consumer: Contract) -> None:
+async def test_a_page_holds_what_exists(v1: V1, rpc: RpcClient, consumer: Contract) -> None:
     newest = v1.anvil.block().number
     page = await pages_of(v1, rpc, 4).read(1, 100, newest)
     assert page.next_id == 6
@@ -46,18 +48,18 @@ async def test_a_page_holds_what_exists(v1: V1, rpc: Rpc, consumer: Contract) ->
     assert (await pages_of(v1, rpc, 4).read(6, 0, newest)).subscriptions == []
 
 
-async def test_it_is_as_the_block_has_it(v1: V1, rpc: Rpc, consumer: Contract) -> None:
+async def test_it_is_as_the_block_has_it(v1: V1, rpc: RpcClient, consumer: Contract) -> None:
     before = v1.anvil.block().number - 2
     page = await pages_of(v1, rpc, 9).read(1, 100, before)
     assert (page.next_id, len(page.subscriptions)) == (4, 3)
 
 
-async def test_a_block_that_the_server_has_not_is_waited_for(v1: V1, rpc: Rpc) -> None:
+async def test_a_block_that_the_server_has_not_is_waited_for(v1: V1, rpc: RpcClient) -> None:
     with pytest.raises(RpcUnavailable):
         await pages_of(v1, rpc, 9).read(1, 100, v1.anvil.block().number + 100)
 
 
-async def test_pages_grow_again(v1: V1, rpc: Rpc, consumer: Contract) -> None:
+async def test_pages_grow_again(v1: V1, rpc: RpcClient, consumer: Contract) -> None:
     pages = pages_of(v1, rpc, 4)
     pages._size = 1  # noqa: SLF001 - as after refusals
     newest = v1.anvil.block().number
@@ -69,17 +71,17 @@ async def test_pages_grow_again(v1: V1, rpc: Rpc, consumer: Contract) -> None:
     assert len((await pages.read(1, 100, newest)).subscriptions) == 4
 
 
-async def test_a_reader_of_another_kind_is_told(v1: V1, rpc: Rpc) -> None:
+async def test_a_reader_of_another_kind_is_reported(v1: V1, rpc: RpcClient) -> None:
     deployment = Deployment(Chain(registry_address=v1.registry.address), rpc)
     deployment._others[READER] = v1.fee.address  # noqa: SLF001 - not a reader
     with pytest.raises(RpcUnavailable):
-        await Pages(rpc, deployment, 5).read(1, 5, v1.anvil.block().number)
+        await SubscriptionReader(rpc, deployment, 5).read(1, 5, v1.anvil.block().number)
 
 
 async def test_one_request_for_a_page(v1: V1, consumer: Contract) -> None:
     with CountingProxy(v1.anvil.url) as proxy:
         async with aiohttp.ClientSession() as session:
-            rpc = Rpc(session, [proxy.url])
+            rpc = RpcClient(session, [proxy.url])
             pages = pages_of(v1, rpc, 500)
             await pages.read(1, 100, v1.anvil.block().number)
             before = len(proxy.requests)

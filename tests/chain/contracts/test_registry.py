@@ -11,7 +11,7 @@ from eth_abi.abi import encode
 
 from infernet_edge.chain.contracts.abi import UnexpectedReply
 from infernet_edge.chain.contracts.registry import Deployment, to_bytes
-from infernet_edge.chain.rpc.client import Rpc, RpcUnavailable
+from infernet_edge.chain.rpc.client import RpcClient, RpcUnavailable
 from infernet_edge.config.tree import Chain
 from infernet_edge.errors import Refused
 from tests.support.scripted_rpc import RpcFault, ScriptedRpc
@@ -28,14 +28,14 @@ async def server() -> AsyncIterator[ScriptedRpc]:
 
 
 @pytest.fixture
-async def rpc(server: ScriptedRpc) -> AsyncIterator[Rpc]:
+async def rpc(server: ScriptedRpc) -> AsyncIterator[RpcClient]:
     async with aiohttp.ClientSession() as session:
-        made = Rpc(session, [server.url], timeout=2.0)
+        made = RpcClient(session, [server.url], timeout=2.0)
         yield made
         await made.close()
 
 
-async def test_the_registry_is_asked_once(server: ScriptedRpc, rpc: Rpc) -> None:
+async def test_the_registry_is_asked_once(server: ScriptedRpc, rpc: RpcClient) -> None:
     server.results["eth_call"] = ANSWER
     deployment = Deployment(Chain(registry_address=REGISTRY), rpc)
     assert (deployment.serves("1.x"), deployment.serves("0.1")) == (True, False)
@@ -45,7 +45,9 @@ async def test_the_registry_is_asked_once(server: ScriptedRpc, rpc: Rpc) -> None
     assert server.asked("eth_call") == 1
 
 
-async def test_the_coordinator_of_sdk_0_1_is_configured(server: ScriptedRpc, rpc: Rpc) -> None:
+async def test_the_coordinator_of_sdk_0_1_is_configured(
+    server: ScriptedRpc, rpc: RpcClient
+) -> None:
     deployment = Deployment(Chain(coordinator_address=COORDINATOR), rpc)
     assert (deployment.serves("1.x"), deployment.serves("0.1")) == (False, True)
     assert deployment.anchor("0.1") == COORDINATOR
@@ -64,7 +66,7 @@ async def test_the_coordinator_of_sdk_0_1_is_configured(server: ScriptedRpc, rpc
     ],
 )
 async def test_what_names_no_coordinator_is_asked_again(
-    server: ScriptedRpc, rpc: Rpc, answer: Any, reason: str
+    server: ScriptedRpc, rpc: RpcClient, answer: Any, reason: str
 ) -> None:
     def reply(call: dict[str, str], block: str) -> Any:
         if isinstance(answer, dict):
@@ -93,7 +95,7 @@ def test_answers_without_bytes(reply: object) -> None:
 
 
 async def test_a_registry_is_not_asked_for_the_coordinator_of_sdk_0_1(
-    server: ScriptedRpc, rpc: Rpc
+    server: ScriptedRpc, rpc: RpcClient
 ) -> None:
     deployment = Deployment(Chain(registry_address=REGISTRY), rpc)
     with pytest.raises(Refused, match="not enabled"):

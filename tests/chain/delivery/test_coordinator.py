@@ -16,14 +16,14 @@ from eth_utils.crypto import keccak
 
 from infernet_edge.chain.contracts.payload import Payload
 from infernet_edge.chain.contracts.registry import Deployment
-from infernet_edge.chain.delivery.coordinator import Coordinator, Task
+from infernet_edge.chain.delivery.coordinator import ComputeTask, Coordinator
 from infernet_edge.chain.delivery.delegated_data import DelegatedData
-from infernet_edge.chain.delivery.errors import Done, Never, NotNow
+from infernet_edge.chain.delivery.errors import NothingToDo, PermanentFailure, TransientFailure
 from infernet_edge.chain.delivery.record import Delivery, OpenDelivery, open_delivery
-from infernet_edge.chain.guard.signer import Verifier
+from infernet_edge.chain.guard.signer import SignerCheck
 from infernet_edge.chain.rpc import endpoint
-from infernet_edge.chain.rpc.client import Rpc, RpcUnavailable
-from infernet_edge.chain.rpc.head_tracker import Head
+from infernet_edge.chain.rpc.client import RpcClient, RpcUnavailable
+from infernet_edge.chain.rpc.head_tracker import HeadTracker
 from infernet_edge.config.tree import Chain, Wallet
 from infernet_edge.database import Database
 from tests.support.evm import ALICE, NODE
@@ -40,7 +40,7 @@ class Contracts:
     """A coordinator in front of a server that answers as the test says."""
 
     server: ScriptedRpc
-    head: Head
+    head: HeadTracker
     coordinator: Coordinator
 
     def answer(self, method: str, answer: Any) -> None:
@@ -63,18 +63,18 @@ async def contracts(tmp_path: Path) -> AsyncIterator[Contracts]:
     async with ScriptedRpc() as server, aiohttp.ClientSession() as session:
         block = {"number": "0x5", "timestamp": hex(NOW), "hash": "0x01", "baseFeePerGas": "0x7"}
         server.results["eth_getBlockByNumber"] = block
-        rpc = Rpc(session, [server.url], timeout=2.0)
-        head = Head(rpc, 1.0)
-        await head.look()
+        rpc = RpcClient(session, [server.url], timeout=2.0)
+        head = HeadTracker(rpc, 1.0)
+        await head.poll()
         deployment = Deployment(config, rpc)
-        verifier = Verifier(rpc, deployment)
+        verifier = SignerCheck(rpc, deployment)
         data = DelegatedData(Database(tmp_path / "node.sqlite", {}))
         coordinator = Coordinator(config, rpc, head, deployment, verifier, data, NODE.address, 1000)
         yield Contracts(server, head, coordinator)
         await rpc.close()
 
 
-def text_of(task: Task) -> bytes:
+def text_of(task: ComputeTask) -> bytes:
     assert isinstance(task.data, bytes)
     return task.data
 
@@ -136,14 +136,14 @@ async def test_a_consumer_that_dislikes_an_empty_output_says_nothing(
 @pytest.mark.parametrize(
     ("answer", "meaning", "reason"),
     [
-        (custom("IntervalCompleted()"), Done, "IntervalCompleted"),
-        (custom("NodeRespondedAlready()"), Done, "NodeRespondedAlready"),
-        (custom("NodeNotAllowed()"), Never, "NodeNotAllowed"),
-        (custom("SignatureExpired()"), Never, "SignatureExpired"),
-        (custom("SubscriptionNotFound()"), Never, "SubscriptionNotFound"),
+        (custom("IntervalCompleted()"), NothingToDo, "IntervalCompleted"),
+        (custom("NodeRespondedAlready()"), NothingToDo, "NodeRespondedAlready"),
+        (custom("NodeNotAllowed()"), PermanentFailure, "NodeNotAllowed"),
+        (custom("SignatureExpired()"), PermanentFailure, "SignatureExpired"),
+        (custom("SubscriptionNotFound()"), PermanentFailure, "SubscriptionNotFound"),
         (SERVER_PROBLEM, RpcUnavailable, "problem"),
-        (EVM_PROBLEM, NotNow, "invalid opcode"),
-        (TOO_SLOW, NotNow, "aborted"),
+        (EVM_PROBLEM, TransientFailure, "invalid opcode"),
+        (TOO_SLOW, TransientFailure, "aborted"),
     ],
 )
 async def test_what_the_protocol_says_before_the_computing(
@@ -157,7 +157,7 @@ async def test_what_the_protocol_says_before_the_computing(
 async def test_a_later_interval_that_is_over_is_not_computed(contracts: Contracts) -> None:
     contracts.answer("eth_call", "0x")
     late = delivery(2, 7, activeAt=NOW - 1000, period=100, frequency=20)
-    with pytest.raises(Never, match="over"):
+    with pytest.raises(PermanentFailure, match="over"):
         await contracts.coordinator.admit(late)
 
 
@@ -223,16 +223,16 @@ async def test_inputs_have_a_bound(
     if fits:
         assert len((await task).data) == 1000
     else:
-        with pytest.raises(Never, match=r"1002 bytes as JSON, .* allows 1000"):
+        with pytest.raises(PermanentFailure, match=r"1002 bytes as JSON, .* allows 1000"):
             await task
 
 
 async def test_inputs_that_no_reply_holds(
     contracts: Contracts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(endpoint, "_LARGEST_REPLY", 2**16)
+    monkeypatch.setattr(endpoint, "_MAX_REPLY_BYTES", 2**16)
     contracts.answer("eth_call", "0x" + encode(["bytes"], [bytes(2**16)]).hex())
-    with pytest.raises(Never, match="a reply of more than 65536 bytes"):
+    with pytest.raises(PermanentFailure, match="a reply of more than 65536 bytes"):
         await contracts.coordinator.task(delivery(2, 7))
     contracts.answer("eth_estimateGas", "0x5")
     await contracts.coordinator.prepare(delivery(), ANSWER)  # the server is not left alone for it
@@ -242,7 +242,7 @@ async def test_inputs_that_take_the_server_too_long_are_asked_for_some_times(
     contracts: Contracts,
 ) -> None:
     contracts.answer("eth_call", TOO_SLOW)
-    with pytest.raises(NotNow, match="aborted"):
+    with pytest.raises(TransientFailure, match="aborted"):
         await contracts.coordinator.task(delivery(2, 7))
 
 
@@ -261,7 +261,7 @@ async def test_the_gas_of_a_delivery(contracts: Contracts, estimate: int, limit:
 
 async def test_the_limit_of_the_node_counts_too(contracts: Contracts) -> None:
     contracts.answer("eth_estimateGas", hex(3_000_001))
-    with pytest.raises(Never, match="3000001 gas, the limit is 3000000"):
+    with pytest.raises(PermanentFailure, match="3000001 gas, the limit is 3000000"):
         await contracts.coordinator.prepare(delivery(maxGasLimit=4_000_000), ANSWER)
 
 
@@ -274,11 +274,11 @@ async def test_an_error_that_is_allowed(contracts: Contracts) -> None:
 @pytest.mark.parametrize(
     ("answer", "meaning", "reason"),
     [
-        (error("sold out"), NotNow, "sold out"),
-        (custom("IntervalCompleted()"), Done, "IntervalCompleted"),
-        (custom("GasLimitExceeded()"), Never, "GasLimitExceeded"),
-        (EVM_PROBLEM, NotNow, "invalid opcode"),
-        (TOO_SLOW, NotNow, "aborted"),
+        (error("sold out"), TransientFailure, "sold out"),
+        (custom("IntervalCompleted()"), NothingToDo, "IntervalCompleted"),
+        (custom("GasLimitExceeded()"), PermanentFailure, "GasLimitExceeded"),
+        (EVM_PROBLEM, TransientFailure, "invalid opcode"),
+        (TOO_SLOW, TransientFailure, "aborted"),
         (SERVER_PROBLEM, RpcUnavailable, "Internal error"),
         (None, RpcUnavailable, "no gas"),
         ("many", RpcUnavailable, "no gas"),

@@ -10,7 +10,7 @@ import pytest
 
 from infernet_edge.chain.delivery import table as deliveries
 from infernet_edge.chain.delivery.delegated_data import DelegatedData
-from infernet_edge.chain.delivery.record import Delivery, State
+from infernet_edge.chain.delivery.record import Delivery, DeliveryState
 from infernet_edge.chain.delivery.store import DeliveryStore
 from infernet_edge.database import Database
 from infernet_edge.errors import StorageError, Unavailable
@@ -37,7 +37,7 @@ async def data_of(database: Database, found_for: Delivery) -> bytes:
     return text
 
 
-async def end(store: DeliveryStore, found: Delivery, state: State) -> None:
+async def end(store: DeliveryStore, found: Delivery, state: DeliveryState) -> None:
     found.state = state
     await store.save(found)
 
@@ -107,7 +107,7 @@ async def test_another_deployment_is_another_request(database: Database) -> None
 
 
 async def test_all_inputs_together_have_a_limit(database: Database) -> None:
-    store = DeliveryStore(database, 10, most_data=100)
+    store = DeliveryStore(database, 10, max_data=100)
     await store.add(delivery(1), b"x" * 60)
     with pytest.raises(Unavailable, match="storage"):
         await store.add(delivery(2), b"x" * 60)

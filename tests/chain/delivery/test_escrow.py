@@ -13,7 +13,7 @@ from aiohttp import web
 
 from infernet_edge.chain.contracts.subscription import Payment
 from infernet_edge.chain.delivery import processor, steps
-from infernet_edge.chain.delivery.errors import NotNow
+from infernet_edge.chain.delivery.errors import TransientFailure
 from infernet_edge.chain.delivery.escrow import Escrow
 from infernet_edge.chain.txm.store import Subject
 from tests.support.asking import received, subscribe
@@ -84,14 +84,14 @@ async def test_an_approval_is_sent_when_it_is_needed(
     market.ask(verifier=judge.address)
     async with market.node(tmp_path, echo=Prover()) as (node, _):
         assert (await settled(node))["state"] == "delivered"
-        (approval,) = events.of("escrow.approving")
+        (approval,) = events.of("escrow.approval_sent")
         assert (approval["subscription"], approval["interval"]) == (1, 1)
         assert (approval["amount"], approval["before"]) == (PRICE, 0)
         assert (approval["token"], approval["wallet"]) == (market.token, market.payee.address)
         assert v1.anvil.nonce(NODE.address) == 2
         market.ask(verifier=judge.address)
         assert (await settled(node, 2))["state"] == "delivered"
-    assert len(events.of("escrow.approving")) == 1
+    assert len(events.of("escrow.approval_sent")) == 1
     assert v1.anvil.nonce(NODE.address) == 3
     assert market.earned == 4 * PRICE
     assert [each["proof"] for each in await received(market.consumer, 2)] == [PROOF, PROOF]
@@ -104,7 +104,7 @@ async def test_an_allowance_that_is_there_is_used(
     market.ask(verifier=judge.address)
     async with market.node(tmp_path, echo=Prover()) as (node, _):
         assert (await settled(node))["state"] == "delivered"
-    assert events.of("escrow.approving") == []
+    assert events.of("escrow.approval_sent") == []
 
 
 @pytest.mark.parametrize("mining", [True, False], ids=["at once", "late"])
@@ -118,14 +118,14 @@ async def test_two_at_once_do_not_take_each_others_approval(
         await open_calls(echo, 2)
         market.anvil.set_automine(mining)
         echo.release()
-        await told(events, "escrow.approving")
+        await told(events, "escrow.approval_sent")
         with contextlib.nullcontext() if mining else market.anvil.blocks_every(0.1):
             assert (await settled(node, 1))["state"] == "delivered"
             assert (await settled(node, 2))["state"] == "delivered"
     assert events.of("transaction.reverted") == []
-    assert len(events.of("escrow.approving")) <= 2
+    assert len(events.of("escrow.approval_sent")) <= 2
     assert len(judge.events("ProofReceived")) == 2
-    assert market.allowed <= PRICE  # what is on its way is counted until it is final
+    assert market.allowed <= PRICE  # what is in flight is counted until it is final
 
 
 @pytest.mark.parametrize("noted", [True, False])
@@ -146,13 +146,13 @@ async def test_what_was_sent_by_an_earlier_run_keeps_its_part(
             connection.execute("UPDATE deliveries SET state = 'sending' WHERE state = 'sent'")
         connection.close()
     async with market.node(tmp_path, echo=Prover()) as (node, _):
-        await told(events, "escrow.approving")
+        await told(events, "escrow.approval_sent")
         market.anvil.set_automine(True)
         market.anvil.mine()
         assert (await settled(node, 1))["state"] == "delivered"
         assert (await settled(node, 2))["state"] == "delivered"
     assert events.of("transaction.reverted") == []
-    (approval,) = events.of("escrow.approving")
+    (approval,) = events.of("escrow.approval_sent")
     assert approval["amount"] == 2 * PRICE
 
 
@@ -169,7 +169,7 @@ async def test_nobody_else_waits_for_an_approval(
         await open_calls(echo, 1)
         market.anvil.set_automine(False)
         echo.release()
-        await told(events, "escrow.approving")
+        await told(events, "escrow.approval_sent")
         assert (await node.post("/api/jobs", request_v1(v1, free).body)).status == 200
         await told(events, "delivery.sent")
         (sent,) = events.of("delivery.sent")
@@ -188,7 +188,7 @@ async def test_more_than_an_allowance_can_be(tmp_path: Path, v1: V1) -> None:
         securing = asyncio.create_task(escrow.secure(2, large, Subject(1, 1)))
         async with asyncio.timeout(10):
             while not securing.done():
-                await sending.look()
+                await sending.poll()
                 await asyncio.sleep(0.01)
         await securing
     assert wallet.call("allowance", NODE.address, COIN) == large.amount
@@ -201,7 +201,7 @@ async def test_who_cannot_have_an_approval_takes_nothing_from_others(
     wallet.send("approve", NODE.address, COIN, PRICE, sender=ALICE)
     async with Sending(tmp_path, v1.anvil) as sending:
         escrow = Escrow(sending.rpc, sending.sender, wallet.address)
-        with pytest.raises(NotNow, match="have to be approved"):
+        with pytest.raises(TransientFailure, match="have to be approved"):
             await escrow.secure(1, Payment(2 * PRICE, COIN), Subject(1, 1))
         await escrow.secure(2, Payment(PRICE, COIN), Subject(2, 1))
 
@@ -209,7 +209,7 @@ async def test_who_cannot_have_an_approval_takes_nothing_from_others(
 # Runs that end in the middle
 
 
-async def test_a_run_that_ended_while_an_approval_was_on_its_way(
+async def test_a_run_that_ended_while_an_approval_was_in_flight(
     tmp_path: Path, market: Market, judge: Contract, events: Events
 ) -> None:
     market.ask(verifier=judge.address)
@@ -217,7 +217,7 @@ async def test_a_run_that_ended_while_an_approval_was_on_its_way(
         await open_calls(echo, 1)
         market.anvil.set_automine(False)
         echo.release()
-        await told(events, "escrow.approving")
+        await told(events, "escrow.approval_sent")
     async with market.node(tmp_path, echo=Prover()) as (node, again):
         market.anvil.set_automine(True)
         market.anvil.mine()
@@ -254,7 +254,7 @@ async def test_a_run_that_ended_between_approval_and_delivery(
     async with market.node(tmp_path, echo=Prover()) as (node, again):
         assert (await settled(node))["state"] == "delivered"
         assert again.calls == []
-    assert len(events.of("escrow.approving")) == 1
+    assert len(events.of("escrow.approval_sent")) == 1
     assert market.anvil.nonce(NODE.address) == 2
 
 
@@ -322,8 +322,8 @@ async def test_a_wallet_of_somebody_else_who_approves(
         async with asyncio.timeout(10):
             while len(market.anvil.mempool()) < 1:
                 await asyncio.sleep(0.02)
-        await told(events, "delivery.waits", 3)
-        assert "have to be approved" in events.of("delivery.waits")[-1]["reason"]
+        await told(events, "delivery.deferred", 3)
+        assert "have to be approved" in events.of("delivery.deferred")[-1]["reason"]
         market.anvil.set_automine(True)
         market.anvil.mine()
         assert (await settled(node, 1))["state"] == "delivered"
@@ -380,7 +380,7 @@ async def test_an_approval_that_reverts(
         await open_calls(echo, 1)
         market.anvil.set_automine(False)
         echo.release()
-        await told(events, "escrow.approving")
+        await told(events, "escrow.approval_sent")
         market.own(ALICE)
         market.anvil.mine()
         if mended:

@@ -14,7 +14,7 @@ from aiohttp import web
 from infernet_edge.chain import chain
 from infernet_edge.chain.delivery import processor
 from infernet_edge.chain.rpc import client as rpc
-from infernet_edge.chain.rpc.client import Rpc
+from infernet_edge.chain.rpc.client import RpcClient
 from infernet_edge.chain.txm import in_flight
 from infernet_edge.chain.txm.in_flight import StuckLimits
 from tests.support.delegated import request_v0, request_v1
@@ -32,7 +32,7 @@ from tests.support.faulty_rpc import (
     throttled,
     wrong_id,
 )
-from tests.support.onchain import chain_of, delivery, looks, on_chain, settled, until
+from tests.support.onchain import chain_of, delivery, on_chain, polls, settled, until
 from tests.support.running import RunningNode
 from tests.support.serving import Echo, serving
 
@@ -40,9 +40,9 @@ ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 
 @pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+def poll_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits for a second in a node waits for a moment in these tests."""
-    monkeypatch.setattr(chain, "Rpc", partial(Rpc, timeout=0.4))
+    monkeypatch.setattr(chain, "RpcClient", partial(RpcClient, timeout=0.4))
     monkeypatch.setattr(in_flight, "StuckLimits", lambda: StuckLimits(rebroadcast=0.1))
 
 
@@ -107,7 +107,7 @@ async def test_every_number_out_of_range_is_answered_with_its_field(
 
 
 async def test_an_amount_of_256_bits_is_verified_to_the_digit(tmp_path: Path, v1: V1) -> None:
-    """Taken for a float on its way, the signature would be somebody else's."""
+    """Taken for a float in flight, the signature would be somebody else's."""
     consumer = consumer_of(v1)
     payment: dict[str, Any] = {"accepted_payments": {}}
     wallet = {"payment_address": v1.wallet(NODE).address}
@@ -299,7 +299,7 @@ async def test_without_money_for_gas_it_waits_for_some(
         assert (len(deliveries(consumer)), len(echo.calls)) == (1, 1)
 
 
-async def test_who_never_gets_money_is_told_why_and_given_up_in_the_end(
+async def test_who_never_gets_money_is_reported_why_and_given_up_in_the_end(
     tmp_path: Path, v1: V1
 ) -> None:
     v1.anvil.set_balance(NODE.address, 0)
@@ -358,7 +358,7 @@ async def test_a_block_is_replaced_by_another(tmp_path: Path, v1: V1) -> None:
     async with on_chain(tmp_path, v1=v1, chain={"trail_head_blocks": 2}) as (node, echo):
         await accepted(node, request_v1(v1, consumer).body)
         await until(lambda: deliveries(consumer))
-        await looks(node, 3)  # at a block that is not deep enough
+        await polls(node, 3)  # at a block that is not deep enough
         assert (await delivery(node))["state"] == "sent"
         anvil.reorg(1)
         await until(lambda: deliveries(consumer))
@@ -380,7 +380,7 @@ async def test_a_consumer_that_refuses_only_on_the_chain(tmp_path: Path, v1: V1)
         found = await settled(node)
         assert found["state"] == "failed"
         assert found["reason"].startswith("Given up after 3 transactions: ")
-        await looks(node)
+        await polls(node)
         assert v1.anvil.nonce(NODE.address, "pending") == 3
         assert len(echo.calls) == 1
 

@@ -7,9 +7,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from infernet_edge.chain.delivery.errors import NotNow
+from infernet_edge.chain.delivery.errors import TransientFailure
 from infernet_edge.chain.delivery.gas import estimate_gas
-from infernet_edge.chain.rpc.client import Rpc, RpcError, RpcUnavailable
+from infernet_edge.chain.rpc.client import RpcClient, RpcError, RpcUnavailable
 from tests.support.scripted_rpc import RpcFault, ScriptedRpc
 
 
@@ -22,7 +22,7 @@ async def estimate(answer: Any) -> int:
 
     async with ScriptedRpc() as server, aiohttp.ClientSession() as session:
         server.results["eth_estimateGas"] = answers
-        return await estimate_gas(Rpc(session, [server.url], timeout=2), {"to": "0x"})
+        return await estimate_gas(RpcClient(session, [server.url], timeout=2), {"to": "0x"})
 
 
 async def test_a_number() -> None:
@@ -34,7 +34,7 @@ async def test_a_number() -> None:
     [
         (None, RpcUnavailable),
         ({"code": -32000, "message": "header not found"}, RpcUnavailable),
-        ({"code": -32000, "message": "insufficient funds for transfer"}, NotNow),
+        ({"code": -32000, "message": "insufficient funds for transfer"}, TransientFailure),
         ({"code": 3, "message": "execution reverted", "data": "0x356680b7"}, RpcError),
     ],
 )

@@ -224,7 +224,7 @@ async def test_what_is_paid_after_all_is_computed(
     take_away(market, missing)
     market.ask()
     async with market.node(tmp_path) as (node, echo):
-        await seen(events, "delivery.waits")
+        await seen(events, "delivery.deferred")
         await waiting(node, missing)
         assert echo.calls == []
         market.pay(market.payer.address, 1)
@@ -233,7 +233,7 @@ async def test_what_is_paid_after_all_is_computed(
         assert (found["state"], found["reason"]) == ("delivered", "")
         assert len(deliveries(market.consumer)) == 1
     assert market.earned == PRICE
-    assert len(events.of("delivery.waits")) == 1
+    assert len(events.of("delivery.deferred")) == 1
 
 
 async def test_what_is_not_paid_until_its_interval_is_over(

@@ -292,7 +292,7 @@ async def test_a_subscription_without_any_interval_is_not_called_delivered(
 async def test_a_transaction_that_is_remembered_no_more_is_not_waited_for(
     tmp_path: Path, v1: V1
 ) -> None:
-    """The ledger forgets what ended a month ago, also while the node is off."""
+    """The store forgets what ended a month ago, also while the node is off."""
     consumer = consumer_of(v1)
     async with on_chain(tmp_path, v1=v1) as (node, _):
         request = request_v1(v1, consumer)

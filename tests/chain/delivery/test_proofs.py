@@ -15,7 +15,7 @@ from tests.support.events import Events
 from tests.support.evm import ALICE, NODE, V1, Contract, deliveries, deploy
 from tests.support.faulty_rpc import Answers, FaultyRpc
 from tests.support.market import PRICE, PROOF, Market, Prover
-from tests.support.onchain import chain_of, looks, settled
+from tests.support.onchain import chain_of, polls, settled
 from tests.support.running import RunningNode
 from tests.support.serving import Echo, serving
 
@@ -135,20 +135,20 @@ async def test_a_proof_that_is_judged_later(
     assert market.earned == MANY * PRICE + (PRICE if right else -PRICE)
 
 
-async def test_a_verdict_is_told_when_it_is_deep_enough(
+async def test_a_verdict_is_reported_when_it_is_deep_enough(
     tmp_path: Path, market: Market, events: Events
 ) -> None:
     judge = market.verifier("LazyVerifier")
     market.ask(verifier=judge.address)
     market.anvil.mine(3)
     async with market.node(tmp_path, echo=Prover(), trail=3) as (node, _):
-        await told(events, "escrow.approving")
+        await told(events, "escrow.approval_sent")
         market.anvil.mine(3)
         await told(events, "delivery.sent")
         market.anvil.mine(3)
         assert (await settled(node))["state"] == "delivered"
         judge.send("finalize", 1, 1, NODE.address, False)
-        await looks(node)
+        await polls(node)
         assert await verdict(node) == "awaited"
         market.anvil.mine(3)
         await until_verdict(node, "slashed")
@@ -172,7 +172,7 @@ async def test_a_proof_that_is_judged_while_the_node_is_off(
 
 
 @pytest.mark.parametrize("off", [False, True], ids=["on", "off"])
-async def test_verdicts_are_told_apart(
+async def test_verdicts_are_reported_apart(
     tmp_path: Path, market: Market, events: Events, off: bool
 ) -> None:
     """Three proofs are worth the same; the last one is judged first, and it alone is wrong."""
@@ -211,7 +211,7 @@ async def test_a_server_that_gives_few_logs(
     tmp_path: Path, market: Market, events: Events, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
     """One that gives none leaves open how the money went, and nothing waits for it for ever."""
-    monkeypatch.setattr(proofs, "_MOST_BLOCKS", 10)
+    monkeypatch.setattr(proofs, "_MAX_BLOCKS", 10)
     judge = market.verifier("LazyVerifier")
     market.ask(verifier=judge.address)
     async with market.node(tmp_path, echo=Prover()) as (node, _):

@@ -27,7 +27,7 @@ from tests.support.signed import signed_v0
 async def store(tmp_path: Path) -> AsyncIterator[DeliveryStore]:
     database = Database(tmp_path / "node.sqlite", {"deliveries": MIGRATIONS})
     await database.open()
-    yield DeliveryStore(database, most=3)
+    yield DeliveryStore(database, max_pending=3)
     await database.close()
 
 
@@ -137,7 +137,7 @@ async def test_only_the_newest_that_ended_are_remembered(
     store: DeliveryStore, monkeypatch: pytest.MonkeyPatch, pruned: bool
 ) -> None:
     """Whoever may ask could fill the disk otherwise; what is in work is not counted."""
-    monkeypatch.setattr(deliveries, "_MOST_ENDED", 3)
+    monkeypatch.setattr(deliveries, "_MAX_ENDED", 3)
     monkeypatch.setattr(deliveries, "_CHECK_EVERY", 1000 if pruned else 4)
     await store.add(delivery(0))
     for number in range(2, 9):

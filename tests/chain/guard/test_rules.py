@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from infernet_edge.chain.contracts.subscription import ZERO_ADDRESS, Subscription
-from infernet_edge.chain.guard.container_lookup import ContainerSets, container_hash
+from infernet_edge.chain.guard.container_lookup import ContainerLookup, container_hash
 from infernet_edge.chain.guard.rules import SubscriptionRules, check_expiry
 from infernet_edge.config.tree import Container
 from infernet_edge.errors import BadRequest, Refused
@@ -36,7 +36,7 @@ MANY = 2**256 - 1
 
 def rules(payment_address: str | None = WALLET) -> SubscriptionRules:
     config = chain_config(*CONTAINERS, payment_address=payment_address)
-    return SubscriptionRules(config, ContainerSets(config))
+    return SubscriptionRules(config, ContainerLookup(config))
 
 
 def refusal(subscription: Subscription, *, delegated: bool = False, **config: Any) -> Refused:
@@ -130,7 +130,7 @@ def test_what_is_refused(subscription: Subscription, error: str, params: dict[st
     assert (refused.status, refused.message, refused.params) == (405, error, params)
 
 
-def test_delegated_and_on_chain_owners_are_told_apart() -> None:
+def test_delegated_and_on_chain_owners_are_reported_apart() -> None:
     assert rules().check(subscription_v1("closed"), delegated=True) == ("closed",)
     assert rules().check(subscription_v1("private"), delegated=False) == ("private",)
     refused = refusal(subscription_v1("private"), delegated=True)

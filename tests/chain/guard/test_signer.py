@@ -11,8 +11,8 @@ from eth_abi.abi import encode
 
 from infernet_edge.chain.contracts.delegation import parse_request
 from infernet_edge.chain.contracts.registry import Deployment
-from infernet_edge.chain.guard.signer import Verifier
-from infernet_edge.chain.rpc.client import Rpc, RpcUnavailable
+from infernet_edge.chain.guard.signer import SignerCheck
+from infernet_edge.chain.rpc.client import RpcClient, RpcUnavailable
 from infernet_edge.config.tree import Chain
 from infernet_edge.errors import Refused
 from tests.support.evm import ALICE, NOBODY, OTHER_NODE
@@ -28,10 +28,10 @@ async def server() -> AsyncIterator[ScriptedRpc]:
 
 
 @pytest.fixture
-async def verifier(server: ScriptedRpc) -> AsyncIterator[Verifier]:
+async def verifier(server: ScriptedRpc) -> AsyncIterator[SignerCheck]:
     async with aiohttp.ClientSession() as session:
-        rpc = Rpc(session, [server.url], timeout=2.0)
-        yield Verifier(rpc, Deployment(Chain(coordinator_address=COORDINATOR), rpc))
+        rpc = RpcClient(session, [server.url], timeout=2.0)
+        yield SignerCheck(rpc, Deployment(Chain(coordinator_address=COORDINATOR), rpc))
         await rpc.close()
 
 
@@ -51,19 +51,19 @@ def word(address: str) -> str:
     return "0x" + encode(["address"], [address]).hex()
 
 
-async def test_the_owners_signer_is_taken(server: ScriptedRpc, verifier: Verifier) -> None:
+async def test_the_owners_signer_is_taken(server: ScriptedRpc, verifier: SignerCheck) -> None:
     answers(server, word(ALICE.address))
     await verifier.verify(parse_request(signed_v0()))
 
 
-async def test_a_signature_for_another_chain(server: ScriptedRpc, verifier: Verifier) -> None:
+async def test_a_signature_for_another_chain(server: ScriptedRpc, verifier: SignerCheck) -> None:
     answers(server, word(ALICE.address))
     with pytest.raises(Refused, match="Signer mismatch"):
         await verifier.verify(parse_request(signed_v0(chain_id=1)))
 
 
 @pytest.mark.parametrize("signer", [OTHER_NODE.address, NOBODY])
-async def test_another_signer(server: ScriptedRpc, verifier: Verifier, signer: str) -> None:
+async def test_another_signer(server: ScriptedRpc, verifier: SignerCheck, signer: str) -> None:
     answers(server, word(signer))
     with pytest.raises(Refused, match="Signer mismatch") as caught:
         await verifier.verify(parse_request(signed_v0()))
@@ -85,7 +85,7 @@ async def test_another_signer(server: ScriptedRpc, verifier: Verifier, signer: s
     ids=str,
 )
 async def test_an_owner_without_a_signer(
-    server: ScriptedRpc, verifier: Verifier, answer: Any
+    server: ScriptedRpc, verifier: SignerCheck, answer: Any
 ) -> None:
     answers(server, answer)
     with pytest.raises(Refused, match="Signer mismatch") as caught:
@@ -115,7 +115,7 @@ async def test_an_owner_without_a_signer(
     ids=str,
 )
 async def test_a_server_that_cannot_say(
-    server: ScriptedRpc, verifier: Verifier, answer: Any
+    server: ScriptedRpc, verifier: SignerCheck, answer: Any
 ) -> None:
     """That says nothing about the request, which is to be verified later."""
     answers(server, answer)

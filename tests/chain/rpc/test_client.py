@@ -13,7 +13,13 @@ import pytest
 
 from infernet_edge.chain.rpc import client as rpc_module
 from infernet_edge.chain.rpc import endpoint as endpoint_module
-from infernet_edge.chain.rpc.client import ReplyTooLarge, Rpc, RpcError, RpcUnavailable, quantity
+from infernet_edge.chain.rpc.client import (
+    ReplyTooLarge,
+    RpcClient,
+    RpcError,
+    RpcUnavailable,
+    quantity,
+)
 from tests.support.events import Events
 from tests.support.scripted_rpc import (
     CHAIN_ID,
@@ -44,8 +50,8 @@ async def server() -> AsyncIterator[ScriptedRpc]:
 
 
 @pytest.fixture
-async def rpc(session: aiohttp.ClientSession, server: ScriptedRpc) -> AsyncIterator[Rpc]:
-    rpc = Rpc(session, [server.url], timeout=5)
+async def rpc(session: aiohttp.ClientSession, server: ScriptedRpc) -> AsyncIterator[RpcClient]:
+    rpc = RpcClient(session, [server.url], timeout=5)
     yield rpc
     await rpc.close()
 
@@ -67,7 +73,9 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_batch_is_one_request_answered_in_order(rpc: Rpc, server: ScriptedRpc) -> None:
+async def test_a_batch_is_one_request_answered_in_order(
+    rpc: RpcClient, server: ScriptedRpc
+) -> None:
     server.results["echo"] = lambda *params: list(params)
     answers = await rpc.batch([("echo", [n]) for n in range(50)])
     assert answers == [[n] for n in range(50)]
@@ -75,26 +83,26 @@ async def test_a_batch_is_one_request_answered_in_order(rpc: Rpc, server: Script
     assert rpc.chain_id == CHAIN_ID
 
 
-async def test_answers_are_told_apart_by_their_ids(rpc: Rpc, server: ScriptedRpc) -> None:
+async def test_answers_are_reported_apart_by_their_ids(rpc: RpcClient, server: ScriptedRpc) -> None:
     server.results["echo"] = lambda *params: list(params)
     server.faults.append(transformed(lambda answers: answers[::-1], server))
     assert await rpc.batch([("echo", [1]), ("echo", [2])]) == [[1], [2]]
 
 
-async def test_long_batches_are_split(rpc: Rpc, server: ScriptedRpc) -> None:
+async def test_long_batches_are_split(rpc: RpcClient, server: ScriptedRpc) -> None:
     server.results["echo"] = lambda *params: list(params)
     answers = await rpc.batch([("echo", [n]) for n in range(250)])
     assert answers == [[n] for n in range(250)]
     assert [len(methods) for methods in server.requests] == [100, 100, 51]
 
 
-async def test_a_single_call_is_no_batch(rpc: Rpc, server: ScriptedRpc) -> None:
+async def test_a_single_call_is_no_batch(rpc: RpcClient, server: ScriptedRpc) -> None:
     await rpc.call(*NUMBER)
     server.faults.append(transformed(lambda answers: answers[0], server))
     assert await rpc.call(*NUMBER) == "0x5"
 
 
-async def test_null_is_an_answer(rpc: Rpc, server: ScriptedRpc) -> None:
+async def test_null_is_an_answer(rpc: RpcClient, server: ScriptedRpc) -> None:
     server.results["eth_getTransactionReceipt"] = None
     assert await rpc.call("eth_getTransactionReceipt", ["0x00"]) is None
 
@@ -114,7 +122,7 @@ async def test_null_is_an_answer(rpc: Rpc, server: ScriptedRpc) -> None:
     ],
 )
 async def test_errors_of_calls_belong_to_their_callers(
-    rpc: Rpc, server: ScriptedRpc, error: dict[str, Any], data: str, reverts: bool
+    rpc: RpcClient, server: ScriptedRpc, error: dict[str, Any], data: str, reverts: bool
 ) -> None:
     def fail() -> None:
         raise RpcFault(error)
@@ -166,9 +174,9 @@ FAULTS: dict[str, tuple[Callable[[ScriptedRpc], Fault], str]] = {
 
 @pytest.mark.parametrize("name", FAULTS)
 async def test_a_fault_is_overcome_by_asking_again(
-    rpc: Rpc, server: ScriptedRpc, name: str, events: Events, monkeypatch: pytest.MonkeyPatch
+    rpc: RpcClient, server: ScriptedRpc, name: str, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(endpoint_module, "_LARGEST_REPLY", 2**18)
+    monkeypatch.setattr(endpoint_module, "_MAX_REPLY_BYTES", 2**18)
     server.faults.append(FAULTS[name][0](server))
     assert await rpc.batch([NUMBER, NUMBER]) == ["0x5", "0x5"]
     assert len(server.requests) == 2
@@ -177,10 +185,10 @@ async def test_a_fault_is_overcome_by_asking_again(
 
 
 @pytest.mark.parametrize("name", FAULTS)
-async def test_a_fault_that_stays_is_told(
-    rpc: Rpc, server: ScriptedRpc, name: str, events: Events, monkeypatch: pytest.MonkeyPatch
+async def test_a_fault_that_stays_is_reported(
+    rpc: RpcClient, server: ScriptedRpc, name: str, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(endpoint_module, "_LARGEST_REPLY", 2**18)
+    monkeypatch.setattr(endpoint_module, "_MAX_REPLY_BYTES", 2**18)
     server.always = FAULTS[name][0](server)
     for _ in range(2):
         with pytest.raises(RpcUnavailable) as raised:
@@ -191,14 +199,14 @@ async def test_a_fault_that_stays_is_told(
     assert [event for event, _ in events.seen] == ["rpc.lost"]
     server.always = None
     await until_answered(rpc)
-    assert [event for event, _ in events.seen] == ["rpc.lost", "rpc.back"]
+    assert [event for event, _ in events.seen] == ["rpc.lost", "rpc.recovered"]
     assert not rpc.problem
 
 
 async def test_a_contract_that_returns_too_much_is_no_trouble_of_the_server(
-    rpc: Rpc, server: ScriptedRpc, events: Events, monkeypatch: pytest.MonkeyPatch
+    rpc: RpcClient, server: ScriptedRpc, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(endpoint_module, "_LARGEST_REPLY", 2**16)
+    monkeypatch.setattr(endpoint_module, "_MAX_REPLY_BYTES", 2**16)
     server.results["eth_call"] = lambda call, block: "0x" + "00" * (2**16 if call == "huge" else 1)
     calls = [("eth_call", [call, "latest"]) for call in ("small", "huge", "small")]
     small, huge, last, number = await rpc.batch([*calls, NUMBER])
@@ -213,7 +221,7 @@ async def test_a_contract_that_returns_too_much_is_no_trouble_of_the_server(
     assert len(server.requests) == asked + 1  # batches are as long as before
 
 
-async def until_answered(rpc: Rpc) -> None:
+async def until_answered(rpc: RpcClient) -> None:
     async with asyncio.timeout(20):
         while True:
             try:
@@ -225,22 +233,22 @@ async def until_answered(rpc: Rpc) -> None:
 
 
 async def test_slow(session: aiohttp.ClientSession, server: ScriptedRpc) -> None:
-    rpc = Rpc(session, [server.url], timeout=0.2)
+    rpc = RpcClient(session, [server.url], timeout=0.2)
     server.always = silence
     with pytest.raises(RpcUnavailable, match=r"no answer within 0\.2 seconds"):
         await rpc.call(*NUMBER)
 
 
-async def test_down_and_back(rpc: Rpc, server: ScriptedRpc, events: Events) -> None:
+async def test_down_and_back(rpc: RpcClient, server: ScriptedRpc, events: Events) -> None:
     await server.stop()
     with pytest.raises(RpcUnavailable, match="no connection"):
         await rpc.call(*NUMBER)
     await server.start()
     await until_answered(rpc)
-    assert events.of("rpc.back")[0]["server"] == f"127.0.0.1:{server.port}"
+    assert events.of("rpc.recovered")[0]["server"] == f"127.0.0.1:{server.port}"
 
 
-async def test_a_long_outage_is_answered_at_once(rpc: Rpc, server: ScriptedRpc) -> None:
+async def test_a_long_outage_is_answered_at_once(rpc: RpcClient, server: ScriptedRpc) -> None:
     server.always = reply(503, headers={"Retry-After": "60"})
     for _ in range(20):
         with pytest.raises(RpcUnavailable):
@@ -249,14 +257,14 @@ async def test_a_long_outage_is_answered_at_once(rpc: Rpc, server: ScriptedRpc) 
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_retry_after_is_honoured(rpc: Rpc, server: ScriptedRpc, status: int) -> None:
+async def test_retry_after_is_honoured(rpc: RpcClient, server: ScriptedRpc, status: int) -> None:
     server.faults.append(reply(status, headers={"Retry-After": "1"}))
     began = time.monotonic()
     assert await rpc.call(*NUMBER) == "0x5"
     assert time.monotonic() - began >= 1
 
 
-async def test_retry_after_as_a_date(rpc: Rpc, server: ScriptedRpc) -> None:
+async def test_retry_after_as_a_date(rpc: RpcClient, server: ScriptedRpc) -> None:
     moment = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
     server.faults.append(reply(429, headers={"Retry-After": moment}))
     with pytest.raises(RpcUnavailable):
@@ -265,12 +273,14 @@ async def test_retry_after_as_a_date(rpc: Rpc, server: ScriptedRpc) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-5", "Wed, 21 Oct 2015 07:28:00 GMT", "1e9"])
-async def test_retry_after_that_says_nothing(rpc: Rpc, server: ScriptedRpc, text: str) -> None:
+async def test_retry_after_that_says_nothing(
+    rpc: RpcClient, server: ScriptedRpc, text: str
+) -> None:
     server.faults.append(reply(429, headers={"Retry-After": text}))
     assert await rpc.call(*NUMBER) == "0x5"
 
 
-async def test_servers_that_do_not_know_batches(rpc: Rpc, server: ScriptedRpc) -> None:
+async def test_servers_that_do_not_know_batches(rpc: RpcClient, server: ScriptedRpc) -> None:
     async def only_single(request: Any, asked: Any) -> Any:
         refusal = {"code": -32600, "message": "batches are not allowed"}
         answer = server.answer(asked[0])
@@ -285,7 +295,7 @@ async def test_servers_that_do_not_know_batches(rpc: Rpc, server: ScriptedRpc) -
     assert len(server.requests) - before == 2, "it is remembered"
 
 
-async def test_requests_that_are_too_large_shrink(rpc: Rpc, server: ScriptedRpc) -> None:
+async def test_requests_that_are_too_large_shrink(rpc: RpcClient, server: ScriptedRpc) -> None:
     async def at_most_ten(request: Any, asked: Any) -> Any:
         fault = reply(413) if len(asked) > 10 else transformed(lambda answers: answers, server)
         return await fault(request, asked)
@@ -294,7 +304,7 @@ async def test_requests_that_are_too_large_shrink(rpc: Rpc, server: ScriptedRpc)
     assert await rpc.batch([NUMBER] * 40) == ["0x5"] * 40
 
 
-async def test_call_once_asks_once(rpc: Rpc, server: ScriptedRpc, events: Events) -> None:
+async def test_call_once_asks_once(rpc: RpcClient, server: ScriptedRpc, events: Events) -> None:
     server.always = reply(503)
     with pytest.raises(RpcUnavailable):
         await rpc.call_once(*NUMBER)
@@ -302,7 +312,7 @@ async def test_call_once_asks_once(rpc: Rpc, server: ScriptedRpc, events: Events
     assert not events.seen, "others may still get answers"
 
 
-async def test_many_calls_at_once_are_one_failure(rpc: Rpc, server: ScriptedRpc) -> None:
+async def test_many_calls_at_once_are_one_failure(rpc: RpcClient, server: ScriptedRpc) -> None:
     server.faults += [reply(503)] * 10
     answers = await asyncio.gather(*(rpc.call(*NUMBER) for _ in range(10)))
     assert answers == ["0x5"] * 10
@@ -310,42 +320,42 @@ async def test_many_calls_at_once_are_one_failure(rpc: Rpc, server: ScriptedRpc)
 
 async def test_without_a_url(session: aiohttp.ClientSession) -> None:
     with pytest.raises(RpcUnavailable, match="none is set"):
-        await Rpc(session, [""]).call(*NUMBER)
+        await RpcClient(session, [""]).call(*NUMBER)
 
 
 async def test_another_chain_is_not_used(
     session: aiohttp.ClientSession, server: ScriptedRpc, events: Events
 ) -> None:
-    rpc = Rpc(session, [server.url])
+    rpc = RpcClient(session, [server.url])
     rpc.expected_chain_id = 1
     for _ in range(3):
         with pytest.raises(RpcUnavailable, match=f"serves chain {CHAIN_ID}.* works on chain 1"):
             await rpc.call(*NUMBER)
     assert rpc.chain_id is None
-    assert len(events.of("rpc.wrong_chain")) == 1
+    assert len(events.of("rpc.chain_refused")) == 1
 
 
-async def test_a_chain_id_that_is_none(rpc: Rpc, server: ScriptedRpc) -> None:
+async def test_a_chain_id_that_is_none(rpc: RpcClient, server: ScriptedRpc) -> None:
     server.always = transformed(
         lambda answers: [answer | {"result": "mainnet"} for answer in answers], server
     )
-    with pytest.raises(RpcUnavailable, match="does not say which chain"):
+    with pytest.raises(RpcUnavailable, match="it gives no chain id"):
         await rpc.call(*NUMBER)
 
 
 async def test_every_batch_is_known_to_be_of_the_right_chain(
-    rpc: Rpc, server: ScriptedRpc, events: Events
+    rpc: RpcClient, server: ScriptedRpc, events: Events
 ) -> None:
     await rpc.batch([NUMBER, NUMBER])
     server.chain_id = 5
     with pytest.raises(RpcUnavailable, match="serves chain 5"):
         await rpc.batch([NUMBER, NUMBER])
     assert rpc.chain_id == CHAIN_ID
-    assert events.of("rpc.wrong_chain")
+    assert events.of("rpc.chain_refused")
 
 
 async def test_a_single_call_asks_for_the_chain_now_and_then(
-    rpc: Rpc, server: ScriptedRpc, monkeypatch: pytest.MonkeyPatch
+    rpc: RpcClient, server: ScriptedRpc, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await rpc.call(*NUMBER)
     await rpc.call(*NUMBER)
@@ -364,7 +374,7 @@ async def test_the_next_server_is_asked_and_the_first_one_returned_to(
 ) -> None:
     async with ScriptedRpc() as second:
         second.results["eth_blockNumber"] = "0x6"
-        rpc = Rpc(session, [server.url, second.url], return_after=0.05)
+        rpc = RpcClient(session, [server.url, second.url], return_after=0.05)
         assert await rpc.call(*NUMBER) == "0x5"
         await server.stop()
         assert await rpc.call(*NUMBER) == "0x6"
@@ -390,7 +400,7 @@ async def test_a_second_server_of_another_chain_is_passed_over(
     session: aiohttp.ClientSession, server: ScriptedRpc
 ) -> None:
     async with ScriptedRpc(chain_id=5) as second:
-        rpc = Rpc(session, [server.url, second.url])
+        rpc = RpcClient(session, [server.url, second.url])
         await rpc.call(*NUMBER)
         await server.stop()
         with pytest.raises(RpcUnavailable) as raised:
@@ -409,9 +419,9 @@ async def test_secrets_of_the_url_are_never_told(
     events: Events,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(endpoint_module, "_LARGEST_REPLY", 2**18)
+    monkeypatch.setattr(endpoint_module, "_MAX_REPLY_BYTES", 2**18)
     url = f"http://alice:sesame@127.0.0.1:{server.port}/v3/apikey123?token=abc987"
-    rpc = Rpc(session, [url], timeout=0.3)
+    rpc = RpcClient(session, [url], timeout=0.3)
     server.always = silence if name == "slow" else FAULTS[name][0](server)
     with pytest.raises(RpcUnavailable) as raised, caplog.at_level(logging.DEBUG):
         await rpc.call(*NUMBER)
@@ -421,7 +431,7 @@ async def test_secrets_of_the_url_are_never_told(
 
 
 async def test_a_url_that_cannot_be(session: aiohttp.ClientSession) -> None:
-    rpc = Rpc(session, ["http://127.0.0.1:1/secret", "http://nowhere.invalid./secret"])
+    rpc = RpcClient(session, ["http://127.0.0.1:1/secret", "http://nowhere.invalid./secret"])
     with pytest.raises(RpcUnavailable) as raised:
         await rpc.call(*NUMBER)
     assert "secret" not in str(raised.value)

@@ -9,8 +9,8 @@ import aiohttp
 import pytest
 
 from infernet_edge.chain.rpc import head_tracker as module
-from infernet_edge.chain.rpc.client import Call, Rpc, RpcError, RpcUnavailable
-from infernet_edge.chain.rpc.head_tracker import Block, Head, parse_block
+from infernet_edge.chain.rpc.client import Call, RpcClient, RpcError, RpcUnavailable
+from infernet_edge.chain.rpc.head_tracker import BlockHeader, HeadTracker, parse_block
 from tests.support.scripted_rpc import RpcFault, ScriptedRpc, reply
 
 
@@ -33,12 +33,12 @@ class Curious:
 
     def __init__(self, *questions: Call) -> None:
         self.asks = list(questions)
-        self.seen: list[tuple[Block, list[Any]]] = []
+        self.seen: list[tuple[BlockHeader, list[Any]]] = []
 
     def questions(self) -> list[Call]:
         return list(self.asks)
 
-    def answers(self, block: Block, answers: list[Any]) -> None:
+    def answers(self, block: BlockHeader, answers: list[Any]) -> None:
         self.seen.append((block, answers))
 
 
@@ -77,10 +77,10 @@ def chain(server: ScriptedRpc) -> Chain:
 
 
 @pytest.fixture
-async def head(server: ScriptedRpc) -> AsyncIterator[Head]:
+async def head(server: ScriptedRpc) -> AsyncIterator[HeadTracker]:
     async with aiohttp.ClientSession() as session:
-        rpc = Rpc(session, [server.url])
-        yield Head(rpc, 0.5)
+        rpc = RpcClient(session, [server.url])
+        yield HeadTracker(rpc, 0.5)
         await rpc.close()
 
 
@@ -91,7 +91,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def test_everybody_is_asked_in_one_batch(
-    head: Head, server: ScriptedRpc, chain: Chain
+    head: HeadTracker, server: ScriptedRpc, chain: Chain
 ) -> None:
     def fail() -> None:
         raise RpcFault({"code": 3, "message": "execution reverted", "data": "0x01"})
@@ -105,8 +105,8 @@ async def test_everybody_is_asked_in_one_batch(
     )
     for watcher in (curious, silent, other):
         head.watch(watcher)
-    await head.look()
-    block = Block(100, 1_700_000_000, "0x" + f"{100:062x}aa", 7)
+    await head.poll()
+    block = BlockHeader(100, 1_700_000_000, "0x" + f"{100:062x}aa", 7)
     assert head.latest == block
     [(seen, [balance, error])] = curious.seen
     assert seen == block
@@ -119,40 +119,40 @@ async def test_everybody_is_asked_in_one_batch(
 
     head.unwatch(curious)
     head.unwatch(curious)
-    await head.look()
+    await head.poll()
     assert len(curious.seen) == 1
     assert len(other.seen) == 2
 
 
 async def test_a_watcher_that_fails_harms_nobody(
-    head: Head, chain: Chain, caplog: pytest.LogCaptureFixture
+    head: HeadTracker, chain: Chain, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(Curious):
-        def answers(self, block: Block, answers: list[Any]) -> None:
+        def answers(self, block: BlockHeader, answers: list[Any]) -> None:
             raise KeyError("oh")
 
     healthy = Curious()
     head.watch(Broken())
     head.watch(healthy)
     with caplog.at_level(logging.ERROR):
-        await head.look()
+        await head.poll()
     assert healthy.seen
     assert "head.watcher_failed" in caplog.text
 
 
-async def test_a_watcher_that_leaves_in_the_middle_is_told_nothing(
-    head: Head, chain: Chain
+async def test_a_watcher_that_leaves_in_the_middle_is_reported_nothing(
+    head: HeadTracker, chain: Chain
 ) -> None:
     leaving = Curious(("eth_getBlockByNumber", ["latest", False]))
 
     class Remover(Curious):
-        def answers(self, block: Block, answers: list[Any]) -> None:
+        def answers(self, block: BlockHeader, answers: list[Any]) -> None:
             head.unwatch(leaving)
 
     last = Curious(("eth_chainId", []))
     for watcher in (Remover(), leaving, last):
         head.watch(watcher)
-    await head.look()
+    await head.poll()
     assert not leaving.seen
     assert last.seen[0][1] == ["0x7a69"]
 
@@ -168,68 +168,68 @@ def test_what_is_no_block(answer: Any) -> None:
 
 def test_blocks_from_before_1559_have_no_base_fee() -> None:
     answer = {"number": "0x1", "timestamp": "0x2", "hash": "0xab"}
-    assert parse_block(answer) == Block(1, 2, "0xab", None)
+    assert parse_block(answer) == BlockHeader(1, 2, "0xab", None)
 
 
-async def test_a_server_that_gives_no_block(head: Head, server: ScriptedRpc) -> None:
+async def test_a_server_that_gives_no_block(head: HeadTracker, server: ScriptedRpc) -> None:
     with pytest.raises(RpcUnavailable, match="not available"):
-        await head.look()
+        await head.poll()
     server.results["eth_getBlockByNumber"] = None
-    with pytest.raises(RpcUnavailable, match="cannot be read"):
-        await head.look()
+    with pytest.raises(RpcUnavailable, match="is no block"):
+        await head.poll()
     assert head.latest is None
 
 
 async def test_the_time_is_the_chains(
-    head: Head, chain: Chain, monkeypatch: pytest.MonkeyPatch
+    head: HeadTracker, chain: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
     monkeypatch.setattr(module, "time", clock)
     assert head.now() == 5, "nothing else is known yet"
-    await head.look()
+    await head.poll()
     clock.date += 3600  # a wrong clock that somebody sets right
     assert head.now() == 1_700_000_000
     clock.steady += 4.5
     assert head.now() == 1_700_000_004
-    await head.look()
+    await head.poll()
     assert head.now() == 1_700_000_004, "the same block says nothing new"
     chain.mine(seconds=60)
-    await head.look()
+    await head.poll()
     assert head.now() == 1_700_000_060
 
 
-async def test_answers_from_the_past_are_left_out(head: Head, chain: Chain) -> None:
+async def test_answers_from_the_past_are_left_out(head: HeadTracker, chain: Chain) -> None:
     watcher = Curious()
     head.watch(watcher)
-    await head.look()
+    await head.poll()
     chain.number -= 1
     for _ in range(3):
-        await head.look()
+        await head.poll()
     assert head.latest is not None
     assert head.latest.number == 100
     assert len(watcher.seen) == 1
-    await head.look()  # so it is no server that lags, but a chain that went back
+    await head.poll()  # so it is no server that lags, but a chain that went back
     assert head.latest.number == 99
     assert len(watcher.seen) == 2
 
 
-async def test_another_block_of_the_same_number_is_noticed(head: Head, chain: Chain) -> None:
-    await head.look()
+async def test_another_block_of_the_same_number_is_noticed(head: HeadTracker, chain: Chain) -> None:
+    await head.poll()
     chain.fork = "b"
-    await head.look()
+    await head.poll()
     assert head.latest is not None
     assert head.latest.hash.endswith("bb")
 
 
-async def looks(
-    head: Head, chain: Chain, clock: Clock, pace: Callable[[int], float], blocks: int
+async def polls(
+    head: HeadTracker, chain: Chain, clock: Clock, pace: Callable[[int], float], blocks: int
 ) -> tuple[int, float]:
     """Let blocks come at a pace; returns how many looks there were, and the worst delay."""
     count, worst, due = 0, 0.0, clock.steady
     for number in range(blocks):
         due += pace(number)
         while clock.steady < due:
-            await head.look()
+            await head.poll()
             count += 1
             clock.steady += head.pause()
         worst = max(worst, clock.steady - due)
@@ -237,42 +237,42 @@ async def looks(
     return count, worst
 
 
-async def test_no_more_than_two_looks_a_block_where_blocks_come_steadily(
-    head: Head, chain: Chain, monkeypatch: pytest.MonkeyPatch
+async def test_no_more_than_two_polls_a_block_where_blocks_come_steadily(
+    head: HeadTracker, chain: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
     monkeypatch.setattr(module, "time", clock)
-    await looks(head, chain, clock, lambda number: 12.0, 15)
-    count, worst = await looks(head, chain, clock, lambda number: 12.0, 100)
+    await polls(head, chain, clock, lambda number: 12.0, 15)
+    count, worst = await polls(head, chain, clock, lambda number: 12.0, 100)
     assert count <= 200
     assert worst <= 0.5 + 1e-6
 
 
 async def test_missed_blocks_are_looked_for_more_and_more_rarely(
-    head: Head, chain: Chain, monkeypatch: pytest.MonkeyPatch
+    head: HeadTracker, chain: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
     monkeypatch.setattr(module, "time", clock)
-    await looks(head, chain, clock, lambda number: 12.0, 15)
-    count, worst = await looks(head, chain, clock, lambda number: 600.0, 1)
+    await polls(head, chain, clock, lambda number: 12.0, 15)
+    count, worst = await polls(head, chain, clock, lambda number: 600.0, 1)
     assert count < 70
     assert worst <= 15
 
 
 async def test_blocks_that_come_anyhow_are_looked_for_all_the_time(
-    head: Head, chain: Chain, monkeypatch: pytest.MonkeyPatch
+    head: HeadTracker, chain: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
     monkeypatch.setattr(module, "time", clock)
     pace: Callable[[int], float] = lambda number: 1.0 if number % 2 else 9.0  # noqa: E731
-    _, worst = await looks(head, chain, clock, pace, 40)
+    _, worst = await polls(head, chain, clock, pace, 40)
     assert worst <= 0.5 + 1e-6
 
 
-async def test_it_looks_on_through_an_outage(server: ScriptedRpc, chain: Chain) -> None:
+async def test_it_polls_on_through_an_outage(server: ScriptedRpc, chain: Chain) -> None:
     async with aiohttp.ClientSession() as session:
-        rpc = Rpc(session, [server.url])
-        head = Head(rpc, 0.01)
+        rpc = RpcClient(session, [server.url])
+        head = HeadTracker(rpc, 0.01)
         watcher = Curious()
         head.watch(watcher)
         task = asyncio.create_task(head.run())
@@ -290,8 +290,8 @@ async def test_it_looks_on_through_an_outage(server: ScriptedRpc, chain: Chain) 
 async def test_it_starts_without_the_chain(server: ScriptedRpc, chain: Chain) -> None:
     await server.stop()
     async with aiohttp.ClientSession() as session:
-        rpc = Rpc(session, [server.url])
-        head = Head(rpc, 0.01)
+        rpc = RpcClient(session, [server.url])
+        head = HeadTracker(rpc, 0.01)
         task = asyncio.create_task(head.run())
         await until(lambda: bool(rpc.problem))
         await server.start()
@@ -305,14 +305,14 @@ async def test_hurry_ends_a_long_pause(
     server: ScriptedRpc, chain: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with aiohttp.ClientSession() as session:
-        rpc = Rpc(session, [server.url])
-        head = Head(rpc, 0.01)
+        rpc = RpcClient(session, [server.url])
+        head = HeadTracker(rpc, 0.01)
         monkeypatch.setattr(head, "pause", lambda: 3600.0)
         watcher = Curious()
         head.watch(watcher)
         task = asyncio.create_task(head.run())
         await until(lambda: len(watcher.seen) == 1)
-        head.hurry()
+        head.poll_soon()
         await until(lambda: len(watcher.seen) == 2)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from infernet_edge.chain.contracts.abi import READ_SUBSCRIPTION_BATCH, SUBSCRIPTION_CANCELLED
-from infernet_edge.chain.contracts.reader import Page
+from infernet_edge.chain.contracts.reader import SubscriptionPage
 from infernet_edge.chain.subscriptions import listener, log_cursor
 from infernet_edge.chain.subscriptions.listener import Listener
 from tests.support.asking import call_back, received, subscribe
@@ -23,8 +23,8 @@ from tests.support.evm import ALICE, V1, deliveries
 from tests.support.faulty_rpc import Answers, FaultyRpc
 from tests.support.onchain import (
     chain_of,
-    looks,
     on_chain,
+    polls,
     settled,
     state_of,
     subscriptions,
@@ -83,7 +83,7 @@ async def test_a_restart_does_not_start_over(tmp_path: Path, v1: V1) -> None:
             v1.anvil.increase_time(10_000)
             await received(recurring, 1)
         reads = sum(asked.methods.count("eth_call") >= 3 for asked in proxy.requests)
-        assert reads < 6  # of 6 pages in the whole, and some looks
+        assert reads < 6  # of 6 pages in the whole, and some polls
 
 
 async def test_each_page_is_read_once(tmp_path: Path, v1: V1) -> None:
@@ -96,7 +96,7 @@ async def test_each_page_is_read_once(tmp_path: Path, v1: V1) -> None:
         settings = small_batches(2, sleep=0.3)
         async with on_chain(tmp_path, v1=v1, rpc_url=proxy.url, chain=settings) as (node, _):
             await until_state(node, 6, "ignored")
-            await looks(node)
+            await polls(node)
         pages = [
             each for each in proxy.requests if READ_SUBSCRIPTION_BATCH.selector in each.functions
         ]
@@ -165,7 +165,7 @@ async def test_it_stays_behind_the_head(tmp_path: Path, v1: V1) -> None:
     async with on_chain(tmp_path, v1=v1, chain={"trail_head_blocks": 3}) as (node, echo):
         call_back(v1, consumer)
         v1.anvil.mine(2)
-        await looks(node)
+        await polls(node)
         assert await state_of(node, 1) == ""
         assert echo.calls == []
         v1.anvil.mine(1)
@@ -197,7 +197,7 @@ async def test_pages_shrink_until_the_server_takes_them(
     assert [told["size"] for told in events.of("listener.batch_shrunk")][-1] <= 3
 
 
-async def test_a_long_sync_tells_how_far_it_is(
+async def test_a_long_sync_reports_how_far_it_is(
     tmp_path: Path, v1: V1, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is ignored is counted then, not told one by one."""
@@ -208,7 +208,7 @@ async def test_a_long_sync_tells_how_far_it_is(
     call_back(v1, consumer)
     async with on_chain(tmp_path, v1=v1, chain=small_batches(10)):
         await received(consumer, 1)
-    steps = [(told["done"], told["of"]) for told in events.of("listener.syncing")]
+    steps = [(told["done"], told["of"]) for told in events.of("listener.sync_advanced")]
     assert steps == [(10, 23), (20, 23)]
     (whole,) = events.of("listener.synced")
     assert (whole["done"], whole["active"], whole["ignored"]) == (23, 1, 22)
@@ -227,7 +227,7 @@ async def test_a_cancelled_subscription_is_noticed_before_it_is_due(
         await until_state(node, identifier, "cancelled")
         assert events.of("subscription.cancelled")[0]["subscription"] == identifier
         v1.anvil.increase_time(20_000)
-        await looks(node)
+        await polls(node)
         assert echo.calls == []
 
 
@@ -279,9 +279,7 @@ class Held(Echo):
         return await super().answer(request, {"hold": True})
 
 
-async def test_a_subscription_that_a_reorganisation_removes(
-    tmp_path: Path, v1: V1, events: Events
-) -> None:
+async def test_a_subscription_that_a_reorg_removes(tmp_path: Path, v1: V1, events: Events) -> None:
     consumer = v1.deploy("SubscriptionConsumer")
     v1.anvil.mine(3)
     async with on_chain(tmp_path, v1=v1) as (node, echo):
@@ -298,17 +296,17 @@ async def test_a_subscription_that_a_reorganisation_removes(
         assert len(echo.calls) == 1
 
 
-async def test_a_reorganisation_in_the_middle_of_reading_mixes_no_ids_up(
+async def test_a_reorg_in_the_middle_of_reading_mixes_no_ids_up(
     tmp_path: Path, v1: V1, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usual = Listener._page  # noqa: SLF001 - wrapped below
 
-    async def reorganised(self: Listener) -> Page:
+    async def reorged(self: Listener) -> SubscriptionPage:
         if self._next_id == 4 and self._head.latest is not None:
             self._note_reorg(self._head.latest, 0)
         return await usual(self)
 
-    monkeypatch.setattr(Listener, "_page", reorganised)
+    monkeypatch.setattr(Listener, "_page", reorged)
     consumer = v1.deploy("CallbackConsumer")
     for _ in range(3):
         call_back(v1, consumer, "unknown")
@@ -325,7 +323,7 @@ async def test_a_reorganisation_in_the_middle_of_reading_mixes_no_ids_up(
 async def test_another_subscription_in_the_place_of_one(
     tmp_path: Path, v1: V1, events: Events
 ) -> None:
-    """The blocks after a reorganisation may hold as many subscriptions, but not the same."""
+    """The blocks after a reorg may hold as many subscriptions, but not the same."""
     consumer, other = v1.deploy("SubscriptionConsumer"), v1.deploy("CallbackConsumer")
     v1.anvil.mine(3)
     async with on_chain(tmp_path, v1=v1) as (node, _):
@@ -338,7 +336,7 @@ async def test_another_subscription_in_the_place_of_one(
         assert call_back(v1, other) == identifier
         v1.anvil.mine(2)
         await received(other, 1)
-        assert events.of("chain.reorganised")
+        assert events.of("chain.reorged")
 
 
 async def test_a_hundred_blocks_without_the_server(tmp_path: Path, v1: V1) -> None:
@@ -386,13 +384,13 @@ async def test_a_server_that_gives_no_logs(tmp_path: Path, v1: V1) -> None:
         assert len(echo.calls) == 1
 
 
-async def test_a_registry_that_is_none_is_told(tmp_path: Path, v1: V1, events: Events) -> None:
+async def test_a_registry_that_is_none_is_reported(tmp_path: Path, v1: V1, events: Events) -> None:
     wrong = {"registry_address": ALICE.address}
     async with on_chain(tmp_path, v1=v1, chain=wrong) as (node, _):
         async with asyncio.timeout(10):
-            while not events.of("listener.waits"):
+            while not events.of("listener.deferred"):
                 await asyncio.sleep(0.02)
-        assert "registry" in events.of("listener.waits")[0]["reason"]
+        assert "registry" in events.of("listener.deferred")[0]["reason"]
         assert (await node.get("/health")).status == 200
 
 
@@ -409,7 +407,7 @@ async def test_what_is_kept_of_others_is_bounded(
         assert [each["id"] for each in kept] == [12, 11, 10, 9, 8]
 
 
-async def test_idle_looks_write_nothing(tmp_path: Path, v1: V1) -> None:
+async def test_idle_polls_write_nothing(tmp_path: Path, v1: V1) -> None:
     consumer = v1.deploy("SubscriptionConsumer")
     async with on_chain(tmp_path, v1=v1) as (node, _):
         identifier = subscribe(v1, consumer, frequency=3, period=100_000)
@@ -474,7 +472,7 @@ async def test_a_server_that_lags_loses_no_subscription(tmp_path: Path, v1: V1) 
         assert lags["eth_call"] == 2
         assert await state_of(node, long) == "active"
     async with serving(proxy) as url, on_chain(tmp_path, v1=v1, rpc_url=url) as (node, _):
-        await looks(node)  # all that is followed was read again
+        await polls(node)  # all that is followed was read again
         assert await state_of(node, long) == "active"
 
 
@@ -555,7 +553,7 @@ async def test_a_server_that_gives_logs_of_few_blocks_only(tmp_path: Path, v1: V
         await until_state(node, identifier, "cancelled")
 
 
-async def test_a_reorganisation_while_the_node_was_off(tmp_path: Path, v1: V1) -> None:
+async def test_a_reorg_while_the_node_was_off(tmp_path: Path, v1: V1) -> None:
     consumer, other = v1.deploy("SubscriptionConsumer"), v1.deploy("CallbackConsumer")
     v1.anvil.mine(3)
     before = v1.anvil.snapshot()
@@ -583,14 +581,14 @@ async def test_a_chain_that_is_begun_anew(tmp_path: Path, v1: V1, events: Events
             while chain_of(node).pending:
                 await asyncio.sleep(0.05)
         v1.anvil.mine(100)
-        await looks(node)
+        await polls(node)
         v1.anvil.revert(before)
         v1.anvil.increase_time(1000)  # else they could begin in the same second as the old ones
         for _ in range(3):
             call_back(v1, consumer, input=b"\x09")
         found = await received(consumer, 3)
         assert sorted(each["subscriptionId"] for each in found) == [1, 2, 3]
-        assert events.of("chain.reorganised")
+        assert events.of("chain.reorged")
 
 
 async def test_a_first_id_that_is_not_there_yet_is_waited_for(tmp_path: Path, v1: V1) -> None:
@@ -598,7 +596,7 @@ async def test_a_first_id_that_is_not_there_yet_is_waited_for(tmp_path: Path, v1
     call_back(v1, consumer)
     async with on_chain(tmp_path, v1=v1, chain=small_batches(5, starting_sub_id=3)) as (node, _):
         call_back(v1, consumer)
-        await looks(node)
+        await polls(node)
         call_back(v1, consumer)
         (found,) = await received(consumer, 1)
         assert found["subscriptionId"] == 3

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from infernet_edge.chain.rpc.client import RpcError
-from infernet_edge.chain.rpc.head_tracker import Block
+from infernet_edge.chain.rpc.head_tracker import BlockHeader
 from infernet_edge.chain.subscriptions.reorg import ReorgDetector
 
 
-def block(number: int, name: str = "a", parent: str = "") -> Block:
-    return Block(number, number * 12, f"{name}{number}", None, parent or f"{name}{number - 1}")
+def block(number: int, name: str = "a", parent: str = "") -> BlockHeader:
+    return BlockHeader(
+        number, number * 12, f"{name}{number}", None, parent or f"{name}{number - 1}"
+    )
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def test_a_server_that_names_no_parent_is_believed(detector: ReorgDetector) -> N
     ],
 )
 def test_a_head_that_does_not_follow_is_a_reorg(
-    detector: ReorgDetector, head: Block, fallen: int
+    detector: ReorgDetector, head: BlockHeader, fallen: int
 ) -> None:
     detector.observe(block(10))
     assert detector.observe(head) == fallen

@@ -30,8 +30,8 @@ from tests.support.evm import (
 from tests.support.onchain import (
     chain_of,
     delivery,
-    looks,
     on_chain,
+    polls,
     settled,
     state_of,
     subscriptions,
@@ -58,7 +58,7 @@ async def test_each_interval_is_answered_when_it_begins(
         begins = v1.subscription(identifier)["activeAt"]
         await until_state(node, identifier, "active")
         v1.anvil.set_time(begins - 2)
-        await looks(node)
+        await polls(node)
         assert intervals(consumer) == []
         for number in (1, 2, 3):
             v1.anvil.set_time(begins + (number - 1) * 600)
@@ -69,7 +69,7 @@ async def test_each_interval_is_answered_when_it_begins(
             assert asked_for[3] == NODE.address.lower()
         await until_state(node, identifier, "completed")
         v1.anvil.increase_time(6000)
-        await looks(node)
+        await polls(node)
         assert intervals(consumer) == [1, 2, 3]
         assert chain_of(node).pending == 0
 
@@ -120,7 +120,7 @@ async def test_one_of_two_nodes_is_enough(tmp_path: Path, v1: V1) -> None:
         assert v1.anvil.nonce(OTHER_NODE.address) == 0
 
 
-async def test_what_others_have_completed_is_left_alone(tmp_path: Path, v1: V1) -> None:
+async def test_what_others_have_completed_is_paused(tmp_path: Path, v1: V1) -> None:
     consumer = v1.deploy("CallbackConsumer")
     identifier = call_back(v1, consumer)
     arguments = (identifier, 1, b"", b"theirs", b"", "0x" + "00" * 20)
@@ -223,7 +223,7 @@ async def test_a_short_period_does_not_wait_for_the_finality_of_each_answer(
 async def test_a_chain_that_makes_no_empty_blocks(
     tmp_path: Path, v1: V1, consumer: Contract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infernet_edge.chain.rpc.head_tracker._LONGEST_INTERVAL", 0.5)
+    monkeypatch.setattr("infernet_edge.chain.rpc.head_tracker._MAX_BLOCK_INTERVAL", 0.5)
     async with on_chain(tmp_path, v1=v1) as (node, _):
         identifier = subscribe(v1, consumer, frequency=2, period=2)
         await until_state(node, identifier, "active")
@@ -242,9 +242,9 @@ async def test_one_wrong_time_does_not_end_a_subscription(
         wrong = head.latest._replace(timestamp=head.latest.timestamp * 1000, hash="0x01")
         head.latest = wrong
         for watcher in head._watchers:  # noqa: SLF001 - a wrong block, for one of them
-            if isinstance(watcher, schedule.Schedule):
+            if isinstance(watcher, schedule.Scheduler):
                 watcher.answers(wrong, [])
-        await looks(node)
+        await polls(node)
         assert await state_of(node, identifier) == "active"
         v1.anvil.increase_time(1000)
         await received(consumer, 1)
@@ -325,7 +325,7 @@ async def test_a_container_that_fails_costs_one_interval_only(
         v1.anvil.increase_time(100)
         assert (await settled(node))["state"] == "failed"
         assert len(failing.calls) == 3
-        await looks(node)
+        await polls(node)
         assert len(failing.calls) == 3  # it is not run again and again
         failing.status = 200
         v1.anvil.increase_time(100)
@@ -351,11 +351,11 @@ async def test_the_clock_of_the_host_does_not_count(
     async with on_chain(tmp_path, v1=v1) as (node, _):
         identifier = subscribe(v1, consumer, frequency=2, period=1800)
         await until_state(node, identifier, "active")
-        await looks(node)
+        await polls(node)
         assert intervals(consumer) == []
         v1.anvil.increase_time(1800)
         await received(consumer, 1)
-        await looks(node)
+        await polls(node)
         assert intervals(consumer) == [1]
 
 
@@ -387,14 +387,14 @@ async def test_a_full_queue_is_waited_for(tmp_path: Path, v1: V1) -> None:
             chain_of(node).deliveries.max_pending = 0
             call_back(v1, consumer)
             async with asyncio.timeout(10):
-                while not events.of("subscription.waits"):
+                while not events.of("subscription.deferred"):
                     await asyncio.sleep(0.01)
-            assert "Too many pending" in events.of("subscription.waits")[0]["reason"]
+            assert "Too many pending" in events.of("subscription.deferred")[0]["reason"]
             chain_of(node).deliveries.max_pending = 10
             await received(consumer, 1)
 
 
-async def test_no_more_are_on_their_way_than_a_mempool_takes(
+async def test_no_more_are_in_flight_than_a_mempool_takes(
     tmp_path: Path, v1: V1, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The others wait for their turn, and simulate once only."""
@@ -412,7 +412,7 @@ async def test_no_more_are_on_their_way_than_a_mempool_takes(
             async with asyncio.timeout(10):
                 while len(v1.anvil.mempool()) < 3 or len(echo.calls) < 9:
                     await asyncio.sleep(0.05)
-            await looks(node)
+            await polls(node)
             assert len(v1.anvil.mempool()) == 3
             v1.anvil.set_automine(True)
             v1.anvil.mine(1)
@@ -420,7 +420,7 @@ async def test_no_more_are_on_their_way_than_a_mempool_takes(
             async with asyncio.timeout(10):
                 while chain_of(node).pending:
                     await asyncio.sleep(0.05)
-    assert events.of("delivery.waits") == []
+    assert events.of("delivery.deferred") == []
     assert len(deliveries(consumer)) == 9
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from infernet_edge.chain.subscriptions import store as subscriptions
-from infernet_edge.chain.subscriptions.store import Known, SubscriptionStore
+from infernet_edge.chain.subscriptions.store import KnownSubscription, SubscriptionStore
 from infernet_edge.database import Database
 from tests.support.subscriptions import OWNER, TOKEN, subscription_v1
 
@@ -23,9 +23,11 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
     await opened.close()
 
 
-def known(identifier: int, state: subscriptions.State = "active", reason: str = "") -> Known:
+def known(
+    identifier: int, state: subscriptions.SubscriptionState = "active", reason: str = ""
+) -> KnownSubscription:
     content = subscription_v1(payment_amount=LARGE, payment_token=TOKEN, frequency=identifier)
-    return Known(identifier, content, ("a", "b"), state, reason)
+    return KnownSubscription(identifier, content, ("a", "b"), state, reason)
 
 
 async def test_what_is_active_comes_back_to_the_digit(database: Database) -> None:

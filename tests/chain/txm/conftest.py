@@ -23,7 +23,7 @@ def events() -> Iterator[Events]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_tells_the_key(events: Events, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+def nothing_logs_the_key(events: Events, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     with caplog.at_level(logging.DEBUG):
         yield
     assert NODE.key.hex() not in f"{events.seen} {caplog.text}".lower()

@@ -107,8 +107,8 @@ async def test_insufficient_funds(sending: Sending, anvil: Anvil) -> None:
 async def test_funds_are_not_promised_twice(sending: Sending, anvil: Anvil) -> None:
     anvil.set_automine(False)
     await sending.mint("one")
-    [flight] = sending.sender.in_flight.by_key.values()
-    cost = GAS * flight.transaction.signed[-1].max_fee
+    [followed] = sending.sender.in_flight.by_key.values()
+    cost = GAS * followed.transaction.signed[-1].max_fee
     anvil.set_balance(NODE.address, cost + cost // 2)
     with pytest.raises(SendError, match=f"of which {cost} wei are reserved"):
         await sending.mint("two")
@@ -163,7 +163,7 @@ async def test_a_refused_transaction_that_others_wait_for_is_kept(
     leave.set()
     await first
     assert events.of("transaction.refused")[0]["key"] == "one"
-    await proxied.look()
+    await proxied.poll()
     assert events.of("transaction.rebroadcast")[0]["key"] == "one"
     await proxied.settle("one", "two")
     assert proxied.minted == 2
@@ -175,7 +175,7 @@ async def test_an_unclear_answer_is_followed_up(
 ) -> None:
     proxy.refuse("eth_sendRawTransaction", words)
     await proxied.mint("one")
-    assert events.of("transaction.unanswered")[0]["reason"] == words
+    assert events.of("transaction.send_unanswered")[0]["reason"] == words
     await proxied.settle("one")
     assert proxied.minted == 1
 
@@ -210,7 +210,7 @@ async def test_an_answer_that_is_lost(
 
     proxied.rpc.batch = then_lose  # type: ignore[method-assign]
     hash_ = await proxied.mint("one")
-    assert events.of("transaction.unanswered")
+    assert events.of("transaction.send_unanswered")
     assert anvil.mempool() == [hash_]
     proxy.always = None
     proxy.answer = send  # type: ignore[method-assign]
@@ -233,7 +233,7 @@ async def test_without_the_database_nothing_is_sent(
     async def fail(*arguments: Any) -> None:
         raise StorageError("The disk is full")
 
-    monkeypatch.setattr(sending.ledger, "add", fail)
+    monkeypatch.setattr(sending.store, "add", fail)
     with pytest.raises(StorageError):
         await sending.mint("one")
     assert anvil.nonce(NODE.address, "pending") == 0
@@ -243,18 +243,18 @@ async def test_without_the_database_nothing_is_sent(
 async def test_an_outcome_that_cannot_be_stored_is_tried_again(
     sending: Sending, monkeypatch: pytest.MonkeyPatch, events: Events
 ) -> None:
-    finish = sending.ledger.finish
+    finish = sending.store.finish
 
     async def fail_once(*arguments: Any) -> None:
-        monkeypatch.setattr(sending.ledger, "finish", finish)
+        monkeypatch.setattr(sending.store, "finish", finish)
         raise StorageError("The disk is full")
 
-    monkeypatch.setattr(sending.ledger, "finish", fail_once)
+    monkeypatch.setattr(sending.store, "finish", fail_once)
     sending.anvil.wait_for_receipt(await sending.mint("one"))
-    await sending.look()
+    await sending.poll()
     assert not sending.outcomes
-    assert "disk" in str(events.of("transaction.waits")[0]["reason"])
-    await sending.look()
+    assert "disk" in str(events.of("transaction.deferred")[0]["reason"])
+    await sending.poll()
     assert len(sending.outcomes) == 1
 
 

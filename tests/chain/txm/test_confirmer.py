@@ -74,16 +74,16 @@ async def test_a_gap_that_another_program_left_is_filled(
     assert anvil.nonce(NODE.address) == 2
 
 
-# Dropped, stuck, reverted, reorganised
+# Dropped, stuck, reverted, reorged
 
 
 async def test_dropped_from_the_mempool(sending: Sending, anvil: Anvil, events: Events) -> None:
     anvil.set_automine(False)
     hash_ = await sending.mint("one")
-    await sending.look()
+    await sending.poll()
     assert not events.of("transaction.rebroadcast")
     anvil.drop_transaction(hash_)
-    await sending.look()
+    await sending.poll()
     assert anvil.mempool() == [hash_]
     [told] = events.of("transaction.rebroadcast")
     assert (told["key"], told["hash"], told["nonce"]) == ("one", hash_, 0)
@@ -98,7 +98,7 @@ async def test_broadcasts_are_not_repeated_at_once(
     async with Sending(tmp_path, anvil, limits=limits) as sending:
         anvil.set_automine(False)
         anvil.drop_transaction(await sending.mint("one"))
-        await sending.look(3)
+        await sending.poll(3)
         assert not events.of("transaction.rebroadcast")
 
 
@@ -106,7 +106,7 @@ async def make_stuck(sending: Sending, *keys: str, **options: Any) -> list[str]:
     """Send, then let gas become too expensive, for some blocks."""
     sending.anvil.set_automine(False)
     hashes = [await sending.mint(key, **options) for key in keys]
-    await sending.look()
+    await sending.poll()
     for _ in range(3):
         sending.anvil.set_base_fee(20 * GWEI)
         sending.anvil.mine()
@@ -117,7 +117,7 @@ async def make_stuck(sending: Sending, *keys: str, **options: Any) -> list[str]:
 async def test_stuck_and_replaced(sending: Sending, anvil: Anvil, events: Events) -> None:
     [before] = await make_stuck(sending, "one")
     assert sending.minted == 0
-    await sending.look()
+    await sending.poll()
     [replaced] = events.of("transaction.replaced")
     assert (replaced["key"], replaced["before"], replaced["nonce"]) == ("one", before, 0)
     old, new = anvil.transaction(before), anvil.transaction(replaced["hash"])
@@ -135,7 +135,7 @@ async def test_only_the_next_nonce_is_replaced(
     sending: Sending, anvil: Anvil, events: Events
 ) -> None:
     await make_stuck(sending, "one", "two")
-    await sending.look()
+    await sending.poll()
     assert [told["key"] for told in events.of("transaction.replaced")] == ["one"]
     await sending.settle("one")
     for _ in range(3):
@@ -148,14 +148,14 @@ async def test_the_form_that_was_replaced_may_still_be_the_one_that_is_mined(
     sending: Sending, anvil: Anvil, events: Events
 ) -> None:
     await make_stuck(sending, "one")
-    [flight] = sending.sender.in_flight.by_key.values()
-    old = flight.transaction.signed[0]
-    await sending.look()
+    [followed] = sending.sender.in_flight.by_key.values()
+    old = followed.transaction.signed[0]
+    await sending.poll()
     anvil.drop_transaction(events.of("transaction.replaced")[0]["hash"])
     anvil.set_base_fee(1)
     anvil.rpc("eth_sendRawTransaction", "0x" + old.raw.hex())
     anvil.mine()
-    await sending.look()
+    await sending.poll()
     outcome = sending.sender.outcomes.recent("one")
     assert outcome is not None
     assert (outcome.status, outcome.hash) == ("mined", old.hash)
@@ -167,7 +167,7 @@ async def test_a_price_cap_stops_replacements(
 ) -> None:
     cap = 3 * anvil.block().base_fee
     await make_stuck(sending, "one", max_gas_price=cap)
-    await sending.look(5)
+    await sending.poll(5)
     assert not events.of("transaction.replaced")
     [stuck] = events.of("transaction.stuck")
     assert f"{cap} wei at most" in stuck["reason"]
@@ -181,11 +181,11 @@ async def test_replacements_end(
 ) -> None:
     monkeypatch.setattr("infernet_edge.chain.txm.confirmer._MAX_SIGNED", 2)
     await make_stuck(sending, "one")
-    await sending.look()
+    await sending.poll()
     for _ in range(4):
         anvil.set_base_fee(900 * GWEI)
         anvil.mine()
-        await sending.look()
+        await sending.poll()
     assert len(events.of("transaction.replaced")) == 1
     assert "replaced 1 times" in events.of("transaction.stuck")[0]["reason"]
 
@@ -195,7 +195,7 @@ async def test_an_account_too_poor_for_a_replacement(
 ) -> None:
     await make_stuck(sending, "one")
     anvil.set_balance(NODE.address, 10**12)
-    await sending.look()
+    await sending.poll()
     assert "too few coins" in events.of("transaction.stuck")[0]["reason"]
     anvil.set_balance(NODE.address, ETHER)
     anvil.set_base_fee(1)
@@ -225,12 +225,12 @@ async def test_a_reorg_of_one_block(tmp_path: Path, anvil: Anvil, events: Events
     async with Sending(tmp_path, anvil, trail=2) as sending:
         hash_ = await sending.mint("one")
         anvil.wait_for_receipt(hash_)
-        await sending.look()
+        await sending.poll()
         anvil.reorg(1)
         for transaction in anvil.mempool():
             anvil.drop_transaction(transaction)
-        await sending.look()
-        assert events.of("transaction.reorganised")[0]["hash"] == hash_
+        await sending.poll()
+        assert events.of("transaction.reorged")[0]["hash"] == hash_
         [outcome] = await sending.settle("one")
         assert (outcome.status, outcome.hash) == ("mined", hash_)
         assert sending.minted == 1
@@ -239,10 +239,10 @@ async def test_a_reorg_of_one_block(tmp_path: Path, anvil: Anvil, events: Events
 async def test_a_reorg_that_moves_it_to_another_block(tmp_path: Path, anvil: Anvil) -> None:
     async with Sending(tmp_path, anvil, trail=3) as sending:
         anvil.wait_for_receipt(await sending.mint("one"))
-        [flight] = sending.sender.in_flight.by_key.values()
-        raw = "0x" + flight.transaction.signed[0].raw.hex()
+        [followed] = sending.sender.in_flight.by_key.values()
+        raw = "0x" + followed.transaction.signed[0].raw.hex()
         anvil.mine()
-        await sending.look()
+        await sending.poll()
         anvil.reorg(2, [(raw, 1)])
         [outcome] = await sending.settle("one")
         receipt = anvil.receipt(outcome.hash)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from infernet_edge.chain.rpc.head_tracker import Block
+from infernet_edge.chain.rpc.head_tracker import BlockHeader
 from infernet_edge.chain.txm.fees import Conditions, Fees, PriceTooHigh, choose_fees, raise_fees
 
 GWEI = 10**9
@@ -11,7 +11,7 @@ GWEI = 10**9
 def conditions(
     base_fee: int | None = 10 * GWEI, *, gas_price: int = 12 * GWEI, priority_fee: int = 2 * GWEI
 ) -> Conditions:
-    return Conditions(Block(1, 2, "0x", base_fee), 0, 0, 10**18, gas_price, priority_fee)
+    return Conditions(BlockHeader(1, 2, "0x", base_fee), 0, 0, 10**18, gas_price, priority_fee)
 
 
 def test_fees_last_while_the_base_fee_doubles() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from infernet_edge.chain.rpc.head_tracker import Block
+from infernet_edge.chain.rpc.head_tracker import BlockHeader
 from infernet_edge.chain.txm.in_flight import (
     InFlight,
     InFlightSet,
@@ -53,7 +53,7 @@ def add(those: InFlightSet, key: str = "one", nonce: int = NONCE, chain_id: int 
 def seen(
     head: int = 10, mined: int = NONCE, pending: int = NONCE + 1, receipt: int | None = None
 ) -> Observation:
-    return Observation(Block(head, 0, "0x", None), mined, pending, receipt)
+    return Observation(BlockHeader(head, 0, "0x", None), mined, pending, receipt)
 
 
 @pytest.mark.parametrize("depth", [0, 2])

@@ -41,12 +41,12 @@ async def replaced(sending: Sending, key: str) -> None:
     """Gas becomes too expensive, so that it is signed again with the same nonce."""
     sending.anvil.set_automine(False)
     await sending.mint(key)
-    await sending.look()
+    await sending.poll()
     for _ in range(3):
         sending.anvil.set_base_fee(20 * GWEI)
         sending.anvil.mine()
     sending.anvil.set_base_fee(20 * GWEI)
-    await sending.look()
+    await sending.poll()
     await sending.settle(key)
 
 

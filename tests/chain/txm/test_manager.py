@@ -81,10 +81,10 @@ async def test_it_is_final_when_deep_enough(tmp_path: Path, anvil: Anvil, trail:
     async with Sending(tmp_path, anvil, trail=trail) as sending:
         anvil.wait_for_receipt(await sending.mint("one"))
         for _ in range(trail):
-            await sending.look()
+            await sending.poll()
             assert sending.sender.outcomes.recent("one") is None
             anvil.mine()
-        await sending.look()
+        await sending.poll()
         assert sending.sender.outcomes.recent("one") is not None
 
 
@@ -92,7 +92,7 @@ async def test_several_in_flight(sending: Sending, anvil: Anvil) -> None:
     anvil.set_automine(False)
     keys = [f"key {number}" for number in range(20)]
     hashes = await asyncio.gather(*(sending.mint(key) for key in keys))
-    await sending.look(3)
+    await sending.poll(3)
     assert sorted(anvil.mempool()) == sorted(hashes)
     assert len(sending.sender.in_flight.by_key) == 20
     outcomes = await sending.settle(*keys)
@@ -173,7 +173,7 @@ async def test_nothing_is_done_on_another_chain(sending: Sending, anvil: Anvil) 
         sending.url = other.url
         await sending.restart()
         with pytest.raises(RpcUnavailable, match="serves chain 5"):
-            await sending.look()
+            await sending.poll()
         with pytest.raises(RpcUnavailable, match="serves chain 5"):
             await sending.mint("two")
         assert other.nonce(NODE.address, "pending") == 0

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import aiohttp
 import pytest
 
-from infernet_edge.chain.rpc.client import Rpc, RpcUnavailable
+from infernet_edge.chain.rpc.client import RpcClient, RpcUnavailable
 from infernet_edge.chain.txm import one_off as oneoff
 from infernet_edge.chain.txm.one_off import NotDone, NotMined, Receipt, send_and_wait
 from tests.support.evm import ALICE, NODE, Anvil, deploy
@@ -17,7 +17,7 @@ Send = Callable[..., Awaitable[Receipt]]
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(oneoff, "_LOOK_PERIOD", 0.01)
+    monkeypatch.setattr(oneoff, "_POLL_PERIOD", 0.01)
 
 
 @pytest.fixture
@@ -27,9 +27,9 @@ async def proxy(anvil: Anvil) -> AsyncIterator[Proxy]:
 
 
 @pytest.fixture
-async def rpc(proxy: Proxy) -> AsyncIterator[Rpc]:
+async def rpc(proxy: Proxy) -> AsyncIterator[RpcClient]:
     async with aiohttp.ClientSession() as session:
-        rpc = Rpc(session, [proxy.url])
+        rpc = RpcClient(session, [proxy.url])
         yield rpc
         await rpc.close()
 
@@ -41,7 +41,7 @@ def told() -> list[str]:
 
 
 @pytest.fixture
-def send(rpc: Rpc, told: list[str]) -> Send:
+def send(rpc: RpcClient, told: list[str]) -> Send:
     """Send for NODE to a contract."""
 
     async def send(to: str, data: bytes = b"", timeout: float = 20) -> Receipt:

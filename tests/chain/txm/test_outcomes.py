@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from infernet_edge.chain.txm import outcomes as module
-from infernet_edge.chain.txm.store import Outcome
+from infernet_edge.chain.txm.store import TransactionOutcome
 from tests.support.evm import Anvil
 from tests.support.sending import Sending
 
@@ -21,7 +21,7 @@ async def sending(tmp_path: Path, anvil: Anvil) -> AsyncIterator[Sending]:
         yield parts
 
 
-async def soon(task: asyncio.Task[Outcome | None]) -> Outcome:
+async def soon(task: asyncio.Task[TransactionOutcome | None]) -> TransactionOutcome:
     outcome = await asyncio.wait_for(task, 10)
     assert outcome is not None
     return outcome
@@ -31,7 +31,7 @@ async def test_each_waits_for_its_own(sending: Sending) -> None:
     outcomes = sending.sender.outcomes
     hashes = {key: await sending.mint(key) for key in ("one", "two")}
     tasks = {key: asyncio.create_task(outcomes.wait(key)) for key in hashes}
-    await sending.look()
+    await sending.poll()
     assert not any(task.done() for task in tasks.values())
     await sending.settle(*hashes)
     for key, task in tasks.items():
@@ -39,7 +39,7 @@ async def test_each_waits_for_its_own(sending: Sending) -> None:
         assert (outcome.status, outcome.hash) == ("mined", hashes[key])
 
 
-async def test_what_reverts_is_told_with_its_reason(sending: Sending) -> None:
+async def test_what_reverts_is_reported_with_its_reason(sending: Sending) -> None:
     outcomes = sending.sender.outcomes
     await sending.mint("key", gas=30_000)  # too little
     task = asyncio.create_task(outcomes.wait("key"))
@@ -49,7 +49,7 @@ async def test_what_reverts_is_told_with_its_reason(sending: Sending) -> None:
     assert "gas" in outcome.reason
 
 
-async def test_who_asks_later_is_told_at_once(sending: Sending) -> None:
+async def test_who_asks_later_is_reported_at_once(sending: Sending) -> None:
     await sending.mint("key")
     [known] = await sending.settle("key")
     assert await sending.sender.outcomes.wait("key") == known
@@ -67,7 +67,7 @@ async def test_a_transaction_of_an_earlier_run(sending: Sending, mined: bool) ->
     await sending.restart()
     task = asyncio.create_task(sending.sender.outcomes.wait("key"))
     if not mined:
-        await sending.look()
+        await sending.poll()
         assert not task.done()
         await sending.settle("key")
     outcome = await soon(task)
@@ -77,7 +77,7 @@ async def test_a_transaction_of_an_earlier_run(sending: Sending, mined: bool) ->
 async def test_a_transaction_that_many_came_after(
     sending: Sending, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is in the ledger, not in memory any more."""
+    """It is in the store, not in memory any more."""
     monkeypatch.setattr(module, "_REMEMBERED", 1)
     hashes = []
     for number in range(3):

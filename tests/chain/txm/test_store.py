@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from infernet_edge.chain.txm import store as module
-from infernet_edge.chain.txm.store import Outcome, Signed, Transaction, TransactionStore
+from infernet_edge.chain.txm.store import Signed, Transaction, TransactionOutcome, TransactionStore
 from infernet_edge.database import Database
 from infernet_edge.errors import StorageError
 
@@ -20,7 +20,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def ledger(database: Database) -> TransactionStore:
+def store(database: Database) -> TransactionStore:
     return TransactionStore(database)
 
 
@@ -35,94 +35,94 @@ def transaction(key: str, nonce: int = 0, **settings: int | None) -> Transaction
     )
 
 
-async def test_a_transaction_is_read_as_it_was_written(ledger: TransactionStore) -> None:
+async def test_a_transaction_is_read_as_it_was_written(store: TransactionStore) -> None:
     written = transaction("one", 7, max_gas_price=5)
-    await ledger.add(written)
+    await store.add(written)
     assert written.number
     written.signed.append(signed("one-2", None))
-    await ledger.replace(written)
-    assert await ledger.unfinished() == [written]
-    assert await ledger.find("one") == "0xone-2"
+    await store.replace(written)
+    assert await store.unfinished() == [written]
+    assert await store.find("one") == "0xone-2"
 
 
-async def test_what_is_larger_than_sqlite_takes(ledger: TransactionStore) -> None:
-    await ledger.add(transaction("one", max_gas_price=2**200))
-    [read] = await ledger.unfinished()
+async def test_what_is_larger_than_sqlite_takes(store: TransactionStore) -> None:
+    await store.add(transaction("one", max_gas_price=2**200))
+    [read] = await store.unfinished()
     assert read.max_gas_price == 2**63 - 1
 
 
-async def test_a_key_and_a_nonce_are_there_once(ledger: TransactionStore) -> None:
-    await ledger.add(transaction("one"))
+async def test_a_key_and_a_nonce_are_there_once(store: TransactionStore) -> None:
+    await store.add(transaction("one"))
     with pytest.raises(StorageError):
-        await ledger.add(transaction("one", 1))
+        await store.add(transaction("one", 1))
     with pytest.raises(StorageError):
-        await ledger.add(transaction("two", 0))
-    assert [each.key for each in await ledger.unfinished()] == ["one"]
+        await store.add(transaction("two", 0))
+    assert [each.key for each in await store.unfinished()] == ["one"]
 
 
 async def test_what_is_final_is_kept_without_what_it_did(
-    ledger: TransactionStore, database: Database
+    store: TransactionStore, database: Database
 ) -> None:
     one = transaction("one")
-    await ledger.add(one)
-    outcome = Outcome("reverted", one.hash, 5, "no", 30000)
-    await ledger.finish(one, outcome)
-    assert await ledger.unfinished() == []
-    assert await ledger.outcomes(10) == {"one": outcome}
-    assert await ledger.find("one") == one.hash
+    await store.add(one)
+    outcome = TransactionOutcome("reverted", one.hash, 5, "no", 30000)
+    await store.finish(one, outcome)
+    assert await store.unfinished() == []
+    assert await store.outcomes(10) == {"one": outcome}
+    assert await store.find("one") == one.hash
     left = await database.read(
         lambda connection: connection.execute("SELECT count(*) FROM signed_transactions").fetchone()
     )
     assert left == (0,)
-    await ledger.add(transaction("two", 0))
+    await store.add(transaction("two", 0))
 
 
-async def test_only_the_newest_outcomes_are_read(ledger: TransactionStore) -> None:
+async def test_only_the_newest_outcomes_are_read(store: TransactionStore) -> None:
     for number in range(5):
         each = transaction(f"key {number}", number)
-        await ledger.add(each)
-        await ledger.finish(each, Outcome("mined", each.hash))
-    assert len(await ledger.outcomes(3)) == 3
+        await store.add(each)
+        await store.finish(each, TransactionOutcome("mined", each.hash))
+    assert len(await store.outcomes(3)) == 3
 
 
-async def test_a_removed_transaction_leaves_nothing(ledger: TransactionStore) -> None:
+async def test_a_removed_transaction_leaves_nothing(store: TransactionStore) -> None:
     one = transaction("one")
-    await ledger.add(one)
-    await ledger.remove(one)
-    assert await ledger.find("one") is None
-    await ledger.add(transaction("one"))
+    await store.add(one)
+    await store.remove(one)
+    assert await store.find("one") is None
+    await store.add(transaction("one"))
 
 
-async def test_old_outcomes_are_forgotten(ledger: TransactionStore) -> None:
+async def test_old_outcomes_are_forgotten(store: TransactionStore) -> None:
     one = transaction("one")
-    await ledger.add(one)
-    await ledger.prune(one.number)
-    assert await ledger.find("one") == one.hash, "it is not final"
-    await ledger.finish(one, Outcome("mined", one.hash))
-    await ledger.prune(one.number)
-    assert await ledger.find("one") == one.hash, "its number would be given again"
-    await ledger.add(transaction("two", 1))
-    await ledger.prune(0)
-    assert await ledger.find("one") == one.hash
-    await ledger.prune(one.number)
-    assert await ledger.find("one") is None
+    await store.add(one)
+    await store.prune(one.number)
+    assert await store.find("one") == one.hash, "it is not final"
+    await store.finish(one, TransactionOutcome("mined", one.hash))
+    await store.prune(one.number)
+    assert await store.find("one") == one.hash, "its number would be given again"
+    await store.add(transaction("two", 1))
+    await store.prune(0)
+    assert await store.find("one") == one.hash
+    await store.prune(one.number)
+    assert await store.find("one") is None
 
 
-async def test_the_chain_of_contracts_is_remembered_once(ledger: TransactionStore) -> None:
-    assert await ledger.chain_id("a b") is None
-    await ledger.remember_chain("a b", 5)
-    await ledger.remember_chain("a b", 6)
-    assert await ledger.chain_id("a b") == 5
-    assert await ledger.chain_id("c") is None
+async def test_the_chain_of_contracts_is_remembered_once(store: TransactionStore) -> None:
+    assert await store.chain_id("a b") is None
+    await store.remember_chain("a b", 5)
+    await store.remember_chain("a b", 6)
+    assert await store.chain_id("a b") == 5
+    assert await store.chain_id("c") is None
 
 
-async def test_the_largest_number_of_a_delivery_that_keys_name(ledger: TransactionStore) -> None:
-    assert await ledger.last_number() == 0
+async def test_the_largest_number_of_a_delivery_that_keys_name(store: TransactionStore) -> None:
+    assert await store.last_number() == 0
     for nonce, key in enumerate(("delivery:9:3", "delivery:12:0", "nothing:99:1")):
-        await ledger.add(transaction(key, nonce))
-    assert await ledger.last_number() == 12
-    await ledger.add(transaction("approval:104:5:0", 7))
-    assert await ledger.last_number() == 104
+        await store.add(transaction(key, nonce))
+    assert await store.last_number() == 12
+    await store.add(transaction("approval:104:5:0", 7))
+    assert await store.last_number() == 104
 
 
 @pytest.mark.parametrize(
@@ -139,26 +139,26 @@ async def test_the_largest_number_of_a_delivery_that_keys_name(ledger: Transacti
     ],
 )
 async def test_what_changed_on_the_disk_is_damaged(
-    database: Database, ledger: TransactionStore, change: str
+    database: Database, store: TransactionStore, change: str
 ) -> None:
-    await ledger.add(transaction("one", 7))
-    await ledger.replace(transaction("one", 8))
-    [sound] = await ledger.unfinished()
+    await store.add(transaction("one", 7))
+    await store.replace(transaction("one", 8))
+    [sound] = await store.unfinished()
     assert not sound.damaged
     await database.write(lambda connection: connection.execute(change) and None)
-    [read] = await ledger.unfinished()
+    [read] = await store.unfinished()
     assert read.damaged
 
 
 async def test_one_damaged_form_leaves_the_others(
-    database: Database, ledger: TransactionStore
+    database: Database, store: TransactionStore
 ) -> None:
     written = transaction("one")
-    await ledger.add(written)
+    await store.add(written)
     written.signed.append(signed("one-2"))
-    await ledger.replace(written)
+    await store.replace(written)
     change = "UPDATE signed_transactions SET hash = '0x' WHERE position = 0"
     await database.write(lambda connection: connection.execute(change) and None)
-    [read] = await ledger.unfinished()
+    [read] = await store.unfinished()
     assert not read.damaged
     assert read.signed == [signed("one-2")]

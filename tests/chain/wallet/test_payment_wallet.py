@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 
 from infernet_edge.chain.contracts.abi import WALLET_CREATED
-from infernet_edge.chain.rpc.client import Rpc, RpcUnavailable
+from infernet_edge.chain.rpc.client import RpcClient, RpcUnavailable
 from infernet_edge.chain.wallet.payment_wallet import (
     ask_wallet,
     created_wallet,
@@ -27,14 +27,14 @@ async def proxy(v1: V1) -> AsyncIterator[Proxy]:
 
 
 @pytest.fixture
-async def rpc(proxy: Proxy) -> AsyncIterator[Rpc]:
+async def rpc(proxy: Proxy) -> AsyncIterator[RpcClient]:
     async with aiohttp.ClientSession() as session:
-        rpc = Rpc(session, [proxy.url])
+        rpc = RpcClient(session, [proxy.url])
         yield rpc
         await rpc.close()
 
 
-async def test_all_in_two_requests(rpc: Rpc, proxy: Proxy, v1: V1) -> None:
+async def test_all_in_two_requests(rpc: RpcClient, proxy: Proxy, v1: V1) -> None:
     token = deploy(v1.anvil, "Token")
     wallet = v1.wallet(NODE, coins=ETHER)
     wallet.send("approve", ALICE.address, COIN, 5, sender=NODE)
@@ -50,7 +50,7 @@ async def test_all_in_two_requests(rpc: Rpc, proxy: Proxy, v1: V1) -> None:
 
 @pytest.mark.parametrize("locked", [1, 2, ETHER // 3, 2 * ETHER - 1, 2 * ETHER])
 async def test_what_is_locked_to_the_last_digit(
-    rpc: Rpc, proxy: Proxy, v1: V1, locked: int
+    rpc: RpcClient, proxy: Proxy, v1: V1, locked: int
 ) -> None:
     wallet = v1.wallet(NODE, coins=2 * ETHER)
     wallet.send("approve", NODE.address, COIN, locked, sender=NODE)
@@ -62,7 +62,7 @@ async def test_what_is_locked_to_the_last_digit(
     assert len(proxy.requests) <= 30
 
 
-async def test_an_owner_that_takes_no_coins(rpc: Rpc, v1: V1) -> None:
+async def test_an_owner_that_takes_no_coins(rpc: RpcClient, v1: V1) -> None:
     """What it could withdraw is unknown, since nothing can be withdrawn."""
     v1.wallet_factory.send("createWallet", v1.registry.address)
     wallet = v1.wallet_factory.events("WalletCreated")[-1]["wallet"]
@@ -72,7 +72,7 @@ async def test_an_owner_that_takes_no_coins(rpc: Rpc, v1: V1) -> None:
     assert (coin.balance, coin.free, coin.locked) == (7, None, None)
 
 
-async def test_something_else_than_a_wallet(rpc: Rpc, v1: V1) -> None:
+async def test_something_else_than_a_wallet(rpc: RpcClient, v1: V1) -> None:
     factory = v1.wallet_factory.address
     for address in (ALICE.address, v1.registry.address):
         found = await ask_wallet(rpc, factory, address, NODE.address, [COIN, ALICE.address])
@@ -83,7 +83,7 @@ async def test_something_else_than_a_wallet(rpc: Rpc, v1: V1) -> None:
     assert await is_valid_wallet(rpc, ALICE.address, ALICE.address) is None
 
 
-async def test_a_server_that_cannot_say_now(rpc: Rpc, proxy: Proxy, v1: V1) -> None:
+async def test_a_server_that_cannot_say_now(rpc: RpcClient, proxy: Proxy, v1: V1) -> None:
     def answer(*params: Any) -> Any:
         raise RpcFault({"code": -32000, "message": "request timed out"})
 
