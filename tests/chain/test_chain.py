@@ -323,7 +323,7 @@ STOPS = [
 async def test_users_stop_before_what_they_use(
     tmp_path: Path, v1: V1, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a stop of the node would look like a container that fails."""
+    """Else a stop of the node would count as a container that fails."""
     ended: list[str] = []
 
     def note(part: type, name: str) -> None:

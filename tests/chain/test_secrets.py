@@ -95,7 +95,7 @@ def test_the_key_is_never_shown(tmp_path: Path, v1: V1, echo: EchoService) -> No
     shown.append(node.log())
     assert NODE.address in node.log()
     found = [(form, text) for text in shown for form in shown_forms(text)]
-    # What a client sends may come back to that client, and to nobody else.
+    # What a client sends may come back to that client, and to no other.
     assert all("subscription: expected" in text for _, text in found), found
 
 

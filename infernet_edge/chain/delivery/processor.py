@@ -93,7 +93,12 @@ class DeliveryProcessor:
 
     async def _begin_stored(self) -> None:
         while True:
-            self.begin(await self._stored.get())
+            delivery = await self._stored.get()
+            try:
+                self.begin(delivery)
+            except Exception:
+                # A defect of ours must not keep the others waiting; the next start resumes it.
+                logger.exception("delivery.crashed", extra={"fields": names_of(delivery)})
 
     async def _end(self, delivery: Delivery, end: SubscriptionEnded) -> None:
         """End it without a successor: subscriptions are checked by the listener."""

@@ -152,7 +152,7 @@ class Broadcaster:
     ) -> str:
         if (known := await self.find(key)) is not None:
             if key not in self._in_flight.by_key and self._outcomes.recent(key) is None:
-                # It was stored although the store said otherwise, as a disk may that is slow.
+                # Its write succeeded although it had raised StorageError: nothing follows it yet.
                 await self._resume()
             return known
         if len(self._in_flight) >= MAX_IN_FLIGHT:

@@ -1,4 +1,4 @@
-"""Pages of subscriptions: they shrink and grow, and what is no page is told."""
+"""Pages of subscriptions: they shrink and grow, and what is no page is reported."""
 
 from __future__ import annotations
 

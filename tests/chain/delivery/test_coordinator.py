@@ -327,4 +327,4 @@ async def test_the_id_of_a_subscription(contracts: Contracts) -> None:
 async def test_time_is_that_of_the_chain(contracts: Contracts) -> None:
     begins = NOW + 500
     assert contracts.coordinator.due_time(delivery(activeAt=begins)) == begins
-    assert abs(NOW - time.time()) > 3600  # which nobody asked for
+    assert abs(NOW - time.time()) > 3600  # which is not read

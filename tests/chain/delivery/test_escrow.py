@@ -64,7 +64,7 @@ async def open_calls(echo: Echo, count: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def told(events: Events, name: str, count: int = 1) -> None:
+async def logged(events: Events, name: str, count: int = 1) -> None:
     """Wait for events."""
     async with asyncio.timeout(10):
         while len(events.of(name)) < count:
@@ -118,7 +118,7 @@ async def test_two_at_once_do_not_take_each_others_approval(
         await open_calls(echo, 2)
         market.anvil.set_automine(mining)
         echo.release()
-        await told(events, "escrow.approval_sent")
+        await logged(events, "escrow.approval_sent")
         with contextlib.nullcontext() if mining else market.anvil.blocks_every(0.1):
             assert (await settled(node, 1))["state"] == "delivered"
             assert (await settled(node, 2))["state"] == "delivered"
@@ -139,14 +139,14 @@ async def test_what_was_sent_by_an_earlier_run_keeps_its_part(
         market.ask(verifier=judge.address)
     async with market.node(tmp_path, echo=Prover(free=1)) as (_, echo):
         market.anvil.set_automine(False)
-        await told(events, "delivery.sent")
+        await logged(events, "delivery.sent")
         await open_calls(echo, 1)
     if not noted:
         with sqlite3.connect(configuration(tmp_path).database_path) as connection:
             connection.execute("UPDATE deliveries SET state = 'sending' WHERE state = 'sent'")
         connection.close()
     async with market.node(tmp_path, echo=Prover()) as (node, _):
-        await told(events, "escrow.approval_sent")
+        await logged(events, "escrow.approval_sent")
         market.anvil.set_automine(True)
         market.anvil.mine()
         assert (await settled(node, 1))["state"] == "delivered"
@@ -169,9 +169,9 @@ async def test_nobody_else_waits_for_an_approval(
         await open_calls(echo, 1)
         market.anvil.set_automine(False)
         echo.release()
-        await told(events, "escrow.approval_sent")
+        await logged(events, "escrow.approval_sent")
         assert (await node.post("/api/jobs", request_v1(v1, free).body)).status == 200
-        await told(events, "delivery.sent")
+        await logged(events, "delivery.sent")
         (sent,) = events.of("delivery.sent")
         assert sent["number"] == 2
         with market.anvil.blocks_every(0.1):
@@ -217,7 +217,7 @@ async def test_a_run_that_ended_while_an_approval_was_in_flight(
         await open_calls(echo, 1)
         market.anvil.set_automine(False)
         echo.release()
-        await told(events, "escrow.approval_sent")
+        await logged(events, "escrow.approval_sent")
     async with market.node(tmp_path, echo=Prover()) as (node, again):
         market.anvil.set_automine(True)
         market.anvil.mine()
@@ -322,7 +322,7 @@ async def test_a_wallet_of_somebody_else_who_approves(
         async with asyncio.timeout(10):
             while len(market.anvil.mempool()) < 1:
                 await asyncio.sleep(0.02)
-        await told(events, "delivery.deferred", 3)
+        await logged(events, "delivery.deferred", 3)
         assert "have to be approved" in events.of("delivery.deferred")[-1]["reason"]
         market.anvil.set_automine(True)
         market.anvil.mine()
@@ -370,9 +370,9 @@ async def test_what_is_locked_already_is_waited_for(
         assert (await settled(node, 2))["state"] == "delivered"
 
 
-@pytest.mark.parametrize("mended", [True, False])
+@pytest.mark.parametrize("fixed", [True, False])
 async def test_an_approval_that_reverts(
-    tmp_path: Path, market: Market, judge: Contract, events: Events, mended: bool
+    tmp_path: Path, market: Market, judge: Contract, events: Events, fixed: bool
 ) -> None:
     """The wallet has another owner when the approval is mined."""
     market.ask(verifier=judge.address)
@@ -380,16 +380,16 @@ async def test_an_approval_that_reverts(
         await open_calls(echo, 1)
         market.anvil.set_automine(False)
         echo.release()
-        await told(events, "escrow.approval_sent")
+        await logged(events, "escrow.approval_sent")
         market.own(ALICE)
         market.anvil.mine()
-        if mended:
+        if fixed:
             market.own(NODE)
         market.anvil.set_automine(True)
         found = await settled(node)
         (reverted,) = events.of("transaction.reverted")
         assert (reverted["subscription"], reverted["interval"]) == (1, 1)
-        if mended:
+        if fixed:
             assert found["state"] == "delivered"
             assert market.anvil.nonce(NODE.address) == 3
         else:

@@ -107,7 +107,7 @@ async def test_every_number_out_of_range_is_answered_with_its_field(
 
 
 async def test_an_amount_of_256_bits_is_verified_to_the_digit(tmp_path: Path, v1: V1) -> None:
-    """Taken for a float in flight, the signature would be somebody else's."""
+    """Taken for a float in flight, the signature would be another account's."""
     consumer = consumer_of(v1)
     payment: dict[str, Any] = {"accepted_payments": {}}
     wallet = {"payment_address": v1.wallet(NODE).address}

@@ -68,9 +68,9 @@ async def test_an_answer_is_paid(
     assert market.earned == PRICE - share
     assert market.balance(FEE_RECIPIENT.address) == share
     assert market.balance(market.payer.address) == 0
-    (told,) = events.of("delivery.delivered")
-    assert (told["subscription"], told["interval"]) == (1, 1)
-    assert (told["amount"], told["token"]) == (PRICE, market.token)
+    (logged,) = events.of("delivery.delivered")
+    assert (logged["subscription"], logged["interval"]) == (1, 1)
+    assert (logged["amount"], logged["token"]) == (PRICE, market.token)
 
 
 async def test_a_delegated_request_is_paid(tmp_path: Path, v1: V1) -> None:
@@ -119,9 +119,9 @@ async def test_a_node_without_a_wallet_serves_nothing_that_is_paid(
 ) -> None:
     coins.ask()
     async with coins.node(tmp_path, wallet={"payment_address": None}) as (_, echo):
-        (told,) = await seen(events, "subscription.ignored")
-        assert told["reason"] == "Node has no payment address"
-        assert (told["subscription"], told["amount"], told["token"]) == (1, PRICE, COIN)
+        (logged,) = await seen(events, "subscription.ignored")
+        assert logged["reason"] == "Node has no payment address"
+        assert (logged["subscription"], logged["amount"], logged["token"]) == (1, PRICE, COIN)
         assert echo.calls == []
 
 
@@ -131,23 +131,23 @@ async def test_containers_say_what_they_are_paid_with(
     other = DEPLOYER.address
     market.ask()
     async with market.node(tmp_path, container={"accepted_payments": {other: 1}}) as (_, echo):
-        (told,) = await seen(events, "subscription.ignored")
-        assert told["reason"].startswith("Payment token not accepted")
-        assert market.token in told["reason"]
+        (logged,) = await seen(events, "subscription.ignored")
+        assert logged["reason"].startswith("Payment token not accepted")
+        assert market.token in logged["reason"]
         assert echo.calls == []
 
 
 async def test_containers_have_their_least_price(
     tmp_path: Path, market: Market, events: Events
 ) -> None:
-    """What was ignored is looked at again when the rules are others."""
+    """What was ignored is read again when the rules are others."""
     market.ask(amount=PRICE - 1)
     least = {"accepted_payments": {market.token: PRICE}}
     async with market.node(tmp_path, container=least) as (_, echo):
-        (told,) = await seen(events, "subscription.ignored")
-        assert told["reason"].startswith("Payment too small")
-        assert f"amount {PRICE - 1}" in told["reason"]
-        assert f"minimum {PRICE}" in told["reason"]
+        (logged,) = await seen(events, "subscription.ignored")
+        assert logged["reason"].startswith("Payment too small")
+        assert f"amount {PRICE - 1}" in logged["reason"]
+        assert f"minimum {PRICE}" in logged["reason"]
         assert echo.calls == []
     least = {"accepted_payments": {market.token: PRICE - 1}}
     async with market.node(tmp_path, container=least) as (node, _):
@@ -159,9 +159,9 @@ async def test_containers_have_their_owners(tmp_path: Path, coins: Market, event
     coins.ask()
     rules = {"allowed_addresses": [DEPLOYER.address]}
     async with coins.node(tmp_path, container=rules) as (_, echo):
-        (told,) = await seen(events, "subscription.ignored")
-        assert told["reason"].startswith("Container not allowed for address")
-        assert coins.consumer.address in told["reason"]
+        (logged,) = await seen(events, "subscription.ignored")
+        assert logged["reason"].startswith("Container not allowed for address")
+        assert coins.consumer.address in logged["reason"]
         assert echo.calls == []
     others = {"allowed_addresses": [coins.consumer.address.lower().removeprefix("0x")]}
     async with coins.node(tmp_path, container=others) as (node, _):
@@ -181,10 +181,10 @@ async def test_a_consumers_wallet_that_the_factory_does_not_know(
         assert found["reason"].startswith("InvalidWallet: the consumer's wallet")
         assert ALICE.address in found["reason"]
         assert echo.calls == []
-        (told,) = await seen(events, "delivery.skipped")
-        assert (told["subscription"], told["interval"]) == (1, 1)
-        assert (told["amount"], told["token"]) == (PRICE, COIN)
-        assert told["reason"] == found["reason"]
+        (logged,) = await seen(events, "delivery.skipped")
+        assert (logged["subscription"], logged["interval"]) == (1, 1)
+        assert (logged["amount"], logged["token"]) == (PRICE, COIN)
+        assert logged["reason"] == found["reason"]
 
 
 async def test_an_own_wallet_that_the_factory_does_not_know(tmp_path: Path, coins: Market) -> None:
@@ -233,7 +233,10 @@ async def test_what_is_paid_after_all_is_computed(
         assert (found["state"], found["reason"]) == ("delivered", "")
         assert len(deliveries(market.consumer)) == 1
     assert market.earned == PRICE
-    assert len(events.of("delivery.deferred")) == 1
+    # Once for each reason: the payment may come between a simulation and the check of the wallets.
+    reasons = [each["reason"] for each in events.of("delivery.deferred")]
+    assert len(reasons) == len(set(reasons))
+    assert all(reason.startswith(missing) for reason in reasons)
 
 
 async def test_what_is_not_paid_until_its_interval_is_over(

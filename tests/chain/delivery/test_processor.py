@@ -110,7 +110,7 @@ async def test_a_container_that_is_gone_after_a_restart(tmp_path: Path, v1: V1) 
 async def test_a_request_that_was_damaged_on_the_disk_is_not_computed(
     tmp_path: Path, v1: V1
 ) -> None:
-    """Another delivery goes on, and gets a number that no transaction has."""
+    """Another delivery is made, and gets a number that no transaction has."""
     consumer = consumer_of(v1)
     first = request_v1(v1, consumer, nonce=1, activeAt=v1.anvil.now() + 1000)
     second = request_v1(v1, consumer, nonce=2)

@@ -34,7 +34,7 @@ def market(v1: V1) -> Market:
     return rich(Market(v1))
 
 
-async def told(events: Events, name: str, count: int = 1) -> list[dict[str, object]]:
+async def logged(events: Events, name: str, count: int = 1) -> list[dict[str, object]]:
     """Wait for events."""
     async with asyncio.timeout(10):
         while len(events.of(name)) < count:
@@ -142,9 +142,9 @@ async def test_a_verdict_is_reported_when_it_is_deep_enough(
     market.ask(verifier=judge.address)
     market.anvil.mine(3)
     async with market.node(tmp_path, echo=Prover(), trail=3) as (node, _):
-        await told(events, "escrow.approval_sent")
+        await logged(events, "escrow.approval_sent")
         market.anvil.mine(3)
-        await told(events, "delivery.sent")
+        await logged(events, "delivery.sent")
         market.anvil.mine(3)
         assert (await settled(node))["state"] == "delivered"
         judge.send("finalize", 1, 1, NODE.address, False)
@@ -210,7 +210,7 @@ async def three_verdicts(node: RunningNode) -> None:
 async def test_a_server_that_gives_few_logs(
     tmp_path: Path, market: Market, events: Events, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
-    """One that gives none leaves open how the money went, and nothing waits for it for ever."""
+    """One that gives none leaves open how the money went, and nothing waits for it."""
     monkeypatch.setattr(proofs, "_MAX_BLOCKS", 10)
     judge = market.verifier("LazyVerifier")
     market.ask(verifier=judge.address)
@@ -291,6 +291,6 @@ async def test_a_container_that_proves_nothing(
     market.ask(verifier=judge.address)
     rules = {"generates_proofs": False}
     async with market.node(tmp_path, echo=Echo(), container=rules) as (_, echo):
-        (event,) = await told(events, "subscription.ignored")
+        (event,) = await logged(events, "subscription.ignored")
         assert str(event["reason"]).startswith("Container does not generate proof")
         assert echo.calls == []

@@ -425,9 +425,9 @@ async def test_secrets_of_the_url_are_never_told(
     server.always = silence if name == "slow" else FAULTS[name][0](server)
     with pytest.raises(RpcUnavailable) as raised, caplog.at_level(logging.DEBUG):
         await rpc.call(*NUMBER)
-    told = f"{raised.value!r} {rpc.problem} {events.seen} {caplog.text} {raised.value.__context__}"
+    shown = f"{raised.value!r} {rpc.problem} {events.seen} {caplog.text} {raised.value.__context__}"
     for secret in ("sesame", "alice", "apikey123", "abc987"):
-        assert secret not in told
+        assert secret not in shown
 
 
 async def test_a_url_that_cannot_be(session: aiohttp.ClientSession) -> None:

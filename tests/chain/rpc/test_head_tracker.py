@@ -15,7 +15,7 @@ from tests.support.scripted_rpc import RpcFault, ScriptedRpc, reply
 
 
 class Clock:
-    """Stands for the module `time`, and only moves when it is told to."""
+    """Stands for the module `time`, and only moves when a test moves it."""
 
     def __init__(self) -> None:
         self.steady = 1000.0
@@ -187,7 +187,7 @@ async def test_the_time_is_the_chains(
     monkeypatch.setattr(module, "time", clock)
     assert head.now() == 5, "nothing else is known yet"
     await head.poll()
-    clock.date += 3600  # a wrong clock that somebody sets right
+    clock.date += 3600  # a wrong clock that is set right
     assert head.now() == 1_700_000_000
     clock.steady += 4.5
     assert head.now() == 1_700_000_004

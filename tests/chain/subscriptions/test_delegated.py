@@ -31,7 +31,7 @@ def recurring(v1: V1, consumer: Contract, *, nonce: int = 1, **fields: Any) -> D
 
 
 async def listened(node: RunningNode, next_id: int) -> None:
-    """Wait until the listener has looked at all that comes before an id."""
+    """Wait until the listener has read all that comes before an id."""
     database = node.parts.database
     async with asyncio.timeout(10):
         while True:

@@ -135,8 +135,8 @@ async def test_what_the_rules_forbid_is_ignored_with_its_reason(
         await until_state(node, 1, "ignored")
         (ignored,) = await subscriptions(node, ignored=True)
         assert ignored["reason"].startswith(reason)
-        (told,) = events.of("subscription.ignored")
-        assert (told["subscription"], told["reason"]) == (1, ignored["reason"])
+        (logged,) = events.of("subscription.ignored")
+        assert (logged["subscription"], logged["reason"]) == (1, ignored["reason"])
         assert echo.calls == []
 
 
@@ -194,13 +194,13 @@ async def test_pages_shrink_until_the_server_takes_them(
         on_chain(tmp_path, v1=v1, rpc_url=url, chain=small_batches(8)),
     ):
         await received(consumer, 9)
-    assert [told["size"] for told in events.of("listener.batch_shrunk")][-1] <= 3
+    assert [logged["size"] for logged in events.of("listener.batch_shrunk")][-1] <= 3
 
 
 async def test_a_long_sync_reports_how_far_it_is(
     tmp_path: Path, v1: V1, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is ignored is counted then, not told one by one."""
+    """What is ignored is counted then, not logged one by one."""
     monkeypatch.setattr(listener, "_PROGRESS_PERIOD", 0.0)
     consumer = v1.deploy("CallbackConsumer")
     for _ in range(22):
@@ -208,12 +208,12 @@ async def test_a_long_sync_reports_how_far_it_is(
     call_back(v1, consumer)
     async with on_chain(tmp_path, v1=v1, chain=small_batches(10)):
         await received(consumer, 1)
-    steps = [(told["done"], told["of"]) for told in events.of("listener.sync_advanced")]
+    steps = [(logged["done"], logged["of"]) for logged in events.of("listener.sync_advanced")]
     assert steps == [(10, 23), (20, 23)]
     (whole,) = events.of("listener.synced")
     assert (whole["done"], whole["active"], whole["ignored"]) == (23, 1, 22)
     assert len(events.of("subscription.ignored")) <= 20
-    assert [told["subscription"] for told in events.of("subscription.found")] == [23]
+    assert [logged["subscription"] for logged in events.of("subscription.found")] == [23]
 
 
 async def test_a_cancelled_subscription_is_noticed_before_it_is_due(

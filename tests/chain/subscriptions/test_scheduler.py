@@ -334,7 +334,7 @@ async def test_a_container_that_fails_costs_one_interval_only(
 
 
 class Failing(Echo):
-    """Fails until it is told otherwise."""
+    """Fails until `status` is 200."""
 
     status = 500
 
@@ -434,8 +434,8 @@ async def test_events_name_subscription_and_interval(
             v1.anvil.increase_time(100)
             await until_state(node, identifier, "completed")
     for name in ("delivery.computing", "delivery.sent", "delivery.delivered", "transaction.sent"):
-        (told,) = events.of(name)
-        assert (told["subscription"], told["interval"]) == (identifier, 1), name
+        (logged,) = events.of(name)
+        assert (logged["subscription"], logged["interval"]) == (identifier, 1), name
     assert events.of("transaction.mined")[0]["subscription"] == identifier
     assert events.of("subscription.completed")[0]["subscription"] == identifier
 

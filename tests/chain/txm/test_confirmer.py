@@ -85,8 +85,8 @@ async def test_dropped_from_the_mempool(sending: Sending, anvil: Anvil, events: 
     anvil.drop_transaction(hash_)
     await sending.poll()
     assert anvil.mempool() == [hash_]
-    [told] = events.of("transaction.rebroadcast")
-    assert (told["key"], told["hash"], told["nonce"]) == ("one", hash_, 0)
+    [logged] = events.of("transaction.rebroadcast")
+    assert (logged["key"], logged["hash"], logged["nonce"]) == ("one", hash_, 0)
     await sending.settle("one")
     assert sending.minted == 1
 
@@ -136,7 +136,7 @@ async def test_only_the_next_nonce_is_replaced(
 ) -> None:
     await make_stuck(sending, "one", "two")
     await sending.poll()
-    assert [told["key"] for told in events.of("transaction.replaced")] == ["one"]
+    assert [logged["key"] for logged in events.of("transaction.replaced")] == ["one"]
     await sending.settle("one")
     for _ in range(3):
         anvil.mine()

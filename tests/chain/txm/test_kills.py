@@ -1,4 +1,4 @@
-"""Whenever the sender is killed, what it was told to send is mined once."""
+"""Whenever the sender is killed, what it was to send is mined once."""
 
 from __future__ import annotations
 

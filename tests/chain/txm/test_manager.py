@@ -56,7 +56,7 @@ async def test_an_outcome_is_remembered_by_the_next_run(sending: Sending) -> Non
     await sending.restart()
     assert sending.sender.outcomes.recent("one") == outcome
     assert sending.sender.outcomes.recent("two") is None
-    assert len(sending.outcomes) == 1, "it was told once"
+    assert len(sending.outcomes) == 1, "it was stored once"
 
 
 async def test_what_was_damaged_on_the_disk_is_not_sent(

@@ -35,28 +35,28 @@ async def rpc(proxy: Proxy) -> AsyncIterator[RpcClient]:
 
 
 @pytest.fixture
-def told() -> list[str]:
-    """The hashes that were told when something was sent."""
+def hashes() -> list[str]:
+    """The hashes that `on_sent` was called with."""
     return []
 
 
 @pytest.fixture
-def send(rpc: RpcClient, told: list[str]) -> Send:
+def send(rpc: RpcClient, hashes: list[str]) -> Send:
     """Send for NODE to a contract."""
 
     async def send(to: str, data: bytes = b"", timeout: float = 20) -> Receipt:
-        return await send_and_wait(rpc, NODE, to, data, timeout=timeout, on_sent=told.append)
+        return await send_and_wait(rpc, NODE, to, data, timeout=timeout, on_sent=hashes.append)
 
     return send
 
 
-async def test_sent_and_mined(send: Send, told: list[str], anvil: Anvil) -> None:
+async def test_sent_and_mined(send: Send, hashes: list[str], anvil: Anvil) -> None:
     token = deploy(anvil, "Token")
     data = token.encode("mint", ALICE.address, 3)
     receipt = await send(token.address.lower(), data)
     expected = anvil.receipt(receipt.hash)
     assert expected is not None
-    assert told == [receipt.hash]
+    assert hashes == [receipt.hash]
     assert (receipt.succeeded, receipt.block) == (True, expected.block)
     assert receipt.logs[0]["address"] == token.address.lower()
     assert token.call("balanceOf", ALICE.address) == 3
@@ -86,11 +86,11 @@ async def test_a_server_that_knows_no_1559(send: Send, proxy: Proxy, anvil: Anvi
     assert transaction["type"] == "0x0"
 
 
-async def test_refused(send: Send, told: list[str], proxy: Proxy) -> None:
+async def test_refused(send: Send, hashes: list[str], proxy: Proxy) -> None:
     proxy.refuse("eth_sendRawTransaction", "nonce too low")
     with pytest.raises(NotDone, match="refused: nonce too low"):
         await send(ALICE.address)
-    assert not told
+    assert not hashes
 
 
 async def test_no_coins(send: Send, anvil: Anvil) -> None:
@@ -99,11 +99,11 @@ async def test_no_coins(send: Send, anvil: Anvil) -> None:
         await send(ALICE.address)
 
 
-async def test_not_mined_in_time(send: Send, told: list[str], anvil: Anvil) -> None:
+async def test_not_mined_in_time(send: Send, hashes: list[str], anvil: Anvil) -> None:
     anvil.set_automine(False)
     with pytest.raises(NotMined, match="was sent but is not mined after 0 seconds") as problem:
         await send(ALICE.address, timeout=0.1)
-    [hash_] = told
+    [hash_] = hashes
     assert hash_ in str(problem.value)
 
 

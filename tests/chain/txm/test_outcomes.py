@@ -1,4 +1,4 @@
-"""Who waits for a transaction is told what became of it, whenever that was."""
+"""Who waits for a transaction gets its outcome, whenever that was."""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ def test_a_key_as_text(text: str) -> None:
 def test_a_key_that_is_none_is_not_shown(text: str) -> None:
     with pytest.raises(KeyProblem) as raised:
         parse_key(Secret(text))
-    told = "".join(traceback.format_exception(raised.value))
-    assert not text or text[:16] not in told.partition("KeyProblem")[2]
+    shown = "".join(traceback.format_exception(raised.value))
+    assert not text or text[:16] not in shown.partition("KeyProblem")[2]
     assert not text or text[:16] not in repr(raised.value)
 
 
@@ -158,7 +158,7 @@ print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), resource.getrlimit(resource.RLIMIT
 
 
 def test_a_process_with_a_key_writes_no_core_dump() -> None:
-    told = subprocess.run(
+    shown = subprocess.run(
         [sys.executable, "-c", DRIVER],
         cwd=ROOT,
         input=KEY,
@@ -167,5 +167,5 @@ def test_a_process_with_a_key_writes_no_core_dump() -> None:
         check=True,
         timeout=60,
     )
-    assert told.stdout.split() == ["0", "0"]
-    assert not told.stderr
+    assert shown.stdout.split() == ["0", "0"]
+    assert not shown.stderr
