@@ -59,7 +59,6 @@ MIGRATIONS: Final = {
     "proofs": proofs.MIGRATIONS,
 }
 
-READABLE_SINCE: Final = {"deliveries": deliveries.READABLE_SINCE}
 """See Database: how many steps an earlier version must know."""
 
 _KEPT = 30 * 24 * 3600 * 1000  # milliseconds for which ended deliveries are listed, at least

@@ -74,9 +74,6 @@ MIGRATIONS: Final = (
     " WHERE delegated = 0",
 )
 
-READABLE_SINCE: Final = 9
-"""How many of the steps a version must know to read and write the table: later ones only add."""
-
 _MAX_ENDED = 100_000  # deliveries that are kept after their end, some 50 MB
 _CHECK_EVERY = 5_000  # new ones
 NO_ROOM: Final = -1  # instead of the number of a delivery that is not stored

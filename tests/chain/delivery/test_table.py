@@ -12,7 +12,7 @@ import pytest
 
 from infernet_edge.chain.delivery.record import Delivery
 from infernet_edge.chain.delivery.store import DeliveryStore
-from infernet_edge.chain.delivery.table import MIGRATIONS, READABLE_SINCE
+from infernet_edge.chain.delivery.table import MIGRATIONS
 from infernet_edge.database import Database
 from tests.support.deliveries import ANCHOR, delivery
 from tests.support.signed import signed_v0
@@ -34,6 +34,8 @@ AGAIN = (2, f"{BASE}:7", "1.x", OWNER, 7, None, 5, "delivered", REQUEST, 1)
 LATER = (3, f"{BASE}:7#12", "1.x", OWNER, 7, 9, 12, "accepted", REQUEST, 1)
 CONTRACT = (4, CONTRACT_KEY, "1.x", OWNER, 0, 33, 6, "delivered", b"", 0)
 
+OLD_STEPS = 9  # those of the versions that knew a delivery by its key alone
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -43,8 +45,7 @@ def path(tmp_path: Path) -> Path:
 @asynccontextmanager
 async def opened(path: Path, steps: int | None = None) -> AsyncIterator[Database]:
     """The database as a version opens it that knows so many steps, or all."""
-    readable = {} if steps else {"deliveries": READABLE_SINCE}
-    database = Database(path, {"deliveries": MIGRATIONS[:steps]}, readable)
+    database = Database(path, {"deliveries": MIGRATIONS[:steps]})
     await database.open()
     try:
         yield database
@@ -71,7 +72,7 @@ def contract(**fields: Any) -> Delivery:
 
 
 async def test_an_upgrade_takes_the_names_out_of_the_keys(path: Path) -> None:
-    async with opened(path, READABLE_SINCE) as database:
+    async with opened(path, OLD_STEPS) as database:
         await insert_old(database, FIRST, AGAIN, LATER, CONTRACT)
     async with opened(path) as database:
         assert names(path) == [
@@ -93,7 +94,7 @@ async def test_what_an_older_version_writes_after_a_rollback_is_known_as_well(pa
             await store.add(made)
             made.state = "failed"
             await store.save(made)
-    async with opened(path, READABLE_SINCE) as database:
+    async with opened(path, OLD_STEPS) as database:
         change = "UPDATE deliveries SET key = key || '~' || number WHERE number = 1"
         await database.write(lambda connection: connection.execute(change) and None)
         await insert_old(database, *((3 + n, *row[1:]) for n, row in enumerate((AGAIN, CONTRACT))))
@@ -115,7 +116,7 @@ async def test_an_older_version_finds_what_this_one_has_written(path: Path) -> N
         store = DeliveryStore(database, 10)
         for each in (delivery(7, owner=OWNER), delivery(7, 12, owner=OWNER), contract()):
             assert await store.add(each) is None
-    async with opened(path, READABLE_SINCE) as database:
+    async with opened(path, OLD_STEPS) as database:
         keys = await database.read(
             lambda connection: connection.execute("SELECT key FROM deliveries").fetchall()
         )
