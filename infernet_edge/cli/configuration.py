@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,5 +38,7 @@ def load_or_explain(arguments: argparse.Namespace) -> Loaded | None:
         return load(arguments.config)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
-        print("Mend these, then try again: infernet-edge check", file=sys.stderr)
+        named = ["--config", str(arguments.config)] if arguments.config else []
+        again = shlex.join(["infernet-edge", "check", *named])
+        print(f"Fix these, then try again: {again}", file=sys.stderr)
         return None

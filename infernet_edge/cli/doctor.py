@@ -1,38 +1,49 @@
-"""`infernet-edge doctor`: what is well, what is not, and what to do about it."""
+"""`infernet-edge doctor`: what is right, what is not, and what to do about it."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from infernet_edge.cli.configuration import add_config_argument, load_or_explain
+from infernet_edge.cli.configuration import add_config_argument
 
-HELP = "find out what is wrong, and how to mend it"
+if TYPE_CHECKING:
+    from infernet_edge.doctor.finding import Finding
+
+HELP = "find out what is wrong, and how to fix it"
 
 _DESCRIPTION = """\
-Looks at all that a node needs, and says of each whether it is ok, what it means when it is not,
-and the command that mends it. Nothing is changed. Run it as the user that the node runs as; for the
-installed service, with sudo.
+Checks all that a node needs, and prints for each whether it is ok, what it means when it is not,
+and what to do. A command that fixes it stands in a line of its own, to be copied. Nothing is
+changed. Run it as the user that the node runs as; for the installed service, with sudo. What is
+not checked is "unknown", with the reason.
 
-  configuration  warnings about the configuration
+  configuration  mistakes and warnings; what they do not concern is checked all the same
   clock          the date, and whether it follows a time server
   memory         what is available, and what the containers may take
   storage        whether the jobs can be written; a disk that is mounted for reading only
   space          free disk space, and room for more files
   unpacked       folders that a killed executable left in /tmp
   database       whether the file with the jobs is damaged (read while no node runs)
-  secrets        whether others can read keys, passwords, tokens or jobs
+  secrets        whether others can read keys, passwords, tokens or jobs, and the node can
   podman         whether Podman answers, is new enough and can limit containers
   socket         who may use Podman's socket
   lingering      whether containers outlive the session of an ordinary user
   leftovers      containers and folders that killed nodes left
   images         whether the containers' images are here, or can be pulled
+  volumes        whether the folders are there that containers get, and can be used
   gpu            whether Podman knows the GPUs, by CDI, and the node may read them
   devices        whether the devices that containers get exist and may be opened
   ports          whether the API's and the containers' ports are free
-  rpc            whether a JSON-RPC server answers, and for the right chain
+  rpc            whether the JSON-RPC servers answer, and for the right chain
   contracts      whether the Infernet contracts answer
-  service        the state of the systemd unit
+  service        the systemd units: their state, and whether they are up to date
   node           whether the node runs and is healthy
   containers     whether they are ready
 """
@@ -50,43 +61,95 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json",
         action="store_true",
-        help="print an object: name of the check -> level (ok, warning, problem), text, remedy",
+        help="print an object: name of the check -> level (ok, unknown, warning, problem), text,"
+        " remedy, command, and the same of each of its findings",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print all findings; returns 1 when there is a problem."""
-    loaded = load_or_explain(arguments)
-    if loaded is None:
-        return 78
+    """Print all findings; returns 78 for mistakes in the configuration, 1 for other problems."""
     import asyncio
     import logging
 
+    from infernet_edge.config.installed import service_environment
+    from infernet_edge.config.loading import load_valid_parts
+    from infernet_edge.config.sources import find_file
     from infernet_edge.doctor.case import Case
     from infernet_edge.doctor.examination import examine
 
+    os.environ.update(service_environment(find_file(arguments.config, os.environ), os.environ))
+    loaded, mistakes = load_valid_parts(arguments.config)
     # What the checks' parts log is in the findings; without a handler warnings go to stderr.
     logging.getLogger("infernet_edge").addHandler(logging.NullHandler())
-    findings = asyncio.run(examine(Case(loaded.config, loaded.source, loaded.warnings)))
-    levels = [found.level for found in findings.values()]
-    problems = levels.count("problem")
+    case = Case(loaded.config, loaded.source, loaded.warnings, problems=mistakes)
+    findings = asyncio.run(examine(case))
     if arguments.json:
-        print(
-            json.dumps(
-                {
-                    name: {"level": found.level, "text": found.text, "remedy": found.remedy}
-                    for name, found in findings.items()
-                },
-                indent=2,
-            )
-        )
+        print(json.dumps({name: _as_json(found) for name, found in findings.items()}, indent=2))
     else:
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         for name, found in findings.items():
-            print(f"{found.level:<8} {name:<14} {found.text}")
-            if found.remedy:
-                print(f"{'':<24}to mend it: {found.remedy}")
-        print(f"{_count(problems, 'problem')}, {_count(levels.count('warning'), 'warning')}")
-    return 1 if problems else 0
+            for each in found:
+                print("\n".join(_lines(name, each, width)))
+        print(_summary(findings.values()))
+    if mistakes:
+        return 78
+    return int(any(each.level == "problem" for found in findings.values() for each in found))
+
+
+def _as_json(found: Sequence[Finding]) -> dict[str, object]:
+    from infernet_edge.doctor.finding import together
+
+    return {**_keys(together(found)), "findings": list(map(_keys, found))}
+
+
+def _keys(found: Finding) -> dict[str, str]:
+    """`remedy` is the command where nothing else is to be said."""
+    return {
+        "level": found.level,
+        "text": found.text,
+        "remedy": found.remedy or found.command,
+        "command": found.command,
+    }
+
+
+def _lines(name: str, found: Finding, width: int | None) -> Iterator[str]:
+    """A finding, wrapped where `width` is that of a terminal; a command is never wrapped."""
+    yield from _wrapped(f"{found.level:<8} {name:<14} ", found.text, width)
+    aim = "to check it" if found.level == "unknown" else "to fix it"
+    if found.remedy:
+        yield from _wrapped(" " * _INDENT, f"{aim}: {found.remedy}", width)
+    if found.command:
+        if not found.remedy:
+            yield f"{'':<{_INDENT}}{aim}:"
+        yield f"    {found.command}"
+
+
+def _wrapped(start: str, text: str, width: int | None) -> list[str]:
+    if width is None:
+        return [start + text]
+    return textwrap.wrap(
+        text,
+        max(width, _INDENT + _LEAST_WIDTH),
+        initial_indent=start,
+        subsequent_indent=" " * _INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+_INDENT = 24
+_LEAST_WIDTH = 20
+
+
+def _summary(findings: Iterable[Sequence[Finding]]) -> str:
+    levels = [each.level for found in findings for each in found]
+    counts = [
+        _count(levels.count("problem"), "problem"),
+        _count(levels.count("warning"), "warning"),
+    ]
+    if unknown := levels.count("unknown"):
+        counts.append(f"{unknown} not checked")
+    return ", ".join(counts)
 
 
 def _count(number: int, noun: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import shlex
 import types
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -15,7 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import msgspec
 from msgspec import NODEFAULT, Meta, Struct
 
-from infernet_edge.config.problems import Problem
+from infernet_edge.config.problems import PermissionWarning, Problem
 from infernet_edge.config.secret_files import LARGEST_SECRET, read_secret
 from infernet_edge.config.texts import EXPECTED, flaw, flaws, join, printable
 from infernet_edge.config.tree import Secret
@@ -130,8 +131,9 @@ class Conversion:
         if found := flaw(text):
             return self._problem(path, f"file {printable(file)} that holds {found}", EXPECTED)
         if mode & 0o077:
-            self.warnings.append(f"others can read {file} ({path}): chmod 600 {file}")
-        return Secret(text)
+            note = f"others can read {file} ({path}): chmod 600 {shlex.quote(file)}"
+            self.warnings.append(PermissionWarning(note))
+        return Secret(text, Path(file))
 
     def _leaf(self, value: Any, hint: Any, extra: dict[str, Any], path: str) -> Any:
         attempts: list[tuple[Any, bool]] = [(value, not extra.get("text_allowed", False))]

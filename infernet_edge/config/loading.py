@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from infernet_edge.config import rules, sources
 from infernet_edge.config.convert import Conversion
-from infernet_edge.config.problems import ConfigurationError
+from infernet_edge.config.problems import ConfigurationError, PermissionWarning, Problem
 from infernet_edge.config.tree import Config
 
 _OLD_NAMES = {"log_path": ("log", "path")}  # keys of older reference configurations
@@ -40,6 +41,42 @@ def build(
     document: dict[str, Any], source: str, environment: Mapping[str, str]
 ) -> tuple[Config, list[str]]:
     """Make a Config of a decoded document; raises ConfigurationError with all mistakes."""
+    config, warnings, problems = _convert(document, environment)
+    if problems:
+        raise ConfigurationError(source, problems)
+    return config, warnings
+
+
+def load_valid_parts(
+    path: Path | None = None, environment: Mapping[str, str] = os.environ
+) -> tuple[Loaded, list[Problem]]:
+    """What can be used of a configuration, and its mistakes: what is wrong has its default.
+
+    For the doctor alone, which checks what does not depend on the wrong parts.
+    """
+    file = sources.find_file(path, environment)
+    document: dict[str, Any] = {}
+    unreadable: list[Problem] = []
+    if file is not None:
+        try:
+            document = sources.read_file(file)
+        except ConfigurationError as error:
+            unreadable += error.problems
+    try:
+        config, warnings, problems = _convert(document, environment)
+    except ConfigurationError as error:  # a credential cannot be read
+        unreadable += error.problems
+        others = {k: v for k, v in environment.items() if k != "CREDENTIALS_DIRECTORY"}
+        config, warnings, problems = _convert(document, others)
+    if file is not None:
+        warnings += _readable_by_others(file, config)
+    return Loaded(config, warnings, file), [*unreadable, *problems]
+
+
+def _convert(
+    document: dict[str, Any], environment: Mapping[str, str]
+) -> tuple[Config, list[str], list[Problem]]:
+    """A Config, warnings and mistakes. Raises ConfigurationError for credentials alone."""
     document = dict(document)
     _move_old_names(document)
     sources.apply_environment(document, environment)
@@ -53,10 +90,8 @@ def build(
         for problem in rules.check(config, environment)
         if not problem.path.startswith(reported)
     ]
-    if problems:
-        raise ConfigurationError(source, problems)
     config, warnings = rules.settle(config, environment)
-    return config, conversion.warnings + warnings
+    return config, conversion.warnings + warnings, problems
 
 
 def _move_old_names(document: dict[str, Any]) -> None:
@@ -73,4 +108,6 @@ def _readable_by_others(file: Path, config: Config) -> list[str]:
         return []
     if file.stat().st_mode & 0o077 == 0:
         return []
-    return [f"{file} may hold a private key and others can read it: chmod 600 {file}"]
+    advice = f"chmod 600 {shlex.quote(str(file))}"
+    text = f"{file} may hold a private key and others can read it: {advice}"
+    return [PermissionWarning(text)]

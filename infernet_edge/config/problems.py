@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, said so that its author can mend it."""
+"""What is wrong with a configuration, said so that its author can fix it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ class Problem(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.path or 'the configuration'}: found {self.found}, expected {self.expected}"
+
+
+class PermissionWarning(str):
+    """A warning that others can read a file; the doctor's check of the secrets reports it, too."""
+
+    __slots__ = ()
 
 
 class ConfigurationError(InfernetEdgeError):

@@ -252,7 +252,7 @@ def settle(config: Config, environment: Mapping[str, str]) -> tuple[Config, list
     """Fill in what depends on other keys or on the machine; returns it with warnings."""
     warnings: list[str] = []
     containers = _spread_ports(config, warnings)
-    path = str(expanded(_storage_path(config, environment)))
+    path = _expanded_if_possible(_storage_path(config, environment))
     if config.redis:
         warnings.append("redis is ignored: jobs are kept in SQLite, nothing else has to run")
     if config.forward_stats:
@@ -272,8 +272,16 @@ def settle(config: Config, environment: Mapping[str, str]) -> tuple[Config, list
 def _with_expanded_paths(server: Server) -> Server:
     if server.tls is None:
         return server
-    tls = TLS(cert=str(expanded(server.tls.cert)), key=str(expanded(server.tls.key)))
-    return msgspec.structs.replace(server, tls=tls)
+    cert, key = _expanded_if_possible(server.tls.cert), _expanded_if_possible(server.tls.key)
+    return msgspec.structs.replace(server, tls=TLS(cert=cert, key=key))
+
+
+def _expanded_if_possible(path: str) -> str:
+    """A path without ~. Where the home folder is not known, `check` has reported the path."""
+    try:
+        return str(expanded(path))
+    except ValueError:
+        return path
 
 
 def _with_prefixes(chain: Chain) -> Chain:

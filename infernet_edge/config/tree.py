@@ -23,10 +23,12 @@ Wei = Annotated[int, Meta(ge=0)]
 class Secret:
     """A text that is never printed: only `reveal()` gives it away."""
 
-    __slots__ = ("_text",)
+    __slots__ = ("_text", "file")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, file: Path | None = None) -> None:
         self._text = text
+        self.file = file
+        """The file of {"file": …}; None when the configuration holds the text itself."""
 
     def reveal(self) -> str:
         return self._text

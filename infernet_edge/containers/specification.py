@@ -129,6 +129,11 @@ def _devices(container: Container) -> list[str]:
     return [*container.devices, *gpu_names(container.gpu)]
 
 
+def is_named_volume(source: str) -> bool:
+    """Whether the source of a volume is one of Podman's, and not a path of this machine."""
+    return bool(_NAMED_VOLUME.match(source))
+
+
 def _limits(container: Container, limits: Collection[str]) -> dict[str, Any]:
     applied: dict[str, Any] = {}
     if container.memory and "memory" in limits:
@@ -147,7 +152,7 @@ def _volumes(container: Container) -> tuple[list[dict[str, Any]], list[dict[str,
     for volume in container.volumes:
         source, target, *rest = volume.split(":")
         options = rest[0].split(",") if rest and rest[0] else []
-        if _NAMED_VOLUME.match(source):
+        if is_named_volume(source):
             volumes.append({"Name": source, "Dest": target, "Options": options})
         else:
             path = str(Path(source).expanduser().absolute())

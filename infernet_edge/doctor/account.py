@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from infernet_edge.config import places
 from infernet_edge.config.sources import SYSTEM_FILES
-from infernet_edge.doctor.case import Case, user_name
+from infernet_edge.doctor.case import Case
+from infernet_edge.doctor.user import this_user
 
 _UNITS = (places.UNITS, "run/systemd/system", "usr/lib/systemd/system", "lib/systemd/system")
 PODMAN_UNIT = "infernet-edge-podman.service"
@@ -91,7 +92,7 @@ def _service(case: Case, unit: str) -> Account | None:
 
 
 def _this_process() -> Account:
-    return Account(user_name(), os.geteuid(), frozenset((*os.getgroups(), os.getegid())))
+    return Account(this_user().name, os.geteuid(), frozenset((*os.getgroups(), os.getegid())))
 
 
 def _settings(root: Path, unit: str) -> dict[str, list[str]]:

@@ -3,46 +3,52 @@
 from __future__ import annotations
 
 import ctypes
+import shutil
 import sqlite3
+import subprocess
 from datetime import UTC, datetime, timedelta
 
 from infernet_edge import RELEASED
 from infernet_edge.config.tree import Config
 from infernet_edge.control import NotRunning
 from infernet_edge.doctor.case import Case
+from infernet_edge.doctor.commands import as_root, install_package
 from infernet_edge.doctor.finding import Finding, ok, problem, warning
 from infernet_edge.doctor.resting import InUse, open_resting
 from infernet_edge.elapsed import read_latest_wall
 
 NAME = "clock"
-_SWITCH_ON = "sudo timedatectl set-ntp true; then look at: timedatectl"
+NEEDS = ()
+
 _MUCH = timedelta(hours=1)
 _UNSYNCHRONISED = 5  # TIME_ERROR of adjtimex(2)
 _LARGE_ENOUGH = 512  # bytes for struct timex, which is 208 on 64-bit machines
+_TIMEOUT = 10.0  # seconds
 
 
 async def check(case: Case) -> Finding:
     """Compare the date with that of this version, and ask whether the clock follows a server."""
     now = datetime.now(UTC)
-    if now < datetime.fromisoformat(RELEASED).replace(tzinfo=UTC):
-        return problem(
-            f"the clock says {now:%Y-%m-%d}, but this version was made on {RELEASED}. HTTPS and"
-            " subscriptions do not work with a wrong date",
-            _SWITCH_ON,
-        )
-    latest = datetime.fromtimestamp(await _latest(case) / 1000, UTC)
-    if latest - now > _MUCH:
-        return warning(
-            f"it says {now:%Y-%m-%d %H:%M} UTC, and once said {latest:%Y-%m-%d %H:%M}: it is"
-            " behind now, or was ahead then. Ids and times of jobs from then are too late",
-            _SWITCH_ON,
-        )
     # systemd-timesyncd(8) makes the file; others, such as chrony, only tell the kernel.
-    if follows_a_server() or (case.root / "run/systemd/timesync/synchronized").exists():
+    follows = follows_a_server() or (case.root / "run/systemd/timesync/synchronized").exists()
+    finding = warning
+    if now < datetime.fromisoformat(RELEASED).replace(tzinfo=UTC):
+        finding = problem
+        text = (
+            f"the clock says {now:%Y-%m-%d}, but this version was made on {RELEASED}. HTTPS and"
+            " subscriptions do not work with a wrong date"
+        )
+    elif (latest := datetime.fromtimestamp(await _latest(case) / 1000, UTC)) - now > _MUCH:
+        text = (
+            f"it says {now:%Y-%m-%d %H:%M} UTC, and once said {latest:%Y-%m-%d %H:%M}: it is"
+            " behind now, or was ahead then. Ids and times of jobs from then are too late"
+        )
+    elif follows:
         return ok("it follows a time server")
-    return warning(
-        f"it says {now:%Y-%m-%d %H:%M} UTC, and does not follow a time server", _SWITCH_ON
-    )
+    else:
+        text = f"it says {now:%Y-%m-%d %H:%M} UTC, and does not follow a time server"
+    remedy, command = (_FOLLOWS, "") if follows else await case.blocking(_how_to_follow)
+    return finding(text, remedy, command=command)
 
 
 async def _latest(case: Case) -> int:
@@ -68,3 +74,37 @@ def follows_a_server() -> bool:
     except (OSError, AttributeError):  # another system, or another C library
         return False
     return bool(0 <= state < _UNSYNCHRONISED)
+
+
+def _how_to_follow() -> tuple[str, str]:
+    """What to do in words, and as a command: what systemd-timedated knows decides. Blocks."""
+    program = shutil.which("timedatectl")
+    if program is None:
+        return _OTHER, ""
+    try:
+        done = subprocess.run(  # noqa: S603  # constants
+            [program, "show", "--property=CanNTP", "--property=NTP"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return _OTHER, ""
+    lines = done.stdout.split()
+    if done.returncode != 0:
+        return _OTHER, ""
+    if "CanNTP=no" in lines:
+        return _AFTER, install_package("systemd-timesyncd")
+    if "NTP=no" in lines:
+        return _AFTER, as_root("timedatectl", "set-ntp", "true")
+    return _NO_SERVER, ""
+
+
+_FOLLOWS = "the clock follows a time server now: nothing is to be done when the date is right"
+_OTHER = "let a time service of this system, such as chrony, set the clock"
+_AFTER = "the clock is set some seconds later, if this machine reaches the network"
+_NO_SERVER = (
+    "see that this machine reaches the network: a time service is on, but no server answers it"
+)

@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+from infernet_edge.config.problems import PermissionWarning
 from infernet_edge.doctor.case import Case
-from infernet_edge.doctor.finding import Finding, ok, warning
+from infernet_edge.doctor.finding import Finding, ok, problem, warning
+from infernet_edge.doctor.user import this_user
 
 NAME = "configuration"
+NEEDS = ()
+
+_NAME_IT = "run the doctor with sudo, or name another configuration with --config"
 
 
-async def check(case: Case) -> Finding:
-    """Hand on what its loading had to say. One with mistakes does not get as far as here."""
-    if case.warnings:
-        return warning("; ".join(case.warnings), "infernet-edge check")
-    if case.source is None:
-        return warning(
-            "no file was found, so the defaults apply: no containers, the chain is off",
-            "infernet-edge init",
-        )
-    return ok(f"{case.source} has no mistakes")
+async def check(case: Case) -> list[Finding]:
+    """Report each mistake and each warning of its loading."""
+    if case.source is None and not case.problems and not case.warnings:
+        return [
+            warning(
+                "no file was found, so the defaults apply: no containers, the chain is off",
+                command=case.command("init", "--output", await case.blocking(_here)),
+            )
+        ]
+    where = case.source or "the environment"
+    correct = f"correct it in {where}"
+    if case.source is not None and not await case.blocking(os.access, case.source, os.R_OK):
+        name = (await case.blocking(this_user)).name
+        return [problem(f"{name} may not read {case.source}, or it is not there", _NAME_IT)]
+    found = [problem(str(mistake), correct) for mistake in case.problems]
+    found += [
+        warning(text, f"correct or remove it in {where}")
+        for text in case.warnings
+        if not isinstance(text, PermissionWarning)  # the check of the secrets has them
+    ]
+    if found:
+        return found
+    return [ok(f"{case.source or 'the defaults'}: no mistakes")]
+
+
+def _here() -> str:
+    """Where the commands look for a configuration first; for a shell in any folder."""
+    return str(Path.cwd() / "config.json")

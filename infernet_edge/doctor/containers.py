@@ -2,28 +2,49 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from infernet_edge.config.places import NODE_UNIT
+from infernet_edge.config.tree import Container
 from infernet_edge.control import NotRunning
 from infernet_edge.doctor.case import Case
-from infernet_edge.doctor.finding import Finding, ok, problem, warning
+from infernet_edge.doctor.commands import as_root
+from infernet_edge.doctor.finding import Finding, not_checked, ok, problem, warning
 
 NAME = "containers"
+NEEDS = ("containers",)
 
 
-async def check(case: Case) -> Finding:
+async def check(case: Case) -> list[Finding]:
     """Ask the running node about each."""
     if not case.config.containers:
-        return ok("none are configured")
+        return [ok("none are configured")]
     try:
-        containers = (await case.status())["containers"]
+        states = {each["id"]: each for each in (await case.status())["containers"]}
     except NotRunning:
-        return ok("unknown, since no node answers")
-    down = [
-        f"{container['id']}: {container['reason']}"
-        for container in containers
-        if container["state"] != "ready"
-    ]
-    failed = any(container["state"] == "failed" for container in containers)
-    if down:
-        finding = problem if failed else warning
-        return finding("not ready: " + "; ".join(down), "infernet-edge status")
-    return ok(f"{', '.join(container['id'] for container in containers)}: ready")
+        return [not_checked(f"{_name(each)}: no node answers") for each in case.config.containers]
+    return [_judge(case, each, states.get(each.id)) for each in case.config.containers]
+
+
+def _judge(case: Case, container: Container, state: dict[str, Any] | None) -> Finding:
+    name = _name(container)
+    if state is None:
+        command = as_root("systemctl", "restart", NODE_UNIT) if case.is_service else ""
+        return warning(
+            f"{name}: the running node does not know it, so it started before the configuration"
+            " was changed",
+            "" if command else "stop the node and start it again",
+            command=command,
+        )
+    if state["state"] == "ready":
+        return ok(f"{name}: ready")
+    finding = problem if state["state"] == "failed" else warning
+    what = f"the service at {container.url}" if container.url else "what the reason names"
+    return finding(
+        f"{name}: {state['state']}: {state['reason']}",
+        f"correct {what}; the node tries again by itself",
+    )
+
+
+def _name(container: Container) -> str:
+    return container.id or "one without an id"

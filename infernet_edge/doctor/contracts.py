@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from infernet_edge.containers.client import make_session
 from infernet_edge.doctor.case import Case
-from infernet_edge.doctor.finding import Finding, ok, problem
+from infernet_edge.doctor.finding import Finding, not_checked, ok, problem
 
 NAME = "contracts"
+NEEDS = (
+    *("chain.enabled", "chain.rpc_url"),
+    *("chain.registry_address", "chain.coordinator_address"),
+)
+
 _TIMEOUT = 5.0  # seconds
 
 
@@ -34,11 +39,11 @@ async def check(case: Case) -> Finding:
                     found.append(f"coordinator {generation} at {address}")
         except (RpcUnavailable, RpcError, UnexpectedReply) as error:
             if rpc.problem:
-                return ok("unknown, since no JSON-RPC server answers")
+                return not_checked("no JSON-RPC server answers")
             return problem(
                 f"the contracts do not answer: {error}",
-                "check chain.registry_address and chain.coordinator_address, and that chain.rpc_url"
-                " is a server of their chain",
+                "correct chain.registry_address or chain.coordinator_address, or set"
+                " chain.rpc_url to a server of their chain",
             )
         finally:
             await rpc.close()

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 
-from infernet_edge.config.tree import Config
+from infernet_edge.config.places import NODE_UNIT
 from infernet_edge.damage import corrupt, is_corrupt
 from infernet_edge.doctor.case import Case
-from infernet_edge.doctor.finding import Finding, ok, problem, warning
+from infernet_edge.doctor.commands import as_owner, as_root
+from infernet_edge.doctor.finding import Finding, not_checked, ok, problem, warning
 from infernet_edge.doctor.resting import InUse, open_resting
+from infernet_edge.doctor.user import owner_of, this_user
 
 NAME = "database"
+NEEDS = ("storage.path",)
+
 _OLDEST = (3, 37, 0)  # has STRICT tables (https://sqlite.org/stricttables.html)
 # Versions that may damage a file when two connections write or checkpoint at once. The node has one
 # that does (https://sqlite.org/wal.html#walresetbug); other programs must not.
@@ -23,32 +28,40 @@ _STEPS = 1000  # of SQLite's virtual machine between two looks at the clock
 async def check(case: Case) -> Finding:
     """Read the file through, unless a node has it open: that checked it when it started."""
     if sqlite3.sqlite_version_info < _OLDEST:
-        return problem(f"SQLite {sqlite3.sqlite_version} is too old", "upgrade it to 3.37 or newer")
+        return problem(
+            f"SQLite {sqlite3.sqlite_version} is too old",
+            "use the executable, or a Python with SQLite 3.37 or newer",
+        )
     path = case.config.database_path
-    found = await case.blocking(_check_blocking, case.config)
-    kept = await case.blocking(lambda: sorted(path.parent.glob(f"{path.name}.corrupt-*[0-9]")))
+    found = await case.blocking(_check_blocking, case)
+    kept = await case.blocking(lambda: sorted(path.parent.glob(f"{path.name}.corrupt-*")))
     if found.level == "ok" and kept:
         return warning(
             f"the node found its file damaged and made a new one of it; the old one is {kept[-1]}",
-            f"see whether the disk is well (dmesg), then: rm {path}.corrupt-*",
+            "dmesg shows whether the disk is failing; the command deletes what was kept",
+            command=as_owner(owner_of(kept[0]), "rm", "--", *kept),
         )
     return found
 
 
-def _check_blocking(config: Config) -> Finding:
-    path = config.database_path
+def _check_blocking(case: Case) -> Finding:
+    path = case.config.database_path
     version = _version()
     try:
-        with open_resting(config) as connection:
+        with open_resting(case.config) as connection:
             if connection is None:
                 return ok(f"{version}, {path} will be made when the node starts")
             whole = _read_through(connection)
     except InUse:
         return ok(f"{version}, {path} is open in the running node")
+    except PermissionError:
+        return not_checked(f"{this_user().name} may not read {path}", _AS_OWNER)
     except (OSError, sqlite3.OperationalError) as error:
-        return warning(
+        if not os.access(path, os.R_OK):
+            return not_checked(f"{this_user().name} may not read {path}", _AS_OWNER)
+        return problem(
             f"{path} cannot be read ({error})",
-            "run this as the node's user; if you did, the disk may be failing: dmesg",
+            "the disk may be failing: dmesg shows its errors",
         )
     except sqlite3.DatabaseError as error:
         if not is_corrupt(error):
@@ -56,13 +69,17 @@ def _check_blocking(config: Config) -> Finding:
         return problem(
             f"{path} is damaged ({error}). The node saves the rows that it can read into a new file"
             " when it starts, and keeps this one beside",
-            "see whether the disk is well (dmesg), then start the node; infernet-edge status tells"
-            " how many rows were saved",
+            "dmesg shows whether the disk is failing; start the node, which reports in its log how"
+            " many rows were saved",
+            command=as_root("systemctl", "restart", NODE_UNIT) if case.is_service else "",
         )
     megabytes = f"{path.stat().st_size / 1e6:.1f} MB"
     if not whole:
         return ok(f"{version}, no damage in what {_READING_TIME:g} s could read of {megabytes}")
     return ok(f"{version}, {megabytes} without damage")
+
+
+_AS_OWNER = "run the doctor as the node's user, or with sudo"
 
 
 def _version() -> str:

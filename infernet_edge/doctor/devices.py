@@ -56,10 +56,12 @@ def _closed(case: Case, found: dict[str, list[Path]]) -> Iterator[Finding]:
             if any(podman.may_open(file) for file in files):
                 continue
             if file := unopened(podman, files):
+                advice = remedy_for(case.root, podman, file)
                 yield problem(
                     f"{container.id} cannot use {path}: Podman runs as"
                     f" {why_not(case.root, podman, file)}",
-                    remedy_for(case.root, podman, file),
+                    advice.words,
+                    command=advice.command,
                 )
 
 

@@ -2,26 +2,60 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
+Level = Literal["ok", "unknown", "warning", "problem"]
+
+_WORST_FIRST: tuple[Level, ...] = ("problem", "warning", "unknown", "ok")
+
 
 class Finding(Struct, frozen=True):
-    """How something is, what that means, and the command that mends it ("" when nothing does)."""
+    """How something is, what that means, and how to fix it.
 
-    level: Literal["ok", "warning", "problem"]
+    `level` is "unknown" for what could not be checked. `remedy` says in words what to do; `command`
+    is one line of a POSIX shell that fixes it when it is pasted as it is. Each may be "".
+    """
+
+    level: Level
     text: str
     remedy: str = ""
+    command: str = ""
+
+
+class Advice(NamedTuple):
+    """What to do: words, or a command, or both."""
+
+    words: str = ""
+    command: str = ""
 
 
 def ok(text: str) -> Finding:
     return Finding("ok", text)
 
 
-def warning(text: str, remedy: str = "") -> Finding:
-    return Finding("warning", text, remedy)
+def not_checked(reason: str, remedy: str = "") -> Finding:
+    """What could not be checked, and why."""
+    return Finding("unknown", f"not checked: {reason}", remedy)
 
 
-def problem(text: str, remedy: str = "") -> Finding:
-    return Finding("problem", text, remedy)
+def warning(text: str, remedy: str = "", *, command: str = "") -> Finding:
+    return Finding("warning", text, remedy, command)
+
+
+def problem(text: str, remedy: str = "", *, command: str = "") -> Finding:
+    return Finding("problem", text, remedy, command)
+
+
+def together(findings: Sequence[Finding]) -> Finding:
+    """Several findings of one check as one: the worst level, and all that is not ok in order."""
+    level = next(each for each in _WORST_FIRST if any(each == found.level for found in findings))
+    shown = [found for found in findings if found.level != "ok"] or findings
+    return Finding(
+        level,
+        "; ".join(found.text for found in shown),
+        "; ".join(dict.fromkeys(found.remedy for found in shown if found.remedy)),
+        " && ".join(dict.fromkeys(found.command for found in shown if found.command)),
+    )

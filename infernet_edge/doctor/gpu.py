@@ -10,16 +10,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from infernet_edge.config.devices import GPU_KIND, gpu_names
+from infernet_edge.doctor import commands
 from infernet_edge.doctor.account import Account, group_name, node_account, podman_account
 from infernet_edge.doctor.case import Case
-from infernet_edge.doctor.finding import Finding, ok, problem, warning
+from infernet_edge.doctor.finding import Advice, Finding, ok, problem, warning
 from infernet_edge.hardware import cdi
 from infernet_edge.hardware.devices import nvml_files
 
 NAME = "gpu"
-_GENERATE = "sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
+_GENERATED = "/etc/cdi/nvidia.yaml"
 _RULE = 'GROUP="video", MODE="0660"'
-_TOOLKIT = f"{_GENERATE} (it comes with the NVIDIA Container Toolkit)"
+_TOOLKIT = "nvidia-ctk comes with the NVIDIA Container Toolkit"
 
 
 async def check(case: Case) -> Finding:
@@ -55,10 +56,12 @@ def describe(root: Path, wanting: Mapping[str, list[str]]) -> Finding:
             if device is None:
                 return _undescribed(root, container, name, described)
             if gone := next((path for path in device.paths if _is_gone(root, path)), ""):
+                advice = _remedy(root, name, device.file)
                 return warning(
                     f"{_shown(root, device.file)} is out of date: {gone} is gone, perhaps since the"
                     " driver was upgraded",
-                    _remedy(root, name, device.file),
+                    advice.words,
+                    command=advice.command,
                 )
             files[_shown(root, device.file)] = None
     what = "the GPUs" if _are_gpus(wanting) else "the devices"
@@ -73,14 +76,17 @@ def _undescribed(root: Path, container: str, name: str, described: cdi.Described
         return problem(
             f"{container} cannot start: {name} is described twice, in {first} and {second}, and"
             " Podman then takes neither",
-            f"remove one of the two, for instance: sudo rm {second}",
+            "remove one of the two",
+            command=commands.as_root("rm", second),
         )
     if unread := _unread_of(kind, described):
         file, why = unread
+        advice = _remedy(root, name, file.with_suffix(".yaml"))
         return problem(
             f"{container} cannot start: {name} is not described, and {_shown(root, file)} is not"
             f" read: {why}",
-            _remedy(root, name, file.with_suffix(".yaml")),
+            advice.words,
+            command=advice.command,
         )
     known = [other.partition("=")[2] for other in described.devices if other.startswith(f"{kind}=")]
     if known:
@@ -88,11 +94,13 @@ def _undescribed(root: Path, container: str, name: str, described: cdi.Described
             f"{container} cannot start: {name} is not described; of {kind} there are"
             f" {', '.join(sorted(known))}",
             "change gpu or devices of the container in the configuration"
-            + (f", or: {_GENERATE}" if kind == GPU_KIND else ""),
+            + (", or describe the GPUs again" if kind == GPU_KIND else ""),
+            command=_generate(_GENERATED) if kind == GPU_KIND else "",
         )
     return problem(
         f"{container} cannot start: no CDI specification of {kind} is in /etc/cdi or /var/run/cdi",
         _TOOLKIT if kind == GPU_KIND else f"install what makes the CDI specification of {kind}",
+        command=_generate(_GENERATED) if kind == GPU_KIND else "",
     )
 
 
@@ -113,16 +121,20 @@ def _closed(case: Case) -> Iterator[Finding]:
     node, podman = node_account(case), podman_account(case)
     wanting = [container.id for container in case.managed if container.gpu]
     if wanting and (file := unopened(podman, files)):
+        advice = remedy_for(case.root, podman, file)
         yield problem(
             f"{', '.join(wanting)} cannot use a GPU: Podman runs as"
             f" {why_not(case.root, podman, file)}",
-            remedy_for(case.root, podman, file),
+            advice.words,
+            command=advice.command,
         )
     if file := unopened(node, files):
+        advice = remedy_for(case.root, node, file)
         yield warning(
             f"the node cannot read the GPUs for /resources: it runs as"
             f" {why_not(case.root, node, file)}",
-            remedy_for(case.root, node, file),
+            advice.words,
+            command=advice.command,
         )
 
 
@@ -138,21 +150,26 @@ def why_not(root: Path, account: Account, file: Path) -> str:
     return f"{account.who}, who may not open {_shown(root, file)} (group {group}, mode {mode:04o})"
 
 
-def remedy_for(root: Path, account: Account, file: Path) -> str:
-    """The command that lets the account open a file, where its group may. Blocks."""
+def remedy_for(root: Path, account: Account, file: Path) -> Advice:
+    """What lets the account open a file, where its group may. Blocks."""
     found = file.stat()
     group = group_name(root, found.st_gid)
     if found.st_mode & 0o060 != 0o060 or found.st_gid == 0:
-        return f'give it to a group, by a rule of udev: KERNEL=="{file.name}", {_RULE}'
+        return Advice(f'give it to a group, by a rule of udev: KERNEL=="{file.name}", {_RULE}')
     if account.unit:
-        return "sudo infernet-edge service install"
-    return f"sudo usermod --append --groups {group} {account.name}, then log in again"
+        return Advice(command=commands.as_root(*commands.program(), "service", "install"))
+    command = commands.as_root("usermod", "--append", "--groups", group, account.name)
+    return Advice("log in again after it", command)
 
 
-def _remedy(root: Path, name: str, file: Path) -> str:
+def _remedy(root: Path, name: str, file: Path) -> Advice:
     if name.partition("=")[0] != GPU_KIND:
-        return f"let the vendor's tool write {_shown(root, file)} anew"
-    return f"sudo nvidia-ctk cdi generate --output={_shown(root, file)}"
+        return Advice(f"let the vendor's tool write {_shown(root, file)} again")
+    return Advice(command=_generate(_shown(root, file)))
+
+
+def _generate(file: str) -> str:
+    return commands.as_root("nvidia-ctk", "cdi", "generate", f"--output={file}")
 
 
 def _are_gpus(wanting: Mapping[str, list[str]]) -> bool:

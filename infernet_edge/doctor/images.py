@@ -4,43 +4,125 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
+import subprocess
 
+from infernet_edge.containers.client import make_session
 from infernet_edge.doctor.case import Case
-from infernet_edge.doctor.finding import Finding, ok, problem, warning
+from infernet_edge.doctor.commands import as_root, line
+from infernet_edge.doctor.finding import Finding, not_checked, ok, problem, warning
+from infernet_edge.doctor.registries import refuses
+from infernet_edge.doctor.user import this_user
 from infernet_edge.errors import EngineError
 
 NAME = "images"
+NEEDS = ("containers", "podman", "manage_containers")
+
 _TIMEOUT = 5.0  # seconds
+_PODMAN_TIMEOUT = 15.0  # seconds; it is slow on an SD card
 _HTTPS = 443
+_SCHEME = "https"  # passwords are sent over TLS only
+_HOSTS = {"docker.io": "registry-1.docker.io"}
 
 
-async def check(case: Case) -> Finding:
+async def check(case: Case) -> list[Finding]:
     """Ask Podman for each; where one is missing, see whether its registry takes connections."""
-    if not case.managed:
-        return ok("not needed: the node manages no containers")
-    names = sorted({container.image for container in case.managed})
+    names = sorted({container.image for container in case.managed_with("image")})
+    if not names:
+        return [ok("not needed: the node manages no containers")]
     try:
         engine = await case.engine()
-        missing = [name for name in names if await case.blocking(engine.find_image, name) is None]
+        missing = {name for name in names if await case.blocking(engine.find_image, name) is None}
     except EngineError:
-        return ok("unknown, since Podman does not answer")
-    if not missing:
-        return ok(f"{', '.join(names)}: here")
-    made_here = [name for name in missing if registry_of(name) == "localhost"]
-    if made_here:
-        return problem(
-            f"{', '.join(made_here)}: not here, and no registry has what is made on this machine",
-            f"podman build --tag {made_here[0]} FOLDER",
+        return [not_checked(f"{name}: Podman does not answer") for name in names]
+    registries = sorted({registry_of(name) for name in names} - {"localhost"})
+    wanted = sorted({registry_of(name) for name in missing} - {"localhost"})
+    reached = await asyncio.gather(*map(_takes_connections, wanted))
+    away = {name for name, there in zip(wanted, reached, strict=True) if not there}
+    refused = await _refused(case, [name for name in registries if name not in away])
+    own = {name for name in missing if await case.blocking(_is_in_another_podman, case, name)}
+    found = []
+    for name in names:
+        if name in own:
+            found.append(_about_another_podman(case, name))
+        else:
+            here = ok(f"{name}: here")
+            found.append(_about_missing(case, name, away) if name in missing else here)
+    return [*refused, *found]
+
+
+async def _refused(case: Case, registries: list[str]) -> list[Finding]:
+    """Registries that do not take docker.username and docker.password."""
+    registry = case.config.docker
+    if not registry.username or not registry.password or case.is_wrong("docker"):
+        return []
+    async with make_session() as session:
+        urls = [f"{_SCHEME}://{_HOSTS.get(name, name)}" for name in registries]
+        answers = await asyncio.gather(*(refuses(session, url, registry) for url in urls))
+    return [
+        problem(
+            f"{name} refuses docker.username and docker.password",
+            f"correct them in {case.source or 'the configuration'}",
         )
-    registries = sorted({registry_of(name) for name in missing})
-    reached = await asyncio.gather(*map(_takes_connections, registries))
-    away = [name for name, there in zip(registries, reached, strict=True) if not there]
-    # Not a problem: there may be a proxy or a mirror, of which only Podman knows.
-    unreachable = f"; {', '.join(away)} cannot be reached from here" if away else ""
-    return warning(
-        f"{', '.join(missing)}: not here yet, the node has to pull it first{unreachable}",
-        "; ".join(f"podman pull {name}" for name in missing),
+        for name, refused in zip(registries, answers, strict=True)
+        if refused
+    ]
+
+
+def _is_in_another_podman(case: Case, name: str) -> bool:
+    """Whether the Podman of who runs this has an image that the node's has not. Blocks."""
+    program = shutil.which("podman")
+    if program is None or not (case.config.podman.url or "").startswith("unix:"):
+        return False
+    try:
+        done = subprocess.run(  # noqa: S603  # no shell
+            [program, "image", "exists", name],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_PODMAN_TIMEOUT,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return done.returncode == 0
+
+
+def _about_another_podman(case: Case, name: str) -> Finding:
+    load = as_root if case.is_service else line
+    url = str(case.config.podman.url)
+    return problem(
+        f"{name}: {this_user().name}'s Podman has it, that of the node has not",
+        command=f"{line('podman', 'save', name)} | {load('podman', '--url', url, 'load')}",
     )
+
+
+def _about_missing(case: Case, name: str, away: set[str]) -> Finding:
+    registry = registry_of(name)
+    if registry == "localhost":
+        whose = "the service's Podman" if case.is_service else "this Podman"
+        return problem(
+            f"{name}: not here, and no registry has what is made on this machine",
+            f"make it in {whose} by podman build, or bring it there by podman save and podman load;"
+            " each user's Podman has images of its own",
+        )
+    if registry in away:
+        # Not a problem: there may be a proxy or a mirror, of which only Podman knows.
+        return warning(
+            f"{name}: not here yet, and {registry} cannot be reached from here",
+            "see that this machine reaches the network, and that the image's name is right",
+        )
+    return warning(
+        f"{name}: not here yet, the node has to pull it first", command=_pull(case, name)
+    )
+
+
+def _pull(case: Case, name: str) -> str:
+    """Into the Podman that the node uses."""
+    url = case.config.podman.url
+    if not url:
+        return line("podman", "pull", name)
+    run = as_root if case.is_service else line
+    return run("podman", "--url", url, "pull", name)
 
 
 def registry_of(image: str) -> str:

@@ -10,37 +10,40 @@ from infernet_edge.containers.podman import Found
 from infernet_edge.containers.specification import NODE_LABEL, STORAGE_LABEL, node_name
 from infernet_edge.database import is_in_use
 from infernet_edge.doctor.case import Case
-from infernet_edge.doctor.finding import Finding, ok, warning
+from infernet_edge.doctor.finding import Finding, not_checked, ok, warning
 from infernet_edge.errors import EngineError
 from infernet_edge.folders import abandoned_folders
 
 NAME = "leftovers"
+NEEDS = ("storage.path", "podman", "manage_containers")
 
 
 async def check(case: Case) -> Finding:
     """List what belongs to no node that runs, with the command that removes it."""
     texts: list[str] = []
-    remedies: list[str] = []
+    commands: list[str] = []
     found: list[Found] = []
-    unknown = ""
+    is_silent = False
     if case.wants_podman:
         try:
             engine = await case.engine()
             found = await case.blocking(engine.containers)
         except EngineError:
-            unknown = "; whether there are containers is unknown, since Podman does not answer"
+            is_silent = True
     if left := await case.blocking(_left, case, found):
         texts += await case.blocking(_describe, case, left)
         remote = [] if case.connection.daemon.running else ["--url", engine.url]
         command = ["podman", *remote, "rm", "--force", "--volumes"]
-        remedies.append(shlex.join([*command, *(each.name for each in left)]))
+        commands.append(shlex.join([*command, *(each.name for each in left)]))
     if folders := await case.blocking(abandoned_folders, folders_of(found)):
         names = [str(path) for path in folders]
         texts.append(f"killed nodes left {', '.join(names)}; the next start of a node removes them")
-        remedies.append(shlex.join(["rm", "-r", *names]))
+        commands.append(shlex.join(["rm", "-r", *names]))
     if texts:
-        return warning("; ".join(texts), "; ".join(remedies))
-    return ok(f"nothing of nodes that do not run{unknown}")
+        return warning("; ".join(texts), command="; ".join(commands))
+    if is_silent:
+        return not_checked("Podman does not answer")
+    return ok("nothing of nodes that do not run")
 
 
 def _left(case: Case, found: Sequence[Found]) -> list[Found]:

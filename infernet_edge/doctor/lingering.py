@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from infernet_edge.doctor.case import Case, user_name
-from infernet_edge.doctor.finding import Finding, ok, warning
+from infernet_edge.doctor.case import Case
+from infernet_edge.doctor.commands import as_root
+from infernet_edge.doctor.finding import Finding, not_checked, ok, warning
 from infernet_edge.errors import EngineError
 
 NAME = "lingering"
+NEEDS = ("podman", "manage_containers")
 
 
 async def check(case: Case) -> Finding:
-    """Look for what `loginctl enable-linger` leaves, when Podman is this user's own."""
+    """Look for what `loginctl enable-linger` leaves, when Podman is the node's user's own."""
     if not case.wants_podman:
         return ok("not needed: the node manages no containers")
+    if case.is_service:
+        return ok("not needed: the service has a Podman of the system")
     if os.getuid() == 0:
         return ok("not needed: Podman is root's")
-    if not (case.root / "run/systemd/system").is_dir():  # sd_booted(3)
+    if not case.has_systemd:
         return ok("not needed: this machine is not run by systemd")
-    try:
-        engine = await case.engine()
-    except EngineError:
-        return ok("unknown, since Podman does not answer")
-    if not case.connection.is_own or not _is_of_a_session(engine.url):
+    if case.user is None:
+        return not_checked("the service's account does not exist")
+    url = case.config.podman.url
+    with contextlib.suppress(EngineError):  # perhaps since the session is missing
+        url = (await case.engine()).url
+    if not case.connection.is_own or (url and not _is_of_a_session(url)):
         return ok("not needed: Podman is no part of this user's session")
-    user = user_name()
-    if (case.root / "var/lib/systemd/linger" / user).exists():
-        return ok(f"containers go on when {user} logs out")
+    name = case.user.name
+    if await case.blocking((case.root / "var/lib/systemd/linger" / name).exists):
+        return ok(f"containers go on when {name} logs out")
     return warning(
-        f"systemd ends {user}'s Podman and containers when {user} logs out",
-        f"sudo loginctl enable-linger {user}",
+        f"systemd ends {name}'s Podman and containers when {name} logs out",
+        command=as_root("loginctl", "enable-linger", name),
     )
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import heapq
 from pathlib import Path
 
 from infernet_edge.config.rules import size_in_bytes
 from infernet_edge.doctor.case import Case
-from infernet_edge.doctor.finding import Finding, ok, warning
+from infernet_edge.doctor.finding import Finding, not_checked, ok, warning
 
 NAME = "memory"
+NEEDS = ()
+
 _LITTLE = 64 * 2**20  # bytes; a node at work takes about as much
+_LARGEST = 3  # programs that are named
 
 
 async def check(case: Case) -> Finding:
@@ -17,16 +21,19 @@ async def check(case: Case) -> Finding:
     try:
         total, available, swap = await case.blocking(_read, case.root)
     except (OSError, KeyError, ValueError, IndexError):
-        return ok("unknown: there is no /proc/meminfo")
+        return not_checked("there is no /proc/meminfo")
     sizes = (
         f"{_mebibytes(available)} of {_mebibytes(total)} are available, with"
         f" {_mebibytes(swap)} of swap"
     )
     if available < _LITTLE:
+        largest = await case.blocking(_largest_programs)
         return warning(
-            f"{sizes}: the kernel will soon end programs", "see who takes it: ps aux --sort=-rss"
+            f"{sizes}: the kernel will soon end programs",
+            f"stop what is not needed; the largest are {largest}",
         )
-    limits = sum(size_in_bytes(each.memory) for each in case.managed if each.memory)
+    limited = case.managed_with("memory")
+    limits = sum(size_in_bytes(each.memory) for each in limited if each.memory)
     if limits > total:
         return warning(
             f"the containers may take {_mebibytes(limits)}, and this machine has"
@@ -42,6 +49,19 @@ def _read(root: Path) -> tuple[int, int, int]:
     pairs = (line.partition(":") for line in lines)
     sizes = {name: 1024 * int(value.split()[0]) for name, _, value in pairs}
     return sizes["MemTotal"], sizes["MemAvailable"], sizes["SwapTotal"]
+
+
+def _largest_programs() -> str:
+    """Names, process ids and sizes. Blocks."""
+    import psutil
+
+    found = [
+        (process.info["memory_info"].rss, process.info["name"], process.pid)
+        for process in psutil.process_iter(["name", "memory_info"])
+        if process.info["memory_info"] is not None
+    ]
+    largest = heapq.nlargest(_LARGEST, found)
+    return ", ".join(f"{name} ({pid}, {_mebibytes(size)})" for size, name, pid in largest)
 
 
 def _mebibytes(size: int) -> str:

@@ -4,54 +4,110 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
+import re
 import socket
+from pathlib import Path
+from typing import NamedTuple
 
 from infernet_edge.containers.ports import is_free
 from infernet_edge.containers.specification import node_name
 from infernet_edge.control import NotAllowed, NotRunning
 from infernet_edge.doctor.case import Case
-from infernet_edge.doctor.finding import Finding, ok, problem, warning
+from infernet_edge.doctor.commands import as_owner, as_root
+from infernet_edge.doctor.finding import Finding, not_checked, ok, problem, warning
+from infernet_edge.doctor.user import user_of
 from infernet_edge.errors import EngineError
 
 NAME = "ports"
+NEEDS = ("server.host", "server.port")
+
+_UNPRIVILEGED = "proc/sys/net/ipv4/ip_unprivileged_port_start"  # ip_sysctl of the kernel
+_SYSTEM_SERVICE = re.compile(r"/system\.slice/(?:.*/)?([^/]+\.service)(?:/|$)", re.MULTILINE)
 
 
-async def check(case: Case) -> Finding:
+class Holder(NamedTuple):
+    """A program that listens; `unit` is its service of systemd, or ""."""
+
+    name: str
+    pid: int
+    uid: int
+    unit: str
+
+    def __str__(self) -> str:
+        return f" by {self.name} ({self.unit or self.pid})"
+
+
+async def check(case: Case) -> list[Finding]:
     """Try the API's port and those of the managed containers, unless the node runs."""
     try:
         await case.status()
-        return ok("the running node has them")
+        return [ok("the running node has them")]
     except NotAllowed:
-        return ok("unknown, since this user may not ask the node whether it runs")
+        return [
+            not_checked(
+                "this user may not ask the node whether it runs", "run the doctor with sudo"
+            )
+        ]
     except NotRunning:
         pass  # so nobody should listen there
-    host, port = case.config.server.host, case.config.server.port
-    trouble = await case.blocking(_try_to_listen, host, port)
-    if trouble == errno.EADDRINUSE:
-        return problem(
-            f"port {port} is taken{await case.blocking(_by_whom, port)}",
-            f"stop that program (sudo ss -ltnp 'sport = :{port}'), or set server.port",
+    found = [await case.blocking(_check_own, case)]
+    wanted = {container.port: container.id for container in case.managed_with("port")}
+    taken = {each for each in wanted if not is_free(each)}
+    foreign = taken - await _of_own_containers(case) if taken else set()
+    for port in sorted(foreign):
+        holder = await case.blocking(_holder, port)
+        found.append(
+            warning(
+                f"port {port} of container {wanted[port]} is taken{holder or ''}; the node will"
+                " choose another one",
+                f"give container {wanted[port]} a free port, or none",
+            )
         )
-    if trouble == errno.EACCES:
+    free = sorted(set(wanted) - taken - {0})
+    if free:
+        found.append(ok(f"free for containers: {', '.join(map(str, free))}"))
+    return found
+
+
+def _check_own(case: Case) -> Finding:
+    """The API's port."""
+    host, port = case.config.server.host, case.config.server.port
+    trouble = _try_to_listen(host, port)
+    if trouble == errno.EADDRINUSE:
+        holder = _holder(port)
+        text = f"port {port} is taken{holder or ''}"
+        if holder is None:
+            hidden = "; with sudo the doctor says which program has this one"
+            return problem(text, f"set server.port to a free one{hidden if os.geteuid() else ''}")
+        if holder.unit:
+            return problem(text, _ELSE, command=as_root("systemctl", "stop", holder.unit))
+        stop = as_owner(user_of(holder.uid), "kill", str(holder.pid))
+        return problem(text, _ELSE, command=stop)
+    # The service has no capabilities: root may do what its user may not.
+    lowest = _lowest_port(case.root)
+    is_low = 0 < port < lowest and case.user is not None and case.user.uid != 0
+    if trouble == errno.EACCES or is_low:
+        name = case.user.name if case.user is not None else "the node's user"
         return problem(
-            f"this user may not listen on port {port}", "set server.port to one above 1023"
+            f"{name} may not listen on port {port}", f"set server.port to {lowest} or more"
         )
     if trouble:
         return problem(
             f"nobody can listen on {host} port {port}",
-            "set server.host to 0.0.0.0 or to an address of this machine (ip address)",
+            "set server.host to 0.0.0.0 or to an address of this machine",
         )
-    wanted = {container.port for container in case.managed}
-    taken = sorted(each for each in wanted if not is_free(each))
-    foreign = sorted(set(taken) - await _of_own_containers(case)) if taken else []
-    if foreign:
-        shown = [f"{each}{await case.blocking(_by_whom, each)}" for each in foreign]
-        return warning(
-            f"taken: {', '.join(shown)}; their containers will be given other ports",
-            "set containers[].port to free ones, or stop what uses these",
-        )
-    free = sorted({port, *wanted} - {0, *taken})
-    return ok(f"free: {', '.join(map(str, free)) or 'any will do'}")
+    return ok(f"free for the API: {port or 'any will do'}")
+
+
+_ELSE = "or set server.port to a free one"
+
+
+def _lowest_port(root: Path) -> int:
+    try:
+        return int((root / _UNPRIVILEGED).read_text("ascii"))
+    except (OSError, ValueError):
+        return 1024
 
 
 async def _of_own_containers(case: Case) -> set[int]:
@@ -76,7 +132,7 @@ def _try_to_listen(host: str, port: int) -> int:
     return 0
 
 
-def _by_whom(port: int) -> str:
+def _holder(port: int) -> Holder | None:
     """The program that listens there, as far as this user may know. Blocks."""
     import psutil
 
@@ -85,5 +141,18 @@ def _by_whom(port: int) -> str:
             if connection.status != psutil.CONN_LISTEN or not connection.laddr:
                 continue
             if connection.laddr.port == port and connection.pid:
-                return f" by {psutil.Process(connection.pid).name()} ({connection.pid})"
-    return ""
+                process = psutil.Process(connection.pid)
+                uid = process.uids().real
+                return Holder(process.name(), process.pid, uid, _unit_of(process.pid))
+    return None
+
+
+def _unit_of(pid: int) -> str:
+    """The service of systemd that a process belongs to, "" for none (cgroups(7)). Blocks."""
+    if pid == os.getpid():
+        return ""
+    try:
+        found = _SYSTEM_SERVICE.search(Path(f"/proc/{pid}/cgroup").read_text("utf-8", "replace"))
+    except OSError:
+        return ""
+    return found[1] if found else ""

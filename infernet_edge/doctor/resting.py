@@ -27,7 +27,9 @@ def open_resting(config: Config) -> Iterator[sqlite3.Connection | None]:
     Raises InUse, OSError and sqlite3.Error.
     """
     path = config.database_path
-    if not path.exists():
+    try:
+        path.stat()  # a folder that hides it raises PermissionError
+    except FileNotFoundError:
         yield None
         return
     if is_in_use(path.parent):

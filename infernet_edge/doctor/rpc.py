@@ -1,45 +1,66 @@
-"""Does the chain's JSON-RPC server answer, and is it the chain that the node knows?"""
+"""Do the chain's JSON-RPC servers answer, and is it the chain that the node knows?"""
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+from urllib.parse import urlsplit
 
 from infernet_edge.config.tree import Config
 from infernet_edge.containers.client import make_session
 from infernet_edge.doctor.case import Case
-from infernet_edge.doctor.finding import Finding, ok, problem
+from infernet_edge.doctor.finding import Finding, ok, problem, warning
 from infernet_edge.doctor.resting import InUse, open_resting
 
 NAME = "rpc"
+NEEDS = ("chain.enabled", "chain.rpc_url")
+
 _TIMEOUT = 5.0  # seconds
 
 
-async def check(case: Case) -> Finding:
-    """Ask for the chain's id and its newest block."""
+async def check(case: Case) -> list[Finding]:
+    """Ask each for the chain's id and its newest block."""
     if not case.config.chain.enabled:
-        return ok("not needed: the chain is off")
+        return [ok("not needed: the chain is off")]
+    given = case.config.chain.rpc_url
+    urls = list(dict.fromkeys([given] if isinstance(given, str) else filter(None, given)))
+    known = await case.blocking(_known_chain, case.config)
+    answers = await asyncio.gather(*map(_ask, urls))
+    any_answers = any(isinstance(answer, tuple) for answer in answers)
+    found = []
+    for url, answer in zip(urls, answers, strict=True):
+        where = "" if len(urls) == 1 else f"{urlsplit(url).hostname}: "
+        if isinstance(answer, tuple):
+            found.append(_judge(where, *answer, known))
+            continue
+        finding = warning if any_answers else problem  # the node uses those that answer
+        found.append(finding(answer, "see that this machine reaches it, or correct chain.rpc_url"))
+    return found
+
+
+async def _ask(url: str) -> tuple[int | None, int] | str:
+    """The chain and its newest block, or what is wrong with the server."""
     from infernet_edge.chain.rpc.client import RpcClient, RpcError, RpcUnavailable, quantity
 
-    urls = case.config.chain.rpc_url
     async with make_session() as session:
-        rpc = RpcClient(session, [urls] if isinstance(urls, str) else urls, timeout=_TIMEOUT)
+        rpc = RpcClient(session, [url], timeout=_TIMEOUT)
         try:
             number = quantity(await rpc.call("eth_blockNumber", []))
         except (RpcUnavailable, RpcError, ValueError) as error:
-            return problem(
-                str(error),
-                "check chain.rpc_url, and whether this machine reaches the network",
-            )
+            return str(error)
         finally:
             await rpc.close()
-    known = await case.blocking(_known_chain, case.config)
-    if known not in (None, rpc.chain_id):
+    return rpc.chain_id, number
+
+
+def _judge(where: str, chain: int | None, number: int, known: int | None) -> Finding:
+    if known not in (None, chain):
         return problem(
-            f"chain {rpc.chain_id} answers, but the node has worked with these contracts on chain"
+            f"{where}chain {chain} answers, but the node has worked with these contracts on chain"
             f" {known}, and will not use another",
             f"set chain.rpc_url to a server of chain {known}, or storage.path to a new folder",
         )
-    return ok(f"chain {rpc.chain_id} answers, its newest block is {number}")
+    return ok(f"{where}chain {chain} answers, its newest block is {number}")
 
 
 def _known_chain(config: Config) -> int | None:

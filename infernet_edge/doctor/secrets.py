@@ -1,43 +1,93 @@
-"""Can others on this machine read a key, a password, a token or the jobs?"""
+"""Who can read keys, passwords, tokens and the jobs: the node's user, and nobody else?"""
 
 from __future__ import annotations
 
-import shlex
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from infernet_edge.config import places
 from infernet_edge.config.tree import Config, Secret
 from infernet_edge.doctor.case import Case
-from infernet_edge.doctor.finding import Finding, ok, problem
+from infernet_edge.doctor.commands import as_owner, as_root
+from infernet_edge.doctor.finding import Finding, not_checked, ok, problem
+from infernet_edge.doctor.user import CannotLook, User, owner_of
 
 NAME = "secrets"
+NEEDS = ("server.tokens",)
 
 
-async def check(case: Case) -> Finding:
-    """Look at the modes of the files that hold them.
-
-    Files that the configuration only names, {"file": …}, are looked at when it is loaded.
-    """
-    return await case.blocking(_check_blocking, case.config, case.source)
-
-
-def _check_blocking(config: Config, source: Path | None) -> Finding:
-    paths = [path for path in _places(config, source) if _others_can_read(path)]
-    if paths:
-        shown = [str(path) for path in paths]
-        return problem(f"others can read {', '.join(shown)}", f"chmod go= {shlex.join(shown)}")
-    return ok("only the node's user can read the configuration's secrets and the jobs")
+async def check(case: Case) -> list[Finding]:
+    """Look at the permissions of the files that hold them."""
+    if case.user is None:
+        return [not_checked("the service's account does not exist")]
+    return await case.blocking(_check_blocking, case, case.user)
 
 
-def _places(config: Config, source: Path | None) -> Iterator[Path]:
-    if source is not None and _holds_any(source, _secrets(config)):
-        yield source
+def _check_blocking(case: Case, user: User) -> list[Finding]:
+    found = [_for_others(path, user) for path in _secret_places(case)]
+    try:
+        found += [_for_the_node(path, user) for path in _read_by_the_node(case)]
+    except CannotLook as error:
+        found.append(not_checked(str(error), "run the doctor with sudo"))
+    wrong = [each for each in found if each is not None]
+    return wrong or [ok(f"only {user.name} can read the configuration's secrets and the jobs")]
+
+
+def _for_others(path: Path, user: User) -> Finding | None:
+    try:
+        about = path.stat()
+    except FileNotFoundError:  # storage.path before the first start
+        return None
+    except OSError as error:
+        return not_checked(f"{path} cannot be seen ({error.strerror})", "run the doctor with sudo")
+    mode = stat.S_IMODE(about.st_mode)
+    # A group may have been given another owner's file on purpose, as ssl-cert has keys of TLS.
+    foreign = about.st_uid != user.uid
+    if not mode & (0o007 if foreign else 0o077):
+        return None
+    text = f"others can read {path} (mode {mode:o})"
+    if foreign and not path.is_dir():
+        give = as_root("chown", f"{user.name}:", path)
+        return problem(text, command=f"{give} && {as_root('chmod', 'go=', path)}")
+    return problem(text, command=as_owner(owner_of(path), "chmod", "go=", path))
+
+
+def _for_the_node(path: Path, user: User) -> Finding | None:
+    if not path.exists() or user.may(path, "r"):
+        return None
+    text = f"{user.name}, as whom the node runs, may not read {path}"
+    if not all(user.may(folder, "x") for folder in path.absolute().parents):
+        return problem(f"{text}: a folder above it is closed", "move it to another folder")
+    return problem(text, command=as_root("chown", f"{user.name}:", path))
+
+
+def _secret_places(case: Case) -> Iterator[Path]:
+    config = case.config
+    if case.source is not None and _holds_any(case.source, _secrets(config)):
+        yield case.source
+    yield from _files(config)
+    yield config.storage_path.absolute()
+    if case.is_service:
+        yield case.root / places.CREDENTIALS
+
+
+def _read_by_the_node(case: Case) -> Iterator[Path]:
+    if case.source is not None:
+        yield case.source
+    if case.config.server.tls is not None and case.config.server.tls.cert:
+        yield Path(case.config.server.tls.cert)
+    yield from _files(case.config)
+
+
+def _files(config: Config) -> Iterator[Path]:
+    """Files that hold nothing else than a secret."""
     if config.chain.wallet.keystore:
-        yield Path(config.chain.wallet.keystore).expanduser()
-    if config.server.tls is not None:
-        yield Path(config.server.tls.key)
-    yield config.storage_path
+        yield Path(config.chain.wallet.keystore).expanduser().absolute()
+    if config.server.tls is not None and config.server.tls.key:
+        yield Path(config.server.tls.key).absolute()
+    files = (secret.file.absolute() for secret in _secrets(config) if secret.file is not None)
+    yield from dict.fromkeys(files)
 
 
 def _secrets(config: Config) -> list[Secret]:
@@ -56,11 +106,4 @@ def _holds_any(file: Path, secrets: list[Secret]) -> bool:
         text = file.read_text("utf-8", "replace")
     except OSError:
         return False
-    return any(secret.reveal() in text for secret in secrets)
-
-
-def _others_can_read(path: Path) -> bool:
-    try:
-        return bool(stat.S_IMODE(path.stat().st_mode) & 0o077)
-    except OSError:  # it is not there yet, or not for this user either
-        return False
+    return any(secret.file is None and secret.reveal() in text for secret in secrets)

@@ -4,38 +4,49 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 
 from infernet_edge.config.places import NODE_UNIT as UNIT
+from infernet_edge.config.places import UNITS
 from infernet_edge.containers.daemon import clean_environment
-from infernet_edge.doctor.case import Case
-from infernet_edge.doctor.finding import Finding, ok, problem, warning
+from infernet_edge.doctor.case import SERVICE_USER, Case
+from infernet_edge.doctor.commands import as_root, program
+from infernet_edge.doctor.finding import Finding, not_checked, ok, problem, warning
+from infernet_edge.doctor.sockets import SERVICE_PODMAN, SERVICE_SOCKET
+from infernet_edge.doctor.user import user_named
+from infernet_edge.errors import InfernetEdgeError
+from infernet_edge.executable import PROGRAM
 
 NAME = "service"
+NEEDS = ()
+
 _FOLDERS = ("etc", "run", "usr/local/lib", "usr/lib", "lib")  # systemd.unit(5), of the system's
 _PROPERTIES = "ActiveState,SubState,Result,ExecMainStatus,UnitFileState,NeedDaemonReload"
 _TIMEOUT = 5.0  # seconds
 _BAD_CONFIGURATION = "78"
 
 
-async def check(case: Case) -> Finding:
-    """Look for the unit, and ask systemd about it."""
-    if not (case.root / "run/systemd/system").is_dir():  # sd_booted(3)
-        return ok("not needed: this machine is not run by systemd")
+async def check(case: Case) -> list[Finding]:
+    """Look for the units, compare them with the program's, and ask systemd about them."""
+    if not case.has_systemd:
+        return [ok("not needed: this machine is not run by systemd")]
     if not any((case.root / folder / "systemd/system" / UNIT).is_file() for folder in _FOLDERS):
-        return ok("none is installed, the node runs when you start it (infernet-edge service)")
+        return [ok("none is installed, the node runs when you start it (infernet-edge service)")]
     try:
-        state = await _ask_systemd()
+        node, podman = await asyncio.gather(_ask_systemd(UNIT), _ask_systemd(SERVICE_SOCKET))
     except (OSError, TimeoutError) as error:
-        return warning(
-            f"{UNIT} is installed, but systemd cannot be asked about it ({error or 'no answer'})",
-            f"systemctl status {UNIT}",
-        )
-    return _judge(state)
+        reason = f"{UNIT} is installed, but systemd does not answer ({error or 'no answer'})"
+        return [not_checked(reason)]
+    installed = await case.blocking(_check_installation, case)
+    found = [*installed, _judge(case, node)]
+    if (case.root / UNITS / SERVICE_SOCKET).is_file() and case.config.manage_containers:
+        found.append(_judge_socket(podman))
+    return found
 
 
-async def _ask_systemd() -> dict[str, str]:
+async def _ask_systemd(unit: str) -> dict[str, str]:
     process = await asyncio.create_subprocess_exec(
-        *("systemctl", "show", UNIT, f"--property={_PROPERTIES}"),
+        *("systemctl", "show", unit, f"--property={_PROPERTIES}"),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
@@ -52,25 +63,116 @@ async def _ask_systemd() -> dict[str, str]:
     return {name: value for name, _, value in lines}
 
 
-def _judge(state: dict[str, str]) -> Finding:
+def _judge(case: Case, state: dict[str, str]) -> Finding:
     active, result = state.get("ActiveState", ""), state.get("Result", "")
     code = state.get("ExecMainStatus", "")
+    if state.get("NeedDaemonReload") == "yes":
+        return warning(
+            f"{UNIT} was changed, and systemd has not read it since",
+            command=as_root("systemctl", "daemon-reload"),
+        )
     if active == "failed" or state.get("SubState") == "auto-restart":
-        if code == _BAD_CONFIGURATION:
+        if code == _BAD_CONFIGURATION and not case.is_service:
             return problem(
                 f"{UNIT} did not start: its configuration had mistakes",
-                f"infernet-edge check; then: sudo systemctl restart {UNIT}",
+                "run the doctor with sudo and without --config, which checks that one",
             )
-        return problem(f"{UNIT} does not stay up ({result}, exit status {code})", _JOURNAL)
-    if state.get("NeedDaemonReload") == "yes":
-        return warning(f"{UNIT} was changed since", "sudo systemctl daemon-reload")
+        if code == _BAD_CONFIGURATION and case.problems:
+            return problem(
+                f"{UNIT} did not start: its configuration has mistakes",
+                "correct them, see configuration; then restart the service",
+            )
+        again = as_root("systemctl", "restart", UNIT)
+        if code == _BAD_CONFIGURATION:
+            return problem(
+                f"{UNIT} did not start: its configuration had mistakes, which are corrected",
+                command=again,
+            )
+        return problem(
+            f"{UNIT} does not stay up ({result}, exit status {code})",
+            "first fix what else is found here; the log says more: infernet-edge service logs",
+            command=again,
+        )
+    enabled = state.get("UnitFileState") != "disabled"
     if active not in ("active", "activating", "reloading"):
-        return warning(f"{UNIT} is installed, but does not run", f"sudo systemctl start {UNIT}")
-    if state.get("UnitFileState") == "disabled":
+        words = ("systemctl", "start", UNIT) if enabled else ("systemctl", "enable", "--now", UNIT)
+        return warning(f"{UNIT} is installed, but does not run", command=as_root(*words))
+    if not enabled:
         return warning(
-            f"{UNIT} runs, but would not start with the machine", f"sudo systemctl enable {UNIT}"
+            f"{UNIT} runs, but would not start with the machine",
+            command=as_root("systemctl", "enable", UNIT),
         )
     return ok(f"{UNIT} is {active}")
 
 
-_JOURNAL = f"journalctl -u {UNIT} -n 50"
+def _judge_socket(state: dict[str, str]) -> Finding:
+    active = state.get("ActiveState") == "active"
+    if active and state.get("UnitFileState") != "disabled":
+        return ok(f"{SERVICE_SOCKET} is active")
+    what = "does not start with the machine" if active else "does not listen, so no Podman answers"
+    return problem(
+        f"{SERVICE_SOCKET} {what}", command=as_root("systemctl", "enable", "--now", SERVICE_SOCKET)
+    )
+
+
+def _check_installation(case: Case) -> list[Finding]:
+    """Compare what is installed with what the installed program would install. Blocks."""
+    from infernet_edge.service import access
+    from infernet_edge.service.paths import Paths
+    from infernet_edge.service.programs import Program
+
+    paths = Paths(case.root)
+    if str(paths.current.relative_to(case.root)) not in (_read(paths.units / UNIT) or ""):
+        return []  # a unit that somebody wrote
+    again = as_root(*_installed_program(case), "service", "install")
+    found = []
+    if user_named(SERVICE_USER) is None:
+        found.append(problem(f"the account {SERVICE_USER} is missing", command=again))
+    current = Program(paths.current, "")
+    if not current.executable.is_file():
+        found.append(problem(f"{paths.current} leads to no program", command=again))
+    else:
+        for name in (UNIT, SERVICE_SOCKET, SERVICE_PODMAN):
+            if _differ(current.units / name, paths.units / name):
+                found.append(
+                    warning(
+                        f"{paths.units / name} was changed or is missing",
+                        "changes of your own belong into a drop-in, by systemctl edit",
+                        command=again,
+                    )
+                )
+    try:
+        wanted = access.drop_in(paths)
+    except InfernetEdgeError as error:  # mistakes, or a name that no unit can hold
+        if case.problems:
+            return [*found, not_checked("what the configuration opens to the service")]
+        return [*found, problem(str(error), "correct that, then install the service again")]
+    except OSError:
+        return [*found, not_checked("the credentials cannot be seen", "run the doctor with sudo")]
+    if (_read(paths.access) or "") != wanted:
+        found.append(
+            problem(
+                "folders or credentials of the configuration are not open to the service:"
+                f" {paths.access} is not up to date",
+                command=again,
+            )
+        )
+    return found
+
+
+def _installed_program(case: Case) -> list[str]:
+    """Only an executable can install, and a Python package may run this."""
+    link = case.root / "usr/local/bin" / PROGRAM
+    return [PROGRAM] if case.root == Path("/") and link.exists() else program()
+
+
+def _differ(wanted: Path, installed: Path) -> bool:
+    text = _read(wanted)
+    return text is not None and text != _read(installed)
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text("utf-8")
+    except OSError:
+        return None

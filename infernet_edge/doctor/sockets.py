@@ -1,4 +1,4 @@
-"""May this user use Podman's socket, and nobody who should not?"""
+"""May the node's user use Podman's socket, and nobody who should not?"""
 
 from __future__ import annotations
 
@@ -8,62 +8,112 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from infernet_edge.containers.connection import standard_sockets
-from infernet_edge.doctor.case import Case, user_name
-from infernet_edge.doctor.finding import Finding, ok, problem
+from infernet_edge.doctor.case import Case
+from infernet_edge.doctor.commands import as_owner, as_root, line
+from infernet_edge.doctor.finding import Finding, not_checked, ok, problem
+from infernet_edge.doctor.user import CannotLook, User, owner_of
 
 NAME = "socket"
-OWN_SOCKET = "systemctl --user enable --now podman.socket"
+NEEDS = ("podman", "manage_containers")
+
+SERVICE_SOCKET = "infernet-edge-podman.socket"
+SERVICE_PODMAN = "infernet-edge-podman.service"
+_ROOTS_SOCKET = Path("/run/podman/podman.sock")
 
 
 async def check(case: Case) -> Finding:
-    """Look at the rights of podman.url, or of the sockets that Podman's own units make."""
+    """Look at the permissions of podman.url, or of the sockets that Podman's own units make."""
     if not case.wants_podman:
         return ok("not needed: the node manages no containers")
     url = case.config.podman.url
     if url and not url.startswith("unix:"):
         return ok(f"not needed: Podman is reached at {_host(url)}")
-    paths = [Path(urlsplit(url).path)] if url else standard_sockets(os.environ)
-    return await case.blocking(_check_blocking, paths, bool(url))
+    if case.user is None:
+        return not_checked("the service's account does not exist")
+    try:
+        if url:
+            return await case.blocking(_check_given, case, case.user, Path(urlsplit(url).path))
+        return await case.blocking(_check_standard, case.user)
+    except CannotLook as error:
+        return not_checked(str(error), "run the doctor with sudo")
 
 
-def _check_blocking(paths: list[Path], configured: bool) -> Finding:
-    forbidden = None
-    for path in paths:
+def _check_given(case: Case, user: User, path: Path) -> Finding:
+    try:
+        exists = path.exists()
+    except PermissionError:
+        exists = True
+    if not exists:
+        remedy, command = how_to_start(case, user, path)
+        return problem(f"{path} is not there", remedy, command=command)
+    if user.may(path, "rw"):
+        return _for_this_user(path, user)
+    text = f"{user.name} may not use {path}"
+    if case.is_service and path == case.service_socket:
+        return problem(text, command=_renew(SERVICE_SOCKET, SERVICE_PODMAN))
+    return problem(text, _own_instead(case, user))
+
+
+def _check_standard(user: User) -> Finding:
+    forbidden = ""
+    for path in standard_sockets(os.environ):
         try:
-            mode = path.stat().st_mode
+            if not path.exists():
+                continue
         except PermissionError:
-            forbidden = path
+            forbidden = f" ({user.name} may not use {path})"
             continue
-        except OSError:
-            continue
-        if not os.access(path, os.R_OK | os.W_OK):
-            forbidden = path
-        elif _is_open_to_all(path, mode):
-            return problem(
-                f"everybody on this machine may use {path}, and through it do what its owner may",
-                f"sudo chmod o= {path}",
-            )
-        else:
-            return ok(f"{path} is for this user")
-    if forbidden is not None and configured:
-        return problem(
-            f"{user_name()} may not use {forbidden}",
-            f"use a Podman of this user's own instead: {OWN_SOCKET}, without podman.url in the"
-            " configuration; or run the node as that socket's owner",
-        )
-    if configured:
-        return problem(
-            f"{paths[0]} is not there",
-            f"sudo systemctl enable --now podman.socket, or {OWN_SOCKET}",
-        )
-    root = f" ({user_name()} may not use {forbidden})" if forbidden else ""
-    return ok(f"none is needed: the node starts a Podman service of its own{root}")
+        if user.may(path, "rw"):
+            return _for_this_user(path, user)
+        forbidden = f" ({user.name} may not use {path})"
+    return ok(f"none is needed: the node starts a Podman service of its own{forbidden}")
 
 
-def _is_open_to_all(path: Path, mode: int) -> bool:
+def _for_this_user(path: Path, user: User) -> Finding:
+    if _is_open_to_all(path):
+        return problem(
+            f"everybody on this machine may use {path}, and through it do what its owner may",
+            command=as_owner(owner_of(path), "chmod", "o=", path),
+        )
+    return ok(f"{path} is for {user.name}")
+
+
+def how_to_start(case: Case, user: User, path: Path) -> tuple[str, str]:
+    """What makes Podman listen at a path, in words and as a command; either may be "". Blocks."""
+    if path == case.service_socket:
+        return "", _renew(SERVICE_SOCKET, SERVICE_PODMAN)
+    if path == _ROOTS_SOCKET and user.uid == 0:
+        return "", _renew("podman.socket", "podman.service")
+    runtime = Path(f"/run/user/{user.uid}")
+    if path == runtime / "podman/podman.sock" and user.uid == os.geteuid():
+        named = [] if os.environ.get("XDG_RUNTIME_DIR") else ["env", f"XDG_RUNTIME_DIR={runtime}"]
+        start = line(*named, "systemctl", "--user", "enable", "--now", "podman.socket")
+        if runtime.is_dir():
+            return "", start
+        linger = as_root("loginctl", "enable-linger", user.name)
+        manager = as_root("systemctl", "start", f"user@{user.uid}.service")  # waits until it is up
+        return "", f"{linger} && {manager} && {start}"
+    return _own_instead(case, user), ""
+
+
+def _renew(socket: str, service: str) -> str:
+    """Make the socket again, even if systemd takes it for there. Containers go on meanwhile."""
+    steps = (("enable", socket), ("stop", service), ("restart", socket))
+    return " && ".join(as_root("systemctl", *step) for step in steps)
+
+
+def _own_instead(case: Case, user: User) -> str:
+    """Another user's Podman has other images, and is not to be opened to this one."""
+    return (
+        f"remove podman.url from {case.source or 'the configuration'}: the node then finds"
+        f" {user.name}'s own Podman; or let the node run as the user whose Podman listens there"
+    )
+
+
+def _is_open_to_all(path: Path) -> bool:
     """Connecting needs the right to write the socket, and to pass all folders above."""
     folders = (folder.stat().st_mode & stat.S_IXOTH for folder in path.resolve().parents)
-    return bool(mode & stat.S_IWOTH) and all(folders)
+    return bool(path.stat().st_mode & stat.S_IWOTH) and all(folders)
 
 
 def _host(url: str) -> str:

@@ -3,40 +3,53 @@
 from __future__ import annotations
 
 import os
+import stat
+import time
 from pathlib import Path
 
 from infernet_edge.doctor.case import Case
+from infernet_edge.doctor.commands import as_root
 from infernet_edge.doctor.finding import Finding, ok, problem, warning
 from infernet_edge.doctor.storage import nearest
+from infernet_edge.hardware.disks import mount_of
 
 NAME = "space"
+NEEDS = ("storage.path", "storage.min_free_bytes", "storage.max_bytes")
+
 _FEW_INODES = 1000  # jobs need none, but their database, logs and Podman's images do
+_JOURNAL = "var/log/journal"
+_JOURNAL_KEPT = 100 * 2**20  # bytes
+_LARGEST = 3  # that are named
+_LOOKING_TIME = 5.0  # seconds
 
 
 async def check(case: Case) -> Finding:
     """Compare what is free with storage.min_free_bytes and storage.max_bytes."""
-    storage = case.config.storage
-    path = case.config.storage_path
-    return await case.blocking(_check_blocking, path, storage.min_free_bytes, storage.max_bytes)
+    return await case.blocking(_check_blocking, case)
 
 
-def _check_blocking(path: Path, least: int, most: int) -> Finding:
-    folder = nearest(path)
+def _check_blocking(case: Case) -> Finding:
+    least, most = case.config.storage.min_free_bytes, case.config.storage.max_bytes
+    folder = nearest(case.config.storage_path.absolute())
     disk = os.statvfs(folder)
     free = disk.f_bavail * disk.f_frsize
+    mount = mount_of(folder, case.root)
+    place = Path(mount.mount_point if mount is not None else "/")
     if free < least:
-        return problem(
+        return _about_full_disk(
             f"{_mebibytes(free)} are free at {folder}, new jobs need {_mebibytes(least)}"
             " (storage.min_free_bytes)",
-            _MAKE_ROOM,
+            place,
+            least - free,
+            case.root,
         )
     # Some file systems have no fixed number of inodes, and say 0.
     if disk.f_files and disk.f_favail < _FEW_INODES:
         finding = warning if disk.f_favail else problem
         return finding(
             f"{disk.f_favail} more files can be made at {folder} (inodes)",
-            f"remove files that are not needed; sudo du --inodes -x {folder} | sort -n | tail"
-            " finds them",
+            f"delete files below {place} that are not needed; many small ones matter, not large"
+            " ones",
         )
     if free < least + most:
         return ok(
@@ -45,8 +58,52 @@ def _check_blocking(path: Path, least: int, most: int) -> Finding:
     return ok(f"{_mebibytes(free)} are free")
 
 
+def _about_full_disk(text: str, place: Path, wanted: int, root: Path) -> Finding:
+    """With the command that frees enough, where there is one: old logs of the system."""
+    logs = root / _JOURNAL
+    if _is_on(logs, place) and sum(_sizes(logs).values()) - _JOURNAL_KEPT >= wanted:
+        command = as_root("journalctl", "--rotate", "--vacuum-size=100M")
+        return problem(f"{text}; old logs of the system take more", command=command)
+    sizes = sorted(_sizes(place).items(), key=lambda item: -item[1])[:_LARGEST]
+    largest = ", ".join(f"{path} ({_mebibytes(size)})" for path, size in sizes if size >= 2**20)
+    return problem(
+        text,
+        f"delete what is not needed on the disk at {place}, {_mebibytes(wanted + 2**20 - 1)} or"
+        f" more; the largest there: {largest or 'hidden from this user'}",
+    )
+
+
+def _is_on(path: Path, place: Path) -> bool:
+    try:
+        return path.stat().st_dev == place.stat().st_dev
+    except OSError:
+        return False
+
+
+def _sizes(place: Path) -> dict[Path, int]:
+    """Bytes on the disk of each file and folder in `place`, or less where that takes too long."""
+    sizes: dict[Path, int] = {}
+    try:
+        device = place.stat().st_dev
+        entries = [Path(entry.path) for entry in os.scandir(place)]
+    except OSError:
+        return {}
+    for entry in entries:
+        waiting = [str(entry)]
+        give_up_at = time.monotonic() + _LOOKING_TIME / len(entries)
+        while waiting and time.monotonic() < give_up_at:
+            path = waiting.pop()
+            try:
+                found = os.lstat(path)
+                if found.st_dev != device:
+                    continue
+                sizes[entry] = sizes.get(entry, 0) + found.st_blocks * 512
+                if stat.S_ISDIR(found.st_mode):
+                    waiting += [inner.path for inner in os.scandir(path)]
+            except OSError:  # it is gone, or hidden
+                continue
+    return sizes
+
+
 def _mebibytes(size: int) -> str:
     return f"{size // 2**20} MiB"
-
-
-_MAKE_ROOM = "make room: podman image prune; journalctl --vacuum-size=100M"

@@ -9,6 +9,7 @@ from infernet_edge.doctor.case import Case
 from infernet_edge.doctor.finding import Finding, ok, warning
 
 NAME = "unpacked"
+NEEDS = ()
 
 
 async def check(case: Case) -> Finding:
@@ -25,5 +26,5 @@ def _check_blocking(case: Case) -> Finding:
     return warning(
         f"killed nodes left their unpacked executables, {size} MiB: {shown}. The next start of the"
         " executable with run or demo removes them",
-        f"rm -r {shown}",
+        command=f"rm -r {shown}",
     )

@@ -50,7 +50,7 @@ def test_all_mistakes_are_listed_with_their_paths(capsys: pytest.CaptureFixture[
         "  containers[1].image: found 7, expected text\n"
         "  containers[0].image: found nothing, expected an image, or a url of a service elsewhere\n"
         '  containers[1].id: found "a", expected an id of its own (containers[0] has it)\n'
-        "Mend these, then try again: infernet-edge check\n"
+        "Fix these, then try again: infernet-edge check --config config.json\n"
     )
 
 

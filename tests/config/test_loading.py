@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from infernet_edge.config import ConfigurationError, load
+from infernet_edge.config.loading import load_valid_parts
 from infernet_edge.config.tree import Secret
 from infernet_edge.config.writing import toml_value
 
@@ -245,3 +246,25 @@ def test_a_named_file_that_is_missing_is_a_mistake(tmp_path: Path) -> None:
     assert "no readable file" in str(error)
     with pytest.raises(ConfigurationError, match=r"absent\.toml"):
         load(None, {"INFERNET_CONFIG_PATH": str(tmp_path / "absent.toml")})
+
+
+def test_the_valid_parts_of_a_configuration_with_mistakes(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text('{"server": {"port": 70000, "host": "127.0.0.1"}, "containers": [{"id": "a"}]}')
+    loaded, problems = load_valid_parts(file, {})
+    assert [problem.path for problem in problems] == ["server.port", "containers[0].image"]
+    assert (loaded.config.server.port, loaded.config.server.host) == (4000, "127.0.0.1")
+    assert loaded.config.containers[0].id == "a"
+    file.write_text("no JSON")
+    loaded, problems = load_valid_parts(file, {"INFERNET_EDGE_SERVER__PORT": "4001"})
+    assert [problem.path for problem in problems] == [""]
+    assert loaded.config.server.port == 4001
+
+
+def test_credentials_that_cannot_be_read_leave_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "docker.password").mkdir()
+    file = tmp_path / "config.json"
+    file.write_text('{"server": {"port": 4001}}')
+    loaded, problems = load_valid_parts(file, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert [problem.path for problem in problems] == ["docker.password"]
+    assert loaded.config.server.port == 4001

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from infernet_edge.config.problems import Problem
 from infernet_edge.config.tree import Config
 from infernet_edge.containers.connection import Connection
 from infernet_edge.control import NotRunning, fetch
 from infernet_edge.doctor import case as module
 from infernet_edge.doctor.case import Case
+from infernet_edge.doctor.user import this_user, user_named
 from infernet_edge.errors import EngineError
+from tests.support.examining import with_file
 from tests.support.running import configuration, running
 
 
@@ -58,4 +61,45 @@ async def test_one_who_gives_up_does_not_spoil_it_for_others(
             await case.engine()
     go.set()
     assert await case.engine() == "the engine"  # type: ignore[comparison-overlap]
+    await case.close()
+
+
+async def test_the_installed_service_has_a_user_and_a_podman_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "etc/infernet-edge/config.json"
+    monkeypatch.setattr(module, "SYSTEM_FILES", (source,))
+    case = Case(configuration(tmp_path), source, root=tmp_path)
+    assert not case.is_service
+    assert case.user == this_user()
+    await case.close()
+    unit = "[Service]\nUser=nobody\nExecStart=/bin/true\n"
+    with_file(tmp_path, "etc/systemd/system/infernet-edge.service", unit)
+    case = Case(configuration(tmp_path), source, root=tmp_path)
+    assert case.is_service
+    assert case.user == user_named("nobody")
+    socket = tmp_path / "run/infernet-edge-podman/podman/podman.sock"
+    assert case.config.podman.url == f"unix://{socket}"
+    await case.close()
+    case = Case(configuration(tmp_path), tmp_path / "other.json", root=tmp_path)
+    assert not case.is_service
+    await case.close()
+
+
+@pytest.mark.parametrize(
+    ("mistake", "lost", "kept"),
+    [
+        ("server.port", "server.port", "server.host"),
+        ("server", "server.port", "storage.path"),
+        ("chain.rpc_url[1]", "chain.rpc_url", "chain.enabled"),
+        ("", "containers", "storage.path"),
+        ("containers[0].image", "containers[0].image", "containers"),
+        ("containers", "containers", "podman"),
+    ],
+)
+async def test_what_mistakes_take_away(mistake: str, lost: str, kept: str, tmp_path: Path) -> None:
+    problems = [Problem(mistake, "this", "that")]
+    case = Case(configuration(tmp_path), tmp_path, problems=problems)
+    assert case.lacks(lost)
+    assert not case.lacks(kept)
     await case.close()

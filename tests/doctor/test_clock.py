@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from pathlib import Path
 
 import pytest
 
 from infernet_edge import elapsed
 from infernet_edge.doctor import clock
+from infernet_edge.doctor.commands import as_root, install_package
 from tests.support.examining import finding, with_file
 from tests.support.running import configuration, running
 
@@ -39,6 +41,28 @@ async def test_what_the_kernel_says(
     assert bool(found.remedy) is (level == "warning")
 
 
+@pytest.mark.parametrize(
+    ("said", "command"),
+    [
+        ("CanNTP=yes NTP=no", as_root("timedatectl", "set-ntp", "true")),
+        ("CanNTP=no NTP=no", install_package("systemd-timesyncd")),
+        ("CanNTP=yes NTP=yes", ""),
+    ],
+)
+async def test_how_to_follow_one(
+    said: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: KernelThatSays(5))
+    program = (
+        with_file(tmp_path, "timedatectl", f"#!/bin/sh\nprintf '%s\\n' {said}") / "timedatectl"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    found = await finding(clock, configuration(tmp_path), root=tmp_path)
+    assert (found.level, found.command) == ("warning", command)
+    assert found.remedy
+
+
 async def test_what_systemd_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda name: KernelThatSays(5))
     root = with_file(tmp_path, "run/systemd/timesync/synchronized")
@@ -53,7 +77,7 @@ async def test_a_date_before_this_version_is_wrong(
     found = await finding(clock, configuration(tmp_path), root=root)
     assert found.level == "problem"
     assert "2999-12-31" in found.text
-    assert "timedatectl" in found.remedy
+    assert found.remedy  # the test's machine decides what it is
 
 
 @pytest.mark.parametrize("runs", [True, False])
@@ -72,4 +96,4 @@ async def test_a_clock_that_was_ahead(
         found = await finding(clock, config)
     assert found.level == "warning"
     assert "once said" in found.text
-    assert "timedatectl" in found.remedy
+    assert found.remedy

@@ -30,7 +30,7 @@ async def test_they_are_not_there(tmp_path: Path, v1: V1) -> None:
 
 async def test_nobody_answers(tmp_path: Path) -> None:
     found = await look(tmp_path, "http://127.0.0.1:1", NODE.address)
-    assert found == Finding("ok", "unknown, since no JSON-RPC server answers")
+    assert found == Finding("unknown", "not checked: no JSON-RPC server answers")
 
 
 async def test_they_are_not_needed(tmp_path: Path) -> None:

@@ -61,7 +61,8 @@ async def test_a_damaged_one(tmp_path: Path) -> None:
     found = await look(tmp_path)
     assert found.level == "problem"
     assert f"{path} is damaged" in found.text
-    assert "infernet-edge status" in found.remedy
+    assert "start the node" in found.remedy
+    assert found.command == ""  # it is not a service here
 
 
 async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
@@ -79,7 +80,9 @@ async def test_a_damaged_one_that_the_node_kept(tmp_path: Path) -> None:
     found = await look(tmp_path)
     assert found.level == "warning"
     assert found.text.endswith(str(kept))
-    assert f"rm {path}.corrupt-*" in found.remedy
+    assert found.command == f"rm -- {kept}"
+    assert os.system(found.command) == 0
+    assert (await look(tmp_path)).level == "ok"
 
 
 async def test_it_is_not_touched_while_a_node_runs(tmp_path: Path) -> None:
@@ -101,14 +104,31 @@ async def test_a_large_one_is_read_for_some_time_only(
     assert "no damage in what" in found.text
 
 
-async def test_a_folder_that_hides_it(tmp_path: Path) -> None:
-    """Opening fails as it does for another user's file, which root could read all the same."""
+async def test_a_folder_in_its_place(tmp_path: Path) -> None:
     path = await written(tmp_path)
     path.unlink()
     path.mkdir()
     found = await look(tmp_path)
-    assert found.level == "warning"
-    assert found.remedy.startswith("run this as the node's user")
+    assert found.level == "problem"
+    assert "cannot be read" in found.text
+
+
+async def test_one_that_is_hidden_from_this_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = await written(tmp_path)
+
+    stat = type(path).stat
+
+    def forbid(self: Path, **options: bool) -> os.stat_result:
+        if self == path:
+            raise PermissionError(13, "Permission denied", str(self))
+        return stat(self, **options)
+
+    monkeypatch.setattr(type(path), "stat", forbid)  # root could read all
+    found = await look(tmp_path)
+    assert found.level == "unknown"
+    assert f"may not read {path}" in found.text
 
 
 async def test_a_sqlite_without_what_the_tables_need(

@@ -78,7 +78,7 @@ async def test_a_podman_without_root_has_to_open_it(tmp_path: Path) -> None:
         "vision cannot use /dev/hailo0: Podman runs as the service's user infernet-edge, who may"
         " not open /dev/hailo0 (group video, mode 0660)"
     )
-    assert found.remedy == "sudo infernet-edge service install"
+    assert found.command.endswith("service install")
     (root / f"{_UNITS}/infernet-edge-podman.service.d/rootless.conf").unlink()
     assert (await look(root, "/dev/hailo0")).level == "ok"  # Podman is root
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from infernet_edge.doctor import gpu
+from infernet_edge.doctor import commands, gpu
 from infernet_edge.doctor.finding import Finding
 from tests.support.examining import finding, with_file
 from tests.support.machines import root_of
@@ -46,6 +46,12 @@ _SERVICE = "[Service]\nUser=infernet-edge\nGroup=infernet-edge\n"
 _SERVICE_IN_VIDEO = _SERVICE + "SupplementaryGroups=video\n"
 _PASSWD = "root:x:0:0:root:/root:/bin/sh\ninfernet-edge:x:998:997::/:/bin/false\n"
 _GROUP = "root:x:0:\nvideo:x:44:\ninfernet-edge:x:997:\n"
+
+
+@pytest.fixture(autouse=True)
+def root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands are those of root."""
+    monkeypatch.setattr("infernet_edge.doctor.commands.as_root", commands.line)
 
 
 async def look(folder: Path, *, gpu_wanted: Any = True) -> Finding:
@@ -89,7 +95,7 @@ async def test_a_specification_is_there(tmp_path: Path, path: str, text: str) ->
     outdated = await look(tmp_path)
     assert outdated.level == "warning"
     assert "/usr/lib/libcuda.so.535.104 is gone" in outdated.text
-    assert outdated.remedy == f"sudo nvidia-ctk cdi generate --output=/{path}"
+    assert outdated.command == f"nvidia-ctk cdi generate --output=/{path}"
     with_file(tmp_path, _LIBRARY)
     assert await look(tmp_path) == Finding("ok", f"/{path} describes the GPUs for llm")
 
@@ -150,7 +156,7 @@ async def test_there_is_none(tmp_path: Path) -> None:
     found = await look(tmp_path)
     assert found.level == "problem"
     assert found.text.startswith("llm cannot start")
-    assert found.remedy.startswith("sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml")
+    assert found.command.startswith("nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml")
 
 
 @pytest.mark.parametrize(
@@ -169,7 +175,7 @@ async def test_a_file_that_is_not_read_is_named(
     found = await look(tmp_path)
     assert found.level == "problem"
     assert found.text.endswith(f"/etc/cdi/{file} is not read: {why}")
-    assert found.remedy == "sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
+    assert found.command == "nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
 
 
 async def test_nobody_wants_one(tmp_path: Path) -> None:
@@ -220,7 +226,7 @@ async def test_a_drop_in_and_the_users_groups_count(tmp_path: Path) -> None:
         "the node cannot read the GPUs for /resources: it runs as the service's user infernet-edge,"
         " who may not open /dev/nvidiactl (group video, mode 0660)"
     )
-    assert found.remedy == "sudo infernet-edge service install"
+    assert found.command.endswith("service install")
     with_file(root, f"{_UNIT}.d/access.conf", "[Service]\nSupplementaryGroups=render video\n")
     assert (await look(root)).level == "ok"
     with_file(root, f"{_UNIT}.d/zz.conf", "[Service]\nSupplementaryGroups=\n")
@@ -235,7 +241,7 @@ async def test_without_root_podman_has_to_open_them(tmp_path: Path) -> None:
     found = await look(root)
     assert found.level == "problem"
     assert found.text.startswith("llm cannot use a GPU: Podman runs as the service's user")
-    assert found.remedy == "sudo infernet-edge service install"
+    assert found.command.endswith("service install")
     with_file(root, f"{_PODMAN}.d/groups.conf", "[Service]\nSupplementaryGroups=video\n")
     assert (await look(root)).level == "ok"
 
@@ -250,7 +256,7 @@ async def test_without_the_service_it_is_about_who_runs_the_node(
     monkeypatch.setattr(os, "getgroups", lambda: [1000])
     found = await look(root)
     assert found.level == "problem"
-    assert found.remedy.startswith("sudo usermod --append --groups video ")
+    assert found.command.startswith("usermod --append --groups video ")
     monkeypatch.setattr(os, "getgroups", lambda: [1000, 44])
     assert (await look(root)).level == "ok"
     monkeypatch.setattr(os, "getgroups", lambda: [1000])

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from infernet_edge.config.tree import Config
 from infernet_edge.doctor import images
 from infernet_edge.doctor.finding import Finding
 from infernet_edge.doctor.images import registry_of
-from tests.support.examining import finding
-from tests.support.podman import IsolatedPodman
+from tests.support.examining import finding, findings
+from tests.support.podman import IsolatedPodman, Registry
 from tests.support.ports import free_port
 from tests.support.running import configuration
 
@@ -32,7 +35,7 @@ async def test_one_is_missing(podman: IsolatedPodman, tmp_path: Path) -> None:
         assert found == Finding(
             "warning",
             f"{image}: not here yet, the node has to pull it first",
-            f"podman pull {image}",
+            command=f"podman --url {podman.url} pull {image}",
         )
     image = f"127.0.0.1:{free_port()}/llm:1"
     found = await look(tmp_path, podman.url, image)
@@ -45,12 +48,53 @@ async def test_one_is_missing_that_was_to_be_made_here(
 ) -> None:
     found = await look(tmp_path, podman.url, "localhost/mine:1")
     assert found.level == "problem"
-    assert found.remedy == "podman build --tag localhost/mine:1 FOLDER"
+    assert found.command == ""
+    assert "podman build" in found.remedy
+
+
+async def test_a_pull_command_and_a_login(
+    podman: IsolatedPodman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "_SCHEME", "http")  # Debian's registry without a certificate
+    with Registry(tmp_path) as registry:
+        podman.allow_insecure_registry(registry.port)
+        image = f"{registry.address}/echo:1"
+        login = ("--creds", f"{registry.username}:{registry.password}")
+        podman.echo_image(image)
+        podman.run("push", "--quiet", "--tls-verify=false", *login, image)
+        podman.run("rmi", image)
+        wrong = {"username": registry.username, "password": "not this one"}
+        found = await findings(images, _with_login(tmp_path, podman.url, image, wrong))
+        assert [each.level for each in found] == ["problem", "warning"]
+        assert found[0].text.startswith(f"{registry.address} refuses docker.username")
+        assert "not this one" not in str(found)
+        right = {"username": registry.username, "password": registry.password}
+        found = await findings(images, _with_login(tmp_path, podman.url, image, right))
+        assert [each.level for each in found] == ["warning"]
+        assert found[0].command == f"podman --url {podman.url} pull {image}"
+        auth = tmp_path / "auth.json"
+        flags = ("--username", registry.username, "--password", registry.password)
+        podman.run("login", "--authfile", str(auth), *flags, registry.address)
+        environment = {**os.environ, **podman.environment, "REGISTRY_AUTH_FILE": str(auth)}
+        subprocess.run(found[0].command, shell=True, env=environment, check=True, timeout=60)
+        found = await findings(images, _with_login(tmp_path, podman.url, image, right))
+        assert [each.level for each in found] == ["ok"]
+        podman.run("rmi", image)
+
+
+def _with_login(folder: Path, url: str, image: str, login: dict[str, str]) -> Config:
+    document = {
+        "manage_containers": True,
+        "containers": [{"id": "a", "image": image}],
+        "podman": {"url": url},
+        "docker": login,
+    }
+    return configuration(folder, document)
 
 
 async def test_nobody_can_say(tmp_path: Path) -> None:
     found = await look(tmp_path, f"unix://{tmp_path}/absent", "localhost/mine:1")
-    assert found == Finding("ok", "unknown, since Podman does not answer")
+    assert found == Finding("unknown", "not checked: localhost/mine:1: Podman does not answer")
     assert (await finding(images, configuration(tmp_path))).text.startswith("not needed")
 
 

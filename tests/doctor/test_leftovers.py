@@ -62,7 +62,7 @@ async def test_what_killed_nodes_left_is_listed_with_the_command_that_removes_it
     assert f"killed nodes left {folder}" in found.text
     assert len(podman.containers()) == 4
     assert folder.exists()  # nothing is changed
-    subprocess.run(found.remedy, shell=True, check=True, capture_output=True, timeout=60)
+    subprocess.run(found.command, shell=True, check=True, capture_output=True, timeout=60)
     assert podman.containers() == ["somebodys"]
     assert not folder.exists()
     assert (await finding(leftovers, mine)).level == "ok"
@@ -76,7 +76,7 @@ async def test_folders_are_listed_without_podman_too(
 
     monkeypatch.setattr(Connection, "open", fail)
     found = await finding(leftovers, Config())
-    assert (found.level, "Podman does not answer" in found.text) == ("ok", True)
+    assert (found.level, "Podman does not answer" in found.text) == ("unknown", True)
     folder = temporary / f"{PREFIX}abcdefgh"
     folder.mkdir()
-    assert (await finding(leftovers, Config())).remedy == f"rm -r {folder}"
+    assert (await finding(leftovers, Config())).command == f"rm -r {folder}"

@@ -17,7 +17,9 @@ async def test_it_runs(tmp_path: Path) -> None:
 async def test_it_does_not_run(tmp_path: Path) -> None:
     found = await finding(check, configuration(tmp_path))
     assert found.level == "warning"
-    assert "infernet-edge run" in found.text
+    assert found.text.endswith(f"has its data in {tmp_path}/data")
+    assert " run" in found.remedy
+    assert found.command == ""
 
 
 async def test_it_takes_no_jobs(tmp_path: Path) -> None:
@@ -27,4 +29,4 @@ async def test_it_takes_no_jobs(tmp_path: Path) -> None:
             found = await finding(check, node.node.config)
     assert found.level == "problem"
     assert found.text.endswith("is unhealthy: The database cannot be written")
-    assert found.remedy == "infernet-edge status"
+    assert found.command == ""

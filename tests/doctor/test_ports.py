@@ -33,7 +33,7 @@ async def look(folder: Path, port: int, *of_containers: int, **server: Any) -> F
 async def test_free_ones(tmp_path: Path) -> None:
     one, other = sorted([free_port(), free_port()])
     found = await look(tmp_path, one, other)
-    assert found == Finding("ok", f"free: {one}, {other}")
+    assert found == Finding("ok", f"free for the API: {one}; free for containers: {other}")
 
 
 async def test_the_apis_is_taken_and_by_whom(tmp_path: Path) -> None:
@@ -47,10 +47,9 @@ async def test_the_apis_is_taken_and_by_whom(tmp_path: Path) -> None:
     ) as other:
         assert other.stdout is not None
         other.stdout.readline()
-        try:
-            found = await look(tmp_path, port)
-        finally:
-            other.kill()
+        found = await look(tmp_path, port)
+        assert found.command == f"kill {other.pid}"
+        assert os.system(found.command) == 0
     assert found.level == "problem"
     assert found.text.startswith(f"port {port} is taken by python")
     assert f"({other.pid})" in found.text
@@ -63,8 +62,9 @@ async def test_a_containers_is_taken(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         found = await look(tmp_path, free_port(), port)
     assert found.level == "warning"
-    assert f"taken: {port} by " in found.text
+    assert f"port {port} of container c{port} is taken by " in found.text
     assert f"({os.getpid()})" in found.text
+    assert found.command == ""  # the node gets along with it
 
 
 async def test_what_a_killed_nodes_containers_hold_is_its_own(
@@ -98,7 +98,7 @@ async def test_a_node_that_this_user_may_not_ask(
     monkeypatch.setattr("infernet_edge.control._UnixConnection.connect", forbid)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         found = await look(tmp_path, taken.getsockname()[1])
-    assert (found.level, found.text[:7]) == ("ok", "unknown")
+    assert (found.level, found.text[:11]) == ("unknown", "not checked")
 
 
 async def test_the_running_node_has_its_own(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from infernet_edge.config.tree import Config
 from infernet_edge.database import Database
 from infernet_edge.doctor import rpc
 from tests.support.evm import NODE, V1
-from tests.support.examining import finding
+from tests.support.examining import finding, findings
 from tests.support.running import configuration
 
 
@@ -52,6 +52,15 @@ async def test_it_is_down(tmp_path: Path) -> None:
     assert "chain.rpc_url" in found.remedy
     for secret in (NODE.key.hex(), "pass", "api-key"):
         assert secret not in str(found)
+
+
+async def test_one_of_several_is_down(tmp_path: Path, v1: V1) -> None:
+    wallet = {"private_key": NODE.key.hex()}
+    urls = ["http://127.0.0.1:1", v1.anvil.url]
+    chain = {"rpc_url": urls, "registry_address": v1.registry.address, "wallet": wallet}
+    found = await findings(rpc, configuration(tmp_path, {"chain": {"enabled": True, **chain}}))
+    assert [each.level for each in found] == ["warning", "ok"]
+    assert "127.0.0.1:1" in found[0].text
 
 
 async def test_it_is_not_needed(tmp_path: Path) -> None:

@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infernet_edge.doctor import secrets
+from infernet_edge.doctor.case import Case
 from infernet_edge.doctor.finding import Finding
+from infernet_edge.doctor.user import user_named
 from tests.support.examining import finding
 from tests.support.running import configuration
 
@@ -37,10 +41,45 @@ async def test_a_configuration_that_others_can_read(
 ) -> None:
     file = tmp_path / "config.json"
     found = await look(tmp_path, document)
-    assert found == Finding("problem", f"others can read {file}", f"chmod go= {file}")
-    assert os.system(found.remedy) == 0
+    assert (found.level, found.command) == ("problem", f"chmod go= {file}")
+    assert found.text == f"others can read {file} (mode 644)"
+    assert os.system(found.command) == 0
     assert (await finding(secrets, configuration(tmp_path, document), source=file)).level == "ok"
     assert (await look(tmp_path, document, inside=False)).level == "ok"  # they come from elsewhere
+
+
+async def test_a_key_file_that_the_configuration_names(tmp_path: Path) -> None:
+    """Its loading warns of it, too; the command is found here."""
+    key = tmp_path / "the key"
+    key.write_text(_SECRET)
+    key.chmod(0o644)
+    document = {"server": {"tokens": {"phone": {"file": str(key)}}}}
+    found = await look(tmp_path, document)
+    assert (found.level, found.command) == ("problem", f"chmod go= '{key}'")
+    assert os.system(found.command) == 0
+    assert (await look(tmp_path, document)).level == "ok"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="files can be given away by root alone")
+async def test_what_the_nodes_user_may_not_read(tmp_path: Path) -> None:
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    key = folder / "key"
+    key.write_text(_SECRET)
+    key.chmod(0o600)
+    config = configuration(tmp_path, {"server": {"tokens": {"phone": {"file": str(key)}}}})
+    case = Case(config)
+    case.user = user_named("nobody")
+    [found] = await secrets.check(case)
+    assert found.text == f"nobody, as whom the node runs, may not read {key}"
+    assert os.system(found.command) == 0
+    assert [each.level for each in await secrets.check(case)] == ["ok"]
+    folder.chmod(0o700)
+    os.chown(key, 0, 0)
+    [found] = await secrets.check(case)
+    assert found.command == ""  # it would not help
+    await case.close()
+    shutil.rmtree(folder)
 
 
 async def test_without_secrets_others_may_read_it(tmp_path: Path) -> None:
@@ -55,6 +94,6 @@ async def test_files_that_others_can_read(tmp_path: Path) -> None:
     (tmp_path / "data").chmod(0o755)
     found = await look(tmp_path, {"chain": {"wallet": {"keystore": str(keystore)}}})
     assert found.level == "problem"
-    assert found.remedy == f"chmod go= {keystore} {tmp_path}/data"
-    assert os.system(found.remedy) == 0
+    assert found.command == f"chmod go= {keystore} && chmod go= {tmp_path}/data"
+    assert os.system(found.command) == 0
     assert (await look(tmp_path, {})).level == "ok"

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ import pytest
 
 from infernet_edge.doctor import sockets
 from infernet_edge.doctor.finding import Finding
+from infernet_edge.doctor.user import User, this_user
 from tests.support.examining import finding
 from tests.support.running import configuration
 
@@ -39,7 +39,7 @@ def found_by_itself(monkeypatch: pytest.MonkeyPatch, *paths: Path) -> None:
 
 async def test_one_for_this_user_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.chmod(0o600)
-    expected = Finding("ok", f"{path} is for this user")
+    expected = Finding("ok", f"{path} is for {this_user().name}")
     assert await look(path.parent, f"unix://{path}") == expected
     found_by_itself(monkeypatch, path.parent / "absent", path)
     assert await look(path.parent) == expected
@@ -48,18 +48,19 @@ async def test_one_for_this_user_alone(path: Path, monkeypatch: pytest.MonkeyPat
 async def test_one_for_everybody(path: Path) -> None:
     path.chmod(0o666)
     found = await look(path.parent, f"unix://{path}")
-    assert (found.level, found.remedy) == ("problem", f"sudo chmod o= {path}")
+    assert (found.level, found.command) == ("problem", f"chmod o= {path}")
     path.parent.chmod(0o700)  # now nobody gets there
     assert (await look(path.parent, f"unix://{path}")).level == "ok"
 
 
 async def test_one_that_this_user_may_not_use(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.chmod(0o600)
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may use all
+    monkeypatch.setattr(User, "may", lambda user, path, how: False)  # root may use all
     found = await look(path.parent, f"unix://{path}")
     assert found.level == "problem"
     assert f"may not use {path}" in found.text
-    assert "systemctl --user enable --now podman.socket" in found.remedy
+    assert "remove podman.url" in found.remedy
+    assert found.command == ""
     # Where none is configured, the node has another way.
     found_by_itself(monkeypatch, path)
     found = await look(path.parent)

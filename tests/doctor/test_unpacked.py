@@ -27,5 +27,5 @@ async def test_folders_of_killed_nodes(tmp_path: Path, monkeypatch: pytest.Monke
     found = await look(tmp_path)
     assert found.level == "warning"
     assert f"3 MiB: '{left}'" in found.text
-    assert found.remedy == f"rm -r '{left}'"
+    assert found.command == f"rm -r '{left}'"
     assert left.exists()

@@ -7,15 +7,20 @@ from typing import Any
 
 from infernet_edge.config.tree import Config
 from infernet_edge.doctor.case import Case
-from infernet_edge.doctor.finding import Finding
+from infernet_edge.doctor.finding import Finding, together
 
 
 async def finding(check: Any, config: Config, **options: Any) -> Finding:
-    """What a check says of a configuration; `options` are those of Case."""
+    """What a check says of a configuration, as one; `options` are those of Case."""
+    return together(await findings(check, config, **options))
+
+
+async def findings(check: Any, config: Config, **options: Any) -> list[Finding]:
+    """The same, each on its own."""
     case = Case(config, **options)
     try:
-        found: Finding = await check.check(case)
-        return found
+        found: Finding | list[Finding] = await check.check(case)
+        return [found] if isinstance(found, Finding) else found
     finally:
         await case.close()
 

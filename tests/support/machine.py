@@ -34,7 +34,7 @@ ECHO_IMAGE = "localhost/echo:1"
 _SUITE = "bookworm"  # Debian 12: systemd 252, Podman 4.3
 _PACKAGES = (
     "systemd-sysv,dbus,systemd,podman,crun,netavark,aardvark-dns,iptables,catatonit,uidmap,"
-    "slirp4netns,sqlite3"
+    "slirp4netns,sqlite3,sudo,libpam-systemd"
 )
 # With cgroups of version 1, Podman lays the host's hierarchy of systemd over the container's own:
 # the machine would move about in that of the host. And systemd leaves it to whoever makes a
