@@ -173,7 +173,7 @@ def test_without_a_home_every_command_says_what_to_do(
     told = without_account(*command.split())
     assert told.returncode == 78, told.stderr
     assert "HOME is not set" in told.stdout + told.stderr
-    assert "set storage.path" in told.stderr
+    assert "set storage.path" in told.stdout + told.stderr
     assert "Traceback" not in told.stderr
 
 
