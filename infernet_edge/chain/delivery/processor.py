@@ -74,9 +74,7 @@ class DeliveryProcessor:
         found = [(each, await self._steps.is_sent(each)) for each in loaded]
         for delivery, sent in found:
             if not isinstance(delivery, OpenDelivery):
-                self._start(
-                    self._end(delivery, SubscriptionEnded("Its request was damaged on the disk"))
-                )
+                self._start(self._end_damaged(delivery, sent=sent))
                 continue
             try:
                 self._recovery.check_deployment(delivery)
@@ -104,6 +102,14 @@ class DeliveryProcessor:
         """End it without a successor: subscriptions are checked by the listener."""
         delivery.state, delivery.reason = end.state, str(end)
         await self._save(delivery)
+
+    async def _end_damaged(self, delivery: Delivery, *, sent: bool) -> None:
+        """End one whose request is lost; what was sent before may be delivered all the same."""
+        if sent and await self._steps.is_delivered(delivery):
+            delivery.state, delivery.reason = "delivered", ""
+            await self._save(delivery)
+            return
+        await self._end(delivery, SubscriptionEnded("Its request was damaged on the disk"))
 
     def questions(self) -> list[Call]:
         """Nothing: the block alone has the time."""

@@ -28,6 +28,7 @@ from infernet_edge.chain.txm.in_flight import MAX_IN_FLIGHT
 from infernet_edge.chain.txm.manager import TransactionManager
 from infernet_edge.chain.txm.store import Subject, TransactionOutcome
 from infernet_edge.containers.client import ContainerFailure
+from infernet_edge.errors import StorageError
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.logs import log_event
 
@@ -209,6 +210,22 @@ class DeliverySteps:
                     raise ActionNeeded(str(error)) from None
                 raise PermanentFailure(str(error)) from None
         delivery.transaction_hash = known
+
+    async def is_delivered(self, delivery: Delivery) -> bool:
+        """Wait until the transaction of a delivery is final; whether it was mined.
+
+        Needs nothing of its request. Retries while the database cannot be used.
+        """
+        pauses = Backoff(1.0, 60.0)
+        while True:
+            try:
+                outcome = await self._transactions.outcomes.wait(_key(delivery))
+            except StorageError:  # the database has logged it
+                await asyncio.sleep(pauses.next())
+                continue
+            if outcome is not None:
+                delivery.transaction_hash = outcome.hash
+            return outcome is not None and outcome.status == "mined"
 
     async def _wait_for_outcome(self, delivery: OpenDelivery) -> tuple[DeliveryState, str]:
         outcome = await self._transactions.outcomes.wait(_key(delivery))

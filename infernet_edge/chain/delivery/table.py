@@ -17,6 +17,7 @@ from infernet_edge.chain.contracts.subscription import Subscription
 from infernet_edge.chain.delivery import delegated_data
 from infernet_edge.chain.delivery.record import UNFINISHED, Delivery, OpenDelivery, open_delivery
 from infernet_edge.checksums import check, checksum
+from infernet_edge.damage import checked_types
 from infernet_edge.errors import BadRequest
 from infernet_edge.jobs.contents import Buffer
 
@@ -120,32 +121,33 @@ def _from_row(row: tuple[Any, ...]) -> Delivery:
     number, generation, anchor, owner, nonce, subscription_id, interval, containers, *rest = row
     state, reason, verified, attempts, client, request, input_, output, proof, *last = rest
     transaction_hash, created_at, changed_at, delegated, request_sum, planned, active_at = last
-    return Delivery(
-        number,
-        generation,
-        anchor,
-        owner,
-        nonce,
-        subscription_id,
-        interval,
-        tuple(containers.split(",")),
-        state,
-        reason,
-        bool(verified),
-        attempts,
-        client,
-        request,
-        input_ or b"",
-        output,
-        proof or b"",
-        transaction_hash,
-        created_at,
-        changed_at,
-        bool(delegated),
-        request_sum is not None and request_sum != checksum(request),
-        planned,
-        active_at,
-    )
+    with checked_types():
+        return Delivery(
+            number,
+            generation,
+            anchor,
+            owner,
+            nonce,
+            subscription_id,
+            interval,
+            tuple(containers.split(",")),
+            state,
+            reason,
+            bool(verified),
+            attempts,
+            client,
+            request,
+            input_ or b"",
+            output,
+            proof or b"",
+            transaction_hash,
+            created_at,
+            changed_at,
+            bool(delegated),
+            request_sum is not None and request_sum != checksum(request),
+            planned,
+            active_at,
+        )
 
 
 def unfinished(connection: sqlite3.Connection) -> list[OpenDelivery | Delivery]:
@@ -191,10 +193,11 @@ def delegated_by(
         " GROUP BY nonce ORDER BY max(number) DESC LIMIT ?",
         (owner, _MAX_NONCES),
     )
-    return [
-        (nonce, _subscription_in(request) if stored in (None, checksum(request)) else None)
-        for nonce, request, stored in rows
-    ]
+    with checked_types():
+        return [
+            (nonce, _subscription_in(request) if stored in (None, checksum(request)) else None)
+            for nonce, request, stored in rows
+        ]
 
 
 def _subscription_in(request: bytes) -> Subscription | None:

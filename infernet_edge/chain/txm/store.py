@@ -9,6 +9,7 @@ from msgspec import Struct, field
 
 from infernet_edge.checksums import checksum
 from infernet_edge.config.tree import Chain
+from infernet_edge.damage import checked_types
 from infernet_edge.database import Database
 from infernet_edge.jobs.store import milliseconds
 
@@ -181,14 +182,16 @@ def _unfinished(connection: sqlite3.Connection) -> list[Transaction]:
         f"SELECT {_COLUMNS}, content_sum FROM transactions"  # noqa: S608 - our own text
         " WHERE status IS NULL ORDER BY number"
     )
-    transactions = {row[0]: _from_row(row) for row in rows}
-    for number, stored_sum, *fields in connection.execute(
+    signed_rows = connection.execute(
         "SELECT transaction_number, sum, hash, raw, max_fee, priority_fee FROM signed_transactions"
         " ORDER BY transaction_number, position"
-    ):
-        signed = Signed(*fields)
-        if number in transactions and stored_sum in (None, _signed_sum(signed)):
-            transactions[number].signed.append(signed)
+    )
+    with checked_types():
+        transactions = {row[0]: _from_row(row) for row in rows}
+        for number, stored_sum, *fields in signed_rows:
+            signed = Signed(*fields)
+            if number in transactions and stored_sum in (None, _signed_sum(signed)):
+                transactions[number].signed.append(signed)
     for transaction in transactions.values():
         transaction.damaged = transaction.damaged or not transaction.signed
     return list(transactions.values())
@@ -288,7 +291,12 @@ def _write_signed(connection: sqlite3.Connection, number: int, signed: list[Sign
         (number, position, each.hash, each.raw, each.max_fee, each.priority_fee, _signed_sum(each))
         for position, each in enumerate(signed)
     ]
-    connection.executemany("INSERT INTO signed_transactions VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+    connection.executemany(
+        "INSERT INTO signed_transactions"
+        " (transaction_number, position, hash, raw, max_fee, priority_fee, sum)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        rows,
+    )
 
 
 def _delete_signed(connection: sqlite3.Connection, number: int) -> None:

@@ -107,16 +107,19 @@ async def test_a_container_that_is_gone_after_a_restart(tmp_path: Path, v1: V1) 
         assert '"echo"' in found["reason"]
 
 
+@pytest.mark.parametrize(
+    "damage", ["CAST(request || ' ' AS BLOB)", "CAST('x' || request AS BLOB)", "x''"]
+)
 async def test_a_request_that_was_damaged_on_the_disk_is_not_computed(
-    tmp_path: Path, v1: V1
+    tmp_path: Path, v1: V1, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Another delivery is made, and gets a number that no transaction has."""
+    """Another delivery is made."""
     consumer = consumer_of(v1)
     first = request_v1(v1, consumer, nonce=1, activeAt=v1.anvil.now() + 1000)
     second = request_v1(v1, consumer, nonce=2)
     async with on_chain(tmp_path, v1=v1) as (node, _):
         assert (await node.post("/api/jobs", first.body)).status == 200
-        change = "UPDATE deliveries SET request = CAST(request || ' ' AS BLOB)"
+        change = f"UPDATE deliveries SET request = {damage}"
         await node.parts.database.write(lambda connection: connection.execute(change) and None)
     async with on_chain(tmp_path, v1=v1) as (node, echo):
         found = await settled(node)
@@ -125,6 +128,42 @@ async def test_a_request_that_was_damaged_on_the_disk_is_not_computed(
         assert echo.calls == []
         assert (await node.post("/api/jobs", second.body)).status == 200
         assert (await settled(node, 2))["state"] == "delivered"
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
+async def test_what_was_sent_is_delivered_although_its_request_was_damaged(
+    tmp_path: Path, v1: V1
+) -> None:
+    consumer = consumer_of(v1)
+    v1.anvil.set_automine(on=False)
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        assert (await node.post("/api/jobs", request_v1(v1, consumer).body)).status == 200
+        async with asyncio.timeout(20):
+            while (await delivery(node, 1))["state"] != "sent":
+                await asyncio.sleep(0.02)
+        change = "UPDATE deliveries SET request = x'00'"
+        await node.parts.database.write(lambda connection: connection.execute(change) and None)
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        v1.anvil.mine()
+        found = await settled(node)
+        assert (found["state"], found["reason"]) == ("delivered", "")
+    v1.anvil.set_automine(on=True)
+    assert len(deliveries(consumer)) == 1
+
+
+async def test_numbers_of_lost_deliveries_are_not_given_again(tmp_path: Path, v1: V1) -> None:
+    """Their transactions are still there, and would be taken for those of another."""
+    consumer = consumer_of(v1)
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        assert (await node.post("/api/jobs", request_v1(v1, consumer).body)).status == 200
+        assert (await settled(node))["state"] == "delivered"
+        change = "DELETE FROM deliveries"
+        await node.parts.database.write(lambda connection: connection.execute(change) and None)
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        second = request_v1(v1, consumer, nonce=2)
+        assert (await node.post("/api/jobs", second.body)).status == 200
+        assert (await settled(node, 2))["state"] == "delivered"
+    assert len(deliveries(consumer)) == 2
 
 
 async def test_a_request_is_parsed_once(
