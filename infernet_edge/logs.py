@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from infernet_edge.config.tree import Log
+from infernet_edge.config.model import Log
 from infernet_edge.errors import StartupError
 from infernet_edge.journal import LEVELS, SOCKET, JournalHandler, stderr_is_journal
 

@@ -11,31 +11,31 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from infernet_edge import elapsed
 from infernet_edge.api.app import Api, Parts
-from infernet_edge.api.control import ControlServer, Parameters
 from infernet_edge.api.info import VERSION, is_healthy
 from infernet_edge.api.jobs import NoDelegations
 from infernet_edge.api.server import LanServer
-from infernet_edge.config.tree import Config
+from infernet_edge.config.model import Config
 from infernet_edge.containers.client import ServiceClient, make_session
 from infernet_edge.containers.manager import ContainerManager
 from infernet_edge.containers.resources import Resources
 from infernet_edge.containers.service import make_services
-from infernet_edge.damage import is_corrupt
-from infernet_edge.database import Database
-from infernet_edge.elapsed import ElapsedTime
+from infernet_edge.control.server import ControlServer, Parameters
 from infernet_edge.errors import StartupError, StorageError
 from infernet_edge.hardware import Hardware
 from infernet_edge.hardware.memory import budget_of, memory_limit
-from infernet_edge.jobs import reports, store, table
+from infernet_edge.jobs import external_jobs, store, table
+from infernet_edge.jobs.external_jobs import Reports
 from infernet_edge.jobs.housekeeping import Housekeeper
 from infernet_edge.jobs.orchestrator import Orchestrator
-from infernet_edge.jobs.reports import Reports
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.logs import log_event
 from infernet_edge.memory import MemoryBudget
-from infernet_edge.salvage import Part
+from infernet_edge.storage import elapsed
+from infernet_edge.storage.damage import is_corrupt
+from infernet_edge.storage.database import Database
+from infernet_edge.storage.elapsed import ElapsedTime
+from infernet_edge.storage.salvage import Part
 from infernet_edge.tasks import Background
 
 if TYPE_CHECKING:
@@ -298,7 +298,7 @@ def all_migrations(*, chain: bool) -> dict[str, Sequence[str]]:
     """The steps of all tables, by owner; with those of the chain, or without."""
     migrations: dict[str, Sequence[str]] = {
         "jobs": table.MIGRATIONS,
-        "reports": reports.MIGRATIONS,
+        "reports": external_jobs.MIGRATIONS,
         "elapsed": elapsed.MIGRATIONS,
     }
     if chain:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from infernet_edge import logs
-from infernet_edge.config.tree import Log, Secret
+from infernet_edge.config.model import Log, Secret
 from infernet_edge.errors import StartupError
 from infernet_edge.logs import (
     JournalFormatter,

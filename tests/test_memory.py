@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from infernet_edge.config.tree import Server
+from infernet_edge.config.model import Server
 from infernet_edge.errors import Unavailable
 from infernet_edge.memory import SHARES, SMALL, Kind, MemoryBudget, Reservation
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from infernet_edge import elapsed
 from infernet_edge.chain.delivery import proofs
 from infernet_edge.chain.delivery import table as deliveries
 from infernet_edge.chain.delivery.delegated_data import DelegatedData
@@ -17,10 +16,11 @@ from infernet_edge.chain.delivery.store import DeliveryStore
 from infernet_edge.chain.subscriptions import store as subscriptions
 from infernet_edge.chain.txm import store as transaction_store
 from infernet_edge.chain.txm.store import TransactionStore
-from infernet_edge.database import Database
 from infernet_edge.errors import StartupError
-from infernet_edge.jobs import reports, table
-from infernet_edge.migrations import Breaking, unreadable
+from infernet_edge.jobs import external_jobs, table
+from infernet_edge.storage import elapsed
+from infernet_edge.storage.database import Database
+from infernet_edge.storage.migrations import Breaking, unreadable
 from tests.support.parts import CLIENT, outcome, result, working
 from tests.support.process import ROOT
 from tests.support.serving import Echo, serving
@@ -29,7 +29,7 @@ FIRST = ROOT / "tests/fixtures/databases/0.1.0-first.sql"
 LOCAL = "127.0.0.1"
 ALL: Mapping[str, Sequence[str]] = {
     "jobs": table.MIGRATIONS,
-    "reports": reports.MIGRATIONS,
+    "reports": external_jobs.MIGRATIONS,
     "elapsed": elapsed.MIGRATIONS,
     "transactions": transaction_store.MIGRATIONS,
     "deliveries": deliveries.MIGRATIONS,

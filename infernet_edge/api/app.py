@@ -10,19 +10,17 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from infernet_edge.api.access import Access
+from infernet_edge.api.auth import Access
 from infernet_edge.api.info import HealthEndpoint, InfoEndpoint, ResourcesEndpoint
 from infernet_edge.api.jobs import BatchEndpoint, Delegations, JobIntake, JobsEndpoint
-from infernet_edge.api.messages import Answer, BodyReader, error_answer
+from infernet_edge.api.json_io import Answer, BodyReader, error_answer
 from infernet_edge.api.openapi import document
 from infernet_edge.api.status import StatusEndpoint
 from infernet_edge.api.streams import StreamEndpoint
-from infernet_edge.config.tree import Config
+from infernet_edge.config.model import Config
 from infernet_edge.containers.manager import ContainerManager
 from infernet_edge.containers.resources import Resources
 from infernet_edge.containers.service import Service
-from infernet_edge.database import Database
-from infernet_edge.elapsed import ElapsedTime
 from infernet_edge.errors import (
     CANNOT_STORE,
     ApiError,
@@ -32,12 +30,14 @@ from infernet_edge.errors import (
     StorageError,
     Unavailable,
 )
+from infernet_edge.jobs.external_jobs import Reports
 from infernet_edge.jobs.guardian import Guardian
 from infernet_edge.jobs.orchestrator import Orchestrator
-from infernet_edge.jobs.reports import Reports
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.logs import log_event
 from infernet_edge.memory import MemoryBudget
+from infernet_edge.storage.database import Database
+from infernet_edge.storage.elapsed import ElapsedTime
 from infernet_edge.tasks import Background
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from infernet_edge.config.tree import Server
+from infernet_edge.config.model import Server
 from infernet_edge.logs import log_event
 
 logger = logging.getLogger(__name__)

@@ -8,12 +8,12 @@ from starlette.types import Receive, Scope, Send
 
 from infernet_edge import INFERNET_VERSION, __version__, schema
 from infernet_edge.api.jobs import Delegations
-from infernet_edge.api.messages import Answer, query
+from infernet_edge.api.json_io import Answer, query
 from infernet_edge.containers.resources import Resources
 from infernet_edge.containers.service import Service
-from infernet_edge.database import Database
-from infernet_edge.jobs.reports import Reports
+from infernet_edge.jobs.external_jobs import Reports
 from infernet_edge.jobs.store import JobStore
+from infernet_edge.storage.database import Database
 from infernet_edge.tasks import Background
 
 VERSION = f"{INFERNET_VERSION}+edge.{__version__}"

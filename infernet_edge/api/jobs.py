@@ -11,8 +11,8 @@ from msgspec import UNSET, Raw, UnsetType
 from starlette.types import Receive, Scope, Send
 
 from infernet_edge import schema
-from infernet_edge.api.access import Caller
-from infernet_edge.api.messages import (
+from infernet_edge.api.auth import Caller
+from infernet_edge.api.json_io import (
     Answer,
     BodyReader,
     StoredAnswer,

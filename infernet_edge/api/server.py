@@ -20,7 +20,7 @@ from uvicorn.server import ServerState
 
 from infernet_edge.api.connections import Connections, Place
 from infernet_edge.api.protocol import LanProtocol
-from infernet_edge.config.tree import Server
+from infernet_edge.config.model import Server
 from infernet_edge.errors import StartupError
 from infernet_edge.logs import log_event
 from infernet_edge.memory import MemoryBudget, unlimited

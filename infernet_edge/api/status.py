@@ -10,11 +10,11 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from infernet_edge import schema
-from infernet_edge.api.access import Caller
-from infernet_edge.api.messages import Answer, BodyReader, check_utf8, decode
+from infernet_edge.api.auth import Caller
+from infernet_edge.api.json_io import Answer, BodyReader, check_utf8, decode
 from infernet_edge.errors import BadRequest, Conflict, Forbidden, Unavailable
+from infernet_edge.jobs.external_jobs import Reports
 from infernet_edge.jobs.job import STATUS_NAMES
-from infernet_edge.jobs.reports import Reports
 from infernet_edge.jobs.store import JobStore, milliseconds
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -7,7 +7,7 @@ import asyncio
 from starlette.types import Receive, Scope, Send
 
 from infernet_edge.api.jobs import JobIntake
-from infernet_edge.api.messages import NOSNIFF, BodyReader
+from infernet_edge.api.json_io import NOSNIFF, BodyReader
 from infernet_edge.containers.client import ContainerFailure
 from infernet_edge.errors import ContainerFailed
 from infernet_edge.jobs.streams import JobStream

@@ -40,14 +40,14 @@ from infernet_edge.chain.txm import store as transaction_store
 from infernet_edge.chain.txm.manager import TransactionManager
 from infernet_edge.chain.txm.store import TransactionStore
 from infernet_edge.chain.wallet.keystore import load_account
-from infernet_edge.config.tree import Config
-from infernet_edge.database import Database
-from infernet_edge.elapsed import AgeMarks, ElapsedTime
+from infernet_edge.config.model import Config
 from infernet_edge.errors import Conflict, Refused, StorageError, Unavailable
 from infernet_edge.jobs.contents import Buffer
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.logs import log_event
 from infernet_edge.memory import MemoryBudget
+from infernet_edge.storage.database import Database
+from infernet_edge.storage.elapsed import AgeMarks, ElapsedTime
 from infernet_edge.tasks import Deadline, cancel
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def ask(config: Config, report: str, **parameters: str) -> Any | None:
     """The node's report; prints why and returns None when it cannot be had."""
-    from infernet_edge.control import NotRunning, fetch
+    from infernet_edge.control.client import NotRunning, fetch
 
     try:
         return fetch(config, report, **parameters)

@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _run(arguments: argparse.Namespace) -> int:
-    from infernet_edge.config.tree import Log, Podman
+    from infernet_edge.config.model import Log, Podman
     from infernet_edge.demo.demo import Options, run_demo
     from infernet_edge.demo.services import DEFAULT_IMAGE
     from infernet_edge.errors import InfernetEdgeError

@@ -74,8 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
     from infernet_edge.config.installed import service_environment
     from infernet_edge.config.loading import load_valid_parts
     from infernet_edge.config.sources import find_file
-    from infernet_edge.doctor.case import Case
-    from infernet_edge.doctor.examination import examine
+    from infernet_edge.doctor.context import Case
+    from infernet_edge.doctor.runner import examine
 
     os.environ.update(service_environment(find_file(arguments.config, os.environ), os.environ))
     loaded, mistakes = load_valid_parts(arguments.config)

@@ -220,7 +220,7 @@ def _refuse_mistakes(container: dict[str, Any]) -> None:
 
 def _write(output: Path, kind: str, chosen: dict[str, Any], *, replace: bool) -> None:
     """Write the file for its owner's eyes only, whole or not at all."""
-    from infernet_edge.config.writing import to_json, to_toml
+    from infernet_edge.config.rendering import to_json, to_toml
 
     text = to_toml(chosen) if kind == "toml" else to_json(chosen)
     written = output.with_name(f".{output.name}.{os.getpid()}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from infernet_edge.service.paths import Paths
+    from infernet_edge.installer.paths import Paths
 
 HELP = "install the node as a service of systemd, upgrade it, look at it"
 
@@ -131,12 +131,12 @@ def run(arguments: argparse.Namespace) -> int:
 def _install(arguments: argparse.Namespace) -> int:
     from infernet_edge.config import load
     from infernet_edge.executable import is_frozen
-    from infernet_edge.service import access
-    from infernet_edge.service.commands import run as run_command
-    from infernet_edge.service.installation import Installer
-    from infernet_edge.service.paths import Paths
-    from infernet_edge.service.programs import running_program
-    from infernet_edge.service.steps import carry_out
+    from infernet_edge.installer import drop_in
+    from infernet_edge.installer.commands import run as run_command
+    from infernet_edge.installer.installation import Installer
+    from infernet_edge.installer.paths import Paths
+    from infernet_edge.installer.steps import carry_out
+    from infernet_edge.installer.versions import running_program
 
     if not is_frozen():
         return _refuse(
@@ -147,9 +147,9 @@ def _install(arguments: argparse.Namespace) -> int:
         return 1
     paths = Paths()
     if arguments.config is not None:
-        load(arguments.config, access.environment(paths))
+        load(arguments.config, drop_in.environment(paths))
     else:
-        access.configuration(paths)
+        drop_in.configuration(paths)
     rootless = paths.rootless.exists() if arguments.rootless is None else arguments.rootless
     steps = Installer(paths, run_command).install(
         running_program(), arguments.config, rootless=rootless
@@ -159,10 +159,10 @@ def _install(arguments: argparse.Namespace) -> int:
 
 
 def _uninstall(arguments: argparse.Namespace) -> int:
-    from infernet_edge.service.commands import run as run_command
-    from infernet_edge.service.installation import Installer
-    from infernet_edge.service.paths import Paths
-    from infernet_edge.service.steps import carry_out
+    from infernet_edge.installer.commands import run as run_command
+    from infernet_edge.installer.installation import Installer
+    from infernet_edge.installer.paths import Paths
+    from infernet_edge.installer.steps import carry_out
 
     if not _may_go_on(arguments):
         return 1
@@ -174,10 +174,10 @@ def _uninstall(arguments: argparse.Namespace) -> int:
 
 
 def _upgrade(arguments: argparse.Namespace) -> int:
-    from infernet_edge.service.commands import run as run_command
-    from infernet_edge.service.installation import Installer
-    from infernet_edge.service.paths import Paths
-    from infernet_edge.service.upgrade import Upgrade, expected_digest
+    from infernet_edge.installer.commands import run as run_command
+    from infernet_edge.installer.installation import Installer
+    from infernet_edge.installer.paths import Paths
+    from infernet_edge.installer.upgrade import Upgrade, expected_digest
 
     sha256 = expected_digest(arguments.binary, arguments.sha256)
     if not _may_go_on(arguments):
@@ -189,10 +189,10 @@ def _upgrade(arguments: argparse.Namespace) -> int:
 
 
 def _rollback(arguments: argparse.Namespace) -> int:
-    from infernet_edge.service.commands import run as run_command
-    from infernet_edge.service.installation import Installer
-    from infernet_edge.service.paths import Paths
-    from infernet_edge.service.upgrade import Upgrade
+    from infernet_edge.installer.commands import run as run_command
+    from infernet_edge.installer.installation import Installer
+    from infernet_edge.installer.paths import Paths
+    from infernet_edge.installer.upgrade import Upgrade
 
     if not _may_go_on(arguments):
         return 1
@@ -204,10 +204,10 @@ def _rollback(arguments: argparse.Namespace) -> int:
 
 def _watch(arguments: argparse.Namespace) -> int:
     """What infernet-edge-trial.service runs."""
-    from infernet_edge.service.commands import run as run_command
-    from infernet_edge.service.installation import Installer
-    from infernet_edge.service.paths import Paths
-    from infernet_edge.service.trial import Trial
+    from infernet_edge.installer.commands import run as run_command
+    from infernet_edge.installer.installation import Installer
+    from infernet_edge.installer.paths import Paths
+    from infernet_edge.installer.trial import Trial
 
     if not _may_go_on(arguments):
         return 1
@@ -224,8 +224,8 @@ def _migrations(arguments: argparse.Namespace) -> int:
     """Print how far this version takes the database, for other versions."""
     import json
 
-    from infernet_edge.migrations import readable_since
     from infernet_edge.node import all_migrations
+    from infernet_edge.storage.migrations import readable_since
 
     steps = all_migrations(chain=True)
     print(
@@ -241,11 +241,11 @@ def _migrations(arguments: argparse.Namespace) -> int:
 
 def _status(arguments: argparse.Namespace) -> int:
     from infernet_edge.config import load
-    from infernet_edge.config.places import NODE_UNIT
-    from infernet_edge.control import NotRunning, fetch
-    from infernet_edge.service import access, unit
-    from infernet_edge.service.commands import run as run_command
-    from infernet_edge.service.paths import Paths
+    from infernet_edge.config.paths import NODE_UNIT
+    from infernet_edge.control.client import NotRunning, fetch
+    from infernet_edge.installer import drop_in, unit
+    from infernet_edge.installer.commands import run as run_command
+    from infernet_edge.installer.paths import Paths
 
     if not unit.is_booted():
         return _refuse(_NO_SYSTEMD)
@@ -262,7 +262,7 @@ def _status(arguments: argparse.Namespace) -> int:
         print("  why        infernet-edge service logs")
         return 1
     try:
-        config = load(paths.configuration(), access.environment(paths)).config
+        config = load(paths.configuration(), drop_in.environment(paths)).config
         status = fetch(config, "status")
     except NotRunning as error:
         print(f"  health     unknown: {error}")
@@ -274,7 +274,7 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _print_trial(paths: Paths) -> None:
-    from infernet_edge.service.trial import last_result, read_state
+    from infernet_edge.installer.trial import last_result, read_state
 
     if (state := read_state(paths)) is not None:
         print(f"  trial      of {state.new}; if it fails, {state.old} runs again")
@@ -290,8 +290,8 @@ def _print_trial(paths: Paths) -> None:
 
 def _logs(arguments: argparse.Namespace) -> int:
     """Become journalctl, which has a pager; returns only when that is impossible."""
-    from infernet_edge.config.places import NODE_UNIT
-    from infernet_edge.service import unit
+    from infernet_edge.config.paths import NODE_UNIT
+    from infernet_edge.installer import unit
 
     if not unit.is_booted():
         return _refuse(_NO_SYSTEMD)
@@ -346,7 +346,7 @@ def _may_go_on(arguments: argparse.Namespace) -> bool:
 
 def _missing(arguments: argparse.Namespace) -> list[str]:
     """What the real run of an action lacks here."""
-    from infernet_edge.service import unit
+    from infernet_edge.installer import unit
 
     missing = [] if unit.is_booted() else [_NO_SYSTEMD]
     if os.geteuid() != 0:

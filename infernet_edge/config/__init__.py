@@ -1,7 +1,7 @@
 """The configuration: `load()` gives a Config, or a ConfigurationError with every mistake."""
 
+from infernet_edge.config.errors import ConfigurationError, Problem
 from infernet_edge.config.loading import Loaded, load
-from infernet_edge.config.problems import ConfigurationError, Problem
-from infernet_edge.config.tree import Config
+from infernet_edge.config.model import Config
 
 __all__ = ["Config", "ConfigurationError", "Loaded", "Problem", "load"]

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from infernet_edge.config import places
+from infernet_edge.config import paths
 from infernet_edge.config.sources import SYSTEM_FILES
 
 
@@ -23,14 +23,14 @@ def service_environment(
     """
     if file not in SYSTEM_FILES or "STATE_DIRECTORY" in environment:
         return {}
-    if not (root / places.UNITS / places.NODE_UNIT).is_file():
+    if not (root / paths.UNITS / paths.NODE_UNIT).is_file():
         return {}
-    told = {"STATE_DIRECTORY": str(root / places.STATE)}
-    runtime = root / places.PODMAN_RUNTIME
+    told = {"STATE_DIRECTORY": str(root / paths.STATE)}
+    runtime = root / paths.PODMAN_RUNTIME
     if os.access(runtime / "podman/podman.sock", os.R_OK | os.W_OK):
         told["XDG_RUNTIME_DIR"] = str(runtime)
     # While the service runs, its user sees the first of these; root sees the second.
-    for place in (places.LOADED_CREDENTIALS, places.CREDENTIALS):
+    for place in (paths.LOADED_CREDENTIALS, paths.CREDENTIALS):
         if os.access(root / place, os.R_OK | os.X_OK):
             return {**told, "CREDENTIALS_DIRECTORY": str(root / place)}
     return told

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from infernet_edge.config import rules, sources
-from infernet_edge.config.convert import Conversion
-from infernet_edge.config.problems import ConfigurationError, PermissionWarning, Problem
-from infernet_edge.config.tree import Config
+from infernet_edge.config.decoding import Conversion
+from infernet_edge.config.errors import ConfigurationError, PermissionWarning, Problem
+from infernet_edge.config.model import Config
 
 _OLD_NAMES = {"log_path": ("log", "path")}  # keys of older reference configurations
 

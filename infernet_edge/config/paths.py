@@ -1,100 +1,24 @@
-"""Whether a path of the configuration can be what it is for. Looks at the disk, changes nothing.
-
-Only what no start can overcome is a mistake: a folder that this user may not write is none, since
-the commands also run as other users than the node.
-"""
+"""Where the installed service lies, below the root of the machine. Its units say so, too."""
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Callable
-from pathlib import Path
+NODE_UNIT = "infernet-edge.service"
 
-from infernet_edge.config.texts import flaw
+UNITS = "etc/systemd/system"
 
-_LONGEST_NAME = 255  # bytes, NAME_MAX of Linux's file systems, pathname(7)
-_LONGEST_PATH = 4095  # bytes, PATH_MAX without its NUL
-_LONGEST_SOCKET = 107  # bytes of a Unix socket's address, unix(7)
-_FOLDER = "is a folder"
-NO_HOME = "the home folder of this user is not known: HOME is not set and it has no account"
+SETTINGS = "etc/infernet-edge"
 
+FILES = ("config.json", "config.toml")
+"""What the configuration is called in there; the first that exists is read."""
 
-def expanded(text: str) -> Path:
-    """The path with ~ and ~user replaced. Raises ValueError when that home is not known."""
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:
-        user = Path(text).parts[0].removeprefix("~")
-        raise ValueError(f"user {user} has no home folder" if user else NO_HOME) from None
+CREDENTIALS = f"{SETTINGS}/credentials"
+"""Holds a file for each secret, named by its key of the configuration."""
 
+LOADED_CREDENTIALS = f"run/credentials/{NODE_UNIT}"
+"""Where systemd lays the secrets for the running service, systemd.exec(5)."""
 
-def folder_flaw(text: str, longest: int = _LONGEST_PATH) -> str:
-    """Why `text` cannot be a folder that is made when it is missing; "" when it can.
+STATE = "var/lib/infernet-edge"
+"""The node's data."""
 
-    `longest` is how many bytes its absolute path may have.
-    """
-    return _flaw(text, longest, 0, stat.S_ISDIR, "is not a folder")
-
-
-def new_file_flaw(text: str, suffix: int) -> str:
-    """Why `text` cannot be a file that is made when it is missing, and its folder; "" if it can.
-
-    `suffix` is how many bytes are added to its name for further files.
-    """
-    return _flaw(text, _LONGEST_PATH - suffix, suffix, lambda mode: not stat.S_ISDIR(mode), _FOLDER)
-
-
-def file_flaw(text: str) -> str:
-    """Why `text` cannot be a file that this user reads; "" when it can."""
-    if found := _flaw(text, _LONGEST_PATH, 0, lambda mode: not stat.S_ISDIR(mode), _FOLDER):
-        return found
-    path = expanded(text)
-    if not os.path.lexists(path):
-        return "does not exist"
-    return "" if os.access(path, os.R_OK) else "this user may not read it"
-
-
-def source_flaw(text: str) -> str:
-    """Why `text` cannot be the source of a volume; "" when it can. It may not exist here."""
-    return _flaw(text, _LONGEST_PATH, 0, lambda mode: True, "")
-
-
-def socket_flaw(text: str) -> str:
-    """Why `text` cannot be the path of a Unix socket; "" when it can."""
-    if not text.startswith("/"):
-        return "is not an absolute path"
-    if len(os.fsencode(text)) > _LONGEST_SOCKET:
-        return f"is longer than {_LONGEST_SOCKET} bytes"
-    return ""
-
-
-def _flaw(text: str, longest: int, suffix: int, fits: Callable[[int], bool], otherwise: str) -> str:
-    try:
-        path = expanded(text).absolute()
-    except ValueError as error:
-        return str(error)
-    except OSError as error:  # of the current folder
-        return f"the current folder cannot be found: {error.strerror}"
-    if found := flaw(str(path)):  # of the home or the current folder
-        return found
-    if len(os.fsencode(path)) > longest:
-        return f"is longer than {longest} bytes"
-    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts):
-        return f"has a name of more than {_LONGEST_NAME} bytes"
-    if len(os.fsencode(path.name)) + suffix > _LONGEST_NAME:
-        return f"has a name of more than {_LONGEST_NAME - suffix} bytes"
-    for place in (*reversed(path.parents), path):
-        try:
-            mode = place.stat().st_mode
-        except FileNotFoundError:
-            return f"{place} is a link to nothing" if place.is_symlink() else ""
-        except PermissionError:
-            return ""  # the node's user may be another one
-        except OSError as error:
-            return f"{place}: {error.strerror}"
-        if place != path and not stat.S_ISDIR(mode):
-            return f"{place} is not a folder"
-        if place == path and not fits(mode):
-            return otherwise
-    return ""
+PODMAN_RUNTIME = "run/infernet-edge-podman"
+"""What XDG_RUNTIME_DIR is for the service: Podman's socket is in there."""

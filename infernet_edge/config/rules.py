@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from infernet_edge.config.devices import is_cdi_name
-from infernet_edge.config.paths import (
+from infernet_edge.config.errors import Problem
+from infernet_edge.config.model import TLS, Chain, Config, Container, Secret, Server, Wallet
+from infernet_edge.config.path_checks import (
     expanded,
     file_flaw,
     folder_flaw,
@@ -20,9 +22,7 @@ from infernet_edge.config.paths import (
     socket_flaw,
     source_flaw,
 )
-from infernet_edge.config.problems import Problem
 from infernet_edge.config.texts import printable
-from infernet_edge.config.tree import TLS, Chain, Config, Container, Secret, Server, Wallet
 
 _ADDRESS = re.compile(r"^(0x)?[0-9a-fA-F]{40}$")
 _KEY = re.compile(r"^(0x)?[0-9a-fA-F]{64}$")

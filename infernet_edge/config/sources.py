@@ -10,12 +10,12 @@ from typing import Any, get_args
 import msgspec
 from msgspec import Struct
 
-from infernet_edge.config.convert import EnvironmentText, field_types, unwrap
-from infernet_edge.config.places import FILES, SETTINGS
-from infernet_edge.config.problems import ConfigurationError, Problem
+from infernet_edge.config.decoding import EnvironmentText, field_types, unwrap
+from infernet_edge.config.errors import ConfigurationError, Problem
+from infernet_edge.config.model import Config
+from infernet_edge.config.paths import FILES, SETTINGS
 from infernet_edge.config.secret_files import LARGEST_SECRET, read_secret
 from infernet_edge.config.texts import printable
-from infernet_edge.config.tree import Config
 
 PREFIX = "INFERNET_EDGE_"
 SYSTEM_FILES = tuple(Path("/", SETTINGS, name) for name in FILES)

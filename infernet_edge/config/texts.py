@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from infernet_edge.config.problems import Problem
+from infernet_edge.config.errors import Problem
 
 EXPECTED = "UTF-8 text without NUL characters"
 

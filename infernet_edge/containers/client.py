@@ -19,10 +19,10 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from infernet_edge.checksums import Damaged
 from infernet_edge.containers.service import Service, ServiceUnavailable
 from infernet_edge.errors import InfernetEdgeError, StorageError
 from infernet_edge.memory import Reservation
+from infernet_edge.storage.checksums import Damaged
 from infernet_edge.validation import is_utf8
 
 ON_CHAIN: Final = 0

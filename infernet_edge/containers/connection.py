@@ -15,11 +15,11 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from infernet_edge.config.tree import Config
-from infernet_edge.containers.daemon import Daemon
+from infernet_edge.config.model import Config
+from infernet_edge.containers.blocking import EngineUnreachable, Threads
 from infernet_edge.containers.podman import Engine, EngineInfo
+from infernet_edge.containers.podman_service import Daemon
 from infernet_edge.containers.processes import WatchedProcess, listener_pid
-from infernet_edge.containers.threads import EngineUnreachable, Threads
 from infernet_edge.errors import EngineError
 from infernet_edge.logs import log_event
 

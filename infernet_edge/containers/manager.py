@@ -18,17 +18,17 @@ from typing import Any
 import aiohttp
 
 from infernet_edge.backoff import Backoff
-from infernet_edge.config.tree import Config
+from infernet_edge.config.model import Config
+from infernet_edge.containers.blocking import EngineUnreachable, Threads
 from infernet_edge.containers.connection import Connection
 from infernet_edge.containers.leftovers import abandoned, folders_of, running, storage_labels
-from infernet_edge.containers.pace import Pace
 from infernet_edge.containers.podman import CALL_TIMEOUT, Engine, Found, IPNetwork
 from infernet_edge.containers.ports import Ports
-from infernet_edge.containers.probe import watch_unmanaged
+from infernet_edge.containers.readiness import watch_unmanaged
 from infernet_edge.containers.service import Service
 from infernet_edge.containers.specification import STORAGE_LABEL, node_name
 from infernet_edge.containers.supervisor import Means, Supervisor
-from infernet_edge.containers.threads import EngineUnreachable, Threads
+from infernet_edge.containers.timing import Pace
 from infernet_edge.errors import EngineError
 from infernet_edge.folders import remove_abandoned_folders
 from infernet_edge.logs import log_event

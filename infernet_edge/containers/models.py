@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from infernet_edge.config.tree import Model
+from infernet_edge.config.model import Model
 from infernet_edge.schema import MLModel
 
 STORAGES = ("local", "arweave", "huggingface")

@@ -17,14 +17,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from infernet_edge.config.tree import Registry
+from infernet_edge.config.model import Registry
+from infernet_edge.containers.blocking import EngineUnreachable
 from infernet_edge.containers.processes import ContainerProcess
 from infernet_edge.containers.specification import (
     CONTAINER_LABEL,
     NODE_LABEL,
     SPECIFICATION_LABEL,
 )
-from infernet_edge.containers.threads import EngineUnreachable
 from infernet_edge.errors import EngineError
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -11,7 +11,7 @@ import aiohttp
 import msgspec
 from msgspec import Raw
 
-from infernet_edge.config.tree import Container
+from infernet_edge.config.model import Container
 from infernet_edge.containers.models import declared_model, is_declared
 from infernet_edge.containers.service import Service
 from infernet_edge.hardware import Hardware

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from infernet_edge import schema
-from infernet_edge.config.tree import Config, Container
+from infernet_edge.config.model import Config, Container
 from infernet_edge.errors import InfernetEdgeError
 
 ServiceState = Literal["starting", "ready", "failed"]

@@ -13,14 +13,14 @@ import aiohttp
 
 from infernet_edge.backoff import Backoff
 from infernet_edge.containers import specification
+from infernet_edge.containers.blocking import EngineUnreachable, Threads
 from infernet_edge.containers.connection import Connection
-from infernet_edge.containers.pace import Pace
 from infernet_edge.containers.podman import CALL_TIMEOUT, Engine, Found, IPNetwork
 from infernet_edge.containers.ports import Ports
-from infernet_edge.containers.probe import probe, seems_gone
 from infernet_edge.containers.processes import WatchedProcess
+from infernet_edge.containers.readiness import probe, seems_gone
 from infernet_edge.containers.service import Service
-from infernet_edge.containers.threads import EngineUnreachable, Threads
+from infernet_edge.containers.timing import Pace
 from infernet_edge.errors import EngineError
 from infernet_edge.logs import log_event
 from infernet_edge.tasks import cancel

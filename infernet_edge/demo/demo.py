@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import aiohttp
 
-from infernet_edge.config.tree import Config, Container, Podman, RateLimit, Server, Storage
+from infernet_edge.config.model import Config, Container, Podman, RateLimit, Server, Storage
+from infernet_edge.demo.console import tell
 from infernet_edge.demo.services import as_containers, as_processes, obtain_image
-from infernet_edge.demo.telling import tell
-from infernet_edge.demo.tour import DemoFailed, Example, Tour
+from infernet_edge.demo.walkthrough import DemoFailed, Example, Tour
 from infernet_edge.errors import StartupError
 from infernet_edge.folders import PREFIX, TemporaryFolder, remove_abandoned_folders
 from infernet_edge.node import Node

@@ -11,12 +11,12 @@ from collections.abc import AsyncIterator
 from importlib import resources
 from pathlib import Path
 
-from infernet_edge.config.tree import Config, Container, Podman
+from infernet_edge.config.model import Config, Container, Podman
+from infernet_edge.containers.blocking import EngineUnreachable, Threads
 from infernet_edge.containers.connection import Connection
 from infernet_edge.containers.podman import Engine
 from infernet_edge.containers.ports import Ports
-from infernet_edge.containers.threads import EngineUnreachable, Threads
-from infernet_edge.demo.telling import tell
+from infernet_edge.demo.console import tell
 from infernet_edge.errors import EngineError, StartupError
 from infernet_edge.executable import is_frozen
 

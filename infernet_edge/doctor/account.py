@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from infernet_edge.config import places
+from infernet_edge.config import paths
 from infernet_edge.config.sources import SYSTEM_FILES
-from infernet_edge.doctor.case import Case
+from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.user import this_user
 
-_UNITS = (places.UNITS, "run/systemd/system", "usr/lib/systemd/system", "lib/systemd/system")
+_UNITS = (paths.UNITS, "run/systemd/system", "usr/lib/systemd/system", "lib/systemd/system")
 PODMAN_UNIT = "infernet-edge-podman.service"
 
 
@@ -62,7 +62,7 @@ def node_account(case: Case) -> Account:
 
     The doctor may run as root or anybody else. Blocks.
     """
-    return _service(case, places.NODE_UNIT) or _this_process()
+    return _service(case, paths.NODE_UNIT) or _this_process()
 
 
 def podman_account(case: Case) -> Account:
@@ -74,7 +74,7 @@ def _service(case: Case, unit: str) -> Account | None:
     if case.source not in (None, *SYSTEM_FILES):
         return None  # of a node that somebody starts by hand
     root = case.root
-    settings = _settings(root, unit) if _settings(root, places.NODE_UNIT) else {}
+    settings = _settings(root, unit) if _settings(root, paths.NODE_UNIT) else {}
     if not settings:
         return None
     user = _user(root, (settings.get("User") or ["root"])[-1])

@@ -9,13 +9,13 @@ import subprocess
 from datetime import UTC, datetime, timedelta
 
 from infernet_edge import RELEASED
-from infernet_edge.config.tree import Config
-from infernet_edge.control import NotRunning
-from infernet_edge.doctor.case import Case
+from infernet_edge.config.model import Config
+from infernet_edge.control.client import NotRunning
 from infernet_edge.doctor.commands import as_root, install_package
+from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, ok, problem, warning
-from infernet_edge.doctor.resting import InUse, open_resting
-from infernet_edge.elapsed import read_latest_wall
+from infernet_edge.doctor.offline_database import InUse, open_resting
+from infernet_edge.storage.elapsed import read_latest_wall
 
 NAME = "clock"
 NEEDS = ()

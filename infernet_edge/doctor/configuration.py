@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from infernet_edge.config.problems import PermissionWarning
-from infernet_edge.doctor.case import Case
+from infernet_edge.config.errors import PermissionWarning
+from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, ok, problem, warning
 from infernet_edge.doctor.user import this_user
 

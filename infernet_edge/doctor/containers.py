@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from infernet_edge.config.places import NODE_UNIT
-from infernet_edge.config.tree import Container
-from infernet_edge.control import NotRunning
-from infernet_edge.doctor.case import Case
+from infernet_edge.config.model import Container
+from infernet_edge.config.paths import NODE_UNIT
+from infernet_edge.control.client import NotRunning
 from infernet_edge.doctor.commands import as_root
+from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, not_checked, ok, problem, warning
 
 NAME = "containers"

@@ -6,13 +6,13 @@ import os
 import sqlite3
 import time
 
-from infernet_edge.config.places import NODE_UNIT
-from infernet_edge.damage import corrupt, is_corrupt
-from infernet_edge.doctor.case import Case
+from infernet_edge.config.paths import NODE_UNIT
 from infernet_edge.doctor.commands import as_owner, as_root
+from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, not_checked, ok, problem, warning
-from infernet_edge.doctor.resting import InUse, open_resting
+from infernet_edge.doctor.offline_database import InUse, open_resting
 from infernet_edge.doctor.user import owner_of, this_user
+from infernet_edge.storage.damage import corrupt, is_corrupt
 
 NAME = "database"
 NEEDS = ("storage.path",)

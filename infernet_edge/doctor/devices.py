@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from infernet_edge.config.devices import host_path, is_cdi_name
-from infernet_edge.config.tree import Container
+from infernet_edge.config.model import Container
 from infernet_edge.doctor.account import podman_account
-from infernet_edge.doctor.case import Case
+from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, ok, problem
 from infernet_edge.doctor.gpu import describe, remedy_for, unopened, why_not
 from infernet_edge.hardware.devices import files_of, read_devices

@@ -12,7 +12,7 @@ from pathlib import Path
 from infernet_edge.config.devices import GPU_KIND, gpu_names
 from infernet_edge.doctor import commands
 from infernet_edge.doctor.account import Account, group_name, node_account, podman_account
-from infernet_edge.doctor.case import Case
+from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Advice, Finding, ok, problem, warning
 from infernet_edge.hardware import cdi
 from infernet_edge.hardware.devices import nvml_files

@@ -8,8 +8,8 @@ import shutil
 import subprocess
 
 from infernet_edge.containers.client import make_session
-from infernet_edge.doctor.case import Case
 from infernet_edge.doctor.commands import as_root, line
+from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, not_checked, ok, problem, warning
 from infernet_edge.doctor.registries import refuses
 from infernet_edge.doctor.user import this_user

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from infernet_edge.containers.leftovers import abandoned, folders_of, foreign
 from infernet_edge.containers.podman import Found
 from infernet_edge.containers.specification import NODE_LABEL, STORAGE_LABEL, node_name
-from infernet_edge.database import is_in_use
-from infernet_edge.doctor.case import Case
+from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, not_checked, ok, warning
 from infernet_edge.errors import EngineError
 from infernet_edge.folders import abandoned_folders
+from infernet_edge.storage.database import is_in_use
 
 NAME = "leftovers"
 NEEDS = ("storage.path", "podman", "manage_containers")

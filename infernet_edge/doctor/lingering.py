@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from infernet_edge.doctor.case import Case
 from infernet_edge.doctor.commands import as_root
+from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, not_checked, ok, warning
 from infernet_edge.errors import EngineError
 

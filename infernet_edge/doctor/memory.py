@@ -6,7 +6,7 @@ import heapq
 from pathlib import Path
 
 from infernet_edge.config.rules import size_in_bytes
-from infernet_edge.doctor.case import Case
+from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, not_checked, ok, warning
 
 NAME = "memory"

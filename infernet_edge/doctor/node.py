@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from infernet_edge.config.places import NODE_UNIT
-from infernet_edge.control import NotAllowed, NotRunning
-from infernet_edge.doctor.case import Case
+from infernet_edge.config.paths import NODE_UNIT
+from infernet_edge.control.client import NotAllowed, NotRunning
 from infernet_edge.doctor.commands import as_root
+from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, not_checked, ok, problem, warning
 
 NAME = "node"

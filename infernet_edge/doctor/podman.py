@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 from infernet_edge.containers.connection import OLDEST
 from infernet_edge.containers.specification import missing_limits
-from infernet_edge.doctor.case import Case
 from infernet_edge.doctor.commands import as_root, install_package, line
+from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, not_checked, ok, problem, warning
 from infernet_edge.doctor.sockets import how_to_start
 from infernet_edge.doctor.user import User, this_user

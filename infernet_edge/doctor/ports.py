@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from infernet_edge.containers.ports import is_free
 from infernet_edge.containers.specification import node_name
-from infernet_edge.control import NotAllowed, NotRunning
-from infernet_edge.doctor.case import Case
+from infernet_edge.control.client import NotAllowed, NotRunning
 from infernet_edge.doctor.commands import as_owner, as_root
+from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, not_checked, ok, problem, warning
 from infernet_edge.doctor.user import user_of
 from infernet_edge.errors import EngineError

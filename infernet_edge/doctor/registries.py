@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from infernet_edge.config.tree import Registry
+from infernet_edge.config.model import Registry
 
 _TIMEOUT = 10.0  # seconds
 _REFUSED = (401, 403)

@@ -6,11 +6,11 @@ import asyncio
 import sqlite3
 from urllib.parse import urlsplit
 
-from infernet_edge.config.tree import Config
+from infernet_edge.config.model import Config
 from infernet_edge.containers.client import make_session
-from infernet_edge.doctor.case import Case
+from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, ok, problem, warning
-from infernet_edge.doctor.resting import InUse, open_resting
+from infernet_edge.doctor.offline_database import InUse, open_resting
 
 NAME = "rpc"
 NEEDS = ("chain.enabled", "chain.rpc_url")

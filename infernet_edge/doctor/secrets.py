@@ -6,10 +6,10 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from infernet_edge.config import places
-from infernet_edge.config.tree import Config, Secret
-from infernet_edge.doctor.case import Case
+from infernet_edge.config import paths
+from infernet_edge.config.model import Config, Secret
 from infernet_edge.doctor.commands import as_owner, as_root
+from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, not_checked, ok, problem
 from infernet_edge.doctor.user import CannotLook, User, owner_of
 
@@ -69,7 +69,7 @@ def _secret_places(case: Case) -> Iterator[Path]:
     yield from _files(config)
     yield config.storage_path.absolute()
     if case.is_service:
-        yield case.root / places.CREDENTIALS
+        yield case.root / paths.CREDENTIALS
 
 
 def _read_by_the_node(case: Case) -> Iterator[Path]:

@@ -6,11 +6,11 @@ import asyncio
 import os
 from pathlib import Path
 
-from infernet_edge.config.places import NODE_UNIT as UNIT
-from infernet_edge.config.places import UNITS
-from infernet_edge.containers.daemon import clean_environment
-from infernet_edge.doctor.case import SERVICE_USER, Case
+from infernet_edge.config.paths import NODE_UNIT as UNIT
+from infernet_edge.config.paths import UNITS
+from infernet_edge.containers.podman_service import clean_environment
 from infernet_edge.doctor.commands import as_root, program
+from infernet_edge.doctor.context import SERVICE_USER, Case
 from infernet_edge.doctor.finding import Finding, not_checked, ok, problem, warning
 from infernet_edge.doctor.sockets import SERVICE_PODMAN, SERVICE_SOCKET
 from infernet_edge.doctor.user import user_named
@@ -117,9 +117,9 @@ def _judge_socket(state: dict[str, str]) -> Finding:
 
 def _check_installation(case: Case) -> list[Finding]:
     """Compare what is installed with what the installed program would install. Blocks."""
-    from infernet_edge.service import access
-    from infernet_edge.service.paths import Paths
-    from infernet_edge.service.programs import Program
+    from infernet_edge.installer import drop_in
+    from infernet_edge.installer.paths import Paths
+    from infernet_edge.installer.versions import Program
 
     paths = Paths(case.root)
     if str(paths.current.relative_to(case.root)) not in (_read(paths.units / UNIT) or ""):
@@ -142,7 +142,7 @@ def _check_installation(case: Case) -> list[Finding]:
                     )
                 )
     try:
-        wanted = access.drop_in(paths)
+        wanted = drop_in.drop_in(paths)
     except InfernetEdgeError as error:  # mistakes, or a name that no unit can hold
         if case.problems:
             return [*found, not_checked("what the configuration opens to the service")]

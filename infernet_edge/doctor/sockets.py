@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from infernet_edge.containers.connection import standard_sockets
-from infernet_edge.doctor.case import Case
 from infernet_edge.doctor.commands import as_owner, as_root, line
+from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, not_checked, ok, problem
 from infernet_edge.doctor.user import CannotLook, User, owner_of
 

@@ -7,8 +7,8 @@ import stat
 import time
 from pathlib import Path
 
-from infernet_edge.doctor.case import Case
 from infernet_edge.doctor.commands import as_root
+from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, ok, problem, warning
 from infernet_edge.doctor.storage import nearest
 from infernet_edge.hardware.disks import mount_of

@@ -6,8 +6,8 @@ import itertools
 import os
 from pathlib import Path
 
-from infernet_edge.doctor.case import Case
 from infernet_edge.doctor.commands import as_owner, as_root
+from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, not_checked, ok, problem
 from infernet_edge.doctor.user import User, owner_of, user_of
 from infernet_edge.hardware.disks import mount_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from infernet_edge import unpacked
-from infernet_edge.doctor.case import Case
+from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, ok, warning
 
 NAME = "unpacked"

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from infernet_edge.config.tree import Container
+from infernet_edge.config.model import Container
 from infernet_edge.containers.specification import is_named_volume
-from infernet_edge.doctor.case import Case
 from infernet_edge.doctor.commands import as_owner, as_root
+from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, not_checked, ok, problem
 from infernet_edge.doctor.storage import nearest
 from infernet_edge.doctor.user import CannotLook, User, owner_of, user_of

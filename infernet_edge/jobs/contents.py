@@ -14,8 +14,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from infernet_edge.checksums import check, checksum
-from infernet_edge.migrations import Breaking
+from infernet_edge.storage.checksums import check, checksum
+from infernet_edge.storage.migrations import Breaking
 
 Buffer = bytes | bytearray | memoryview
 

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from infernet_edge.config.tree import Container
+from infernet_edge.config.model import Container
 from infernet_edge.errors import BadRequest, Refused
 from infernet_edge.schema import JobRequest
 

@@ -10,15 +10,15 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from infernet_edge.config.tree import Config
-from infernet_edge.database import Database
-from infernet_edge.elapsed import ElapsedTime
+from infernet_edge.config.model import Config
 from infernet_edge.errors import StorageError
 from infernet_edge.hardware.memory import resident_memory, return_freed_memory
-from infernet_edge.jobs.reports import Reports
+from infernet_edge.jobs.external_jobs import Reports
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.logs import log_event
 from infernet_edge.memory import MemoryBudget
+from infernet_edge.storage.database import Database
+from infernet_edge.storage.elapsed import ElapsedTime
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,7 @@ import functools
 import logging
 from collections.abc import Mapping, Sequence
 
-from infernet_edge.checksums import Damaged
-from infernet_edge.config.tree import Jobs
+from infernet_edge.config.model import Jobs
 from infernet_edge.containers.client import (
     OFF_CHAIN,
     ContainerFailure,
@@ -25,7 +24,7 @@ from infernet_edge.containers.service import Service
 from infernet_edge.errors import StorageError, TooLargeToStore
 from infernet_edge.jobs.contents import OUTPUT, PIECE, Content
 from infernet_edge.jobs.job import FAILED, STREAM, SUCCESS, Job
-from infernet_edge.jobs.results import (
+from infernet_edge.jobs.result_json import (
     Streamed,
     around_output,
     container_error,
@@ -37,6 +36,7 @@ from infernet_edge.jobs.store import JobStore
 from infernet_edge.jobs.streams import STREAM_BUFFERS, JobStream, StreamRecord
 from infernet_edge.logs import log_event
 from infernet_edge.memory import MemoryBudget, Reservation
+from infernet_edge.storage.checksums import Damaged
 from infernet_edge.tasks import cancel
 
 logger = logging.getLogger(__name__)

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from infernet_edge.checksums import Damaged, check
 from infernet_edge.jobs import contents
 from infernet_edge.jobs.contents import INTERMEDIATE_COLUMN, PIECE, RESULT_COLUMN, Content
 from infernet_edge.jobs.identifiers import to_text
 from infernet_edge.jobs.job import STATUS_NAMES
 from infernet_edge.schema import JobStatus, encoder
+from infernet_edge.storage.checksums import Damaged, check
 
 _AT_ONCE = PIECE  # bytes of results that are read before it is known that they are sent
 _CHUNK = 500  # ids per query

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from infernet_edge.containers.service import Service
+from infernet_edge.jobs.concurrency import Lane
 from infernet_edge.jobs.contents import Content
 from infernet_edge.jobs.job import Job
-from infernet_edge.jobs.lanes import Lane
 from infernet_edge.memory import Reservation
 
 

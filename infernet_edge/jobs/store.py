@@ -15,11 +15,10 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from infernet_edge.database import Database
-from infernet_edge.elapsed import ElapsedTime
 from infernet_edge.errors import BadRequest, InfernetEdgeError, Unavailable
 from infernet_edge.jobs import contents, listing, retrieval, table
 from infernet_edge.jobs.contents import PIECE, Buffer, Content
+from infernet_edge.jobs.external_jobs import Reports
 from infernet_edge.jobs.identifiers import (
     JobIds,
     first_not_before,
@@ -29,11 +28,12 @@ from infernet_edge.jobs.identifiers import (
 )
 from infernet_edge.jobs.job import FAILED, RUNNING, SUCCESS, Job
 from infernet_edge.jobs.listing import JobSummary
-from infernet_edge.jobs.reports import Reports
-from infernet_edge.jobs.results import Streamed, container_error, json_list
+from infernet_edge.jobs.result_json import Streamed, container_error, json_list
 from infernet_edge.jobs.retrieval import Result
 from infernet_edge.jobs.table import Moment
 from infernet_edge.memory import MemoryBudget
+from infernet_edge.storage.database import Database
+from infernet_edge.storage.elapsed import ElapsedTime
 
 MOST_LISTED: Final = 10_000
 _END: Final = (2**48 - 2, "")  # a time and an id after those of all jobs

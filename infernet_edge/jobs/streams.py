@@ -19,7 +19,7 @@ from infernet_edge.containers.service import Service
 from infernet_edge.errors import StorageError
 from infernet_edge.jobs.contents import PIECE
 from infernet_edge.jobs.job import Job
-from infernet_edge.jobs.results import Streamed
+from infernet_edge.jobs.result_json import Streamed
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.logs import log_event
 from infernet_edge.memory import Reservation

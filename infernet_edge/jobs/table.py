@@ -6,12 +6,12 @@ import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-from infernet_edge.checksums import Damaged, check, checksum
-from infernet_edge.damage import checked_types
 from infernet_edge.jobs import contents
 from infernet_edge.jobs.contents import PIECE, Buffer, Content
 from infernet_edge.jobs.job import FAILED, SUCCESS, Job
-from infernet_edge.jobs.results import Streamed, container_error
+from infernet_edge.jobs.result_json import Streamed, container_error
+from infernet_edge.storage.checksums import Damaged, check, checksum
+from infernet_edge.storage.damage import checked_types
 
 MIGRATIONS: Final = (
     # Clustered by id: ids grow, so new rows stand together. `containers` is comma-separated.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from infernet_edge.api.hosts import Hosts, host_name
-from infernet_edge.config.tree import Server
+from infernet_edge.config.model import Server
 from tests.support.running import running
 
 SHORT = socket.gethostname().lower().partition(".")[0]

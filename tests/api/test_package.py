@@ -8,7 +8,7 @@ from tests.support.process import ROOT
 
 def test_uvicorns_command_line_is_not_loaded_and_can_be_later() -> None:
     program = (
-        "import sys, infernet_edge.api.server, infernet_edge.api.control\n"
+        "import sys, infernet_edge.api.server, infernet_edge.control.server\n"
         "assert not {'click', 'multiprocessing', 'uvicorn.main'} & set(sys.modules)\n"
         "import uvicorn.main; assert uvicorn.main.run"
     )

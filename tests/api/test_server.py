@@ -17,9 +17,9 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from infernet_edge.api import server as server_module
-from infernet_edge.api.messages import Answer, BodyReader
+from infernet_edge.api.json_io import Answer, BodyReader
 from infernet_edge.api.server import MOST_CONNECTIONS, LanServer, raise_file_limit
-from infernet_edge.config.tree import TLS, Server
+from infernet_edge.config.model import TLS, Server
 from infernet_edge.errors import StartupError
 from infernet_edge.memory import MemoryBudget, unlimited
 from tests.support.managing import eventually

@@ -14,8 +14,8 @@ from eth_abi.abi import decode
 from infernet_edge.api.server import LanServer
 from infernet_edge.chain.chain import Chain
 from infernet_edge.containers.manager import ContainerManager
-from infernet_edge.database import Database
 from infernet_edge.jobs.orchestrator import Orchestrator
+from infernet_edge.storage.database import Database
 from tests.support.asking import received
 from tests.support.breaking import read_only
 from tests.support.delegated import request_v0, request_v1

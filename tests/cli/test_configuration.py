@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from infernet_edge.cli.main import main
-from infernet_edge.config import installed, places
+from infernet_edge.config import installed, paths
 from tests.support.examining import with_file
 
 
@@ -25,8 +25,8 @@ def test_a_command_beside_the_service_looks_where_the_service_does(
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(installed, "SYSTEM_FILES", (file,))
-    monkeypatch.setattr(places, "UNITS", str(tmp_path))
-    monkeypatch.setattr(places, "STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(paths, "UNITS", str(tmp_path))
+    monkeypatch.setattr(paths, "STATE", str(tmp_path / "state"))
     if is_installed:
         with_file(tmp_path, "infernet-edge.service")
     assert main(["check", "--config", str(file)]) == 0

@@ -12,7 +12,7 @@ import pytest
 
 from infernet_edge.cli import init
 from infernet_edge.config import load
-from infernet_edge.config.tree import Config
+from infernet_edge.config.model import Config
 from tests.support.terminal import on_a_terminal
 
 

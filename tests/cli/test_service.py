@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from infernet_edge.cli.main import main
-from infernet_edge.service import unit
+from infernet_edge.installer import unit
 
 
 @pytest.fixture

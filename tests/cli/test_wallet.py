@@ -17,7 +17,7 @@ from eth_account import Account
 from infernet_edge.chain.wallet.keystore import load_account, read_keystore
 from infernet_edge.cli.main import main
 from infernet_edge.config import load
-from infernet_edge.config.tree import Secret
+from infernet_edge.config.model import Secret
 from tests.support.evm import ETHER, NODE, V0, Anvil
 from tests.support.ports import free_port
 from tests.support.process import ROOT
@@ -32,7 +32,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of its own, a configuration in it, and a process that may dump its core."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("INFERNET_CONFIG_PATH", raising=False)
-    for module in ("infernet_edge.chain.wallet.keystore", "infernet_edge.cli.wallet_keys"):
+    for module in ("infernet_edge.chain.wallet.keystore", "infernet_edge.cli.wallet.keys"):
         monkeypatch.setattr(f"{module}.forbid_core_dumps", lambda: None)
     configure({})
     Path("password").write_text(PASSWORD + "\n")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from infernet_edge.config.tree import Config, Podman
+from infernet_edge.config.model import Config, Podman
 from infernet_edge.containers import connection as module
+from infernet_edge.containers.blocking import EngineUnreachable, Threads
 from infernet_edge.containers.connection import Connection, standard_sockets
-from infernet_edge.containers.threads import EngineUnreachable, Threads
 from infernet_edge.errors import EngineError
 from tests.support.managing import eventually
 from tests.support.podman import IsolatedPodman

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from infernet_edge.config.tree import Config, Storage
+from infernet_edge.config.model import Config, Storage
 from infernet_edge.containers import leftovers
 from infernet_edge.containers.leftovers import (
     abandoned,

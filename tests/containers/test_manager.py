@@ -16,8 +16,8 @@ import aiohttp
 import msgspec
 import pytest
 
-from infernet_edge.config.tree import Config, Container, Podman, Secret, Storage
-from infernet_edge.config.tree import Registry as Login
+from infernet_edge.config.model import Config, Container, Podman, Secret, Storage
+from infernet_edge.config.model import Registry as Login
 from infernet_edge.containers import connection, supervisor
 from infernet_edge.containers.client import ContainerFailure, ServiceClient, request_body
 from infernet_edge.containers.manager import ContainerManager

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from infernet_edge.config.tree import Model
+from infernet_edge.config.model import Model
 from infernet_edge.containers.models import declared_model, is_declared, parse_model_id
 from infernet_edge.schema import MLModel
 

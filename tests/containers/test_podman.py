@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from infernet_edge.config.tree import Container, Secret
-from infernet_edge.config.tree import Registry as Login
+from infernet_edge.config.model import Container, Secret
+from infernet_edge.config.model import Registry as Login
 from infernet_edge.containers import podman as module
+from infernet_edge.containers.blocking import EngineUnreachable
 from infernet_edge.containers.podman import Engine
 from infernet_edge.containers.specification import make_specification, publish
-from infernet_edge.containers.threads import EngineUnreachable
 from infernet_edge.errors import EngineError
 from tests.support.podman import IsolatedPodman, Registry, need
 from tests.support.ports import free_port

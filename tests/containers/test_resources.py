@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from infernet_edge.config.tree import Container, Model, Secret
+from infernet_edge.config.model import Container, Model, Secret
 from infernet_edge.containers.resources import AT_ONCE, Resources
 from infernet_edge.containers.service import Service
 from infernet_edge.hardware import Hardware

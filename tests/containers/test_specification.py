@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from infernet_edge.config.tree import Container
+from infernet_edge.config.model import Container
 from infernet_edge.containers import specification
 from infernet_edge.containers.specification import (
     device_groups,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from infernet_edge.config.tree import Podman
+from infernet_edge.config.model import Podman
 from infernet_edge.demo import demo
 from infernet_edge.demo.demo import Options, run_demo
 from infernet_edge.errors import StartupError

@@ -9,7 +9,7 @@ import aiohttp
 import psutil
 import pytest
 
-from infernet_edge.config.tree import Podman
+from infernet_edge.config.model import Podman
 from infernet_edge.demo import services
 from infernet_edge.demo.services import as_containers, as_processes, obtain_image
 from infernet_edge.errors import StartupError

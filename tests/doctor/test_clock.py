@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from infernet_edge import elapsed
 from infernet_edge.doctor import clock
 from infernet_edge.doctor.commands import as_root, install_package
+from infernet_edge.storage import elapsed
 from tests.support.examining import finding, with_file
 from tests.support.running import configuration, running
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from infernet_edge.doctor import commands
-from infernet_edge.doctor.case import Case
+from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.user import this_user, user_named
 from tests.support.examining import with_file
 from tests.support.running import configuration

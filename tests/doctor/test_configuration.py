@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from infernet_edge.config.problems import PermissionWarning, Problem
+from infernet_edge.config.errors import PermissionWarning, Problem
 from infernet_edge.doctor import configuration as check
 from infernet_edge.doctor.finding import Finding
 from tests.support.examining import finding

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from infernet_edge.database import Database
 from infernet_edge.doctor import database
 from infernet_edge.doctor.finding import Finding
+from infernet_edge.storage.database import Database
 from tests.support.examining import finding
 from tests.support.running import configuration, running
 

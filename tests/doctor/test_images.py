@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infernet_edge.config.tree import Config
+from infernet_edge.config.model import Config
 from infernet_edge.doctor import images
 from infernet_edge.doctor.finding import Finding
 from infernet_edge.doctor.images import registry_of

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from infernet_edge.config.tree import Config
+from infernet_edge.config.model import Config
 from infernet_edge.containers.connection import Connection
 from infernet_edge.doctor import leftovers
 from infernet_edge.errors import EngineError

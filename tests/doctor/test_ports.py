@@ -77,7 +77,7 @@ async def test_what_a_killed_nodes_containers_hold_is_its_own(
     async def engine(self: object) -> Left:
         return Left()
 
-    monkeypatch.setattr("infernet_edge.doctor.case.Case.engine", engine)
+    monkeypatch.setattr("infernet_edge.doctor.context.Case.engine", engine)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert (await look(tmp_path, free_port(), port)).level == "ok"
@@ -95,7 +95,7 @@ async def test_a_node_that_this_user_may_not_ask(
     def forbid(self: object) -> None:
         raise PermissionError
 
-    monkeypatch.setattr("infernet_edge.control._UnixConnection.connect", forbid)
+    monkeypatch.setattr("infernet_edge.control.client._UnixConnection.connect", forbid)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         found = await look(tmp_path, taken.getsockname()[1])
     assert (found.level, found.text[:11]) == ("unknown", "not checked")

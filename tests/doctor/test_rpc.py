@@ -5,9 +5,9 @@ from typing import Any
 
 from infernet_edge.chain import chain
 from infernet_edge.chain.txm.store import TransactionStore, contracts_of
-from infernet_edge.config.tree import Config
-from infernet_edge.database import Database
+from infernet_edge.config.model import Config
 from infernet_edge.doctor import rpc
+from infernet_edge.storage.database import Database
 from tests.support.evm import NODE, V1
 from tests.support.examining import finding, findings
 from tests.support.running import configuration

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from infernet_edge.doctor import secrets
-from infernet_edge.doctor.case import Case
+from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding
 from infernet_edge.doctor.user import user_named
 from tests.support.examining import finding

@@ -114,7 +114,7 @@ def installed(folder: Path, monkeypatch: pytest.MonkeyPatch, **different: str) -
     units = Path(__file__).parents[2] / "systemd"
     for name in UNITS:
         text = (units / name).read_text()
-        with_file(folder, f"{program}/infernet_edge/service/units/{name}", text)
+        with_file(folder, f"{program}/infernet_edge/installer/units/{name}", text)
         with_file(folder, f"etc/systemd/system/{name}", text)
     monkeypatch.setattr(service, "user_named", lambda name: this_user())
     return folder

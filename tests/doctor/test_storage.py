@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from infernet_edge.doctor import storage
-from infernet_edge.doctor.case import Case
+from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, together
 from infernet_edge.doctor.user import User, this_user, user_named
 from tests.support.disks import immutable, read_only_mount, small_disk

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from infernet_edge.doctor import volumes
-from infernet_edge.doctor.case import Case
+from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding
 from infernet_edge.doctor.user import user_named
 from tests.support.disks import read_only_mount

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from infernet_edge.config.tree import Container
+from infernet_edge.config.model import Container
 from infernet_edge.errors import BadRequest, Refused
 from infernet_edge.jobs.guardian import MOST_CONTAINERS, Guardian
 from infernet_edge.schema import JobRequest

@@ -36,7 +36,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("infernet_edge.elapsed._running", clock)
+    monkeypatch.setattr("infernet_edge.storage.elapsed._running", clock)
     return clock
 
 

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from infernet_edge.database import Database
+from infernet_edge.storage.database import Database
 
 
 @contextmanager

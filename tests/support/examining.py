@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from infernet_edge.config.tree import Config
-from infernet_edge.doctor.case import Case
+from infernet_edge.config.model import Config
+from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, together
 
 

@@ -1,6 +1,6 @@
 """A node whose patience is cut short, so that a test need not wait for a minute.
 
-NodeProcess(config, folder, command=hurried(**{"api.messages._BODY_TIME": 1.0}))
+NodeProcess(config, folder, command=hurried(**{"api.json_io._BODY_TIME": 1.0}))
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ raise SystemExit(main())
 """
 
 PATIENCE: dict[str, float] = {
-    "api.messages._BODY_TIME": 1.0,
+    "api.json_io._BODY_TIME": 1.0,
     "api.server._KEEP_ALIVE": 2,
     "api.server._SWEEP": 0.2,
     "api.server._PATIENCE": 0.8,

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-from infernet_edge.config.tree import Config, Container, Podman, Storage
+from infernet_edge.config.model import Config, Container, Podman, Storage
 from infernet_edge.containers.manager import ContainerManager
-from infernet_edge.containers.pace import Pace
 from infernet_edge.containers.service import Service, make_services
+from infernet_edge.containers.timing import Pace
 from tests.support.podman import IsolatedPodman
 from tests.support.ports import free_port
 

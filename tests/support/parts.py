@@ -16,19 +16,19 @@ from typing import Any, NamedTuple
 import aiohttp
 import msgspec
 
-from infernet_edge import elapsed
-from infernet_edge.config.tree import Config
+from infernet_edge.config.model import Config
 from infernet_edge.containers.client import ServiceClient, make_session
 from infernet_edge.containers.service import Service, make_services
-from infernet_edge.database import Database
-from infernet_edge.elapsed import ElapsedTime
-from infernet_edge.jobs import reports, table
+from infernet_edge.jobs import external_jobs, table
+from infernet_edge.jobs.external_jobs import Reports
 from infernet_edge.jobs.job import DIRECT, STREAM, Job
 from infernet_edge.jobs.orchestrator import Orchestrator
-from infernet_edge.jobs.reports import Reports
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.memory import MemoryBudget
 from infernet_edge.node import memory_budget
+from infernet_edge.storage import elapsed
+from infernet_edge.storage.database import Database
+from infernet_edge.storage.elapsed import ElapsedTime
 from tests.support.running import configuration
 
 CLIENT = "192.168.1.7"
@@ -75,7 +75,7 @@ def _made_of(config: Config, session: aiohttp.ClientSession) -> Parts:
         config.database_path,
         {
             "jobs": table.MIGRATIONS,
-            "reports": reports.MIGRATIONS,
+            "reports": external_jobs.MIGRATIONS,
             "elapsed": elapsed.MIGRATIONS,
         },
     )

@@ -20,7 +20,7 @@ from multidict import CIMultiDictProxy
 
 from infernet_edge.api.app import Parts
 from infernet_edge.config.loading import build
-from infernet_edge.config.tree import Config
+from infernet_edge.config.model import Config
 from infernet_edge.node import Node
 
 

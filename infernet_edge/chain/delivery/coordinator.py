@@ -48,7 +48,7 @@ from infernet_edge.chain.delivery.record import OpenDelivery
 from infernet_edge.chain.guard.signer import SignerCheck
 from infernet_edge.chain.rpc.client import ReplyTooLarge, RpcClient, RpcError
 from infernet_edge.chain.rpc.head_tracker import HeadTracker
-from infernet_edge.config.tree import Chain
+from infernet_edge.config.model import Chain
 from infernet_edge.containers.client import OFF_CHAIN, ON_CHAIN, StoredInput
 from infernet_edge.errors import ApiError
 from infernet_edge.logs import log_event

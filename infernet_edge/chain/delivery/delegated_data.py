@@ -9,11 +9,11 @@ import sqlite3
 from collections.abc import AsyncIterator
 from typing import Final
 
-from infernet_edge.checksums import Damaged, check, checksum
 from infernet_edge.containers.client import StoredInput
-from infernet_edge.database import Database
 from infernet_edge.errors import StorageError
 from infernet_edge.jobs.contents import PIECE, Buffer
+from infernet_edge.storage.checksums import Damaged, check, checksum
+from infernet_edge.storage.database import Database
 
 MIGRATION: Final = """CREATE TABLE delegated_data (
     key TEXT NOT NULL, position INTEGER NOT NULL, data BLOB NOT NULL, sum INTEGER,

@@ -29,9 +29,9 @@ from infernet_edge.chain.delivery.steps import DeliverySteps, names_of
 from infernet_edge.chain.delivery.store import DeliveryStore
 from infernet_edge.chain.rpc.client import Call, RpcUnavailable
 from infernet_edge.chain.rpc.head_tracker import BlockHeader, HeadTracker
-from infernet_edge.checksums import Damaged
 from infernet_edge.errors import StorageError
 from infernet_edge.logs import log_event
+from infernet_edge.storage.checksums import Damaged
 from infernet_edge.tasks import cancel
 
 logger = logging.getLogger(__name__)

@@ -16,10 +16,10 @@ from infernet_edge.chain.contracts.payload import Payload
 from infernet_edge.chain.contracts.subscription import Subscription
 from infernet_edge.chain.delivery import delegated_data
 from infernet_edge.chain.delivery.record import UNFINISHED, Delivery, OpenDelivery, open_delivery
-from infernet_edge.checksums import check, checksum
-from infernet_edge.damage import checked_types
 from infernet_edge.errors import BadRequest
 from infernet_edge.jobs.contents import Buffer
+from infernet_edge.storage.checksums import check, checksum
+from infernet_edge.storage.damage import checked_types
 
 _UNFINISHED = "state NOT IN ('delivered', 'failed', 'skipped')"
 

@@ -15,7 +15,7 @@ from typing import Final
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
-from infernet_edge.config.tree import Config
+from infernet_edge.config.model import Config
 from infernet_edge.logs import log_event
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ import msgspec
 from infernet_edge import __version__
 from infernet_edge.chain.contracts.subscription import Subscription, SubscriptionV1
 from infernet_edge.chain.guard.container_lookup import ContainerLookup
-from infernet_edge.config.tree import Config, Container
+from infernet_edge.config.model import Config, Container
 from infernet_edge.errors import BadRequest, Refused
 from infernet_edge.jobs.guardian import MOST_CONTAINERS
 

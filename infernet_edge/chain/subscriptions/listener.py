@@ -33,7 +33,7 @@ from infernet_edge.chain.subscriptions.log_cursor import LogCursor, LogsRead
 from infernet_edge.chain.subscriptions.reorg import ReorgDetector
 from infernet_edge.chain.subscriptions.scheduler import MAX_FOLLOWED, Scheduler
 from infernet_edge.chain.subscriptions.store import KnownSubscription, SubscriptionStore
-from infernet_edge.config.tree import Chain
+from infernet_edge.config.model import Chain
 from infernet_edge.errors import ApiError, StorageError
 from infernet_edge.logs import log_event
 

@@ -45,7 +45,7 @@ from infernet_edge.chain.txm.store import (
     TransactionStore,
     contracts_of,
 )
-from infernet_edge.config.tree import Chain
+from infernet_edge.config.model import Chain
 from infernet_edge.errors import InfernetEdgeError
 from infernet_edge.tasks import cancel
 

@@ -17,7 +17,7 @@ from infernet_edge.chain.txm.confirmer import Confirmer
 from infernet_edge.chain.txm.in_flight import InFlightSet, StuckLimits
 from infernet_edge.chain.txm.outcomes import Outcomes
 from infernet_edge.chain.txm.store import TransactionStore
-from infernet_edge.config.tree import Chain
+from infernet_edge.config.model import Chain
 
 
 class TransactionManager:

@@ -7,11 +7,11 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct, field
 
-from infernet_edge.checksums import checksum
-from infernet_edge.config.tree import Chain
-from infernet_edge.damage import checked_types
-from infernet_edge.database import Database
+from infernet_edge.config.model import Chain
 from infernet_edge.jobs.store import milliseconds
+from infernet_edge.storage.checksums import checksum
+from infernet_edge.storage.damage import checked_types
+from infernet_edge.storage.database import Database
 
 Status = Literal["mined", "reverted", "failed"]
 

@@ -19,7 +19,7 @@ from typing import Any
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
-from infernet_edge.config.tree import Secret, Wallet
+from infernet_edge.config.model import Secret, Wallet
 from infernet_edge.errors import StartupError
 from infernet_edge.logs import log_event
 

@@ -12,10 +12,10 @@ from infernet_edge.chain.delivery import table as deliveries
 from infernet_edge.chain.delivery.delegated_data import DelegatedData
 from infernet_edge.chain.delivery.record import Delivery, DeliveryState
 from infernet_edge.chain.delivery.store import DeliveryStore
-from infernet_edge.database import Database
 from infernet_edge.errors import StorageError, Unavailable
 from infernet_edge.jobs.contents import PIECE
 from infernet_edge.memory import MemoryBudget
+from infernet_edge.storage.database import Database
 from tests.support.deliveries import delivery
 from tests.support.signed import signed_v0
 

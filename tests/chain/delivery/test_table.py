@@ -13,7 +13,7 @@ import pytest
 from infernet_edge.chain.delivery.record import Delivery
 from infernet_edge.chain.delivery.store import DeliveryStore
 from infernet_edge.chain.delivery.table import MIGRATIONS
-from infernet_edge.database import Database
+from infernet_edge.storage.database import Database
 from tests.support.deliveries import ANCHOR, delivery
 from tests.support.signed import signed_v0
 

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from infernet_edge.chain.guard.container_lookup import MAX_SETS, ContainerLookup, container_hash
-from infernet_edge.config.tree import Container
+from infernet_edge.config.model import Container
 from tests.support.subscriptions import chain_config
 
 

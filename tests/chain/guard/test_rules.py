@@ -9,7 +9,7 @@ import pytest
 from infernet_edge.chain.contracts.subscription import ZERO_ADDRESS, Subscription
 from infernet_edge.chain.guard.container_lookup import ContainerLookup, container_hash
 from infernet_edge.chain.guard.rules import SubscriptionRules, check_expiry
-from infernet_edge.config.tree import Container
+from infernet_edge.config.model import Container
 from infernet_edge.errors import BadRequest, Refused
 from tests.support.subscriptions import (
     OWNER,

@@ -9,7 +9,7 @@ import pytest
 
 from infernet_edge.chain.subscriptions import store as subscriptions
 from infernet_edge.chain.subscriptions.store import KnownSubscription, SubscriptionStore
-from infernet_edge.database import Database
+from infernet_edge.storage.database import Database
 from tests.support.subscriptions import OWNER, TOKEN, subscription_v1
 
 LARGE = 2**256 - 1

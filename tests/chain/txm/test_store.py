@@ -7,8 +7,8 @@ import pytest
 
 from infernet_edge.chain.txm import store as module
 from infernet_edge.chain.txm.store import Signed, Transaction, TransactionOutcome, TransactionStore
-from infernet_edge.database import Database
 from infernet_edge.errors import StorageError
+from infernet_edge.storage.database import Database
 
 
 @pytest.fixture

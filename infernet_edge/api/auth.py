@@ -1,0 +1,289 @@
+"""Who is asking, and may they: Host and Origin, tokens, proxies, rate limits.
+
+Nothing in a request's body says who the caller is. A caller is its address, or, with tokens, the
+name that its token has in the configuration.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import logging
+import time
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+from starlette.types import Scope
+
+from infernet_edge.api.hosts import Hosts, host_name, is_address
+from infernet_edge.config.model import RateLimit, Server
+from infernet_edge.errors import (
+    BadRequest,
+    Forbidden,
+    TooManyRequests,
+    Unauthenticated,
+    UnsupportedMediaType,
+)
+from infernet_edge.logs import log_event
+
+logger = logging.getLogger(__name__)
+
+_READ: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_OPEN_PATHS: Final = frozenset({"/health"})  # no token and no limit: supervisors look there
+_WRONG_TOKENS: Final = RateLimit(num_requests=10, period=60)  # of each address
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_MOST_COUNTERS = 10_000  # clients and endpoints whose requests are counted at the same time
+_NEEDED: Final = frozenset(
+    {
+        b"host",
+        b"origin",
+        b"authorization",
+        b"content-type",
+        b"sec-fetch-site",
+        b"x-forwarded-for",
+        b"x-real-ip",
+        b"forwarded",
+        b"via",
+    }
+)
+# Fields that a proxy adds: the request is not the peer's own. They are lists, and may be repeated.
+_RELAYED: Final = (b"x-forwarded-for", b"x-real-ip", b"forwarded", b"via")
+
+
+class Caller(NamedTuple):
+    """Who asks: `client` owns jobs, `address` is checked against `allowed_ips`.
+
+    `relayed` says that the request came through a proxy that is not trusted, or that does not say
+    for whom: an unknown client may speak through a program on this machine.
+    """
+
+    client: str
+    address: str
+    relayed: bool = False
+
+
+class Access:
+    """Decides about a request before anything reads its body."""
+
+    def __init__(self, server: Server) -> None:
+        self._tokens = {name: secret.reveal().encode() for name, secret in server.tokens.items()}
+        self._proxies = [
+            ipaddress.ip_network(text, strict=False) for text in server.trusted_proxies
+        ]
+        self.hosts = Hosts(server)
+        self._limiter = RateLimiter(server.rate_limit)
+        self._wrong_tokens = RateLimiter(_WRONG_TOKENS)
+
+    def admit(self, scope: Scope, endpoint: str) -> tuple[Caller, list[tuple[bytes, bytes]]]:
+        """The caller, and headers about its rate limit for the answer.
+
+        Raises BadRequest, Forbidden (Host or Origin), Unauthenticated, UnsupportedMediaType,
+        TooManyRequests.
+        """
+        headers = _fields(scope)
+        self._check_host(headers, scope)
+        if b"origin" in headers or b"sec-fetch-site" in headers:
+            self._check_browser(headers, scope)
+        caller = self._caller(headers, scope)
+        if not self._limiter.active or scope["path"] in _OPEN_PATHS:
+            return caller, []
+        return caller, self._limiter.count(caller.client, endpoint)
+
+    def _check_host(self, headers: dict[bytes, bytes], scope: Scope) -> None:
+        """Refuse names that are not ours: a web page may point its own name at our address."""
+        host = headers.get(b"host")
+        if host is None or scope["path"] in _OPEN_PATHS:  # browsers always send one
+            return
+        name = host_name(host.decode("latin-1"))
+        if not self.hosts.allows(name, _own_address(scope)):
+            self.hosts.refuse(name)
+            raise Forbidden(
+                "Host not allowed: add it to server.allowed_hosts to reach the node by this name",
+                {"host": name},
+            )
+
+    def _check_browser(self, headers: dict[bytes, bytes], scope: Scope) -> None:
+        """Refuse what a page from elsewhere makes a browser send.
+
+        A request that changes something has to come from a page of the same origin, as in Go's
+        net/http.CrossOriginProtection. The node answers no CORS preflight, so a body that is
+        declared as JSON can only come from pages of its own hosts.
+        """
+        reads = scope["method"] in _READ
+        origin = headers.get(b"origin")
+        if origin is not None and not self.hosts.any:
+            name, known = _origin_place(origin)[0], _host_place(headers, origin)[0]
+            if not name or (name != known and not self.hosts.is_own(name, _own_address(scope))):
+                raise Forbidden("Origin not allowed", {"origin": origin.decode("latin-1")[:200]})
+        site = headers.get(b"sec-fetch-site", b"").lower()
+        if not reads and site not in (b"same-origin", b"none") and not self.hosts.any:
+            if site and origin is None:
+                raise Forbidden("Requests from other web sites are not allowed")
+            if origin is not None and _origin_place(origin) != _host_place(headers, origin):
+                raise Forbidden("Origin not allowed", {"origin": origin.decode("latin-1")[:200]})
+        if origin is None:
+            return
+        kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        if not reads and kind != b"application/json":
+            raise UnsupportedMediaType("Expected content-type application/json")
+
+    def _caller(self, headers: dict[bytes, bytes], scope: Scope) -> Caller:
+        peer = scope.get("client")
+        address = _plain(peer[0]) if peer else ""
+        relayed = any(name in headers for name in _RELAYED)
+        if relayed and self._is_proxy(address):
+            forwarded = headers.get(b"x-forwarded-for", b"").decode("latin-1")
+            if forwarded:
+                address = self._behind_proxies(forwarded, address)
+                relayed = not address
+        if self._tokens and scope["path"] not in _OPEN_PATHS:
+            return Caller(self._token_name(headers, address), address, relayed)
+        return Caller(address, address, relayed)
+
+    def _is_proxy(self, address: str) -> bool:
+        if not self._proxies:
+            return False
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(parsed in network for network in self._proxies)
+
+    def _behind_proxies(self, forwarded: str, peer: str) -> str:
+        """The last address in X-Forwarded-For that is no trusted proxy: it cannot be forged.
+
+        "" when the proxy says something that is no address, such as "unknown": then nobody knows.
+        """
+        for text in reversed(forwarded.split(",")):
+            hop = _plain(text.strip())
+            if not is_address(hop):
+                hop = _plain(host_name(hop))  # some proxies add the port
+            if not is_address(hop):
+                return ""
+            if not self._is_proxy(hop):
+                return hop
+            peer = hop
+        return peer
+
+    def _token_name(self, headers: dict[bytes, bytes], address: str) -> str:
+        """Whose token was sent. A right one is accepted whatever else came from the address."""
+        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+        if scheme.lower() == b"bearer":
+            given = token.strip()
+            for name, expected in self._tokens.items():
+                if hmac.compare_digest(given, expected):
+                    return f"token:{name}"
+            self._count_wrong_token(address)
+        raise Unauthenticated(
+            "A token is needed: send the header Authorization: Bearer TOKEN",
+            headers={"www-authenticate": "Bearer"},
+        )
+
+    def _count_wrong_token(self, address: str) -> None:
+        """Log the first of each minute; raises TooManyRequests when there are too many."""
+        used, reset = self._wrong_tokens.use(address, "token")
+        if used == 1:
+            log_event(logger, "token.refused", logging.WARNING, address=address)
+        if used > _WRONG_TOKENS.num_requests:
+            raise TooManyRequests(
+                "Too many wrong tokens from this address", {}, {"retry-after": reset}
+            )
+
+
+class RateLimiter:
+    """Counts requests per client and endpoint in windows of `period` seconds."""
+
+    def __init__(self, limit: RateLimit) -> None:
+        self._most = limit.num_requests
+        self._period = limit.period
+        self._windows: dict[tuple[str, str], tuple[float, int]] = {}
+        self.active = self._most > 0 and self._period > 0
+
+    @property
+    def counters(self) -> int:
+        """How many pairs of a client and an endpoint are counted now."""
+        return len(self._windows)
+
+    def count(self, client: str, endpoint: str) -> list[tuple[bytes, bytes]]:
+        """Count one request and return the headers that tell the client about its limit.
+
+        Raises TooManyRequests, with the same headers and retry-after, when it is one too many.
+        """
+        used, reset = self.use(client, endpoint)
+        headers = {
+            "ratelimit-limit": str(self._most),
+            "ratelimit-remaining": str(max(0, self._most - used)),
+            "ratelimit-reset": reset,
+        }
+        if used > self._most:
+            raise TooManyRequests(
+                "Too many requests",
+                {"limit": self._most, "period": self._period},
+                {**headers, "retry-after": reset},
+            )
+        return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+    def use(self, client: str, endpoint: str) -> tuple[int, str]:
+        """Count one; returns how many there were in this window, and the seconds to its end."""
+        now = time.monotonic()
+        key = (client, endpoint)
+        end, used = self._windows.get(key, (0.0, 0))
+        if now >= end:
+            end, used = now + self._period, 0
+            self._windows.pop(key, None)  # at its place in the order of ends
+            self._make_room(now)
+        used += 1
+        self._windows[key] = (end, used)
+        return used, str(max(1, round(end - now)))
+
+    def _make_room(self, now: float) -> None:
+        while self._windows:
+            oldest = next(iter(self._windows))
+            if self._windows[oldest][0] > now and len(self._windows) < _MOST_COUNTERS:
+                break
+            del self._windows[oldest]
+
+
+def _fields(scope: Scope) -> dict[bytes, bytes]:
+    """The header fields that say who is asking. Raises BadRequest when one is there twice."""
+    found: dict[bytes, list[bytes]] = {}
+    for name, value in scope["headers"]:
+        if name not in _NEEDED:
+            continue
+        if name in found and name not in _RELAYED:
+            field = name.decode()
+            raise BadRequest(f"header {field}: expected once, found twice", {"field": field})
+        found.setdefault(name, []).append(value)
+    return {name: b", ".join(values) for name, values in found.items()}  # RFC 9110, 5.3
+
+
+def _own_address(scope: Scope) -> str:
+    """The address of this machine at which the request arrived."""
+    server = scope.get("server")
+    return _plain(server[0]) if server else ""
+
+
+def _origin_place(origin: bytes) -> tuple[str, str]:
+    """Host and port in an Origin header; "" for the port that its scheme has by default."""
+    try:
+        parts = urlsplit(origin.decode("latin-1").lower())
+        default = _DEFAULT_PORTS.get(parts.scheme)
+        return parts.hostname or "", "" if parts.port in (None, default) else str(parts.port)
+    except ValueError:
+        return "", ""
+
+
+def _host_place(headers: dict[bytes, bytes], origin: bytes) -> tuple[str, str]:
+    """Host and port in the Host header; "" for the port that the origin's scheme has by default.
+
+    A proxy may speak TLS for the node, which then does not know that it is reached by https.
+    """
+    host = headers.get(b"host", b"").decode("latin-1").strip().lower()
+    port = host.rpartition(":")[2] if ":" in host.rpartition("]")[2] else ""
+    default = _DEFAULT_PORTS.get(origin.partition(b":")[0].decode("latin-1").lower())
+    return host_name(host), "" if port == str(default) else port
+
+
+def _plain(address: str) -> str:
+    """An address as IPv4 where it is one in the clothes of IPv6, and without a zone."""
+    return address.removeprefix("::ffff:").partition("%")[0]

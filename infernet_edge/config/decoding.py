@@ -1,0 +1,262 @@
+"""From a decoded document to Structs, with every mistake noted and none stopping the rest.
+
+msgspec alone would stop at the first mistake; here each leaf is converted by msgspec on its own.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import shlex
+import types
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import NODEFAULT, Meta, Struct
+
+from infernet_edge.config.errors import PermissionWarning, Problem
+from infernet_edge.config.model import Secret
+from infernet_edge.config.secret_files import LARGEST_SECRET, read_secret
+from infernet_edge.config.texts import EXPECTED, flaw, flaws, join, printable
+from infernet_edge.validation import explain, words
+
+_INVALID = object()
+_SHOWN = 60  # characters of a wrong value that are shown
+
+
+class EnvironmentText(str):
+    """A value from an environment variable, which may stand for a number, a list or an object."""
+
+    __slots__ = ()
+
+
+class Conversion:
+    """One run over one document; `problems` and `warnings` fill up as it goes."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.warnings: list[str] = []
+
+    def struct(self, value: Any, target: type[Struct], path: str) -> Any:
+        """Make a `target` of a mapping.
+
+        Where a value is wrong its default stands in (or "" where there is none), so that the rules
+        between keys can still be checked; the result is only to be used without `problems`.
+        """
+        if isinstance(value, EnvironmentText):
+            value = _json_or_text(value)
+        whole = isinstance(value, dict)
+        if not whole:
+            self._problem(path, show(value), "an object")
+            value = {}
+        hints = field_types(target)
+        for key in value:
+            if key not in hints:
+                self._unknown(path, str(key), value[key], hints)
+        arguments: dict[str, Any] = {}
+        for definition in msgspec.structs.fields(target):
+            name = definition.name
+            item = value.get(name)
+            required = definition.default is NODEFAULT and definition.default_factory is NODEFAULT
+            made = _INVALID
+            if item is not None:  # null stands for "not set", as in the reference's files
+                made = self.value(item, hints[name], join(path, name))
+            elif required and whole:
+                self._problem(join(path, name), "nothing", describe(hints[name]))
+            if made is not _INVALID:
+                arguments[name] = made
+            elif required:
+                arguments[name] = ""
+        return target(**arguments)
+
+    def value(self, value: Any, hint: Any, path: str) -> Any:
+        """Convert one value of any type of the tree; `_INVALID` when it is wrong."""
+        if isinstance(value, str) and (found := flaw(value)):
+            return self._problem(path, found, EXPECTED)
+        base, extra = unwrap(hint)
+        if get_origin(base) is list:
+            return self._list(value, get_args(base)[0], path)
+        if get_origin(base) is dict:
+            return self._mapping(value, get_args(base)[1], extra, path)
+        if base is Secret:
+            return self._secret(value, path)
+        if _is_struct(base):
+            return self.struct(value, base, path)
+        return self._leaf(value, hint, extra, path)
+
+    def _list(self, value: Any, item_hint: Any, path: str) -> Any:
+        if isinstance(value, EnvironmentText):
+            value = _json_or_text(value)
+        if not isinstance(value, list):
+            return self._problem(path, show(value), "a list")
+        made = [self.value(item, item_hint, f"{path}[{n}]") for n, item in enumerate(value)]
+        return _INVALID if any(item is _INVALID for item in made) else made
+
+    def _mapping(self, value: Any, item_hint: Any, extra: dict[str, Any], path: str) -> Any:
+        if isinstance(value, EnvironmentText):
+            value = _json_or_text(value)
+        if not isinstance(value, dict):
+            return self._problem(path, type_name(value), "an object")
+        made = {}
+        for key, item in value.items():
+            below = join(path, str(key))
+            if found := flaw(str(key)):
+                self._problem(below, f"a key that is {found}", EXPECTED)
+            inherited = Annotated[item_hint, Meta(extra=extra)] if extra else item_hint
+            made[str(key)] = self.value(item, inherited, below)
+        return _INVALID if any(item is _INVALID for item in made.values()) else made
+
+    def _secret(self, value: Any, path: str) -> Any:
+        expected = 'text, or {"file": "/path/of/a/file"}'
+        if isinstance(value, EnvironmentText) and value.startswith("{"):
+            value = _json_or_text(value)
+        if isinstance(value, str):
+            return Secret(str(value))
+        if not (isinstance(value, dict) and set(value) == {"file"}):
+            return self._problem(path, type_name(value), expected)
+        file = value["file"]
+        if not isinstance(file, str):
+            return self._problem(path, type_name(file), expected)
+        if found := flaw(file):
+            return self._problem(join(path, "file"), found, EXPECTED)
+        expected = f"a file of at most {LARGEST_SECRET} bytes that the node can read"
+        try:
+            text, mode = read_secret(Path(file))
+        except OSError as error:
+            return self._problem(path, f"file {printable(file)} ({error.strerror})", expected)
+        except ValueError as error:
+            return self._problem(path, f"file {printable(file)} ({error})", expected)
+        if found := flaw(text):
+            return self._problem(path, f"file {printable(file)} that holds {found}", EXPECTED)
+        if mode & 0o077:
+            note = f"others can read {file} ({path}): chmod 600 {shlex.quote(file)}"
+            self.warnings.append(PermissionWarning(note))
+        return Secret(text, Path(file))
+
+    def _leaf(self, value: Any, hint: Any, extra: dict[str, Any], path: str) -> Any:
+        attempts: list[tuple[Any, bool]] = [(value, not extra.get("text_allowed", False))]
+        if isinstance(value, EnvironmentText):
+            attempts = [(str(value), False), (_json_or_text(value), True)]
+            if value.startswith(("[", "{")):  # where text would do too, a list is meant
+                attempts.reverse()
+            elif extra.get("bool_first"):  # 1 and true are meant as such, "1" in quotes as text
+                attempts = [(_bool_or_json(value), True), *attempts]
+        failure: msgspec.ValidationError | None = None
+        for candidate, strict in attempts:
+            try:
+                made = msgspec.convert(candidate, hint, strict=strict)
+            except msgspec.ValidationError as error:
+                failure = error
+                continue
+            # Of lists and objects that are converted as a whole, such as a container's models.
+            below = list(flaws(candidate, path))
+            self.problems += below
+            return _INVALID if below else made
+        mistake = explain(str(failure))
+        expected = extra.get("expected", mistake.expected)
+        if get_origin(base := unwrap(hint)[0]) is Literal:
+            expected = " or ".join(f'"{choice}"' for choice in get_args(base))
+        suffix = mistake.path
+        joined = not suffix or suffix.startswith("[")
+        where = path + suffix if joined else join(path, suffix)
+        found = show(_descend(value, suffix)) if not extra.get("secret") else type_name(value)
+        return self._problem(where, found, expected)
+
+    def _problem(self, path: str, found: str, expected: str) -> Any:
+        self.problems.append(Problem(path, found, expected))
+        return _INVALID
+
+    def _unknown(self, path: str, key: str, value: Any, hints: dict[str, Any]) -> None:
+        if found := list(flaws({key: value}, path)):
+            self.problems += found
+            return
+        import difflib  # most configurations have no unknown key
+
+        near = difflib.get_close_matches(key, hints, n=1)
+        advice = f"; did you mean {join(path, near[0])!r}?" if near else ""
+        self.warnings.append(f"unknown key {join(path, key)!r} is ignored{advice}")
+
+
+@functools.cache
+def field_types(target: type[Struct]) -> dict[str, Any]:
+    """The fields of a Struct with their types, annotations included."""
+    return get_type_hints(target, include_extras=True)
+
+
+def unwrap(hint: Any) -> tuple[Any, dict[str, Any]]:
+    """The type below Annotated and `| None`, and what its Meta says in `extra`."""
+    extra: dict[str, Any] = {}
+    while True:
+        origin = get_origin(hint)
+        if origin is Annotated:
+            hint, *notes = get_args(hint)
+            for note in notes:
+                if isinstance(note, Meta) and note.extra:
+                    extra.update(note.extra)
+        elif origin in (Union, types.UnionType):
+            members = [member for member in get_args(hint) if member is not type(None)]
+            if len(members) != 1:
+                return hint, extra
+            hint = members[0]
+        else:
+            return hint, extra
+
+
+def show(value: Any) -> str:
+    """A wrong value, as short text."""
+    if isinstance(value, (dict, list)):
+        return type_name(value)
+    if isinstance(value, str):
+        text = printable(json.dumps(value, ensure_ascii=False))
+    else:
+        text = msgspec.json.encode(value, enc_hook=str).decode()
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def type_name(value: Any) -> str:
+    """What kind of JSON value this is, for secrets and whole structures."""
+    kinds: list[tuple[type | tuple[type, ...], str]] = [
+        (bool, "true or false"),
+        (int, "a number"),
+        (float, "a number"),
+        (str, "text"),
+        (list, "a list"),
+        (dict, "an object"),
+    ]
+    return next((name for kind, name in kinds if isinstance(value, kind)), "null")
+
+
+def describe(hint: Any) -> str:
+    """What a value of this type looks like, in words."""
+    base, _ = unwrap(hint)
+    return words(getattr(base, "__name__", "") or "a value")
+
+
+def _descend(value: Any, suffix: str) -> Any:
+    """The part of `value` that msgspec's path below it points at."""
+    for index, key in re.findall(r"\[(\d+)\]|([^.\[\]]+)", suffix):
+        if index and isinstance(value, list) and int(index) < len(value):
+            value = value[int(index)]
+        elif key and isinstance(value, dict) and key in value:
+            value = value[key]
+    return value
+
+
+def _json_or_text(value: str) -> Any:
+    try:
+        return msgspec.json.decode(str(value))
+    except (msgspec.DecodeError, RecursionError):
+        return str(value)
+
+
+def _bool_or_json(value: str) -> Any:
+    try:
+        return msgspec.convert(str(value), bool, strict=False)
+    except msgspec.ValidationError:
+        return _json_or_text(value)
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Struct)

@@ -1,0 +1,166 @@
+"""A configuration as a file for people: what was chosen, and every other key to choose from.
+
+Names, descriptions and defaults come from the tree itself, so that none can be forgotten.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, NamedTuple, get_args, get_origin
+
+import msgspec
+from msgspec import NODEFAULT, Meta, Struct
+
+from infernet_edge.config.decoding import field_types, unwrap
+from infernet_edge.config.model import Config, Secret
+
+_WIDTH = 80
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_INTRODUCTION = """\
+The configuration of an infernet-edge node.
+
+A line such as "#port = 4000" shows a key and what holds without it \
+(nothing, where nothing follows the "="). To change it, take the "#" away and \
+write another value. Sizes are in bytes, times in seconds, money in wei."""
+
+
+class Key(NamedTuple):
+    """One key of the tree. `default` is NODEFAULT when a value is required."""
+
+    name: str
+    hint: Any
+    default: Any
+    description: str
+
+    @property
+    def table(self) -> type[Struct] | None:
+        """The Struct of which this key holds one, if it does."""
+        base = unwrap(self.hint)[0]
+        return base if isinstance(base, type) and issubclass(base, Struct) else None
+
+    @property
+    def item_table(self) -> type[Struct] | None:
+        """The Struct of which this key holds a list, if it does."""
+        base = unwrap(self.hint)[0]
+        item = get_args(base)[0] if get_origin(base) is list else None
+        return item if isinstance(item, type) and issubclass(item, Struct) else None
+
+
+def keys(target: type[Struct]) -> list[Key]:
+    """The keys of one level of the tree, those that hold further levels last (as TOML wants it)."""
+    hints = field_types(target)
+    found = []
+    for field in msgspec.structs.fields(target):
+        default = field.default
+        if field.default_factory is not NODEFAULT:
+            default = field.default_factory()
+        found.append(Key(field.name, hints[field.name], default, _description(hints[field.name])))
+    return sorted(found, key=lambda key: bool(key.table or key.item_table))
+
+
+def to_toml(chosen: Mapping[str, Any]) -> str:
+    """A TOML file with the `chosen` keys, and all others as comments."""
+    lines = [*_comment(_INTRODUCTION), "", *_level(Config, chosen, "", live=True)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def to_json(chosen: Mapping[str, Any]) -> str:
+    """A JSON file with the `chosen` keys; JSON has no comments for the others."""
+    return json.dumps(chosen, indent=2, ensure_ascii=False) + "\n"
+
+
+def toml_value(value: Any) -> str:
+    """One value of a configuration in TOML (toml.io, v1.0.0), on one line."""
+    if isinstance(value, Mapping):
+        pairs = (f"{_toml_key(str(name))} = {toml_value(item)}" for name, item in value.items())
+        return "{ " + ", ".join(pairs) + " }" if value else "{}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(toml_value(item) for item in value) + "]"
+    # Numbers, booleans and text are written as in JSON, but for the one control character that
+    # JSON leaves alone.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _toml_key(name: str) -> str:
+    return name if _BARE_KEY.fullmatch(name) else toml_value(name)
+
+
+def _level(target: type[Struct], chosen: Mapping[str, Any], path: str, *, live: bool) -> list[str]:
+    lines: list[str] = []
+    for key in keys(target):
+        value = chosen.get(key.name)
+        below = f"{path}.{key.name}" if path else key.name
+        if key.table:
+            lines += _table(key, key.table, value, below)
+        elif key.item_table:
+            lines += _list_of_tables(key, key.item_table, value or [], below)
+        else:
+            lines += [*_leaf(key, value, live=live), ""]
+    return lines
+
+
+def _table(key: Key, target: type[Struct], value: Any, path: str) -> Iterator[str]:
+    # The head of a table that may be left out would ask for its required keys.
+    live = value is not None or key.default is not None
+    yield from _comment(key.description)
+    yield f"{'' if live else '#'}[{path}]"
+    yield from _level(target, value or {}, path, live=live)
+
+
+def _list_of_tables(key: Key, target: type[Struct], values: Any, path: str) -> Iterator[str]:
+    yield from _comment(key.description)
+    for value in values or [None]:
+        yield f"{'' if value else '#'}[[{path}]]"
+        yield from _level(target, value or {}, path, live=bool(value))
+
+
+def _leaf(key: Key, value: Any, *, live: bool) -> list[str]:
+    notes = [key.description]
+    if key.default is NODEFAULT:
+        notes.append("(required)")
+    elif value is not None and key.default not in (None, "", [], {}):
+        notes.append(f"(default: {toml_value(key.default)})")
+    notes += _alternatives(key.hint)
+    shown = toml_value(value) if value is not None else _placeholder(key)
+    mark = "" if live and value is not None else "#"
+    return [*_comment(" ".join(notes)), f"{mark}{key.name} = {shown}".rstrip()]
+
+
+def _placeholder(key: Key) -> str:
+    """What a key that was not chosen shows: its default, or the form of a value."""
+    if unwrap(key.hint)[0] is Secret:
+        return '{ file = "/path/of/a/file" }'
+    if key.default is NODEFAULT:
+        return '""'
+    return "" if key.default is None else toml_value(key.default)
+
+
+def _alternatives(hint: Any) -> Iterator[str]:
+    """How the items of a list are written that may be a Struct or something simpler."""
+    items = get_args(unwrap(hint)[0])
+    for choice in itertools.chain.from_iterable(get_args(item) for item in items):
+        if isinstance(choice, type) and issubclass(choice, Struct):
+            form = {key.name: key.default for key in keys(choice)}
+            yield f"({choice.__name__}: {toml_value(form)})"
+
+
+def _description(hint: Any) -> str:
+    """The description that stands nearest to the key."""
+    if get_origin(hint) is not Annotated:
+        return ""
+    notes = [note for note in get_args(hint)[1:] if isinstance(note, Meta)]
+    return next((note.description for note in reversed(notes) if note.description), "")
+
+
+def _comment(text: str) -> list[str]:
+    lines: list[str] = []
+    for paragraph in text.splitlines():
+        wrapped = textwrap.wrap(
+            paragraph, _WIDTH - 2, break_long_words=False, break_on_hyphens=False
+        )
+        lines += [f"# {line}" for line in wrapped] or ["#"]
+    return lines

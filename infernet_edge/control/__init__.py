@@ -1,0 +1,1 @@
+"""The socket by which commands ask the running node: its server and its client."""

@@ -1,0 +1,90 @@
+"""What the operator's commands ask of the running node, on a socket in its storage folder.
+
+The socket is a file that only the node's own user may open: whoever can, may see every client's
+jobs. `curl --unix-socket …/control.sock http://node/status` works too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from infernet_edge.api.json_io import Answer, query
+from infernet_edge.errors import StorageError
+from infernet_edge.logs import log_event
+from infernet_edge.memory import MemoryBudget
+from infernet_edge.schema import ErrorResponse
+from infernet_edge.tasks import cancel
+
+logger = logging.getLogger(__name__)
+
+Parameters = dict[str, str]
+Report = Callable[[Parameters], Awaitable[Any]]
+
+SOCKET_NAME = "control.sock"
+_LONGEST_PATH = 107  # bytes of a Unix socket's address, unix(7)
+
+
+class ControlServer:
+    """Answers GET requests for reports: `reports` has one for each path."""
+
+    def __init__(self, folder: Path, reports: dict[str, Report], memory: MemoryBudget) -> None:
+        self._memory = memory
+        self._path = folder / SOCKET_NAME
+        self._reports = reports
+        self._state = ServerState()
+        self._listener: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen; a node whose folder has too long a name goes without, and says so."""
+        if len(bytes(self._path)) > _LONGEST_PATH:
+            log_event(logger, "control.off", logging.WARNING, reason="storage.path is too long")
+            return
+        loop = asyncio.get_running_loop()
+        config = uvicorn.Config(
+            self._serve,
+            interface="asgi3",
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+        )
+        config.load()
+        self._path.unlink(missing_ok=True)  # of a node that was killed; the folder is locked
+        self._listener = await loop.create_unix_server(
+            lambda: HttpToolsProtocol(config, self._state, {}, loop), str(self._path)
+        )
+        self._path.chmod(0o600)
+
+    async def stop(self) -> None:
+        """Stop listening and remove the socket; may be called twice."""
+        if self._listener is None:
+            return
+        self._listener.close()
+        self._listener = None
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        await cancel(*self._state.tasks)
+        self._path.unlink(missing_ok=True)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["memory"] = self._memory
+        report = self._reports.get(scope["path"])
+        if report is None or scope["method"] != "GET":
+            await Answer(ErrorResponse("No such report"), 404)(scope, receive, send)
+            return
+        parameters = {name: values[-1] for name, values in query(scope, 16).items()}
+        try:
+            answer = Answer(await report(parameters))
+        except StorageError as error:
+            answer = Answer(ErrorResponse(str(error)), 503)
+        await answer(scope, receive, send)

@@ -1,0 +1,107 @@
+"""Runs all checks at the same time, each for some seconds at most."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import traceback
+from pathlib import Path
+from typing import Any, Final
+
+from infernet_edge.doctor import (
+    clock,
+    configuration,
+    containers,
+    contracts,
+    database,
+    devices,
+    gpu,
+    images,
+    leftovers,
+    lingering,
+    memory,
+    node,
+    podman,
+    ports,
+    rpc,
+    secrets,
+    service,
+    sockets,
+    space,
+    storage,
+    unpacked,
+    volumes,
+)
+from infernet_edge.doctor.context import CHECK_TIMEOUT, Case
+from infernet_edge.doctor.finding import Finding, not_checked, problem
+from infernet_edge.doctor.user import CannotLook
+
+# In the order in which to read what they find: what comes first may be the cause of what follows.
+CHECKS: Final = (
+    configuration,
+    clock,
+    memory,
+    storage,
+    space,
+    unpacked,
+    database,
+    secrets,
+    podman,
+    sockets,
+    lingering,
+    leftovers,
+    images,
+    volumes,
+    gpu,
+    devices,
+    ports,
+    rpc,
+    contracts,
+    service,
+    node,
+    containers,
+)
+
+
+async def examine(case: Case) -> dict[str, list[Finding]]:
+    """What each check finds, by its name, in the order in which to read them."""
+    try:
+        findings = await asyncio.gather(*(_bounded(check, case) for check in CHECKS))
+    finally:
+        await case.close()
+    names = [check.NAME for check in CHECKS]
+    return {
+        name: list(map(_without_credentials, found))
+        for name, found in zip(names, findings, strict=True)
+    }
+
+
+async def _bounded(check: Any, case: Case) -> list[Finding]:
+    lacking = [need for need in getattr(check, "NEEDS", ("containers",)) if case.lacks(need)]
+    if lacking and any(not each.path for each in case.problems):
+        return [not_checked("the configuration cannot be read")]
+    if lacking:
+        return [not_checked(f"the configuration has a mistake at {lacking[0]}")]
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT):
+            found: Finding | list[Finding] = await check.check(case)
+    except TimeoutError:
+        return [problem(f"not checked: no answer within {CHECK_TIMEOUT:g} s")]
+    except CannotLook as error:
+        return [not_checked(str(error), "run the doctor with sudo")]
+    except Exception as error:  # noqa: BLE001 - one that fails must not hide the others
+        # Without its text, which may hold anything.
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        kind = f"{type(error).__name__} in line {place.lineno} of {Path(place.filename).name}"
+        return [problem(f"not checked: this check failed; please report it: {kind}")]
+    return [found] if isinstance(found, Finding) else found
+
+
+def _without_credentials(found: Finding) -> Finding:
+    """Without the user names and passwords of URLs, whoever put them into a text."""
+    shown = map(_hide, (found.text, found.remedy, found.command))
+    return Finding(found.level, *shown)
+
+
+def _hide(text: str) -> str:
+    return re.sub(r"//[^/\s@]+@", "//***@", text)

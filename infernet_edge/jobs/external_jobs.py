@@ -1,0 +1,167 @@
+"""Jobs that run elsewhere, as containers report them through PUT /api/status."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final
+
+from infernet_edge.errors import Conflict, Unavailable
+from infernet_edge.jobs.job import RUNNING, STATUS_NAMES
+from infernet_edge.schema import JobStatus
+from infernet_edge.storage.database import Database
+from infernet_edge.storage.elapsed import ElapsedTime
+
+MIGRATIONS: Final = (
+    """CREATE TABLE reports (
+        id TEXT PRIMARY KEY, client TEXT NOT NULL, status INTEGER NOT NULL,
+        containers TEXT NOT NULL, created_at INTEGER NOT NULL, changed_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX reports_by_client ON reports (client, created_at)",
+    "CREATE INDEX reports_by_change ON reports (changed_at)",
+    "ALTER TABLE reports ADD COLUMN owner TEXT NOT NULL DEFAULT ''",  # '': anybody's
+    # When it changed, by the node's own time (elapsed.py).
+    "ALTER TABLE reports ADD COLUMN touched INTEGER NOT NULL DEFAULT 0",
+    "DROP INDEX reports_by_change",
+    "CREATE INDEX reports_by_touch ON reports (touched)",
+)
+
+_NO_ROOM: Final = -1
+_NOT_OWNER: Final = -2
+
+
+class Reports:
+    """Stores reported jobs. `count` are all of them, `pending` those reported as running."""
+
+    def __init__(self, database: Database, most: int, elapsed: ElapsedTime) -> None:
+        self._database = database
+        self._elapsed = elapsed
+        self._most = most
+        self.count = 0
+        self.pending = 0
+
+    async def load(self) -> None:
+        """Count what is stored. To be called once, at start."""
+        self.count, self.pending = await self._database.read(_counts)
+
+    async def record(
+        self,
+        identifier: str,
+        client: str,
+        owner: str,
+        status: int,
+        containers: Sequence[str],
+        now: int,
+    ) -> None:
+        """Store what was reported.
+
+        Raises Unavailable when too many are stored already, Conflict when it is another owner's.
+        """
+        row = (
+            identifier,
+            client,
+            status,
+            ",".join(containers),
+            now,
+            now,
+            owner,
+            self._elapsed.now(),
+        )
+        before = await self._database.write(_record, row, self._most)
+        if before == _NO_ROOM:
+            raise Unavailable("Too many reported jobs", {"limit": self._most})
+        if before == _NOT_OWNER:
+            raise Conflict("Another client registered this job", {"id": identifier})
+        self.count += before is None
+        self.pending += (status == RUNNING) - (before == RUNNING)
+
+    async def statuses(self, identifiers: Sequence[str]) -> dict[str, JobStatus]:
+        """The states of reported jobs by id; knowing an id is enough to read it."""
+        if not self.count:
+            return {}
+        found = await self._database.read(_statuses, list(identifiers))
+        return {text: STATUS_NAMES[status] for text, status in found}
+
+    async def identifiers(
+        self, client: str, pending: bool | None, limit: int, before: tuple[int, str]
+    ) -> list[tuple[int, str]]:
+        """The newest that a client reported before a (time, id), as (time, id); times in ms."""
+        return await self._database.read(_list, client, pending, limit, before)
+
+    async def moment_of(self, identifier: str) -> int | None:
+        """When a job was reported first, in milliseconds; None when it was not."""
+        return await self._database.read(_moment, identifier) if self.count else None
+
+    async def delete_unchanged(self, since: int) -> int:
+        """Delete those that did not change since a time, which elapsed.py counts."""
+        if not self.count:
+            return 0
+        deleted, pending = await self._database.write(_delete, since)
+        self.count -= deleted
+        self.pending -= pending
+        return deleted
+
+
+def _counts(connection: sqlite3.Connection) -> tuple[int, int]:
+    row = connection.execute("SELECT count(*), count(*) FILTER (WHERE status = 0) FROM reports")
+    count, pending = row.fetchone()
+    return count, pending
+
+
+def _record(connection: sqlite3.Connection, row: tuple[object, ...], most: int) -> int | None:
+    """Insert, if there is room, or update; returns the status before, None when it is new."""
+    known = connection.execute("SELECT status, owner FROM reports WHERE id = ?", row[:1]).fetchone()
+    if known is None:
+        (count,) = connection.execute("SELECT count(*) FROM reports").fetchone()
+        if count >= most:
+            return _NO_ROOM
+    if known is not None and known[1] not in ("", row[-2]):
+        return _NOT_OWNER
+    connection.execute(
+        "INSERT INTO reports (id, client, status, containers, created_at, changed_at, owner,"
+        " touched) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+        " status = excluded.status, containers = excluded.containers,"
+        " changed_at = excluded.changed_at, owner = excluded.owner, touched = excluded.touched",
+        row,
+    )
+    return None if known is None else int(known[0])
+
+
+def _statuses(connection: sqlite3.Connection, identifiers: list[str]) -> list[tuple[str, int]]:
+    found = []
+    for text in identifiers:
+        row = connection.execute("SELECT id, status FROM reports WHERE id = ?", (text,)).fetchone()
+        if row is not None:
+            found.append((str(row[0]), int(row[1])))
+    return found
+
+
+def _list(
+    connection: sqlite3.Connection,
+    client: str,
+    pending: bool | None,
+    limit: int,
+    before: tuple[int, str],
+) -> list[tuple[int, str]]:
+    which = {None: "", True: "AND status = 0", False: "AND status != 0"}[pending]
+    rows = connection.execute(
+        f"SELECT created_at, id FROM reports WHERE client = ?"  # noqa: S608 - one of three texts
+        f" AND (created_at, id) < (?, ?) {which} ORDER BY created_at DESC, id DESC LIMIT ?",
+        (client, *before, limit),
+    )
+    return [(int(moment), str(text)) for moment, text in rows]
+
+
+def _moment(connection: sqlite3.Connection, identifier: str) -> int | None:
+    row = connection.execute(
+        "SELECT created_at FROM reports WHERE id = ?", (identifier,)
+    ).fetchone()
+    return None if row is None else int(row[0])
+
+
+def _delete(connection: sqlite3.Connection, since: int) -> tuple[int, int]:
+    pending = connection.execute(
+        "SELECT count(*) FROM reports WHERE touched < ? AND status = 0", (since,)
+    ).fetchone()[0]
+    deleted = connection.execute("DELETE FROM reports WHERE touched < ?", (since,)).rowcount
+    return deleted, pending

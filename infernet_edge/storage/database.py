@@ -1,0 +1,380 @@
+"""The SQLite file: one writer thread with group commit, one reader thread, migrations.
+
+It knows no table by heart: whoever owns tables hands in its migrations. All writes that wait
+while one commit is on its way share the next transaction and its fsync, and their callers are told
+only after it. One writer also avoids the corruption that SQLite 3.7.0 to 3.51.2 can cause when two
+connections write or checkpoint a WAL at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+
+from infernet_edge.errors import StartupError, StorageError
+from infernet_edge.logs import log_event
+from infernet_edge.storage import damage
+from infernet_edge.storage.migrations import Migrations, migrate
+from infernet_edge.storage.salvage import Part, rebuild
+from infernet_edge.storage.threads import Request, Thread
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_PAGES_AT_ONCE = 2048  # 8 MiB; writers wait meanwhile
+_CLOSING_TIME = 30.0  # seconds; a commit on a worn SD card may take long
+_QUICKLY_CHECKED = 32 * 2**20  # bytes; larger files are not checked at start, it would take long
+
+
+class Salvage(NamedTuple):
+    """How many rows were saved of a damaged file, which is kept."""
+
+    kept: Path
+    saved: int
+    total: int | None
+
+
+def _salvages(connection: sqlite3.Connection) -> list[tuple[str, int, int | None]]:
+    try:
+        return connection.execute("SELECT kept, saved, total FROM salvages").fetchall()
+    except sqlite3.OperationalError:
+        return []  # there was none: the table is made for the first
+
+
+class Database:
+    """The node's one SQLite file.
+
+    `migrations` gives, for each owner of tables, its steps in order; steps that a file has seen
+    are never run again, so they must never be changed, only added to; see migrations.py.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        migrations: Migrations,
+        *,
+        dormant: Callable[[], Migrations] = dict,
+        first: Sequence[Part] = (),
+        on_salvage: Callable[[int], None] = lambda rows: None,
+    ) -> None:
+        """`first` is saved first from a damaged file; `on_salvage` hears how far that is.
+
+        `dormant` gives the migrations of all parts, also of those that are switched off: their
+        tables are saved too.
+        """
+        self._first = first
+        self._dormant = dormant
+        self._on_salvage = on_salvage
+        self.path = path
+        self._migrations = migrations
+        self._lock: int | None = None
+        self._writer: Thread | None = None
+        self._reader: Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._problem = ""
+        self.writable = False
+        self._closing: list[Thread] = []  # threads that have to end
+        self._changes_before = 0  # of the writer, at the last failure
+        self._files: dict[Path, tuple[int, int]] = {}  # device and number of what was opened
+        self._lost = ""
+        self.damaged = asyncio.Event()
+        """Set when SQLite finds the file damaged while it is open: see `open`."""
+        self._marking: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Open or create the file and bring its tables up to date.
+
+        A file that SQLite cannot read, or was found damaged when it was last open, is kept beside
+        under another name, and the rows that can still be read are saved into a new one.
+        Raises StartupError when the folder or the file cannot be used.
+        """
+        self._loop = asyncio.get_running_loop()
+        writer, reader = await asyncio.to_thread(self._open_blocking)
+        found = self._note_damage
+        self._writer = Thread("database-writer", writer, commits=True, on_damage=found)
+        self._reader = Thread("database-reader", reader, commits=False, on_damage=found)
+        self._writer.start()
+        self._reader.start()
+        self._files = await asyncio.to_thread(self._look_at_files)
+        self.writable = True
+
+    async def check_files(self) -> None:
+        """See whether the files are still those that were opened.
+
+        SQLite goes on with files that were deleted, and what it writes is gone in the end. From
+        then on nothing is read or written any more: raises StorageError, here and elsewhere.
+        """
+        if self._writer is None or self._lost:
+            return
+        now = await asyncio.to_thread(self._look_at_files)
+        for path, identity in self._files.items():
+            if now.get(path) != identity:
+                what = "replaced" if path in now else "deleted"
+                self._lost = (
+                    f"{path} was {what} while the node had it open. Put the right file there, if"
+                    " you have it, and restart the node"
+                )
+                self.writable = False
+                raise StorageError(self._lost)
+
+    def _look_at_files(self) -> dict[Path, tuple[int, int]]:
+        found = {}
+        for suffix in ("", "-wal", "-shm"):
+            path = self.path.with_name(self.path.name + suffix)
+            with contextlib.suppress(FileNotFoundError):
+                status = path.stat()
+                found[path] = (status.st_dev, status.st_ino)
+        return found
+
+    def write(
+        self,
+        function: Callable[Concatenate[sqlite3.Connection, P], T],
+        *arguments: P.args,
+        **unused: P.kwargs,
+    ) -> asyncio.Future[T]:
+        """Run `function(connection, *arguments)` in the next transaction.
+
+        The future is done when the transaction is on the disk. It fails with StorageError when
+        the file cannot be written. The function may be run twice and must do nothing but SQL.
+        """
+        future = self._submit(self._writer, function, arguments)
+        future.add_done_callback(self._note_writable)
+        future.add_done_callback(self._note_problem)
+        return future
+
+    def _note_writable(self, written: asyncio.Future[Any]) -> None:
+        """A failure shows that the file cannot be written; that it can, only a change shows.
+
+        A transaction that changes nothing, such as a DELETE without matches, writes nothing.
+        """
+        if written.cancelled() or self._writer is None:
+            return
+        if isinstance(written.exception(), StorageError):
+            self.writable = False
+            self._changes_before = self._writer.changes
+        elif not self.writable:
+            self.writable = self._writer.changes > self._changes_before
+
+    def _note_problem(self, done: asyncio.Future[Any]) -> None:
+        if not done.cancelled() and isinstance(error := done.exception(), StorageError):
+            self.tell(str(error))
+
+    def _note_damage(self, reason: str) -> None:
+        """Have the next start make a new file. Large ones are not checked when they are opened."""
+        if self._marking is None:
+            self._marking = asyncio.create_task(self._mark_damage(reason))
+
+    async def _mark_damage(self, reason: str) -> None:
+        try:
+            await asyncio.to_thread(damage.mark, self.path, reason)
+        except OSError as error:
+            log_event(logger, "database.not_marked", logging.ERROR, reason=str(error))
+        finally:
+            self.damaged.set()
+
+    def tell(self, problem: str) -> None:
+        """Log a problem with the storage once, when it comes, and once when it is over ("").
+
+        Whoever looks after the storage says when it is over: between two of its looks at most one
+        problem is told, however many requests fail.
+        """
+        if problem and not self._problem:
+            log_event(logger, "storage.unusable", logging.ERROR, reason=problem)
+        elif self._problem and not problem:
+            log_event(logger, "storage.usable")
+        self._problem = problem
+
+    async def give_back_space(self) -> None:
+        """Return the pages of deleted rows to the disk, some megabytes of them at a time."""
+        while await self._submit(self._writer, _give_back_pages, (), alone=True):
+            pass
+
+    async def probe(self) -> None:
+        """Try a small write, after one failed; `writable` then says whether it worked."""
+        await self.write(_touch)
+        self.writable = True  # it is no change of a row
+
+    def read(
+        self,
+        function: Callable[Concatenate[sqlite3.Connection, P], T],
+        *arguments: P.args,
+        **unused: P.kwargs,
+    ) -> asyncio.Future[T]:
+        """Run `function(connection, *arguments)` on the read-only connection."""
+        future = self._submit(self._reader, function, arguments)
+        future.add_done_callback(self._note_problem)
+        return future
+
+    def _submit(
+        self,
+        thread: Thread | None,
+        function: Callable[..., T],
+        arguments: tuple[Any, ...],
+        *,
+        alone: bool = False,
+    ) -> asyncio.Future[T]:
+        if thread is None or self._loop is None:
+            raise StorageError("The database is closed")
+        if self._lost:
+            raise StorageError(self._lost)
+        future: asyncio.Future[T] = self._loop.create_future()
+        thread.submit(Request(function, arguments, future, alone))
+        return future
+
+    async def close(self) -> None:
+        """Finish what is waiting and close the file; may be called twice.
+
+        When a thread does not end in time, the file stays locked as long as this process lives:
+        another node must not open it beside that thread.
+        """
+        self._lost = ""
+        # The writer is last: closing the last connection empties the WAL.
+        self._closing += [each for each in (self._reader, self._writer) if each is not None]
+        self._reader = self._writer = None
+        for thread in self._closing:
+            thread.submit(None)
+            await asyncio.to_thread(thread.join, _CLOSING_TIME)
+        await asyncio.sleep(0)  # what they said at last is heard
+        if self._marking is not None:
+            await self._marking
+        self._closing = [thread for thread in self._closing if thread.is_alive()]
+        if self._closing:
+            log_event(logger, "database.not_closed", logging.ERROR, seconds=_CLOSING_TIME)
+            return
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _open_blocking(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = _lock_folder(self.path.parent)
+            if (kept := damage.find(self.path)) is not None:
+                self._rebuild(kept)
+            try:
+                writer = self._open_writer()
+            except sqlite3.DatabaseError as error:
+                if not damage.is_corrupt(error):
+                    raise
+                self._rebuild(damage.set_aside(self.path, str(error)))
+                writer = self._open_writer()
+            address = f"{self.path.absolute().as_uri()}?mode=ro"
+            reader = sqlite3.connect(
+                address, uri=True, check_same_thread=False, isolation_level=None
+            )
+            reader.execute("PRAGMA busy_timeout = 5000")
+        except (OSError, sqlite3.Error) as error:
+            raise StartupError(
+                f"The database {self.path} cannot be opened ({error}). Check that its folder"
+                " is writable for this user and has space, or set storage.path to another one."
+            ) from error
+        return writer, reader
+
+    def _open_writer(self) -> sqlite3.Connection:
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        connection = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
+        try:
+            for pragma in (
+                "busy_timeout = 5000",
+                "auto_vacuum = INCREMENTAL",  # only works before the first table
+                "journal_mode = WAL",
+                "synchronous = FULL",
+                "secure_delete = OFF",  # else each deleted byte is written once more
+                "journal_size_limit = 8388608",
+                "temp_store = MEMORY",
+            ):
+                connection.execute(f"PRAGMA {pragma}").fetchall()
+            if self.path.stat().st_size <= _QUICKLY_CHECKED:
+                answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+                if answer != "ok":
+                    raise damage.corrupt(answer)
+            migrate(connection, self.path, self._migrations)
+        except UnicodeDecodeError as error:  # SQLite quotes what it read in the schema
+            connection.close()
+            raise damage.corrupt(str(error)) from None
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _rebuild(self, kept: Path) -> None:
+        """Make a new file of what can be read of a damaged one."""
+        saved = rebuild(
+            kept,
+            self.path,
+            {**self._dormant(), **self._migrations},
+            first=self._first,
+            on_progress=self._on_salvage,
+        )
+        log_event(
+            logger,
+            "database.salvaged",
+            logging.ERROR,
+            saved=saved.rows,
+            of=saved.of,
+            kept=str(kept),
+            **({} if saved.all_read else {"reason": "The disk has no room for the others"}),
+        )
+
+    async def salvages(self) -> list[Salvage]:
+        """What was saved from damaged files that are still there; raises StorageError."""
+        found = await self.read(_salvages)
+        return [
+            Salvage(self.path.with_name(name), saved, total)
+            for name, saved, total in found
+            if self.path.with_name(name).exists()
+        ]
+
+
+def _give_back_pages(connection: sqlite3.Connection) -> bool:
+    """Shorten the file by some pages; returns whether there are more.
+
+    The pragma frees one page for each step, so it has to be stepped to its end.
+    """
+    connection.executescript(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    return int(connection.execute("PRAGMA freelist_count").fetchone()[0]) > _PAGES_AT_ONCE
+
+
+def _touch(connection: sqlite3.Connection) -> None:
+    """Write something that nobody reads; where nothing changes, SQLite would write nothing."""
+    (number,) = connection.execute("PRAGMA user_version").fetchone()
+    connection.execute(f"PRAGMA user_version = {(number + 1) % 2**31}")
+
+
+def is_in_use(folder: Path) -> bool:
+    """Whether a node holds the folder, see `Database.open`. Blocks for no time; raises OSError."""
+    try:
+        lock = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def _lock_folder(folder: Path) -> int:
+    """Hold the folder for this process; a second node there would run the same jobs again."""
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise StartupError(
+            f"Another infernet-edge already uses {folder}. Stop it, or give this one a folder of"
+            " its own with storage.path."
+        ) from None
+    return lock

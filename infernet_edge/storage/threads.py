@@ -1,0 +1,150 @@
+"""The threads of the database: each has a connection, and answers together what waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import sqlite3
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from infernet_edge.errors import StorageError, TooLargeToStore
+from infernet_edge.storage.damage import is_corrupt
+
+_MOST_PER_COMMIT = 1000
+
+
+class Request(NamedTuple):
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    future: asyncio.Future[Any]
+    alone: bool = False  # outside of any transaction
+
+
+class _Outcome(NamedTuple):
+    future: asyncio.Future[Any]
+    value: Any
+    error: BaseException | None
+
+
+class Thread(threading.Thread):
+    """Takes requests from its queue, as many as wait, and answers them together."""
+
+    def __init__(
+        self,
+        name: str,
+        connection: sqlite3.Connection,
+        *,
+        commits: bool,
+        on_damage: Callable[[str], None],
+    ) -> None:
+        """`on_damage` is called in the event loop when SQLite finds the file damaged, and why."""
+        super().__init__(name=name, daemon=True)
+        self._connection = connection
+        self._commits = commits
+        self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._on_damage = on_damage
+        self.changes = 0  # rows that were changed and committed
+
+    def submit(self, request: Request | None) -> None:
+        self._requests.put(request)
+
+    def run(self) -> None:
+        open_for_more = True
+        while open_for_more:
+            batch: list[Request] = []
+            request = self._requests.get()
+            while True:
+                if request is None:
+                    open_for_more = False
+                    break
+                batch.append(request)
+                if len(batch) == _MOST_PER_COMMIT:
+                    break
+                try:
+                    request = self._requests.get_nowait()
+                except queue.Empty:
+                    break
+            request = None
+            if batch:
+                self._loop.call_soon_threadsafe(_settle, self._work(batch))
+                del batch  # with all that was written; the next request may be long in coming
+        self._connection.close()
+
+    def _work(self, batch: list[Request]) -> list[_Outcome]:
+        together = [request for request in batch if self._commits and not request.alone]
+        alone = [request for request in batch if not self._commits or request.alone]
+        outcomes = self._together(together) if together else []
+        outcomes += self._each(alone)
+        for outcome in outcomes:
+            if outcome.error is not None:
+                if is_corrupt(outcome.error):  # whether or not its caller is still there
+                    self._loop.call_soon_threadsafe(self._on_damage, str(outcome.error))
+                _forget_frames(outcome.error)
+        return outcomes
+
+    def _together(self, batch: list[Request]) -> list[_Outcome]:
+        """One transaction for all; if it fails, one for each, so that only the faulty one fails."""
+        try:
+            before = self._connection.total_changes
+            self._connection.execute("BEGIN IMMEDIATE")
+            outcomes = [
+                _Outcome(future, function(self._connection, *arguments), None)
+                for function, arguments, future, _ in batch
+            ]
+            self._connection.execute("COMMIT")
+            self.changes += self._connection.total_changes - before
+        except Exception as error:  # noqa: BLE001 - any failure of a request is its caller's
+            self._roll_back()
+            if len(batch) == 1:
+                return [_Outcome(batch[0].future, None, error)]
+            return [outcome for request in batch for outcome in self._together([request])]
+        return outcomes
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:  # SQLite may have rolled back by itself
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+
+    def _each(self, batch: list[Request]) -> list[_Outcome]:
+        outcomes = []
+        for function, arguments, future, _ in batch:
+            try:
+                outcomes.append(_Outcome(future, function(self._connection, *arguments), None))
+            except Exception as error:  # noqa: BLE001 - any failure of a request is its caller's
+                outcomes.append(_Outcome(future, None, error))
+        return outcomes
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Make text of a traceback: its frames would keep all that was to be written."""
+    if not isinstance(error, sqlite3.Error):
+        lines = traceback.format_tb(error.__traceback__)
+        error.add_note("".join(["In the thread of the database:\n", *lines]))
+    error.__traceback__ = None
+
+
+def _settle(outcomes: list[_Outcome]) -> None:
+    for future, value, error in outcomes:
+        if future.done():
+            continue  # its caller was cancelled; what it wrote stays written
+        if error is None:
+            future.set_result(value)
+        elif _is_too_large(error):
+            future.set_exception(TooLargeToStore(str(error)))
+        elif isinstance(error, sqlite3.Error):
+            failure = StorageError(f"The database cannot be used: {error}")
+            failure.__cause__ = error
+            future.set_exception(failure)
+        else:
+            future.set_exception(error)
+
+
+def _is_too_large(error: BaseException) -> bool:
+    """Whether a text is longer than SQLite takes; Python itself refuses those over 2 GiB."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
+    return code == sqlite3.SQLITE_TOOBIG or isinstance(error, sqlite3.DataError | OverflowError)

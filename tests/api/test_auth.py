@@ -1,0 +1,440 @@
+"""Who is asking, and may they: hosts, origins, tokens, proxies, rate limits."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.types import Scope
+
+from infernet_edge.api import auth
+from infernet_edge.api.auth import Access, RateLimiter
+from infernet_edge.config.model import RateLimit, Secret, Server
+from infernet_edge.errors import (
+    BadRequest,
+    Forbidden,
+    TooManyRequests,
+    Unauthenticated,
+    UnsupportedMediaType,
+)
+from tests.support.running import running
+from tests.support.serving import Echo, serving
+
+NO_LIMIT = RateLimit(num_requests=0)
+TOKENS = {"bob": Secret("0123456789abcdef"), "eve": Secret("fedcba9876543210")}
+
+
+def scope(
+    method: str = "GET",
+    path: str = "/info",
+    peer: str = "192.168.1.7",
+    own: str = "192.168.1.2",
+    **headers: str,
+) -> Scope:
+    sent = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "headers": sent,
+        "client": (peer, 50_000),
+        "server": (own, 4000),
+    }
+
+
+def make(**settings: Any) -> Access:
+    return Access(Server(**{"rate_limit": NO_LIMIT, **settings}))
+
+
+def admitted(settings: dict[str, Any], asked: Scope) -> auth.Caller:
+    return make(**settings).admit(asked, "GET /info")[0]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "localhost:4000",
+        "LOCALHOST:4000",
+        "127.0.0.1:4000",
+        "[::1]:4000",
+        "[::1]",
+        "192.168.1.2",
+        "192.168.1.2:4000",
+        socket.gethostname(),
+        socket.gethostname().partition(".")[0] + ".local:4000",
+    ],
+)
+def test_our_own_names_and_addresses(host: str) -> None:
+    assert admitted({}, scope(host=host)).client == "192.168.1.7"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:4000",
+        "",
+        "localhost.evil.example",
+        "10.0.0.1.evil.example",
+        ".",
+    ],
+)
+def test_other_names_are_refused(host: str) -> None:
+    with pytest.raises(Forbidden, match="Host not allowed"):
+        admitted({}, scope(host=host))
+    assert admitted({"allowed_hosts": ["*"]}, scope(host=host)).client == "192.168.1.7"
+
+
+def test_names_of_the_configuration() -> None:
+    settings = {"allowed_hosts": ["Node.Example"]}
+    assert admitted(settings, scope(host="node.example:4000"))
+    with pytest.raises(Forbidden):
+        admitted(settings, scope(host="other.example"))
+
+
+def test_a_request_without_a_host_is_served() -> None:
+    assert admitted({}, scope())  # HTTP/1.0; browsers always send one
+
+
+@pytest.mark.parametrize(
+    "name", ["host", "authorization", "origin", "content-type", "sec-fetch-site"]
+)
+def test_a_field_that_is_there_twice_is_refused(name: str) -> None:
+    asked = scope(host="localhost")
+    asked["headers"] = [*asked["headers"], (name.encode(), b"a"), (name.encode(), b"a")]
+    with pytest.raises(BadRequest, match=f"header {name}: expected once") as refused:
+        admitted({"tokens": TOKENS}, asked)
+    assert refused.value.params == {"field": name}
+
+
+@pytest.mark.parametrize("name", ["x-forwarded-for", "forwarded", "via", "x-real-ip"])
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_request_through_a_proxy_is_relayed(name: str, trusted: bool) -> None:
+    """A trusted proxy's is not, when X-Forwarded-For says for whom it is."""
+    settings = {"trusted_proxies": ["192.168.1.7"] if trusted else []}
+    caller = admitted(settings, scope(**{name.replace("-", "_"): "192.0.2.7"}))
+    vouched = trusted and name == "x-forwarded-for"
+    assert caller.relayed is not vouched
+    assert caller.address == ("192.0.2.7" if vouched else "192.168.1.7")
+    both = scope(**{"x_forwarded_for": "192.0.2.7", name.replace("-", "_"): "192.0.2.7"})
+    assert admitted(settings, both).relayed is not trusted
+
+
+def test_several_fields_of_proxies_are_one_list() -> None:
+    asked = scope(x_forwarded_for="192.0.2.7")
+    asked["headers"] = [*asked["headers"], (b"x-forwarded-for", b"192.0.2.8, 10.0.0.1")]
+    caller = admitted({"trusted_proxies": ["192.168.1.7", "10.0.0.1", "192.0.2.8"]}, asked)
+    assert (caller.address, caller.relayed) == ("192.0.2.7", False)
+
+
+def test_an_ipv6_address_of_ours_may_carry_a_zone() -> None:
+    assert admitted({}, scope(host="[fe80::1]:4000", own="fe80::1%eth0", peer="fe80::2%eth0"))
+
+
+OWN_PAGES = [
+    ("node.local:4000", "http://node.local:4000"),
+    ("NODE.local:4000", "http://node.LOCAL:4000"),
+    ("node.local", "http://node.local"),
+    ("node.local:80", "http://node.local"),
+    ("node.local", "https://node.local:443"),
+    ("node.local:443", "https://node.local"),
+    ("192.168.1.2:4000", "http://192.168.1.2:4000"),
+    ("[fd00::2]:4000", "http://[fd00::2]:4000"),
+]
+OTHER_PAGES = [
+    ("node.local:4000", "http://node.local:3000"),
+    ("node.local:4000", "http://node.local"),
+    ("node.local:4000", "http://localhost:4000"),
+    ("192.168.1.2:4000", "http://192.168.1.3:4000"),
+    ("[fd00::2]:4000", "http://[fd00::3]:4000"),
+    ("node.local:4000", "http://node.local:99999"),
+    ("node.local:443", "http://node.local"),
+    ("node.local:4000", "null"),
+]
+NAMED = {"allowed_hosts": ["node.local"]}
+
+
+@pytest.mark.parametrize(("host", "origin"), OWN_PAGES)
+@pytest.mark.parametrize("site", [None, "cross-site", "same-site", "same-origin", "none"])
+def test_a_page_of_the_same_origin_may_write(host: str, origin: str, site: str | None) -> None:
+    browser = {} if site is None else {"sec_fetch_site": site}
+    asked = scope("POST", host=host, origin=origin, content_type="application/json", **browser)
+    assert admitted(NAMED, asked)
+
+
+@pytest.mark.parametrize(("host", "origin"), OTHER_PAGES)
+@pytest.mark.parametrize("site", [None, "cross-site", "same-site"])
+def test_a_page_of_another_origin_may_not_write(host: str, origin: str, site: str | None) -> None:
+    browser = {} if site is None else {"sec_fetch_site": site}
+    asked = scope("POST", host=host, origin=origin, content_type="application/json", **browser)
+    with pytest.raises(Forbidden, match="Origin"):
+        admitted(NAMED, asked)
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "none"])
+def test_navigation_passes(site: str) -> None:
+    assert admitted({}, scope(host="localhost", sec_fetch_site=site))
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_writes_from_other_web_sites_are_refused(method: str) -> None:
+    with pytest.raises(Forbidden, match="other web sites"):
+        admitted({}, scope(method, host="localhost", sec_fetch_site="cross-site"))
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://evil.example",
+        "null",
+        "https://192.168.1.3:4000",
+        "http://[",
+        "http://[::1",
+        "//",
+        "",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_other_origins_are_refused(method: str, origin: str) -> None:
+    asked = scope(method, host="localhost", origin=origin, content_type="application/json")
+    with pytest.raises(Forbidden, match="Origin"):
+        admitted({}, asked)
+
+
+def test_pages_of_our_own_origin_may_write_json() -> None:
+    json = "application/json; charset=utf-8"
+    own, host = "http://localhost:4000", "LOCALHOST:4000"
+    assert admitted({}, scope("POST", host=host, origin=own, content_type=json))
+    for other in ("text/plain", "", "application/x-www-form-urlencoded", "application/jsonx"):
+        with pytest.raises(UnsupportedMediaType):
+            admitted({}, scope("POST", host=host, origin=own, content_type=other))
+    assert admitted({}, scope("GET", host=host, origin=own))
+
+
+@pytest.mark.parametrize("origin", ["null", "file://", "http://elsewhere.example"])
+def test_where_every_name_is_allowed_every_page_is(origin: str) -> None:
+    asked = scope("POST", host="x.example", origin=origin, content_type="application/json")
+    assert admitted({"allowed_hosts": ["*"]}, asked)
+
+
+def test_programs_need_no_content_type() -> None:
+    assert admitted({}, scope("POST", host="localhost"))
+
+
+def test_a_client_is_its_address() -> None:
+    caller = admitted({}, scope(peer="192.168.1.7"))
+    assert caller == auth.Caller("192.168.1.7", "192.168.1.7", relayed=False)
+    assert admitted({}, scope(peer="::ffff:10.0.0.1")).client == "10.0.0.1"
+    assert admitted({}, scope(peer="fe80::2%eth0")).client == "fe80::2"
+
+
+@pytest.mark.parametrize(
+    ("proxies", "peer", "forwarded", "address"),
+    [
+        ([], "192.168.1.7", "10.0.0.1", "192.168.1.7"),
+        (["192.168.1.0/24"], "192.168.2.7", "10.0.0.1", "192.168.2.7"),
+        (["192.168.1.0/24"], "192.168.1.7", "10.0.0.1", "10.0.0.1"),
+        # What the client claims stands to the left of what proxies saw, and does not count.
+        (["192.168.1.7"], "192.168.1.7", "127.0.0.1, 10.0.0.1", "10.0.0.1"),
+        (["192.168.1.7"], "192.168.1.7", "10.0.0.1, 192.168.1.7", "10.0.0.1"),
+        (["192.168.1.0/24"], "192.168.1.7", "192.168.1.9", "192.168.1.9"),
+        (["192.168.1.7"], "192.168.1.7", "10.0.0.1:4711", "10.0.0.1"),
+        (["192.168.1.7"], "192.168.1.7", "[2001:db8::1]:4711", "2001:db8::1"),
+        (["192.168.1.7"], "192.168.1.7", "10.0.0.1:4711, 192.168.1.7:80", "10.0.0.1"),
+        (["192.168.1.7"], "192.168.1.7", "rubbish", ""),
+        (["192.168.1.7"], "192.168.1.7", "10.0.0.1, rubbish", ""),
+        (["192.168.1.7"], "192.168.1.7", "", "192.168.1.7"),
+        (["::1"], "::1", "2001:db8::1", "2001:db8::1"),
+        (["127.0.0.0/8"], "::ffff:127.0.0.1", "10.0.0.1", "10.0.0.1"),
+    ],
+)
+def test_x_forwarded_for(proxies: list[str], peer: str, forwarded: str, address: str) -> None:
+    caller = admitted({"trusted_proxies": proxies}, scope(peer=peer, x_forwarded_for=forwarded))
+    assert (caller.client, caller.address) == (address, address)
+
+
+def test_relayed_requests_are_marked() -> None:
+    assert admitted({}, scope(x_forwarded_for="10.0.0.1")).relayed
+    trusted = {"trusted_proxies": ["192.168.1.7"]}
+    assert not admitted(trusted, scope(x_forwarded_for="10.0.0.1")).relayed
+
+
+def test_with_tokens_a_client_is_the_name_of_its_token() -> None:
+    settings = {"tokens": TOKENS}
+    caller = admitted(settings, scope(authorization="Bearer 0123456789abcdef"))
+    assert caller == auth.Caller("token:bob", "192.168.1.7")
+    assert admitted(settings, scope(authorization="bearer fedcba9876543210")).client == "token:eve"
+    assert admitted(settings, scope(path="/health")).client == "192.168.1.7"
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    ["", "Bearer", "Bearer ", "Bearer wrong", "Basic 0123456789abcdef", "0123456789abcdef"],
+)
+def test_without_the_right_token_nothing_is_served(authorization: str) -> None:
+    with pytest.raises(Unauthenticated) as refused:
+        admitted({"tokens": TOKENS}, scope(authorization=authorization))
+    assert refused.value.status == 401
+    assert refused.value.headers == {"www-authenticate": "Bearer"}
+    assert "0123456789abcdef" not in str(refused.value)
+    with pytest.raises(Unauthenticated):
+        admitted({"tokens": TOKENS}, scope())
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_the_rate_limit_counts_per_client_and_endpoint(clock: list[float]) -> None:
+    limiter = RateLimiter(RateLimit(num_requests=2, period=10))
+    assert limiter.count("a", "GET /info") == [
+        (b"ratelimit-limit", b"2"),
+        (b"ratelimit-remaining", b"1"),
+        (b"ratelimit-reset", b"10"),
+    ]
+    clock[0] += 3
+    assert limiter.count("a", "GET /info")[1:] == [
+        (b"ratelimit-remaining", b"0"),
+        (b"ratelimit-reset", b"7"),
+    ]
+    with pytest.raises(TooManyRequests) as refused:
+        limiter.count("a", "GET /info")
+    assert refused.value.headers == {
+        "ratelimit-limit": "2",
+        "ratelimit-remaining": "0",
+        "ratelimit-reset": "7",
+        "retry-after": "7",
+    }
+    limiter.count("b", "GET /info")
+    limiter.count("a", "POST /api/jobs")
+    clock[0] += 6.99
+    with pytest.raises(TooManyRequests):
+        limiter.count("a", "GET /info")
+    clock[0] += 0.01
+    assert limiter.count("a", "GET /info")[1] == (b"ratelimit-remaining", b"1")
+
+
+@pytest.mark.parametrize("limit", [RateLimit(num_requests=0), RateLimit(period=0)])
+def test_the_rate_limit_can_be_off(limit: RateLimit) -> None:
+    assert not RateLimiter(limit).active
+
+
+def test_counters_do_not_grow_for_ever(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "_MOST_COUNTERS", 10)
+    limiter = RateLimiter(RateLimit(num_requests=2, period=10))
+    for number in range(100):
+        limiter.count(f"client {number}", "GET /info")
+        clock[0] += 0.01
+    assert limiter.counters <= 10
+    clock[0] += 10
+    limiter.count("one more", "GET /info")
+    assert limiter.counters == 1
+
+
+async def test_the_limit_over_http(tmp_path: Path) -> None:
+    document = {"server": {"rate_limit": {"num_requests": 2, "period": 60}}}
+    async with running(tmp_path, document) as node:
+        for remaining in ("1", "0"):
+            reply = await node.get("/info")
+            assert reply.status == 200
+            assert reply.headers["ratelimit-limit"] == "2"
+            assert reply.headers["ratelimit-remaining"] == remaining
+            assert 0 < int(reply.headers["ratelimit-reset"]) <= 60
+        reply = await node.get("/info")
+        assert reply.status == 429
+        assert reply.headers["content-type"] == "application/json"
+        assert reply.body == {"error": "Too many requests", "params": {"limit": 2, "period": 60}}
+        for name in ("retry-after", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"):
+            assert len(reply.headers.getall(name)) == 1
+        # Paths that do not exist share one counter, so that they cannot be used up one by one.
+        statuses = [(await node.get(f"/{number}")).status for number in range(3)]
+        assert statuses == [404, 404, 429]
+        for _ in range(5):
+            assert (await node.get("/health")).status == 200
+        # A refused body costs one of the requests too.
+        statuses = [(await node.post("/api/jobs", b"{")).status for _ in range(3)]
+        assert statuses == [400, 400, 429]
+
+
+async def test_tokens_over_http(tmp_path: Path) -> None:
+    document: dict[str, Any] = {
+        "server": {"tokens": {"bob": "0123456789abcdef", "eve": "fedcba9876543210"}}
+    }
+    bob = {"authorization": "Bearer 0123456789abcdef"}
+    eve = {"authorization": "Bearer fedcba9876543210"}
+    async with serving(Echo()) as url:
+        document |= {"containers": [{"id": "echo", "url": url}]}
+        async with running(tmp_path, document) as node:
+            assert (await node.get("/health")).status == 200
+            for method, path in (
+                ("GET", "/info"),
+                ("GET", "/resources"),
+                ("GET", "/api/jobs"),
+                ("GET", "/openapi.json"),
+                ("GET", "/nowhere"),
+                ("POST", "/api/jobs"),
+                ("POST", "/api/jobs/batch"),
+                ("POST", "/api/jobs/stream"),
+                ("PUT", "/api/status"),
+            ):
+                reply = await node.request(method, path)
+                assert reply.status == 401, path
+                assert reply.headers["www-authenticate"] == "Bearer"
+                assert "error" in reply.body
+            identifier = await node.job(headers=bob)
+            await node.finished(identifier, bob)
+            assert (await node.get("/api/jobs", bob)).body == [identifier]
+            assert (await node.get("/api/jobs", eve)).body == []
+            assert (await node.get(f"/api/jobs?id={identifier}", eve)).body == []
+
+
+async def test_browsers_over_http(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        own = {"origin": node.url}
+        answers = [
+            ({"host": "evil.example"}, 403),
+            ({"origin": "http://evil.example"}, 403),
+            ({"sec-fetch-site": "cross-site"}, 403),
+            (own | {"content-type": "text/plain"}, 415),
+            (own | {"content-type": "application/json"}, 405),
+        ]
+        for headers, status in answers:
+            reply = await node.post("/api/jobs", {"containers": [], "data": {}}, headers)
+            assert reply.status == status, headers
+            assert set(reply.body) == {"error", "params"}
+            assert "access-control-allow-origin" not in reply.headers
+
+
+def test_wrong_tokens_are_limited_and_logged_and_right_ones_are_not(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("infernet_edge"), "propagate", True)
+    known = make(tokens=TOKENS)
+
+    def admit(token: str, peer: str = "192.168.1.7") -> auth.Caller:
+        asked = scope(peer=peer, authorization=f"Bearer {token}")
+        return known.admit(asked, "GET /info")[0]
+
+    for number in range(10):
+        with pytest.raises(Unauthenticated):
+            admit(f"guess-{number}-0123456789")
+    for _ in range(5):
+        with pytest.raises(TooManyRequests, match="wrong tokens") as refused:
+            admit("guess-0123456789abcdef")
+        assert 1 <= int(refused.value.headers["retry-after"]) <= 60
+    assert admit("0123456789abcdef").client == "token:bob"
+    with pytest.raises(Unauthenticated):  # others are not held responsible
+        admit("guess-0123456789abcdef", peer="192.168.1.8")
+    with pytest.raises(Unauthenticated):  # none is no wrong one
+        known.admit(scope(), "GET /info")
+    told = [(each.getMessage(), each.__dict__["fields"]) for each in caplog.records]
+    assert told == [("token.refused", {"address": f"192.168.1.{n}"}) for n in (7, 8)]
+    assert "guess" not in caplog.text

@@ -1,0 +1,196 @@
+"""Paths of a configuration that cannot be what they are for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infernet_edge.config import ConfigurationError
+from infernet_edge.config.loading import build
+from infernet_edge.config.path_checks import (
+    expanded,
+    file_flaw,
+    folder_flaw,
+    new_file_flaw,
+    socket_flaw,
+    source_flaw,
+)
+from tests.support.process import ROOT
+
+
+def problems(document: dict[str, Any], **environment: str) -> dict[str, str]:
+    try:
+        build(document, "x", environment)
+    except ConfigurationError as error:
+        return {problem.path: str(problem) for problem in error.problems}
+    return {}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "nowhere").symlink_to("missing")
+    (tmp_path / "loop").symlink_to("loop")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("file/x", "file is not a folder"),
+        ("file/x/y/z", "file is not a folder"),
+        ("nowhere/x", "nowhere is a link to nothing"),
+        ("loop/x", "loop: "),
+        ("a" * 256, "a name of more than 255 bytes"),
+        ("ä" * 128 + "/x", "a name of more than 255 bytes"),
+        ("missing/" + "a" * 256 + "/x", "a name of more than 255 bytes"),
+        ("a/" * 2100, "is longer than 409"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_what_can_never_be_there(place: Path, name: str, word: str) -> None:
+    text = f"{place}/{name}"
+    for found in (folder_flaw(text), file_flaw(text), new_file_flaw(text, 4), source_flaw(text)):
+        assert word in found
+
+
+def test_what_may_be_there(place: Path) -> None:
+    for name in ("", "folder", "folder/x/y", "missing", "a" * 255, "folder/../folder"):
+        assert folder_flaw(f"{place}/{name}") == source_flaw(f"{place}/{name}") == ""
+    assert new_file_flaw(f"{place}/file", 4) == new_file_flaw(f"{place}/missing/x", 4) == ""
+    assert new_file_flaw(f"{place}/{'a' * 251}", 4) == ""
+    assert file_flaw(f"{place}/file") == ""
+    assert file_flaw("/dev/null") == source_flaw("/dev/null") == ""
+
+
+def test_what_is_of_another_kind(place: Path) -> None:
+    assert folder_flaw(f"{place}/file") == "is not a folder"
+    assert new_file_flaw(f"{place}/folder", 4) == file_flaw(f"{place}/folder") == "is a folder"
+    assert file_flaw(f"{place}/missing") == "does not exist"
+    assert "a name of more than 251 bytes" in new_file_flaw(f"{place}/{'a' * 252}", 4)
+    assert folder_flaw(str(place), longest=5) == "is longer than 5 bytes"
+
+
+def test_relative_paths(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place / "folder")
+    assert folder_flaw("x") == ""
+    assert "is not a folder" in folder_flaw("../file/x")
+    (place / "folder").rmdir()
+    assert "the current folder cannot be found" in folder_flaw("x")
+
+
+def test_a_folder_that_this_user_may_not_enter_is_no_mistake() -> None:
+    with tempfile.TemporaryDirectory() as base:
+        place = Path(base, "closed")
+        place.mkdir(mode=0o000)
+        Path(base).chmod(0o755)
+        code = f"print(repr(folder_flaw({str(place / 'x/y')!r})))"
+        if os.geteuid() == 0:  # root may enter everything
+            code = f"import os; os.setuid(12345); {code}"
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                f"from infernet_edge.config.path_checks import folder_flaw; {code}",
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        assert done.stdout == "''\n", done.stderr
+
+
+def test_sockets() -> None:
+    assert socket_flaw("/run/podman/podman.sock") == ""
+    assert socket_flaw("run/podman.sock") == socket_flaw("") == "is not an absolute path"
+    assert socket_flaw("/" + "a" * 107) == "is longer than 107 bytes"
+
+
+def test_homes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/bob")
+    assert expanded("~/x") == Path("/home/bob/x")
+    with pytest.raises(ValueError, match="user nobody-here has no home folder"):
+        expanded("~nobody-here/x")
+    assert "user nobody-here" in folder_flaw("~nobody-here/x")
+
+
+@pytest.mark.parametrize(
+    ("document", "key"),
+    [
+        ({"storage": {"path": "{file}/x"}}, "storage.path"),
+        ({"storage": {"path": "{file}"}}, "storage.path"),
+        ({"storage": {"path": "~nobody-here/x"}}, "storage.path"),
+        ({"storage": {"path": "/x" * 300}}, "storage.path"),
+        ({"log": {"path": "{file}/x"}}, "log.path"),
+        ({"log": {"path": "/tmp"}}, "log.path"),
+        ({"log": {"path": "/tmp/" + "a" * 253}}, "log.path"),
+        ({"server": {"tls": {"cert": "/tmp", "key": "/dev/null"}}}, "server.tls.cert"),
+        ({"server": {"tls": {"cert": "/dev/null", "key": "{file}/x"}}}, "server.tls.key"),
+        ({"server": {"tls": {"cert": "~nobody-here", "key": "/dev/null"}}}, "server.tls.cert"),
+        ({"containers": [{"volumes": ["{file}/x:/y"]}]}, "containers[0].volumes[0]"),
+        ({"containers": [{"volumes": ["~nobody-here/x:/y"]}]}, "containers[0].volumes[0]"),
+        ({"containers": [{"volumes": [":/y"]}]}, "containers[0].volumes[0]"),
+        ({"podman": {"url": "unix:///" + "a" * 107}}, "podman.url"),
+        ({"podman": {"url": "unix://podman.sock"}}, "podman.url"),
+    ],
+    ids=lambda value: str(value)[:50],
+)
+def test_check_says_so(place: Path, document: dict[str, Any], key: str) -> None:
+    def here(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: here(item) for name, item in value.items()}
+        if isinstance(value, list):
+            return [here(item) for item in value]
+        return value.replace("{file}", str(place / "file"))
+
+    made = here(document)
+    for container in made.get("containers", []):
+        container |= {"id": "a", "image": "b"}
+    assert list(problems(made)) == [key]
+
+
+def test_a_keystore(place: Path) -> None:
+    def chain(keystore: str) -> dict[str, Any]:
+        wallet = {"keystore": keystore, "keystore_password": "x"}
+        address = "0x" + "aB" * 20
+        chain = {"enabled": True, "rpc_url": "http://a", "registry_address": address}
+        return {"chain": {**chain, "wallet": wallet}}
+
+    assert problems(chain(f"{place}/file")) == {}
+    for wrong in (f"{place}/file/x", f"{place}/folder", "~nobody-here/x", "a" * 300):
+        assert list(problems(chain(wrong))) == ["chain.wallet.keystore"]
+
+
+def test_folders_of_the_environment(place: Path) -> None:
+    assert "file is not a folder" in problems({}, XDG_DATA_HOME=f"{place}/file")["storage.path"]
+    assert "is not a folder" in problems({}, STATE_DIRECTORY=f"{place}/file")["storage.path"]
+    assert problems({}, STATE_DIRECTORY=f"{place}/folder/x") == {}
+
+
+def test_homes_and_current_folders_that_are_not_utf8(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = place / os.fsdecode(b"caf\xe9")
+    odd.mkdir()
+    monkeypatch.setenv("HOME", str(odd))
+    assert "text that is not UTF-8" in problems({})["storage.path"]
+    monkeypatch.chdir(odd)
+    assert "text that is not UTF-8" in problems({"storage": {"path": "x"}})["storage.path"]
+    assert problems({"storage": {"path": str(place / "x")}}) == {}
+
+
+def test_certificates_may_be_in_the_home_folder(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(place))
+    config, _ = build({"server": {"tls": {"cert": "~/file", "key": "~/file"}}}, "x", {})
+    assert config.server.tls is not None
+    assert config.server.tls.cert == config.server.tls.key == str(place / "file")

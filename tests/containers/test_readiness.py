@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from infernet_edge.config.model import Container, Secret
+from infernet_edge.containers import readiness as module
+from infernet_edge.containers.readiness import probe, seems_gone
+from infernet_edge.containers.service import Service
+from tests.support.ports import free_port
+
+
+class Answering:
+    """A server that answers every request with the same bytes."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.answer = answer
+        self.requests: list[str] = []
+        self.url = ""
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Answering:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *details: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.answer:
+            self.requests.append((await reader.readuntil(b"\r\n\r\n")).decode())
+            writer.write(self.answer)
+            await writer.drain()
+        writer.close()
+
+
+def status(line: str) -> bytes:
+    return f"HTTP/1.1 {line}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".encode()
+
+
+def service(url: str, **settings: Any) -> Service:
+    return Service(Container(id="echo", url=url, **settings), managed=False)
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+@pytest.mark.parametrize("line", ["200 OK", "404 Not Found", "500 Oh", "302 Found"])
+async def test_any_answer_will_do_without_a_health_path(
+    session: aiohttp.ClientSession, line: str
+) -> None:
+    async with Answering(status(line)) as server:
+        assert await probe(session, service(server.url)) == ""
+        assert server.requests[0].startswith("GET / HTTP/1.1")
+
+
+@pytest.mark.parametrize("line", ["200 OK", "302 Found"])
+async def test_a_good_status_of_the_health_path(session: aiohttp.ClientSession, line: str) -> None:
+    async with Answering(status(line)) as server:
+        asked = service(server.url + "/base/", health_path="/health", bearer=Secret("token"))
+        assert await probe(session, asked) == ""
+        assert server.requests[0].startswith("GET /base/health HTTP/1.1")
+        assert "Authorization: Bearer token\r\n" in server.requests[0]
+
+
+@pytest.mark.parametrize("line", ["404 Not Found", "503 Busy"])
+async def test_a_bad_status_of_the_health_path_is_told(
+    session: aiohttp.ClientSession, line: str
+) -> None:
+    async with Answering(status(line)) as server:
+        problem = await probe(session, service(server.url, health_path="/health"))
+        assert problem == f"/health answers with status {line[:3]}"
+
+
+@pytest.mark.parametrize("answer", [b"", b"SSH-2.0-OpenSSH\r\n"])
+async def test_to_accept_a_connection_is_not_enough(
+    session: aiohttp.ClientSession, answer: bytes
+) -> None:
+    async with Answering(answer) as server:
+        assert server.url in await probe(session, service(server.url))
+
+
+async def test_nobody_listens(session: aiohttp.ClientSession) -> None:
+    assert "no answer from" in await probe(session, service(f"http://127.0.0.1:{free_port()}"))
+
+
+async def test_no_answer_in_time(
+    session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_TIMEOUT", aiohttp.ClientTimeout(total=0.1))
+    # The kernel accepts the connection, and nobody reads from it.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        assert "within 0.1 seconds" in await probe(session, service(url))
+
+
+async def test_a_container_seems_gone_when_its_port_refuses_or_closes() -> None:
+    silent = asyncio.Event()
+    closing: list[bool] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if closing:  # as a forwarder whose service is not there
+            writer.close()
+            return
+        assert await reader.read(1) == b""  # nothing is sent
+        silent.set()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        assert not await seems_gone(port)
+        await asyncio.wait_for(silent.wait(), 5)
+        closing.append(True)
+        assert await seems_gone(port)
+    assert await seems_gone(free_port())
+
+
+async def test_a_container_that_is_busy_does_not_seem_gone() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # accepts nothing itself
+        assert not await seems_gone(listener.getsockname()[1])

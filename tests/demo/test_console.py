@@ -1,0 +1,58 @@
+"""What the demo prints keeps to its width and loses nothing."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from infernet_edge.demo.console import Teller, tell, tell_json
+
+TEXT = "The small computer stood on the shelf beside the radio, and nobody knew why. " * 5
+
+
+def test_paragraphs_are_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
+    tell(TEXT, 3)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 4
+    assert all(line.startswith("   ") and len(line) < 80 for line in lines)
+    assert " ".join(line.strip() for line in lines) == TEXT.strip()
+
+
+def test_an_empty_paragraph_is_an_empty_line(capsys: pytest.CaptureFixture[str]) -> None:
+    tell()
+    assert capsys.readouterr().out == "\n"
+
+
+def test_long_words_stay_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    url = "http://127.0.0.1:4000/" + "a-b" * 40
+    tell(f"See {url} there", 2)
+    assert f"  {url}\n" in capsys.readouterr().out
+
+
+def test_json_is_shown_as_it_is_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    tell_json({"data": {"prompt": "é", "list": [1, True, None]}}, 2)
+    assert capsys.readouterr().out == '  {"data": {"prompt": "é", "list": [1, true, null]}}\n'
+
+
+def test_a_text_in_pieces_is_wrapped_between_words(capsys: pytest.CaptureFixture[str]) -> None:
+    chance = random.Random(1)
+    teller, rest = Teller(4), TEXT + "the end\n"
+    while rest:
+        length = chance.randrange(1, 12)
+        teller.add(rest[:length])
+        rest = rest[length:]
+    teller.end()
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line.startswith("    ") and len(line) < 80 for line in lines)
+    assert " ".join(line.strip() for line in lines) == TEXT + "the end"
+
+
+def test_words_are_printed_as_soon_as_they_are_complete(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    teller = Teller(0)
+    teller.add("The lamp in")
+    assert capsys.readouterr().out == "The lamp"
+    teller.add(" ")
+    assert capsys.readouterr().out == " in"
