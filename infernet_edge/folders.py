@@ -22,7 +22,7 @@ _SOCKET = "podman.sock"
 _ATTEMPTS = 5
 # Of versions that left no mark: mkdtemp's name, and nothing inside but Podman's socket.
 _UNMARKED = re.compile(rf"{PREFIX}[a-z0-9_]{{8}}")
-_MOST = 256  # folders that are examined in one go
+_MAX_FOLDERS = 256  # folders that are examined in one go
 
 
 class TemporaryFolder:
@@ -103,7 +103,7 @@ def _candidates(others: Iterable[Path]) -> list[Path]:
     found = [path for path in others if path.name.startswith(PREFIX)]
     for parent in parents:
         with contextlib.suppress(OSError):
-            found += sorted(Path(parent).glob(f"{PREFIX}*"))[:_MOST]
+            found += sorted(Path(parent).glob(f"{PREFIX}*"))[:_MAX_FOLDERS]
     return list(dict.fromkeys(found))
 
 

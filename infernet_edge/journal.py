@@ -23,9 +23,9 @@ LEVELS = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 _IDENTIFIER = "infernet-edge"
 # A datagram must fit into the socket's buffer (net.core.wmem_default is 208 KiB); larger entries
 # would need a file descriptor each, and nobody reads such lines.
-_LONGEST_VALUE = 16 * 2**10  # bytes
-_LONGEST_ENTRY = 96 * 2**10
-_LONGEST_NAME = 64
+_MAX_VALUE = 16 * 2**10  # bytes
+_MAX_ENTRY = 96 * 2**10
+_MAX_NAME = 64
 # The journal, or a reader of it, understands these in its own way.
 _RESERVED = re.compile(
     r"MESSAGE|MESSAGE_ID|PRIORITY|EVENT|LOGGER|ERRNO|DOCUMENTATION|TID|UNIT|USER_UNIT"
@@ -97,7 +97,7 @@ def entry(fields: Mapping[str, Any]) -> bytes:
     A value with a newline is written with its length in front, so that it cannot forge a field.
     """
     parts: list[bytes] = []
-    room = _LONGEST_ENTRY
+    room = _MAX_ENTRY
     for name, value in fields.items():
         part = _field(name.encode(), str(value).encode("utf-8", "replace"))
         room -= len(part)
@@ -120,8 +120,8 @@ def fields_of(record: logging.LogRecord, text: str) -> dict[str, Any]:
 
 
 def _field(name: bytes, value: bytes) -> bytes:
-    if len(value) > _LONGEST_VALUE:
-        value = value[:_LONGEST_VALUE].decode("utf-8", "ignore").encode() + "…".encode()
+    if len(value) > _MAX_VALUE:
+        value = value[:_MAX_VALUE].decode("utf-8", "ignore").encode() + "…".encode()
     if b"\n" in value:
         return b"%s\n%s%s\n" % (name, struct.pack("<Q", len(value)), value)
     return b"%s=%s\n" % (name, value)
@@ -132,4 +132,4 @@ def field_name(name: str) -> str:
     safe = re.sub(r"[^A-Z0-9]+", "_", name.upper()).strip("_")
     if not safe or safe[0].isdigit() or _RESERVED.fullmatch(safe):
         safe = f"FIELD_{safe}"
-    return safe[:_LONGEST_NAME].rstrip("_")
+    return safe[:_MAX_NAME].rstrip("_")

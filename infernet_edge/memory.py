@@ -32,7 +32,7 @@ SMALL: Final = 64 * 2**10
 """Bytes of a reservation that is small. A part of the budget is for such ones alone, so that large
 requests and outputs do not keep the small ones out."""
 
-LARGEST_PER_LIMIT: Final = 3
+MAX_PER_LIMIT: Final = 3
 """A budget is at least this many times its largest output, so that each kind has room."""
 
 _LOG_AGAIN = 60.0  # seconds until the log says once more that the budget is used up
@@ -52,8 +52,8 @@ class MemoryBudget:
     """
 
     def __init__(self, limit: int, largest: int) -> None:
-        if limit < LARGEST_PER_LIMIT * largest:
-            raise ValueError(f"expected a budget of at least {LARGEST_PER_LIMIT * largest} bytes")
+        if limit < MAX_PER_LIMIT * largest:
+            raise ValueError(f"expected a budget of at least {MAX_PER_LIMIT * largest} bytes")
         self.limit = limit
         self.held: dict[Kind, int] = dict.fromkeys(SHARES, 0)
         self.total = 0

@@ -25,7 +25,7 @@ from infernet_edge.errors import StartupError, StorageError
 from infernet_edge.hardware import Hardware
 from infernet_edge.hardware.memory import budget_of, memory_limit
 from infernet_edge.jobs import external_jobs, store, table
-from infernet_edge.jobs.external_jobs import Reports
+from infernet_edge.jobs.external_jobs import ExternalJobs
 from infernet_edge.jobs.housekeeping import Housekeeper
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.jobs.store import JobStore
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 _OTHER_FILES = 128  # file descriptors for the database, Podman, the log and what else is open
 _CLOSING_TIME = 1.0  # seconds in which requests may end once no job runs any more
-_MOST_RESOURCES = 2**20  # bytes of a container's answer about its resources
+_MAX_RESOURCES = 2**20  # bytes of a container's answer about its resources
 # What is saved first from a damaged database: what is not done yet.
 _FIRST = (
     Part("jobs", "status = 0", needed=True),
@@ -58,7 +58,7 @@ _FIRST = (
     Part("pieces"),
     Part("jobs"),
 )
-_MOST_STARTS = 3  # a new database may be damaged too, where the disk is
+_MAX_STARTS = 3  # a new database may be damaged too, where the disk is
 _LISTED = 20  # jobs in a report that does not say how many
 
 
@@ -94,7 +94,7 @@ class Node:
         Where reading shows that the database is damaged, it starts again with a new file.
         Raises StartupError, with nothing left running, when that is impossible.
         """
-        for _ in range(_MOST_STARTS):
+        for _ in range(_MAX_STARTS):
             try:
                 await self._start()
             except StorageError as error:
@@ -131,7 +131,7 @@ class Node:
             await self.chain.start()
 
         housekeeper = Housekeeper(
-            config, parts.database, parts.store, parts.reports, parts.memory, parts.elapsed
+            config, parts.database, parts.store, parts.external_jobs, parts.memory, parts.elapsed
         )
         await housekeeper.look()
         stack.push_async_callback(parts.background.stop)
@@ -233,7 +233,7 @@ class Node:
                 parts.database, parts.store, self.services.values(), parts.background
             ),
             "problems": [problem for problem in problems if problem],
-            "pending": len(parts.store.pending) + parts.reports.pending,
+            "pending": len(parts.store.pending) + parts.external_jobs.pending,
             "latest_wall_clock": parts.elapsed.latest_wall,
             "memory": {"held": parts.memory.total, "limit": parts.memory.limit},
             "containers": [
@@ -267,7 +267,7 @@ class Node:
             on_salvage=self._on_salvage,
         )
         passed = ElapsedTime(database, config.jobs.retention)
-        reported = Reports(database, config.jobs.max_pending, passed)
+        reported = ExternalJobs(database, config.jobs.max_pending, passed)
         memory = memory_budget(config)
         job_store = JobStore(database, reported, config.jobs.max_pending, memory, passed)
         client = ServiceClient(session, most)
@@ -282,11 +282,11 @@ class Node:
             config=config,
             database=database,
             store=job_store,
-            reports=reported,
+            external_jobs=reported,
             orchestrator=orchestrator,
             services=services,
             manager=ContainerManager(config, services, session),
-            resources=Resources(services, self._hardware, session, min(most, _MOST_RESOURCES)),
+            resources=Resources(services, self._hardware, session, min(most, _MAX_RESOURCES)),
             delegations=self.chain or NoDelegations(),
             memory=memory,
             elapsed=passed,
@@ -317,10 +317,10 @@ def memory_budget(config: Config) -> MemoryBudget:
 
 def _limit(parameters: Parameters) -> int:
     limit = parameters.get("limit", "")
-    return min(int(limit), store.MOST_LISTED) if limit.isdecimal() else _LISTED
+    return min(int(limit), store.MAX_LISTED) if limit.isdecimal() else _LISTED
 
 
 async def _load(parts: Parts) -> None:
     await parts.elapsed.load()
-    await parts.reports.load()
+    await parts.external_jobs.load()
     await parts.orchestrator.start()

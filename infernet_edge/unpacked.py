@@ -32,8 +32,8 @@ _NAME = re.compile(FOLDER_PREFIX + r"([0-9a-f]{8})[A-Za-z0-9]{6}")
 _NAME_ANYWHERE = re.compile(FOLDER_PREFIX + r"[0-9a-f]{8}[A-Za-z0-9]{6}")
 _VARIABLES = ("TMPDIR", "TEMP", "TMP")
 _FOLDERS = ("/tmp", "/var/tmp", "/usr/tmp")  # noqa: S108 - where the bootloader looks
-_MOST_ENTRIES = 100_000  # of a folder for temporary files, that are looked at
-_MOST_ENVIRONMENT = 4 * 2**20  # bytes of a process's environment
+_MAX_ENTRIES = 100_000  # of a folder for temporary files, that are looked at
+_MAX_ENVIRONMENT = 4 * 2**20  # bytes of a process's environment
 _PAUSE = 0.1  # seconds; a process has no environment of its own for a moment when it is started
 
 
@@ -52,7 +52,7 @@ def remove_abandoned(
 def size_of(folder: Path) -> int:
     """Bytes of all files in a folder. Blocks."""
     files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    return sum(file.stat().st_size for file in itertools.islice(files, _MOST_ENTRIES))
+    return sum(file.stat().st_size for file in itertools.islice(files, _MAX_ENTRIES))
 
 
 def _places(environment: Mapping[str, str], root: Path) -> set[Path]:
@@ -86,7 +86,7 @@ def _visit(environment: Mapping[str, str], root: Path, *, remove: bool) -> list[
 def _candidates(place: Path) -> Iterator[Path]:
     """The folders, whosever they are, whose bootloader is dead."""
     with contextlib.suppress(OSError), os.scandir(place) as entries:
-        for entry in itertools.islice(entries, _MOST_ENTRIES):
+        for entry in itertools.islice(entries, _MAX_ENTRIES):
             if (named := _NAME.fullmatch(entry.name)) and not _lives(int(named[1], 16)):
                 yield place / entry.name
 
@@ -140,6 +140,6 @@ def _names_in_use() -> set[str]:
             if process.name.isdigit() and process.stat().st_uid == os.geteuid():
                 names.update(_NAME_ANYWHERE.findall(str((process / "exe").readlink())))
                 with (process / "environ").open("rb") as environment:
-                    text = environment.read(_MOST_ENVIRONMENT).decode("utf-8", "replace")
+                    text = environment.read(_MAX_ENVIRONMENT).decode("utf-8", "replace")
                 names.update(_NAME_ANYWHERE.findall(text))
     return names

@@ -148,8 +148,8 @@ async def test_a_file_that_cannot_be_read_is_told_and_nothing_is_left(
 
 
 async def test_a_node_that_failed_to_start_can_start_later(tmp_path: Path) -> None:
-    (tmp_path / "data").write_text("in the way")
     node = Node(configuration(tmp_path))
+    (tmp_path / "data").write_text("in the way")
     with pytest.raises(StartupError):
         await node.start()
     (tmp_path / "data").unlink()

@@ -79,7 +79,7 @@ async def test_jobs_of_the_first_version_go_on(folder: Path) -> None:
                 assert found["status"] == "success"
                 assert f"'n': {number}" in str(found["result"]["output"])
             assert {call["data"].get("text", "")[:3] for call in echo.calls} == {"", "yyy"}
-            assert parts.reports.count == 1
+            assert parts.external_jobs.count == 1
             now = parts.elapsed.now()
             assert await parts.store.delete_finished(now + 1, 100) == 7
             assert await parts.store.identifiers(CLIENT) == []

@@ -30,7 +30,7 @@ from infernet_edge.errors import (
     StorageError,
     Unavailable,
 )
-from infernet_edge.jobs.external_jobs import Reports
+from infernet_edge.jobs.external_jobs import ExternalJobs
 from infernet_edge.jobs.guardian import Guardian
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.jobs.store import JobStore
@@ -53,7 +53,7 @@ class Parts(NamedTuple):
     config: Config
     database: Database
     store: JobStore
-    reports: Reports
+    external_jobs: ExternalJobs
     orchestrator: Orchestrator
     services: dict[str, Service]
     manager: ContainerManager
@@ -150,12 +150,12 @@ def _routes(parts: Parts) -> list[Route]:
         "/api/jobs/batch": BatchEndpoint(intake, bodies),
         "/api/jobs/stream": StreamEndpoint(intake, bodies),
         "/health": HealthEndpoint(parts.database, parts.store, parts.services, parts.background),
-        "/info": InfoEndpoint(parts.services, parts.store, parts.reports, parts.delegations),
+        "/info": InfoEndpoint(parts.services, parts.store, parts.external_jobs, parts.delegations),
         "/resources": ResourcesEndpoint(parts.resources),
         "/api/status": StatusEndpoint(
             bodies,
             parts.store,
-            parts.reports,
+            parts.external_jobs,
             parts.manager,
             enabled=parts.config.server.external_jobs,
         ),

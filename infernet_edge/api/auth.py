@@ -32,7 +32,7 @@ _READ: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _OPEN_PATHS: Final = frozenset({"/health"})  # no token and no limit: supervisors look there
 _WRONG_TOKENS: Final = RateLimit(num_requests=10, period=60)  # of each address
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_MOST_COUNTERS = 10_000  # clients and endpoints whose requests are counted at the same time
+_MAX_COUNTERS = 10_000  # clients and endpoints whose requests are counted at the same time
 _NEEDED: Final = frozenset(
     {
         b"host",
@@ -239,7 +239,7 @@ class RateLimiter:
     def _make_room(self, now: float) -> None:
         while self._windows:
             oldest = next(iter(self._windows))
-            if self._windows[oldest][0] > now and len(self._windows) < _MOST_COUNTERS:
+            if self._windows[oldest][0] > now and len(self._windows) < _MAX_COUNTERS:
                 break
             del self._windows[oldest]
 

@@ -11,13 +11,13 @@ from infernet_edge.api.jobs import Delegations
 from infernet_edge.api.json_io import Answer, query
 from infernet_edge.containers.resources import Resources
 from infernet_edge.containers.service import Service
-from infernet_edge.jobs.external_jobs import Reports
+from infernet_edge.jobs.external_jobs import ExternalJobs
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.storage.database import Database
 from infernet_edge.tasks import Background
 
 VERSION = f"{INFERNET_VERSION}+edge.{__version__}"
-_MOST_MODEL_ID = 1024  # characters
+_MAX_MODEL_ID = 1024  # characters
 
 
 def is_healthy(
@@ -63,12 +63,12 @@ class InfoEndpoint:
         self,
         services: Mapping[str, Service],
         store: JobStore,
-        reports: Reports,
+        external_jobs: ExternalJobs,
         delegations: Delegations,
     ) -> None:
         self._services = services
         self._store = store
-        self._reports = reports
+        self._external_jobs = external_jobs
         self._delegations = delegations
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,7 +77,7 @@ class InfoEndpoint:
             version=VERSION,
             containers=[s.info for s in self._services.values() if s.state == "ready"],
             pending=schema.PendingJobs(
-                offchain=len(self._store.pending) + self._reports.pending,
+                offchain=len(self._store.pending) + self._external_jobs.pending,
                 onchain=self._delegations.pending,
             ),
             chain=schema.ChainInfo(enabled=bool(address), address=address),
@@ -94,7 +94,7 @@ class ResourcesEndpoint:
         self._resources = resources
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        model_id = query(scope, 16).get("model_id", [""])[-1][:_MOST_MODEL_ID]
+        model_id = query(scope, 16).get("model_id", [""])[-1][:_MAX_MODEL_ID]
         if model_id:
             answer = Answer(await self._resources.support(model_id))
         else:

@@ -29,21 +29,21 @@ from infernet_edge.errors import (
     Unavailable,
 )
 from infernet_edge.jobs.contents import PIECE, Buffer, Content
-from infernet_edge.jobs.guardian import MOST_CONTAINERS, Guardian
+from infernet_edge.jobs.guardian import MAX_CONTAINERS, Guardian
 from infernet_edge.jobs.job import DIRECT, STREAM, Job
 from infernet_edge.jobs.orchestrator import Orchestrator
-from infernet_edge.jobs.store import MOST_LISTED, JobStore
+from infernet_edge.jobs.store import MAX_LISTED, JobStore
 from infernet_edge.jobs.streams import JobStream
 from infernet_edge.tasks import Deadline
 
-_MOST_IDS = 1000  # ids in one GET
-_MOST_ITEMS = 10_000  # requests in one batch
+_MAX_IDS = 1000  # ids in one GET
+_MAX_ITEMS = 10_000  # requests in one batch
 _ITEMS_AT_ONCE = 100  # of those, as many as are looked at before others have their turn
 _DELEGATED_AT_ONCE = 16  # delegated subscriptions of a batch
 _DIGITS = re.compile("[0-9]{1,9}")
 _TRUE: Final = ("true", "1")
 
-_LONGEST_IDS = 64 * 2**10  # bytes of a request's container ids, before their number is known
+_MAX_IDS_BYTES = 64 * 2**10  # bytes of a request's container ids, before their number is known
 
 
 _MARK: Final = b'"subscription"'
@@ -217,11 +217,11 @@ def _is_delegated(body: bytes | bytearray) -> bool:
 
 def _job_request(body: Buffer, where: str = "") -> schema.JobRequest:
     """A JobRequest; what is too long to be a list of ids is not made one."""
-    if len(body) > _LONGEST_IDS:
+    if len(body) > _MAX_IDS_BYTES:
         containers = decode(body, _shapes, where).containers
-        if containers is not UNSET and len(memoryview(containers)) > _LONGEST_IDS:
+        if containers is not UNSET and len(memoryview(containers)) > _MAX_IDS_BYTES:
             raise BadRequest(
-                f"containers: expected at most {MOST_CONTAINERS} ids", {"field": "containers"}
+                f"containers: expected at most {MAX_CONTAINERS} ids", {"field": "containers"}
             )
     return decode(body, _requests, where)
 
@@ -242,8 +242,8 @@ def batch_items(body: bytes | bytearray) -> list[memoryview]:
     if body[end : end + 1] != b"]":
         end = place
         while body[end : end + 1] != b"]":
-            if len(items) == _MOST_ITEMS:
-                raise BadRequest(f"Expected at most {_MOST_ITEMS} items in one batch")
+            if len(items) == _MAX_ITEMS:
+                raise BadRequest(f"Expected at most {_MAX_ITEMS} items in one batch")
             start = end + 1
             end = _item_end(body, start)
             items.append(view[start:end])
@@ -306,7 +306,7 @@ class JobsEndpoint:
             del body
             scope["held"].release()
         else:
-            parameters = query(scope, _MOST_IDS + 10)
+            parameters = query(scope, _MAX_IDS + 10)
             with self._store.kept(parameters.get("id", [])):
                 answer = await self._get(parameters, caller.client)
                 await answer(scope, receive, send)
@@ -318,8 +318,8 @@ class JobsEndpoint:
         if identifiers is None:
             return Answer(await self._list(parameters, client))
         identifiers = list(dict.fromkeys(identifiers))
-        if len(identifiers) > _MOST_IDS:
-            raise BadRequest(f"id: expected at most {_MOST_IDS} ids", {"field": "id"})
+        if len(identifiers) > _MAX_IDS:
+            raise BadRequest(f"id: expected at most {_MAX_IDS} ids", {"field": "id"})
         intermediate = parameters.get("intermediate", [""])[-1].lower() in _TRUE
         results = await self._store.results(client, identifiers, intermediate=intermediate)
         parts: list[bytes | Content] = [b"["]
@@ -332,10 +332,10 @@ class JobsEndpoint:
 
     async def _list(self, parameters: dict[str, list[str]], client: str) -> list[str]:
         pending = parameters.get("pending", [""])[-1].lower()
-        limit = parameters.get("limit", [str(MOST_LISTED)])[-1]
-        if not _DIGITS.fullmatch(limit) or not 1 <= int(limit) <= MOST_LISTED:
+        limit = parameters.get("limit", [str(MAX_LISTED)])[-1]
+        if not _DIGITS.fullmatch(limit) or not 1 <= int(limit) <= MAX_LISTED:
             raise BadRequest(
-                f"limit: expected a whole number from 1 to {MOST_LISTED}", {"field": "limit"}
+                f"limit: expected a whole number from 1 to {MAX_LISTED}", {"field": "limit"}
             )
         before = parameters.get("before", [""])[-1]
         return await self._store.identifiers(

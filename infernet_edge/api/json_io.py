@@ -20,11 +20,11 @@ from infernet_edge.validation import explain, not_utf8_at
 
 T = TypeVar("T")
 
-_MOST_CLOSED = 8  # connections that are closed for the room of one answer
+_MAX_CLOSED = 8  # connections that are closed for the room of one answer
 _CLOSING_TIME = 0.02  # seconds until a connection that is closed has given back what it held
 _AT_ONCE = 16 * 2**10  # bytes of an answer that are handed to the connection in one go
 _BODY_TIME = 20.0  # seconds in which a body has to arrive, and more when it comes fast enough
-_MOST_BLANK = 1024  # bytes of white space that are taken for an empty body
+_MAX_BLANK = 1024  # bytes of white space that are taken for an empty body
 NOSNIFF = (b"x-content-type-options", b"nosniff")  # a browser shall not take it for a page
 _JSON = [
     (b"content-type", b"application/json"),
@@ -131,7 +131,7 @@ async def _take(scope: Scope, held: Reservation, size: int) -> None:
     Raises Unavailable.
     """
     make_room: Callable[[], bool] = scope.get("make_room", bool)
-    for _ in range(_MOST_CLOSED):
+    for _ in range(_MAX_CLOSED):
         if held.try_take(size) or not make_room():
             break
         await asyncio.sleep(_CLOSING_TIME)
@@ -230,7 +230,7 @@ def decode(body: Buffer | msgspec.Raw, decoder: msgspec.json.Decoder[T], where: 
             {"field": field} if field else {},
         ) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        if not bytes(memoryview(body)[:_MOST_BLANK]).strip():
+        if not bytes(memoryview(body)[:_MAX_BLANK]).strip():
             raise BadRequest("Expected a JSON body, found nothing") from None
         raise BadRequest(f"Malformed JSON: {error}") from None
     except RecursionError:

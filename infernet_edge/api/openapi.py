@@ -8,7 +8,7 @@ import msgspec
 
 from infernet_edge import INFERNET_VERSION, __version__, schema
 from infernet_edge.api.openapi_delegated import delegated_request
-from infernet_edge.jobs.store import MOST_LISTED
+from infernet_edge.jobs.store import MAX_LISTED
 
 _TYPES = (
     schema.HealthInfo,
@@ -131,7 +131,7 @@ def _paths() -> dict[str, Any]:
     outcomes = _any_of("JobResponse", "DelegatedSubscriptionResponse", "ErrorResponse")
     text = {"type": "string"}
     boolean = {"type": "boolean"}
-    limit = {"type": "integer", "minimum": 1, "maximum": MOST_LISTED}
+    limit = {"type": "integer", "minimum": 1, "maximum": MAX_LISTED}
     job_parameters = [
         _parameter("id", "Ids of jobs whose results to return", _list_of(text)),
         _parameter("intermediate", "With id: all containers' results", boolean),

@@ -16,14 +16,14 @@ from uvicorn.server import ServerState
 
 from infernet_edge.memory import MemoryBudget
 
-_MOST_HEAD = 64 * 2**10  # bytes of request line and headers, or of trailer fields
+_MAX_HEAD = 64 * 2**10  # bytes of request line and headers, or of trailer fields
 _FREE_HEAD = 4 * 2**10  # bytes of those that are not counted; most heads have fewer
-_MOST_FIELDS = 200  # header fields: each takes many times its bytes
+_MAX_FIELDS = 200  # header fields: each takes many times its bytes
 _HEAD_END = b"\r\n\r\n"
 _UNREAD_BODY = 16 * 2**10  # bytes of a body that wait for the application
-_MOST_BACKLOG = 64 * 2**10  # bytes that wait to be parsed; else reading goes on, to see the end
-_MOST_UNSENT = 32 * 2**10  # bytes of an answer that wait to be sent
-_MOST_ENCRYPTED = 64 * 2**10  # bytes that TLS keeps while reading is paused
+_MAX_BACKLOG = 64 * 2**10  # bytes that wait to be parsed; else reading goes on, to see the end
+_MAX_UNSENT = 32 * 2**10  # bytes of an answer that wait to be sent
+_MAX_ENCRYPTED = 64 * 2**10  # bytes that TLS keeps while reading is paused
 
 
 class _Flow(FlowControl):
@@ -37,7 +37,7 @@ class _Flow(FlowControl):
     def resume_reading(self) -> None:
         if self.backlog:
             asyncio.get_running_loop().call_soon(self._parse_backlog)
-        if self.backlog < _MOST_BACKLOG:
+        if self.backlog < _MAX_BACKLOG:
             super().resume_reading()
 
 
@@ -131,10 +131,10 @@ class LanProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = self._flow = _Flow(transport, self._parse_backlog)
-        transport.set_write_buffer_limits(high=_MOST_UNSENT)
+        transport.set_write_buffer_limits(high=_MAX_UNSENT)
         limit_reading = getattr(transport, "set_read_buffer_limits", None)  # uvloop's, with TLS
         if limit_reading is not None:
-            limit_reading(high=_MOST_ENCRYPTED)
+            limit_reading(high=_MAX_ENCRYPTED)
         self._waits_since = self.loop.time()
 
     def data_received(self, data: bytes) -> None:
@@ -171,7 +171,7 @@ class LanProtocol(HttpToolsProtocol):
         if not self._backlog_memory.try_take(others):
             self._backlog = b""
             self.transport.abort()
-        elif len(self._backlog) >= _MOST_BACKLOG:
+        elif len(self._backlog) >= _MAX_BACKLOG:
             self.flow.pause_reading()
         elif not self._backlog:
             self.flow.resume_reading()
@@ -198,14 +198,14 @@ class LanProtocol(HttpToolsProtocol):
         if self._refused:
             return
         if self._in_head:
-            if self._head_bytes > _MOST_HEAD:
+            if self._head_bytes > _MAX_HEAD:
                 self._refuse(b"431 Request Header Fields Too Large", b"Headers too large")
                 return
             self._head_bytes += len(data)
             if self._head_bytes > _FREE_HEAD and not self._memory.try_take(len(data)):
                 self._refuse(b"503 Service Unavailable", b"The memory for requests is used up")
                 return
-        elif self._silent_bytes > _MOST_HEAD:
+        elif self._silent_bytes > _MAX_HEAD:
             self._refuse(b"431 Request Header Fields Too Large", b"Trailers too large")
             return
         self._silent_bytes += len(data)
@@ -220,7 +220,7 @@ class LanProtocol(HttpToolsProtocol):
         """
         if self._in_head:
             self._fields += 1
-            if self._fields <= _MOST_FIELDS:
+            if self._fields <= _MAX_FIELDS:
                 super().on_header(name, value)
 
     def on_body(self, body: bytes) -> None:
@@ -261,7 +261,7 @@ class LanProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self._refused:
             return
-        if self._fields > _MOST_FIELDS:
+        if self._fields > _MAX_FIELDS:
             self._refuse(b"431 Request Header Fields Too Large", b"Too many header fields")
             return
         self._in_head = False

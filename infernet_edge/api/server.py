@@ -28,7 +28,7 @@ from infernet_edge.tasks import cancel
 
 logger = logging.getLogger(__name__)
 
-MOST_CONNECTIONS = 1024  # more wait in the kernel's queue until one of these ends
+MAX_CONNECTIONS = 1024  # more wait in the kernel's queue until one of these ends
 _BACKLOG = 2048
 _ACCEPTED_AT_ONCE = 32  # connections, then others have their turn
 _ACCEPT_AGAIN = 0.1  # seconds until it is tried again to accept connections, if none ends before
@@ -37,7 +37,7 @@ _HANDSHAKE_TIME = 10.0  # seconds for that of TLS
 _SWEEP = 5.0  # seconds between two looks at the connections, while there are any
 _PATIENCE = 20.0  # seconds for which a connection may owe the same thing
 _PATIENCE_WHEN_FULL = 5.0
-_FEWEST_CONNECTIONS = 32
+_MIN_CONNECTIONS = 32
 _LOG_AGAIN = 60.0  # seconds until the log says once more that the system gives no connection
 # Bytes of memory that one connection takes, about, when it holds nothing else.
 _PLAIN_SIZE = 64 * 2**10
@@ -52,7 +52,7 @@ class LanServer:
         settings: Server,
         app: ASGIApp,
         *,
-        max_connections: int = MOST_CONNECTIONS,
+        max_connections: int = MAX_CONNECTIONS,
         memory: MemoryBudget | None = None,
     ) -> None:
         self._settings = settings
@@ -168,7 +168,7 @@ class LanServer:
         """Accept connections, leaving `reserve` file descriptors for the rest of the node."""
         files = raise_file_limit() - reserve
         size = _TLS_SIZE if self._config.ssl else _PLAIN_SIZE
-        allowed = max(_FEWEST_CONNECTIONS, min(files, self._memory.limit // 2 // size))
+        allowed = max(_MIN_CONNECTIONS, min(files, self._memory.limit // 2 // size))
         self._connections.most = min(self._connections.most, allowed)
         self._resume()
 
@@ -306,7 +306,7 @@ class LanServer:
 def raise_file_limit() -> int:
     """Raise the soft limit of open files to a sensible number; returns what it is now."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 4 * MOST_CONNECTIONS
+    wanted = 4 * MAX_CONNECTIONS
     if hard != resource.RLIM_INFINITY:
         wanted = min(wanted, hard)
     if soft == resource.RLIM_INFINITY or soft >= wanted:

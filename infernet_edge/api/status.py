@@ -12,15 +12,16 @@ from starlette.types import Receive, Scope, Send
 from infernet_edge import schema
 from infernet_edge.api.auth import Caller
 from infernet_edge.api.json_io import Answer, BodyReader, check_utf8, decode
+from infernet_edge.clock import milliseconds
 from infernet_edge.errors import BadRequest, Conflict, Forbidden, Unavailable
-from infernet_edge.jobs.external_jobs import Reports
+from infernet_edge.jobs.external_jobs import ExternalJobs
 from infernet_edge.jobs.job import STATUS_NAMES
-from infernet_edge.jobs.store import JobStore, milliseconds
+from infernet_edge.jobs.store import JobStore
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MAX_BODY_BYTES = 64 * 2**10  # bytes: an id, a word and a few container ids
-_MOST_CONTAINERS = 64
+_MAX_CONTAINERS = 64
 _decoder = msgspec.json.Decoder(schema.StatusReport)
 _codes: dict[str, int] = {name: code for code, name in enumerate(STATUS_NAMES)}
 
@@ -44,14 +45,14 @@ class StatusEndpoint:
         self,
         bodies: BodyReader,
         store: JobStore,
-        reports: Reports,
+        external_jobs: ExternalJobs,
         containers: Containers,
         *,
         enabled: bool = True,
     ) -> None:
         self._bodies = bodies
         self._store = store
-        self._reports = reports
+        self._external_jobs = external_jobs
         self._containers = containers
         self._enabled = enabled
 
@@ -67,14 +68,14 @@ class StatusEndpoint:
         status = _codes.get(report.status)
         if status is None:
             raise BadRequest("Status is invalid", {"field": "status", "expected": STATUS_NAMES})
-        if len(report.containers) > _MOST_CONTAINERS:
+        if len(report.containers) > _MAX_CONTAINERS:
             raise BadRequest(
-                f"containers: expected at most {_MOST_CONTAINERS} ids", {"field": "containers"}
+                f"containers: expected at most {_MAX_CONTAINERS} ids", {"field": "containers"}
             )
         if await self._store.has(report.id):
             raise Conflict("The node itself runs this job", {"id": report.id})
         owner = self._owner(caller)
-        await self._reports.record(
+        await self._external_jobs.record(
             report.id, caller.client, owner, status, report.containers, milliseconds()
         )
         await Answer(None)(scope, receive, send)

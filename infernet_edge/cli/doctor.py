@@ -129,7 +129,7 @@ def _wrapped(start: str, text: str, width: int | None) -> list[str]:
         return [start + text]
     return textwrap.wrap(
         text,
-        max(width, _INDENT + _LEAST_WIDTH),
+        max(width, _INDENT + _MIN_WIDTH),
         initial_indent=start,
         subsequent_indent=" " * _INDENT,
         break_long_words=False,
@@ -138,7 +138,7 @@ def _wrapped(start: str, text: str, width: int | None) -> list[str]:
 
 
 _INDENT = 24
-_LEAST_WIDTH = 20
+_MIN_WIDTH = 20
 
 
 def _summary(findings: Iterable[Sequence[Finding]]) -> str:

@@ -13,8 +13,8 @@ AMOUNT_HELP: Final = (
 
 _DECIMALS: Final = {"": 0, "wei": 0, "gwei": 9, "eth": 18, "ether": 18}
 _COIN: Final = 10**18  # wei
-_MOST: Final = 2**256 - 1  # that contracts can count
-_LONGEST: Final = 100  # characters
+_MAX_AMOUNT: Final = 2**256 - 1  # that contracts can count
+_MAX_CHARACTERS: Final = 100  # characters
 _AMOUNT = re.compile(r"(\d+)(?:\.(\d+))? ?([a-z]*)", re.ASCII | re.IGNORECASE)
 _ADDRESS = re.compile(r"(?:0x)?([0-9a-f]{40})", re.ASCII | re.IGNORECASE)
 
@@ -28,7 +28,7 @@ class Amount(NamedTuple):
 
 def parse_amount(text: str) -> Amount:
     """Read an amount (see AMOUNT_HELP). Raises ArgumentTypeError."""
-    match = _AMOUNT.fullmatch(text.strip()) if len(text) <= _LONGEST else None
+    match = _AMOUNT.fullmatch(text.strip()) if len(text) <= _MAX_CHARACTERS else None
     if match is None:
         raise _not_taken(text, "it is no amount")
     whole, fraction, unit = match[1], match[2], match[3].lower()
@@ -41,7 +41,7 @@ def parse_amount(text: str) -> Amount:
     if len(digits) > decimals:
         raise _not_taken(text, f"{unit} have {decimals} decimals")
     value = int(whole + digits.ljust(decimals, "0"))
-    if value > _MOST:
+    if value > _MAX_AMOUNT:
         raise _not_taken(text, "contracts cannot count so far")
     return Amount(value, unit)
 
@@ -77,5 +77,5 @@ def coins(wei: int) -> str:
 
 
 def _not_taken(text: str, reason: str) -> argparse.ArgumentTypeError:
-    shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    shown = text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}…"
     return argparse.ArgumentTypeError(f'"{shown}": {reason}. Expected: {AMOUNT_HELP}.')

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from infernet_edge.node import Node
     from infernet_edge.notify import Notifier
 
-_SHORTEST_RUN = 60.0  # seconds between two damages of the database
+_MIN_RUN = 60.0  # seconds between two damages of the database
 
 HELP = "run the node until Ctrl+C or SIGTERM"
 
@@ -83,11 +83,11 @@ async def _run(loaded: Loaded) -> None:
     # system ended it: with SIGBUS when a file shrinks that SQLite has in memory.
     faulthandler.enable()
     try:
-        damaged_at = -_SHORTEST_RUN
+        damaged_at = -_MIN_RUN
         while not stop.is_set():
             await _run_node(Node(loaded.config, notifier.saved), notifier, stop, reload)
             before, damaged_at = damaged_at, time.monotonic()
-            if not stop.is_set() and damaged_at - before < _SHORTEST_RUN:
+            if not stop.is_set() and damaged_at - before < _MIN_RUN:
                 raise StartupError(
                     f"The database {loaded.config.database_path} is damaged again and again. See"
                     " whether its disk is well (dmesg), or set storage.path to a folder on another."

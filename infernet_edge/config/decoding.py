@@ -18,7 +18,7 @@ from msgspec import NODEFAULT, Meta, Struct
 
 from infernet_edge.config.errors import PermissionWarning, Problem
 from infernet_edge.config.model import Secret
-from infernet_edge.config.secret_files import LARGEST_SECRET, read_secret
+from infernet_edge.config.secret_files import MAX_SECRET, read_secret
 from infernet_edge.config.texts import EXPECTED, flaw, flaws, join, printable
 from infernet_edge.validation import explain, words
 
@@ -121,7 +121,7 @@ class Conversion:
             return self._problem(path, type_name(file), expected)
         if found := flaw(file):
             return self._problem(join(path, "file"), found, EXPECTED)
-        expected = f"a file of at most {LARGEST_SECRET} bytes that the node can read"
+        expected = f"a file of at most {MAX_SECRET} bytes that the node can read"
         try:
             text, mode = read_secret(Path(file))
         except OSError as error:

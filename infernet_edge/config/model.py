@@ -14,8 +14,8 @@ from msgspec import Meta, Struct, field
 from infernet_edge.config.devices import GPU_PATTERN
 
 Port = Annotated[int, Meta(ge=0, le=65535, extra={"text_allowed": True})]
-_LONGEST = 100 * 365 * 24 * 3600  # seconds; longer is a mistake, and more than clocks can add
-Seconds = Annotated[float, Meta(gt=0, le=_LONGEST)]
+_MAX_DURATION = 100 * 365 * 24 * 3600  # seconds; longer is a mistake, and more than clocks can add
+Seconds = Annotated[float, Meta(gt=0, le=_MAX_DURATION)]
 Bytes = Annotated[int, Meta(ge=0)]
 Wei = Annotated[int, Meta(ge=0)]
 

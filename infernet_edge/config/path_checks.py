@@ -13,9 +13,9 @@ from pathlib import Path
 
 from infernet_edge.config.texts import flaw
 
-_LONGEST_NAME = 255  # bytes, NAME_MAX of Linux's file systems, pathname(7)
-_LONGEST_PATH = 4095  # bytes, PATH_MAX without its NUL
-_LONGEST_SOCKET = 107  # bytes of a Unix socket's address, unix(7)
+_MAX_NAME = 255  # bytes, NAME_MAX of Linux's file systems, pathname(7)
+_MAX_PATH = 4095  # bytes, PATH_MAX without its NUL
+_MAX_SOCKET = 107  # bytes of a Unix socket's address, unix(7)
 _FOLDER = "is a folder"
 NO_HOME = "the home folder of this user is not known: HOME is not set and it has no account"
 
@@ -29,7 +29,7 @@ def expanded(text: str) -> Path:
         raise ValueError(f"user {user} has no home folder" if user else NO_HOME) from None
 
 
-def folder_flaw(text: str, longest: int = _LONGEST_PATH) -> str:
+def folder_flaw(text: str, longest: int = _MAX_PATH) -> str:
     """Why `text` cannot be a folder that is made when it is missing; "" when it can.
 
     `longest` is how many bytes its absolute path may have.
@@ -42,12 +42,12 @@ def new_file_flaw(text: str, suffix: int) -> str:
 
     `suffix` is how many bytes are added to its name for further files.
     """
-    return _flaw(text, _LONGEST_PATH - suffix, suffix, lambda mode: not stat.S_ISDIR(mode), _FOLDER)
+    return _flaw(text, _MAX_PATH - suffix, suffix, lambda mode: not stat.S_ISDIR(mode), _FOLDER)
 
 
 def file_flaw(text: str) -> str:
     """Why `text` cannot be a file that this user reads; "" when it can."""
-    if found := _flaw(text, _LONGEST_PATH, 0, lambda mode: not stat.S_ISDIR(mode), _FOLDER):
+    if found := _flaw(text, _MAX_PATH, 0, lambda mode: not stat.S_ISDIR(mode), _FOLDER):
         return found
     path = expanded(text)
     if not os.path.lexists(path):
@@ -57,15 +57,15 @@ def file_flaw(text: str) -> str:
 
 def source_flaw(text: str) -> str:
     """Why `text` cannot be the source of a volume; "" when it can. It may not exist here."""
-    return _flaw(text, _LONGEST_PATH, 0, lambda mode: True, "")
+    return _flaw(text, _MAX_PATH, 0, lambda mode: True, "")
 
 
 def socket_flaw(text: str) -> str:
     """Why `text` cannot be the path of a Unix socket; "" when it can."""
     if not text.startswith("/"):
         return "is not an absolute path"
-    if len(os.fsencode(text)) > _LONGEST_SOCKET:
-        return f"is longer than {_LONGEST_SOCKET} bytes"
+    if len(os.fsencode(text)) > _MAX_SOCKET:
+        return f"is longer than {_MAX_SOCKET} bytes"
     return ""
 
 
@@ -80,10 +80,10 @@ def _flaw(text: str, longest: int, suffix: int, fits: Callable[[int], bool], oth
         return found
     if len(os.fsencode(path)) > longest:
         return f"is longer than {longest} bytes"
-    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts):
-        return f"has a name of more than {_LONGEST_NAME} bytes"
-    if len(os.fsencode(path.name)) + suffix > _LONGEST_NAME:
-        return f"has a name of more than {_LONGEST_NAME - suffix} bytes"
+    if any(len(os.fsencode(part)) > _MAX_NAME for part in path.parts):
+        return f"has a name of more than {_MAX_NAME} bytes"
+    if len(os.fsencode(path.name)) + suffix > _MAX_NAME:
+        return f"has a name of more than {_MAX_NAME - suffix} bytes"
     for place in (*reversed(path.parents), path):
         try:
             mode = place.stat().st_mode

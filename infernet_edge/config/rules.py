@@ -32,7 +32,7 @@ _NOT_IN_HOSTS = frozenset(" /\\:?#@[]")
 _SHOWN = 100  # characters of a wrong path that are shown
 # Bytes of the folder's path: SQLite opens no file whose path has more than 512 (MAX_PATHNAME of its
 # os_unix.c), and the names in there, those of a damaged database too, have less than 64.
-_LONGEST_STORAGE = 512 - 64
+_MAX_STORAGE = 512 - 64
 _SPARE_PORT = 3999  # the reference node hands out 3999, 3998, … when ports clash
 
 
@@ -61,7 +61,7 @@ def check(config: Config, environment: Mapping[str, str]) -> list[Problem]:
         expected = "a path of a file that the node can write"
         problems.append(_wrong_path("log.path", config.log.path, found, expected))
     path = _storage_path(config, environment)
-    if found := folder_flaw(path, longest=_LONGEST_STORAGE):
+    if found := folder_flaw(path, longest=_MAX_STORAGE):
         expected = "a folder for the node's data: set storage.path to a path of one"
         problems.append(_wrong_path("storage.path", path, found, expected))
     return problems

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-LARGEST_SECRET = 64 * 2**10  # bytes
+MAX_SECRET = 64 * 2**10  # bytes
 
 
 def read_secret(file: Path) -> tuple[str, int]:
@@ -14,10 +14,10 @@ def read_secret(file: Path) -> tuple[str, int]:
     Raises OSError, and ValueError with a reason when the content cannot be a secret.
     """
     with file.open("rb") as opened:
-        content = opened.read(LARGEST_SECRET + 1)
+        content = opened.read(MAX_SECRET + 1)
         mode = os.fstat(opened.fileno()).st_mode
-    if len(content) > LARGEST_SECRET:
-        raise ValueError(f"it is larger than {LARGEST_SECRET} bytes")
+    if len(content) > MAX_SECRET:
+        raise ValueError(f"it is larger than {MAX_SECRET} bytes")
     try:
         return content.decode("utf-8").strip(), mode
     except UnicodeDecodeError:

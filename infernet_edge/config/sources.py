@@ -14,12 +14,12 @@ from infernet_edge.config.decoding import EnvironmentText, field_types, unwrap
 from infernet_edge.config.errors import ConfigurationError, Problem
 from infernet_edge.config.model import Config
 from infernet_edge.config.paths import FILES, SETTINGS
-from infernet_edge.config.secret_files import LARGEST_SECRET, read_secret
+from infernet_edge.config.secret_files import MAX_SECRET, read_secret
 from infernet_edge.config.texts import printable
 
 PREFIX = "INFERNET_EDGE_"
 SYSTEM_FILES = tuple(Path("/", SETTINGS, name) for name in FILES)
-_LARGEST_FILE = 4 * 2**20  # bytes; a configuration is a few kilobytes
+_MAX_FILE = 4 * 2**20  # bytes; a configuration is a few kilobytes
 _NAMED_CREDENTIALS = (
     "chain.wallet.private_key",
     "chain.wallet.keystore_password",
@@ -59,11 +59,11 @@ def read_file(file: Path) -> dict[str, Any]:
 
     try:
         with file.open("rb") as opened:
-            content = opened.read(_LARGEST_FILE + 1)
+            content = opened.read(_MAX_FILE + 1)
     except OSError as error:
         raise wrong(f"no readable file ({error.strerror})", "a JSON or TOML file") from error
-    if len(content) > _LARGEST_FILE:
-        raise wrong(f"more than {_LARGEST_FILE} bytes", "a JSON or TOML file")
+    if len(content) > _MAX_FILE:
+        raise wrong(f"more than {_MAX_FILE} bytes", "a JSON or TOML file")
     try:
         text = content.decode("utf-8-sig")
         decoded = tomllib.loads(text) if file.suffix == ".toml" else msgspec.json.decode(text)
@@ -144,7 +144,7 @@ def _read_credential(file: Path) -> str:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         found = f"a credential that cannot be read ({reason})"
-        expected = f"a readable text file of at most {LARGEST_SECRET} bytes"
+        expected = f"a readable text file of at most {MAX_SECRET} bytes"
         problem = Problem(printable(file.name), found, expected)
         raise ConfigurationError(str(file), [problem]) from None
 

@@ -30,8 +30,8 @@ OFF_CHAIN: Final = 1
 STREAM: Final = 2
 
 _AT_ONCE = 2**20  # bytes of a body that are handed to the socket in one go
-_MOST_ERROR_TEXT = 4096  # bytes of a container's own words that are kept
-_LONGEST_CHUNK = 64 * 2**10  # bytes of a stream that are passed on in one go
+_MAX_ERROR_TEXT = 4096  # bytes of a container's own words that are kept
+_MAX_CHUNK = 64 * 2**10  # bytes of a stream that are passed on in one go
 _CONNECT_TIME = 10.0  # seconds until a container, perhaps on another machine, has to be reached
 # Seconds for which an idle connection is kept. Servers in containers close theirs after 2 s
 # (gunicorn) or 5 s (uvicorn, hypercorn): letting go first avoids sending into a closing one.
@@ -213,7 +213,7 @@ class ServiceStream:
         while True:
             with _failures(self._timeout):
                 async with asyncio.timeout(self._timeout):
-                    chunk = await self._response.content.read(_LONGEST_CHUNK)
+                    chunk = await self._response.content.read(_MAX_CHUNK)
             if not chunk:
                 return
             yield chunk
@@ -286,8 +286,8 @@ async def _refuse_errors(response: aiohttp.ClientResponse) -> None:
 async def _beginning(response: aiohttp.ClientResponse) -> str:
     """The first words of an answer, as text."""
     said = b""
-    while len(said) < _MOST_ERROR_TEXT:
-        part = await response.content.read(_MOST_ERROR_TEXT - len(said))
+    while len(said) < _MAX_ERROR_TEXT:
+        part = await response.content.read(_MAX_ERROR_TEXT - len(said))
         if not part:
             break
         said += part

@@ -28,7 +28,7 @@ from infernet_edge.containers.readiness import watch_unmanaged
 from infernet_edge.containers.service import Service
 from infernet_edge.containers.specification import STORAGE_LABEL, node_name
 from infernet_edge.containers.supervisor import Means, Supervisor
-from infernet_edge.containers.timing import Pace
+from infernet_edge.containers.timing import Timing
 from infernet_edge.errors import EngineError
 from infernet_edge.folders import remove_abandoned_folders
 from infernet_edge.logs import log_event
@@ -49,12 +49,12 @@ class ContainerManager:
         config: Config,
         services: dict[str, Service],
         session: aiohttp.ClientSession,
-        pace: Pace | None = None,
+        pace: Timing | None = None,
     ) -> None:
         self._config = config
         self._services = services
         self._session = session
-        self._pace = pace or Pace()
+        self._pace = pace or Timing()
         self._node = node_name(config.storage_path)
         self._threads = Threads()
         self.connection = Connection(config, self._threads)
@@ -226,7 +226,7 @@ class ContainerManager:
                 supervisor.end(container_id)
 
     async def _knock(self) -> None:
-        """Check the ports of containers whose processes cannot be seen, see `Pace`."""
+        """Check the ports of containers whose processes cannot be seen, see `Timing`."""
         checked = busy_until = 0.0
         calls = 0
         services = self._services.values()

@@ -10,7 +10,7 @@ import aiohttp
 
 from infernet_edge.backoff import Backoff
 from infernet_edge.containers.service import Service
-from infernet_edge.containers.timing import Pace
+from infernet_edge.containers.timing import Timing
 from infernet_edge.logs import log_event
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ async def seems_gone(port: int) -> bool:
 
 
 async def watch_unmanaged(
-    session: aiohttp.ClientSession, services: Sequence[Service], pace: Pace
+    session: aiohttp.ClientSession, services: Sequence[Service], pace: Timing
 ) -> None:
     """Keep saying which of the services that somebody else runs answer; never returns.
 

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 AT_ONCE = 16
 """Containers that are asked at the same time, for all requests together."""
 
-LONGEST_WAIT = 10.0
+MAX_WAIT = 10.0
 """Seconds after which a container counts as silent whose turn has not come."""
 
 Answer = TypeVar("Answer")
@@ -93,7 +93,7 @@ class Resources:
     async def _ask(self, service: Service, model_id: str = "") -> Fields:
         """The fields of the container's answer. Raises NoAnswer."""
         try:
-            async with asyncio.timeout(LONGEST_WAIT), self._places:
+            async with asyncio.timeout(MAX_WAIT), self._places:
                 body = await self._get(service, {"model_id": model_id} if model_id else {})
             # Raw fields are not checked for UTF-8, text is.
             return msgspec.json.decode(body.decode(), type=Fields)

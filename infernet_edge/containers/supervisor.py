@@ -20,7 +20,7 @@ from infernet_edge.containers.ports import Ports
 from infernet_edge.containers.processes import WatchedProcess
 from infernet_edge.containers.readiness import probe, seems_gone
 from infernet_edge.containers.service import Service
-from infernet_edge.containers.timing import Pace
+from infernet_edge.containers.timing import Timing
 from infernet_edge.errors import EngineError
 from infernet_edge.logs import log_event
 from infernet_edge.tasks import cancel
@@ -64,7 +64,7 @@ class Means(NamedTuple):
     node: str
     node_labels: Mapping[str, str]
     unseen: asyncio.Event  # set when there is a container whose process cannot be seen
-    pace: Pace
+    pace: Timing
 
 
 class Supervisor:

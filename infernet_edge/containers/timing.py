@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 
-class Pace(Struct, frozen=True):
+class Timing(Struct, frozen=True):
     """All waits of the container manager, in seconds. Tests use shorter ones."""
 
     # Between two comparisons with what Podman says, each of which starts it for some seconds: ends

@@ -30,7 +30,7 @@ Parameters = dict[str, str]
 Report = Callable[[Parameters], Awaitable[Any]]
 
 SOCKET_NAME = "control.sock"
-_LONGEST_PATH = 107  # bytes of a Unix socket's address, unix(7)
+_MAX_PATH = 107  # bytes of a Unix socket's address, unix(7)
 
 
 class ControlServer:
@@ -45,7 +45,7 @@ class ControlServer:
 
     async def start(self) -> None:
         """Listen; a node whose folder has too long a name goes without, and says so."""
-        if len(bytes(self._path)) > _LONGEST_PATH:
+        if len(bytes(self._path)) > _MAX_PATH:
             log_event(logger, "control.off", logging.WARNING, reason="storage.path is too long")
             return
         loop = asyncio.get_running_loop()

@@ -30,7 +30,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 STREAM = 2  # the `destination` of a job whose output is streamed
-LARGEST_BODY = 2**20  # bytes
+MAX_BODY = 2**20  # bytes
 IDLE_SECONDS = 60  # a connection without a request for so long is closed
 GRACE_SECONDS = 5  # how long requests may still take after SIGTERM
 SECONDS_A_WORD = 0.02  # about as fast as a language model on a desk; a Markov chain needs no time
@@ -270,9 +270,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def work(self) -> None:
         length = self.headers.get("content-length", "")
-        if not length.isdigit() or int(length) > LARGEST_BODY:
+        if not length.isdigit() or int(length) > MAX_BODY:
             self.close_connection = True  # the body stays unread
-            self.fail(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"At most {LARGEST_BODY} bytes")
+            self.fail(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"At most {MAX_BODY} bytes")
             return
         body = self.rfile.read(int(length))
         if urlsplit(self.path).path != "/service_output":

@@ -13,7 +13,7 @@ NAME = "memory"
 NEEDS = ()
 
 _LITTLE = 64 * 2**20  # bytes; a node at work takes about as much
-_LARGEST = 3  # programs that are named
+_NAMED_PROGRAMS = 3  # programs that are named
 
 
 async def check(case: Case) -> Finding:
@@ -60,7 +60,7 @@ def _largest_programs() -> str:
         for process in psutil.process_iter(["name", "memory_info"])
         if process.info["memory_info"] is not None
     ]
-    largest = heapq.nlargest(_LARGEST, found)
+    largest = heapq.nlargest(_NAMED_PROGRAMS, found)
     return ", ".join(f"{name} ({pid}, {_mebibytes(size)})" for size, name, pid in largest)
 
 

@@ -19,7 +19,7 @@ NEEDS = ("storage.path", "storage.min_free_bytes", "storage.max_bytes")
 _FEW_INODES = 1000  # jobs need none, but their database, logs and Podman's images do
 _JOURNAL = "var/log/journal"
 _JOURNAL_KEPT = 100 * 2**20  # bytes
-_LARGEST = 3  # that are named
+_NAMED_FILES = 3  # that are named
 _LOOKING_TIME = 5.0  # seconds
 
 
@@ -64,7 +64,7 @@ def _about_full_disk(text: str, place: Path, wanted: int, root: Path) -> Finding
     if _is_on(logs, place) and sum(_sizes(logs).values()) - _JOURNAL_KEPT >= wanted:
         command = as_root("journalctl", "--rotate", "--vacuum-size=100M")
         return problem(f"{text}; old logs of the system take more", command=command)
-    sizes = sorted(_sizes(place).items(), key=lambda item: -item[1])[:_LARGEST]
+    sizes = sorted(_sizes(place).items(), key=lambda item: -item[1])[:_NAMED_FILES]
     largest = ", ".join(f"{path} ({_mebibytes(size)})" for path, size in sizes if size >= 2**20)
     return problem(
         text,

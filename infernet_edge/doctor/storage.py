@@ -19,7 +19,7 @@ _FULL = ("No space left on device", "Disk quota exceeded")
 _DENIED = "Permission denied"
 _IMMUTABLE = "Operation not permitted"
 _HIDDEN = ("/home", "/root", "/run/user")  # from the service, by ProtectHome= (systemd.exec(5))
-_MOST_FILES = 1000  # that are looked at; a node has about ten
+_MAX_FILES = 1000  # that are looked at; a node has about ten
 
 
 async def check(case: Case) -> list[Finding]:
@@ -106,7 +106,7 @@ def _about_folder(text: str, folder: Path, user: User, trouble: str) -> Finding:
 def _check_files(path: Path, user: User) -> Finding:
     """Files that somebody else made, such as root by one `sudo infernet-edge run`."""
     try:
-        files = list(itertools.islice(path.iterdir(), _MOST_FILES))
+        files = list(itertools.islice(path.iterdir(), _MAX_FILES))
         foreign = [file for file in files if file.lstat().st_uid != user.uid]
     except OSError as error:
         return not_checked(f"the files in {path} cannot be seen ({error.strerror})")
@@ -124,7 +124,7 @@ def _check_files(path: Path, user: User) -> Finding:
 def _is_of_a_node(folder: Path) -> bool:
     """Whether all in it is a node's, so that nothing else changes its owner. Blocks."""
     try:
-        return all(map(_is_node_file, itertools.islice(folder.iterdir(), _MOST_FILES)))
+        return all(map(_is_node_file, itertools.islice(folder.iterdir(), _MAX_FILES)))
     except OSError:
         return False
 

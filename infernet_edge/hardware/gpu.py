@@ -19,7 +19,7 @@ from infernet_edge.schema import GPUCapability, GPUInfo
 logger = logging.getLogger(__name__)
 
 _NVIDIA, _DISPLAY = "0x10de", "0x03"  # PCI's vendor and the begin of its class (pci_ids.h in Linux)
-_MOST_OPENED = 4  # device files, to say why a GPU cannot be read
+_MAX_OPENED = 4  # device files, to say why a GPU cannot be read
 _FOR_GUESTS = {"vfio-pci", "pciback"}  # drivers that keep a GPU for a virtual machine
 
 
@@ -161,7 +161,7 @@ def _is_nvidia_gpu(device: Path) -> bool:
 def _unopened(root: Path) -> list[tuple[str, str]]:
     """Which of the device files this process cannot open, and why."""
     found = []
-    for file in nvml_files(root)[:_MOST_OPENED]:
+    for file in nvml_files(root)[:_MAX_OPENED]:
         try:
             os.close(os.open(file, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK))
         except OSError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 _PART = 4  # of the memory, one part is for what the node holds for others
-_MOST = 512 * 2**20  # bytes; the rest is for the models
+_MAX_BUDGET = 512 * 2**20  # bytes; the rest is for the models
 _UNKNOWN = 512 * 2**20  # bytes that a machine is taken to have when it does not say
 # Parameters of mallopt(3), from glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
@@ -28,7 +28,7 @@ def memory_limit(root: Path = Path("/")) -> int:
 
 def budget_of(memory: int, least: int) -> int:
     """Bytes that the node may hold for others, where `memory` bytes are there for the process."""
-    return max(min(memory // _PART, _MOST), least)
+    return max(min(memory // _PART, _MAX_BUDGET), least)
 
 
 def keep_little_freed_memory() -> None:

@@ -21,6 +21,7 @@ from typing import TypeVar
 
 import msgspec
 
+from infernet_edge.clock import milliseconds
 from infernet_edge.config.paths import NODE_UNIT
 from infernet_edge.errors import InfernetEdgeError
 from infernet_edge.installer import unit
@@ -34,9 +35,9 @@ from infernet_edge.installer.versions import Program, Programs
 _PERIOD = 1.0  # seconds between two looks at the unit
 _STEADY = 3.0  # seconds for which it has to stay up before it counts as ready
 _MAX_RESTARTS = 3  # of a version that was ready before
-_LEAST_READY_WITHIN = 30.0  # seconds for the version before, which is known to work
+_MIN_READY_WITHIN = 30.0  # seconds for the version before, which is known to work
 _COMMAND_TIMEOUT = 90.0  # seconds; TimeoutStopSec of the node is 60
-_LONGEST = 2.0  # of the time of the trial; a version that is not up then is rolled back
+_MAX_TRIAL_FACTOR = 2.0  # of the time of the trial; a version that is not up then is rolled back
 
 
 T = TypeVar("T")
@@ -186,7 +187,7 @@ class Trial:
             elif now - begin >= state.lasts:
                 if is_up and now - up_since >= _STEADY:
                     return ""
-                if now - begin > _LONGEST * state.lasts + state.ready_within:
+                if now - begin > _MAX_TRIAL_FACTOR * state.lasts + state.ready_within:
                     return f"It does not stay up ({outcome})"
             self._sleep(_PERIOD)
 
@@ -215,7 +216,7 @@ class Trial:
         carry_out(self._installer.activate(self._program(state.old)), self._log)
         after = ""
         try:
-            unit.restart(self._run, max(state.ready_within, _LEAST_READY_WITHIN))
+            unit.restart(self._run, max(state.ready_within, _MIN_READY_WITHIN))
         except unit.NotReady as error:
             after = f"\nVersion {state.old} does not start any more either. {error}"
         if state.before and (self._paths.programs / state.before).is_dir():
@@ -243,7 +244,7 @@ class Trial:
         return ""
 
     def _end(self, state: State, *, is_kept: bool, reason: str, old_runs: bool = False) -> None:
-        ended_at = time.time_ns() // 1_000_000
+        ended_at = milliseconds()
         result = Result(state.identifier, state.new, state.old, is_kept, reason, ended_at, old_runs)
         replace_file(self._paths.last_trial, msgspec.json.encode(result).decode(), 0o644)
         self._paths.trial.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Lane(Generic[T]):
+class SlotQueue(Generic[T]):
     """The line before one container, with `places` users at a time.
 
     Two kinds stand in it: entries, which a worker takes with `next()` while it holds a place, and

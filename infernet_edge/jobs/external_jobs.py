@@ -30,7 +30,7 @@ _NO_ROOM: Final = -1
 _NOT_OWNER: Final = -2
 
 
-class Reports:
+class ExternalJobs:
     """Stores reported jobs. `count` are all of them, `pending` those reported as running."""
 
     def __init__(self, database: Database, most: int, elapsed: ElapsedTime) -> None:

@@ -10,7 +10,7 @@ from infernet_edge.config.model import Container
 from infernet_edge.errors import BadRequest, Refused
 from infernet_edge.schema import JobRequest
 
-MOST_CONTAINERS = 64  # containers in one job; each step keeps its output until the job ends
+MAX_CONTAINERS = 64  # containers in one job; each step keeps its output until the job ends
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -39,9 +39,9 @@ class Guardian:
         containers = request.containers
         if not containers:
             raise Refused("No containers specified")
-        if len(containers) > MOST_CONTAINERS:
+        if len(containers) > MAX_CONTAINERS:
             raise BadRequest(
-                f"containers: expected at most {MOST_CONTAINERS} ids, found {len(containers)}",
+                f"containers: expected at most {MAX_CONTAINERS} ids, found {len(containers)}",
                 {"field": "containers"},
             )
         for container in containers:

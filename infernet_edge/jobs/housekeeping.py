@@ -13,7 +13,7 @@ from typing import NamedTuple
 from infernet_edge.config.model import Config
 from infernet_edge.errors import StorageError
 from infernet_edge.hardware.memory import resident_memory, return_freed_memory
-from infernet_edge.jobs.external_jobs import Reports
+from infernet_edge.jobs.external_jobs import ExternalJobs
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.logs import log_event
 from infernet_edge.memory import MemoryBudget
@@ -26,8 +26,8 @@ _PERIOD = 10.0  # seconds between two looks
 # Jobs deleted by one transaction. Each page that they share with others is written once for all of
 # them, and writers wait meanwhile.
 _AT_ONCE = 2000
-_FEWEST_AT_ONCE = 5  # at first, when room is short: a few large results may do
-_MOST_AT_A_LOOK = 20_000  # to make room
+_MIN_AT_ONCE = 5  # at first, when room is short: a few large results may do
+_MAX_AT_A_LOOK = 20_000  # to make room
 _LOOKING_TIME = 5.0  # seconds for which a look deletes what is due
 _EXPIRY_PERIOD = 3600.0  # seconds between two deletions of what is due, so that they are large
 _EXPIRY_PART = 24  # of the retention, one part is the most that a job is kept longer
@@ -54,14 +54,14 @@ class Housekeeper:
         config: Config,
         database: Database,
         store: JobStore,
-        reports: Reports,
+        external_jobs: ExternalJobs,
         memory: MemoryBudget,
         elapsed: ElapsedTime,
     ) -> None:
         self._config = config
         self._database = database
         self._store = store
-        self._reports = reports
+        self._external_jobs = external_jobs
         self._memory = memory
         self._resident = 0
         self._elapsed = elapsed
@@ -130,8 +130,8 @@ class Housekeeper:
         storage = self._config.storage
         target = min(self._limit(space), space.used - (storage.min_free_bytes - space.free))
         spared = _SPARED if space.free < storage.min_free_bytes else _SPARED_FROM_LIMIT
-        deleted, at_once = 0, _FEWEST_AT_ONCE
-        while 0 <= target < space.used and deleted < _MOST_AT_A_LOOK:
+        deleted, at_once = 0, _MIN_AT_ONCE
+        while 0 <= target < space.used and deleted < _MAX_AT_A_LOOK:
             count = await self._store.delete_finished(self._elapsed.now() - spared, at_once)
             if not count:
                 break
@@ -153,7 +153,7 @@ class Housekeeper:
                 pause = min(_EXPIRY_PERIOD, retention / _EXPIRY_PART)
                 self._next_expiry = self._elapsed.now() + int(pause * 1000)
                 break
-        await self._reports.delete_unchanged(before)
+        await self._external_jobs.delete_unchanged(before)
 
 
 def measure(connection: sqlite3.Connection, folder: Path) -> Space:

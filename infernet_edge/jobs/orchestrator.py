@@ -1,7 +1,7 @@
 """Runs accepted jobs through their containers and stores how they end.
 
-Each container has a lane with `max_concurrency` places. A job stands in the lane of its first
-container; when it is through, it stands in the lane of the next one with the output as its input.
+Each container has a queue with `max_concurrency` places. A job stands in the queue of its first
+container; when it is through, it stands in the queue of the next one with the output as its input.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from infernet_edge.tasks import cancel
 
 logger = logging.getLogger(__name__)
 
-_MOST_UNSAVED = 256  # outcomes on their way to the disk; beyond that containers wait
-_MOST_KEPT = 4  # times the largest output: what all outputs of one job may take together
+_MAX_UNSAVED = 256  # outcomes on their way to the disk; beyond that containers wait
+_MAX_KEPT = 4  # times the largest output: what all outputs of one job may take together
 _SAVE_AGAIN = 5.0  # seconds until an outcome that could not be written is tried again
 _SHORT_INPUT = 1024  # bytes of an input for the chain that may wait in memory, uncounted
 _COUNT_AFTER = 0.25  # seconds after which the start of a job that still runs is stored
@@ -183,7 +183,7 @@ class Orchestrator:
         station = self._stations.get(container)
         if station is None:
             raise ContainerFailure(f'The container "{container}" is no longer configured')
-        turn = station.lane.enter()
+        turn = station.queue.enter()
         try:
             await turn
             await self._memory.until_free()
@@ -195,7 +195,7 @@ class Orchestrator:
 
     async def _run_stream(self, stream: JobStream, station: Station) -> None:
         stream.task = asyncio.current_task()
-        turn = station.lane.enter()
+        turn = station.queue.enter()
         try:
             await turn
             data = await self._store.take_data(stream.job)
@@ -213,12 +213,12 @@ class Orchestrator:
 
     def _join(self, run: Run) -> None:
         station = self._stations[run.job.containers[run.position]]
-        if station.lane.join(run):
+        if station.queue.join(run):
             self._hold(self._work(station))
 
     def _pass_on(self, station: Station) -> None:
         """Give the place of a stream that ended to the next in line."""
-        run = station.lane.next()
+        run = station.queue.next()
         if run is not None and not self._stopping:
             self._hold(self._work(station, run))
 
@@ -228,16 +228,16 @@ class Orchestrator:
         task.add_done_callback(self._tasks.discard)
 
     async def _work(self, station: Station, run: Run | None = None) -> None:
-        """Take runs from a lane, one after the other, as long as there are any."""
-        run = run or station.lane.next()
+        """Take runs from a queue, one after the other, as long as there are any."""
+        run = run or station.queue.next()
         while run is not None and not self._stopping:
-            while self._unsaved >= _MOST_UNSAVED:
+            while self._unsaved >= _MAX_UNSAVED:
                 self._saved.clear()
                 await self._saved.wait()
             if self._memory.is_short:
                 await self._memory.until_free()
             await self._step(station.service, run)
-            run = station.lane.next()
+            run = station.queue.next()
 
     async def _step(self, service: Service, run: Run) -> None:
         """Run a job in the container it is at, then send it on or store its end."""
@@ -290,7 +290,7 @@ class Orchestrator:
             output = bytes(output)
         result = container_output(service.id, output)
         run.size += len(result)
-        most = _MOST_KEPT * self._max_bytes
+        most = _MAX_KEPT * self._max_bytes
         if run.size > most:
             raise ContainerFailure(f"The outputs of the job are larger than {most} bytes together")
         held = 2 * len(result)  # as a result and as the next input
@@ -424,7 +424,7 @@ class Orchestrator:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_GRACE)
         for station in self._stations.values():
-            station.lane.clear()
+            station.queue.clear()
         await cancel(*self._tasks)
         await self._forgive_starts()
 

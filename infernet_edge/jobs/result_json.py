@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from infernet_edge.schema import ContainerError, encoder
 
-_MOST_TEXT = 4096  # characters of an error that are kept
+_MAX_TEXT = 4096  # characters of an error that are kept
 _utf8 = codecs.getincrementaldecoder("utf-8")
 
 
@@ -38,8 +38,8 @@ def container_error(container: str, error: str) -> bytes:
     Headers of a container may hold bytes that are no text; JSON has no place for those.
     """
     error = error.encode("utf-8", "replace").decode()
-    if len(error) > _MOST_TEXT:
-        error = error[: _MOST_TEXT - 1] + "…"
+    if len(error) > _MAX_TEXT:
+        error = error[: _MAX_TEXT - 1] + "…"
     return encoder.encode(ContainerError(container, error))
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from infernet_edge.containers.service import Service
-from infernet_edge.jobs.concurrency import Lane
+from infernet_edge.jobs.concurrency import SlotQueue
 from infernet_edge.jobs.contents import Content
 from infernet_edge.jobs.job import Job
 from infernet_edge.memory import Reservation
@@ -54,10 +54,10 @@ class Run:
 
 
 class Station:
-    """A container and the lane before it."""
+    """A container and the queue before it."""
 
-    __slots__ = ("lane", "service")
+    __slots__ = ("queue", "service")
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self.lane: Lane[Run] = Lane(service.container.max_concurrency)
+        self.queue: SlotQueue[Run] = SlotQueue(service.container.max_concurrency)

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
+from infernet_edge.clock import milliseconds
 from infernet_edge.errors import BadRequest, InfernetEdgeError, Unavailable
 from infernet_edge.jobs import contents, listing, retrieval, table
 from infernet_edge.jobs.contents import PIECE, Buffer, Content
-from infernet_edge.jobs.external_jobs import Reports
+from infernet_edge.jobs.external_jobs import ExternalJobs
 from infernet_edge.jobs.identifiers import (
     JobIds,
     first_not_before,
@@ -35,13 +35,8 @@ from infernet_edge.memory import MemoryBudget
 from infernet_edge.storage.database import Database
 from infernet_edge.storage.elapsed import ElapsedTime
 
-MOST_LISTED: Final = 10_000
+MAX_LISTED: Final = 10_000
 _END: Final = (2**48 - 2, "")  # a time and an id after those of all jobs
-
-
-def milliseconds() -> int:
-    """Now, in milliseconds since 1970, UTC."""
-    return time.time_ns() // 1_000_000
 
 
 class ContentGone(InfernetEdgeError):
@@ -54,14 +49,14 @@ class JobStore:
     def __init__(
         self,
         database: Database,
-        reports: Reports,
+        external_jobs: ExternalJobs,
         max_pending: int,
         memory: MemoryBudget,
         elapsed: ElapsedTime,
     ) -> None:
         self._database = database
         self._elapsed = elapsed
-        self._reports = reports
+        self._external_jobs = external_jobs
         self._max_pending = max_pending
         self._ids = JobIds()
         self._held = memory.reserve("inputs")
@@ -253,7 +248,7 @@ class JobStore:
         if known:
             found = await self._database.read(retrieval.find, client, known, intermediate)
         missing = [text for text, key in keys if key not in found]
-        reported = await self._reports.statuses(missing) if missing else {}
+        reported = await self._external_jobs.statuses(missing) if missing else {}
         results = []
         for text, key in keys:
             if key is not None and key in found:
@@ -267,7 +262,7 @@ class JobStore:
         client: str,
         *,
         pending: bool | None = None,
-        limit: int = MOST_LISTED,
+        limit: int = MAX_LISTED,
         before: str = "",
     ) -> list[str]:
         """Ids of the client's jobs, oldest first: the newest `limit` of those older than `before`.
@@ -287,8 +282,8 @@ class JobStore:
                 found = [key for key in found if key not in unfinished]
             found = found[:limit][::-1]
         dated = [(moment_of(key), to_text(key)) for key in found]
-        if self._reports.count:
-            dated += await self._reports.identifiers(client, pending, limit, (moment, text))
+        if self._external_jobs.count:
+            dated += await self._external_jobs.identifiers(client, pending, limit, (moment, text))
             dated = sorted(dated)[-limit:]
         return [each for _, each in dated]
 
@@ -299,7 +294,7 @@ class JobStore:
         """
         if not before:
             return _END
-        if (moment := await self._reports.moment_of(before)) is not None:
+        if (moment := await self._external_jobs.moment_of(before)) is not None:
             return moment, before
         # Another UUID, such as the id of an external job that was deleted, is no place in a list.
         key = from_text(before)
@@ -309,7 +304,7 @@ class JobStore:
 
     async def newest(self, limit: int) -> list[JobSummary]:
         """The newest jobs of all clients, newest first; for the operator."""
-        return await self._database.read(listing.newest, min(limit, MOST_LISTED))
+        return await self._database.read(listing.newest, min(limit, MAX_LISTED))
 
     async def has(self, identifier: str) -> bool:
         """Whether the node itself runs or ran a job with this id, for whatever client."""

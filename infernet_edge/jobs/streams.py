@@ -26,7 +26,7 @@ from infernet_edge.memory import Reservation
 
 logger = logging.getLogger(__name__)
 
-_MOST_WAITING = 4  # chunks between container and client; a slow client then slows the container
+_MAX_WAITING = 4  # chunks between container and client; a slow client then slows the container
 STREAM_BUFFERS: Final = 8 * PIECE
 """Bytes that a stream has in memory: in the connections, between them, and not yet stored."""
 
@@ -107,7 +107,7 @@ class JobStream:
         self._client = client
         self._save = save
         self._record = record
-        self._chunks: asyncio.Queue[bytes] = asyncio.Queue(_MOST_WAITING)
+        self._chunks: asyncio.Queue[bytes] = asyncio.Queue(_MAX_WAITING)
 
     async def run(self, data: bytes | StoredInput) -> None:
         """Call the container and pass on what it sends; stores how the job ended."""

@@ -36,7 +36,7 @@ MIGRATIONS: Final = (
 
 
 IN_PIECES: Final = b""  # stands in a job's row for what is stored in pieces
-_MOST_DELETED: Final = 8 * 2**20  # bytes in one transaction: others wait meanwhile
+_MAX_DELETED: Final = 8 * 2**20  # bytes in one transaction: others wait meanwhile
 
 
 class Moment(NamedTuple):
@@ -211,7 +211,7 @@ def delete_finished(
         if 0 in lengths:  # in pieces
             size += sum(contents.sizes(connection, key).values())
         keys.append((key,))
-        if size > _MOST_DELETED:
+        if size > _MAX_DELETED:
             break
     connection.executemany("DELETE FROM jobs WHERE id = ?", keys)
     return len(keys)

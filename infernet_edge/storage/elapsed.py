@@ -14,6 +14,7 @@ import sqlite3
 import time
 from typing import Final
 
+from infernet_edge.clock import milliseconds
 from infernet_edge.logs import log_event
 from infernet_edge.storage.database import Database
 
@@ -26,9 +27,9 @@ MIGRATIONS: Final = (
     " PRIMARY KEY (name, elapsed)) STRICT, WITHOUT ROWID",
 )
 
-_MOST_CREDITED = 24 * 3600 * 1000  # milliseconds that the time between two runs counts at most
+_MAX_CREDITED = 24 * 3600 * 1000  # milliseconds that the time between two runs counts at most
 _SAVE_PERIOD = 6 * 3600 * 1000  # milliseconds; each time is a write to the disk
-_LONGEST = 100 * 365 * 24 * 3600 * 1000  # milliseconds; more is damaged
+_MAX_ELAPSED = 100 * 365 * 24 * 3600 * 1000  # milliseconds; more is damaged
 _JUMP = 60_000  # milliseconds by which the wall clock may differ from the time that passed
 
 
@@ -38,11 +39,11 @@ class ElapsedTime:
     def __init__(self, database: Database, shortest: float = math.inf) -> None:
         """`shortest`: seconds of the shortest age that matters. Half of it is never skipped."""
         self._database = database
-        self._most_credited = int(min(_MOST_CREDITED, shortest * 1000 // 2))
+        self._most_credited = int(min(_MAX_CREDITED, shortest * 1000 // 2))
         self._base = 0
         self._began = _running()
         self._saved = 0
-        self._looked = (_wall(), _running())
+        self._looked = (milliseconds(), _running())
         self.latest_wall = 0
         """The latest time that the wall clock ever showed, in milliseconds since 1970."""
 
@@ -54,7 +55,7 @@ class ElapsedTime:
         """Go on where the last run ended. To be called once, at start; raises StorageError."""
         self._base, wall, self.latest_wall = await self._database.read(_read)
         if wall:
-            away = _wall() - wall
+            away = milliseconds() - wall
             self._base += min(max(0, away), self._most_credited)
             if away < -_JUMP:
                 log_event(logger, "clock.behind", logging.WARNING, seconds=-away // 1000)
@@ -63,13 +64,13 @@ class ElapsedTime:
 
     async def save(self) -> None:
         """Store how much has passed; raises StorageError."""
-        self.latest_wall = max(self.latest_wall, _wall())
+        self.latest_wall = max(self.latest_wall, milliseconds())
         self._saved = self.now()
-        await self._database.write(_save, self._saved, _wall(), self.latest_wall)
+        await self._database.write(_save, self._saved, milliseconds(), self.latest_wall)
 
     async def look(self) -> None:
         """Notice when the wall clock was set, and store now and then how much has passed."""
-        wall, running = _wall(), _running()
+        wall, running = milliseconds(), _running()
         set_by = (wall - self._looked[0]) - (running - self._looked[1])
         self._looked = (wall, running)
         if abs(set_by) > _JUMP:
@@ -81,10 +82,6 @@ class ElapsedTime:
 def _running() -> int:
     """Milliseconds of a clock that nobody sets, and that goes on while the machine sleeps."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
-
-
-def _wall() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def read_latest_wall(connection: sqlite3.Connection) -> int:
@@ -106,7 +103,7 @@ def _of_rows(connection: sqlite3.Connection) -> int:
     ):
         with contextlib.suppress(sqlite3.OperationalError):  # a database without that table
             latest = max(latest, connection.execute(query).fetchone()[0] or 0)
-    return min(latest, _LONGEST)
+    return min(latest, _MAX_ELAPSED)
 
 
 def _save(connection: sqlite3.Connection, elapsed: int, wall: int, latest_wall: int) -> None:

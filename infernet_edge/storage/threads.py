@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from infernet_edge.errors import StorageError, TooLargeToStore
 from infernet_edge.storage.damage import is_corrupt
 
-_MOST_PER_COMMIT = 1000
+_MAX_PER_COMMIT = 1000
 
 
 class Request(NamedTuple):
@@ -63,7 +63,7 @@ class Thread(threading.Thread):
                     open_for_more = False
                     break
                 batch.append(request)
-                if len(batch) == _MOST_PER_COMMIT:
+                if len(batch) == _MAX_PER_COMMIT:
                     break
                 try:
                     request = self._requests.get_nowait()

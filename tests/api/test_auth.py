@@ -328,7 +328,7 @@ def test_the_rate_limit_can_be_off(limit: RateLimit) -> None:
 
 
 def test_counters_do_not_grow_for_ever(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auth, "_MOST_COUNTERS", 10)
+    monkeypatch.setattr(auth, "_MAX_COUNTERS", 10)
     limiter = RateLimiter(RateLimit(num_requests=2, period=10))
     for number in range(100):
         limiter.count(f"client {number}", "GET /info")

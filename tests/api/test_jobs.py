@@ -17,7 +17,7 @@ from aiohttp import web
 
 from infernet_edge.api.jobs import batch_items
 from infernet_edge.errors import BadRequest
-from infernet_edge.jobs.guardian import MOST_CONTAINERS
+from infernet_edge.jobs.guardian import MAX_CONTAINERS
 from tests.support.breaking import full_disk, read_only
 from tests.support.managing import eventually
 from tests.support.running import RunningNode, running
@@ -188,7 +188,7 @@ async def test_who_is_asking_does_not_stand_in_the_body(node: RunningNode) -> No
 
 async def test_at_most_so_many_containers(node: RunningNode) -> None:
     reply = await node.post(
-        "/api/jobs", {"containers": ["echo"] * (MOST_CONTAINERS + 1), "data": {}}
+        "/api/jobs", {"containers": ["echo"] * (MAX_CONTAINERS + 1), "data": {}}
     )
     assert reply.status == 400
     assert reply.body["params"] == {"field": "containers"}

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from infernet_edge.api import server as server_module
 from infernet_edge.api.json_io import Answer, BodyReader
-from infernet_edge.api.server import MOST_CONNECTIONS, LanServer, raise_file_limit
+from infernet_edge.api.server import MAX_CONNECTIONS, LanServer, raise_file_limit
 from infernet_edge.config.model import TLS, Server
 from infernet_edge.errors import StartupError
 from infernet_edge.memory import MemoryBudget, unlimited
@@ -113,7 +113,7 @@ class Running:
 @asynccontextmanager
 async def serving(
     settings: Server | None = None,
-    most: int = MOST_CONNECTIONS,
+    most: int = MAX_CONNECTIONS,
     memory: MemoryBudget | None = None,
 ) -> AsyncIterator[Running]:
     app = App()

@@ -268,7 +268,7 @@ async def test_reports_outlive_a_restart(tmp_path: Path) -> None:
         assert (await node.get("/info")).body["pending"]["offchain"] == 1
         found = (await node.get("/api/jobs?id=job-2&id=job-1")).body
         assert [job["status"] for job in found] == ["failed", "running"]
-        await eventually(lambda: node.parts.reports.count == 2)
+        await eventually(lambda: node.parts.external_jobs.count == 2)
 
 
 def test_the_limit_of_a_body_leaves_room_for_a_whole_report() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from infernet_edge.config.secret_files import LARGEST_SECRET, read_secret
+from infernet_edge.config.secret_files import MAX_SECRET, read_secret
 
 
 def test_the_text_and_the_mode(tmp_path: Path) -> None:
@@ -18,9 +18,9 @@ def test_the_text_and_the_mode(tmp_path: Path) -> None:
 
 def test_what_is_no_secret(tmp_path: Path) -> None:
     file = tmp_path / "secret"
-    file.write_bytes(b"x" * LARGEST_SECRET)
-    assert len(read_secret(file)[0]) == LARGEST_SECRET
-    file.write_bytes(b"x" * (LARGEST_SECRET + 1))
+    file.write_bytes(b"x" * MAX_SECRET)
+    assert len(read_secret(file)[0]) == MAX_SECRET
+    file.write_bytes(b"x" * (MAX_SECRET + 1))
     with pytest.raises(ValueError, match="larger than 65536 bytes"):
         read_secret(file)
     file.write_bytes(b"hunter2\xff")

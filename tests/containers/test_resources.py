@@ -339,7 +339,7 @@ async def test_containers_are_asked_together_in_bounds_and_answer_in_order(node:
 async def test_a_container_whose_turn_does_not_come_is_silent(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infernet_edge.containers.resources.LONGEST_WAIT", 0.3)
+    monkeypatch.setattr("infernet_edge.containers.resources.MAX_WAIT", 0.3)
     service = await node.add("0", hang, models=["owner/name"])
     for number in range(1, AT_ONCE + 2):
         node.add_at(str(number), service.base_url, models=["owner/name"])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from infernet_edge.clock import milliseconds
 from infernet_edge.doctor import clock
 from infernet_edge.doctor.commands import as_root, install_package
 from infernet_edge.storage import elapsed
@@ -86,10 +87,10 @@ async def test_a_clock_that_was_ahead(
 ) -> None:
     config = configuration(tmp_path)
     year = 365 * 24 * 3600 * 1000
-    real = elapsed._wall  # noqa: SLF001 - a clock that cannot be set here
-    monkeypatch.setattr(elapsed, "_wall", lambda: real() + year)
+    real = milliseconds
+    monkeypatch.setattr(elapsed, "milliseconds", lambda: real() + year)
     async with running(tmp_path) as node:
-        monkeypatch.setattr(elapsed, "_wall", real)
+        monkeypatch.setattr(elapsed, "milliseconds", real)
         if runs:
             found = await finding(clock, node.parts.config)
     if not runs:

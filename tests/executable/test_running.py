@@ -19,7 +19,7 @@ from tests.support.node import NodeProcess
 from tests.support.podman import IsolatedPodman, need
 from tests.support.ports import free_port
 
-_MOST_MEMORY = 42 * 2**20  # bytes
+_MAX_MEMORY = 42 * 2**20  # bytes
 _DUMP = """#!/bin/sh
 env >{folder}/environment
 echo 'not today' >&2
@@ -106,7 +106,7 @@ def test_the_installed_form_is_light(executable: Executable, tmp_path: Path) -> 
     node = NodeProcess({"containers": []}, tmp_path, command=[str(executable.program)])
     with node:
         eventually(lambda: "node.ready" in node.log())
-        assert memory(node.pid).pss <= _MOST_MEMORY
+        assert memory(node.pid).pss <= _MAX_MEMORY
 
 
 def test_programs_that_it_starts_get_the_users_environment(form: str, tmp_path: Path) -> None:

@@ -438,7 +438,7 @@ def test_a_file_that_goes_away_under_the_node_is_noticed(
 def test_damage_that_is_read_later_makes_a_new_file(echo: EchoService, tmp_path: Path) -> None:
     """Of a large file, which is not checked at start, the node reads only what it needs."""
     containers = {"containers": [{"id": "echo", "url": echo.url}]}
-    command = with_values({"storage.database._QUICKLY_CHECKED": -1, "cli.run._SHORTEST_RUN": 0})
+    command = with_values({"storage.database._QUICKLY_CHECKED": -1, "cli.run._MIN_RUN": 0})
     with NodeProcess(containers, tmp_path, command=command) as node:
         api = Api(node.port)
         jobs = api.finished([api.submit("echo", {"text": "x" * 500}) for _ in range(100)])

@@ -31,15 +31,15 @@ async def report(
     owner: str = "loopback",
     now: int = 1000,
 ) -> None:
-    await parts.reports.record(identifier, client, owner, status, ["x", "y"], now)
+    await parts.external_jobs.record(identifier, client, owner, status, ["x", "y"], now)
 
 
 def counts(parts: Parts) -> tuple[int, int]:
-    return parts.reports.count, parts.reports.pending
+    return parts.external_jobs.count, parts.external_jobs.pending
 
 
 async def statuses(parts: Parts, *identifiers: str) -> dict[str, str]:
-    return dict(await parts.reports.statuses(identifiers))
+    return dict(await parts.external_jobs.statuses(identifiers))
 
 
 async def test_counts_follow_what_is_reported(parts: Parts) -> None:
@@ -68,7 +68,7 @@ async def test_lists_are_the_reporters_own(parts: Parts) -> None:
     await report(parts, "one", now=1)
     await report(parts, "two", SUCCESS, now=2)
     await report(parts, "other", client="b", now=3)
-    listed = parts.reports.identifiers
+    listed = parts.external_jobs.identifiers
     assert sorted(await listed("a", None, 10, END)) == [(1, "one"), (2, "two")]
     assert await listed("a", True, 10, END) == [(1, "one")]
     assert await listed("a", False, 10, END) == [(2, "two")]
@@ -82,8 +82,8 @@ async def test_lists_are_the_reporters_own(parts: Parts) -> None:
 async def test_a_report_by_another_client_keeps_its_first_reporter(parts: Parts) -> None:
     await report(parts, "one", client="a", now=1)
     await report(parts, "one", SUCCESS, client="b", now=2)
-    assert await parts.reports.identifiers("a", None, 10, END) == [(1, "one")]
-    assert await parts.reports.identifiers("b", None, 10, END) == []
+    assert await parts.external_jobs.identifiers("a", None, 10, END) == [(1, "one")]
+    assert await parts.external_jobs.identifiers("b", None, 10, END) == []
 
 
 async def test_nobody_but_the_owner_changes_a_job(parts: Parts) -> None:
@@ -105,7 +105,7 @@ async def test_the_limit_holds_for_those_that_come_at_once(parts: Parts) -> None
     )
     assert counts(parts) == (stored, stored)
     assert stored <= 3
-    await parts.reports.delete_unchanged(5000)
+    await parts.external_jobs.delete_unchanged(5000)
     for identifier in ("one", "two", "three"):
         await report(parts, identifier)  # nothing is held back for those that were refused
     assert counts(parts) == (3, 3)
@@ -136,10 +136,10 @@ async def test_old_ones_are_deleted(parts: Parts, monkeypatch: pytest.MonkeyPatc
     await report(parts, "two", SUCCESS, now=2)
     await report(parts, "three", now=10**15)
     await report(parts, "one", now=1)  # heard of again
-    assert await parts.reports.delete_unchanged(4) == 2
+    assert await parts.external_jobs.delete_unchanged(4) == 2
     assert counts(parts) == (1, 1)
     assert await statuses(parts, "one", "two", "three") == {"one": "running"}
-    assert await parts.reports.delete_unchanged(100) == 1
+    assert await parts.external_jobs.delete_unchanged(100) == 1
     assert counts(parts) == (0, 0)
 
 

@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from infernet_edge.config.model import Container
 from infernet_edge.errors import BadRequest, Refused
-from infernet_edge.jobs.guardian import MOST_CONTAINERS, Guardian
+from infernet_edge.jobs.guardian import MAX_CONTAINERS, Guardian
 from infernet_edge.schema import JobRequest
 
 GUARDIAN = Guardian(
@@ -104,7 +104,7 @@ def test_addresses(container: str, address: str, allowed: bool) -> None:
 
 
 def test_a_chain_has_a_bound() -> None:
-    check(*["open"] * MOST_CONTAINERS)
+    check(*["open"] * MAX_CONTAINERS)
     with pytest.raises(BadRequest) as refused:
-        check(*["open"] * (MOST_CONTAINERS + 1))
+        check(*["open"] * (MAX_CONTAINERS + 1))
     assert refused.value.params == {"field": "containers"}

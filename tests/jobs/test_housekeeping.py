@@ -65,7 +65,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 def keeper(parts: Parts) -> Housekeeper:
     return Housekeeper(
-        parts.config, parts.database, parts.store, parts.reports, parts.memory, parts.elapsed
+        parts.config, parts.database, parts.store, parts.external_jobs, parts.memory, parts.elapsed
     )
 
 
@@ -85,7 +85,7 @@ async def test_finished_jobs_go_after_their_retention(tmp_path: Path, clock: Clo
         await finished(parts, 250)
         unfinished = made(parts)
         await parts.store.add([unfinished])
-        await parts.reports.record("old", CLIENT, "loopback", RUNNING, [], clock.now)
+        await parts.external_jobs.record("old", CLIENT, "loopback", RUNNING, [], clock.now)
         clock.now += 3 * DAY
         await finished(parts, 2)
         clock.now += 4 * DAY - 1
@@ -94,7 +94,7 @@ async def test_finished_jobs_go_after_their_retention(tmp_path: Path, clock: Clo
         clock.now += 2
         await keeper(parts).look()
         assert await left(parts) == 1 + 2
-        assert parts.reports.count == 0
+        assert parts.external_jobs.count == 0
         clock.now += 300 * DAY
         await keeper(parts).look()
         assert await parts.store.identifiers(CLIENT) == [unfinished.id]

@@ -201,7 +201,7 @@ async def test_many_outcomes_that_cannot_be_written_slow_the_node_down(
     parts: Parts, echo: Echo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are kept in memory, so there must not be more and more of them."""
-    monkeypatch.setattr(orchestrator_module, "_MOST_UNSAVED", 3)
+    monkeypatch.setattr(orchestrator_module, "_MAX_UNSAVED", 3)
     monkeypatch.setattr(orchestrator_module, "_SAVE_AGAIN", 0.05)
     jobs = [await submit(parts, ["b"], HOLD | {"n": number}) for number in range(10)]
     await eventually(lambda: echo.open == 1)

@@ -100,7 +100,7 @@ async def test_waiting_writes_share_a_transaction(database: Database) -> None:
 async def test_a_transaction_has_a_bound(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infernet_edge.storage.threads._MOST_PER_COMMIT", 10)
+    monkeypatch.setattr("infernet_edge.storage.threads._MAX_PER_COMMIT", 10)
     commits: list[int] = []
 
     def watch(connection: sqlite3.Connection) -> None:
@@ -440,7 +440,7 @@ WRITER = """
 import asyncio, sys
 from pathlib import Path
 from infernet_edge.storage.database import Database, is_in_use
-from tests.test_database import MIGRATIONS, insert
+from tests.storage.test_database import MIGRATIONS, insert
 
 async def main():
     database = Database(Path(sys.argv[1]), MIGRATIONS)

@@ -33,7 +33,7 @@ class Clocks:
 @pytest.fixture
 def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
     clocks = Clocks()
-    monkeypatch.setattr(elapsed, "_wall", lambda: clocks.wall)
+    monkeypatch.setattr(elapsed, "milliseconds", lambda: clocks.wall)
     monkeypatch.setattr(elapsed, "_running", lambda: clocks.running)
     return clocks
 
@@ -164,6 +164,7 @@ ALLOWED = {
     "infernet_edge/storage/damage.py": "the name of a damaged file",
     "infernet_edge/logs.py": "times in the log",
     "infernet_edge/jobs/identifiers.py": "the order of ids, which only grow",
+    "infernet_edge/clock.py": "the one place for times that are shown",
     "infernet_edge/jobs/store.py": "times that are shown to people",
     "infernet_edge/api/status.py": "times that are shown to people",
     "infernet_edge/chain/delivery/store.py": "times that are shown to people",
@@ -173,7 +174,7 @@ ALLOWED = {
     "infernet_edge/chain/txm/confirmer.py": "a name that is used once",
     "infernet_edge/chain/rpc/head_tracker.py": "before the first block, when nothing begins",
     "infernet_edge/chain/rpc/endpoint.py": "a server's Retry-After as a date, with a limit",
-    "infernet_edge/containers/manager.py": "Podman's events, by Podman's own clock",
+    "infernet_edge/installer/trial.py": "times that are shown to people",
     "infernet_edge/doctor/clock.py": "what the doctor says of it",
     "infernet_edge/cli/jobs.py": "to show stored times",
 }

@@ -429,7 +429,7 @@ async def test_a_disk_without_room_for_unfinished_jobs_is_told(
     damage_table(path, "reports")
     first = [Part("jobs", "status = 0", True)]
     with monkeypatch.context() as patch:
-        patch.setattr("infernet_edge.storage.salvage._LEAST_FREE", 2**60)
+        patch.setattr("infernet_edge.storage.salvage._MIN_FREE", 2**60)
         database = Database(path, ALL, first=first)
         with pytest.raises(StartupError, match=r"No space left on device.*has space"):
             await database.open()

@@ -13,11 +13,11 @@ import aiohttp
 from infernet_edge.config.model import Config, Container, Podman, Storage
 from infernet_edge.containers.manager import ContainerManager
 from infernet_edge.containers.service import Service, make_services
-from infernet_edge.containers.timing import Pace
+from infernet_edge.containers.timing import Timing
 from tests.support.podman import IsolatedPodman
 from tests.support.ports import free_port
 
-QUICK = Pace(
+QUICK = Timing(
     reconnect=0.1,
     reconnect_limit=0.5,
     restart=0.1,
@@ -58,7 +58,7 @@ def configuration(podman: IsolatedPodman, folder: Path, *containers: Container) 
 
 @contextlib.asynccontextmanager
 async def managing(
-    config: Config, pace: Pace = QUICK, *, settled: float = 30, stop: bool = True
+    config: Config, pace: Timing = QUICK, *, settled: float = 30, stop: bool = True
 ) -> AsyncIterator[Managed]:
     """Manage the containers of `config` within the block; without `stop` end as kill -9 does."""
     services = make_services(config)

@@ -20,7 +20,7 @@ from infernet_edge.config.model import Config
 from infernet_edge.containers.client import ServiceClient, make_session
 from infernet_edge.containers.service import Service, make_services
 from infernet_edge.jobs import external_jobs, table
-from infernet_edge.jobs.external_jobs import Reports
+from infernet_edge.jobs.external_jobs import ExternalJobs
 from infernet_edge.jobs.job import DIRECT, STREAM, Job
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.jobs.store import JobStore
@@ -38,7 +38,7 @@ class Parts(NamedTuple):
     config: Config
     database: Database
     store: JobStore
-    reports: Reports
+    external_jobs: ExternalJobs
     orchestrator: Orchestrator
     services: dict[str, Service]
     client: ServiceClient
@@ -56,7 +56,7 @@ async def working(
     try:
         await parts.database.open()
         await parts.elapsed.load()
-        await parts.reports.load()
+        await parts.external_jobs.load()
         await parts.orchestrator.start()
         yield parts
         if stop:
@@ -80,7 +80,7 @@ def _made_of(config: Config, session: aiohttp.ClientSession) -> Parts:
         },
     )
     passed = ElapsedTime(database)
-    reported = Reports(database, config.jobs.max_pending, passed)
+    reported = ExternalJobs(database, config.jobs.max_pending, passed)
     memory = memory_budget(config)
     job_store = JobStore(database, reported, config.jobs.max_pending, memory, passed)
     client = ServiceClient(session, most)

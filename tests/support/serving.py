@@ -12,7 +12,7 @@ from aiohttp import web
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
-_LARGEST_BODY = 64 * 2**20
+_MAX_BODY = 64 * 2**20
 
 
 class Echo:
@@ -78,7 +78,7 @@ async def serving(handler: Handler) -> AsyncIterator[str]:
     async def handle(request: web.Request) -> web.StreamResponse:
         return await handler(request)
 
-    app = web.Application(client_max_size=_LARGEST_BODY)
+    app = web.Application(client_max_size=_MAX_BODY)
     app.router.add_route("*", "/{path:.*}", handle)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()

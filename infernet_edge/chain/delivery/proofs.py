@@ -29,7 +29,7 @@ from infernet_edge.chain.contracts.abi import (
 from infernet_edge.chain.contracts.registry import Deployment, to_bytes
 from infernet_edge.chain.contracts.subscription import Payment
 from infernet_edge.chain.rpc.client import Call, RpcClient, RpcError, RpcUnavailable, quantity
-from infernet_edge.jobs.store import milliseconds
+from infernet_edge.clock import milliseconds
 from infernet_edge.logs import log_event
 from infernet_edge.storage.database import Database
 

@@ -6,9 +6,9 @@ from infernet_edge.chain.contracts.payload import Payload
 from infernet_edge.chain.contracts.subscription import Subscription
 from infernet_edge.chain.delivery import table
 from infernet_edge.chain.delivery.record import UNFINISHED, Delivery, OpenDelivery
+from infernet_edge.clock import milliseconds
 from infernet_edge.errors import Unavailable
 from infernet_edge.jobs.contents import Buffer
-from infernet_edge.jobs.store import milliseconds
 from infernet_edge.memory import Reservation, unlimited
 from infernet_edge.storage.database import Database
 

@@ -13,7 +13,7 @@ from infernet_edge.chain.contracts.subscription import Subscription, Subscriptio
 from infernet_edge.chain.guard.container_lookup import ContainerLookup
 from infernet_edge.config.model import Config, Container
 from infernet_edge.errors import BadRequest, Refused
-from infernet_edge.jobs.guardian import MOST_CONTAINERS
+from infernet_edge.jobs.guardian import MAX_CONTAINERS
 
 _MAX_SHOWN = 128  # characters of an unknown container's id; ids are not longer
 
@@ -65,10 +65,10 @@ class SubscriptionRules:
         containers = tuple(subscription.container_id.split(","))
         if containers == ("",):
             raise Refused("No containers specified")
-        if len(containers) > MOST_CONTAINERS:
+        if len(containers) > MAX_CONTAINERS:
             field = "subscription.container_id"
             raise BadRequest(
-                f"{field}: expected at most {MOST_CONTAINERS} ids, found {len(containers)}",
+                f"{field}: expected at most {MAX_CONTAINERS} ids, found {len(containers)}",
                 {"field": field},
             )
         for container in containers:

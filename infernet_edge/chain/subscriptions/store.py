@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from infernet_edge.chain.contracts.abi import decode_subscription_v1, encode_subscription
 from infernet_edge.chain.contracts.subscription import SubscriptionV1
-from infernet_edge.jobs.store import milliseconds
+from infernet_edge.clock import milliseconds
 from infernet_edge.storage.database import Database
 
 SubscriptionState = Literal[

@@ -39,8 +39,8 @@ from infernet_edge.chain.txm.outcomes import Outcomes
 from infernet_edge.chain.txm.receipts import is_mined, receipt_question, why_reverted
 from infernet_edge.chain.txm.signing import broadcast, sign
 from infernet_edge.chain.txm.store import TransactionOutcome, TransactionStore
+from infernet_edge.clock import milliseconds
 from infernet_edge.errors import StorageError
-from infernet_edge.jobs.store import milliseconds
 from infernet_edge.logs import log_event
 from infernet_edge.tasks import cancel
 

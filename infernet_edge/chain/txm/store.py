@@ -7,8 +7,8 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct, field
 
+from infernet_edge.clock import milliseconds
 from infernet_edge.config.model import Chain
-from infernet_edge.jobs.store import milliseconds
 from infernet_edge.storage.checksums import checksum
 from infernet_edge.storage.damage import checked_types
 from infernet_edge.storage.database import Database

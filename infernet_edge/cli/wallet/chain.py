@@ -32,7 +32,7 @@ from infernet_edge.errors import InfernetEdgeError
 
 _INACTIVE, _REGISTERED, _ACTIVE = range(3)
 _USUAL_COOLDOWN = 3600  # seconds; that of the deployed coordinators of SDK 0.1
-_LONGEST_WAIT = 300.0  # seconds until a transaction must be mined
+_MAX_WAIT = 300.0  # seconds until a transaction must be mined
 
 
 class Standing(NamedTuple):
@@ -83,7 +83,7 @@ async def send(rpc: RpcClient, account: LocalAccount, to: str, data: bytes) -> R
     Raises NotDone when it did not have its effect, RpcUnavailable.
     """
     receipt = await send_and_wait(
-        rpc, account, to, data, timeout=_LONGEST_WAIT, on_sent=_tell_that_it_is_sent
+        rpc, account, to, data, timeout=_MAX_WAIT, on_sent=_tell_that_it_is_sent
     )
     print(f"Mined        in block {receipt.block}, gas {receipt.gas_used}")
     if not receipt.succeeded:

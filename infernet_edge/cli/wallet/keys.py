@@ -29,8 +29,8 @@ from infernet_edge.config.model import Config, Secret
 from infernet_edge.config.rendering import to_json, toml_value
 from infernet_edge.config.sources import PREFIX, find_file, read_file
 
-_LARGEST = 64 * 2**10  # characters of a key, a keystore or a password
-_SHORTEST_PASSWORD = 8
+_MAX_TEXT = 64 * 2**10  # characters of a key, a keystore or a password
+_MIN_PASSWORD = 8
 
 
 def write_key(arguments: argparse.Namespace) -> int:
@@ -93,7 +93,7 @@ def _import(arguments: argparse.Namespace) -> LocalAccount:
     elif sys.stdin.isatty():
         text, name = _ask("Private key (64 hex digits, not shown): "), "what was typed"
     else:
-        text, name = sys.stdin.read(_LARGEST), "what came from stdin"
+        text, name = sys.stdin.read(_MAX_TEXT), "what came from stdin"
     if not text.lstrip().startswith("{"):
         return parse_key(Secret(text))
     if arguments.old_password_file is not None:
@@ -106,13 +106,13 @@ def _import(arguments: argparse.Namespace) -> LocalAccount:
 def _new_password(file: Path | None) -> Secret:
     if file is not None:
         password = _read(file).strip()
-        if len(password) < _SHORTEST_PASSWORD:
-            raise KeyProblem(f"The password in {file} is shorter than {_SHORTEST_PASSWORD}.")
+        if len(password) < _MIN_PASSWORD:
+            raise KeyProblem(f"The password in {file} is shorter than {_MIN_PASSWORD}.")
         return Secret(password)
     while True:
         password = _ask("New password for the key: ")
-        if len(password) < _SHORTEST_PASSWORD:
-            print(f"  Please give at least {_SHORTEST_PASSWORD} characters.", file=sys.stderr)
+        if len(password) < _MIN_PASSWORD:
+            print(f"  Please give at least {_MIN_PASSWORD} characters.", file=sys.stderr)
         elif _ask("Once more: ") != password:
             print("  The two are different.", file=sys.stderr)
         else:
@@ -135,7 +135,7 @@ def _ask(question: str) -> str:
 def _read(file: Path) -> str:
     try:
         with file.open(encoding="utf-8") as opened:
-            return opened.read(_LARGEST)
+            return opened.read(_MAX_TEXT)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise KeyProblem(f"{file} cannot be read ({reason}).") from None

@@ -16,8 +16,8 @@ from infernet_edge.chain.delivery import table as deliveries
 from infernet_edge.chain.delivery.record import Delivery, OpenDelivery, open_delivery
 from infernet_edge.chain.delivery.store import DeliveryStore
 from infernet_edge.chain.delivery.table import MIGRATIONS
+from infernet_edge.clock import milliseconds
 from infernet_edge.errors import StorageError, Unavailable
-from infernet_edge.jobs.store import milliseconds
 from infernet_edge.storage.database import Database
 from tests.support.deliveries import delivery
 from tests.support.signed import signed_v0

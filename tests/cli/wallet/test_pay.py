@@ -130,7 +130,7 @@ def test_what_stays_in_the_old_wallet_can_be_withdrawn(
 def test_create_that_is_not_mined_in_time(
     v1: V1, pay: Pay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wallet_chain, "_LONGEST_WAIT", 0.1)
+    monkeypatch.setattr(wallet_chain, "_MAX_WAIT", 0.1)
     v1.anvil.set_automine(False)
     configure(v1)
     told = pay("create", code=1)

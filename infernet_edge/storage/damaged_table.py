@@ -1,0 +1,212 @@
+"""Reads the rows of a damaged table that can still be read.
+
+Where a page is damaged, SQLite reads no further. So the reading resumes behind it: with the next
+key from which it can read again, backwards from the end, and with the keys that stand in indexes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+Row = tuple[Any, ...]
+
+# What reading damaged pages raises; SQLite's message may hold text that is none.
+DAMAGE: Final = (sqlite3.DatabaseError, UnicodeError)
+_MAX_JUMPS = 10_000  # over damaged places of one table
+_KEY_BYTES: Final = 16  # of a key that is text or bytes, so many show how far a search has come
+_MAX_KEY: Final = 2 ** (8 * _KEY_BYTES)
+
+
+class Table:
+    """A table of both databases: the columns that they share, and those of its key."""
+
+    def __init__(self, damaged: sqlite3.Connection, target: sqlite3.Connection, name: str) -> None:
+        self.name = name
+        there = [row[1] for row in damaged.execute(f"PRAGMA table_info({name})")]
+        here = target.execute(f"PRAGMA table_info({name})").fetchall()
+        self.columns = [row[1] for row in here if row[1] in there]
+        self.primary = [column for _, column in sorted((row[5], row[1]) for row in here if row[5])]
+        (sql,) = target.execute("SELECT sql FROM sqlite_master WHERE name = ?", (name,)).fetchone()
+        # What the rows are sorted by: reading them in another order would take all pages at once.
+        self.keys = self.primary if "WITHOUT ROWID" in sql.upper() else ["rowid"]
+        self.is_complete = set(self.primary) <= set(there)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def readable_rows(
+    damaged: sqlite3.Connection, target: sqlite3.Connection, table: Table, condition: str
+) -> Iterator[Row]:
+    """The rows that can be read, in whatever order; some of them twice where there is damage."""
+    columns = ",".join(table.columns)
+    keys = ",".join(table.keys)
+    first = table.keys[0]
+    select = f"SELECT {first}, {columns} FROM {table} NOT INDEXED WHERE ({condition})"  # noqa: S608 - its schema
+    last: Any = None
+    try:
+        for row in damaged.execute(f"{select} ORDER BY {keys}"):
+            last = row[0]
+            yield row[1:]
+        return
+    except DAMAGE:
+        pass
+    yield from _behind_damage(damaged, select, table, last)
+    primary = [table.columns.index(key) + 1 for key in table.primary]
+    backwards = f"{select} ORDER BY {','.join(f'{key} DESC' for key in table.keys)}"
+    with contextlib.suppress(*DAMAGE):
+        for row in damaged.execute(backwards):
+            if primary and is_stored(target, table, [row[place] for place in primary]):
+                break
+            yield row[1:]
+    yield from _by_indexes(damaged, target, table, select)
+
+
+def _behind_damage(
+    damaged: sqlite3.Connection, select: str, table: Table, last: Any
+) -> Iterator[Row]:
+    """Go on behind the last row that was read, and behind each further damage."""
+    sample = last if last is not None else _any_key(damaged, table)
+    if sample is None:
+        return
+    first = table.keys[0]
+    onwards = f"{select} AND {first} >= ? ORDER BY {','.join(table.keys)}"
+    at, step = _to_number(last) if last is not None else -1, 1
+    for _ in range(_MAX_JUMPS):
+        start = _next_readable(damaged, onwards, at, step, sample)
+        if start is None:
+            return
+        at, step = start, step * 2  # where nothing comes of it, the next jump is wider
+        try:
+            for row in damaged.execute(onwards, (_from_number(start, sample),)):
+                at, step = max(at, _to_number(row[0])), 1
+                yield row[1:]
+            return
+        except DAMAGE:
+            continue
+
+
+def _next_readable(
+    damaged: sqlite3.Connection, onwards: str, at: int, step: int, sample: Any
+) -> int | None:
+    """A number behind `at` from which a row can be read, the least if `step` is 1; None: none."""
+    limited = f"{onwards} LIMIT 1"
+
+    def readable(number: int) -> bool:
+        try:
+            return damaged.execute(limited, (_from_number(number, sample),)).fetchone() is not None
+        except DAMAGE:
+            return False
+
+    farthest = 2**62 if isinstance(sample, int) else _MAX_KEY - 1
+    low = at
+    while low + step < farthest and not readable(low + step):
+        low, step = low + step, step * 2
+    high = low + step
+    if high >= farthest:
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        if readable(middle):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def _by_indexes(
+    damaged: sqlite3.Connection, target: sqlite3.Connection, table: Table, select: str
+) -> Iterator[Row]:
+    """Rows whose keys stand in an index, one by one."""
+    keys = ",".join(table.keys)
+    one = f"{select} AND {' AND '.join(f'{key} = ?' for key in table.keys)}"
+    for name in _indexes(damaged, table):
+        for order in ("", " DESC"):
+            scan = f"SELECT {keys} FROM {table} INDEXED BY {name}"  # noqa: S608 - its schema
+            leading = _first_column(damaged, name)
+            try:
+                for key in damaged.execute(f"{scan} ORDER BY {leading}{order}"):
+                    if table.keys == table.primary and is_stored(target, table, key):
+                        continue
+                    with contextlib.suppress(*DAMAGE):
+                        yield from (row[1:] for row in damaged.execute(one, key).fetchall())
+            except DAMAGE:
+                continue
+
+
+def _indexes(damaged: sqlite3.Connection, table: Table) -> list[str]:
+    """The indexes that have all rows of a table."""
+    try:
+        rows = damaged.execute(f"PRAGMA index_list({table})").fetchall()
+    except DAMAGE:
+        return []
+    return [str(row[1]) for row in rows if not row[4] and row[3] != "pk"]
+
+
+def _first_column(damaged: sqlite3.Connection, index: str) -> str:
+    (row, *_) = damaged.execute(f"PRAGMA index_info({index})").fetchall()
+    return str(row[2])
+
+
+def _any_key(damaged: sqlite3.Connection, table: Table) -> Any:
+    """A key of the table, from wherever one can be read; None when there is none."""
+    first = table.keys[0]
+    for query in (
+        f"SELECT {first} FROM {table} NOT INDEXED ORDER BY {first} DESC LIMIT 1",  # noqa: S608 - its schema
+        *(
+            f"SELECT {first} FROM {table} INDEXED BY {name} LIMIT 1"  # noqa: S608 - its schema
+            for name in _indexes(damaged, table)
+        ),
+    ):
+        try:
+            if (row := damaged.execute(query).fetchone()) is not None:
+                return row[0]
+        except DAMAGE:
+            continue
+    return None
+
+
+def is_stored(target: sqlite3.Connection, table: Table, key: Sequence[Any]) -> bool:
+    where = " AND ".join(f"{column} = ?" for column in table.primary)
+    query = f"SELECT 1 FROM {table} WHERE {where}"  # noqa: S608 - its schema
+    with contextlib.suppress(*DAMAGE):  # a key with text that is none is not there
+        return target.execute(query, key).fetchone() is not None
+    return False
+
+
+def count_rows(damaged: sqlite3.Connection, table: str, copied: int) -> int | None:
+    """How many rows there were, by whatever of the table can still be counted; else None."""
+    counts = []
+    names = [" NOT INDEXED"]
+    with contextlib.suppress(*DAMAGE):
+        indexes = damaged.execute(f"PRAGMA index_list({table})").fetchall()
+        names += [f" INDEXED BY {row[1]}" for row in indexes if not row[4] and row[3] != "pk"]
+        if not damaged.execute(f"PRAGMA table_info({table})").fetchall():
+            return copied  # it had no such table
+    for how in names:
+        with contextlib.suppress(*DAMAGE):
+            query = f"SELECT count(*) FROM {table}{how}"  # noqa: S608 - its schema
+            counts.append(int(damaged.execute(query).fetchone()[0]))
+    return max([*counts, copied]) if counts else None
+
+
+def _to_number(key: Any) -> int:
+    """How far a key stands, among all keys of its kind."""
+    if isinstance(key, int):
+        return key
+    if not isinstance(key, str | bytes):
+        return 0  # a key of another kind is damaged
+    raw = key.encode("utf-8", "surrogateescape") if isinstance(key, str) else bytes(key)
+    return int.from_bytes(raw[:_KEY_BYTES].ljust(_KEY_BYTES, b"\0"))
+
+
+def _from_number(number: int, sample: Any) -> Any:
+    if isinstance(sample, int):
+        return number
+    raw = max(0, number).to_bytes(_KEY_BYTES)
+    if isinstance(sample, str):
+        return raw.rstrip(b"\0").decode("latin-1")
+    return raw
