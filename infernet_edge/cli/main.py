@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from infernet_edge import __version__
 
 COMMANDS = (
-    *("run", "demo", "init", "check", "doctor", "status", "jobs", "wallet", "service", "version"),
+    *("run", "demo", "init", "check", "doctor", "status", "jobs", "wallet", "service"),
+    *("help", "version"),
 )
 
 OK, FAILURE, USAGE, BAD_CONFIGURATION = 0, 1, 2, 78
@@ -22,6 +23,7 @@ Start with:
   infernet-edge init     write a configuration
   infernet-edge run      run the node
   infernet-edge service  keep it running, as a service of systemd
+  infernet-edge help     read the documentation
 
 Exit codes: 0 success, 1 failure, 2 wrong usage, 78 mistakes in configuration.
 """
@@ -29,7 +31,7 @@ Exit codes: 0 success, 1 failure, 2 wrong usage, 78 mistakes in configuration.
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command; returns its exit code."""
-    parsed = _parser(arguments).parse_args(arguments)
+    parsed = make_parser(arguments).parse_args(arguments)
     module = importlib.import_module(f"infernet_edge.cli.{parsed.command}")
     try:
         return int(module.run(parsed))
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
         return OK
 
 
-def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+def make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """The parser of the command that is named first; of all commands when none is."""
     parser = argparse.ArgumentParser(
         prog="infernet-edge",

@@ -61,7 +61,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_every_command_that_reads_a_configuration_is_tried() -> None:
-    assert {"demo", "init", "version"} | {run[0] for run in RUNS} == set(COMMANDS)
+    assert {"demo", "init", "help", "version"} | {run[0] for run in RUNS} == set(COMMANDS)
 
 
 @pytest.mark.parametrize("arguments", RUNS, ids=" ".join)

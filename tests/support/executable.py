@@ -76,6 +76,7 @@ def _state() -> str:
     digest = hashlib.sha256(f"{sys.version} {platform.machine()}".encode())
     files = [ROOT / "pyinstaller.spec", ROOT / "tests/requirements.lock"]
     files += (ROOT / "infernet_edge").rglob("*.py")
+    files += (ROOT / "infernet_edge/docs").iterdir()
     files += (ROOT / "systemd").iterdir()
     for file in sorted(files):
         digest.update(f"{file.relative_to(ROOT)}\0{file.stat().st_size}\0".encode())

@@ -1,0 +1,69 @@
+"""`infernet-edge help`: the documentation, which is inside the package and the executable."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from importlib import resources
+from importlib.resources.abc import Traversable
+from typing import Final
+
+HELP = "show a page of the documentation, or the list of its pages"
+
+_FIRST: Final = "quick-start"
+_SUFFIX: Final = ".md"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.add_argument(
+        "topic", nargs="?", metavar="TOPIC", help="the page to show (default: list the pages)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print a page, or the list of them; returns 0, or 2 when there is no such page."""
+    found = pages()
+    if arguments.topic is None:
+        width = max(map(len, found))
+        for name, page in found.items():
+            print(f"{name:<{width}}  {_title(page)}")
+        print(f"\nTo read one: infernet-edge help {_FIRST}")
+        return 0
+    asked = arguments.topic.lower().removesuffix(_SUFFIX)
+    if asked not in found:
+        print(_unknown(arguments.topic, list(found)), file=sys.stderr)
+        return 2
+    print(found[asked].read_text("utf-8").rstrip())
+    return 0
+
+
+def pages() -> dict[str, Traversable]:
+    """The files of the documentation by the names of their topics: the first to read, then a-z."""
+    folder = resources.files("infernet_edge").joinpath("docs")
+    found = {
+        file.name.removesuffix(_SUFFIX): file
+        for file in folder.iterdir()
+        if file.name.endswith(_SUFFIX)
+    }
+    return {name: found[name] for name in sorted(found, key=lambda name: (name != _FIRST, name))}
+
+
+def _title(page: Traversable) -> str:
+    """What the first line of a page says."""
+    with page.open(encoding="utf-8") as file:
+        return file.readline().lstrip("# ").strip()
+
+
+def _unknown(topic: str, known: list[str]) -> str:
+    from infernet_edge.cli.main import COMMANDS
+
+    text = f"There is no page {topic[:80]!r}."
+    if near := difflib.get_close_matches(topic.lower(), known, n=1):
+        text += f" Did you mean: infernet-edge help {near[0]}"
+    elif topic in COMMANDS:
+        text += f" For this command: infernet-edge {topic} --help"
+    else:
+        text += f" The pages are: {', '.join(known)}"
+    return text
