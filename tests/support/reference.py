@@ -1,0 +1,265 @@
+"""Writes the pages of the documentation that are made from the code.
+
+    python -m tests.support.reference
+
+That is infernet_edge/docs/configuration.md, from the model of the configuration, and commands.md,
+from the parsers of the command line. A test compares them with what is in the repository. The texts
+at their beginning are here, all others stand where the setting or the option is defined.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from msgspec import NODEFAULT, Meta, Struct
+
+from infernet_edge.cli.main import COMMANDS, make_parser
+from infernet_edge.config.tree import Config, Secret
+from infernet_edge.config.writing import Key, keys, toml_value
+from tests.support.process import ROOT
+
+DOCS = ROOT / "infernet_edge/docs"
+_WIDTH = 100
+_INTERNAL = "==SUPPRESS=="
+
+_CONFIGURATION = """\
+# Configuration: every setting
+
+This page is made from the code: `python -m tests.support.reference`. `infernet-edge init` writes
+a file with the same settings as comments.
+
+## Where it comes from
+
+The file is the first of these that exists: `--config PATH`, `$INFERNET_CONFIG_PATH`,
+`./config.json`, `/etc/infernet-edge/config.json`, `/etc/infernet-edge/config.toml`. A file that is
+named and does not exist is an error. Without a file all defaults apply. JSON and TOML have the same
+keys. A `config.json` of the Infernet node 1.4 works unchanged.
+
+Each setting can also come from the environment, which replaces what the file says. The name is
+`INFERNET_EDGE_` and the key in capitals, with two underscores between levels:
+`INFERNET_EDGE_SERVER__PORT=4001`, `INFERNET_EDGE_CONTAINERS__0__MEMORY=512m`. Lists and tables are
+written as JSON.
+
+A secret can be a text, a file (`{ file = "/path" }` in TOML, `{"file": "/path"}` in JSON), or a
+credential of systemd. A credential has the name of its key: `chain.wallet.private_key`,
+`chain.wallet.keystore_password`, `docker.password`, `server.tokens.NAME`, `containers.ID.bearer`.
+It counts where the file says nothing.
+
+## How to check it
+
+```sh
+infernet-edge check --config config.toml
+```
+
+lists all mistakes at once, each with its key, what was found and what is expected, and ends with
+78 when there are any. A key that is not known is ignored with a note that names the nearest one.
+The node reads its configuration at the start only: restart it after a change.
+
+Sizes are in bytes, times in seconds, money in wei. `containers[]` stands for each container of the
+list; in TOML each begins with `[[containers]]`.
+
+## The settings
+"""
+
+_COMMANDS = """\
+# Commands: every command, option and exit code
+
+This page is made from the code: `python -m tests.support.reference`. `infernet-edge COMMAND --help`
+says the same.
+
+## Exit codes
+
+| code | meaning |
+|---|---|
+| 0 | success |
+| 1 | failure: the text says why. `status`: no node, or an unhealthy one. `doctor`: problems |
+| 2 | wrong usage: an unknown command, option or value |
+| 78 | mistakes in the configuration; all of them are listed |
+| 130 | stopped by Ctrl+C |
+
+`run` ends with 0 when it is stopped by Ctrl+C or SIGTERM.
+
+Where it says `--config PATH`, [configuration](configuration.md) has which file is read without it.
+"""
+
+
+def configuration_page() -> str:
+    """The text of configuration.md."""
+    return "\n".join([_CONFIGURATION, *_level(Config, "")])
+
+
+def commands_page() -> str:
+    """The text of commands.md."""
+    parser = make_parser(())
+    lines = [_COMMANDS]
+    for name in COMMANDS:
+        lines += _command(subparsers(parser)[name])
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def settings(target: type[Struct] = Config, path: str = "") -> Iterator[tuple[str, Key]]:
+    """Every setting with its full path, such as `containers[].id`."""
+    for key in keys(target):
+        below = f"{path}.{key.name}" if path else key.name
+        if key.table:
+            yield from settings(key.table, below)
+        elif key.item_table:
+            yield from settings(key.item_table, f"{below}[]")
+        else:
+            yield below, key
+
+
+def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The commands below a command, without those that only units and other versions run."""
+    # argparse has no public way to them.
+    for action in parser._actions:  # noqa: SLF001
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+            shown = {choice.dest for choice in action._choices_actions}  # noqa: SLF001
+            return {name: each for name, each in action.choices.items() if name in shown}
+    return {}
+
+
+def options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """What a command takes, without -h and what is hidden."""
+    return [
+        action
+        for action in parser._actions  # noqa: SLF001
+        if action.help != _INTERNAL
+        and not isinstance(action, argparse._HelpAction | argparse._SubParsersAction)  # noqa: SLF001
+    ]
+
+
+def _level(target: type[Struct], path: str) -> Iterator[str]:
+    group = ""
+    for name, key in settings(target, path):
+        if (head := name.rpartition(".")[0]) != group:
+            group = head
+            yield f"\n### `{group}`\n"
+        default = _required(group) if key.default is NODEFAULT else _default(key)
+        yield _item(f"- **`{name}`** ({_kind(key.hint)}; {default}): {_sentence(key.description)}")
+
+
+def _required(group: str) -> str:
+    return "required" if group.endswith("[]") else "required, where the table is there"
+
+
+def _default(key: Key) -> str:
+    if key.default is None or (key.default == "" and "default:" in key.description):
+        return "not set"
+    return f"default: `{toml_value(key.default)}`"
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(".") else f"{text}."
+
+
+def _kind(hint: Any) -> str:
+    """What values a setting takes, in words."""
+    if get_origin(hint) is Annotated:
+        base, *notes = get_args(hint)
+        bounds = ", ".join(filter(None, map(_bounds, notes)))
+        return f"{_kind(base)}{', ' if bounds else ''}{bounds}"
+    if get_origin(hint) is Literal:
+        return " or ".join(f"`{toml_value(choice)}`" for choice in get_args(hint))
+    if get_origin(hint) is list:
+        return f"list, each {_kind(get_args(hint)[0])}"
+    if get_origin(hint) is dict:
+        return f"table, each value {_kind(get_args(hint)[1])}"
+    if members := [each for each in get_args(hint) if each is not NoneType]:
+        return " or ".join(dict.fromkeys(map(_kind, members)))
+    names = {
+        bool: "true or false",
+        int: "whole number",
+        float: "number",
+        str: "text",
+        Secret: "secret",
+        Any: "any",
+    }
+    return names.get(hint) or hint.__name__
+
+
+def _bounds(note: Any) -> str:
+    if not isinstance(note, Meta):
+        return ""
+    least = note.ge if note.ge is not None else note.gt
+    if least is not None and note.le is not None:
+        if note.ge is None:
+            return f"more than {_number(least)}, at most {_number(note.le)}"
+        return f"{_number(least)} to {_number(note.le)}"
+    if least is None:
+        return ""
+    return f"more than {least}" if note.ge is None else f"{_number(least)} or more"
+
+
+def _number(value: float) -> str:
+    year = 365 * 24 * 3600
+    return f"{int(value) // year} years" if value > 10 * year else str(int(value))
+
+
+def _command(parser: argparse.ArgumentParser) -> Iterator[str]:
+    yield f"\n## `{parser.prog}`\n"
+    if parser.description:
+        yield _prose(parser.description)
+    for action in options(parser):
+        yield _item(f"- `{_usage(action)}`: {_sentence(_help(action, parser))}")
+    if parser.epilog:
+        yield f"\n{_prose(parser.epilog)}".rstrip()
+    for each in subparsers(parser).values():
+        yield from (line.replace("\n## ", "\n### ") for line in _command(each))
+
+
+def _usage(action: argparse.Action) -> str:
+    value = action.metavar or ("" if action.nargs == 0 else _value(action))
+    if not action.option_strings:
+        return str(value)
+    return ", ".join(f"{option} {value}".rstrip() for option in action.option_strings)
+
+
+def _value(action: argparse.Action) -> str:
+    return "|".join(map(str, action.choices)) if action.choices else action.dest.upper()
+
+
+def _help(action: argparse.Action, parser: argparse.ArgumentParser) -> str:
+    if (action.help or "").startswith("configuration, JSON or TOML"):
+        return "configuration, JSON or TOML"
+    return str(action.help) % {**vars(action), "prog": parser.prog}
+
+
+def _prose(text: str) -> str:
+    """Paragraphs as they are; what is indented, such as a list of checks, as a block of code."""
+    parts: list[str] = []
+    for paragraph in re.split(r"\n\s*\n", text.strip("\n")):
+        if paragraph.startswith("  "):
+            parts.append(f"```\n{textwrap.dedent(paragraph)}\n```")
+        else:
+            parts.append(textwrap.fill(_sentence(paragraph[0].upper() + paragraph[1:]), _WIDTH))
+    return "\n\n".join(parts) + "\n"
+
+
+def _item(text: str) -> str:
+    return textwrap.fill(
+        text, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+
+
+def write() -> list[Path]:
+    """Write the pages; returns those that changed."""
+    texts = {"configuration.md": configuration_page(), "commands.md": commands_page()}
+    changed = []
+    for name, text in texts.items():
+        page = DOCS / name
+        if not page.exists() or page.read_text("utf-8") != text:
+            page.write_text(text, "utf-8")
+            changed.append(page)
+    return changed
+
+
+if __name__ == "__main__":
+    for path in write():
+        print(f"wrote {path.relative_to(ROOT)}")
