@@ -78,6 +78,13 @@ class Background:
                 await work()
                 reason = "it returned"
                 logger.error("task.returned", extra={"fields": {"task": name}})
+            except asyncio.CancelledError:
+                # One that an inner task raised is a defect like any other.
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                reason = "an inner task was cancelled"
+                logger.exception("task.failed", extra={"fields": {"task": name}})
             except Exception as error:  # any defect in it must not end it for ever
                 reason = f"{type(error).__name__}: {error}"
                 logger.exception("task.failed", extra={"fields": {"task": name}})

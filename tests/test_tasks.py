@@ -86,3 +86,22 @@ async def test_pauses_grow() -> None:
     await asyncio.sleep(0.5)
     await background.stop()
     assert 3 <= work.started <= 0.5 / 0.04 + 3
+
+
+async def test_a_cancelled_inner_task_is_a_failure_too() -> None:
+    background = Background(first_pause=0.01, max_pause=0.02, stable=0.05)
+    runs = 0
+
+    async def work() -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 1:
+            inner = asyncio.get_running_loop().create_future()
+            inner.cancel()
+            await inner
+        await asyncio.Event().wait()
+
+    background.supervise("inner", work)
+    await eventually(lambda: runs == 2)
+    await eventually(lambda: not background.problems)
+    await background.stop()

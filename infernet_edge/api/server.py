@@ -13,6 +13,7 @@ import logging
 import resource
 import socket
 import ssl
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -57,21 +58,7 @@ class LanServer:
     ) -> None:
         self._settings = settings
         self._memory = memory or unlimited()
-        tls = settings.tls
-        self._config = uvicorn.Config(
-            app,
-            interface="asgi3",
-            lifespan="off",
-            ws="none",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,  # api/access.py decides whom to believe
-            server_header=False,
-            date_header=False,
-            timeout_keep_alive=_KEEP_ALIVE,
-            ssl_certfile=tls.cert if tls else None,
-            ssl_keyfile=tls.key if tls else None,
-        )
+        self._config = _configuration(settings, app)
         # What uvicorn reports are clients' mistakes; ours are logged by the application.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         self._state = ServerState()
@@ -150,19 +137,15 @@ class LanServer:
 
         Raises StartupError, and goes on with those it has, when the files cannot be used.
         """
-        tls, context = self._settings.tls, self._config.ssl
-        if tls is None or context is None:
+        if self._settings.tls is None:
             return
-
-        def check() -> None:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.cert, tls.key)
-
+        # A new context: the present one would keep a certificate for each type of key.
+        renewed = _configuration(self._settings, self._config.app)
         try:
-            await asyncio.to_thread(check)
-            # Not in a thread: handshakes must not see a certificate without its key.
-            context.load_cert_chain(tls.cert, tls.key)
+            await asyncio.to_thread(renewed.load)
         except OSError as error:  # ssl.SSLError is one
             raise StartupError(f"server.tls cannot be used: {error}") from error
+        self._config.ssl = renewed.ssl
 
     async def start(self, reserve: int) -> None:
         """Accept connections, leaving `reserve` file descriptors for the rest of the node."""
@@ -313,3 +296,22 @@ def raise_file_limit() -> int:
         return wanted
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return wanted
+
+
+def _configuration(settings: Server, app: Any) -> uvicorn.Config:
+    """What uvicorn's protocol needs; `load` reads the certificate."""
+    tls = settings.tls
+    return uvicorn.Config(
+        app,
+        interface="asgi3",
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,  # api/auth.py decides which addresses are believed
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=_KEEP_ALIVE,
+        ssl_certfile=tls.cert if tls else None,
+        ssl_keyfile=tls.key if tls else None,
+    )

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from infernet_edge.installer.installation import Installer
     from infernet_edge.installer.paths import Paths
 
 HELP = "install the node as a service of systemd, upgrade it, look at it"
@@ -151,11 +155,23 @@ def _install(arguments: argparse.Namespace) -> int:
     else:
         drop_in.configuration(paths)
     rootless = paths.rootless.exists() if arguments.rootless is None else arguments.rootless
-    steps = Installer(paths, run_command).install(
-        running_program(), arguments.config, rootless=rootless
-    )
-    changes = carry_out(steps, print, dry_run=arguments.dry_run)
+    installer = Installer(paths, run_command)
+    with _alone(arguments, installer, paths):
+        steps = installer.install(running_program(), arguments.config, rootless=rootless)
+        changes = carry_out(steps, print, dry_run=arguments.dry_run)
     return _farewell(arguments, changes, f"Configuration: {paths.configuration()}")
+
+
+def _alone(
+    arguments: argparse.Namespace, installer: Installer, paths: Paths
+) -> AbstractContextManager[None]:
+    """Exclude upgrades and roll-backs meanwhile; a dry run changes nothing."""
+    from infernet_edge.installer.commands import run as run_command
+    from infernet_edge.installer.trial import Trial
+
+    if arguments.dry_run:
+        return nullcontext()
+    return Trial(installer, paths, run_command, print).alone()
 
 
 def _uninstall(arguments: argparse.Namespace) -> int:
@@ -167,8 +183,12 @@ def _uninstall(arguments: argparse.Namespace) -> int:
     if not _may_go_on(arguments):
         return 1
     paths = Paths()
-    steps = Installer(paths, run_command).uninstall(purge=arguments.purge)
-    changes = carry_out(steps, print, dry_run=arguments.dry_run)
+    installer = Installer(paths, run_command)
+    exclusive = _alone(arguments, installer, paths) if paths.programs.exists() else nullcontext()
+    with exclusive:
+        changes = carry_out(
+            installer.uninstall(purge=arguments.purge), print, dry_run=arguments.dry_run
+        )
     left = "Nothing is left." if arguments.purge else f"Left: {paths.settings}, {paths.state}"
     return _farewell(arguments, changes, left)
 

@@ -66,15 +66,24 @@ class Installer:
             self._reload([*units, *configuration]),
             self._enable(PODMAN_SOCKET, "--now", follows=units),
             self._enable(NODE_UNIT),
-            *self.trial_unit(program),
+            *([] if self._paths.trial.exists() else self.trial_unit(program)),
             self._start(placed, changing),
         ]
 
     def activate(self, program: Program) -> list[Step]:
-        """Make an installed program the current one, with its unit files; it is not started."""
+        """Make an installed program the current one, with its unit files; it is not started.
+
+        What can fail comes first. Until the units are stopped, they run as they were loaded.
+        """
         units = self.units(program, rootless=self._paths.rootless.exists())
         link = make_link(self._paths.current, Path(program.folder.name))
-        return [*self._stops(units), link, *units, self._reload(units)]
+        # One after the other: the node removes its containers by Podman.
+        commands = (["stop", NODE_UNIT], ["stop", PODMAN_UNIT], ["daemon-reload"])
+        return [
+            *units,
+            link,
+            *(self._command(["systemctl", *command], _always) for command in commands),
+        ]
 
     def trial_unit(self, program: Program) -> list[Step]:
         """The unit that watches trials, as a version has it; enabled, and known to systemd.
@@ -273,6 +282,10 @@ class Installer:
         self, arguments: list[str], needed: Callable[[], bool], follows: Iterable[Step] = ()
     ) -> Step:
         return run_command(self._run, arguments, needed, follows)
+
+
+def _always() -> bool:
+    return True
 
 
 def _copy(source: Path, target: Path) -> Step:

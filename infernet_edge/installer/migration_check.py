@@ -12,12 +12,13 @@ from pathlib import Path
 import msgspec
 
 from infernet_edge.errors import InfernetEdgeError
-from infernet_edge.installer.commands import CommandFailed, Runner
+from infernet_edge.installer.commands import CommandFailed, Runner, must
 from infernet_edge.installer.steps import sync_folder
 from infernet_edge.installer.versions import Program
 from infernet_edge.storage.migrations import unreadable
 
 _TIMEOUT = 60.0  # seconds for a program to say its steps
+_NO_SUCH_COMMAND = 2  # the exit code of wrong usage
 _SPARE = 64 * 2**20  # bytes that have to stay free beside a copy
 # What a node writes without having accepted anything.
 _OWN_TABLES = ("schema_versions", "elapsed", "age_marks", "salvages", "chains")
@@ -35,14 +36,18 @@ class Steps(msgspec.Struct, frozen=True):
 
 
 def steps_of(program: Program, run: Runner) -> dict[str, Steps]:
-    """What a version says of its migrations, by owner; empty for one that does not say it."""
+    """What a version says of its migrations, by owner; empty for one that has no such command.
+
+    Raises CommandFailed when it cannot say it: an upgrade without that could lose jobs.
+    """
+    command = [str(program.executable), "service", "migrations"]
+    output = run(command, _TIMEOUT)
+    if output.code == _NO_SUCH_COMMAND:
+        return {}
     try:
-        output = run([str(program.executable), "service", "migrations"], _TIMEOUT)
-        if output.code == 0:
-            return msgspec.json.decode(output.text, type=dict[str, Steps])
-    except (CommandFailed, msgspec.MsgspecError):
-        pass  # an older version, which has no such command
-    return {}
+        return msgspec.json.decode(must(output, command), type=dict[str, Steps])
+    except msgspec.MsgspecError as error:
+        raise CommandFailed(f"{' '.join(command)} printed something else: {error}") from None
 
 
 def is_breaking(old: Mapping[str, Steps], new: Mapping[str, Steps]) -> bool:
@@ -95,11 +100,15 @@ def make_copy(path: Path, copy: Path) -> None:
     """
     part = copy.with_name(f"{copy.name}.part")
     part.unlink(missing_ok=True)
-    with (
-        contextlib.closing(_of_stopped_node(path)) as source,
-        contextlib.closing(sqlite3.connect(part)) as target,
-    ):
-        source.backup(target)
+    try:
+        with (
+            contextlib.closing(_of_stopped_node(path)) as source,
+            contextlib.closing(sqlite3.connect(part)) as target,
+        ):
+            source.backup(target)
+    except sqlite3.Error:
+        part.unlink(missing_ok=True)
+        raise
     status = path.stat()
     os.chown(part, status.st_uid, status.st_gid)
     part.chmod(0o600)

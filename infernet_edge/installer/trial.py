@@ -1,11 +1,15 @@
 """The trial of a version, as a state on the disk: it survives terminals, crashes and power cuts.
 
 1. `begin` writes trial.json, and only then the new version is made the current one.
-2. infernet-edge-trial.service runs `watch` in the version before, also after a reboot.
+2. infernet-edge-trial.service runs `watch` in the version before, also after a reboot. Nothing else
+   confirms a version or rolls back.
 3. `watch` confirms the new version when it has run for the time of the trial, or rolls back: when
-   it does not get ready in time, fails, or crashes repeatedly.
-4. Whoever began the trial reads in trial.json that the version got ready, and in last-trial.json
-   how the trial ended.
+   it does not get ready in time, fails, crashes repeatedly, or when that is requested.
+4. What began the trial reads in trial.json that the version got ready, and in last-trial.json how
+   the trial ended.
+
+A roll-back is decided in trial.json before it is done, and each of its steps can be repeated: one
+that was interrupted is resumed by the next `watch`.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ from infernet_edge.clock import milliseconds
 from infernet_edge.config.paths import NODE_UNIT
 from infernet_edge.errors import InfernetEdgeError
 from infernet_edge.installer import unit
-from infernet_edge.installer.commands import Runner
+from infernet_edge.installer.commands import CommandFailed, Runner
 from infernet_edge.installer.installation import Installer
 from infernet_edge.installer.migration_check import accepted_since, original_of, put_back
 from infernet_edge.installer.paths import TRIAL_UNIT, Paths
@@ -33,18 +37,21 @@ from infernet_edge.installer.steps import carry_out, make_link, replace_file
 from infernet_edge.installer.versions import Program, Programs
 
 _PERIOD = 1.0  # seconds between two looks at the unit
+_RETRY_PERIOD = 60.0  # seconds before a roll-back that failed is tried again
 _STEADY = 3.0  # seconds for which it has to stay up before it counts as ready
 _MAX_RESTARTS = 3  # of a version that was ready before
+_MAX_BOOTS = 3  # of the machine during a trial
 _MIN_READY_WITHIN = 30.0  # seconds for the version before, which is known to work
 _COMMAND_TIMEOUT = 90.0  # seconds; TimeoutStopSec of the node is 60
 _MAX_TRIAL_FACTOR = 2.0  # of the time of the trial; a version that is not up then is rolled back
-
+_BAD_CONFIGURATION = "78"  # the exit code of a node whose configuration has errors
+_BOOT_ID = "proc/sys/kernel/random/boot_id"
 
 T = TypeVar("T")
 
 
 class AnotherUpgrade(InfernetEdgeError):
-    """Another process upgrades or rolls back."""
+    """Another process upgrades, installs or rolls back."""
 
 
 class State(msgspec.Struct, frozen=True):
@@ -52,6 +59,9 @@ class State(msgspec.Struct, frozen=True):
 
     `before` was the kept version when the trial began, "" for none. `ready_within` and `lasts` are
     in seconds. `copy` is the path of a copy of the database that only `old` can read, "" for none.
+    `old_invocation` is systemd's id of the run of `old` that the trial replaces. `ending` is the
+    reason of a roll-back that is decided, "" while there is none; `restores` says that the copy is
+    put back with it.
     """
 
     identifier: str
@@ -62,6 +72,11 @@ class State(msgspec.Struct, frozen=True):
     lasts: float
     copy: str = ""
     is_ready: bool = False
+    old_invocation: str = ""
+    ending: str = ""
+    restores: bool = False
+    boot: str = ""
+    boots: int = 0
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -110,14 +125,17 @@ class Trial:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Hold the lock of upgrades and roll-backs. Raises AnotherUpgrade when another has it."""
+        """Hold the lock of all that changes versions. Raises AnotherUpgrade when it is held."""
         self._paths.programs.mkdir(parents=True, exist_ok=True)
         lock = os.open(self._paths.upgrade_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise AnotherUpgrade(
+                    "Another upgrade or installation is in progress. Wait until it is over."
+                ) from None
             yield
-        except BlockingIOError:
-            raise AnotherUpgrade("Another upgrade is in progress. Wait until it is over.") from None
         finally:
             os.close(lock)
 
@@ -134,31 +152,65 @@ class Trial:
             ready_within=ready_within,
             lasts=lasts,
             copy=copy,
+            old_invocation=unit.state(self._run).get("InvocationID", ""),
+            boot=self._boot(),
         )
+        if copy:  # that of an earlier trial must not be taken for this one's
+            Path(copy).unlink(missing_ok=True)
         make_link(before, Path(old.folder.name)).perform()
         self._write(state)
         return state
+
+    def decide(self, state: State, reason: str) -> State:
+        """Write that the trial ends with a roll-back, which the next `watch` performs."""
+        return self._write(msgspec.structs.replace(state, ending=reason))
 
     def watch(self) -> None:
         """Watch the new version until the trial is over; returns at once when there is none."""
         state = self.state()
         if state is None:
             return
-        while self._current() != state.new:
-            # The one that upgrades is about to start the version, or it was killed: then the
-            # upgrade, or a roll-back, has ended in the middle.
-            with contextlib.suppress(AnotherUpgrade), self.alone():
-                if self._current() != state.new and self.state() is not None:
-                    self.roll_back(state, "The upgrade was interrupted")
-                    return
-            self._sleep(_PERIOD)
-            if self.state() is None:
+        state = self._note_boot(state)
+        if not state.ending and self._current() != state.new:
+            state = self._wait_for_start(state)
+        if not state.ending and not (reason := self._wait_for_end(state)):
+            self._confirm(state)
+            return
+        # It may have been decided meanwhile by a command, which then ended this process.
+        state = self.decide(state, state.ending or reason)
+        while True:
+            try:
+                with self.alone():
+                    self._roll_back(state)
                 return
-        reason = self._wait_for_end(state)
-        if reason:
-            self.roll_back(state, reason)
-        else:
-            self.confirm(state)
+            except AnotherUpgrade:
+                self._sleep(_PERIOD)
+            except (InfernetEdgeError, OSError, sqlite3.Error) as error:
+                self._log(f"The roll-back failed and is tried again: {error}")
+                self._start_node()
+                self._sleep(_RETRY_PERIOD)
+
+    def _note_boot(self, state: State) -> State:
+        """Count the boots during the trial: a version may take the machine down."""
+        if (boot := self._boot()) == state.boot:
+            return state
+        boots = state.boots + 1
+        state = self._write(msgspec.structs.replace(state, boot=boot, boots=boots))
+        if boots >= _MAX_BOOTS and not state.ending:
+            return self.decide(state, f"The machine was restarted {boots} times during the trial")
+        return state
+
+    def _wait_for_start(self, state: State) -> State:
+        """Wait until an upgrade has made the version current; decide when it does so no more.
+
+        A process that upgrades holds the lock. When it is free, the upgrade was killed.
+        """
+        while self._current() != state.new:
+            with contextlib.suppress(AnotherUpgrade), self.alone():
+                if self._current() != state.new:
+                    return self.decide(state, "The upgrade was interrupted")
+            self._sleep(_PERIOD)
+        return state
 
     def _wait_for_end(self, state: State) -> str:
         """Wait until the version is confirmed (""), or has to be rolled back: why."""
@@ -167,31 +219,49 @@ class Trial:
         while True:
             now = self._clock()
             found = unit.state(self._run)
+            if found.get("InvocationID", "") in ("", state.old_invocation):
+                # What systemd says is still about the version before.
+                self._start_if_forgotten(state)
+                if now - begin > state.ready_within:
+                    return f"It was not started within {state.ready_within:g} seconds"
+                self._sleep(_PERIOD)
+                continue
             restarts = int(found.get("NRestarts") or 0)
             is_up = found.get("ActiveState") == "active"
+            has_failed = found.get("ActiveState") == "failed"
             outcome = f"state {found.get('ActiveState')}, result {found.get('Result')}"
             if not is_up or found.get("InvocationID") != invocation:
                 invocation, up_since = found.get("InvocationID", ""), now
-            if found.get("ActiveState") == "failed":
+            if has_failed and not (state.is_ready and _is_misconfigured(found)):
                 return f"It does not start ({outcome})"
             if not state.is_ready:
                 if restarts:
                     return f"It does not start ({outcome})"
                 if is_up and now - up_since >= _STEADY:
-                    state = msgspec.structs.replace(state, is_ready=True)
-                    self._write(state)
+                    # A command may have decided meanwhile: that must not be lost.
+                    state = self._write(
+                        msgspec.structs.replace(self.state() or state, is_ready=True)
+                    )
                 elif now - begin > state.ready_within:
                     return f"It was not ready after {state.ready_within:g} seconds"
             elif restarts >= _MAX_RESTARTS:
                 return f"It crashed {restarts} times ({outcome})"
             elif now - begin >= state.lasts:
-                if is_up and now - up_since >= _STEADY:
+                # Errors in the configuration that were made since are not the version's fault.
+                if has_failed or (is_up and now - up_since >= _STEADY):
                     return ""
                 if now - begin > _MAX_TRIAL_FACTOR * state.lasts + state.ready_within:
                     return f"It does not stay up ({outcome})"
             self._sleep(_PERIOD)
 
-    def confirm(self, state: State) -> None:
+    def _start_if_forgotten(self, state: State) -> None:
+        """Start the version when the upgrade was killed after it had made it current."""
+        with contextlib.suppress(AnotherUpgrade), self.alone():
+            if self._current() == state.new:
+                carry_out(self._installer.activate(self._program(state.new)), self._log)
+                unit.start_anew(self._run, NODE_UNIT)
+
+    def _confirm(self, state: State) -> None:
         """Keep the new version, with the one before beside it; all others are removed."""
         new, old = self._program(state.new), self._program(state.old)
         carry_out(self._installer.trial_unit(new), self._log)
@@ -200,68 +270,110 @@ class Trial:
             Path(state.copy).unlink(missing_ok=True)
         self._programs.keep_only(old, new)
 
-    def roll_back(self, state: State, reason: str) -> None:
-        """Run the version before again. May be interrupted anywhere, and begun anew.
+    def _roll_back(self, state: State) -> None:
+        """Run the version before again. Each step may be repeated.
 
         Where only a copy of the database could be read by it, and the new version has accepted
         something since, the new one stays: no acknowledged job is lost.
         """
-        self._log(f"Rolling back to version {state.old}: {reason}")
-        lines = unit.last_lines(self._run)
-        self._run(["systemctl", "stop", NODE_UNIT], _COMMAND_TIMEOUT)
-        if state.copy and (kept := self._restore_database(Path(state.copy))):
-            self._run(["systemctl", "start", "--no-block", NODE_UNIT], _COMMAND_TIMEOUT)
-            self._end(state, is_kept=True, reason=f"{reason}. {kept}\n{lines}")
+        self._log(f"Rolling back to version {state.old}: {state.ending}")
+        lines = self._last_lines()
+        old, copy = self._program(state.old), Path(state.copy) if state.copy else None
+        kept = ""
+        if not self._programs.is_intact(old):
+            kept = f"It stays: the files of version {state.old} are damaged"
+        elif copy is not None and copy.exists():
+            if self._current() == state.new:
+                self._stop_node()
+                if not (kept := _why_kept(copy)):
+                    # When the link has changed, this says that the copy is still to be put back.
+                    state = self._write(msgspec.structs.replace(state, restores=True))
+            elif not state.restores:
+                copy.unlink()  # the new version never ran
+        if kept:
+            self._start_node()
+            self._end(state, is_kept=True, reason=f"{state.ending}. {kept}\n{lines}")
             return
-        carry_out(self._installer.activate(self._program(state.old)), self._log)
+        # The link first: from then on a boot starts the version before.
+        carry_out(self._installer.activate(old), self._log)
+        if copy is not None and copy.exists():
+            put_back(original_of(copy), copy)
         after = ""
         try:
             unit.restart(self._run, max(state.ready_within, _MIN_READY_WITHIN))
         except unit.NotReady as error:
             after = f"\nVersion {state.old} does not start any more either. {error}"
+        reason = f"{state.ending}\n{lines}{after}"
+        self._end(state, is_kept=False, reason=reason, old_runs=not after)
         if state.before and (self._paths.programs / state.before).is_dir():
             make_link(self._paths.previous, Path(state.before)).perform()
-        self._end(state, is_kept=False, reason=f"{reason}\n{lines}{after}", old_runs=not after)
-        if state.new != state.before:
+        if not after and state.new != state.before:
             self._programs.remove(self._paths.programs / state.new)
 
-    def _restore_database(self, copy: Path) -> str:
-        """Put the copy back; returns why not, "" when that is done or was done before."""
-        if not copy.exists():
-            return ""
-        path = original_of(copy)
+    def _stop_node(self) -> None:
+        self._run(["systemctl", "stop", NODE_UNIT], _COMMAND_TIMEOUT)
+
+    def _start_node(self) -> None:
+        with contextlib.suppress(CommandFailed):  # what else is tried then is not helped by it
+            self._run(["systemctl", "start", "--no-block", NODE_UNIT], _COMMAND_TIMEOUT)
+
+    def _last_lines(self) -> str:
         try:
-            count = accepted_since(path, copy)
-        except sqlite3.Error as error:
-            return f"It stays: what it accepted cannot be read ({error})"
-        if count:
-            return (
-                f"It stays: it has accepted {count} jobs or deliveries that the version before"
-                f" could not read. Without them: stop the node, put {copy} in the place of"
-                f" {path}, and run `service rollback`"
-            )
-        put_back(path, copy)
-        return ""
+            return unit.last_lines(self._run)
+        except CommandFailed as error:
+            return f"    ({error})"
 
     def _end(self, state: State, *, is_kept: bool, reason: str, old_runs: bool = False) -> None:
-        ended_at = milliseconds()
-        result = Result(state.identifier, state.new, state.old, is_kept, reason, ended_at, old_runs)
+        result = Result(
+            state.identifier, state.new, state.old, is_kept, reason, milliseconds(), old_runs
+        )
         replace_file(self._paths.last_trial, msgspec.json.encode(result).decode(), 0o644)
         self._paths.trial.unlink(missing_ok=True)
 
-    def _write(self, state: State) -> None:
+    def _write(self, state: State) -> State:
         replace_file(self._paths.trial, msgspec.json.encode(state).decode(), 0o644)
+        return state
 
     def _current(self) -> str:
         link = self._paths.current
         return link.readlink().name if link.is_symlink() else ""
 
+    def _boot(self) -> str:
+        try:
+            return (self._paths.root / _BOOT_ID).read_text().strip()
+        except OSError:
+            return ""
+
     def _program(self, name: str) -> Program:
         return Program(self._paths.programs / name, name.partition("+")[0])
 
-    def end_watch(self) -> None:
-        """Stop the unit that watches, so that another may decide."""
-        self._run(["systemctl", "stop", TRIAL_UNIT], _COMMAND_TIMEOUT)
+    def start_watching(self) -> None:
+        """Have the unit watch, or start again with what was decided; here if there is no unit."""
+        try:
+            unit.start_anew(self._run, TRIAL_UNIT)
+        except CommandFailed as error:
+            self._log(f"{TRIAL_UNIT} cannot be started, so this command watches itself: {error}")
+            self.watch()
+
+
+def _is_misconfigured(found: dict[str, str]) -> bool:
+    return found.get("ExecMainStatus") == _BAD_CONFIGURATION
+
+
+def _why_kept(copy: Path) -> str:
+    """Why the version that migrated the database has to stay; "" when it need not."""
+    path = original_of(copy)
+    try:
+        count = accepted_since(path, copy)
+    except sqlite3.Error as error:
+        return f"It stays: what it accepted cannot be read ({error})"
+    if not count:
+        return ""
+    return (
+        f"It stays: it has accepted {count} jobs or deliveries that the version before could not"
+        f" read. Without them: stop the node, put {copy} in the place of {path}, and run `service"
+        " rollback`"
+    )
 
 
 def read_state(paths: Paths) -> State | None:

@@ -21,6 +21,7 @@ _PROPERTIES = (
     "NRestarts",
     "MainPID",
     "InvocationID",
+    "ExecMainStatus",
 )
 
 

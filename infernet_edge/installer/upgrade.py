@@ -36,14 +36,23 @@ class Upgrade:
     """One upgrade of one machine. Blocks."""
 
     def __init__(
-        self, installer: Installer, paths: Paths, run: Runner, log: Callable[[str], None]
+        self,
+        installer: Installer,
+        paths: Paths,
+        run: Runner,
+        log: Callable[[str], None],
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._sleep = sleep
+        self._clock = clock
         self._installer = installer
         self._paths = paths
         self._run = run
         self._log = log
         self._programs = Programs(paths, run)
-        self._trial = Trial(installer, paths, run, log)
+        self._trial = Trial(installer, paths, run, log, sleep=sleep, clock=clock)
 
     def to(self, binary: Path, sha256: str, ready_within: float, lasts: float) -> None:
         """Install the one-file executable `binary` and run it instead of the current version.
@@ -54,11 +63,15 @@ class Upgrade:
         CannotCopy, AnotherUpgrade.
         """
         with self._trial.alone():
-            self._to(binary, sha256, ready_within, lasts)
+            state = self._begin(binary, sha256, ready_within, lasts)
+        if state is not None:
+            self._wait_until_ready(state)
 
-    def _to(self, binary: Path, sha256: str, ready_within: float, lasts: float) -> None:
+    def _begin(self, binary: Path, sha256: str, ready_within: float, lasts: float) -> State | None:
+        """Put a new version on trial; None when nothing has to be tried."""
         old = self._current()
         self._check_no_trial()
+        self._programs.remove_leftovers()
         kept = self._programs.folders()
         with self._own_copy(binary) as copy:
             _verify(binary, copy, sha256, self._log)
@@ -66,18 +79,18 @@ class Upgrade:
             new = self._programs.add_packed(copy)
         if new == old:
             self._repaired(old, was_intact=was_intact)
-            return
+            return None
         try:
             self._check_configuration(new)
             self._check_database(new)
             if was_intact:
-                self._exchange(old, new, ready_within, lasts)
-            else:
-                self._replace_damaged(new, ready_within)
+                return self._exchange(old, new, ready_within, lasts)
+            self._replace_damaged(new, ready_within)
         except BaseException:
-            if new.folder not in kept and new != self._programs.current():
+            if new.folder not in kept and self._trial.state() is None:
                 self._programs.remove(new.folder)
             raise
+        return None
 
     def roll_back(self, ready_within: float, lasts: float) -> None:
         """Run the version before again: the one that a trial would roll back to, else the kept one.
@@ -85,29 +98,30 @@ class Upgrade:
         Raises UpgradeFailed, AnotherUpgrade.
         """
         with self._trial.alone():
-            self._roll_back(ready_within, lasts)
-
-    def _roll_back(self, ready_within: float, lasts: float) -> None:
-        trial = self._trial
-        trial.end_watch()
-        if (state := trial.state()) is not None:
-            trial.roll_back(state, "It was asked for")
-            result = trial.result()
-            if result is None or result.is_kept or not result.old_runs:
-                self._report(result, state)
-            self._log(f"Version {state.old} runs again.")
+            if (state := self._trial.state()) is None:
+                old, new = self._current(), self._kept()
+                self._check_configuration(new)
+                self._check_database(new)
+                started = self._exchange(old, new, ready_within, lasts)
+        if state is None:
+            self._wait_until_ready(started)
             return
-        old, new = self._current(), self._programs.previous()
-        if new is None:
+        result = self._end_trial(state, "It was requested")
+        if result is None or result.is_kept or not result.old_runs:
+            self._report(result, state)
+        self._log(f"Version {state.old} runs again.")
+
+    def _kept(self) -> Program:
+        """The version before, which is kept and whole."""
+        kept = self._programs.previous()
+        if kept is None:
             raise UpgradeFailed("No version before this one is kept, so there is none to run.")
-        if not self._programs.is_intact(new):
+        if not self._programs.is_intact(kept):
             raise UpgradeFailed(
-                f"The kept version {new.version} is damaged. Install it again from its executable:"
+                f"The kept version {kept.version} is damaged. Install it again from its executable:"
                 " sudo infernet-edge service upgrade BINARY"
             )
-        self._check_configuration(new)
-        self._check_database(new)
-        self._exchange(old, new, ready_within, lasts)
+        return kept
 
     def _current(self) -> Program:
         current = self._programs.current()
@@ -178,27 +192,21 @@ class Upgrade:
         config = drop_in.configuration(self._paths)
         return config.database_path if config else self._paths.state / "infernet-edge.sqlite"
 
-    def _exchange(self, old: Program, new: Program, ready_within: float, lasts: float) -> None:
-        """Put a version on trial, and wait until it is ready. Raises UpgradeFailed."""
+    def _exchange(self, old: Program, new: Program, ready_within: float, lasts: float) -> State:
+        """Put a version on trial, and start it. When this is killed, the trial rolls back."""
         copy = self._planned_copy(old, new)
         carry_out(self._installer.trial_unit(old), self._log)
         self._log(f"Starting version {new.version} in place of {old.version}")
         state = self._trial.begin(old, new, ready_within, lasts, copy)
         try:
-            # From here on it rolls back when this process is killed.
             unit.start_anew(self._run, TRIAL_UNIT)
             if copy:
                 self._copy_database(Path(copy))
             carry_out(self._installer.activate(new), self._log)
             unit.start_anew(self._run, NODE_UNIT)
-            self._wait(state)
-        except UpgradeFailed:
-            raise
         except (InfernetEdgeError, OSError, sqlite3.Error, KeyboardInterrupt) as error:
-            self._trial.end_watch()
-            if self._trial.state() is not None:  # else it has just ended
-                self._trial.roll_back(state, f"The upgrade was interrupted: {error!r}")
-            self._report(self._trial.result(), state)
+            return self._trial.decide(state, f"The upgrade was interrupted: {error!r}")
+        return state
 
     def _planned_copy(self, old: Program, new: Program) -> str:
         """Where to copy the database, if the version before could not read it later; else ""."""
@@ -215,19 +223,16 @@ class Upgrade:
         must(self._run(command, _STOP_TIMEOUT), command)
         migration_check.make_copy(self._database_path(), copy)
 
-    def _wait(self, state: State) -> None:
+    def _wait_until_ready(self, state: State) -> None:
         """Until the version is ready. Raises UpgradeFailed when it is rolled back."""
-        until = time.monotonic() + state.ready_within + _ROLL_BACK_TIME
-        while time.monotonic() < until:
-            now = self._trial.state()
-            if now is None or now.is_ready:
-                break
-            time.sleep(_PERIOD)
-        else:
-            raise UpgradeFailed(
-                f"{TRIAL_UNIT} does not watch the new version. Look at: journalctl -u {TRIAL_UNIT}."
-                " To run the version before: sudo infernet-edge service rollback"
-            )
+        try:
+            if state.ending:
+                self._report(self._end_trial(state, state.ending), state)
+                return
+            self._wait_for(lambda now: now is None or now.is_ready, state)
+        except KeyboardInterrupt:
+            self._report(self._end_trial(state, "The upgrade was interrupted"), state)
+            return
         result = self._trial.result()
         if result is not None and result.identifier == state.identifier:
             self._report(result, state)
@@ -237,6 +242,28 @@ class Upgrade:
             f"Version {new} runs. It is on trial for {state.lasts / 60:.0f} minutes: if it crashes"
             f" repeatedly, {old} runs again by itself. By hand: sudo infernet-edge service rollback"
         )
+
+    def _end_trial(self, state: State, reason: str) -> Result | None:
+        """Have the trial roll back, and wait until it has; how it ended.
+
+        The unit does it, so that it is done when this process is killed.
+        """
+        if (now := self._trial.state()) is not None:
+            self._log(f"Rolling back to version {state.old}")
+            self._trial.decide(now, reason)
+            self._trial.start_watching()
+            self._wait_for(lambda now: now is None, state)
+        return self._trial.result()
+
+    def _wait_for(self, condition: Callable[[State | None], bool], state: State) -> None:
+        until = self._clock() + state.ready_within + _ROLL_BACK_TIME
+        while not condition(self._trial.state()):
+            if self._clock() > until:
+                raise UpgradeFailed(
+                    f"{TRIAL_UNIT} does not end the trial. Look at: journalctl -u {TRIAL_UNIT}."
+                    " To run the version before: sudo infernet-edge service rollback"
+                )
+            self._sleep(_PERIOD)
 
     def _report(self, result: Result | None, state: State) -> None:
         """Log how a trial ended; raises UpgradeFailed when the version before runs again."""

@@ -75,7 +75,8 @@ class Programs:
         """
         digest = digest_of_folder(program.folder)
         folder = self._paths.programs / program.version
-        if folder.exists() and self._installed_digest(folder) != digest:
+        noted = self._installed_digest(folder)
+        if folder.exists() and _is_digest(noted) and noted != digest:
             return folder.with_name(f"{program.version}+{digest[:8]}")
         return folder
 
@@ -84,19 +85,19 @@ class Programs:
 
         With a `program`, whether they are that one's. Reads all of them.
         """
-        if not installed.folder.exists():
-            return False
         wanted = program and digest_of_folder(program.folder)
-        return digest_of_folder(installed.folder) == (
-            wanted or self._installed_digest(installed.folder)
-        )
+        try:
+            found = digest_of_folder(installed.folder)
+        except OSError:  # a file is gone, or the disk cannot read it
+            return False
+        return found == (wanted or self._installed_digest(installed.folder) or found)
 
     def _installed_digest(self, folder: Path) -> str:
-        """What was noted of a version when it was installed."""
+        """What was noted of a version when it was installed; "" when nothing was."""
         try:
-            return _digest_file(folder).read_text("ascii").strip()
+            return _digest_file(folder).read_bytes().decode("ascii", "replace").strip()
         except FileNotFoundError:
-            return digest_of_folder(folder)
+            return ""
 
     def version_of(self, executable: Path) -> str:
         """What an executable says of itself. Raises NotOurs when it does not run here."""
@@ -144,6 +145,12 @@ class Programs:
         for folder in self.folders() - {program.folder for program in kept}:
             self.remove(folder)
 
+    def remove_leftovers(self) -> None:
+        """Remove what upgrades that were killed left. Only with the lock of trial.py."""
+        for prefix in (".given-", ".new-"):
+            for path in self._paths.programs.glob(f"{prefix}*"):
+                shutil.rmtree(path, ignore_errors=True)
+
     def remove(self, folder: Path) -> None:
         """Remove a version, damaged or not."""
         shutil.rmtree(folder, ignore_errors=True)
@@ -165,6 +172,10 @@ class Programs:
     def _temporary(self, executable: Path) -> dict[str, str]:
         # The one-file form unpacks itself there; /tmp may be too small, or mounted noexec.
         return {"TMPDIR": str(executable.parent)}
+
+
+def _is_digest(text: str) -> bool:
+    return len(text) == 64 and all(digit in "0123456789abcdef" for digit in text)
 
 
 def _digest_file(folder: Path) -> Path:

@@ -537,8 +537,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> TLS:
     return tls
 
 
-def make_certificate(tls: TLS) -> None:
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+def make_certificate(tls: TLS, kind: str = "rsa:2048") -> None:
+    command = f"openssl req -x509 -newkey {kind} -nodes -days 2 -subj /CN=localhost"
     subprocess.run(
         [*command.split(), "-out", tls.cert, "-keyout", tls.key], check=True, capture_output=True
     )
@@ -588,9 +588,11 @@ async def test_a_certificate_that_cannot_be_used(certificate: TLS, tmp_path: Pat
         server.bind()
 
 
+@pytest.mark.parametrize("kind", ["rsa:2048", "ec -pkeyopt ec_paramgen_curve:prime256v1"])
 async def test_a_renewed_certificate_is_used_without_a_restart(
-    certificate: TLS, tmp_path: Path
+    certificate: TLS, tmp_path: Path, kind: str
 ) -> None:
+    """Also one with another type of key."""
     tls = TLS(cert=str(tmp_path / "cert.pem"), key=str(tmp_path / "key.pem"))
 
     async def trusted(port: int, cert: bytes) -> bool:
@@ -606,7 +608,7 @@ async def test_a_renewed_certificate_is_used_without_a_restart(
         connection.writer.close()
         return True
 
-    make_certificate(tls)
+    make_certificate(tls, kind)
     first = Path(tls.cert).read_bytes()
     async with serving(Server(host="127.0.0.1", port=0, tls=tls)) as running:
         assert await trusted(running.server.port, first)

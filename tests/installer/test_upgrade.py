@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 import pwd
 import shutil
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infernet_edge.config.paths import NODE_UNIT
-from infernet_edge.installer import commands, migration_check, unit
+from infernet_edge.installer import commands, migration_check, steps, unit
 from infernet_edge.installer.commands import Output
 from infernet_edge.installer.drop_in import CannotGrant, drop_in
 from infernet_edge.installer.installation import Installer, OtherVersion
@@ -60,6 +62,8 @@ class Systemd:
         self.crashing: dict[str, int] = {}
         self.killed_at: dict[int, str] = {}
         self.restarts = 0
+        self.run = 0
+        self.status = 1
         self.active = ""
         self.started = 0.0
         self.now = 0.0
@@ -71,7 +75,11 @@ class Systemd:
         self.on_start: Callable[[str], None] = lambda version: None
 
     def sleep(self, seconds: float) -> None:
+        """The unit of trials runs while another process waits."""
         self.now += seconds
+        if self.watching and self.watcher is not None:
+            self.watching = False
+            self.watcher.watch()
 
     def __call__(
         self,
@@ -90,16 +98,15 @@ class Systemd:
             self.watching = True
             return Output(0, "")
         self.restarts += 1
+        self.run = self.restarts
         version = self.paths.current.readlink().name
         self.active, self.started = version, self.now
         if self.killed_at.get(self.restarts):
             self.watching = False
             raise Killed
         self.on_start(version)
-        if self.watching and self.watcher is not None:
-            self.watching = False
-            self.watcher.watch()
-        return Output(1 if version in self.broken else 0, "")
+        waits = "--no-block" not in arguments
+        return Output(1 if waits and version in self.broken else 0, "")
 
     def _stop(self, arguments: Sequence[str]) -> Output:
         if NODE_UNIT in arguments:
@@ -115,8 +122,8 @@ class Systemd:
             state = "activating"
         return Output(
             0,
-            f"ActiveState={state}\nInvocationID={self.active}{crashes}\nResult=exit-code\n"
-            f"NRestarts={crashes}",
+            f"ActiveState={state}\nInvocationID={self.run}-{crashes}\nResult=exit-code\n"
+            f"NRestarts={crashes}\nExecMainStatus={self.status}",
         )
 
     def _ps(self, arguments: Sequence[str]) -> Output:
@@ -174,11 +181,17 @@ class Place:
         return carry_out(steps, self.told.append, dry_run=dry_run)
 
     def upgrade(self, binary: Path, sha256: str = "") -> None:
-        upgrade = Upgrade(self.installer, self.paths, self.systemd, self.told.append)
-        upgrade.to(binary, sha256, 30, 600)
+        self._upgrade().to(binary, sha256, 30, 600)
 
     def roll_back(self) -> None:
-        Upgrade(self.installer, self.paths, self.systemd, self.told.append).roll_back(30, 600)
+        self._upgrade().roll_back(30, 600)
+
+    def _upgrade(self) -> Upgrade:
+        return Upgrade(
+            *(self.installer, self.paths, self.systemd, self.told.append),
+            sleep=self.systemd.sleep,
+            clock=lambda: self.systemd.now,
+        )
 
     def installed(self) -> list[str]:
         """The versions."""
@@ -322,8 +335,13 @@ def test_when_both_do_not_start_both_are_told(installed: Place) -> None:
 def test_an_interrupted_upgrade_rolls_back(
     installed: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_: Any) -> None:
-        raise KeyboardInterrupt
+    real, times = unit.start_anew, []
+
+    def interrupted(*arguments: Any) -> None:
+        times.append(1)
+        if len(times) == 1:
+            raise KeyboardInterrupt
+        real(*arguments)
 
     monkeypatch.setattr(unit, "start_anew", interrupted)
     with pytest.raises(UpgradeFailed, match="interrupted"):
@@ -333,45 +351,251 @@ def test_an_interrupted_upgrade_rolls_back(
     assert installed.trial.state() is None
 
 
-# The first restart is that of the new version, the second that of the one before.
-@pytest.mark.parametrize("killed", [(1,), (2,), (1, 2, 3)], ids=str)
-def test_an_upgrade_that_is_killed_is_decided_by_the_trial(
-    installed: Place, killed: tuple[int, ...]
+class PowerCut:
+    """Kills the process at the operation of a number: a systemctl command or a durable change."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left = 10**9
+        for name in ("replace_file", "sync_folder"):
+            self._guard(monkeypatch, f"infernet_edge.installer.steps.{name}")
+        for name in ("trial.replace_file", "trial.put_back", "versions.replace_file"):
+            self._guard(monkeypatch, f"infernet_edge.installer.{name}")
+        self._guard(monkeypatch, "tests.installer.test_upgrade.Systemd.__call__")
+
+    def _guard(self, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+        module, _, name = place.rpartition(".")
+        owner = pkgutil.resolve_name(module)
+        real = getattr(owner, name)
+
+        def guarded(*arguments: Any, **options: Any) -> Any:
+            self.left -= 1
+            if self.left == 0:
+                raise Killed
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, guarded)
+
+
+def boot(place: Place) -> None:
+    """What systemd does when the machine starts."""
+    systemd = place.systemd
+    systemd.watching = False
+    systemd.run += 1
+    systemd.active, systemd.started = place.current(), systemd.now
+    systemd.on_start(systemd.active)
+    place.trial.watch()
+
+
+@pytest.mark.parametrize("migrates", [False, True])
+def test_a_power_cut_at_any_step_ends_in_the_version_that_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, migrates: bool
 ) -> None:
-    """As by a terminal that closes, or a power cut; also while it rolls back."""
-    systemd = installed.systemd
-    systemd.broken = {"2.0"}
-    systemd.killed_at = dict.fromkeys((systemd.restarts + number for number in killed), "yes")
-    with pytest.raises(Killed):
-        installed.upgrade(installed.binary("2.0"))
-    for _ in killed[1:]:
-        with pytest.raises(Killed):
-            installed.trial.watch()
-    assert installed.trial.state() is not None
-    installed.trial.watch()
-    assert installed.systemd.active == "1.0"
-    assert installed.unit().endswith("# 1.0\n")
-    assert installed.installed() == ["1.0"]
-    assert installed.trial.state() is None
+    """Of an upgrade to a version that does not start, and of its roll-back."""
+    monkeypatch.setattr(unit, "_STEADY", 0.01)
+    monkeypatch.setattr("infernet_edge.installer.installation._has_account", lambda: True)
+    cut = PowerCut(monkeypatch)
+    steps = 0
+    while True:
+        steps += 1
+        place = Place(tmp_path / str(steps))
+        place.folder.mkdir()
+        place.binary("1.0", migrations=OLD_STEPS)
+        place.install()
+        path = database(place, "INSERT INTO jobs VALUES (1)", version=1, since=0)
+        place.systemd.broken = {"2.0"}
+        if migrates:
+            place.systemd.on_start = partial(_migrate, place)
+        binary = place.binary("2.0", migrations=BREAKING if migrates else OLD_STEPS)
+        cut.left = steps
+        try:
+            place.upgrade(binary)
+        except UpgradeFailed:
+            break  # it was over before the power was cut
+        except Killed:
+            cut.left = 10**9
+        boot(place)
+        assert place.trial.state() is None, steps
+        assert place.current() == "1.0", steps
+        assert place.systemd.active == "1.0", steps
+        assert place.unit().endswith("# 1.0\n"), steps
+        assert jobs(path) == [1], steps
+        assert version_of(path) == 1, steps
+        assert place.install() <= 1, steps  # the digest of a version that was removed may be left
+        shutil.rmtree(place.folder)
+    assert steps > 20
 
 
-def test_an_upgrade_that_is_killed_before_it_starts_the_version_rolls_back(
+def _migrate(place: Place, version: str) -> None:
+    path = place.paths.state / "infernet-edge.sqlite"
+    if version == "2.0" and version_of(path) == 1:
+        with sqlite3.connect(path) as connection:
+            connection.execute("UPDATE schema_versions SET version = 2, readable_since = 2")
+        connection.close()
+
+
+def version_of(path: Path) -> int:
+    with sqlite3.connect(path) as connection:
+        (version,) = connection.execute("SELECT version FROM schema_versions").fetchone()
+    connection.close()
+    return int(version)
+
+
+def test_a_version_that_was_never_started_is_started_by_the_trial(
     installed: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(*_: Any) -> None:
-        raise Killed
+    """The upgrade is killed after the link has changed: the version before still runs."""
+    real = unit.start_anew
 
-    monkeypatch.setattr(installed.installer, "activate", killed)
+    def killed(run: Any, name: str) -> None:
+        if name == NODE_UNIT:
+            raise Killed
+        real(run, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(unit, "start_anew", killed)
+        with pytest.raises(Killed):
+            installed.upgrade(installed.binary("2.0"))
+    installed.systemd.watching = False
+    installed.systemd.active = "1.0"
+    installed.trial.watch()
+    assert installed.systemd.active == "2.0"
+    assert installed.trial.state() is None
+
+
+def test_crashes_of_the_version_before_do_not_count(installed: Place) -> None:
+    installed.systemd.crashing = {"1.0": 5}
+    installed.systemd.now += 1000
+    installed.upgrade(installed.binary("2.0"))
+    assert installed.current() == "2.0"
+
+
+def test_a_roll_back_whose_terminal_closes_is_finished_by_the_trial(installed: Place) -> None:
+    installed.systemd.killed_at = {installed.systemd.restarts + 1: "yes"}
     with pytest.raises(Killed):
         installed.upgrade(installed.binary("2.0"))
-    monkeypatch.undo()
-    monkeypatch.setattr(unit, "_STEADY", 0.01)
-    installed.systemd.watching = False
-    assert installed.current() == "1.0"
-    assert installed.trial.state() is not None
+    state = installed.trial.state()
+    assert state is not None
+    installed.trial.decide(state, "It was requested")  # and then the command is killed
     installed.trial.watch()
     assert installed.systemd.active == "1.0"
     assert installed.trial.state() is None
+
+
+@pytest.mark.parametrize("fault", ["journalctl", "full disk"])
+def test_a_fault_during_a_roll_back_does_not_stop_it(
+    installed: Place, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    systemd = installed.systemd
+    systemd.broken = {"2.0"}
+    real = Systemd.__call__
+    if fault == "journalctl":
+
+        def failing(self: Systemd, arguments: Sequence[str], *rest: Any, **options: Any) -> Output:
+            if arguments[0] == "journalctl":
+                raise commands.CommandFailed("journalctl cannot be started")
+            return real(self, arguments, *rest, **options)
+
+        monkeypatch.setattr(Systemd, "__call__", failing)
+    else:
+        full = [True] * 3
+        replace = steps.replace_file
+
+        def refusing(path: Path, *rest: Any, **options: Any) -> None:
+            state = installed.trial.state()
+            if full and path.suffix == ".service" and state is not None and state.ending:
+                full.pop()
+                raise OSError(28, "No space left on device")
+            replace(path, *rest, **options)
+
+        monkeypatch.setattr(steps, "replace_file", refusing)
+    with pytest.raises(UpgradeFailed, match=r"1\.0 runs again"):
+        installed.upgrade(installed.binary("2.0"))
+    assert systemd.active == "1.0"
+    assert installed.unit().endswith("# 1.0\n")
+
+
+def test_a_damaged_version_before_is_not_rolled_back_to(installed: Place) -> None:
+    systemd = installed.systemd
+    systemd.broken = {"2.0"}
+
+    def damaging(version: str) -> None:
+        damage(installed, "1.0")
+
+    systemd.on_start = damaging
+    with pytest.raises(UpgradeFailed, match=r"2\.0 could not be rolled back.*are damaged"):
+        installed.upgrade(installed.binary("2.0"))
+    assert installed.current() == "2.0"
+
+
+@pytest.mark.parametrize("said", ["exit 1", "kill -9 $$", "echo nonsense"])
+def test_a_version_that_does_not_say_its_migrations_is_refused(place: Place, said: str) -> None:
+    place.binary("1.0", migrations=OLD_STEPS)
+    place.install()
+    database(place, "", version=1, since=0)
+    binary = place.binary("2.0")
+    binary.write_text(binary.read_text().replace("echo '{}'", said))
+    with pytest.raises(commands.CommandFailed, match="migrations"):
+        place.upgrade(binary)
+    assert place.installed() == ["1.0"]
+    assert place.systemd.active == "1.0"
+
+
+def test_a_version_that_takes_the_machine_down_is_rolled_back(
+    installed: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boot_id = installed.paths.root / "proc/sys/kernel/random/boot_id"
+    boot_id.parent.mkdir(parents=True)
+    boot_id.write_text("0")
+
+    def down(seconds: float) -> None:
+        if installed.systemd.active == "2.0":
+            raise Killed
+
+    monkeypatch.setattr(installed.systemd, "sleep", down)
+    installed.trial = Trial(
+        *(installed.installer, installed.paths, installed.systemd, installed.told.append),
+        sleep=down,
+    )
+    with pytest.raises(Killed):
+        installed.upgrade(installed.binary("2.0"))
+    for number in (1, 2):
+        boot_id.write_text(str(number))
+        with pytest.raises(Killed):
+            boot(installed)
+    boot_id.write_text("3")
+    boot(installed)
+    assert installed.systemd.active == "1.0"
+    result = installed.trial.result()
+    assert result is not None
+    assert "restarted 3 times" in result.reason
+
+
+def test_errors_made_in_the_configuration_are_not_the_versions_fault(installed: Place) -> None:
+    """After it was ready: exit code 78."""
+    systemd = installed.systemd
+
+    class Broken(set[str]):
+        def __contains__(self, version: object) -> bool:
+            return version == "2.0" and systemd.now > 100
+
+    systemd.broken, systemd.status = Broken(), 78
+    installed.upgrade(installed.binary("2.0"))
+    assert installed.current() == "2.0"
+    assert installed.installed() == ["1.0", "2.0"]
+
+
+def test_what_killed_upgrades_left_is_removed(installed: Place) -> None:
+    for name in (".given-x", ".new-y"):
+        (installed.paths.programs / name).mkdir()
+    installed.upgrade(installed.binary("2.0"))
+    assert list(installed.paths.programs.glob(".*-*")) == []
+
+
+@pytest.mark.parametrize("noted", [b"", b"\xff\xfe", b"0" * 64])
+def test_a_damaged_digest_is_a_damaged_version(installed: Place, noted: bytes) -> None:
+    (installed.paths.programs / ".1.0.sha256").write_bytes(noted)
+    installed.upgrade(installed.binary("2.0"))
+    assert installed.systemd.active == "2.0"
 
 
 def test_a_good_version_whose_upgrade_was_killed_is_kept(installed: Place) -> None:
