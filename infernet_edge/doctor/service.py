@@ -118,7 +118,7 @@ def _judge_socket(state: dict[str, str]) -> Finding:
 def _check_installation(case: Case) -> list[Finding]:
     """Compare what is installed with what the installed program would install. Blocks."""
     from infernet_edge.installer import drop_in
-    from infernet_edge.installer.paths import Paths
+    from infernet_edge.installer.paths import TRIAL_UNIT, Paths
     from infernet_edge.installer.versions import Program
 
     paths = Paths(case.root)
@@ -132,7 +132,9 @@ def _check_installation(case: Case) -> list[Finding]:
     if not current.executable.is_file():
         found.append(problem(f"{paths.current} leads to no program", command=again))
     else:
-        for name in (UNIT, SERVICE_SOCKET, SERVICE_PODMAN):
+        # During a trial, the unit that watches it stays that of the version before.
+        watcher = () if paths.trial.exists() else (TRIAL_UNIT,)
+        for name in (UNIT, SERVICE_SOCKET, SERVICE_PODMAN, *watcher):
             if _differ(current.units / name, paths.units / name):
                 found.append(
                     warning(

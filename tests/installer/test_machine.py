@@ -467,7 +467,7 @@ def test_podman_without_root_passes_on_the_group_of_a_device(machine: Machine) -
     assert "groups.conf" in machine.run(*found["remedy"].removeprefix("sudo ").split())
     assert machine.result_of(machine.start_job(**order)) == order
     found = json.loads(machine.try_to_run("infernet-edge", "doctor", "--json")[1])["devices"]
-    assert found == {"level": "ok", "text": "/dev/npu0 can be passed in", "remedy": ""}
+    assert (found["level"], found["text"]) == ("ok", "/dev/npu0 can be passed in")
     machine.shell("mv /root/config.kept /etc/infernet-edge/config.json")
 
 
