@@ -53,7 +53,7 @@ def podman_drop_in(paths: Paths) -> str:
 
 
 def environment(paths: Paths) -> dict[str, str]:
-    """What systemd tells the node that the configuration depends on."""
+    """The variables that systemd sets for the node and the configuration depends on."""
     return {
         "STATE_DIRECTORY": str(paths.state),
         "CREDENTIALS_DIRECTORY": str(paths.credentials),

@@ -141,7 +141,7 @@ class Installer:
             gone = (paths.settings, paths.state, paths.podman_state, paths.sysusers)
             steps += [remove(path) for path in gone]
             steps.append(self._command(["userdel", USER], _has_account))
-        # This very program is among the last, since it goes on reading itself.
+        # This very program is among the last, since it still reads its own files.
         return [*steps, remove(paths.command), remove(paths.programs)]
 
     def _remove_containers(self) -> Step:
@@ -258,7 +258,7 @@ class Installer:
         """Stop what runs by unit files that change, before they change.
 
         The node removes its containers with the Podman that has them; then Podman's service is to
-        start anew as the new files say.
+        start again by the new files.
         """
 
         def stop(name: str, steps: Sequence[Step]) -> Step:

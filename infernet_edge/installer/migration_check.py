@@ -25,7 +25,7 @@ _OWN_TABLES = ("schema_versions", "elapsed", "age_marks", "salvages", "chains")
 
 
 class CannotCopy(InfernetEdgeError):
-    """There is no room for a copy of the database; the text says how much is missing."""
+    """There is no room for a copy of the database; the text names how much is missing."""
 
 
 class Steps(msgspec.Struct, frozen=True):
@@ -36,7 +36,7 @@ class Steps(msgspec.Struct, frozen=True):
 
 
 def steps_of(program: Program, run: Runner) -> dict[str, Steps]:
-    """What a version says of its migrations, by owner; empty for one that has no such command.
+    """What a version reports of its migrations, by owner; empty for one that has no such command.
 
     Raises CommandFailed when it cannot say it: an upgrade without that could lose jobs.
     """
@@ -89,7 +89,7 @@ def copy_for(path: Path, version: str) -> Path:
 
 
 def original_of(copy: Path) -> Path:
-    """The database of which this is a copy, whatever the configuration says by now."""
+    """The database of which this is a copy, whatever the configuration has become."""
     return copy.with_name(copy.name.partition(".before-")[0])
 
 

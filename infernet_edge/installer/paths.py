@@ -1,4 +1,4 @@
-"""Where the service lies on a machine."""
+"""Where the files of the service are on a machine."""
 
 from __future__ import annotations
 
@@ -97,6 +97,6 @@ class Paths(Struct, frozen=True):
         return self.root / "etc/subuid"
 
     def configuration(self) -> Path | None:
-        """The configuration file, if there is one; the node looks for them in this order."""
+        """The configuration file, if there is one; the node searches for them in this order."""
         files = (self.settings / name for name in paths.FILES)
         return next((file for file in files if file.is_file()), None)

@@ -14,7 +14,7 @@ from infernet_edge.installer.commands import CommandFailed, Runner, must
 
 
 class Step(NamedTuple):
-    """One thing to do. `needed` tells whether it is still to be done.
+    """One thing to do. `needed` returns whether it is still to be done.
 
     It is done, too, whenever one of the steps was that it `follows`. `shown` is its detail for
     --dry-run.
@@ -27,17 +27,17 @@ class Step(NamedTuple):
     follows: tuple[Step, ...] = ()
 
 
-def carry_out(steps: Iterable[Step], tell: Callable[[str], None], *, dry_run: bool = False) -> int:
-    """Do the steps that are needed, and tell of each; returns how many there were."""
+def carry_out(steps: Iterable[Step], log: Callable[[str], None], *, dry_run: bool = False) -> int:
+    """Do the steps that are needed, and log each; returns how many there were."""
     done: list[Step] = []
     for step in steps:
         follows = any(each is other for each in step.follows for other in done)
         if not follows and not _is_needed(step, dry_run=dry_run):
             continue
-        tell(step.title)
+        log(step.title)
         if dry_run:
             for line in step.shown.splitlines():
-                tell(f"    {line}".rstrip())
+                log(f"    {line}".rstrip())
         else:
             step.perform()
         done.append(step)

@@ -36,7 +36,7 @@ from infernet_edge.installer.paths import TRIAL_UNIT, Paths
 from infernet_edge.installer.steps import carry_out, make_link, replace_file
 from infernet_edge.installer.versions import Program, Programs
 
-_PERIOD = 1.0  # seconds between two looks at the unit
+_PERIOD = 1.0  # seconds between two polls of the unit
 _RETRY_PERIOD = 60.0  # seconds before a roll-back that failed is tried again
 _STEADY = 3.0  # seconds for which it has to stay up before it counts as ready
 _MAX_RESTARTS = 3  # of a version that was ready before
@@ -220,7 +220,7 @@ class Trial:
             now = self._clock()
             found = unit.state(self._run)
             if found.get("InvocationID", "") in ("", state.old_invocation):
-                # What systemd says is still about the version before.
+                # The state in systemd is still that of the version before.
                 self._start_if_forgotten(state)
                 if now - begin > state.ready_within:
                     return f"It was not started within {state.ready_within:g} seconds"
@@ -286,7 +286,7 @@ class Trial:
             if self._current() == state.new:
                 self._stop_node()
                 if not (kept := _why_kept(copy)):
-                    # When the link has changed, this says that the copy is still to be put back.
+                    # When the link has changed, this shows that the copy is still to be put back.
                     state = self._write(msgspec.structs.replace(state, restores=True))
             elif not state.restores:
                 copy.unlink()  # the new version never ran

@@ -26,7 +26,7 @@ _PROPERTIES = (
 
 
 class NotReady(InfernetEdgeError):
-    """The node does not get ready; the text says why, with its last lines."""
+    """The node does not get ready; the text has the reason and its last lines."""
 
 
 def is_booted(root: Path = Path("/")) -> bool:
@@ -35,14 +35,14 @@ def is_booted(root: Path = Path("/")) -> bool:
 
 
 def state(run: Runner) -> dict[str, str]:
-    """What systemd says of the unit, by the names of its properties."""
+    """The unit's properties in systemd, by their names."""
     command = ["systemctl", "show", NODE_UNIT, f"--property={','.join(_PROPERTIES)}"]
     lines = must(run(command, _TIMEOUT), command).splitlines()
     return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
 
 def is_active(run: Runner) -> bool:
-    """Whether the node runs, and has said that it is ready."""
+    """Whether the node runs, and has reported that it is ready."""
     return state(run).get("ActiveState") == "active"
 
 
@@ -54,7 +54,7 @@ def start_anew(run: Runner, name: str) -> None:
 
 
 def restart(run: Runner, timeout: float) -> None:
-    """Start the node anew, wait until it is ready, and see that it stays so.
+    """Restart the node, wait until it is ready, and check that it stays so.
 
     `timeout` is in seconds. Raises NotReady with the node's last lines.
     """

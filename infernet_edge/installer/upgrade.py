@@ -24,12 +24,12 @@ from infernet_edge.installer.versions import Program, Programs, digest_of_file
 
 _CHECK_TIMEOUT = 60.0  # seconds
 _STOP_TIMEOUT = 90.0  # seconds; TimeoutStopSec of the node is 60
-_PERIOD = 0.5  # seconds between two looks at the trial
+_PERIOD = 0.5  # seconds between two polls of the trial
 _ROLL_BACK_TIME = 240.0  # seconds that the trial may take beyond the time to get ready
 
 
 class UpgradeFailed(InfernetEdgeError):
-    """The old version runs on, or runs again; the text says why."""
+    """The old version still runs, or runs again; the text has the reason."""
 
 
 class Upgrade:
@@ -148,7 +148,7 @@ class Upgrade:
 
     @contextmanager
     def _own_copy(self, binary: Path) -> Iterator[Path]:
-        """The file where nobody can change it between its check and its start."""
+        """A copy that no other user can change between its check and its start."""
         with tempfile.TemporaryDirectory(prefix=".given-", dir=self._paths.programs) as folder:
             copy = Path(folder, PROGRAM)
             try:

@@ -100,12 +100,14 @@ class Programs:
             return ""
 
     def version_of(self, executable: Path) -> str:
-        """What an executable says of itself. Raises NotOurs when it does not run here."""
+        """The version that an executable reports. Raises NotOurs when it does not run here."""
         output = self._run([str(executable), "version"], _RUN_TIMEOUT, self._temporary(executable))
         first = output.text.partition("\n")[0].split()
         if output.code != 0 or len(first) < 2 or first[0] != PROGRAM:
             said = output.text[-500:] or f"exit code {output.code}"
-            raise NotOurs(f"{executable} is no infernet-edge that runs on this machine: {said}")
+            raise NotOurs(
+                f"{executable} is not an infernet-edge executable that runs on this machine: {said}"
+            )
         return first[1]
 
     def add(self, program: Program) -> Program:
@@ -120,7 +122,7 @@ class Programs:
             return self._place(Program(unpacked, version))
 
     def add_packed(self, binary: Path) -> Program:
-        """Install a version from its one-file form. `binary` must lie where nobody else writes."""
+        """Install a version from its one-file form. `binary` must be safe from other users."""
         version = self.version_of(binary)
         with tempfile.TemporaryDirectory(prefix=".new-", dir=self._paths.programs) as temporary:
             unpacked = Path(temporary, version)
@@ -135,7 +137,7 @@ class Programs:
             return placed
         replace_file(_digest_file(folder), f"{digest_of_folder(unpacked.folder)}\n", 0o644)
         if folder.exists():
-            folder.rename(unpacked.folder.with_name("damaged"))  # goes with the temporary folder
+            folder.rename(unpacked.folder.with_name("damaged"))  # goes with the folder
         unpacked.folder.rename(folder)
         sync_folder(folder.parent)
         return placed
