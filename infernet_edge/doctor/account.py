@@ -1,4 +1,4 @@
-"""Who opens device files: the user and the groups of a unit, or of this process."""
+"""The account that opens device files: user and groups of a unit, or of this process."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Account(NamedTuple):
     def may_open(self, file: Path) -> bool:
         """Whether the mode of a file lets this user read and write it, path_resolution(7).
 
-        For this process the kernel is asked, which knows access control lists too. False when it
-        does not exist. Blocks for a moment.
+        For this process the kernel decides (access(2)), with access control lists. False when the
+        file does not exist. Blocks for a moment.
         """
         if not self.unit and os.access(file, os.R_OK | os.W_OK):
             return True
@@ -53,26 +53,26 @@ class Account(NamedTuple):
 
     @property
     def who(self) -> str:
-        """For a text: the user, and whether that is the installed service's."""
+        """The user's name for a text, marked when it is the installed service's."""
         return f"the service's user {self.name}" if self.unit else self.name
 
 
 def node_account(case: Case) -> Account:
-    """Who the node runs as: the installed service's user, where this is its configuration.
+    """The account of the node: the installed service's user, if this is its configuration.
 
-    The doctor may run as root or anybody else. Blocks.
+    The doctor may run as root or as any other user. Blocks.
     """
     return _service(case, paths.NODE_UNIT) or _this_process()
 
 
 def podman_account(case: Case) -> Account:
-    """Who Podman runs as, beside the installed service; this user otherwise. Blocks."""
+    """The account of Podman beside the installed service; otherwise of this process. Blocks."""
     return _service(case, PODMAN_UNIT) or _this_process()
 
 
 def _service(case: Case, unit: str) -> Account | None:
     if case.source not in (None, *SYSTEM_FILES):
-        return None  # of a node that somebody starts by hand
+        return None  # of a node that is started by hand
     root = case.root
     settings = _settings(root, unit) if _settings(root, paths.NODE_UNIT) else {}
     if not settings:
@@ -107,7 +107,7 @@ def _settings(root: Path, unit: str) -> dict[str, list[str]]:
             key, separator, value = line.partition("=")
             if separator and not line.lstrip().startswith(("#", ";")):
                 values = settings.setdefault(key.strip(), [])
-                if not value.strip():  # an empty value takes back those before it
+                if not value.strip():  # an empty value removes those before it
                     values.clear()
                 else:
                     values.append(value.strip())
@@ -127,7 +127,7 @@ class _Group(NamedTuple):
 
 
 def _user(root: Path, name: str) -> _User:
-    """A user by name or number; one that nobody is when it is not known here."""
+    """A user by name or number; one with the number -1 when it does not exist here."""
     root_user = _User("root", 0, 0)
     users = (user for user in (*_users(root), root_user) if name in (user.name, str(user.number)))
     return next(users, _User(name, -1, -1))

@@ -1,4 +1,4 @@
-"""Does this machine know the date? A Raspberry Pi without network does not."""
+"""Is the date right? On a Raspberry Pi without network it is not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from infernet_edge.control.client import NotRunning
 from infernet_edge.doctor.commands import as_root, install_package
 from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, ok, problem, warning
-from infernet_edge.doctor.offline_database import InUse, open_resting
+from infernet_edge.doctor.offline_database import InUse, open_offline
 from infernet_edge.storage.elapsed import read_latest_wall
 
 NAME = "clock"
@@ -27,26 +27,26 @@ _TIMEOUT = 10.0  # seconds
 
 
 async def check(case: Case) -> Finding:
-    """Compare the date with that of this version, and ask whether the clock follows a server."""
+    """Compare the date with that of this version, and check whether the clock follows a server."""
     now = datetime.now(UTC)
-    # systemd-timesyncd(8) makes the file; others, such as chrony, only tell the kernel.
+    # systemd-timesyncd(8) makes the file; others, such as chrony, only set the state of the kernel.
     follows = follows_a_server() or (case.root / "run/systemd/timesync/synchronized").exists()
     finding = warning
     if now < datetime.fromisoformat(RELEASED).replace(tzinfo=UTC):
         finding = problem
         text = (
-            f"the clock says {now:%Y-%m-%d}, but this version was made on {RELEASED}. HTTPS and"
+            f"the date is {now:%Y-%m-%d}, but this version was made on {RELEASED}. HTTPS and"
             " subscriptions do not work with a wrong date"
         )
     elif (latest := datetime.fromtimestamp(await _latest(case) / 1000, UTC)) - now > _MUCH:
         text = (
-            f"it says {now:%Y-%m-%d %H:%M} UTC, and once said {latest:%Y-%m-%d %H:%M}: it is"
-            " behind now, or was ahead then. Ids and times of jobs from then are too late"
+            f"it shows {now:%Y-%m-%d %H:%M} UTC, and showed {latest:%Y-%m-%d %H:%M} before: it is"
+            " behind now, or was ahead then. Ids and times of jobs from that time are too late"
         )
     elif follows:
         return ok("it follows a time server")
     else:
-        text = f"it says {now:%Y-%m-%d %H:%M} UTC, and does not follow a time server"
+        text = f"it shows {now:%Y-%m-%d %H:%M} UTC, and does not follow a time server"
     remedy, command = (_FOLLOWS, "") if follows else await case.blocking(_how_to_follow)
     return finding(text, remedy, command=command)
 
@@ -61,14 +61,14 @@ async def _latest(case: Case) -> int:
 
 def _stored(config: Config) -> int:
     try:
-        with open_resting(config) as connection:
+        with open_offline(config) as connection:
             return 0 if connection is None else read_latest_wall(connection)
-    except (InUse, OSError, sqlite3.Error):  # other checks tell of that
+    except (InUse, OSError, sqlite3.Error):  # other checks report that
         return 0
 
 
 def follows_a_server() -> bool:
-    """What the kernel was told. Asking, with modes of 0, needs no rights (adjtimex(2))."""
+    """The kernel's state. Reading it, with modes of 0, needs no permission (adjtimex(2))."""
     try:
         state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_LARGE_ENOUGH))
     except (OSError, AttributeError):  # another system, or another C library
@@ -77,7 +77,7 @@ def follows_a_server() -> bool:
 
 
 def _how_to_follow() -> tuple[str, str]:
-    """What to do in words, and as a command: what systemd-timedated knows decides. Blocks."""
+    """What to do, as text and as a command, by the state of systemd-timedated. Blocks."""
     program = shutil.which("timedatectl")
     if program is None:
         return _OTHER, ""
@@ -102,9 +102,9 @@ def _how_to_follow() -> tuple[str, str]:
     return _NO_SERVER, ""
 
 
-_FOLLOWS = "the clock follows a time server now: nothing is to be done when the date is right"
+_FOLLOWS = "the clock follows a time server now: if the date is right, no action is needed"
 _OTHER = "let a time service of this system, such as chrony, set the clock"
 _AFTER = "the clock is set some seconds later, if this machine reaches the network"
 _NO_SERVER = (
-    "see that this machine reaches the network: a time service is on, but no server answers it"
+    "check that this machine reaches the network: a time service is on, but no server answers"
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 from infernet_edge.doctor.user import User
 from infernet_edge.executable import PROGRAM, is_frozen
 
-_FOR_EVERYBODY = ("/usr/local/bin", "/usr/bin", "/bin")  # sudo's PATH has them
+_PUBLIC_FOLDERS = ("/usr/local/bin", "/usr/bin", "/bin")  # in the PATH of sudo
 
 
 def line(*words: str | Path) -> str:
@@ -20,7 +20,7 @@ def line(*words: str | Path) -> str:
 
 
 def as_root(*words: str | Path) -> str:
-    """A command that needs root; machines on which one is root may have no sudo."""
+    """A command that needs root; a machine where the user is root may have no sudo."""
     return line(*([] if os.geteuid() == 0 else ["sudo"]), *words)
 
 
@@ -42,7 +42,7 @@ def program() -> list[str]:
     """How to start this program again, from any folder and by sudo."""
     if is_frozen():
         own = os.path.realpath(sys.executable)
-        found = shutil.which(PROGRAM, path=os.pathsep.join(_FOR_EVERYBODY))
+        found = shutil.which(PROGRAM, path=os.pathsep.join(_PUBLIC_FOLDERS))
         return [PROGRAM if found is not None and os.path.realpath(found) == own else own]
     script = Path(sys.argv[0])
     if script.name == PROGRAM and script.is_file():

@@ -1,4 +1,4 @@
-"""Is there a configuration, and does it say what its author meant?"""
+"""Is there a configuration, and is it without mistakes?"""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ async def check(case: Case) -> list[Finding]:
     correct = f"correct it in {where}"
     if case.source is not None and not await case.blocking(os.access, case.source, os.R_OK):
         name = (await case.blocking(this_user)).name
-        return [problem(f"{name} may not read {case.source}, or it is not there", _NAME_IT)]
+        return [problem(f"{name} may not read {case.source}, or it does not exist", _NAME_IT)]
     found = [problem(str(mistake), correct) for mistake in case.problems]
     found += [
         warning(text, f"correct or remove it in {where}")
         for text in case.warnings
-        if not isinstance(text, PermissionWarning)  # the check of the secrets has them
+        if not isinstance(text, PermissionWarning)  # the check of secrets reports them
     ]
     if found:
         return found
@@ -42,5 +42,5 @@ async def check(case: Case) -> list[Finding]:
 
 
 def _here() -> str:
-    """Where the commands look for a configuration first; for a shell in any folder."""
+    """The first place of a configuration, as an absolute path."""
     return str(Path.cwd() / "config.json")

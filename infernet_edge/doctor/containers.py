@@ -16,7 +16,7 @@ NEEDS = ("containers",)
 
 
 async def check(case: Case) -> list[Finding]:
-    """Ask the running node about each."""
+    """Read the state of each from the running node."""
     if not case.config.containers:
         return [ok("none are configured")]
     try:
@@ -31,7 +31,7 @@ def _judge(case: Case, container: Container, state: dict[str, Any] | None) -> Fi
     if state is None:
         command = as_root("systemctl", "restart", NODE_UNIT) if case.is_service else ""
         return warning(
-            f"{name}: the running node does not know it, so it started before the configuration"
+            f"{name}: the running node does not have it, so it started before the configuration"
             " was changed",
             "" if command else "stop the node and start it again",
             command=command,
@@ -42,7 +42,7 @@ def _judge(case: Case, container: Container, state: dict[str, Any] | None) -> Fi
     what = f"the service at {container.url}" if container.url else "what the reason names"
     return finding(
         f"{name}: {state['state']}: {state['reason']}",
-        f"correct {what}; the node tries again by itself",
+        f"correct {what}; the node retries automatically",
     )
 
 

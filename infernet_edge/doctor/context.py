@@ -1,4 +1,4 @@
-"""What the checks look at: a configuration, the machine, its Podman, the node that runs with it."""
+"""The input of the checks: a configuration, the machine, its Podman, the running node."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from infernet_edge.doctor.user import this_user, user_named
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
-CHECK_TIMEOUT = 30.0  # seconds; starting a Podman service of one's own takes its time
+CHECK_TIMEOUT = 30.0  # seconds; starting a Podman service may be slow
 SERVICE_USER = "infernet-edge"  # of the installed service, see systemd/sysusers.conf
 ROOTLESS_DROP_IN = "infernet-edge-podman.service.d/rootless.conf"
 
 
 class Case:
-    """One examination. What several checks want to know is asked once.
+    """One run of the doctor. What several checks need is read once.
 
-    `source` is the file of the configuration (None: there is none), `warnings` what its loading
-    had to say, `problems` its mistakes: `config` then has defaults in their paths. `root` is where
+    `source` is the file of the configuration (None: there is none), `warnings` those of its
+    loading, `problems` its mistakes: `config` then has defaults in their paths. `root` is where
     /proc, /etc, /run and /var are.
     """
 
@@ -52,9 +52,9 @@ class Case:
         self.is_service = self.source in SYSTEM_FILES and self.unit_file.is_file()
         """Whether the node of this configuration is the installed service."""
         self.user = user_named(self._unit_user()) if self.is_service else this_user()
-        """Whom the node runs as; None when the service's account is missing."""
+        """The user that the node runs as; None when the service's account is missing."""
         if self.is_service and not config.podman.url:
-            # Its sandbox leaves it no other, whatever the user who runs this has.
+            # Its sandbox allows no other one; the sockets of the user who runs this do not count.
             podman = msgspec.structs.replace(config.podman, url=f"unix://{self.service_socket}")
             config = msgspec.structs.replace(config, podman=podman)
         self.config = config
@@ -92,7 +92,7 @@ class Case:
         return self.managed_with()
 
     def managed_with(self, *fields: str) -> list[Container]:
-        """Those of the managed containers in which the values of these fields can be believed."""
+        """The managed containers in which the values of these fields are valid."""
         if not self.config.manage_containers:
             return []
         needed = ("id", "url", *fields)
@@ -114,15 +114,15 @@ class Case:
     def lacks(self, need: str) -> bool:
         """Whether a check cannot do without this part, and it is wrong.
 
-        Each container stands for itself: for "containers" only the list has to be there.
+        Mistakes in one container do not count here: "containers" means only the list itself.
         """
         if need == "containers":
             return any(not each.path or _is_at_or_below(need, each.path) for each in self.problems)
         return self.is_wrong(need)
 
     @property
-    def wants_podman(self) -> bool:
-        """Whether it runs any, or may yet be made to: nothing is configured, or cannot be read."""
+    def needs_podman(self) -> bool:
+        """Whether the node needs Podman, or may need it: no configuration, or an unreadable one."""
         unknown = self.source is None or self.is_wrong("containers")
         return bool(self.managed) or (unknown and self.config.manage_containers)
 
@@ -139,7 +139,7 @@ class Case:
         *arguments: Parameters.args,
         **options: Parameters.kwargs,
     ) -> Result:
-        """Await what blocks, in a thread that does not keep the doctor from ending if it hangs."""
+        """Await a blocking call, in a daemon thread: one that hangs does not block the exit."""
         return await self._threads.run(2 * CHECK_TIMEOUT, function, *arguments, **options)
 
     async def status(self) -> Any:
@@ -155,13 +155,13 @@ class Case:
         return await asyncio.shield(self._engine)
 
     async def close(self) -> None:
-        """Let go of Podman; may be called twice."""
-        asked: list[Awaitable[Any]] = []
+        """Close the connection to Podman; may be called twice."""
+        started: list[Awaitable[Any]] = []
         for task in (self._status, self._engine):
             if task is not None:
                 task.cancel()
-                asked.append(task)
-        await asyncio.gather(*asked, return_exceptions=True)
+                started.append(task)
+        await asyncio.gather(*started, return_exceptions=True)
         await self.connection.close()
 
 

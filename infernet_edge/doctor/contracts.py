@@ -1,4 +1,4 @@
-"""Are the Infernet contracts where the configuration says?"""
+"""Are the Infernet contracts at the configured addresses?"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TIMEOUT = 5.0  # seconds
 
 
 async def check(case: Case) -> Finding:
-    """Ask each coordinator for the id that its next subscription will have."""
+    """Read the id of the next subscription from each coordinator."""
     chain = case.config.chain
     if not chain.enabled:
         return ok("not needed: the chain is off")

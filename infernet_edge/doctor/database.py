@@ -1,4 +1,4 @@
-"""Is the file with the jobs sound?"""
+"""Is the database undamaged?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from infernet_edge.config.paths import NODE_UNIT
 from infernet_edge.doctor.commands import as_owner, as_root
 from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, not_checked, ok, problem, warning
-from infernet_edge.doctor.offline_database import InUse, open_resting
+from infernet_edge.doctor.offline_database import InUse, open_offline
 from infernet_edge.doctor.user import owner_of, this_user
 from infernet_edge.storage.damage import corrupt, is_corrupt
 
@@ -22,11 +22,11 @@ _OLDEST = (3, 37, 0)  # has STRICT tables (https://sqlite.org/stricttables.html)
 # that does (https://sqlite.org/wal.html#walresetbug); other programs must not.
 _ONE_WRITER = (3, 7, 0), (3, 51, 2)
 _READING_TIME = 5.0  # seconds
-_STEPS = 1000  # of SQLite's virtual machine between two looks at the clock
+_STEPS = 1000  # of SQLite's virtual machine between two checks of the time
 
 
 async def check(case: Case) -> Finding:
-    """Read the file through, unless a node has it open: that checked it when it started."""
+    """Read the file through, unless a node has it open, which checked it at its start."""
     if sqlite3.sqlite_version_info < _OLDEST:
         return problem(
             f"SQLite {sqlite3.sqlite_version} is too old",
@@ -37,8 +37,8 @@ async def check(case: Case) -> Finding:
     kept = await case.blocking(lambda: sorted(path.parent.glob(f"{path.name}.corrupt-*")))
     if found.level == "ok" and kept:
         return warning(
-            f"the node found its file damaged and made a new one of it; the old one is {kept[-1]}",
-            "dmesg shows whether the disk is failing; the command deletes what was kept",
+            f"the node quarantined a damaged database as {kept[-1]}, and made a new one of it",
+            "dmesg shows whether the disk is failing; the command deletes the damaged files",
             command=as_owner(owner_of(kept[0]), "rm", "--", *kept),
         )
     return found
@@ -48,7 +48,7 @@ def _check_blocking(case: Case) -> Finding:
     path = case.config.database_path
     version = _version()
     try:
-        with open_resting(case.config) as connection:
+        with open_offline(case.config) as connection:
             if connection is None:
                 return ok(f"{version}, {path} will be made when the node starts")
             whole = _read_through(connection)
@@ -68,7 +68,7 @@ def _check_blocking(case: Case) -> Finding:
             raise
         return problem(
             f"{path} is damaged ({error}). The node saves the rows that it can read into a new file"
-            " when it starts, and keeps this one beside",
+            " when it starts, and keeps this one as a copy",
             "dmesg shows whether the disk is failing; start the node, which reports in its log how"
             " many rows were saved",
             command=as_root("systemctl", "restart", NODE_UNIT) if case.is_service else "",
@@ -89,7 +89,7 @@ def _version() -> str:
 
 
 def _read_through(connection: sqlite3.Connection) -> bool:
-    """Whether there was time to read all of it. Raises DatabaseError when it is damaged."""
+    """Whether all of it was read in time. Raises DatabaseError when it is damaged."""
     give_up_at = time.monotonic() + _READING_TIME
     connection.set_progress_handler(lambda: time.monotonic() > give_up_at, _STEPS)
     try:

@@ -1,4 +1,4 @@
-"""Are the devices there that containers get by name, and may Podman open them?"""
+"""Do the devices of containers exist, and may Podman open them?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAME = "devices"
 
 
 async def check(case: Case) -> Finding:
-    """Look for the files and the CDI names in `containers[].devices`, and at the files' modes."""
+    """Check the files and CDI names of `containers[].devices`, and the modes of the files."""
     return await case.blocking(_check_blocking, case)
 
 
@@ -42,7 +42,7 @@ def _check_blocking(case: Case) -> Finding:
     if closed := next(_closed(case, found), None):
         return closed
     if not found:
-        return described if named else ok("not needed: no container gets any")
+        return described if named else ok("not needed: no container has devices")
     return ok(f"{', '.join(found)} can be passed in")
 
 
@@ -51,7 +51,7 @@ def _closed(case: Case, found: dict[str, list[Path]]) -> Iterator[Finding]:
     podman = podman_account(case)
     for container in case.managed:
         for path in _paths(container):
-            # In a folder such as /dev/dri or /dev/bus/usb one is enough.
+            # Of a folder such as /dev/dri or /dev/bus/usb one is enough.
             files = found[path]
             if any(podman.may_open(file) for file in files):
                 continue
@@ -60,7 +60,7 @@ def _closed(case: Case, found: dict[str, list[Path]]) -> Iterator[Finding]:
                 yield problem(
                     f"{container.id} cannot use {path}: Podman runs as"
                     f" {why_not(case.root, podman, file)}",
-                    advice.words,
+                    advice.remedy,
                     command=advice.command,
                 )
 
@@ -74,6 +74,6 @@ def _files(root: Path, path: str) -> list[Path]:
 
 
 def _others(root: Path) -> str:
-    """What this machine has instead, for a name that changed or was mistyped."""
+    """The devices of this machine, for a name that changed or was mistyped."""
     paths = [device.path for device in read_devices(root)]
     return f"; this machine has {', '.join(paths)}" if paths else ""

@@ -1,4 +1,4 @@
-"""What a check finds."""
+"""The result of a check."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _WORST_FIRST: tuple[Level, ...] = ("problem", "warning", "unknown", "ok")
 
 
 class Finding(Struct, frozen=True):
-    """How something is, what that means, and how to fix it.
+    """One result of a check: its level, its text, and how to fix it.
 
-    `level` is "unknown" for what could not be checked. `remedy` says in words what to do; `command`
-    is one line of a POSIX shell that fixes it when it is pasted as it is. Each may be "".
+    `level` is "unknown" for what could not be checked. `remedy` is a text that says what to do;
+    `command` is one line of a POSIX shell that fixes it when it is pasted as it is. Each may be "".
     """
 
     level: Level
@@ -26,9 +26,9 @@ class Finding(Struct, frozen=True):
 
 
 class Advice(NamedTuple):
-    """What to do: words, or a command, or both."""
+    """How to fix something: a text, or a command, or both."""
 
-    words: str = ""
+    remedy: str = ""
     command: str = ""
 
 

@@ -1,7 +1,7 @@
-"""Can the containers get the GPUs that they want, and can the node read them?
+"""Can the containers use their GPUs, and can the node read them?
 
 Podman finds GPUs by CDI specifications, files of NVIDIA's toolkit, see cdi.py. The node reads them
-by NVIDIA's driver, whose device files its user has to be allowed to open.
+by NVIDIA's driver, and its user needs permission to open the device files.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _TOOLKIT = "nvidia-ctk comes with the NVIDIA Container Toolkit"
 
 
 async def check(case: Case) -> Finding:
-    """Look for the specifications of the GPUs that are wanted, and at the device files' modes.
+    """Check the specifications of the configured GPUs, and the modes of the device files.
 
-    Whether a file can be opened is said of the installed service's user, whoever runs the doctor.
+    Permissions are those of the installed service's user, not of the user who runs the doctor.
     """
     return await case.blocking(_check_blocking, case)
 
@@ -40,14 +40,14 @@ def _check_blocking(case: Case) -> Finding:
         return described
     if closed := next(_closed(case), None):
         return closed
-    found = described or ok("not needed: no container wants one")
+    found = described or ok("not needed: no container has a GPU")
     if found.level == "ok" and nvml_files(case.root):
         return ok(f"{found.text}; {node_account(case).who} may open the GPUs")
     return found
 
 
 def describe(root: Path, wanting: Mapping[str, list[str]]) -> Finding:
-    """Whether CDI describes the devices that containers want, by the ids of those. Blocks."""
+    """Whether CDI describes the devices of each container (id -> CDI names). Blocks."""
     described = cdi.read(root)
     files: dict[str, None] = {}
     for container, names in wanting.items():
@@ -58,9 +58,9 @@ def describe(root: Path, wanting: Mapping[str, list[str]]) -> Finding:
             if gone := next((path for path in device.paths if _is_gone(root, path)), ""):
                 advice = _remedy(root, name, device.file)
                 return warning(
-                    f"{_shown(root, device.file)} is out of date: {gone} is gone, perhaps since the"
-                    " driver was upgraded",
-                    advice.words,
+                    f"{_shown(root, device.file)} is out of date: {gone} does not exist, perhaps"
+                    " since the driver was upgraded",
+                    advice.remedy,
                     command=advice.command,
                 )
             files[_shown(root, device.file)] = None
@@ -75,7 +75,7 @@ def _undescribed(root: Path, container: str, name: str, described: cdi.Described
         first, second = (_shown(root, file) for file in described.conflicts[name])
         return problem(
             f"{container} cannot start: {name} is described twice, in {first} and {second}, and"
-            " Podman then takes neither",
+            " Podman then uses neither",
             "remove one of the two",
             command=commands.as_root("rm", second),
         )
@@ -85,7 +85,7 @@ def _undescribed(root: Path, container: str, name: str, described: cdi.Described
         return problem(
             f"{container} cannot start: {name} is not described, and {_shown(root, file)} is not"
             f" read: {why}",
-            advice.words,
+            advice.remedy,
             command=advice.command,
         )
     known = [other.partition("=")[2] for other in described.devices if other.startswith(f"{kind}=")]
@@ -99,13 +99,15 @@ def _undescribed(root: Path, container: str, name: str, described: cdi.Described
         )
     return problem(
         f"{container} cannot start: no CDI specification of {kind} is in /etc/cdi or /var/run/cdi",
-        _TOOLKIT if kind == GPU_KIND else f"install what makes the CDI specification of {kind}",
+        _TOOLKIT
+        if kind == GPU_KIND
+        else f"install the tool that makes the CDI specification of {kind}",
         command=_generate(_GENERATED) if kind == GPU_KIND else "",
     )
 
 
 def _unread_of(kind: str, described: cdi.Described) -> tuple[Path, str] | None:
-    """A file without effect that may be about these devices."""
+    """A file that was not read and may be about these devices."""
     vendor = kind.partition("/")[0].partition(".")[0]
     for file, why in described.unread.items():
         if vendor in file.name:
@@ -125,7 +127,7 @@ def _closed(case: Case) -> Iterator[Finding]:
         yield problem(
             f"{', '.join(wanting)} cannot use a GPU: Podman runs as"
             f" {why_not(case.root, podman, file)}",
-            advice.words,
+            advice.remedy,
             command=advice.command,
         )
     if file := unopened(node, files):
@@ -133,7 +135,7 @@ def _closed(case: Case) -> Iterator[Finding]:
         yield warning(
             f"the node cannot read the GPUs for /resources: it runs as"
             f" {why_not(case.root, node, file)}",
-            advice.words,
+            advice.remedy,
             command=advice.command,
         )
 
@@ -144,14 +146,14 @@ def unopened(account: Account, files: list[Path]) -> Path | None:
 
 
 def why_not(root: Path, account: Account, file: Path) -> str:
-    """Who may not open a file, and who may. Blocks."""
+    """Why an account may not open a file: its group and mode. Blocks."""
     found = file.stat()
     mode, group = found.st_mode & 0o777, group_name(root, found.st_gid)
     return f"{account.who}, who may not open {_shown(root, file)} (group {group}, mode {mode:04o})"
 
 
 def remedy_for(root: Path, account: Account, file: Path) -> Advice:
-    """What lets the account open a file, where its group may. Blocks."""
+    """How to let the account open a file, where its group may. Blocks."""
     found = file.stat()
     group = group_name(root, found.st_gid)
     if found.st_mode & 0o060 != 0o060 or found.st_gid == 0:
@@ -159,12 +161,12 @@ def remedy_for(root: Path, account: Account, file: Path) -> Advice:
     if account.unit:
         return Advice(command=commands.as_root(*commands.program(), "service", "install"))
     command = commands.as_root("usermod", "--append", "--groups", group, account.name)
-    return Advice("log in again after it", command)
+    return Advice("log in again after the command", command)
 
 
 def _remedy(root: Path, name: str, file: Path) -> Advice:
     if name.partition("=")[0] != GPU_KIND:
-        return Advice(f"let the vendor's tool write {_shown(root, file)} again")
+        return Advice(f"write {_shown(root, file)} again with the vendor's tool")
     return Advice(command=_generate(_shown(root, file)))
 
 

@@ -1,4 +1,4 @@
-"""Are the containers' images here, or can they be pulled?"""
+"""Do the containers' images exist here, or can they be pulled?"""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ NAME = "images"
 NEEDS = ("containers", "podman", "manage_containers")
 
 _TIMEOUT = 5.0  # seconds
-_PODMAN_TIMEOUT = 15.0  # seconds; it is slow on an SD card
+_PODMAN_TIMEOUT = 15.0  # seconds; slow on an SD card
 _HTTPS = 443
 _SCHEME = "https"  # passwords are sent over TLS only
 _HOSTS = {"docker.io": "registry-1.docker.io"}
 
 
 async def check(case: Case) -> list[Finding]:
-    """Ask Podman for each; where one is missing, see whether its registry takes connections."""
+    """Check each in Podman; for a missing one, check whether its registry accepts connections."""
     names = sorted({container.image for container in case.managed_with("image")})
     if not names:
         return [ok("not needed: the node manages no containers")]
@@ -37,7 +37,7 @@ async def check(case: Case) -> list[Finding]:
         return [not_checked(f"{name}: Podman does not answer") for name in names]
     registries = sorted({registry_of(name) for name in names} - {"localhost"})
     wanted = sorted({registry_of(name) for name in missing} - {"localhost"})
-    reached = await asyncio.gather(*map(_takes_connections, wanted))
+    reached = await asyncio.gather(*map(_accepts_connections, wanted))
     away = {name for name, there in zip(wanted, reached, strict=True) if not there}
     refused = await _refused(case, [name for name in registries if name not in away])
     own = {name for name in missing if await case.blocking(_is_in_another_podman, case, name)}
@@ -46,13 +46,13 @@ async def check(case: Case) -> list[Finding]:
         if name in own:
             found.append(_about_another_podman(case, name))
         else:
-            here = ok(f"{name}: here")
+            here = ok(f"{name}: available")
             found.append(_about_missing(case, name, away) if name in missing else here)
     return [*refused, *found]
 
 
 async def _refused(case: Case, registries: list[str]) -> list[Finding]:
-    """Registries that do not take docker.username and docker.password."""
+    """Registries that refuse docker.username and docker.password."""
     registry = case.config.docker
     if not registry.username or not registry.password or case.is_wrong("docker"):
         return []
@@ -70,7 +70,7 @@ async def _refused(case: Case, registries: list[str]) -> list[Finding]:
 
 
 def _is_in_another_podman(case: Case, name: str) -> bool:
-    """Whether the Podman of who runs this has an image that the node's has not. Blocks."""
+    """Whether the Podman of this user has an image that the node's Podman does not have. Blocks."""
     program = shutil.which("podman")
     if program is None or not (case.config.podman.url or "").startswith("unix:"):
         return False
@@ -91,7 +91,7 @@ def _about_another_podman(case: Case, name: str) -> Finding:
     load = as_root if case.is_service else line
     url = str(case.config.podman.url)
     return problem(
-        f"{name}: {this_user().name}'s Podman has it, that of the node has not",
+        f"{name}: the Podman of {this_user().name} has it, the Podman of the node does not",
         command=f"{line('podman', 'save', name)} | {load('podman', '--url', url, 'load')}",
     )
 
@@ -101,23 +101,23 @@ def _about_missing(case: Case, name: str, away: set[str]) -> Finding:
     if registry == "localhost":
         whose = "the service's Podman" if case.is_service else "this Podman"
         return problem(
-            f"{name}: not here, and no registry has what is made on this machine",
-            f"make it in {whose} by podman build, or bring it there by podman save and podman load;"
-            " each user's Podman has images of its own",
+            f"{name}: not available, and no registry has images that are made on this machine",
+            f"make it in {whose} with podman build, or copy it there with podman save and podman"
+            " load; each user's Podman has separate images",
         )
     if registry in away:
-        # Not a problem: there may be a proxy or a mirror, of which only Podman knows.
+        # Not a problem: there may be a proxy or a mirror, which only Podman uses.
         return warning(
-            f"{name}: not here yet, and {registry} cannot be reached from here",
-            "see that this machine reaches the network, and that the image's name is right",
+            f"{name}: not available yet, and {registry} cannot be reached from this machine",
+            "check that this machine reaches the network, and that the image's name is right",
         )
     return warning(
-        f"{name}: not here yet, the node has to pull it first", command=_pull(case, name)
+        f"{name}: not available yet, the node has to pull it first", command=_pull(case, name)
     )
 
 
 def _pull(case: Case, name: str) -> str:
-    """Into the Podman that the node uses."""
+    """The command that pulls into the Podman of the node."""
     url = case.config.podman.url
     if not url:
         return line("podman", "pull", name)
@@ -132,7 +132,7 @@ def registry_of(image: str) -> str:
     return first if named else "docker.io"
 
 
-async def _takes_connections(registry: str) -> bool:
+async def _accepts_connections(registry: str) -> bool:
     host, _, port = registry.partition(":")
     try:
         async with asyncio.timeout(_TIMEOUT):

@@ -19,17 +19,17 @@ NEEDS = ("storage.path", "podman", "manage_containers")
 
 
 async def check(case: Case) -> Finding:
-    """List what belongs to no node that runs, with the command that removes it."""
+    """List what belongs to a node that does not run, with the command that removes it."""
     texts: list[str] = []
     commands: list[str] = []
     found: list[Found] = []
-    is_silent = False
-    if case.wants_podman:
+    is_unavailable = False
+    if case.needs_podman:
         try:
             engine = await case.engine()
             found = await case.blocking(engine.containers)
         except EngineError:
-            is_silent = True
+            is_unavailable = True
     if left := await case.blocking(_left, case, found):
         texts += await case.blocking(_describe, case, left)
         remote = [] if case.connection.daemon.running else ["--url", engine.url]
@@ -41,9 +41,9 @@ async def check(case: Case) -> Finding:
         commands.append(shlex.join(["rm", "-r", *names]))
     if texts:
         return warning("; ".join(texts), command="; ".join(commands))
-    if is_silent:
+    if is_unavailable:
         return not_checked("Podman does not answer")
-    return ok("nothing of nodes that do not run")
+    return ok("no containers or folders of nodes that do not run")
 
 
 def _left(case: Case, found: Sequence[Found]) -> list[Found]:
@@ -72,13 +72,13 @@ def _describe(case: Case, left: Sequence[Found]) -> list[str]:
         names = ", ".join(one.name for one in left if one.labels.get(NODE_LABEL) == node)
         storage = each.labels.get(STORAGE_LABEL)
         if node == own:
-            text = f"{names}: of this node, which was killed; its next start takes them over"
+            text = f"{names}: of this node, which was killed; its next start adopts them"
         elif each.id in certain:
-            text = f"{names}: of a node whose data in {storage} is gone; the next start of a node"
-            text += " removes them"
+            text = f"{names}: of a node whose data in {storage} does not exist; the next start of a"
+            text += " node removes them"
         else:
             of = f" with its data in {storage}" if storage else ""
-            text = f"{names}: of another node{of} that does not seem to run; if it is to be started"
-            text += " again, leave them"
+            text = f"{names}: of another node{of} that does not seem to run; if it will be started"
+            text += " again, keep them"
         texts.setdefault(node, text)
     return list(texts.values())

@@ -1,4 +1,4 @@
-"""Do the containers of an ordinary user outlive that user's session?"""
+"""Do the containers of an ordinary user keep running after the end of the user's session?"""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ NEEDS = ("podman", "manage_containers")
 
 
 async def check(case: Case) -> Finding:
-    """Look for what `loginctl enable-linger` leaves, when Podman is the node's user's own."""
-    if not case.wants_podman:
+    """Check for the file of `loginctl enable-linger`, when Podman belongs to the node's user."""
+    if not case.needs_podman:
         return ok("not needed: the node manages no containers")
     if case.is_service:
-        return ok("not needed: the service has a Podman of the system")
+        return ok("not needed: the service has a Podman service of the system")
     if os.getuid() == 0:
         return ok("not needed: Podman is root's")
     if not case.has_systemd:
-        return ok("not needed: this machine is not run by systemd")
+        return ok("not needed: this machine does not run systemd")
     if case.user is None:
         return not_checked("the service's account does not exist")
     url = case.config.podman.url
-    with contextlib.suppress(EngineError):  # perhaps since the session is missing
+    with contextlib.suppress(EngineError):  # perhaps because the session is missing
         url = (await case.engine()).url
     if not case.connection.is_own or (url and not _is_of_a_session(url)):
-        return ok("not needed: Podman is no part of this user's session")
+        return ok("not needed: Podman is not part of this user's session")
     name = case.user.name
     if await case.blocking((case.root / "var/lib/systemd/linger" / name).exists):
-        return ok(f"containers go on when {name} logs out")
+        return ok(f"containers keep running when {name} logs out")
     return warning(
-        f"systemd ends {name}'s Podman and containers when {name} logs out",
+        f"systemd stops {name}'s Podman and containers when {name} logs out",
         command=as_root("loginctl", "enable-linger", name),
     )
 

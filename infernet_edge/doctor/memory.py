@@ -1,4 +1,4 @@
-"""Is there memory for the containers?"""
+"""Is there enough memory for the containers?"""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from infernet_edge.doctor.finding import Finding, not_checked, ok, warning
 NAME = "memory"
 NEEDS = ()
 
-_LITTLE = 64 * 2**20  # bytes; a node at work takes about as much
-_NAMED_PROGRAMS = 3  # programs that are named
+_LITTLE = 64 * 2**20  # bytes; a working node needs about as much
+_NAMED_PROGRAMS = 3  # programs in the text
 
 
 async def check(case: Case) -> Finding:
@@ -21,7 +21,7 @@ async def check(case: Case) -> Finding:
     try:
         total, available, swap = await case.blocking(_read, case.root)
     except (OSError, KeyError, ValueError, IndexError):
-        return not_checked("there is no /proc/meminfo")
+        return not_checked("/proc/meminfo cannot be read")
     sizes = (
         f"{_mebibytes(available)} of {_mebibytes(total)} are available, with"
         f" {_mebibytes(swap)} of swap"
@@ -29,8 +29,8 @@ async def check(case: Case) -> Finding:
     if available < _LITTLE:
         largest = await case.blocking(_largest_programs)
         return warning(
-            f"{sizes}: the kernel will soon end programs",
-            f"stop what is not needed; the largest are {largest}",
+            f"{sizes}: the kernel will soon kill programs",
+            f"stop programs that are not needed; the largest are {largest}",
         )
     limited = case.managed_with("memory")
     limits = sum(size_in_bytes(each.memory) for each in limited if each.memory)
@@ -38,7 +38,7 @@ async def check(case: Case) -> Finding:
         return warning(
             f"the containers may take {_mebibytes(limits)}, and this machine has"
             f" {_mebibytes(total)}",
-            "lower containers[].memory, until all of them and the system have room",
+            "lower containers[].memory, until the containers and the system fit into it",
         )
     return ok(sizes)
 

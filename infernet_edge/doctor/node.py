@@ -13,28 +13,30 @@ NEEDS = ("storage.path",)
 
 
 async def check(case: Case) -> Finding:
-    """Ask the running node, if there is one."""
+    """Read the status of the running node, if there is one."""
     try:
         status = await case.status()
     except NotAllowed:
-        return not_checked("only the node's user and root may ask it", "run the doctor with sudo")
+        return not_checked(
+            "only the node's user and root may read its status", "run the doctor with sudo"
+        )
     except NotRunning:
-        return _about_none(case)
-    told = "; ".join(status["problems"])
+        return _not_running(case)
+    problems = "; ".join(status["problems"])
     if not status["healthy"]:
-        reason = told or "no container is ready"
+        reason = problems or "no container is ready"
         return problem(
             f"it runs at {status['url']}, but is unhealthy: {reason}",
-            "correct that; what is said of the containers and the disk may be the cause",
+            "correct that; see what is found about the containers and the disk",
         )
-    if told:
-        return warning(f"it runs at {status['url']}: {told}", "correct what it names")
+    if problems:
+        return warning(f"it runs at {status['url']}: {problems}", "correct the named problems")
     return ok(f"it runs at {status['url']}")
 
 
-def _about_none(case: Case) -> Finding:
-    text = f"no node answers that has its data in {case.config.storage_path}"
+def _not_running(case: Case) -> Finding:
+    text = f"no running node has its data in {case.config.storage_path}"
     if case.is_service:
         return warning(text, command=as_root("systemctl", "restart", NODE_UNIT))
     start = case.command("run")
-    return warning(text, f"start it in a terminal, where it stays until Ctrl+C: {start}")
+    return warning(text, f"start it in a terminal, where it runs until Ctrl+C: {start}")

@@ -1,8 +1,8 @@
 """The database of a node that does not run.
 
-Only the node opens its database, so that nobody writes beside it. While none runs, the doctor reads
-it, through a connection that cannot write and does not checkpoint. A node that stopped in order
-left all in one file, which is read without any lock or file beside it ("immutable" of
+Only the node opens its database, so that there is one writer. While none runs, the doctor reads
+it, through a connection that cannot write and does not checkpoint. A node that stopped gracefully
+left all in one file, which is read without a lock or another file ("immutable" of
 https://sqlite.org/uri.html); one that was killed left a WAL, which has to be read with it.
 """
 
@@ -21,7 +21,7 @@ class InUse(Exception):
 
 
 @contextlib.contextmanager
-def open_resting(config: Config) -> Iterator[sqlite3.Connection | None]:
+def open_offline(config: Config) -> Iterator[sqlite3.Connection | None]:
     """A connection to read with; None when there is no file yet. Blocks.
 
     Raises InUse, OSError and sqlite3.Error.
@@ -41,5 +41,5 @@ def open_resting(config: Config) -> Iterator[sqlite3.Connection | None]:
         yield connection
     finally:
         connection.close()
-        if is_in_use(path.parent):  # since then, so what was read may be half of something
+        if is_in_use(path.parent):  # started meanwhile, so what was read may be inconsistent
             raise InUse

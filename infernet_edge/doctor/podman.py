@@ -1,4 +1,4 @@
-"""Does Podman answer, where the node would look for it, and can it do what is asked of it?"""
+"""Does the Podman of the node answer, and can it limit the containers?"""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NEEDS = ("podman", "manage_containers")
 
 _TIMEOUT = 10.0  # seconds
 _VERSION = re.compile(r"version (\d+)\.(\d+)")
-_SUBORDINATE_IDS = 65536  # as many as useradd gives to a person
+_SUBORDINATE_IDS = 65536  # as many as useradd gives to a user
 _DROP_IN = "/etc/systemd/system/user@.service.d/delegate.conf"
 _SWITCH_ON = "add cgroup_enable=memory to /boot/firmware/cmdline.txt (Raspberry Pi) and restart"
 _VERSION_2 = "add systemd.unified_cgroup_hierarchy=1 to the kernel's command line and restart"
@@ -36,8 +36,8 @@ _UPGRADE = (
 
 
 async def check(case: Case) -> Finding:
-    """Find Podman as the node does, and look at its version and what it can limit."""
-    if not case.wants_podman:
+    """Find Podman as the node does, and check its version and which limits it supports."""
+    if not case.needs_podman:
         return ok("not needed: the node manages no containers")
     if case.user is None:
         return not_checked("the service's account does not exist")
@@ -45,12 +45,12 @@ async def check(case: Case) -> Finding:
         engine = await case.engine()
     except EngineError as error:
         finding = problem if case.managed else warning
-        return await case.blocking(_about_silence, case, case.user, str(error), finding)
+        return await case.blocking(_about_no_answer, case, case.user, str(error), finding)
     version, limits, *_ = case.connection.info
     if version.partition(".")[0].isdecimal() and int(version.partition(".")[0]) < OLDEST:
         return warning(_old(version), _UPGRADE, command=install_package("podman"))
     if os.geteuid() and case.connection.is_own and not case.is_service:
-        text, command = await case.blocking(_what_rootless_lacks, case, case.user)
+        text, command = await case.blocking(_missing_for_rootless, case, case.user)
         if text:
             return problem(text, command=command)
     limited = case.managed_with("memory", "cpus", "pids")
@@ -66,7 +66,9 @@ async def check(case: Case) -> Finding:
     return ok(f"Podman {version} answers at {engine.url}")
 
 
-def _about_silence(case: Case, user: User, error: str, finding: Callable[..., Finding]) -> Finding:
+def _about_no_answer(
+    case: Case, user: User, error: str, finding: Callable[..., Finding]
+) -> Finding:
     """Why no Podman answers. Blocks."""
     url = case.config.podman.url
     program = shutil.which("podman")
@@ -82,13 +84,15 @@ def _about_silence(case: Case, user: User, error: str, finding: Callable[..., Fi
         text = f"{_old(shown)}, and its service does not start"
         return finding(text, _UPGRADE, command=install_package("podman"))
     if user.uid:
-        text, command = _what_rootless_lacks(case, user)
+        text, command = _missing_for_rootless(case, user)
         if not text and case.has_systemd and not (case.root / f"run/user/{user.uid}").is_dir():
             text = f"{user.name} has no session, which a Podman without root needs"
             command = as_root("loginctl", "enable-linger", user.name)
         if text:
             return finding(text, command=command)
-    return finding(error, "correct what Podman itself says here; podman info says it, too")
+    return finding(
+        error, "correct the problem that Podman reports here; podman info reports it too"
+    )
 
 
 def _about_address(
@@ -100,21 +104,21 @@ def _about_address(
             error.partition(". Check podman.url")[0],
             "start Podman's service on that machine, or correct podman.url",
         )
-    reason = _knock(parts.path)
+    reason = _connect_error(parts.path)
     if isinstance(reason, PermissionError):
         if os.geteuid() not in (0, user.uid):
             return not_checked(
                 f"{this_user().name} may not use {parts.path}", "run the doctor with sudo"
             )
-        return finding(f"{user.name} may not use {parts.path}", "see socket")
-    if reason is None:  # somebody listens, but what answers is of no use
-        return finding(error.partition(". Check podman.url")[0], "see the log of Podman's service")
+        return finding(f"{user.name} may not use {parts.path}", "see the check socket")
+    if reason is None:  # a server listens, but does not answer as Podman does
+        return finding(error.partition(". Check podman.url")[0], "read the log of Podman's service")
     remedy, command = how_to_start(case, user, Path(parts.path))
     text = f"no Podman listens at {parts.path} ({reason.strerror})"
     return finding(text, remedy, command=command)
 
 
-def _knock(path: str) -> OSError | None:
+def _connect_error(path: str) -> OSError | None:
     with socket.socket(socket.AF_UNIX) as attempt:
         attempt.settimeout(_TIMEOUT)
         try:
@@ -124,8 +128,8 @@ def _knock(path: str) -> OSError | None:
     return None
 
 
-def _what_rootless_lacks(case: Case, user: User) -> tuple[str, str]:
-    """What a Podman without root needs and does not find, and the command for it."""
+def _missing_for_rootless(case: Case, user: User) -> tuple[str, str]:
+    """What is missing for a Podman without root, and the command that installs it."""
     if shutil.which("newuidmap") is None:
         return "Podman without root needs newuidmap", install_package("uidmap")
     ranges = _lines(case.root / "etc/subuid")
@@ -160,11 +164,11 @@ def _version_of(program: str) -> tuple[int, int] | None:
 
 
 def _old(version: str) -> str:
-    return f"Podman {version} is older than {OLDEST}.0, the oldest that the node works with"
+    return f"Podman {version} is older than {OLDEST}.0, the oldest supported version"
 
 
 def _how_to_limit(case: Case) -> tuple[str, str]:
-    """In words, and as a command. Blocks."""
+    """What to do, as text and as a command. Blocks."""
     if case.is_service and case.is_rootless:
         return _ROOTFUL, ""
     if not (case.root / "sys/fs/cgroup/cgroup.controllers").exists():

@@ -1,4 +1,4 @@
-"""Are the ports free that the node wants, or its own already?"""
+"""Are the configured ports free, or used by the node itself?"""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SYSTEM_SERVICE = re.compile(r"/system\.slice/(?:.*/)?([^/]+\.service)(?:/|$)", 
 
 
 class Holder(NamedTuple):
-    """A program that listens; `unit` is its service of systemd, or ""."""
+    """A program that listens on a port; `unit` is its systemd service, or ""."""
 
     name: str
     pid: int
@@ -39,18 +39,14 @@ class Holder(NamedTuple):
 
 
 async def check(case: Case) -> list[Finding]:
-    """Try the API's port and those of the managed containers, unless the node runs."""
+    """Try to listen on the ports of the API and of the managed containers, unless the node runs."""
     try:
         await case.status()
-        return [ok("the running node has them")]
+        return [ok("the running node uses them")]
     except NotAllowed:
-        return [
-            not_checked(
-                "this user may not ask the node whether it runs", "run the doctor with sudo"
-            )
-        ]
+        return [not_checked("this user may not read the node's status", "run the doctor with sudo")]
     except NotRunning:
-        pass  # so nobody should listen there
+        pass  # so the ports should be free
     found = [await case.blocking(_check_own, case)]
     wanted = {container.port: container.id for container in case.managed_with("port")}
     taken = {each for each in wanted if not is_free(each)}
@@ -59,7 +55,7 @@ async def check(case: Case) -> list[Finding]:
         holder = await case.blocking(_holder, port)
         found.append(
             warning(
-                f"port {port} of container {wanted[port]} is taken{holder or ''}; the node will"
+                f"port {port} of container {wanted[port]} is in use{holder or ''}; the node will"
                 " choose another one",
                 f"give container {wanted[port]} a free port, or none",
             )
@@ -73,31 +69,31 @@ async def check(case: Case) -> list[Finding]:
 def _check_own(case: Case) -> Finding:
     """The API's port."""
     host, port = case.config.server.host, case.config.server.port
-    trouble = _try_to_listen(host, port)
-    if trouble == errno.EADDRINUSE:
+    error = _try_to_listen(host, port)
+    if error == errno.EADDRINUSE:
         holder = _holder(port)
-        text = f"port {port} is taken{holder or ''}"
+        text = f"port {port} is in use{holder or ''}"
         if holder is None:
-            hidden = "; with sudo the doctor says which program has this one"
+            hidden = "; with sudo the doctor names the program that uses this one"
             return problem(text, f"set server.port to a free one{hidden if os.geteuid() else ''}")
         if holder.unit:
             return problem(text, _ELSE, command=as_root("systemctl", "stop", holder.unit))
         stop = as_owner(user_of(holder.uid), "kill", str(holder.pid))
         return problem(text, _ELSE, command=stop)
-    # The service has no capabilities: root may do what its user may not.
+    # The service has no capabilities: only root may use low ports.
     lowest = _lowest_port(case.root)
     is_low = 0 < port < lowest and case.user is not None and case.user.uid != 0
-    if trouble == errno.EACCES or is_low:
+    if error == errno.EACCES or is_low:
         name = case.user.name if case.user is not None else "the node's user"
         return problem(
             f"{name} may not listen on port {port}", f"set server.port to {lowest} or more"
         )
-    if trouble:
+    if error:
         return problem(
-            f"nobody can listen on {host} port {port}",
+            f"listening on {host} port {port} is not possible",
             "set server.host to 0.0.0.0 or to an address of this machine",
         )
-    return ok(f"free for the API: {port or 'any will do'}")
+    return ok(f"free for the API: {port or 'any port'}")
 
 
 _ELSE = "or set server.port to a free one"
@@ -111,7 +107,7 @@ def _lowest_port(root: Path) -> int:
 
 
 async def _of_own_containers(case: Case) -> set[int]:
-    """The ports of containers that a killed node left: the next one takes them over."""
+    """The ports of containers that a killed node left: the next node adopts them."""
     try:
         engine = await case.engine()
         found = await case.blocking(engine.containers, node_name(case.config.storage_path))
@@ -121,7 +117,7 @@ async def _of_own_containers(case: Case) -> set[int]:
 
 
 def _try_to_listen(host: str, port: int) -> int:
-    """The error number of listening as the node would, 0 when that works. Blocks."""
+    """Try to listen as the node would: the error number, or 0 for success. Blocks."""
     try:
         family, *_, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -133,7 +129,7 @@ def _try_to_listen(host: str, port: int) -> int:
 
 
 def _holder(port: int) -> Holder | None:
-    """The program that listens there, as far as this user may know. Blocks."""
+    """The program that listens there, None when it is not visible to this user. Blocks."""
     import psutil
 
     with contextlib.suppress(psutil.Error, OSError):

@@ -1,4 +1,4 @@
-"""Whether an image registry takes a user name and a password."""
+"""Whether an image registry accepts a user name and a password."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 
 
 async def refuses(session: aiohttp.ClientSession, url: str, login: Registry) -> bool:
-    """Whether the registry at `url` refuses it; False, too, when it cannot be asked.
+    """Whether the registry at `url` refuses the login; False also when it cannot be reached.
 
-    By the registry's own protocol: it takes the password itself, or names a server that gives
-    tokens for it (https://distribution.github.io/distribution/spec/auth/token/).
+    By the registry's own protocol: it checks the password itself, or names a server that issues
+    tokens (https://distribution.github.io/distribution/spec/auth/token/).
     """
     password = login.password.reveal() if login.password else ""
     encoded = base64.b64encode(f"{login.username}:{password}".encode()).decode("ascii")
@@ -35,7 +35,7 @@ async def refuses(session: aiohttp.ClientSession, url: str, login: Registry) -> 
                     return response.status in _REFUSED
             named = dict(_PARAMETER.findall(challenge))
             realm = named.get("realm", "")
-            if urlsplit(realm).scheme != urlsplit(url).scheme:  # not in the clear
+            if urlsplit(realm).scheme != urlsplit(url).scheme:  # never without TLS
                 return False
             query = {"service": named.get("service", ""), "account": login.username}
             async with session.get(

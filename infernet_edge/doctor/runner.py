@@ -1,4 +1,4 @@
-"""Runs all checks at the same time, each for some seconds at most."""
+"""Runs all checks concurrently, each with a time limit."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ from infernet_edge.doctor import (
 )
 from infernet_edge.doctor.context import CHECK_TIMEOUT, Case
 from infernet_edge.doctor.finding import Finding, not_checked, problem
-from infernet_edge.doctor.user import CannotLook
+from infernet_edge.doctor.user import CannotCheck
 
-# In the order in which to read what they find: what comes first may be the cause of what follows.
+# In the order of the report: the first findings may be the cause of later ones.
 CHECKS: Final = (
     configuration,
     clock,
@@ -64,7 +64,7 @@ CHECKS: Final = (
 
 
 async def examine(case: Case) -> dict[str, list[Finding]]:
-    """What each check finds, by its name, in the order in which to read them."""
+    """Run all checks; returns the findings of each by its name, in the order of CHECKS."""
     try:
         findings = await asyncio.gather(*(_bounded(check, case) for check in CHECKS))
     finally:
@@ -87,10 +87,10 @@ async def _bounded(check: Any, case: Case) -> list[Finding]:
             found: Finding | list[Finding] = await check.check(case)
     except TimeoutError:
         return [problem(f"not checked: no answer within {CHECK_TIMEOUT:g} s")]
-    except CannotLook as error:
+    except CannotCheck as error:
         return [not_checked(str(error), "run the doctor with sudo")]
-    except Exception as error:  # noqa: BLE001 - one that fails must not hide the others
-        # Without its text, which may hold anything.
+    except Exception as error:  # noqa: BLE001 - one failed check must not hide the others
+        # Without its text, which may contain a secret.
         place = traceback.extract_tb(error.__traceback__)[-1]
         kind = f"{type(error).__name__} in line {place.lineno} of {Path(place.filename).name}"
         return [problem(f"not checked: this check failed; please report it: {kind}")]
@@ -98,7 +98,7 @@ async def _bounded(check: Any, case: Case) -> list[Finding]:
 
 
 def _without_credentials(found: Finding) -> Finding:
-    """Without the user names and passwords of URLs, whoever put them into a text."""
+    """The finding without user names and passwords of URLs."""
     shown = map(_hide, (found.text, found.remedy, found.command))
     return Finding(found.level, *shown)
 

@@ -1,4 +1,4 @@
-"""Who can read keys, passwords, tokens and the jobs: the node's user, and nobody else?"""
+"""Can only the node's user read keys, passwords, tokens and jobs?"""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from infernet_edge.config.model import Config, Secret
 from infernet_edge.doctor.commands import as_owner, as_root
 from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, not_checked, ok, problem
-from infernet_edge.doctor.user import CannotLook, User, owner_of
+from infernet_edge.doctor.user import CannotCheck, User, owner_of
 
 NAME = "secrets"
 NEEDS = ("server.tokens",)
 
 
 async def check(case: Case) -> list[Finding]:
-    """Look at the permissions of the files that hold them."""
+    """Check the permissions of the files that contain them."""
     if case.user is None:
         return [not_checked("the service's account does not exist")]
     return await case.blocking(_check_blocking, case, case.user)
 
 
 def _check_blocking(case: Case, user: User) -> list[Finding]:
-    found = [_for_others(path, user) for path in _secret_places(case)]
+    found = [_for_others(path, user) for path in _secret_files(case)]
     try:
         found += [_for_the_node(path, user) for path in _read_by_the_node(case)]
-    except CannotLook as error:
+    except CannotCheck as error:
         found.append(not_checked(str(error), "run the doctor with sudo"))
     wrong = [each for each in found if each is not None]
     return wrong or [ok(f"only {user.name} can read the configuration's secrets and the jobs")]
@@ -42,7 +42,7 @@ def _for_others(path: Path, user: User) -> Finding | None:
     except OSError as error:
         return not_checked(f"{path} cannot be seen ({error.strerror})", "run the doctor with sudo")
     mode = stat.S_IMODE(about.st_mode)
-    # A group may have been given another owner's file on purpose, as ssl-cert has keys of TLS.
+    # A file of another owner may be shared with a group on purpose, as TLS keys with ssl-cert.
     foreign = about.st_uid != user.uid
     if not mode & (0o007 if foreign else 0o077):
         return None
@@ -56,13 +56,13 @@ def _for_others(path: Path, user: User) -> Finding | None:
 def _for_the_node(path: Path, user: User) -> Finding | None:
     if not path.exists() or user.may(path, "r"):
         return None
-    text = f"{user.name}, as whom the node runs, may not read {path}"
+    text = f"{user.name}, the user of the node, may not read {path}"
     if not all(user.may(folder, "x") for folder in path.absolute().parents):
-        return problem(f"{text}: a folder above it is closed", "move it to another folder")
+        return problem(f"{text}: a folder above it does not permit it", "move it to another folder")
     return problem(text, command=as_root("chown", f"{user.name}:", path))
 
 
-def _secret_places(case: Case) -> Iterator[Path]:
+def _secret_files(case: Case) -> Iterator[Path]:
     config = case.config
     if case.source is not None and _holds_any(case.source, _secrets(config)):
         yield case.source
@@ -81,7 +81,7 @@ def _read_by_the_node(case: Case) -> Iterator[Path]:
 
 
 def _files(config: Config) -> Iterator[Path]:
-    """Files that hold nothing else than a secret."""
+    """Files that contain a secret and nothing else."""
     if config.chain.wallet.keystore:
         yield Path(config.chain.wallet.keystore).expanduser().absolute()
     if config.server.tls is not None and config.server.tls.key:
@@ -101,7 +101,7 @@ def _secrets(config: Config) -> list[Secret]:
 
 
 def _holds_any(file: Path, secrets: list[Secret]) -> bool:
-    """Whether one stands in the file itself: it may also come from elsewhere."""
+    """Whether a secret is in the file itself: it may also come from another file."""
     try:
         text = file.read_text("utf-8", "replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""Is the node a service of systemd, and is that well?"""
+"""Is the node installed as a systemd service, and in which state is it?"""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _BAD_CONFIGURATION = "78"
 
 
 async def check(case: Case) -> list[Finding]:
-    """Look for the units, compare them with the program's, and ask systemd about them."""
+    """Find the units, compare them with those of the program, and read their state from systemd."""
     if not case.has_systemd:
-        return [ok("not needed: this machine is not run by systemd")]
+        return [ok("not needed: this machine does not run systemd")]
     if not any((case.root / folder / "systemd/system" / UNIT).is_file() for folder in _FOLDERS):
-        return [ok("none is installed, the node runs when you start it (infernet-edge service)")]
+        return [ok("not installed: the node is started by hand (see infernet-edge service)")]
     try:
         node, podman = await asyncio.gather(_ask_systemd(UNIT), _ask_systemd(SERVICE_SOCKET))
     except (OSError, TimeoutError) as error:
@@ -75,12 +75,12 @@ def _judge(case: Case, state: dict[str, str]) -> Finding:
         if code == _BAD_CONFIGURATION and not case.is_service:
             return problem(
                 f"{UNIT} did not start: its configuration had mistakes",
-                "run the doctor with sudo and without --config, which checks that one",
+                "run the doctor with sudo and without --config, to check that configuration",
             )
         if code == _BAD_CONFIGURATION and case.problems:
             return problem(
                 f"{UNIT} did not start: its configuration has mistakes",
-                "correct them, see configuration; then restart the service",
+                "correct them, see the check configuration; then restart the service",
             )
         again = as_root("systemctl", "restart", UNIT)
         if code == _BAD_CONFIGURATION:
@@ -89,17 +89,17 @@ def _judge(case: Case, state: dict[str, str]) -> Finding:
                 command=again,
             )
         return problem(
-            f"{UNIT} does not stay up ({result}, exit status {code})",
-            "first fix what else is found here; the log says more: infernet-edge service logs",
+            f"{UNIT} stops again after its start ({result}, exit status {code})",
+            "first fix the other findings; the log has details: infernet-edge service logs",
             command=again,
         )
     enabled = state.get("UnitFileState") != "disabled"
     if active not in ("active", "activating", "reloading"):
         words = ("systemctl", "start", UNIT) if enabled else ("systemctl", "enable", "--now", UNIT)
-        return warning(f"{UNIT} is installed, but does not run", command=as_root(*words))
+        return warning(f"{UNIT} is installed, but is not running", command=as_root(*words))
     if not enabled:
         return warning(
-            f"{UNIT} runs, but would not start with the machine",
+            f"{UNIT} runs, but does not start at boot",
             command=as_root("systemctl", "enable", UNIT),
         )
     return ok(f"{UNIT} is {active}")
@@ -109,7 +109,7 @@ def _judge_socket(state: dict[str, str]) -> Finding:
     active = state.get("ActiveState") == "active"
     if active and state.get("UnitFileState") != "disabled":
         return ok(f"{SERVICE_SOCKET} is active")
-    what = "does not start with the machine" if active else "does not listen, so no Podman answers"
+    what = "does not start at boot" if active else "does not listen, so no Podman answers"
     return problem(
         f"{SERVICE_SOCKET} {what}", command=as_root("systemctl", "enable", "--now", SERVICE_SOCKET)
     )
@@ -123,14 +123,14 @@ def _check_installation(case: Case) -> list[Finding]:
 
     paths = Paths(case.root)
     if str(paths.current.relative_to(case.root)) not in (_read(paths.units / UNIT) or ""):
-        return []  # a unit that somebody wrote
+        return []  # not a unit of this program
     again = as_root(*_installed_program(case), "service", "install")
     found = []
     if user_named(SERVICE_USER) is None:
         found.append(problem(f"the account {SERVICE_USER} is missing", command=again))
     current = Program(paths.current, "")
     if not current.executable.is_file():
-        found.append(problem(f"{paths.current} leads to no program", command=again))
+        found.append(problem(f"{paths.current} does not lead to a program", command=again))
     else:
         # During a trial, the unit that watches it stays that of the version before.
         watcher = () if paths.trial.exists() else (TRIAL_UNIT,)
@@ -139,18 +139,18 @@ def _check_installation(case: Case) -> list[Finding]:
                 found.append(
                     warning(
                         f"{paths.units / name} was changed or is missing",
-                        "changes of your own belong into a drop-in, by systemctl edit",
+                        "make changes in a drop-in with systemctl edit",
                         command=again,
                     )
                 )
     try:
         wanted = drop_in.drop_in(paths)
-    except InfernetEdgeError as error:  # mistakes, or a name that no unit can hold
+    except InfernetEdgeError as error:  # mistakes, or a name that is invalid in a unit
         if case.problems:
-            return [*found, not_checked("what the configuration opens to the service")]
+            return [*found, not_checked("the permissions that the configuration needs")]
         return [*found, problem(str(error), "correct that, then install the service again")]
     except OSError:
-        return [*found, not_checked("the credentials cannot be seen", "run the doctor with sudo")]
+        return [*found, not_checked("the credentials cannot be read", "run the doctor with sudo")]
     if (_read(paths.access) or "") != wanted:
         found.append(
             problem(
@@ -163,7 +163,7 @@ def _check_installation(case: Case) -> list[Finding]:
 
 
 def _installed_program(case: Case) -> list[str]:
-    """Only an executable can install, and a Python package may run this."""
+    """The command of the installed executable: a Python package cannot install."""
     link = case.root / "usr/local/bin" / PROGRAM
     return [PROGRAM] if case.root == Path("/") and link.exists() else program()
 

@@ -1,4 +1,4 @@
-"""May the node's user use Podman's socket, and nobody who should not?"""
+"""May the node's user use Podman's socket, and no other user?"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from infernet_edge.containers.connection import standard_sockets
 from infernet_edge.doctor.commands import as_owner, as_root, line
 from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, not_checked, ok, problem
-from infernet_edge.doctor.user import CannotLook, User, owner_of
+from infernet_edge.doctor.user import CannotCheck, User, owner_of
 
 NAME = "socket"
 NEEDS = ("podman", "manage_containers")
@@ -22,8 +22,8 @@ _ROOTS_SOCKET = Path("/run/podman/podman.sock")
 
 
 async def check(case: Case) -> Finding:
-    """Look at the permissions of podman.url, or of the sockets that Podman's own units make."""
-    if not case.wants_podman:
+    """Check the permissions of podman.url, or of the sockets that Podman's units make."""
+    if not case.needs_podman:
         return ok("not needed: the node manages no containers")
     url = case.config.podman.url
     if url and not url.startswith("unix:"):
@@ -34,7 +34,7 @@ async def check(case: Case) -> Finding:
         if url:
             return await case.blocking(_check_given, case, case.user, Path(urlsplit(url).path))
         return await case.blocking(_check_standard, case.user)
-    except CannotLook as error:
+    except CannotCheck as error:
         return not_checked(str(error), "run the doctor with sudo")
 
 
@@ -45,13 +45,13 @@ def _check_given(case: Case, user: User, path: Path) -> Finding:
         exists = True
     if not exists:
         remedy, command = how_to_start(case, user, path)
-        return problem(f"{path} is not there", remedy, command=command)
+        return problem(f"{path} does not exist", remedy, command=command)
     if user.may(path, "rw"):
         return _for_this_user(path, user)
     text = f"{user.name} may not use {path}"
     if case.is_service and path == case.service_socket:
         return problem(text, command=_renew(SERVICE_SOCKET, SERVICE_PODMAN))
-    return problem(text, _own_instead(case, user))
+    return problem(text, _use_own_podman(case, user))
 
 
 def _check_standard(user: User) -> Finding:
@@ -66,20 +66,20 @@ def _check_standard(user: User) -> Finding:
         if user.may(path, "rw"):
             return _for_this_user(path, user)
         forbidden = f" ({user.name} may not use {path})"
-    return ok(f"none is needed: the node starts a Podman service of its own{forbidden}")
+    return ok(f"not needed: the node starts a Podman service itself{forbidden}")
 
 
 def _for_this_user(path: Path, user: User) -> Finding:
     if _is_open_to_all(path):
         return problem(
-            f"everybody on this machine may use {path}, and through it do what its owner may",
+            f"all users of this machine may use {path}, and so have the permissions of its owner",
             command=as_owner(owner_of(path), "chmod", "o=", path),
         )
-    return ok(f"{path} is for {user.name}")
+    return ok(f"{path} is only for {user.name}")
 
 
 def how_to_start(case: Case, user: User, path: Path) -> tuple[str, str]:
-    """What makes Podman listen at a path, in words and as a command; either may be "". Blocks."""
+    """How to make Podman listen at a path, as text and as a command; either may be "". Blocks."""
     if path == case.service_socket:
         return "", _renew(SERVICE_SOCKET, SERVICE_PODMAN)
     if path == _ROOTS_SOCKET and user.uid == 0:
@@ -93,29 +93,29 @@ def how_to_start(case: Case, user: User, path: Path) -> tuple[str, str]:
         linger = as_root("loginctl", "enable-linger", user.name)
         manager = as_root("systemctl", "start", f"user@{user.uid}.service")  # waits until it is up
         return "", f"{linger} && {manager} && {start}"
-    return _own_instead(case, user), ""
+    return _use_own_podman(case, user), ""
 
 
 def _renew(socket: str, service: str) -> str:
-    """Make the socket again, even if systemd takes it for there. Containers go on meanwhile."""
+    """Make the socket again, also one that systemd does not miss. Containers keep running."""
     steps = (("enable", socket), ("stop", service), ("restart", socket))
     return " && ".join(as_root("systemctl", *step) for step in steps)
 
 
-def _own_instead(case: Case, user: User) -> str:
-    """Another user's Podman has other images, and is not to be opened to this one."""
+def _use_own_podman(case: Case, user: User) -> str:
+    """Another user's Podman has other images, and must not be opened to this user."""
     return (
         f"remove podman.url from {case.source or 'the configuration'}: the node then finds"
-        f" {user.name}'s own Podman; or let the node run as the user whose Podman listens there"
+        f" the Podman of {user.name}; or run the node as the user whose Podman listens there"
     )
 
 
 def _is_open_to_all(path: Path) -> bool:
-    """Connecting needs the right to write the socket, and to pass all folders above."""
+    """Connecting needs permission to write the socket and to enter all folders above it."""
     folders = (folder.stat().st_mode & stat.S_IXOTH for folder in path.resolve().parents)
     return bool(path.stat().st_mode & stat.S_IWOTH) and all(folders)
 
 
 def _host(url: str) -> str:
-    """The address without a user name or password that may stand in it."""
+    """The address without user name and password."""
     return url.rpartition("@")[2].rpartition("//")[2]

@@ -1,4 +1,4 @@
-"""Can the node write where it keeps its jobs?"""
+"""Can the node write its storage folder and its log?"""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _FULL = ("No space left on device", "Disk quota exceeded")
 _DENIED = "Permission denied"
 _IMMUTABLE = "Operation not permitted"
 _HIDDEN = ("/home", "/root", "/run/user")  # from the service, by ProtectHome= (systemd.exec(5))
-_MAX_FILES = 1000  # that are looked at; a node has about ten
+_MAX_FILES = 1000  # that are checked; a node has about ten
 
 
 async def check(case: Case) -> list[Finding]:
-    """Look how its disk is mounted, and write a small file there as the node's user."""
+    """Check how the disk is mounted, and write a small file there as the node's user."""
     if case.user is None:
         return [not_checked("the service's account does not exist")]
     found = [await case.blocking(_check_blocking, case, case.user)]
@@ -44,51 +44,51 @@ def _check_blocking(case: Case, user: User) -> Finding:
     mount = mount_of(folder, case.root)
     if mount is not None and mount.read_only:
         return problem(
-            f"{mount.mount_point}, on which {path} is, is mounted for reading only. The kernel does"
+            f"{mount.mount_point}, on which {path} is, is mounted read-only. The kernel does"
             " that when an SD card or disk is failing",
             "if the command fails, or it happens again: replace the card; dmesg shows its errors",
             command=as_root("mount", "-o", "remount,rw", mount.mount_point),
         )
     if not folder.is_dir():
-        return problem(f"{folder} is no folder", "set storage.path to a folder")
-    trouble = user.write_trouble(folder)
-    if not trouble:
+        return problem(f"{folder} is not a folder", "set storage.path to a folder")
+    error = user.write_error(folder)
+    if not error:
         return (
             _check_files(path, user)
             if folder == path
             else ok(f"{path} can be written by {user.name}")
         )
-    text = f"{user.name} cannot write {folder} ({trouble})"
-    if trouble in _FULL:
-        return problem(text, "the disk is full: free space there, see space")
-    if trouble not in (_DENIED, _IMMUTABLE):
+    text = f"{user.name} cannot write {folder} ({error})"
+    if error in _FULL:
+        return problem(text, "the disk is full: free space there, see the check space")
+    if error not in (_DENIED, _IMMUTABLE):
         return problem(text, "the disk may be failing: dmesg shows its errors")
-    hindrance = _first_that_cannot_be_passed(folder, user)
-    if hindrance is not None:
+    blocking = _first_blocking_folder(folder, user)
+    if blocking is not None:
         return problem(
-            f"{text}: it may not pass {hindrance}", "set storage.path to a folder elsewhere"
+            f"{text}: it may not enter {blocking}", "set storage.path to a folder elsewhere"
         )
     if folder != path:
         command = as_root("install", "-d", "-m", "700", "-o", user.name, path)
         return problem(text, command=command)
-    return _about_folder(text, folder, user, trouble)
+    return _about_folder(text, folder, user, error)
 
 
 def _check_log(path: Path, user: User) -> Finding:
-    """The folder of log.path; the node makes it."""
+    """Check the folder of log.path; the node makes it."""
     folder = nearest(path.expanduser().absolute().parent)
-    trouble = user.write_trouble(folder)
-    if not trouble:
+    error = user.write_error(folder)
+    if not error:
         return ok(f"the log {path} can be written by {user.name}")
     return problem(
-        f"{user.name} cannot write the log {path} ({trouble})",
+        f"{user.name} cannot write the log {path} ({error})",
         f"set log.path to a file in a folder that {user.name} can write, or leave it out",
     )
 
 
-def _about_folder(text: str, folder: Path, user: User, trouble: str) -> Finding:
+def _about_folder(text: str, folder: Path, user: User, error: str) -> Finding:
     owner = owner_of(folder)
-    if trouble == _IMMUTABLE:
+    if error == _IMMUTABLE:
         return problem(text, command=as_root("chattr", "-i", folder))
     if owner is None or owner.uid == user.uid:
         return problem(text, command=as_owner(owner, "chmod", "u+rwx", folder))
@@ -98,18 +98,18 @@ def _about_folder(text: str, folder: Path, user: User, trouble: str) -> Finding:
             command=as_root("chown", "-R", f"{user.name}:", folder),
         )
     return problem(
-        f"{text}: it belongs to {owner.name}, and has other files than the node's",
-        f"set storage.path to a folder that is the node's alone, such as {folder}/infernet-edge",
+        f"{text}: it belongs to {owner.name}, and contains other files than those of the node",
+        f"set storage.path to a folder that only the node uses, such as {folder}/infernet-edge",
     )
 
 
 def _check_files(path: Path, user: User) -> Finding:
-    """Files that somebody else made, such as root by one `sudo infernet-edge run`."""
+    """Files that another user made, such as root with one `sudo infernet-edge run`."""
     try:
         files = list(itertools.islice(path.iterdir(), _MAX_FILES))
         foreign = [file for file in files if file.lstat().st_uid != user.uid]
     except OSError as error:
-        return not_checked(f"the files in {path} cannot be seen ({error.strerror})")
+        return not_checked(f"the files in {path} cannot be read ({error.strerror})")
     ours = [file for file in foreign if _is_node_file(file)]
     if ours and user.uid != 0:
         owner = user_of(ours[0].lstat().st_uid)
@@ -122,7 +122,7 @@ def _check_files(path: Path, user: User) -> Finding:
 
 
 def _is_of_a_node(folder: Path) -> bool:
-    """Whether all in it is a node's, so that nothing else changes its owner. Blocks."""
+    """Whether it contains only files of a node, so that chown changes no others. Blocks."""
     try:
         return all(map(_is_node_file, itertools.islice(folder.iterdir(), _MAX_FILES)))
     except OSError:
@@ -133,13 +133,13 @@ def _is_node_file(file: Path) -> bool:
     return file.name.startswith("infernet-edge.sqlite") or file.name in ("lock", "control.sock")
 
 
-def _first_that_cannot_be_passed(folder: Path, user: User) -> Path | None:
+def _first_blocking_folder(folder: Path, user: User) -> Path | None:
     above = reversed(folder.parents)
     return next((each for each in above if not user.may(each, "x")), None)
 
 
 def nearest(folder: Path) -> Path:
-    """The folder, or the one in which it will be made. Blocks."""
+    """The folder, or the nearest existing one above it. Blocks."""
     while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent
     return folder

@@ -13,7 +13,7 @@ NEEDS = ()
 
 
 async def check(case: Case) -> Finding:
-    """Look where the one-file form of the executable unpacks itself, for this user's folders."""
+    """Find abandoned folders of this user where the one-file executable unpacks itself."""
     return await case.blocking(_check_blocking, case)
 
 

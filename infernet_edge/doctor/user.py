@@ -1,4 +1,4 @@
-"""Users: whom the node runs as, and what that user may do, as far as this process can find out."""
+"""Users, such as that of the node, and tests of their permissions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-_TIMEOUT = 20.0  # seconds; a disk that is failing may take long
+_TIMEOUT = 20.0  # seconds; a failing disk may be slow
 
 # The kernel decides, so that access lists, read-only mounts and full disks count.
 _WRITE = """
@@ -20,12 +20,12 @@ exit $code
 """
 
 
-class CannotLook(Exception):
-    """What is to be found out is hidden from the user who runs this; the text says why."""
+class CannotCheck(Exception):
+    """The user who runs this cannot check something; the text says why."""
 
 
 class User(NamedTuple):
-    """An account, or a bare number."""
+    """An account, or only its number."""
 
     name: str
     uid: int
@@ -33,17 +33,17 @@ class User(NamedTuple):
     home: Path
 
     def may(self, path: Path, how: str) -> bool:
-        """Whether this user may "r"ead, "w"rite or pass ("x") a path, with all folders above it.
+        """Whether this user may "r"ead, "w"rite or enter ("x") a path, with all folders above it.
 
-        Blocks. Raises CannotLook.
+        Blocks. Raises CannotCheck.
         """
         tests = " && ".join(f'test -{letter} "$1"' for letter in how)
         return self._run(tests, path).returncode == 0
 
-    def write_trouble(self, folder: Path) -> str:
-        """Why this user cannot write a file into `folder`, in the system's words; "" when it can.
+    def write_error(self, folder: Path) -> str:
+        """Why this user cannot write a file into `folder`, as the system's message; "" when it can.
 
-        Blocks: the file is written to the disk, and removed. Raises CannotLook.
+        Blocks: the file is written to the disk, and removed. Raises CannotCheck.
         """
         done = self._run(_WRITE, folder)
         if done.returncode == 0:
@@ -54,7 +54,7 @@ class User(NamedTuple):
     def _run(self, script: str, path: Path) -> subprocess.CompletedProcess[str]:
         own = os.geteuid()
         if own not in (0, self.uid):
-            raise CannotLook(f"{this_user().name} cannot see what {self.name} may do")
+            raise CannotCheck(f"{this_user().name} cannot check the permissions of {self.name}")
         uid = gid = groups = None
         if own != self.uid:
             uid, gid, groups = self.uid, self.gid, os.getgrouplist(self.name, self.gid)
@@ -75,11 +75,11 @@ class User(NamedTuple):
                 extra_groups=groups,
             )
         except (OSError, subprocess.SubprocessError) as error:
-            raise CannotLook(f"no test as {self.name} is possible ({error})") from error
+            raise CannotCheck(f"a test as {self.name} is not possible ({error})") from error
 
 
 def user_of(uid: int) -> User:
-    """The account with this number; the number is its name when there is none. Blocks."""
+    """The account with this number; a missing one has the number as its name. Blocks."""
     try:
         return _user(pwd.getpwuid(uid))
     except KeyError:
@@ -87,12 +87,12 @@ def user_of(uid: int) -> User:
 
 
 def this_user() -> User:
-    """Who runs this. Blocks."""
+    """The user of this process. Blocks."""
     return user_of(os.getuid())
 
 
 def user_named(name: str) -> User | None:
-    """An account; None when there is none of this name. Blocks."""
+    """An account; None when it does not exist. Blocks."""
     try:
         return _user(pwd.getpwnam(name))
     except KeyError:
@@ -100,7 +100,7 @@ def user_named(name: str) -> User | None:
 
 
 def owner_of(path: Path) -> User | None:
-    """Whose file it is; None when it cannot be seen. Blocks."""
+    """The owner of a file; None when it cannot be read. Blocks."""
     try:
         return user_of(path.stat().st_uid)
     except OSError:

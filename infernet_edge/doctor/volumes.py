@@ -1,4 +1,4 @@
-"""Are the folders of this machine there that containers get as volumes?"""
+"""Do the folders of volumes exist, and may the containers use them?"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from infernet_edge.doctor.commands import as_owner, as_root
 from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, not_checked, ok, problem
 from infernet_edge.doctor.storage import nearest
-from infernet_edge.doctor.user import CannotLook, User, owner_of, user_of
+from infernet_edge.doctor.user import CannotCheck, User, owner_of, user_of
 from infernet_edge.hardware.disks import mount_of
 
 NAME = "volumes"
@@ -23,7 +23,7 @@ NEEDS = ("containers", "manage_containers", "podman")
 
 
 class Bind(NamedTuple):
-    """A file or folder of this machine that a container gets."""
+    """A file or folder of this machine that is mounted in a container."""
 
     container: str
     path: Path
@@ -31,13 +31,13 @@ class Bind(NamedTuple):
 
 
 async def check(case: Case) -> list[Finding]:
-    """Look whether each is there, and whether the user of the containers may use it."""
+    """Check that each exists, and that the user of the containers may use it."""
     binds = [bind for each in case.managed_with("volumes") for bind in _binds(case, each)]
     if not binds:
-        return [ok("not needed: no container gets a folder of this machine")]
+        return [ok("not needed: no container has a folder of this machine")]
     url = case.config.podman.url
     if url and not url.startswith("unix:"):
-        return [not_checked("Podman runs on another machine, and its folders are there")]
+        return [not_checked("Podman runs on another machine, and so are its folders")]
     return await case.blocking(_check_blocking, case, binds)
 
 
@@ -51,7 +51,7 @@ def _binds(case: Case, container: Container) -> Iterator[Bind]:
 
 
 def _absolute(case: Case, source: str) -> Path:
-    """As the node makes it: from its folder and the home of its user."""
+    """As the node resolves it: from its working directory and the home of its user."""
     if not case.is_service or case.user is None:
         return Path(source).expanduser().absolute()
     if source == "~" or source.startswith("~/"):
@@ -62,12 +62,12 @@ def _absolute(case: Case, source: str) -> Path:
 def _check_blocking(case: Case, binds: list[Bind]) -> list[Finding]:
     user = _user_of_containers(case)
     if user is None:
-        return [not_checked("it is not known as which user Podman runs, see podman")]
+        return [not_checked("the user of Podman is not known, see the check podman")]
     return [_judge(case, user, bind) for bind in binds]
 
 
 def _user_of_containers(case: Case) -> User | None:
-    """Whom root in the containers is outside: whom Podman runs as."""
+    """The user of Podman, which is root in the containers."""
     if case.is_service:
         return case.user if case.is_rootless else user_of(0)
     url = case.config.podman.url
@@ -83,32 +83,32 @@ def _judge(case: Case, user: User, bind: Bind) -> Finding:
         there = os.path.lexists(path)
         if there and path.is_symlink() and not path.exists():
             return problem(
-                f"{name}, is a link to something that is gone", f"correct the link {path}"
+                f"{name}, is a link to a path that does not exist", f"correct the link {path}"
             )
         if not there:
             return _about_missing(user, bind, name)
         mount = mount_of(path, case.root)
         if bind.writable and mount is not None and mount.read_only:
             return problem(
-                f"{name}, is on {mount.mount_point}, which is mounted for reading only",
-                "add :ro to the volume, if the container only reads it",
+                f"{name}, is on {mount.mount_point}, which is mounted read-only",
+                "add :ro to the volume, if the container does not write it",
                 command=as_root("mount", "-o", "remount,rw", mount.mount_point),
             )
         closed = next((each for each in reversed(path.parents) if not user.may(each, "x")), None)
         if closed is not None:
             return problem(
-                f"{name}: {user.name}, as whom containers run, may not pass {closed}",
+                f"{name}: {user.name}, the user of the containers, may not enter {closed}",
                 "move it to a folder elsewhere, and correct the volume",
             )
         how = ("rw" if bind.writable else "r") + ("x" if path.is_dir() else "")
         if user.may(path, how):
             return ok(f"{name}: {user.name} may use it")
-    except CannotLook as error:
+    except CannotCheck as error:
         return not_checked(f"{name}: {error}", "run the doctor with sudo")
     letters = f"u+{how}"
     owner = owner_of(path)
     what = "read and write" if bind.writable else "read"
-    text = f"{name}: {user.name}, as whom containers run, may not {what} it"
+    text = f"{name}: {user.name}, the user of the containers, may not {what} it"
     if owner is not None and owner.uid == user.uid:
         return problem(text, command=as_owner(owner, "chmod", letters, path))
     text = f"{text}: it belongs to {owner.name if owner is not None else 'another user'}"
@@ -116,14 +116,14 @@ def _judge(case: Case, user: User, bind: Bind) -> Finding:
         return problem(text, command=as_root("chown", f"{user.name}:", path))
     give = as_root("setfacl", "-m", f"u:{user.name}:{how}", path)
     if shutil.which("setfacl") is not None:
-        return problem(text, "the command opens it for that user as well", command=give)
-    return problem(text, f"let {user.name} {what} it, or name another folder in the volume")
+        return problem(text, "the command gives that user access too", command=give)
+    return problem(text, f"permit {user.name} to {what} it, or name another folder in the volume")
 
 
 def _about_missing(user: User, bind: Bind, name: str) -> Finding:
     above = nearest(bind.path)
-    text = f"{name}, is not there, and the container cannot start without it"
-    remedy = "the command makes an empty folder; a file has to be put there instead"
+    text = f"{name}, does not exist, and the container cannot start without it"
+    remedy = "the command makes an empty folder; if a file is needed, put it there instead"
     if user.uid == os.geteuid() and user.may(above, "wx"):
         return problem(text, remedy, command=as_owner(user, "mkdir", "-p", bind.path))
     make = as_root("install", "-d", "-o", user.name, "-g", str(user.gid), bind.path)

@@ -96,5 +96,5 @@ async def test_a_clock_that_was_ahead(
     if not runs:
         found = await finding(clock, config)
     assert found.level == "warning"
-    assert "once said" in found.text
+    assert " before: it is behind now" in found.text
     assert found.remedy

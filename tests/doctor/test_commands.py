@@ -45,7 +45,7 @@ def test_this_program_is_named_so_that_every_folder_and_sudo_find_it(
     monkeypatch.setattr(sys, "executable", str(script))
     assert commands.program() == [str(script)]
     script.chmod(0o755)
-    monkeypatch.setattr(commands, "_FOR_EVERYBODY", (str(tmp_path),))
+    monkeypatch.setattr(commands, "_PUBLIC_FOLDERS", (str(tmp_path),))
     assert commands.program() == ["infernet-edge"]
 
 

@@ -10,7 +10,7 @@ from tests.support.examining import finding
 from tests.support.running import configuration
 
 
-async def look(folder: Path, url: str, registry: str) -> Finding:
+async def check(folder: Path, url: str, registry: str) -> Finding:
     settings: dict[str, Any] = {"rpc_url": url, "registry_address": registry}
     wallet = {"private_key": NODE.key.hex()}
     config = configuration(folder, {"chain": {"enabled": True, "wallet": wallet, **settings}})
@@ -18,18 +18,18 @@ async def look(folder: Path, url: str, registry: str) -> Finding:
 
 
 async def test_they_answer(tmp_path: Path, v1: V1) -> None:
-    found = await look(tmp_path, v1.anvil.url, v1.registry.address)
+    found = await check(tmp_path, v1.anvil.url, v1.registry.address)
     assert found == Finding("ok", f"coordinator 1.x at {v1.coordinator.address}")
 
 
 async def test_they_are_not_there(tmp_path: Path, v1: V1) -> None:
-    found = await look(tmp_path, v1.anvil.url, NODE.address)
+    found = await check(tmp_path, v1.anvil.url, NODE.address)
     assert found.level == "problem"
     assert "chain.registry_address" in found.remedy
 
 
 async def test_nobody_answers(tmp_path: Path) -> None:
-    found = await look(tmp_path, "http://127.0.0.1:1", NODE.address)
+    found = await check(tmp_path, "http://127.0.0.1:1", NODE.address)
     assert found == Finding("unknown", "not checked: no JSON-RPC server answers")
 
 

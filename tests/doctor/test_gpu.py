@@ -54,7 +54,7 @@ def root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infernet_edge.doctor.commands.as_root", commands.line)
 
 
-async def look(folder: Path, *, gpu_wanted: Any = True) -> Finding:
+async def check(folder: Path, *, gpu_wanted: Any = True) -> Finding:
     container = {"id": "llm", "image": "localhost/llm", "gpu": gpu_wanted}
     document = {"manage_containers": True, "containers": [container]}
     return await finding(gpu, configuration(folder, document), root=folder)
@@ -92,12 +92,12 @@ def machine(folder: Path, mode: int = 0o660, group: int = 44, *, podman: str = "
 async def test_a_specification_is_there(tmp_path: Path, path: str, text: str) -> None:
     with_file(tmp_path, path, text)
     with_file(tmp_path, "etc/cdi/a.yaml", _OTHER)
-    outdated = await look(tmp_path)
+    outdated = await check(tmp_path)
     assert outdated.level == "warning"
-    assert "/usr/lib/libcuda.so.535.104 is gone" in outdated.text
+    assert "/usr/lib/libcuda.so.535.104 does not exist" in outdated.text
     assert outdated.command == f"nvidia-ctk cdi generate --output=/{path}"
     with_file(tmp_path, _LIBRARY)
-    assert await look(tmp_path) == Finding("ok", f"/{path} describes the GPUs for llm")
+    assert await check(tmp_path) == Finding("ok", f"/{path} describes the GPUs for llm")
 
 
 @pytest.mark.parametrize("runtime", ["var/run/cdi", "run/cdi"])
@@ -107,18 +107,18 @@ async def test_the_file_of_this_boot_counts_instead_of_a_stale_one(
     with_file(tmp_path, "etc/cdi/nvidia.yaml", _YAML)
     with_file(tmp_path, f"{runtime}/nvidia.yaml", _YAML.replace("535.104", "550.54"))
     with_file(tmp_path, "usr/lib/libcuda.so.550.54")
-    assert (await look(tmp_path)).text == f"/{runtime}/nvidia.yaml describes the GPUs for llm"
+    assert (await check(tmp_path)).text == f"/{runtime}/nvidia.yaml describes the GPUs for llm"
     # The other way round it is the one of this boot that is out of date.
     (tmp_path / "usr/lib/libcuda.so.550.54").unlink()
     with_file(tmp_path, _LIBRARY)
-    assert (await look(tmp_path)).text.startswith(f"/{runtime}/nvidia.yaml is out of date")
+    assert (await check(tmp_path)).text.startswith(f"/{runtime}/nvidia.yaml is out of date")
 
 
 async def test_a_device_that_is_only_in_the_other_folder(tmp_path: Path) -> None:
     with_file(tmp_path, "etc/cdi/nvidia.yaml", _YAML)
     with_file(tmp_path, _LIBRARY)
     with_file(tmp_path, "var/run/cdi/mig.json", _JSON.replace('"all"', '"0:1"'))
-    found = await look(tmp_path, gpu_wanted="0, 0:1")
+    found = await check(tmp_path, gpu_wanted="0, 0:1")
     assert found.text == (
         "/etc/cdi/nvidia.yaml and /var/run/cdi/mig.json describe the GPUs for llm"
     )
@@ -128,14 +128,14 @@ async def test_a_device_that_is_only_in_the_other_folder(tmp_path: Path) -> None
 async def test_names_that_are_described(tmp_path: Path, name: Any) -> None:
     with_file(tmp_path, "etc/cdi/nvidia.yaml", _YAML)
     with_file(tmp_path, _LIBRARY)
-    assert (await look(tmp_path, gpu_wanted=name)).level == "ok"
+    assert (await check(tmp_path, gpu_wanted=name)).level == "ok"
 
 
 @pytest.mark.parametrize("name", ["1", "0,1", "GPU-1"])
 async def test_a_name_that_is_not_described(tmp_path: Path, name: str) -> None:
     with_file(tmp_path, "etc/cdi/nvidia.yaml", _YAML)
     with_file(tmp_path, _LIBRARY)
-    found = await look(tmp_path, gpu_wanted=name)
+    found = await check(tmp_path, gpu_wanted=name)
     assert found.level == "problem"
     assert f"nvidia.com/gpu={name.rpartition(',')[2]} is not described" in found.text
     assert "there are 0, all" in found.text
@@ -145,7 +145,7 @@ async def test_two_files_of_one_folder_are_a_conflict(tmp_path: Path) -> None:
     for path in ("etc/cdi/a.yaml", "etc/cdi/b.yaml", "var/run/cdi/c.yaml"):
         with_file(tmp_path, path, _YAML)
     with_file(tmp_path, _LIBRARY)
-    found = await look(tmp_path)
+    found = await check(tmp_path)
     assert found.level == "problem"
     assert "described twice, in /etc/cdi/a.yaml and /etc/cdi/b.yaml" in found.text
 
@@ -153,7 +153,7 @@ async def test_two_files_of_one_folder_are_a_conflict(tmp_path: Path) -> None:
 async def test_there_is_none(tmp_path: Path) -> None:
     with_file(tmp_path, "etc/cdi/a.yaml", _OTHER)
     with_file(tmp_path, "etc/cdi/nvidia.yaml.old", _YAML)
-    found = await look(tmp_path)
+    found = await check(tmp_path)
     assert found.level == "problem"
     assert found.text.startswith("llm cannot start")
     assert found.command.startswith("nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml")
@@ -172,23 +172,23 @@ async def test_a_file_that_is_not_read_is_named(
     tmp_path: Path, file: str, text: str, why: str
 ) -> None:
     with_file(tmp_path, f"etc/cdi/{file}", text)
-    found = await look(tmp_path)
+    found = await check(tmp_path)
     assert found.level == "problem"
     assert found.text.endswith(f"/etc/cdi/{file} is not read: {why}")
     assert found.command == "nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
 
 
 async def test_nobody_wants_one(tmp_path: Path) -> None:
-    assert (await look(tmp_path, gpu_wanted=False)).text.startswith("not needed")
+    assert (await check(tmp_path, gpu_wanted=False)).text.startswith("not needed")
 
 
 async def test_a_device_node_that_is_gone(tmp_path: Path) -> None:
     root = machine(tmp_path, 0o666)
-    assert (await look(root)).level == "ok"
+    assert (await check(root)).level == "ok"
     (root / "dev/nvidia0").unlink()
-    found = await look(root)
+    found = await check(root)
     assert found.level == "warning"
-    assert "/dev/nvidia0 is gone" in found.text
+    assert "/dev/nvidia0 does not exist" in found.text
 
 
 @pytest.mark.parametrize(
@@ -209,41 +209,41 @@ async def test_whether_the_service_may_open_the_gpus_not_who_asks(
     tmp_path: Path, mode: int, group: int, unit: str, level: str
 ) -> None:
     root = with_file(machine(tmp_path, mode, group), _UNIT, unit)
-    found = await look(root, gpu_wanted=True)  # root asks here, who may open them all
+    found = await check(root, gpu_wanted=True)  # root asks here, who may open them all
     assert found.level == level
     if level == "warning":
         assert "the service's user infernet-edge, who may not open /dev/nvidiactl" in found.text
     else:
         user = "root" if "infernet-edge" not in unit else "infernet-edge"
         assert found.text.endswith(f"; the service's user {user} may open the GPUs")
-    assert (await look(root, gpu_wanted=False)).level == level
+    assert (await check(root, gpu_wanted=False)).level == level
 
 
 async def test_a_drop_in_and_the_users_groups_count(tmp_path: Path) -> None:
     root = machine(tmp_path)
-    found = await look(root)
+    found = await check(root)
     assert found.text == (
         "the node cannot read the GPUs for /resources: it runs as the service's user infernet-edge,"
         " who may not open /dev/nvidiactl (group video, mode 0660)"
     )
     assert found.command.endswith("service install")
     with_file(root, f"{_UNIT}.d/access.conf", "[Service]\nSupplementaryGroups=render video\n")
-    assert (await look(root)).level == "ok"
+    assert (await check(root)).level == "ok"
     with_file(root, f"{_UNIT}.d/zz.conf", "[Service]\nSupplementaryGroups=\n")
-    assert (await look(root)).level == "warning"
+    assert (await check(root)).level == "warning"
     with_file(root, "etc/group", _GROUP.replace("video:x:44:", "video:x:44:pi,infernet-edge"))
-    assert (await look(root)).level == "ok"
+    assert (await check(root)).level == "ok"
 
 
 async def test_without_root_podman_has_to_open_them(tmp_path: Path) -> None:
     root = machine(tmp_path, podman=_SERVICE)
     with_file(root, _UNIT, _SERVICE_IN_VIDEO)
-    found = await look(root)
+    found = await check(root)
     assert found.level == "problem"
     assert found.text.startswith("llm cannot use a GPU: Podman runs as the service's user")
     assert found.command.endswith("service install")
     with_file(root, f"{_PODMAN}.d/groups.conf", "[Service]\nSupplementaryGroups=video\n")
-    assert (await look(root)).level == "ok"
+    assert (await check(root)).level == "ok"
 
 
 async def test_without_the_service_it_is_about_who_runs_the_node(
@@ -254,11 +254,11 @@ async def test_without_the_service_it_is_about_who_runs_the_node(
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(os, "access", lambda *_: False)
     monkeypatch.setattr(os, "getgroups", lambda: [1000])
-    found = await look(root)
+    found = await check(root)
     assert found.level == "problem"
     assert found.command.startswith("usermod --append --groups video ")
     monkeypatch.setattr(os, "getgroups", lambda: [1000, 44])
-    assert (await look(root)).level == "ok"
+    assert (await check(root)).level == "ok"
     monkeypatch.setattr(os, "getgroups", lambda: [1000])
     monkeypatch.setattr(os, "access", lambda *_: True)  # by an access control list
-    assert (await look(root)).level == "ok"
+    assert (await check(root)).level == "ok"

@@ -17,7 +17,7 @@ from tests.support.ports import free_port
 from tests.support.running import configuration
 
 
-async def look(folder: Path, url: str, *names: str) -> Finding:
+async def check(folder: Path, url: str, *names: str) -> Finding:
     containers = [{"id": f"c{number}", "image": name} for number, name in enumerate(names)]
     document = {"manage_containers": True, "containers": containers, "podman": {"url": url}}
     return await finding(images, configuration(folder, document))
@@ -25,28 +25,28 @@ async def look(folder: Path, url: str, *names: str) -> Finding:
 
 async def test_they_are_here(podman: IsolatedPodman, tmp_path: Path) -> None:
     image = podman.echo_image()
-    assert await look(tmp_path, podman.url, image, image) == Finding("ok", f"{image}: here")
+    assert await check(tmp_path, podman.url, image, image) == Finding("ok", f"{image}: available")
 
 
 async def test_one_is_missing(podman: IsolatedPodman, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as registry:
         image = f"127.0.0.1:{registry.getsockname()[1]}/llm:1"
-        found = await look(tmp_path, podman.url, podman.echo_image(), image)
+        found = await check(tmp_path, podman.url, podman.echo_image(), image)
         assert found == Finding(
             "warning",
-            f"{image}: not here yet, the node has to pull it first",
+            f"{image}: not available yet, the node has to pull it first",
             command=f"podman --url {podman.url} pull {image}",
         )
     image = f"127.0.0.1:{free_port()}/llm:1"
-    found = await look(tmp_path, podman.url, image)
+    found = await check(tmp_path, podman.url, image)
     assert found.level == "warning"
-    assert f"{registry_of(image)} cannot be reached from here" in found.text
+    assert f"{registry_of(image)} cannot be reached from this machine" in found.text
 
 
 async def test_one_is_missing_that_was_to_be_made_here(
     podman: IsolatedPodman, tmp_path: Path
 ) -> None:
-    found = await look(tmp_path, podman.url, "localhost/mine:1")
+    found = await check(tmp_path, podman.url, "localhost/mine:1")
     assert found.level == "problem"
     assert found.command == ""
     assert "podman build" in found.remedy
@@ -93,7 +93,7 @@ def _with_login(folder: Path, url: str, image: str, login: dict[str, str]) -> Co
 
 
 async def test_nobody_can_say(tmp_path: Path) -> None:
-    found = await look(tmp_path, f"unix://{tmp_path}/absent", "localhost/mine:1")
+    found = await check(tmp_path, f"unix://{tmp_path}/absent", "localhost/mine:1")
     assert found == Finding("unknown", "not checked: localhost/mine:1: Podman does not answer")
     assert (await finding(images, configuration(tmp_path))).text.startswith("not needed")
 

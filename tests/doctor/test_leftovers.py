@@ -40,7 +40,7 @@ async def test_nothing_is_left(podman: IsolatedPodman, tmp_path: Path) -> None:
     async with managing(config):
         other = configuration(podman, tmp_path / "two", container("two", podman.echo_image()))
         found = await finding(leftovers, other)
-    assert (found.level, found.text) == ("ok", "nothing of nodes that do not run")
+    assert (found.level, found.text) == ("ok", "no containers or folders of nodes that do not run")
 
 
 async def test_what_killed_nodes_left_is_listed_with_the_command_that_removes_it(
@@ -56,9 +56,9 @@ async def test_what_killed_nodes_left_is_listed_with_the_command_that_removes_it
     podman.run("run", "--detach", "--name", "somebodys", podman.echo_image())
     found = await finding(leftovers, mine)
     assert found.level == "warning"
-    assert "of this node, which was killed; its next start takes them over" in found.text
+    assert "of this node, which was killed; its next start adopts them" in found.text
     assert f"with its data in {other.storage_path} that does not seem to run" in found.text
-    assert f"of a node whose data in {gone.storage_path} is gone" in found.text
+    assert f"of a node whose data in {gone.storage_path} does not exist" in found.text
     assert f"killed nodes left {folder}" in found.text
     assert len(podman.containers()) == 4
     assert folder.exists()  # nothing is changed

@@ -17,7 +17,7 @@ from tests.support.running import configuration
 _USER = pwd.getpwnam("nobody")
 
 
-async def look(folder: Path, url: str = "unix:///tmp/podman.sock") -> Finding:
+async def check(folder: Path, url: str = "unix:///tmp/podman.sock") -> Finding:
     document: dict[str, Any] = {
         "manage_containers": True,
         "containers": [{"id": "a", "image": "localhost/a:1"}],
@@ -39,18 +39,18 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 async def test_it_is_on(machine: Path) -> None:
     with_file(machine, "var/lib/systemd/linger/nobody")
-    assert await look(machine) == Finding("ok", "containers go on when nobody logs out")
+    assert await check(machine) == Finding("ok", "containers keep running when nobody logs out")
 
 
 async def test_it_is_off(machine: Path) -> None:
-    found = await look(machine)
+    found = await check(machine)
     assert found.level == "warning"
     assert found.command == "sudo loginctl enable-linger nobody"
 
 
 async def test_podman_is_another_users(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Connection, "is_own", False)
-    assert (await look(machine)).text == "not needed: Podman is no part of this user's session"
+    assert (await check(machine)).text == "not needed: Podman is not part of this user's session"
 
 
 @pytest.mark.parametrize(
@@ -65,16 +65,16 @@ async def test_podman_is_another_users(machine: Path, monkeypatch: pytest.Monkey
 async def test_podman_is_a_service_of_the_system(
     url: str, of_a_session: bool, machine: Path
 ) -> None:
-    assert (await look(machine, url)).level == ("warning" if of_a_session else "ok")
+    assert (await check(machine, url)).level == ("warning" if of_a_session else "ok")
 
 
 async def test_where_it_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 0)
-    assert (await look(tmp_path)).text == "not needed: Podman is root's"
+    assert (await check(tmp_path)).text == "not needed: Podman is root's"
     monkeypatch.setattr(os, "getuid", lambda: _USER.pw_uid)
     monkeypatch.setattr(os, "geteuid", lambda: _USER.pw_uid)
-    assert "not run by systemd" in (await look(tmp_path)).text
+    assert "does not run systemd" in (await check(tmp_path)).text
     (tmp_path / "run/systemd/system").mkdir(parents=True)
     # The session may be why Podman does not answer.
-    assert (await look(tmp_path)).command == "sudo loginctl enable-linger nobody"
+    assert (await check(tmp_path)).command == "sudo loginctl enable-linger nobody"
     assert "no containers" in (await finding(lingering, configuration(tmp_path))).text

@@ -27,34 +27,34 @@ def limits(*each: str | int | None) -> dict[str, Any]:
     return {"manage_containers": True, "containers": containers}
 
 
-async def look(folder: Path, root: Path, document: dict[str, Any] | None = None) -> Finding:
+async def check(folder: Path, root: Path, document: dict[str, Any] | None = None) -> Finding:
     return await finding(memory, configuration(folder, document), root=root)
 
 
 async def test_enough(tmp_path: Path) -> None:
-    found = await look(tmp_path, machine(tmp_path), limits("256m", 256 * 2**20, None))
+    found = await check(tmp_path, machine(tmp_path), limits("256m", 256 * 2**20, None))
     assert found == Finding("ok", "400 MiB of 512 MiB are available, with 100 MiB of swap")
 
 
 async def test_hardly_any_is_left(tmp_path: Path) -> None:
-    found = await look(tmp_path, machine(tmp_path, available=63))
+    found = await check(tmp_path, machine(tmp_path, available=63))
     assert found.level == "warning"
     assert found.text.startswith("63 MiB of 512 MiB are available")
-    assert found.remedy.startswith("stop what is not needed; the largest are ")
+    assert found.remedy.startswith("stop programs that are not needed; the largest are ")
     assert found.command == ""
 
 
 async def test_containers_may_take_more_than_there_is(tmp_path: Path) -> None:
-    found = await look(tmp_path, machine(tmp_path), limits("256m", "257m"))
+    found = await check(tmp_path, machine(tmp_path), limits("256m", "257m"))
     assert found.level == "warning"
     assert "513 MiB" in found.text
     assert "containers[].memory" in found.remedy
 
 
 async def test_a_machine_without_proc(tmp_path: Path) -> None:
-    found = await look(tmp_path, tmp_path)
-    assert (found.level, found.text) == ("unknown", "not checked: there is no /proc/meminfo")
+    found = await check(tmp_path, tmp_path)
+    assert (found.level, found.text) == ("unknown", "not checked: /proc/meminfo cannot be read")
 
 
 async def test_this_machine(tmp_path: Path) -> None:
-    assert "MiB are available" in (await look(tmp_path, Path("/"))).text
+    assert "MiB are available" in (await check(tmp_path, Path("/"))).text

@@ -17,7 +17,7 @@ from tests.support.ports import free_port
 from tests.support.running import configuration, running
 
 
-async def look(folder: Path, port: int, *of_containers: int, **server: Any) -> Finding:
+async def check(folder: Path, port: int, *of_containers: int, **server: Any) -> Finding:
     containers = [
         {"id": f"c{each}", "image": "localhost/x", "port": each} for each in of_containers
     ]
@@ -32,7 +32,7 @@ async def look(folder: Path, port: int, *of_containers: int, **server: Any) -> F
 
 async def test_free_ones(tmp_path: Path) -> None:
     one, other = sorted([free_port(), free_port()])
-    found = await look(tmp_path, one, other)
+    found = await check(tmp_path, one, other)
     assert found == Finding("ok", f"free for the API: {one}; free for containers: {other}")
 
 
@@ -47,22 +47,22 @@ async def test_the_apis_is_taken_and_by_whom(tmp_path: Path) -> None:
     ) as other:
         assert other.stdout is not None
         other.stdout.readline()
-        found = await look(tmp_path, port)
+        found = await check(tmp_path, port)
         assert found.command == f"kill {other.pid}"
         assert os.system(found.command) == 0
     assert found.level == "problem"
-    assert found.text.startswith(f"port {port} is taken by python")
+    assert found.text.startswith(f"port {port} is in use by python")
     assert f"({other.pid})" in found.text
     assert "server.port" in found.remedy
-    assert (await look(tmp_path, port)).level == "ok"
+    assert (await check(tmp_path, port)).level == "ok"
 
 
 async def test_a_containers_is_taken(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        found = await look(tmp_path, free_port(), port)
+        found = await check(tmp_path, free_port(), port)
     assert found.level == "warning"
-    assert f"port {port} of container c{port} is taken by " in found.text
+    assert f"port {port} of container c{port} is in use by " in found.text
     assert f"({os.getpid()})" in found.text
     assert found.command == ""  # the node gets along with it
 
@@ -80,11 +80,11 @@ async def test_what_a_killed_nodes_containers_hold_is_its_own(
     monkeypatch.setattr("infernet_edge.doctor.context.Case.engine", engine)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert (await look(tmp_path, free_port(), port)).level == "ok"
+        assert (await check(tmp_path, free_port(), port)).level == "ok"
 
 
 async def test_an_address_of_another_machine(tmp_path: Path) -> None:
-    found = await look(tmp_path, free_port(), host="192.0.2.1")  # RFC 5737: nobody's
+    found = await check(tmp_path, free_port(), host="192.0.2.1")  # RFC 5737: nobody's
     assert found.level == "problem"
     assert "server.host" in found.remedy
 
@@ -97,11 +97,11 @@ async def test_a_node_that_this_user_may_not_ask(
 
     monkeypatch.setattr("infernet_edge.control.client._UnixConnection.connect", forbid)
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        found = await look(tmp_path, taken.getsockname()[1])
+        found = await check(tmp_path, taken.getsockname()[1])
     assert (found.level, found.text[:11]) == ("unknown", "not checked")
 
 
 async def test_the_running_node_has_its_own(tmp_path: Path) -> None:
     async with running(tmp_path) as node:
         found = await finding(ports, node.node.config)
-    assert found == Finding("ok", "the running node has them")
+    assert found == Finding("ok", "the running node uses them")

@@ -24,7 +24,7 @@ STATE = "/var/lib/infernet-edge"
 DATABASE = f"{STATE}/infernet-edge.sqlite"
 UNIT = "/etc/systemd/system/infernet-edge.service"
 SOCKET = "/run/infernet-edge-podman/podman/podman.sock"
-HOME = "/home/hobby user"  # with a space, which a shell has to be told of
+HOME = "/home/hobby user"  # with a space, which a shell has to be output of
 CONFIG: dict[str, Any] = {
     "server": {"rate_limit": {"num_requests": 0}},
     "storage": {"path": STATE, "min_free_bytes": 0},
@@ -52,9 +52,9 @@ class Side(NamedTuple):
 
     def doctor(self) -> dict[str, Any]:
         """All that the doctor finds."""
-        code, told = self.shell(f"infernet-edge doctor --json {self.options}")
-        assert code in (0, 1, 78), told
-        found: dict[str, Any] = json.loads(told)
+        code, output = self.shell(f"infernet-edge doctor --json {self.options}")
+        assert code in (0, 1, 78), output
+        found: dict[str, Any] = json.loads(output)
         return found
 
     def finding(self, check: str, text: str) -> dict[str, Any]:
@@ -74,8 +74,8 @@ class Side(NamedTuple):
         assert found["command"], found
         assert "\n" not in found["command"]
         assert command in found["command"], found
-        code, told = self.shell(found["command"])
-        assert code == 0, f"{found['command']}: {told}"
+        code, output = self.shell(found["command"])
+        assert code == 0, f"{found['command']}: {output}"
         deadline = time.monotonic() + _SETTLING
         while wrong := self._faults(check, text, left):
             assert time.monotonic() < deadline, f"{found['command']} did not fix it: {wrong}"
@@ -170,11 +170,11 @@ def test_a_sound_machine_has_no_command(service: Side) -> None:
         (f"chown root: {DATABASE}", "infernet-edge.sqlite in", "chown infernet-edge:"),
         (
             f"mount --bind {STATE} {STATE} && mount -o remount,bind,ro {STATE}",
-            "is mounted for reading only",
+            "is mounted read-only",
             "mount -o remount,rw",
         ),
     ],
-    ids=["mode", "owner", "a file's owner", "mounted for reading only"],
+    ids=["mode", "owner", "a file's owner", "mounted read-only"],
 )
 def test_the_service_cannot_write_its_data(
     service: Side, fault: str, text: str, command: str
@@ -271,7 +271,7 @@ def test_a_damaged_database_and_what_was_kept_of_it(service: Side) -> None:
     found = service.finding("database", "is damaged")
     assert found["level"] == "problem"
     assert service.shell(found["command"])[0] == 0
-    service.fix("database", "the old one is", f"rm -- {DATABASE}.corrupt-")
+    service.fix("database", "quarantined a damaged database", f"rm -- {DATABASE}.corrupt-")
 
 
 @pytest.mark.parametrize(
@@ -279,10 +279,10 @@ def test_a_damaged_database_and_what_was_kept_of_it(service: Side) -> None:
     [
         ("systemctl stop infernet-edge-podman.socket", "podman", f"no Podman listens at {SOCKET}"),
         ("systemctl stop infernet-edge-podman.socket", "service", "does not listen"),
-        ("systemctl disable infernet-edge-podman.socket", "service", "does not start with"),
+        ("systemctl disable infernet-edge-podman.socket", "service", "does not start at boot"),
         (f"chown root: {SOCKET}", "socket", f"infernet-edge may not use {SOCKET}"),
-        (f"chmod 666 {SOCKET}", "socket", "everybody on this machine may use"),
-        (f"rm {SOCKET}", "socket", "is not there"),
+        (f"chmod 666 {SOCKET}", "socket", "all users of this machine may use"),
+        (f"rm {SOCKET}", "socket", "does not exist"),
     ],
     ids=["stopped", "stopped, by systemd", "disabled", "owner", "open to all", "removed"],
 )
@@ -294,9 +294,9 @@ def test_the_services_podman(service: Side, fault: str, check: str, text: str) -
 @pytest.mark.parametrize(
     ("fault", "text"),
     [
-        ("systemctl stop infernet-edge", "does not run"),
-        ("systemctl disable --now infernet-edge", "does not run"),
-        ("systemctl disable infernet-edge", "would not start with the machine"),
+        ("systemctl stop infernet-edge", "is not running"),
+        ("systemctl disable --now infernet-edge", "is not running"),
+        ("systemctl disable infernet-edge", "does not start at boot"),
         (f"echo '# mine' >> {UNIT}; systemctl daemon-reload", "was changed or is missing"),
         (f"echo '# mine' >> {UNIT}", "systemd has not read it since"),
     ],
@@ -333,19 +333,19 @@ def test_mistakes_that_were_corrected(service: Side) -> None:
 
 def test_no_node_runs(service: Side) -> None:
     service.machine.run("systemctl", "stop", "infernet-edge")
-    service.fix("node", "no node answers", "systemctl restart")
+    service.fix("node", "no running node", "systemctl restart")
 
 
 def test_a_container_that_the_running_node_does_not_know(service: Side) -> None:
     containers = [*CONFIG["containers"], {"id": "second", "image": ECHO_IMAGE}]
     configure(service.machine, {**CONFIG, "containers": containers}, restart=False)
-    service.fix("containers", "second: the running node does not know it", "systemctl restart")
+    service.fix("containers", "second: the running node does not have it", "systemctl restart")
 
 
 def test_an_image_that_only_roots_podman_has(service: Side) -> None:
     install = ("infernet-edge", "service", "install")
     service.machine.run(*install, "--rootless")
-    service.fix("images", "root's Podman has it", "podman save")
+    service.fix("images", "the Podman of root has it", "podman save")
     service.machine.run(*install, "--rootful")
 
 
@@ -362,7 +362,7 @@ def test_volumes_of_the_service(service: Side) -> None:
 @pytest.mark.parametrize(
     ("fault", "text"),
     [
-        ("true", "is not there"),
+        ("true", "does not exist"),
         (f"mkdir '{HOME}/models'", "it belongs to root"),
         (
             f"install -d -o hobby -m 500 '{HOME}/models'",
@@ -391,7 +391,7 @@ def test_a_busy_port(service: Side, start: str, command: str) -> None:
     squatter = "systemd-socket-activate --listen=0.0.0.0:4000 /bin/cat"
     service.machine.shell(start.format(squatter))
     service.machine.wait_until(lambda: service.doctor()["ports"]["level"] == "problem")
-    service.fix("ports", "port 4000 is taken by ", command)
+    service.fix("ports", "port 4000 is in use by ", command)
 
 
 def test_a_user_without_a_configuration(hobby: Side) -> None:
@@ -414,7 +414,7 @@ def test_a_users_stopped_socket(hobby: Side) -> None:
     url = f"unix:///run/user/{uid}/podman/podman.sock"
     write(hobby, {**with_container(), "podman": {"url": url}})
     hobby.machine.wait_until(lambda: not hobby.machine.has(f"/run/user/{uid}"))
-    hobby.fix("socket", "is not there", "systemctl --user enable --now podman.socket")
+    hobby.fix("socket", "does not exist", "systemctl --user enable --now podman.socket")
     hobby.machine.shell("loginctl disable-linger hobby")
 
 

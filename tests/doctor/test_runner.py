@@ -56,7 +56,7 @@ async def test_a_check_that_fails_hides_no_other(
     [failed] = found["memory"]
     assert failed.level == "problem"
     assert "LookupError in line" in failed.text
-    assert "test_examination.py" in failed.text
+    assert "test_runner.py" in failed.text
     assert "a secret" not in str(found)
     assert found["storage"][0].level == "ok"
 

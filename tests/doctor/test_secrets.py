@@ -19,7 +19,7 @@ from tests.support.running import configuration
 _SECRET = "do-not-tell-anybody"
 
 
-async def look(folder: Path, document: dict[str, Any], *, inside: bool = True) -> Finding:
+async def check(folder: Path, document: dict[str, Any], *, inside: bool = True) -> Finding:
     """What is said when the configuration's file holds the secrets itself, or does not."""
     source = folder / "config.json"
     source.write_text(json.dumps(document if inside else {}))
@@ -40,12 +40,12 @@ async def test_a_configuration_that_others_can_read(
     tmp_path: Path, document: dict[str, Any]
 ) -> None:
     file = tmp_path / "config.json"
-    found = await look(tmp_path, document)
+    found = await check(tmp_path, document)
     assert (found.level, found.command) == ("problem", f"chmod go= {file}")
     assert found.text == f"others can read {file} (mode 644)"
     assert os.system(found.command) == 0
     assert (await finding(secrets, configuration(tmp_path, document), source=file)).level == "ok"
-    assert (await look(tmp_path, document, inside=False)).level == "ok"  # they come from elsewhere
+    assert (await check(tmp_path, document, inside=False)).level == "ok"  # they come from elsewhere
 
 
 async def test_a_key_file_that_the_configuration_names(tmp_path: Path) -> None:
@@ -54,10 +54,10 @@ async def test_a_key_file_that_the_configuration_names(tmp_path: Path) -> None:
     key.write_text(_SECRET)
     key.chmod(0o644)
     document = {"server": {"tokens": {"phone": {"file": str(key)}}}}
-    found = await look(tmp_path, document)
+    found = await check(tmp_path, document)
     assert (found.level, found.command) == ("problem", f"chmod go= '{key}'")
     assert os.system(found.command) == 0
-    assert (await look(tmp_path, document)).level == "ok"
+    assert (await check(tmp_path, document)).level == "ok"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="files can be given away by root alone")
@@ -71,7 +71,7 @@ async def test_what_the_nodes_user_may_not_read(tmp_path: Path) -> None:
     case = Case(config)
     case.user = user_named("nobody")
     [found] = await secrets.check(case)
-    assert found.text == f"nobody, as whom the node runs, may not read {key}"
+    assert found.text == f"nobody, the user of the node, may not read {key}"
     assert os.system(found.command) == 0
     assert [each.level for each in await secrets.check(case)] == ["ok"]
     folder.chmod(0o700)
@@ -83,7 +83,7 @@ async def test_what_the_nodes_user_may_not_read(tmp_path: Path) -> None:
 
 
 async def test_without_secrets_others_may_read_it(tmp_path: Path) -> None:
-    assert (await look(tmp_path, {"manage_containers": False})).level == "ok"
+    assert (await check(tmp_path, {"manage_containers": False})).level == "ok"
 
 
 async def test_files_that_others_can_read(tmp_path: Path) -> None:
@@ -92,8 +92,8 @@ async def test_files_that_others_can_read(tmp_path: Path) -> None:
     keystore.chmod(0o640)
     (tmp_path / "data").mkdir(mode=0o755)
     (tmp_path / "data").chmod(0o755)
-    found = await look(tmp_path, {"chain": {"wallet": {"keystore": str(keystore)}}})
+    found = await check(tmp_path, {"chain": {"wallet": {"keystore": str(keystore)}}})
     assert found.level == "problem"
     assert found.command == f"chmod go= {keystore} && chmod go= {tmp_path}/data"
     assert os.system(found.command) == 0
-    assert (await look(tmp_path, {})).level == "ok"
+    assert (await check(tmp_path, {})).level == "ok"

@@ -21,7 +21,7 @@ _WELL = {
 }
 
 
-async def look(folder: Path) -> Finding:
+async def check(folder: Path) -> Finding:
     return await finding(service, configuration(folder), root=folder)
 
 
@@ -55,20 +55,20 @@ def saying(**different: str) -> str:
         (
             {"ActiveState": "activating", "SubState": "auto-restart", "Result": "watchdog"},
             "problem",
-            "does not stay up (watchdog",
+            "stops again after its start (watchdog",
             "systemctl restart infernet-edge.service",
         ),
         ({"NeedDaemonReload": "yes"}, "warning", "changed", "systemctl daemon-reload"),
         (
             {"ActiveState": "inactive", "SubState": "dead"},
             "warning",
-            "does not run",
+            "is not running",
             "systemctl start infernet-edge.service",
         ),
         (
             {"UnitFileState": "disabled"},
             "warning",
-            "would not start with the machine",
+            "does not start at boot",
             "systemctl enable infernet-edge.service",
         ),
     ],
@@ -81,7 +81,7 @@ async def test_states(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found = await look(machine(tmp_path, monkeypatch, saying(**different)))
+    found = await check(machine(tmp_path, monkeypatch, saying(**different)))
     assert found.level == level
     assert text in found.text
     assert found.command == (as_root(*remedy.split()) if remedy else "")
@@ -91,16 +91,16 @@ async def test_a_systemd_that_does_not_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "_TIMEOUT", 0.2)
-    assert (await look(machine(tmp_path, monkeypatch, "exec sleep 60"))).level == "unknown"
+    assert (await check(machine(tmp_path, monkeypatch, "exec sleep 60"))).level == "unknown"
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert (await look(tmp_path)).level == "unknown"
+    assert (await check(tmp_path)).level == "unknown"
 
 
 async def test_it_is_not_installed(tmp_path: Path) -> None:
-    found = await look(tmp_path)
+    found = await check(tmp_path)
     assert (found.level, found.text[:10]) == ("ok", "not needed")
     (tmp_path / "run/systemd/system").mkdir(parents=True)
-    found = await look(tmp_path)
+    found = await check(tmp_path)
     assert found.level == "ok"
     assert "infernet-edge service" in found.text
 
@@ -126,7 +126,7 @@ UNITS = ("infernet-edge.service", "infernet-edge-podman.socket", "infernet-edge-
 async def test_an_installation_that_is_up_to_date(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert (await look(installed(tmp_path, monkeypatch))).level == "ok"
+    assert (await check(installed(tmp_path, monkeypatch))).level == "ok"
 
 
 @pytest.mark.parametrize("name", UNITS)
@@ -135,7 +135,7 @@ async def test_a_unit_that_was_changed(
 ) -> None:
     file = installed(tmp_path, monkeypatch) / "etc/systemd/system" / name
     file.write_text(file.read_text() + "# mine\n")
-    found = await look(tmp_path)
+    found = await check(tmp_path)
     assert found.level == "warning"
     assert found.text.startswith(f"{file} was changed or is missing")
     assert found.command.endswith(" service install")
@@ -147,25 +147,25 @@ async def test_what_the_configuration_names_and_the_unit_does_not(
     installed(tmp_path, monkeypatch)
     config = '{"storage": {"path": "/srv/edge"}}'
     with_file(tmp_path, "etc/infernet-edge/config.json", config)
-    found = await look(tmp_path)
+    found = await check(tmp_path)
     assert found.level == "problem"
     assert "are not open to the service" in found.text
     assert found.command.endswith(" service install")
     drop_in = "[Service]\nReadWritePaths=-/srv/edge\n"
     head = "# Written by `infernet-edge service install`.\n"
     with_file(tmp_path, "etc/systemd/system/infernet-edge.service.d/access.conf", head + drop_in)
-    assert (await look(tmp_path)).level == "ok"
+    assert (await check(tmp_path)).level == "ok"
 
 
 async def test_a_program_or_an_account_that_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (installed(tmp_path, monkeypatch) / "opt/infernet-edge/current").unlink()
-    found = await look(tmp_path)
+    found = await check(tmp_path)
     assert found.level == "problem"
-    assert "leads to no program" in found.text
+    assert "does not lead to a program" in found.text
     monkeypatch.setattr(service, "user_named", lambda name: None)
-    assert "the account infernet-edge is missing" in (await look(tmp_path)).text
+    assert "the account infernet-edge is missing" in (await check(tmp_path)).text
 
 
 async def test_a_socket_that_does_not_listen(

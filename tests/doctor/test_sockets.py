@@ -24,7 +24,7 @@ def path() -> Iterator[Path]:
         yield Path(folder, "podman.sock")
 
 
-async def look(folder: Path, url: str | None = None) -> Finding:
+async def check(folder: Path, url: str | None = None) -> Finding:
     document: dict[str, Any] = {
         "manage_containers": True,
         "containers": [{"id": "a", "image": "localhost/a:1"}],
@@ -39,44 +39,44 @@ def found_by_itself(monkeypatch: pytest.MonkeyPatch, *paths: Path) -> None:
 
 async def test_one_for_this_user_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.chmod(0o600)
-    expected = Finding("ok", f"{path} is for {this_user().name}")
-    assert await look(path.parent, f"unix://{path}") == expected
+    expected = Finding("ok", f"{path} is only for {this_user().name}")
+    assert await check(path.parent, f"unix://{path}") == expected
     found_by_itself(monkeypatch, path.parent / "absent", path)
-    assert await look(path.parent) == expected
+    assert await check(path.parent) == expected
 
 
 async def test_one_for_everybody(path: Path) -> None:
     path.chmod(0o666)
-    found = await look(path.parent, f"unix://{path}")
+    found = await check(path.parent, f"unix://{path}")
     assert (found.level, found.command) == ("problem", f"chmod o= {path}")
     path.parent.chmod(0o700)  # now nobody gets there
-    assert (await look(path.parent, f"unix://{path}")).level == "ok"
+    assert (await check(path.parent, f"unix://{path}")).level == "ok"
 
 
 async def test_one_that_this_user_may_not_use(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.chmod(0o600)
     monkeypatch.setattr(User, "may", lambda user, path, how: False)  # root may use all
-    found = await look(path.parent, f"unix://{path}")
+    found = await check(path.parent, f"unix://{path}")
     assert found.level == "problem"
     assert f"may not use {path}" in found.text
     assert "remove podman.url" in found.remedy
     assert found.command == ""
     # Where none is configured, the node has another way.
     found_by_itself(monkeypatch, path)
-    found = await look(path.parent)
+    found = await check(path.parent)
     assert found.level == "ok"
     assert f"may not use {path}" in found.text
 
 
 async def test_one_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = await look(tmp_path, f"unix://{tmp_path}/absent")
-    assert (found.level, found.text) == ("problem", f"{tmp_path}/absent is not there")
+    found = await check(tmp_path, f"unix://{tmp_path}/absent")
+    assert (found.level, found.text) == ("problem", f"{tmp_path}/absent does not exist")
     found_by_itself(monkeypatch, tmp_path / "absent")
-    found = await look(tmp_path)
-    assert (found.level, found.text[:14]) == ("ok", "none is needed")
+    found = await check(tmp_path)
+    assert (found.level, found.text[:27]) == ("ok", "not needed: the node starts")
 
 
 async def test_none_is_needed(tmp_path: Path) -> None:
-    found = await look(tmp_path, "tcp://me:password@10.0.0.1:8080")
+    found = await check(tmp_path, "tcp://me:password@10.0.0.1:8080")
     assert found == Finding("ok", "not needed: Podman is reached at 10.0.0.1:8080")
     assert (await finding(sockets, configuration(tmp_path))).text.startswith("not needed")

@@ -13,12 +13,12 @@ from tests.support.running import configuration
 _MEBIBYTE = 2**20
 
 
-async def look(folder: Path, **storage: Any) -> Finding:
+async def check(folder: Path, **storage: Any) -> Finding:
     return await finding(space, configuration(folder, {"storage": storage}))
 
 
 async def test_a_disk_with_room(tmp_path: Path) -> None:
-    found = await look(tmp_path, max_bytes=_MEBIBYTE)
+    found = await check(tmp_path, max_bytes=_MEBIBYTE)
     assert found.level == "ok"
     assert found.text.endswith(" MiB are free")
 
@@ -26,9 +26,9 @@ async def test_a_disk_with_room(tmp_path: Path) -> None:
 async def test_a_full_disk(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 4 * _MEBIBYTE):
         least = 3 * _MEBIBYTE
-        assert (await look(tmp_path / "disk", min_free_bytes=least)).level == "ok"
+        assert (await check(tmp_path / "disk", min_free_bytes=least)).level == "ok"
         (tmp_path / "disk/video").write_bytes(bytes(2 * _MEBIBYTE))
-        found = await look(tmp_path / "disk", min_free_bytes=least)
+        found = await check(tmp_path / "disk", min_free_bytes=least)
     assert found.level == "problem"
     assert found.text.startswith(f"2 MiB are free at {tmp_path}/disk, new jobs need 3 MiB")
     assert found.command == ""
@@ -37,7 +37,7 @@ async def test_a_full_disk(tmp_path: Path) -> None:
 
 async def test_a_disk_that_jobs_may_fill(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 4 * _MEBIBYTE):
-        found = await look(tmp_path / "disk", max_bytes=8 * _MEBIBYTE)
+        found = await check(tmp_path / "disk", max_bytes=8 * _MEBIBYTE)
     assert found == Finding("ok", "4 MiB are free; jobs may take 8 MiB (storage.max_bytes)")
 
 
@@ -45,10 +45,10 @@ async def test_a_disk_without_inodes(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     with small_disk(disk, 4 * _MEBIBYTE):
         subprocess.run(["mount", "-o", "remount,nr_inodes=20", disk], check=True, timeout=30)
-        few = await look(disk)
+        few = await check(disk)
         for number in range(19):  # one is the folder's
             (disk / f"{number}").touch()
-        none = await look(disk)
+        none = await check(disk)
     assert few.level == "warning"
     assert few.text.startswith("19 more files can be made")
     assert none.level == "problem"

@@ -18,38 +18,38 @@ from tests.support.examining import finding, findings
 from tests.support.running import configuration
 
 
-async def look(folder: Path) -> Finding:
+async def check(folder: Path) -> Finding:
     return await finding(storage, configuration(folder))
 
 
 async def test_a_folder_that_can_be_written(tmp_path: Path) -> None:
-    assert await look(tmp_path) == Finding(
+    assert await check(tmp_path) == Finding(
         "ok", f"{tmp_path}/data can be written by {this_user().name}"
     )
     assert list(tmp_path.iterdir()) == []  # nothing is left behind
     (tmp_path / "data").mkdir()
-    assert (await look(tmp_path)).level == "ok"
+    assert (await check(tmp_path)).level == "ok"
 
 
 async def test_a_card_that_is_mounted_for_reading_only(tmp_path: Path) -> None:
     card = tmp_path / "the card"  # spaces are written differently in mountinfo
     card.mkdir()
     with read_only_mount(card):
-        found = await look(card)
+        found = await check(card)
     assert found.level == "problem"
-    assert f"{card}, on which {card}/data is, is mounted for reading only" in found.text
+    assert f"{card}, on which {card}/data is, is mounted read-only" in found.text
     assert found.command == f"mount -o remount,rw '{card}'"
 
 
 async def test_a_folder_that_nobody_may_write(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     with immutable(tmp_path / "data"):  # stops even root
-        found = await look(tmp_path)
+        found = await check(tmp_path)
         assert found.level == "problem"
         assert found.text.startswith(f"{this_user().name} cannot write {tmp_path}/data (")
         assert found.command == f"chattr -i {tmp_path}/data"
         assert os.system(found.command) == 0
-        assert (await look(tmp_path)).level == "ok"
+        assert (await check(tmp_path)).level == "ok"
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ async def test_a_folder_that_the_nodes_user_may_not_write(open_folder: Path) -> 
     assert found.remedy.startswith("set storage.path")
     open_folder.chmod(0o700)
     found = await of_nobody(open_folder)
-    assert f"it may not pass {open_folder}" in found.text
+    assert f"it may not enter {open_folder}" in found.text
     assert found.command == ""
 
 
@@ -107,7 +107,7 @@ async def test_a_full_disk_is_no_matter_of_permissions(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 2**20):
         with contextlib.suppress(OSError), (tmp_path / "disk/video").open("wb") as file:
             file.write(bytes(2**21))
-        found = await look(tmp_path / "disk")
+        found = await check(tmp_path / "disk")
     assert found.level == "problem"
     assert "No space left on device" in found.text
     assert found.command == ""
@@ -115,7 +115,7 @@ async def test_a_full_disk_is_no_matter_of_permissions(tmp_path: Path) -> None:
 
 async def test_a_folder_that_this_user_may_not_make(tmp_path: Path) -> None:
     with immutable(tmp_path):
-        found = await look(tmp_path)
+        found = await check(tmp_path)
     assert found.level == "problem"
     assert found.command.startswith("install -d -m 700 -o ")  # never to take over what is above
 
@@ -135,7 +135,7 @@ async def test_a_disk_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def fail(user: User, folder: Path) -> str:
         return "Input/output error"
 
-    monkeypatch.setattr(User, "write_trouble", fail)  # no disk here can be made to do so
-    found = await look(tmp_path)
+    monkeypatch.setattr(User, "write_error", fail)  # no disk here can be made to do so
+    found = await check(tmp_path)
     assert (found.level, found.command) == ("problem", "")
     assert "dmesg" in found.remedy

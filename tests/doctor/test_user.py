@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infernet_edge.doctor.user import CannotLook, User, owner_of, this_user, user_named, user_of
+from infernet_edge.doctor.user import CannotCheck, User, owner_of, this_user, user_named, user_of
 from tests.support.disks import read_only_mount
 
 
@@ -36,26 +36,26 @@ def test_accounts() -> None:
 
 def test_what_this_user_may(folder: Path) -> None:
     assert this_user().may(folder, "rwx")
-    assert this_user().write_trouble(folder) == ""
+    assert this_user().write_error(folder) == ""
     assert list(folder.iterdir()) == []
     assert not this_user().may(folder / "absent", "r")
-    assert this_user().write_trouble(folder / "absent") == "No such file or directory"
+    assert this_user().write_error(folder / "absent") == "No such file or directory"
     with read_only_mount(folder):
-        assert this_user().write_trouble(folder) == "Read-only file system"
+        assert this_user().write_error(folder) == "Read-only file system"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user's permissions are root's to see")
 def test_what_another_user_may(folder: Path) -> None:
     assert nobody().may(folder, "rx")
     assert not nobody().may(folder, "w")
-    assert nobody().write_trouble(folder) == "Permission denied"
+    assert nobody().write_error(folder) == "Permission denied"
     os.chown(folder, nobody().uid, nobody().gid)
-    assert nobody().write_trouble(folder) == ""
+    assert nobody().write_error(folder) == ""
 
 
 def test_an_ordinary_user_cannot_see_what_others_may(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
-    with pytest.raises(CannotLook, match="nobody"):
+    with pytest.raises(CannotCheck, match="nobody"):
         nobody().may(folder, "r")
