@@ -1,4 +1,4 @@
-"""`infernet-edge check`: is the configuration right? Nothing is started."""
+"""`infernet-edge check`: validate the configuration. Nothing is started."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands share that need a configuration."""
+"""Code shared by the commands that need a configuration."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def add_config_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def load_or_explain(arguments: argparse.Namespace) -> Loaded | None:
-    """Load the configuration; prints all its mistakes and returns None when it has some.
+    """Load the configuration; prints all its errors and returns None when there are any.
 
-    When it is that of the installed service, this process gets the service's environment, too.
+    For the configuration of the installed service, this process also gets its environment.
     """
     from infernet_edge.config import ConfigurationError, load
     from infernet_edge.config.installed import service_environment

@@ -1,4 +1,4 @@
-"""What the commands share that ask the running node."""
+"""Code shared by the commands that read reports of the running node."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from infernet_edge.config import Config
 
 
-def ask(config: Config, report: str, **parameters: str) -> Any | None:
-    """The node's report; prints why and returns None when it cannot be had."""
+def fetch_report(config: Config, report: str, **parameters: str) -> Any | None:
+    """The node's report; prints the reason and returns None when it is not available."""
     from infernet_edge.control.client import NotRunning, fetch
 
     try:

@@ -1,4 +1,4 @@
-"""`infernet-edge demo`: a node that shows what it can do."""
+"""`infernet-edge demo`: a node with example services."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.description = (
         "Start a node with two small example services, as containers if Podman can run them and"
-        " as processes otherwise; run a job, a chain and a stream on it; and stay up until Ctrl+C"
-        " for you to try more. Its data goes to a temporary folder that is removed at the end."
+        " as processes otherwise; run a job, a chain and a stream on it; and keep running"
+        " until Ctrl+C, so that you can try more. Its data goes to a temporary folder that is"
+        " removed at the end."
     )
-    parser.add_argument("--once", action="store_true", help="end when the jobs are done")
+    parser.add_argument("--once", action="store_true", help="exit when the jobs are done")
     parser.add_argument(
         "--port", type=int, metavar="N", help="port of the node (default: 4000 or the next free)"
     )
@@ -34,9 +35,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="image with python3 for the services (default: a small official Python image)",
     )
-    parser.add_argument("--podman-url", metavar="URL", help="Podman's API (default: is found)")
+    parser.add_argument("--podman-url", metavar="URL", help="Podman's API (default: detected)")
     parser.add_argument("--no-podman", action="store_true", help="run the services as processes")
-    parser.add_argument("--keep", action="store_true", help="leave the node's data in place")
+    parser.add_argument("--keep", action="store_true", help="keep the node's data")
     # How an executable without a Python beside it starts the example service.
     parser.add_argument("--service", choices=["write", "rate"], help=argparse.SUPPRESS)
 
@@ -92,7 +93,7 @@ async def _run(arguments: argparse.Namespace) -> int:
         print("Stopped before the end.", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        raise  # whoever read along has enough
+        raise  # the reader closed the pipe; main.py handles it
     except (InfernetEdgeError, OSError) as error:
         print(f"The demo failed. {error}", file=sys.stderr)
         return 1
@@ -100,7 +101,7 @@ async def _run(arguments: argparse.Namespace) -> int:
 
 
 def _cancel_on_signals(task: asyncio.Task[None]) -> None:
-    """Let Ctrl+C and its like end the task in good order; a second one changes nothing."""
+    """Cancel the task on Ctrl+C and similar signals; a second one changes nothing."""
 
     def cancel() -> None:
         if not task.cancelling():

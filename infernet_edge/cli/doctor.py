@@ -1,4 +1,4 @@
-"""`infernet-edge doctor`: what is right, what is not, and what to do about it."""
+"""`infernet-edge doctor`: check everything that a node needs, and show how to fix problems."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from infernet_edge.cli.configuration import add_config_argument
 if TYPE_CHECKING:
     from infernet_edge.doctor.finding import Finding
 
-HELP = "find out what is wrong, and how to fix it"
+HELP = "find problems, and show how to fix them"
 
 _DESCRIPTION = """\
-Checks all that a node needs, and prints for each whether it is ok, what it means when it is not,
-and what to do. A command that fixes it stands in a line of its own, to be copied. Nothing is
-changed. Run it as the user that the node runs as; for the installed service, with sudo. What is
-not checked is "unknown", with the reason.
+Checks all that a node needs, and prints for each check whether it is ok, and if not, what it means
+and how to fix it. A command that fixes it is on a separate line, to be copied. Nothing is changed.
+Run it as the user that the node runs as; for the installed service, with sudo. What is not checked
+is "unknown", with the reason.
 
-  configuration  mistakes and warnings; what they do not concern is checked all the same
+  configuration  mistakes and warnings; other parts are still checked
   clock          the date, and whether it follows a time server
-  memory         what is available, and what the containers may take
-  storage        whether the jobs can be written; a disk that is mounted for reading only
+  memory         what is available, and the limits of the containers
+  storage        whether the jobs can be written; a disk that is mounted read-only
   space          free disk space, and room for more files
   unpacked       folders that a killed executable left in /tmp
   database       whether the file with the jobs is damaged (read while no node runs)
   secrets        whether others can read keys, passwords, tokens or jobs, and the node can
   podman         whether Podman answers, is new enough and can limit containers
   socket         who may use Podman's socket
-  lingering      whether containers outlive the session of an ordinary user
+  lingering      whether containers keep running after an ordinary user logs out
   leftovers      containers and folders that killed nodes left
-  images         whether the containers' images are here, or can be pulled
-  volumes        whether the folders are there that containers get, and can be used
-  gpu            whether Podman knows the GPUs, by CDI, and the node may read them
+  images         whether the containers' images exist here, or can be pulled
+  volumes        whether the folders that containers get exist and can be used
+  gpu            whether Podman finds the GPUs, by CDI, and the node may read them
   devices        whether the devices that containers get exist and may be opened
   ports          whether the API's and the containers' ports are free
   rpc            whether the JSON-RPC servers answer, and for the right chain
@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     os.environ.update(service_environment(find_file(arguments.config, os.environ), os.environ))
     loaded, mistakes = load_valid_parts(arguments.config)
-    # What the checks' parts log is in the findings; without a handler warnings go to stderr.
+    # What the checks log is in the findings; without a handler warnings go to stderr.
     logging.getLogger("infernet_edge").addHandler(logging.NullHandler())
     case = Case(loaded.config, loaded.source, loaded.warnings, problems=mistakes)
     findings = asyncio.run(examine(case))
@@ -103,7 +103,7 @@ def _as_json(found: Sequence[Finding]) -> dict[str, object]:
 
 
 def _keys(found: Finding) -> dict[str, str]:
-    """`remedy` is the command where nothing else is to be said."""
+    """`remedy` is the command when there is no other text."""
     return {
         "level": found.level,
         "text": found.text,

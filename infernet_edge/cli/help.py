@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print a page, or the list of them; returns 0, or 2 when there is no such page."""
+    """Print a page, or the list of them; returns 0, or 2 when the page does not exist."""
     found = pages()
     if arguments.topic is None:
         width = max(map(len, found))
@@ -31,11 +31,11 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{name:<{width}}  {_title(page)}")
         print(f"\nTo read one: infernet-edge help {_FIRST}")
         return 0
-    asked = arguments.topic.lower().removesuffix(_SUFFIX)
-    if asked not in found:
+    wanted = arguments.topic.lower().removesuffix(_SUFFIX)
+    if wanted not in found:
         print(_unknown(arguments.topic, list(found)), file=sys.stderr)
         return 2
-    print(found[asked].read_text("utf-8").rstrip())
+    print(found[wanted].read_text("utf-8").rstrip())
     return 0
 
 
@@ -51,7 +51,7 @@ def pages() -> dict[str, Traversable]:
 
 
 def _title(page: Traversable) -> str:
-    """What the first line of a page says."""
+    """The first line of a page, without its mark."""
     with page.open(encoding="utf-8") as file:
         return file.readline().lstrip("# ").strip()
 

@@ -19,7 +19,7 @@ _FAILED, _USAGE = 1, 2
 
 
 class Unusable(Exception):
-    """What was asked for cannot be done; the text says why and what to do."""
+    """The request cannot be carried out; the text says why and what to do."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -29,8 +29,8 @@ class Unusable(Exception):
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.description = (
-        "Write a configuration file. On a terminal a few questions are asked about what no flag"
-        " says; elsewhere, or with --yes, none."
+        "Write a configuration file. On a terminal, it asks for settings without a flag;"
+        " elsewhere, or with --yes, it asks no questions."
     )
     parser.add_argument(
         "--output", type=Path, metavar="PATH", help="the file to write (default: ./config.toml)"
@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         choices=["toml", "json"],
-        help="toml explains every setting in comments; json holds only what was chosen",
+        help="toml explains every setting in comments; json contains only the chosen settings",
     )
     parser.add_argument("--host", help="address to listen on; 127.0.0.1 = this machine only")
     parser.add_argument("--port", type=int, help="port of the REST API")
@@ -48,10 +48,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     ):
         parser.add_argument(
             f"--{kind}",
-            dest="places",
+            dest="sources",
             action="append",
             default=[],
-            type=_place_of(kind),
+            type=_source_of(kind),
             metavar=kind.upper(),
             help=f"{described}; may be given several times",
         )
@@ -63,7 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="name in jobs of the first, second, ... image or url (default: from its name)",
     )
-    parser.add_argument("--yes", "--defaults", action="store_true", help="ask nothing")
+    parser.add_argument("--yes", "--defaults", action="store_true", help="ask no questions")
     parser.add_argument("--force", action="store_true", help="replace the file if it exists")
 
 
@@ -79,16 +79,16 @@ def run(arguments: argparse.Namespace) -> int:
     except (EOFError, KeyboardInterrupt):
         print("\nNothing was written.", file=sys.stderr)
         return _FAILED
-    print("\n".join(_farewell(output, chosen)))
+    print("\n".join(_next_steps(output, chosen)))
     return 0
 
 
-def _place_of(kind: str) -> Callable[[str], tuple[str, str]]:
+def _source_of(kind: str) -> Callable[[str], tuple[str, str]]:
     return lambda text: (kind, text)
 
 
 def _output(arguments: argparse.Namespace) -> tuple[Path, str]:
-    """The file to write, and its format, which its name has to show for it to be read."""
+    """The file to write, and its format, which the suffix of its name determines."""
     kind = arguments.format
     output: Path = arguments.output or Path(f"config.{kind or 'toml'}")
     if output.suffix not in (".toml", ".json") or (kind and output.suffix != f".{kind}"):
@@ -113,21 +113,23 @@ def _from_flags(arguments: argparse.Namespace) -> dict[str, Any]:
     chosen: dict[str, Any] = {
         "server": {name: value for name, value in server.items() if value is not None}
     }
-    if len(arguments.ids) > len(arguments.places):
-        raise Unusable("Each --id names an --image or a --url: there are too few.", _USAGE)
-    for position, (kind, place) in enumerate(arguments.places):
-        given = arguments.ids[position] if position < len(arguments.ids) else _id_from(place)
-        _add_container(chosen, given, kind, place)
+    if len(arguments.ids) > len(arguments.sources):
+        raise Unusable(
+            "Each --id names an --image or a --url: there are fewer of them than of --id.", _USAGE
+        )
+    for position, (kind, source) in enumerate(arguments.sources):
+        given = arguments.ids[position] if position < len(arguments.ids) else _id_from(source)
+        _add_container(chosen, given, kind, source)
     mistakes = "\n".join(_mistakes(chosen))
     if mistakes:
         raise Unusable(mistakes, _USAGE)
     return chosen
 
 
-def _add_container(chosen: dict[str, Any], name: str, kind: str, place: str) -> None:
-    """Add a container; each that runs here gets a port of its own."""
+def _add_container(chosen: dict[str, Any], name: str, kind: str, source: str) -> None:
+    """Add a container; each that runs on this machine gets a separate port."""
     containers = chosen.setdefault("containers", [])
-    container: dict[str, Any] = {"id": name, kind: place}
+    container: dict[str, Any] = {"id": name, kind: source}
     taken = [chosen["server"].get("port"), *(other.get("port") for other in containers)]
     if kind == "image":
         container["port"] = next(
@@ -136,29 +138,29 @@ def _add_container(chosen: dict[str, Any], name: str, kind: str, place: str) -> 
     containers.append(container)
 
 
-def _id_from(place: str) -> str:
+def _id_from(source: str) -> str:
     """A name for a container: `alpine` for docker.io/library/alpine:3, `box` for http://box:1."""
-    last = place.rstrip("/").rpartition("/")[2]
+    last = source.rstrip("/").rpartition("/")[2]
     name = re.sub(r"[^A-Za-z0-9._-]", "-", re.split("[:@]", last)[0])
     return name.lstrip("._-") or "service"
 
 
 def _mistakes(chosen: dict[str, Any]) -> list[str]:
-    """What loading this document would complain about."""
+    """The errors of loading this document."""
     from infernet_edge.config import ConfigurationError
     from infernet_edge.config.loading import build
 
     try:
         build(chosen, "", {})
     except ConfigurationError as error:
-        # The folder of the data is not chosen here, and is that of the user who runs the node.
+        # The storage folder is not chosen here: it depends on the user who runs the node.
         return [str(problem) for problem in error.problems if problem.path != "storage.path"]
     return []
 
 
 def _ask_for_the_rest(chosen: dict[str, Any]) -> None:
-    """Ask on the terminal for what the flags left open. Raises EOFError at its end."""
-    print("Press Enter to take the answer in [brackets].\n")
+    """Ask on the terminal for settings without a flag. Raises EOFError at the end of input."""
+    print("Press Enter to accept the answer in [brackets].\n")
     server = chosen["server"]
     if "port" not in server:
         server["port"] = _ask("Port of the REST API", "4000", _port)
@@ -171,14 +173,14 @@ def _ask_for_the_rest(chosen: dict[str, Any]) -> None:
 
 def _ask_for_a_container(chosen: dict[str, Any]) -> None:
     question = "Image of your first container, or URL of a service that runs already"
-    kind, place = _ask(question, "none yet", _place)
-    if place:
-        name = _ask("Its name in jobs", _id_from(place), _container_name)
-        _add_container(chosen, name, kind, place)
+    kind, source = _ask(question, "none yet", _source)
+    if source:
+        name = _ask("Its name in jobs", _id_from(source), _container_name)
+        _add_container(chosen, name, kind, source)
 
 
 def _ask(question: str, default: str, read: Callable[[str], Any]) -> Any:
-    """Ask until `read` takes the answer; it raises ValueError with what is wrong."""
+    """Ask until `read` accepts the answer; it raises ValueError with the reason."""
     while True:
         answer = input(f"{question} [{default}]: ").strip() or default
         try:
@@ -199,7 +201,7 @@ def _yes_or_no(answer: str) -> bool:
     return answer.lower().startswith("y")
 
 
-def _place(answer: str) -> tuple[str, str]:
+def _source(answer: str) -> tuple[str, str]:
     if answer.lower() in ("none yet", "none", "no"):
         return "image", ""
     kind = "url" if "://" in answer else "image"
@@ -219,7 +221,7 @@ def _refuse_mistakes(container: dict[str, Any]) -> None:
 
 
 def _write(output: Path, kind: str, chosen: dict[str, Any], *, replace: bool) -> None:
-    """Write the file for its owner's eyes only, whole or not at all."""
+    """Write the file atomically, readable for its owner only."""
     from infernet_edge.config.rendering import to_json, to_toml
 
     text = to_toml(chosen) if kind == "toml" else to_json(chosen)
@@ -238,18 +240,20 @@ def _write(output: Path, kind: str, chosen: dict[str, Any], *, replace: bool) ->
 
 @contextmanager
 def _explained(output: Path) -> Iterator[None]:
-    """Turn what the operating system says into what the user can do."""
+    """Turn errors of the operating system into advice for the user."""
     try:
         yield
     except FileExistsError:
         advice = "Use --force to replace it, or --output to write another file."
         raise Unusable(f"{output} exists. {advice}", _FAILED) from None
     except OSError as error:
-        reason = f"{output} cannot be written ({error.strerror}). Use --output to choose a place."
+        reason = (
+            f"{output} cannot be written ({error.strerror}). Use --output to choose another path."
+        )
         raise Unusable(reason, _FAILED) from error
 
 
-def _farewell(output: Path, chosen: dict[str, Any]) -> Iterator[str]:
+def _next_steps(output: Path, chosen: dict[str, Any]) -> Iterator[str]:
     from infernet_edge.config.sources import find_file
 
     yield f"Wrote {output}, which only you can read."
@@ -258,5 +262,5 @@ def _farewell(output: Path, chosen: dict[str, Any]) -> Iterator[str]:
     found = find_file(None, os.environ) == output
     option = "" if found else f" --config {shlex.quote(str(output))}"
     yield "Next:"
-    yield f"  infernet-edge check{option}    # is it right?"
+    yield f"  infernet-edge check{option}    # validate it"
     yield f"  infernet-edge run{option}"

@@ -1,4 +1,4 @@
-"""`infernet-edge jobs`: the newest jobs of all clients, or what is delivered on-chain."""
+"""`infernet-edge jobs`: the newest jobs of all clients, or subscriptions and deliveries."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--skipped",
         action="store_true",
-        help="with --onchain: list what this node does not serve, each with the reason",
+        help="with --onchain: list what this node does not serve, with reasons",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -35,17 +35,17 @@ def run(arguments: argparse.Namespace) -> int:
     loaded = load_or_explain(arguments)
     if loaded is None:
         return 78
-    from infernet_edge.cli.control import ask
+    from infernet_edge.cli.control import fetch_report
 
     if arguments.skipped and not arguments.onchain:
-        print("--skipped goes with --onchain", file=sys.stderr)
+        print("--skipped needs --onchain", file=sys.stderr)
         return 2
     limit = str(max(1, arguments.limit))
     if not arguments.onchain:
-        answer = ask(loaded.config, "jobs", limit=limit)
+        answer = fetch_report(loaded.config, "jobs", limit=limit)
     else:
         skipped = "true" if arguments.skipped else "false"
-        answer = ask(loaded.config, "deliveries", limit=limit, skipped=skipped)
+        answer = fetch_report(loaded.config, "deliveries", limit=limit, skipped=skipped)
     if answer is None:
         return 1
     found = answer["items"]
@@ -62,8 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 _NOTHING = "None yet. The README shows how to send a job with curl."
 _NOTHING_ONCHAIN = (
-    "None yet. Contracts ask by making a subscription at the coordinator, clients by a delegated"
-    " request; what this node does not serve is listed by: infernet-edge jobs --onchain --skipped"
+    "None yet. Contracts create subscriptions at the coordinator, clients send delegated"
+    " requests; what this node does not serve is listed by: infernet-edge jobs --onchain --skipped"
 )
 
 

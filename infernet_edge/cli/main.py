@@ -1,4 +1,4 @@
-"""The command line: finds the command and runs it. Each command has a module of its name."""
+"""The command line: finds the command and runs it. Each command has a module with its name."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ OK, FAILURE, USAGE, BAD_CONFIGURATION = 0, 1, 2, 78
 
 _EPILOG = """\
 Start with:
-  infernet-edge demo     try everything in a minute, nothing is installed
+  infernet-edge demo     try the node in a minute, without installation
   infernet-edge init     write a configuration
   infernet-edge run      run the node
-  infernet-edge service  keep it running, as a service of systemd
+  infernet-edge service  install it as a systemd service
   infernet-edge help     read the documentation
 
 Exit codes: 0 success, 1 failure, 2 wrong usage, 78 mistakes in configuration.
@@ -38,13 +38,13 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 128 + 2  # as shells report SIGINT
     except BrokenPipeError:
-        # Whoever read our output has enough; Python would complain about it at exit.
+        # The reader closed the pipe; without this, Python reports an error at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
 
 
 def make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser of the command that is named first; of all commands when none is."""
+    """The parser of the first argument's command; of all commands when it is not a command."""
     parser = argparse.ArgumentParser(
         prog="infernet-edge",
         description="An Infernet node for edge hardware: runs service containers with Podman\n"
@@ -54,7 +54,7 @@ def make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"infernet-edge {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    # A node that runs for months need not hold what other commands import.
+    # A node that runs for months does not keep the imports of other commands in memory.
     chosen = arguments[0] if arguments else ""
     for name in (chosen,) if chosen in COMMANDS else COMMANDS:
         module = importlib.import_module(f"infernet_edge.cli.{name}")

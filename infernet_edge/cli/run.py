@@ -1,4 +1,4 @@
-"""`infernet-edge run`: the node, until it is told to stop."""
+"""`infernet-edge run`: run the node until Ctrl+C or a signal."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ HELP = "run the node until Ctrl+C or SIGTERM"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     add_config_argument(parser)
-    parser.add_argument("--verbose", action="store_true", help="log details too")
+    parser.add_argument("--verbose", action="store_true", help="also log details")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the node; returns 0 after a proper stop."""
+    """Run the node; returns 0 after a graceful shutdown."""
     loaded = load_or_explain(arguments)
     if loaded is None:
         return 78
@@ -79,8 +79,8 @@ async def _run(loaded: Loaded) -> None:
         loop.add_signal_handler(signal.SIGHUP, reload.set)
     elif signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as with nohup
         loop.add_signal_handler(signal.SIGHUP, stop.set)  # the terminal was closed
-    # The log shows where it hangs when systemd's watchdog sends SIGABRT, and where it was when the
-    # system ended it: with SIGBUS when a file shrinks that SQLite has in memory.
+    # Write the stack to the log when systemd's watchdog sends SIGABRT, and on SIGBUS, which the
+    # system sends when a file shrinks that SQLite has mapped.
     faulthandler.enable()
     try:
         damaged_at = -_MIN_RUN
@@ -89,8 +89,8 @@ async def _run(loaded: Loaded) -> None:
             before, damaged_at = damaged_at, time.monotonic()
             if not stop.is_set() and damaged_at - before < _MIN_RUN:
                 raise StartupError(
-                    f"The database {loaded.config.database_path} is damaged again and again. See"
-                    " whether its disk is well (dmesg), or set storage.path to a folder on another."
+                    f"The database {loaded.config.database_path} is damaged repeatedly. Check"
+                    " its disk (dmesg), or set storage.path to a folder on another."
                 )
     finally:
         await notifier.close()
@@ -99,9 +99,9 @@ async def _run(loaded: Loaded) -> None:
 async def _run_node(
     node: Node, notifier: Notifier, stop: asyncio.Event, reload: asyncio.Event
 ) -> None:
-    """Run a node until `stop` is set, or a new one has to make a new database of a damaged one."""
+    """Run a node until `stop` is set, or until its damaged database must be replaced."""
     await node.start()
-    gc.freeze()  # what there is now stays: the collector need not look at it again and again
+    gc.freeze()  # permanent objects: the collector does not need to visit them again
     try:
         notifier.ready(f"Serving at {node.url}")
         ready = asyncio.create_task(node.wait_until_ready(node.config.startup_wait))
@@ -116,8 +116,8 @@ async def _run_node(
         gc.unfreeze()
 
 
-async def _reload(node: Node, asked: asyncio.Event) -> None:
+async def _reload(node: Node, requested: asyncio.Event) -> None:
     while True:
-        await asked.wait()
-        asked.clear()
+        await requested.wait()
+        requested.clear()
         await node.reload()

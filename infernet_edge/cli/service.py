@@ -1,4 +1,4 @@
-"""`infernet-edge service`: the node as a service of systemd."""
+"""`infernet-edge service`: the node as a systemd service."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from infernet_edge.installer.installation import Installer
     from infernet_edge.installer.paths import Paths
 
-HELP = "install the node as a service of systemd, upgrade it, look at it"
+HELP = "install the node as a systemd service, upgrade it, show its state"
 
 _ACTIONS = {
-    "install": "install this executable as a service and start it; may be repeated",
-    "uninstall": "stop the service and remove it; its data and configuration stay",
+    "install": "install this executable as a service and start it; can be repeated",
+    "uninstall": "stop the service and remove it; keep its data and configuration",
     "status": "show the service's state, version and health",
     "logs": "show the service's log",
     "upgrade": "run another executable; rolled back when it does not start, or crashes repeatedly",
-    "rollback": "run the version before again, which an upgrade keeps",
-    "unpack": "put this executable's unpacked form into a folder",
+    "rollback": "run the previous version again, which an upgrade keeps",
+    "unpack": "unpack this executable into a folder",
 }
-# What units and other versions run. It is not for people.
+# Run by units and by other versions, not by users.
 _INTERNAL = ("watch", "migrations")
 _EPILOG = """\
 The program goes to /opt/infernet-edge, the configuration to /etc/infernet-edge, secrets as files
 named by their keys (chain.wallet.private_key, server.tokens.NAME) to
-/etc/infernet-edge/credentials, data to /var/lib/infernet-edge. When secrets were added or taken
-away, run `sudo infernet-edge service install` again; after other changes
+/etc/infernet-edge/credentials, data to /var/lib/infernet-edge. When secrets were added or
+removed, run `sudo infernet-edge service install` again; after other changes
 `sudo systemctl restart infernet-edge`.
 """
 _READY_WITHIN = 120.0  # seconds
@@ -59,12 +59,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--purge", action="store_true", help="remove data, configuration, secrets and user too"
     )
     logs = added["logs"]
-    logs.add_argument("-f", "--follow", action="store_true", help="go on as the log grows")
+    logs.add_argument("-f", "--follow", action="store_true", help="keep printing new lines")
     logs.add_argument("-n", "--lines", type=int, default=100, help="how many (default: 100)")
     upgrade = added["upgrade"]
     upgrade.add_argument("binary", type=Path, metavar="BINARY", help="the newer executable")
     upgrade.add_argument(
-        "--sha256", metavar="HEX", help="what it must be (default: what BINARY.sha256 says)"
+        "--sha256", metavar="HEX", help="its expected digest (default: from BINARY.sha256)"
     )
     for parser in (upgrade, added["rollback"]):
         parser.add_argument(
@@ -72,15 +72,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
             type=_seconds,
             default=_READY_WITHIN,
             metavar="SECONDS",
-            help=f"how long it may take to get ready (default: {_READY_WITHIN:g})",
+            help=f"time until it must be ready (default: {_READY_WITHIN:g})",
         )
         parser.add_argument(
             "--trial",
             type=_seconds,
             default=_TRIAL,
             metavar="SECONDS",
-            help="how long it is watched: if it crashes repeatedly in this time, the version before"
-            f" runs again (default: {_TRIAL:g})",
+            help="time in which it is on trial: if it crashes repeatedly, it is"
+            f" rolled back (default: {_TRIAL:g})",
         )
     added["unpack"].add_argument("folder", type=Path, metavar="FOLDER", help="must not exist yet")
 
@@ -97,7 +97,7 @@ def _configure_install(parser: argparse.ArgumentParser) -> None:
         "--config",
         type=Path,
         metavar="PATH",
-        help="configuration to copy, when there is none in /etc/infernet-edge yet",
+        help="configuration to copy, if none exists in /etc/infernet-edge",
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
@@ -115,7 +115,7 @@ def _configure_install(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what was asked; returns the exit code."""
+    """Run the action; returns the exit code."""
     from infernet_edge.config import ConfigurationError
     from infernet_edge.errors import InfernetEdgeError
 
@@ -144,7 +144,7 @@ def _install(arguments: argparse.Namespace) -> int:
 
     if not is_frozen():
         return _refuse(
-            "Only the executable can be installed, and this is the Python package. Make it with"
+            "Only the executable can be installed; this is the Python package. Build it with"
             " `pyinstaller pyinstaller.spec`, then: sudo dist/infernet-edge service install"
         )
     if not _may_go_on(arguments):
@@ -159,7 +159,7 @@ def _install(arguments: argparse.Namespace) -> int:
     with _alone(arguments, installer, paths):
         steps = installer.install(running_program(), arguments.config, rootless=rootless)
         changes = carry_out(steps, print, dry_run=arguments.dry_run)
-    return _farewell(arguments, changes, f"Configuration: {paths.configuration()}")
+    return _report(arguments, changes, f"Configuration: {paths.configuration()}")
 
 
 def _alone(
@@ -190,7 +190,7 @@ def _uninstall(arguments: argparse.Namespace) -> int:
             installer.uninstall(purge=arguments.purge), print, dry_run=arguments.dry_run
         )
     left = "Nothing is left." if arguments.purge else f"Left: {paths.settings}, {paths.state}"
-    return _farewell(arguments, changes, left)
+    return _report(arguments, changes, left)
 
 
 def _upgrade(arguments: argparse.Namespace) -> int:
@@ -241,7 +241,7 @@ def _log_line(text: str) -> None:
 
 
 def _migrations(arguments: argparse.Namespace) -> int:
-    """Print how far this version takes the database, for other versions."""
+    """Print the migrations of this version as JSON, for other versions."""
     import json
 
     from infernet_edge.node import all_migrations
@@ -279,7 +279,7 @@ def _status(arguments: argparse.Namespace) -> int:
     print(f"  version    {installed}, Podman runs {podman}")
     _print_trial(paths)
     if found["ActiveState"] != "active":
-        print("  why        infernet-edge service logs")
+        print("  reason     infernet-edge service logs")
         return 1
     try:
         config = load(paths.configuration(), drop_in.environment(paths)).config
@@ -297,7 +297,7 @@ def _print_trial(paths: Paths) -> None:
     from infernet_edge.installer.trial import last_result, read_state
 
     if (state := read_state(paths)) is not None:
-        print(f"  trial      of {state.new}; if it fails, {state.old} runs again")
+        print(f"  trial      of {state.new}; if it fails, it is rolled back to {state.old}")
         return
     result = last_result(paths)
     if result is None or (result.is_kept and not result.reason):
@@ -309,7 +309,7 @@ def _print_trial(paths: Paths) -> None:
 
 
 def _logs(arguments: argparse.Namespace) -> int:
-    """Become journalctl, which has a pager; returns only when that is impossible."""
+    """Replace this process by journalctl, which has a pager; returns only on failure."""
     from infernet_edge.config.paths import NODE_UNIT
     from infernet_edge.installer import unit
 
@@ -320,7 +320,7 @@ def _logs(arguments: argparse.Namespace) -> int:
         command.append("--follow")
     sys.stdout.flush()
     try:
-        os.execvp(command[0], command)  # noqa: S606  # a list; no shell takes it apart
+        os.execvp(command[0], command)  # noqa: S606  # a list, without a shell
     except FileNotFoundError:
         return _refuse("journalctl is not installed.")
 
@@ -329,7 +329,7 @@ def _unpack(arguments: argparse.Namespace) -> int:
     from infernet_edge.executable import is_frozen, unpack
 
     if not is_frozen():
-        return _refuse("Only the executable has an unpacked form; this is the Python package.")
+        return _refuse("Only the executable can be unpacked; this is the Python package.")
     print(unpack(arguments.folder))
     return 0
 
@@ -347,15 +347,15 @@ _ACTION = {
 }
 
 _NO_SYSTEMD = (
-    "This machine does not run systemd. Start the node with `infernet-edge run` from what starts"
-    " services here."
+    "This machine does not run systemd. Start the node with `infernet-edge run` from the"
+    " service manager of this system."
 )
 
 
 def _may_go_on(arguments: argparse.Namespace) -> bool:
-    """Whether this is root on a machine with systemd; says what is missing.
+    """Whether this is root on a machine with systemd; prints what is missing.
 
-    A dry run goes on without, and says it at its end.
+    A dry run continues without, and prints it at its end.
     """
     missing = _missing(arguments)
     if missing and not getattr(arguments, "dry_run", False):
@@ -365,7 +365,7 @@ def _may_go_on(arguments: argparse.Namespace) -> bool:
 
 
 def _missing(arguments: argparse.Namespace) -> list[str]:
-    """What the real run of an action lacks here."""
+    """What is missing for the real run of an action."""
     from infernet_edge.installer import unit
 
     missing = [] if unit.is_booted() else [_NO_SYSTEMD]
@@ -380,14 +380,14 @@ def _refuse(reason: str) -> int:
     return 1
 
 
-def _farewell(arguments: argparse.Namespace, changes: int, after: str) -> int:
+def _report(arguments: argparse.Namespace, changes: int, after: str) -> int:
     if arguments.dry_run:
         for reason in _missing(arguments):
-            print(f"The real run would refuse: {reason}")
+            print(f"The real run would fail: {reason}")
         print(f"{changes} steps; this was a dry run, nothing was changed." if changes else _NOTHING)
     else:
         print(f"Done. {after}" if changes else _NOTHING)
     return 0
 
 
-_NOTHING = "Everything is so already; nothing was changed."
+_NOTHING = "Already up to date; nothing was changed."

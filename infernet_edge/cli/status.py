@@ -1,4 +1,4 @@
-"""`infernet-edge status`: what the running node is doing."""
+"""`infernet-edge status`: the state of the running node."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 
 from infernet_edge.cli.configuration import add_config_argument, load_or_explain
 
-HELP = "show what the running node is doing"
+HELP = "show the health, jobs, memory and containers of the running node"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,9 +21,9 @@ def run(arguments: argparse.Namespace) -> int:
     loaded = load_or_explain(arguments)
     if loaded is None:
         return 78
-    from infernet_edge.cli.control import ask
+    from infernet_edge.cli.control import fetch_report
 
-    status = ask(loaded.config, "status")
+    status = fetch_report(loaded.config, "status")
     if status is None:
         return 1
     if arguments.json:

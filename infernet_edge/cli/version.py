@@ -1,4 +1,4 @@
-"""`infernet-edge version`: what is installed."""
+"""`infernet-edge version`: the installed versions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sqlite3
 
 from infernet_edge import INFERNET_VERSION, __version__
 
-HELP = "print the versions of the node and of what it is built on"
+HELP = "print the versions of the node, Python, SQLite and the system"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

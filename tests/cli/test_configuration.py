@@ -1,4 +1,4 @@
-"""What the commands share that need a configuration."""
+"""Code shared by the commands that need a configuration."""
 
 from __future__ import annotations
 

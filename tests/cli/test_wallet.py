@@ -221,7 +221,7 @@ def test_a_password_from_a_terminal() -> None:
     code, screen = on_a_terminal(answers, "wallet", "new")
     assert code == 0, screen
     assert "at least 8 characters" in screen
-    assert "different" in screen
+    assert "The passwords differ" in screen
     assert "long enough" not in screen
     read_keystore(Path("data/keystore.json"), Secret("long enough"))
 
@@ -253,7 +253,7 @@ def test_show(anvil: Anvil, capsys: pytest.CaptureFixture[str]) -> None:
     assert lines["Address"] == NODE.address
     assert lines["Chain"].startswith("31337")
     assert lines["Balance"] == f"2.5 ({ETHER * 5 // 2} wei)"
-    assert lines["Transactions"] == "0 mined, 0 waiting"
+    assert lines["Transactions"] == "0 mined, 0 pending"
     assert payment in told.out
     assert "SDK 0.1" not in told.out
     assert not told.err
@@ -320,7 +320,7 @@ def test_register_wait_activate(v0: V0, capsys: pytest.CaptureFixture[str]) -> N
     assert "can be activated now: infernet-edge wallet activate" in told("show")
     assert f"{NODE.address} is active: it may deliver" in told("activate")
     assert "SDK 0.1      active" in told("show")
-    assert "active already" in told("activate")
+    assert "is already active" in told("activate")
     assert "is active" in told("register")
     assert v0.anvil.nonce(NODE.address) == 2
 
@@ -336,7 +336,7 @@ def test_registration_is_only_for_the_old_coordinators(
 def test_an_address_without_a_coordinator(anvil: Anvil, capsys: pytest.CaptureFixture[str]) -> None:
     for_the_chain(anvil, "0x" + 40 * "3")
     assert wallet("register") == 1
-    assert "is no coordinator of SDK 0.1 on chain 31337" in capsys.readouterr().err
+    assert "is not a coordinator of SDK 0.1 on chain 31337" in capsys.readouterr().err
 
 
 def test_registration_without_coins(v0: V0, capsys: pytest.CaptureFixture[str]) -> None:

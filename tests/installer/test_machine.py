@@ -112,7 +112,7 @@ def test_podman_ends_when_idle_and_comes_back_when_a_container_dies(machine: Mac
 
 def test_a_second_time_nothing_is_changed(machine: Machine) -> None:
     before = machine.property("MainPID")
-    assert install(machine) == "Everything is so already; nothing was changed."
+    assert install(machine) == "Already up to date; nothing was changed."
     assert machine.property("MainPID") == before
 
 
@@ -254,7 +254,7 @@ def test_an_upgrade_keeps_the_last_version_and_the_jobs(machine: Machine) -> Non
     assert "Version 0.2.0 runs. It is on trial for 10 minutes" in told
     assert versions(machine) == ["0.1.0", "0.2.0"]
     status = machine.run("infernet-edge", "service", "status")
-    assert "trial      of 0.2.0; if it fails, 0.1.0 runs again" in status
+    assert "trial      of 0.2.0; if it fails, it is rolled back to 0.1.0" in status
     assert machine.result_of(job) == {"text": "before"}
     assert machine.try_to_run("infernet-edge", "service", "upgrade", PROGRAM)[0] == 1
     told = machine.run("infernet-edge", "service", "rollback")
@@ -419,7 +419,7 @@ def test_uninstalled_it_leaves_the_data(machine: Machine) -> None:
     assert machine.has("/etc/infernet-edge/config.json")
     assert machine.run("podman", "ps", "--all", "--quiet") == ""
     again = machine.run(PROGRAM, "service", "uninstall")
-    assert again == "Everything is so already; nothing was changed."
+    assert again == "Already up to date; nothing was changed."
 
 
 def test_podman_without_root_serves_a_job_too(machine: Machine) -> None:
@@ -444,7 +444,7 @@ def test_podman_without_root_serves_a_job_too(machine: Machine) -> None:
     assert machine.run("podman", "ps", "--all", "--quiet") == ""
     assert "Podman runs without root" in machine.run("infernet-edge", "service", "status")
     dropin = f"{UNITS}/infernet-edge-podman.service.d/rootless.conf"
-    assert install(machine) == "Everything is so already; nothing was changed."
+    assert install(machine) == "Already up to date; nothing was changed."
     assert machine.has(dropin)
 
 

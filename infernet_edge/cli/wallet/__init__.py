@@ -1,6 +1,6 @@
-"""`infernet-edge wallet`: the node's account and the contract in which it is paid.
+"""`infernet-edge wallet`: the node's account and its payment wallet.
 
-This is what the command line takes; what it does is in the modules beside it.
+The arguments of the command; the modules of this package run it.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from pathlib import Path
 from infernet_edge.cli.configuration import add_config_argument
 from infernet_edge.cli.money import AMOUNT_HELP, parse_address, parse_amount, parse_amount_or_all
 
-HELP = "make, import and show the node's account; register it; the wallet in which it is paid"
+HELP = "make, import, show and register the node's account; manage its payment wallet"
 
 _KEYS_HELP = {
     "new": "make a key and write it to a file",
-    "import": "take over a key: from a terminal, from stdin or from a file, never as an argument",
+    "import": "import a key from a terminal, from stdin or from a file, never as an argument",
 }
 _CHAIN_HELP = {
     "show": "the account's address, its balance, and whether it is registered",
-    "register": "register with the coordinator of SDK 0.1; an hour later it can be activated",
-    "activate": "activate the registered account; then it may deliver",
+    "register": "register with the coordinator of SDK 0.1; can be activated an hour later",
+    "activate": "activate the registered account, so that it may deliver",
 }
 _PAY_HELP = {
     "create": "make a wallet that belongs to the node's account, and show what to configure",
-    "show": "whose the wallet is, what it holds, what of it is locked, what proofs may lock",
-    "approve": "set what a spender may lock or spend; what was approved before no longer counts",
+    "show": "show the owner, balances, locked amounts, and what proofs may lock",
+    "approve": "set what a spender may lock or spend; replaces the previous approval",
     "withdraw": "send money from the wallet to its owner, the node's account",
 }
 _PAY_DESCRIPTION = """\
 The payment wallet is a contract of Infernet's wallet factory (SDK 1.x), named by
 chain.wallet.payment_address: the coordinator pays this node there, and locks money in it while a
-proof waits for its verdict. One that create made belongs to the node's account, and the node then
-approves by itself what its proofs lock; no approval by hand is needed."""
+proof has no verdict. One that create made belongs to the node's account, and the node then
+approves automatically what its proofs lock; no manual approval is needed."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -49,15 +49,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
                 "--file",
                 type=Path,
                 metavar="PATH",
-                help="a key in hex digits, or a keystore (default: stdin, or asked for)",
+                help="a key in hex digits, or a keystore (default: stdin, or the terminal)",
             )
             action.add_argument(
                 "--old-password-file",
                 type=Path,
                 metavar="PATH",
-                help="password of the keystore to import (default: asked for)",
+                help="password of the keystore to import (default: from the terminal)",
             )
-    described = "the contract in which the node is paid: create, show, approve, withdraw"
+    described = "the payment wallet of the node: create, show, approve, withdraw"
     _configure_pay(actions.add_parser("pay", help=described, description=_PAY_DESCRIPTION))
 
 
@@ -73,12 +73,12 @@ def _configure_keys(action: argparse.ArgumentParser) -> None:
         "--password-file",
         type=Path,
         metavar="PATH",
-        help="password to encrypt the key with (default: asked for)",
+        help="password to encrypt the key with (default: from the terminal)",
     )
     how.add_argument(
         "--plain",
         action="store_true",
-        help="do not encrypt the key; only the rights of the file protect it",
+        help="do not encrypt the key; only the permissions of the file protect it",
     )
 
 
@@ -92,7 +92,7 @@ def _configure_pay(parser: argparse.ArgumentParser) -> None:
         add_config_argument(action)
     create, show, approve, withdraw = parsers.values()
     create.add_argument(
-        "--another", action="store_true", help="make one though the configuration names one"
+        "--another", action="store_true", help="make one even if the configuration names one"
     )
     show.add_argument(
         "--token",
@@ -102,7 +102,7 @@ def _configure_pay(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help="a token to show besides the coin and the containers' accepted_payments; repeatable",
     )
-    show.add_argument("--json", action="store_true", help="print JSON; amounts are text in it")
+    show.add_argument("--json", action="store_true", help="print JSON; amounts as text")
     approve.add_argument("amount", type=parse_amount, metavar="AMOUNT", help=AMOUNT_HELP)
     approve.add_argument(
         "--spender",
@@ -113,7 +113,7 @@ def _configure_pay(parser: argparse.ArgumentParser) -> None:
     withdraw.add_argument(
         "amount", type=parse_amount_or_all, metavar="AMOUNT", help=f"all, or {AMOUNT_HELP}"
     )
-    withdraw.add_argument("--yes", action="store_true", help="ask nothing")
+    withdraw.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     for action in (approve, withdraw):
         action.add_argument(
             "--token",
@@ -125,7 +125,7 @@ def _configure_pay(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what was asked; returns the exit code."""
+    """Run the action; returns the exit code."""
     from infernet_edge.errors import InfernetEdgeError
 
     try:
@@ -137,9 +137,9 @@ def run(arguments: argparse.Namespace) -> int:
             from infernet_edge.cli.wallet.pay import pay
 
             return pay(arguments)
-        from infernet_edge.cli.wallet.chain import talk
+        from infernet_edge.cli.wallet.chain import run_action
 
-        return talk(arguments)
+        return run_action(arguments)
     except InfernetEdgeError as error:
         print(error, file=sys.stderr)
         return 1

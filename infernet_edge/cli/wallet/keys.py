@@ -1,7 +1,7 @@
-"""`infernet-edge wallet new` and `import`: a key gets into a file.
+"""`infernet-edge wallet new` and `import`: write a key to a file.
 
 Keys and passwords come from files, stdin or the terminal, never from arguments, which every user of
-the machine can read in the list of processes.
+the machine can read in the process list.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MIN_PASSWORD = 8
 
 
 def write_key(arguments: argparse.Namespace) -> int:
-    """Make or import a key and write it; returns 0, or 78 for mistakes in the configuration.
+    """Make or import a key and write it; returns 0, or 78 for an invalid configuration.
 
     Raises KeyProblem.
     """
@@ -46,9 +46,9 @@ def write_key(arguments: argparse.Namespace) -> int:
         return 78
     name = "private-key" if arguments.plain else "keystore.json"
     output: Path = arguments.output or config.storage_path / name
-    # Before the questions, not after them. What cannot be there is found when it is written.
+    # Before the questions. Other errors of the path are found when it is written.
     if os.path.lexists(output):
-        raise _taken(output)
+        raise _exists(output)
     account = _import(arguments) if arguments.action == "import" else new_account()
     if arguments.plain:
         text = f"0x{account.key.hex()}\n"
@@ -57,17 +57,17 @@ def write_key(arguments: argparse.Namespace) -> int:
     try:
         write_secret(output, text)
     except FileExistsError:
-        raise _taken(output) from None
+        raise _exists(output) from None
     except OSError as error:
         raise KeyProblem(
-            f"{output} cannot be written ({error.strerror}). Use --output to choose a place."
+            f"{output} cannot be written ({error.strerror}). Use --output to choose another path."
         ) from None
-    _tell(arguments, source, output, account.address)
+    _print_result(arguments, source, output, account.address)
     return 0
 
 
 def _configuration(arguments: argparse.Namespace) -> tuple[Path | None, Config]:
-    """The configuration without its chain, which may still lack the key that is to be made."""
+    """The configuration without chain settings: the key does not exist yet."""
     file = find_file(arguments.config, os.environ)
     document = read_file(file) if file is not None else {}
     document.pop("chain", None)
@@ -80,7 +80,7 @@ def _configuration(arguments: argparse.Namespace) -> tuple[Path | None, Config]:
     return file, config
 
 
-def _taken(output: Path) -> KeyProblem:
+def _exists(output: Path) -> KeyProblem:
     return KeyProblem(
         f"{output} exists, and may hold the only copy of a key. Use --output to write another file,"
         " or move that one away."
@@ -91,9 +91,9 @@ def _import(arguments: argparse.Namespace) -> LocalAccount:
     if arguments.file is not None:
         text, name = _read(arguments.file), str(arguments.file)
     elif sys.stdin.isatty():
-        text, name = _ask("Private key (64 hex digits, not shown): "), "what was typed"
+        text, name = _ask("Private key (64 hex digits, not shown): "), "the typed text"
     else:
-        text, name = sys.stdin.read(_MAX_TEXT), "what came from stdin"
+        text, name = sys.stdin.read(_MAX_TEXT), "the text from stdin"
     if not text.lstrip().startswith("{"):
         return parse_key(Secret(text))
     if arguments.old_password_file is not None:
@@ -107,25 +107,25 @@ def _new_password(file: Path | None) -> Secret:
     if file is not None:
         password = _read(file).strip()
         if len(password) < _MIN_PASSWORD:
-            raise KeyProblem(f"The password in {file} is shorter than {_MIN_PASSWORD}.")
+            raise KeyProblem(f"The password in {file} is shorter than {_MIN_PASSWORD} characters.")
         return Secret(password)
     while True:
         password = _ask("New password for the key: ")
         if len(password) < _MIN_PASSWORD:
-            print(f"  Please give at least {_MIN_PASSWORD} characters.", file=sys.stderr)
-        elif _ask("Once more: ") != password:
-            print("  The two are different.", file=sys.stderr)
+            print(f"  Please enter at least {_MIN_PASSWORD} characters.", file=sys.stderr)
+        elif _ask("Repeat it: ") != password:
+            print("  The passwords differ.", file=sys.stderr)
         else:
             return Secret(password)
 
 
 def _ask(question: str) -> str:
-    """Ask on the terminal, even when stdin is not one; the answer is not shown."""
+    """Ask on the terminal, even when stdin is not a terminal; the answer is not shown."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:
         raise KeyProblem(
-            "There is no terminal to ask for a password on. Name a file that holds it with"
+            "There is no terminal to ask for a password. Name a file that contains it with"
             " --password-file (and --old-password-file for a keystore to import), or choose --plain"
             " to write the key without encryption."
         ) from None
@@ -141,7 +141,9 @@ def _read(file: Path) -> str:
         raise KeyProblem(f"{file} cannot be read ({reason}).") from None
 
 
-def _tell(arguments: argparse.Namespace, source: Path | None, output: Path, address: str) -> None:
+def _print_result(
+    arguments: argparse.Namespace, source: Path | None, output: Path, address: str
+) -> None:
     path = str(output.absolute())
     chosen: dict[str, object] = {"private_key": {"file": path}}
     if not arguments.plain:

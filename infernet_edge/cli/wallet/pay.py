@@ -1,4 +1,4 @@
-"""`infernet-edge wallet pay`: the contract in which the node is paid."""
+"""`infernet-edge wallet pay`: the payment wallet of the node."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from infernet_edge.errors import InfernetEdgeError
 
 _CREATE = "infernet-edge wallet pay create"
 _VARIABLE = "INFERNET_EDGE_CHAIN__WALLET__PAYMENT_ADDRESS"
-_LOOKS = 10
-_LOOK_PERIOD = 1.0  # seconds
+_CHECKS = 10
+_CHECK_PERIOD = 1.0  # seconds
 
 
 class View(Struct, frozen=True):
-    """A wallet and who looks at it: the node's `account`."""
+    """A wallet, with the `account` of the node."""
 
     wallet: PaymentWallet
     account: str
@@ -53,11 +53,11 @@ class View(Struct, frozen=True):
 
 
 def pay(arguments: argparse.Namespace) -> int:
-    """Do what was asked; returns the exit code. Raises InfernetEdgeError with what is wrong."""
+    """Run the action; returns the exit code. Raises InfernetEdgeError."""
     action = arguments.pay_action
     token = _token(arguments) if action in ("approve", "withdraw") else COIN
     if action == "withdraw" and arguments.amount and arguments.amount.value == 0:
-        arguments.refuse("0 is nothing to withdraw")
+        arguments.refuse("0 cannot be withdrawn: expected a larger amount")
     loaded = load_or_explain(arguments)
     if loaded is None:
         return 78
@@ -75,11 +75,11 @@ def pay(arguments: argparse.Namespace) -> int:
 
 
 def _token(arguments: argparse.Namespace) -> str:
-    """Of which token the amount is; the command ends when its unit is not one of that token's."""
+    """The token of the amount; the command exits when the unit does not fit the token."""
     token: str = arguments.token or COIN
     if arguments.amount and arguments.amount.unit and token != COIN:
         arguments.refuse(
-            f"{arguments.amount.unit} is a unit of the coin; of a token say how many of its"
+            f"{arguments.amount.unit} is a unit of the coin; give the amount of a token in its"
             " smallest unit, as a whole number"
         )
     return token
@@ -88,8 +88,8 @@ def _token(arguments: argparse.Namespace) -> str:
 def _account(config: Config) -> LocalAccount:
     if not config.chain.registry_address:
         raise InfernetEdgeError(
-            "chain.registry_address is not set. It leads to the factory of payment wallets, which"
-            " only deployments of SDK 1.x have."
+            "chain.registry_address is not set. The registry names the factory of payment wallets,"
+            " which only deployments of SDK 1.x have."
         )
     return load_account(config.chain.wallet)
 
@@ -109,8 +109,8 @@ def _create(chain: Chain, account: LocalAccount, *, another: bool) -> int:
     present = chain.wallet.payment_address
     if present and not another:
         raise InfernetEdgeError(
-            f"chain.wallet.payment_address names a wallet already, {present}. Look at it with:"
-            " infernet-edge wallet pay show. To make one more: infernet-edge wallet pay create"
+            f"chain.wallet.payment_address already names a wallet, {present}. Show it with:"
+            " infernet-edge wallet pay show. To make another one: infernet-edge wallet pay create"
             " --another"
         )
     wallet = asyncio.run(_make(chain, account))
@@ -118,24 +118,24 @@ def _create(chain: Chain, account: LocalAccount, *, another: bool) -> int:
     print(
         "For the node to be paid there, put this into the configuration, to the other settings of"
     )
-    print("chain.wallet, and start the node again:\n")
+    print("chain.wallet, and restart the node:\n")
     print(f"[chain.wallet]\npayment_address = {toml_value(wallet)}\n")
     print("or, when the configuration is JSON:\n")
     print(to_json({"chain": {"wallet": {"payment_address": wallet}}}), end="")
     if present:
-        print(f"\nWhat is in the wallet {present} stays there. It can be withdrawn as long as the")
-        print(f"configuration names that one, or with {_VARIABLE}={present}")
+        print(f"\nThe money in the wallet {present} stays there. It can be withdrawn while the")
+        print(f"configuration names that wallet, or with {_VARIABLE}={present}")
     return 0
 
 
 async def _make(chain: Chain, account: LocalAccount) -> str:
-    """Let the factory make a wallet; returns its address, after it was printed."""
+    """Make a wallet with the factory; prints and returns its address."""
     async with connected(chain) as rpc:
         factory = await Deployment(chain, rpc).wallet_factory()
         if await is_valid_wallet(rpc, factory, COIN) is None:
             raise InfernetEdgeError(
-                f"{factory}, which chain.registry_address {chain.registry_address} names, is no"
-                f" wallet factory on chain {rpc.chain_id}."
+                f"{factory}, which chain.registry_address {chain.registry_address} names, is not"
+                f" a wallet factory on chain {rpc.chain_id}."
             )
         try:
             receipt = await send(rpc, account, factory, CREATE_WALLET.encode(account.address))
@@ -147,33 +147,33 @@ async def _make(chain: Chain, account: LocalAccount) -> str:
         wallet = created_wallet(receipt.logs, factory)
         if wallet is None:
             raise InfernetEdgeError(
-                f"The transaction {receipt.hash} made no wallet. Is chain.registry_address right?"
+                f"The transaction {receipt.hash} made no wallet. Check chain.registry_address."
             )
         print(f"Wallet       {wallet}", flush=True)
-        if not await _is_known(rpc, factory, wallet):
+        if not await _is_listed(rpc, factory, wallet):
             raise InfernetEdgeError(
-                f"The factory {factory} does not know the wallet {wallet} that it made. Try"
-                " infernet-edge wallet pay show with it, a little later."
+                f"The factory {factory} does not list the wallet {wallet} that it made. Check it"
+                " later with: infernet-edge wallet pay show"
             )
         return wallet
 
 
-async def _is_known(rpc: RpcClient, factory: str, wallet: str) -> bool:
-    """Whether the factory knows a new wallet; a server may be some blocks behind the others."""
-    for _ in range(_LOOKS):
+async def _is_listed(rpc: RpcClient, factory: str, wallet: str) -> bool:
+    """Whether the factory lists a new wallet; a server may be some blocks behind."""
+    for _ in range(_CHECKS):
         if await is_valid_wallet(rpc, factory, wallet):
             return True
-        await asyncio.sleep(_LOOK_PERIOD)
+        await asyncio.sleep(_CHECK_PERIOD)
     return False
 
 
 # show
 
 
-def _show(config: Config, account: str, asked: list[str], *, as_json: bool) -> int:
+def _show(config: Config, account: str, requested: list[str], *, as_json: bool) -> int:
     view = None
     if config.chain.wallet.payment_address:
-        view = asyncio.run(_look(config.chain, account, _tokens(config, asked)))
+        view = asyncio.run(_view(config.chain, account, _tokens(config, requested)))
     warnings = list(_warnings(view))
     if as_json:
         print(json.dumps({**_document(view, account), "warnings": warnings}, indent=2))
@@ -185,13 +185,13 @@ def _show(config: Config, account: str, asked: list[str], *, as_json: bool) -> i
     return 0
 
 
-def _tokens(config: Config, asked: Iterable[str]) -> list[str]:
-    """The coin, what the containers accept, and what was asked for; each once."""
+def _tokens(config: Config, requested: Iterable[str]) -> list[str]:
+    """The coin, what the containers accept, and the requested ones; without duplicates."""
     accepted = [token for container in config.containers for token in container.accepted_payments]
-    return list(dict.fromkeys([COIN, *map(to_checksum_address, accepted), *asked]))
+    return list(dict.fromkeys([COIN, *map(to_checksum_address, accepted), *requested]))
 
 
-async def _look(chain: Chain, account: str, tokens: Iterable[str]) -> View:
+async def _view(chain: Chain, account: str, tokens: Iterable[str]) -> View:
     async with connected(chain) as rpc:
         return await _ask(rpc, chain, account, account, tokens)
 
@@ -207,7 +207,7 @@ async def _ask(
 def _warnings(view: View | None) -> Iterator[str]:
     if view is None:
         yield (
-            "chain.wallet.payment_address is not set, so this node answers no paid subscription."
+            "chain.wallet.payment_address is not set, so this node serves no paid subscriptions."
             f" Make a wallet with: {_CREATE}"
         )
         return
@@ -243,16 +243,16 @@ def _not_valid(view: View) -> str:
 
 
 def _no_token(view: View, token: str) -> str:
-    return f"{token} is no ERC-20 token on chain {view.chain_id}."
+    return f"{token} is not an ERC-20 token on chain {view.chain_id}."
 
 
 def _lines(view: View) -> Iterator[str]:
     wallet = view.wallet
     yield f"Wallet       {wallet.address}"
     yield f"Chain        {view.chain_id}"
-    yield f"Factory      {view.factory} {'made it' if wallet.valid else 'does not know it'}"
+    yield f"Factory      {view.factory} {'made it' if wallet.valid else 'did not make it'}"
     whose = "this node's account" if view.is_own else f"not this node's account {view.account}"
-    yield f"Owner        {wallet.owner} ({whose})" if wallet.owner else "Owner        nobody"
+    yield f"Owner        {wallet.owner} ({whose})" if wallet.owner else "Owner        none"
     for holding in wallet.holdings:
         yield "Coin" if holding.token == COIN else f"Token        {holding.token}"
         yield f"  balance    {_amount(holding.balance, holding.token)}"
@@ -287,7 +287,7 @@ def _document(view: View | None, node: str) -> dict[str, Any]:
 
 
 def _holding_document(holding: Holding) -> dict[str, str | None]:
-    """Numbers as text: many readers of JSON lose digits beyond 2^53."""
+    """Numbers as text: many JSON parsers lose digits beyond 2^53."""
     amounts = {name: getattr(holding, name) for name in ("balance", "locked", "allowance")}
     return {
         "token": holding.token,
@@ -308,7 +308,7 @@ async def _approve(
             raise InfernetEdgeError(_not_valid(view))
         address = view.wallet.address
         if before == amount:
-            print(f"{spender} may spend {_named(amount, token)} of the wallet {address} already.")
+            print(f"{spender} may already spend {_named(amount, token)} of the wallet {address}.")
             return 0
         print(f"Allowance    {_amount(before, token)} until now")
         await send(rpc, account, address, WALLET_APPROVE.encode(spender, token, amount))
@@ -319,19 +319,19 @@ async def _approve(
 def _withdraw(
     chain: Chain, account: LocalAccount, token: str, wanted: int | None, *, ask: bool
 ) -> int:
-    view = asyncio.run(_look(chain, account.address, [token]))
+    view = asyncio.run(_view(chain, account.address, [token]))
     address = view.wallet.address
     holding = _usable(view)
     amount = _withdrawn(address, holding, wanted)
     if amount == 0:
-        print(f"There is nothing to withdraw: {_contents(address, holding)}.")
+        print(f"Nothing can be withdrawn: {_contents(address, holding)}.")
         return 0
-    way = f"{_named(amount, token)} from {address} to {account.address}"
-    if ask and sys.stdin.isatty() and not _agreed(f"Withdraw {way}? (yes/no)"):
+    transfer = f"{_named(amount, token)} from {address} to {account.address}"
+    if ask and sys.stdin.isatty() and not _agreed(f"Withdraw {transfer}? (yes/no)"):
         print("Nothing was done.", file=sys.stderr)
         return 1
     asyncio.run(_send(chain, account, address, WALLET_WITHDRAW.encode(token, amount)))
-    print(f"Withdrew {way}.")
+    print(f"Withdrew {transfer}.")
     return 0
 
 
@@ -341,9 +341,9 @@ async def _send(chain: Chain, account: LocalAccount, to: str, data: bytes) -> No
 
 
 def _usable(view: View) -> Holding:
-    """What the wallet has of the one token that was asked for.
+    """The holding of the one requested token.
 
-    Raises InfernetEdgeError when the node's account cannot do anything with it.
+    Raises InfernetEdgeError when the node's account cannot use it.
     """
     wallet = view.wallet
     [holding] = wallet.holdings
@@ -360,9 +360,9 @@ def _usable(view: View) -> Holding:
 
 
 def _withdrawn(address: str, holding: Holding, wanted: int | None) -> int:
-    """How much to withdraw; raises InfernetEdgeError when there is not so much.
+    """The amount to withdraw; raises InfernetEdgeError when the wallet has less.
 
-    Where it is unknown what is locked, the contract itself says why when it is asked for gas.
+    Where the locked amount is unknown, the estimate of gas returns the error of the contract.
     """
     free = holding.balance if holding.free is None else holding.free
     if wanted is None:
@@ -370,7 +370,7 @@ def _withdrawn(address: str, holding: Holding, wanted: int | None) -> int:
     if free is not None and wanted > free:
         raise InfernetEdgeError(
             f"InsufficientFunds: {_contents(address, holding)}, so"
-            f" {_amount(free, holding.token)} can be withdrawn, and not"
+            f" {_amount(free, holding.token)} can be withdrawn, not"
             f" {_amount(wanted, holding.token)}."
         )
     return wanted

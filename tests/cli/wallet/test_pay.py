@@ -85,7 +85,7 @@ def test_create(v1: V1, pay: Pay) -> None:
     [made] = wallets(v1)
     assert made["owner"] == NODE.address
     assert f"Wallet       {made['wallet']}" in told
-    toml, _, text = told.partition("and start the node again:\n\n")[2].partition(
+    toml, _, text = told.partition("and restart the node:\n\n")[2].partition(
         "\nor, when the configuration is JSON:\n\n"
     )
     for name, snippet in (("config.toml", toml), ("other.json", text)):
@@ -109,7 +109,7 @@ def test_one_wallet_is_enough(v1: V1, pay: Pay) -> None:
     old = v1.wallet(NODE)
     configure(v1, old)
     told = pay("create", code=1)
-    assert f"names a wallet already, {old.address}" in told
+    assert f"already names a wallet, {old.address}" in told
     assert "infernet-edge wallet pay create --another" in told
     assert len(wallets(v1)) == 1
     told = pay("create", "--another")
@@ -149,15 +149,15 @@ def test_create_with_a_server_that_is_behind(
         return answers.pop(0)
 
     monkeypatch.setattr(wallet_pay, "is_valid_wallet", behind)
-    monkeypatch.setattr(wallet_pay, "_LOOK_PERIOD", 0.01)
+    monkeypatch.setattr(wallet_pay, "_CHECK_PERIOD", 0.01)
     configure(v1)
     told = pay("create")
     assert told.count(wallets(v1)[0]["wallet"]) == 3
-    monkeypatch.setattr(wallet_pay, "_LOOKS", 2)
+    monkeypatch.setattr(wallet_pay, "_CHECKS", 2)
     answers += [False, False, False]
     told = pay("create", code=1)
     assert told.count(wallets(v1)[1]["wallet"]) == 2
-    assert "does not know" in told
+    assert "does not list the wallet" in told
 
 
 def test_create_without_gas_money(v1: V1, pay: Pay) -> None:
@@ -203,7 +203,7 @@ def test_show_as_json(v1: V1, token: Contract, pay: Pay) -> None:
         {"token": token.address, "balance": "0", "locked": "0", "allowance": "0"},
         {"token": NOWHERE, "balance": None, "locked": None, "allowance": "0"},
     ]
-    assert found["warnings"] == [f"{NOWHERE} is no ERC-20 token on chain 31337."]
+    assert found["warnings"] == [f"{NOWHERE} is not an ERC-20 token on chain 31337."]
     del found["tokens"], found["warnings"]
     assert found == {
         "wallet": wallet.address,
@@ -238,7 +238,7 @@ def test_show_of_a_wallet_of_another_factory(v1: V1, pay: Pay) -> None:
     wallet = deploy(v1.anvil, "Wallet", v1.registry.address, NODE.address)
     configure(v1, wallet)
     told = pay("show")
-    assert f"Factory      {v1.wallet_factory.address} does not know it" in told
+    assert f"Factory      {v1.wallet_factory.address} did not make it" in told
     assert "InvalidWallet" in told
     assert "infernet-edge wallet pay create --another" in told
 
@@ -296,7 +296,7 @@ def test_withdraw(v1: V1, pay: Pay) -> None:
     assert ETHER < v1.anvil.balance(NODE.address) - before < ETHER * 5 // 4
     pay("withdraw", "all")
     assert v1.anvil.balance(wallet.address) == 0
-    assert "There is nothing to withdraw" in pay("withdraw", "all")
+    assert "Nothing can be withdrawn" in pay("withdraw", "all")
     assert v1.anvil.nonce(NODE.address) == 2
 
 
@@ -318,11 +318,11 @@ def test_what_is_locked_stays(v1: V1, token: Contract, pay: Pay) -> None:
     told = pay("withdraw", "16", *options, code=1)
     assert "InsufficientFunds" in told
     assert f"holds 25 of token {token.address}, 10 of it locked" in told
-    assert "15 can be withdrawn, and not 16" in told
+    assert "15 can be withdrawn, not 16" in told
     pay("withdraw", "all", *options)
     assert token.call("balanceOf", NODE.address) == 15
     told = pay("withdraw", "all", *options)
-    assert "There is nothing to withdraw" in told
+    assert "Nothing can be withdrawn" in told
     assert "10 of it locked for proofs" in told
 
 
@@ -384,7 +384,7 @@ class TestNeither:
     def test_with_something_that_is_no_token(self, v1: V1, pay: Pay, action: str) -> None:
         configure(v1, v1.wallet(NODE))
         told = pay(action, "5", "--token", NOWHERE, code=1)
-        assert f"{NOWHERE} is no ERC-20 token on chain 31337" in told
+        assert f"{NOWHERE} is not an ERC-20 token on chain 31337" in told
         assert v1.anvil.nonce(NODE.address) == 0
 
     def test_without_a_wallet(self, v1: V1, pay: Pay, action: str) -> None:
@@ -402,7 +402,7 @@ class TestNeither:
         ("arguments", "words"),
         [
             (["0.5"], "0.5eth"),
-            (["-5"], '"-5": it is no amount'),
+            (["-5"], '"-5": it is not an amount'),
             (["1eth", "--token", NOWHERE], "smallest unit"),
             (["5", "--token", NOWHERE[:-1]], "40 hex digits"),
             ([], "AMOUNT"),
@@ -425,7 +425,7 @@ def test_nothing_is_not_withdrawn(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["wallet", "pay", "withdraw", "0eth"])
     assert ended.value.code == 2
-    assert "nothing to withdraw" in capsys.readouterr().err
+    assert "0 cannot be withdrawn" in capsys.readouterr().err
 
 
 def test_the_contracts_own_words(
