@@ -28,9 +28,9 @@ def check(document: Any, name: str = "config.json") -> int:
 def test_a_right_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     containers = [{"id": "a", "image": "x"}, {"id": "b", "image": "y"}]
     assert check({"containers": containers, "storage": {"path": "/data"}}) == 0
-    told, wrong = capsys.readouterr()
+    output, wrong = capsys.readouterr()
     assert wrong == ""
-    assert told == (
+    assert output == (
         "note: containers[1].port: 3000 is taken, using 3999 instead\n"
         "config.json: no mistakes\n"
         "  API         0.0.0.0 port 4000\n"
@@ -42,8 +42,8 @@ def test_a_right_configuration(capsys: pytest.CaptureFixture[str]) -> None:
 def test_all_mistakes_are_listed_with_their_paths(capsys: pytest.CaptureFixture[str]) -> None:
     document = {"server": {"port": 70000}, "containers": [{"id": "a"}, {"id": "a", "image": 7}]}
     assert check(document) == 78
-    told, wrong = capsys.readouterr()
-    assert told == ""
+    output, wrong = capsys.readouterr()
+    assert output == ""
     assert wrong == (
         "config.json: 4 mistakes\n"
         "  server.port: found 70000, expected a whole number <= 65535\n"
@@ -71,9 +71,9 @@ def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_without_a_file_the_defaults_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check"]) == 0
-    told = capsys.readouterr().out
-    assert told.startswith("No file found, the defaults: no mistakes\n")
-    assert "  containers  none\n" in told
+    output = capsys.readouterr().out
+    assert output.startswith("No file found, the defaults: no mistakes\n")
+    assert "  containers  none\n" in output
 
 
 def test_the_files_that_are_found(
@@ -96,8 +96,8 @@ def test_secrets_are_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
         "chain": {"enabled": True, "wallet": {"private_key": "hunter2"}, "rpc_url": "x://hunter2"},
     }
     assert check(document) == 78
-    told, wrong = capsys.readouterr()
-    assert "hunter2" not in told + wrong
+    output, wrong = capsys.readouterr()
+    assert "hunter2" not in output + wrong
     assert "server.tokens.bob" in wrong
 
 

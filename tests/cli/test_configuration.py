@@ -12,7 +12,7 @@ from tests.support.examining import with_file
 
 
 @pytest.mark.parametrize("is_installed", [True, False])
-def test_a_command_beside_the_service_looks_where_the_service_does(
+def test_a_command_finds_the_storage_of_the_service(
     is_installed: bool,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

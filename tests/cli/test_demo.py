@@ -42,14 +42,14 @@ class Running:
         self.children: list[psutil.Process] = []
 
     @property
-    def told(self) -> str:
+    def output(self) -> str:
         return self._out.read_text()
 
     def wait_for(self, text: str) -> None:
         deadline = time.monotonic() + 60
-        while text not in self.told:
-            assert self.process.poll() is None, self.told
-            assert time.monotonic() < deadline, self.told
+        while text not in self.output:
+            assert self.process.poll() is None, self.output
+            assert time.monotonic() < deadline, self.output
             time.sleep(0.01)
         self.children = psutil.Process(self.process.pid).children(recursive=True)
 
@@ -75,12 +75,12 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
 
 def test_once_shows_a_job_a_chain_and_a_stream(start: Callable[..., Running]) -> None:
     demo = start("--once")
-    assert demo.process.wait(60) == 0, demo.told
-    assert "as processes of their own, not as containers, because you said" in demo.told
-    assert "The small computer had written a letter." in demo.told
-    assert '{"rating": "positive", "confidence": ' in demo.told
-    assert "At night the lamp in the window was bright" in demo.told
-    assert all(len(line) <= 80 for line in demo.told.splitlines())
+    assert demo.process.wait(60) == 0, demo.output
+    assert "as processes of their own, not as containers, because you said" in demo.output
+    assert "The small computer had written a letter." in demo.output
+    assert '{"rating": "positive", "confidence": ' in demo.output
+    assert "At night the lamp in the window was bright" in demo.output
+    assert all(len(line) <= 80 for line in demo.output.splitlines())
     assert list(demo.folder.iterdir()) == []
 
 
@@ -89,7 +89,7 @@ def test_the_commands_work_when_they_are_pasted(start: Callable[..., Running]) -
     demo = start()
     demo.wait_for("until you press Ctrl+C")
     # Each command begins with curl at an indent of two and ends before an empty line.
-    commands = re.findall(r"(?ms)^  (curl .+?)\n\n", demo.told)
+    commands = re.findall(r"(?ms)^  (curl .+?)\n\n", demo.output)
     answers = [
         subprocess.run(
             ["bash", "-c", command], capture_output=True, text=True, timeout=30, check=True
@@ -104,7 +104,7 @@ def test_the_commands_work_when_they_are_pasted(start: Callable[..., Running]) -
     assert len(stream.split()) == 1 + 2 + 30
     assert "markov-writer" in resources
     assert demo.end(signal.SIGINT) == 0
-    assert demo.told.endswith("Stopping.\n")
+    assert demo.output.endswith("Stopping.\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -114,7 +114,7 @@ def test_signals_end_it_and_all_that_it_started(
     demo = start()
     demo.wait_for("until you press Ctrl+C")
     assert len(demo.children) == 2
-    assert demo.end(number) == 0, demo.told
+    assert demo.end(number) == 0, demo.output
     assert not any(child.is_running() for child in demo.children)
     assert list(demo.folder.iterdir()) == []
 
@@ -123,25 +123,25 @@ def test_a_signal_in_the_middle_leaves_nothing_behind(start: Callable[..., Runni
     demo = start()
     demo.wait_for("Then come the writer's words:")
     assert demo.end(signal.SIGTERM) == 1
-    assert "Stopped before the end." in demo.told
-    assert "Traceback" not in demo.told
+    assert "Stopped before the end." in demo.output
+    assert "Traceback" not in demo.output
     assert not any(child.is_running() for child in demo.children)
     assert list(demo.folder.iterdir()) == []
 
 
 def test_keep_leaves_the_data(start: Callable[..., Running]) -> None:
     demo = start("--once", "--keep")
-    assert demo.process.wait(60) == 0, demo.told
+    assert demo.process.wait(60) == 0, demo.output
     (folder,) = demo.folder.iterdir()
-    assert str(folder) in demo.told.replace("\n", " ")
+    assert str(folder) in demo.output.replace("\n", " ")
     assert list(folder.rglob("*.sqlite"))
 
 
 def test_a_failure_is_exit_code_1_with_a_reason(start: Callable[..., Running]) -> None:
-    demo = start("--host", "192.0.2.1")  # TEST-NET-1 of RFC 5737: nobody's address
+    demo = start("--host", "192.0.2.1")  # TEST-NET-1 of RFC 5737: not assigned
     assert demo.process.wait(60) == 1
-    assert "--host" in demo.told
-    assert "Traceback" not in demo.told
+    assert "--host" in demo.output
+    assert "Traceback" not in demo.output
 
 
 def test_a_port_that_is_none_is_wrong_usage() -> None:

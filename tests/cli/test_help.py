@@ -19,12 +19,12 @@ Captured = pytest.CaptureFixture[str]
 
 def test_it_lists_every_page_with_its_title(capsys: Captured) -> None:
     assert main(["help"]) == 0
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     for page in DOCS.glob("*.md"):
         title = page.read_text().partition("\n")[0].removeprefix("# ")
-        assert any(line.split(None, 1) == [page.stem, title] for line in told.splitlines())
-    assert told.startswith("quick-start ")
-    assert all(len(line) <= 80 for line in told.splitlines())
+        assert any(line.split(None, 1) == [page.stem, title] for line in output.splitlines())
+    assert output.startswith("quick-start ")
+    assert all(len(line) <= 80 for line in output.splitlines())
 
 
 @pytest.mark.parametrize("topic", sorted(page.stem for page in DOCS.glob("*.md")))
@@ -50,10 +50,10 @@ def test_pages_are_named_in_any_case_and_as_files(capsys: Captured) -> None:
 )
 def test_an_unknown_page_is_wrong_usage(topic: str, advice: str, capsys: Captured) -> None:
     assert main(["help", topic]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert advice in told.err
-    assert len(told.err) < 400
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert advice in output.err
+    assert len(output.err) < 400
 
 
 def test_titles_say_what_a_page_is_for() -> None:

@@ -108,7 +108,7 @@ def test_flags_that_cannot_be_are_refused(
     assert not list(Path().iterdir())
 
 
-def test_a_place_that_cannot_be_written_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_path_that_cannot_be_written_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     Path("file").write_text("")
     assert run("--output", "file/config.toml") == 1
     assert "--output" in capsys.readouterr().err

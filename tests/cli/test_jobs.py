@@ -16,7 +16,7 @@ from tests.support.onchain import on_chain, settled, until_state
 from tests.support.running import RunningNode
 
 
-async def told(node: RunningNode, *arguments: str) -> int:
+async def run_command(node: RunningNode, *arguments: str) -> int:
     """Run the command beside the running node."""
     storage = node.node.config.storage_path
     path = storage.parent / "jobs.json"
@@ -29,16 +29,16 @@ async def test_subscriptions_and_deliveries(
 ) -> None:
     callback, recurring = v1.deploy("CallbackConsumer"), v1.deploy("SubscriptionConsumer")
     async with on_chain(tmp_path, v1=v1) as (node, _):
-        assert await told(node, "--onchain") == 0
+        assert await run_command(node, "--onchain") == 0
         assert "--skipped" in capsys.readouterr().out
-        assert await told(node, "--onchain", "--skipped") == 0
+        assert await run_command(node, "--onchain", "--skipped") == 0
         assert capsys.readouterr().out == "Nothing was skipped.\n"
         subscribe(v1, recurring, frequency=4, period=9000)
         call_back(v1, callback)
         await received(callback, 1)
         await settled(node)
         await until_state(node, 2, "completed")
-        assert await told(node, "--onchain") == 0
+        assert await run_command(node, "--onchain") == 0
         head, second, first, title, delivery, transaction = capsys.readouterr().out.splitlines()
         assert (head, title) == ("Subscriptions", "Deliveries")
         assert re.fullmatch(rf" +2  \S+Z  completed  {callback.address}  echo", second)
@@ -48,7 +48,7 @@ async def test_subscriptions_and_deliveries(
         assert "delivered" in delivery
         assert "subscription 2  interval 1" in delivery
         assert v1.anvil.transaction(transaction.split()[-1]) is not None
-        assert await told(node, "--onchain", "--json") == 0
+        assert await run_command(node, "--onchain", "--json") == 0
         found = json.loads(capsys.readouterr().out)
         assert [each["id"] for each in found["subscriptions"]] == [2, 1]
         assert found["deliveries"][0]["subscription"] == 2
@@ -64,13 +64,13 @@ async def test_what_is_skipped_has_its_reason(
         call_back(v1, consumer, amount=7, wallet=consumer.address)
         await settled(node)
         await until_state(node, 2, "failed")
-        assert await told(node, "--onchain", "--skipped") == 0
+        assert await run_command(node, "--onchain", "--skipped") == 0
         out = capsys.readouterr().out
         assert "Subscriptions that this node does not serve\n     1  " in out
         assert "reason: Container not supported, container 0x" in out
         assert "Deliveries that were skipped" in out
         assert "reason: InvalidWallet: the consumer's wallet" in out
-        assert await told(node, "--onchain") == 0
+        assert await run_command(node, "--onchain") == 0
         assert f"pays 7 wei from {consumer.address}" in capsys.readouterr().out
 
 

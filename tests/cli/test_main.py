@@ -29,12 +29,12 @@ def test_help_lists_every_command_and_the_exit_codes(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     assert exits("--help") == 0
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     for command in COMMANDS:
-        assert f"\n    {command} " in told
+        assert f"\n    {command} " in output
     for word in ("demo", "0 success", "1 failure", "2 wrong usage", "78 mistakes"):
-        assert word in told
-    assert all(len(line) <= 80 for line in told.splitlines())
+        assert word in output
+    assert all(len(line) <= 80 for line in output.splitlines())
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -48,19 +48,19 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
 )
 def test_wrong_usage(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert exits(*arguments) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("usage: infernet-edge")
-    assert "Traceback" not in told
+    output = capsys.readouterr().err
+    assert output.startswith("usage: infernet-edge")
+    assert "Traceback" not in output
 
 
 def test_versions(capsys: pytest.CaptureFixture[str]) -> None:
     assert exits("--version") == 0
     assert capsys.readouterr().out == f"infernet-edge {__version__}\n"
     assert main(["version"]) == 0
-    told = capsys.readouterr().out
-    assert f"infernet-edge {__version__} (speaks Infernet {INFERNET_VERSION})" in told
-    assert "Python 3." in told
-    assert "SQLite 3." in told
+    output = capsys.readouterr().out
+    assert f"infernet-edge {__version__} (speaks Infernet {INFERNET_VERSION})" in output
+    assert "Python 3." in output
+    assert "SQLite 3." in output
 
 
 @pytest.mark.parametrize(
@@ -170,11 +170,11 @@ def test_without_a_home_every_command_says_what_to_do(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("config.json").write_text("{}")
-    told = without_account(*command.split())
-    assert told.returncode == 78, told.stderr
-    assert "HOME is not set" in told.stdout + told.stderr
-    assert "set storage.path" in told.stdout + told.stderr
-    assert "Traceback" not in told.stderr
+    output = without_account(*command.split())
+    assert output.returncode == 78, output.stderr
+    assert "HOME is not set" in output.stdout + output.stderr
+    assert "set storage.path" in output.stdout + output.stderr
+    assert "Traceback" not in output.stderr
 
 
 def test_without_a_home_a_path_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,12 +182,12 @@ def test_without_a_home_a_path_is_enough(tmp_path: Path, monkeypatch: pytest.Mon
     Path("config.json").write_text("{}")
     storage = {"INFERNET_EDGE_STORAGE__PATH": str(tmp_path / "data")}
     for command, code in (("check", 0), ("status", 1), ("jobs", 1), ("wallet show", 1)):
-        told = without_account(*command.split(), **storage)
-        assert told.returncode == code, told.stderr
-        assert "Traceback" not in told.stderr
+        output = without_account(*command.split(), **storage)
+        assert output.returncode == code, output.stderr
+        assert "Traceback" not in output.stderr
     assert without_account("version").returncode == 0
-    told = without_account("init", "--yes")
-    assert (told.returncode, told.stderr) == (0, "")
+    output = without_account("init", "--yes")
+    assert (output.returncode, output.stderr) == (0, "")
     assert Path("config.toml").exists()
 
 

@@ -57,11 +57,11 @@ def test_amounts(text: str, wei: int) -> None:
 def test_what_is_no_amount(text: str, reason: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError) as problem:
         parse_amount(text)
-    told = str(problem.value)
-    assert f'"{text[:100]}' in told
-    assert reason in told
-    assert "0.5eth" in told
-    assert len(told) < 500
+    output = str(problem.value)
+    assert f'"{text[:100]}' in output
+    assert reason in output
+    assert "0.5eth" in output
+    assert len(output) < 500
 
 
 def test_all() -> None:

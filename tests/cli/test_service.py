@@ -63,6 +63,6 @@ def test_every_action_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["service", "--help"])
     assert ended.value.code == 0
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     for word in ("install", "uninstall", "status", "logs", "upgrade", "/etc/infernet-edge"):
-        assert word in told
+        assert word in output

@@ -18,7 +18,7 @@ from tests.support.running import RunningNode, running
 from tests.support.serving import Echo, serving
 
 
-async def told(folder: Path, *arguments: str) -> int:
+async def run_command(folder: Path, *arguments: str) -> int:
     """Run a command against the node whose data is in `folder`; returns its exit code."""
     file = folder / "config.json"
     file.write_text(json.dumps({"storage": {"path": str(folder / "data")}}))
@@ -41,7 +41,7 @@ async def test_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
             {"id": "down", "url": f"http://127.0.0.1:{free_port()}"},
         ]
         async with running(tmp_path, {"containers": containers}) as node:
-            assert await told(tmp_path, "status") == 0
+            assert await run_command(tmp_path, "status") == 0
             lines = capsys.readouterr().out.splitlines()
             assert lines[0].startswith("healthy, version 1.4.0+edge.")
             assert lines[0].endswith(f"at {node.url}")
@@ -51,7 +51,7 @@ async def test_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
             assert lines[3].split() == ["echo", "ready"]
             assert lines[4].split()[:2] == ["down", "failed"]
             assert "no answer" in lines[4]
-            assert await told(tmp_path, "status", "--json") == 0
+            assert await run_command(tmp_path, "status", "--json") == 0
             assert json.loads(capsys.readouterr().out)["containers"][0]["state"] == "ready"
 
 
@@ -64,7 +64,7 @@ async def test_problems_are_told_and_make_it_1(
         node.parts.store.refusal = "The disk is nearly full"
         with read_only(node.parts.database):
             await node.put("/api/status", {"id": "x", "status": "running", "containers": []})
-            assert await told(tmp_path, "status") == 1
+            assert await run_command(tmp_path, "status") == 1
         out = capsys.readouterr().out
         assert out.startswith("unhealthy")
         assert "  problem: The disk is nearly full\n" in out
@@ -76,19 +76,19 @@ async def test_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with serving(echo) as url:
         document = {"containers": [{"id": "echo", "url": url}]}
         async with running(tmp_path, document) as node:
-            assert await told(tmp_path, "jobs") == 0
+            assert await run_command(tmp_path, "jobs") == 0
             assert capsys.readouterr().out.startswith("None yet")
             ids = [await node.job(["echo", "echo"]), await node.job(data={"hold": True})]
             await node.finished(ids[0])
-            assert await told(tmp_path, "jobs") == 0
+            assert await run_command(tmp_path, "jobs") == 0
             newest, oldest = capsys.readouterr().out.splitlines()
             assert re.fullmatch(rf"{ids[1]}  \S+Z  running +127\.0\.0\.1  echo", newest)
             assert re.fullmatch(rf"{ids[0]}  \S+Z  success +\d\.\d+ s  \S+  echo > echo", oldest)
-            assert await told(tmp_path, "jobs", "--limit", "1", "--json") == 0
+            assert await run_command(tmp_path, "jobs", "--limit", "1", "--json") == 0
             (job,) = json.loads(capsys.readouterr().out)
             assert job["id"] == ids[1]
             assert job["status"] == "running"
-            assert await told(tmp_path, "jobs", "--onchain") == 0
+            assert await run_command(tmp_path, "jobs", "--onchain") == 0
             assert "chain.enabled" in capsys.readouterr().out
             echo.release()
 
@@ -97,13 +97,13 @@ async def test_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 async def test_without_a_node(
     tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert await told(tmp_path, command) == 1
+    assert await run_command(tmp_path, command) == 1
     out, wrong = capsys.readouterr()
     assert out == ""
     assert "infernet-edge run" in wrong
     async with running(tmp_path):
         pass
-    assert await told(tmp_path, command) == 1  # it was there and has stopped
+    assert await run_command(tmp_path, command) == 1  # it was there and has stopped
     (tmp_path / "wrong.json").write_text("{")
     assert main([command, "--config", str(tmp_path / "wrong.json")]) == 78
 

@@ -82,10 +82,10 @@ def test_new_in_a_keystore(capsys: pytest.CaptureFixture[str]) -> None:
     path = Path("data/keystore.json")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     account = read_keystore(path, Secret(PASSWORD))
-    told = capsys.readouterr().out
-    assert account.address in told
-    assert account.key.hex() not in told + path.read_text()
-    assert PASSWORD not in told
+    printed = capsys.readouterr().out
+    assert account.address in printed
+    assert account.key.hex() not in printed + path.read_text()
+    assert PASSWORD not in printed
 
 
 @pytest.mark.parametrize("options", [["--plain"], ["--password-file", "password"]])
@@ -151,9 +151,9 @@ def test_what_cannot_be_done(
     Path("short").write_text("abc1234")
     Path("binary").write_bytes(b"\xff\xfe")
     assert wallet(*arguments) == 1
-    told = capsys.readouterr().err
-    assert words in told
-    assert "abc1234" not in told
+    printed = capsys.readouterr().err
+    assert words in printed
+    assert "abc1234" not in printed
     assert not Path("data").exists()
 
 
@@ -170,9 +170,9 @@ def test_import_from_stdin(
     from_stdin(text, monkeypatch)
     assert wallet("import", "--password-file", "password") == 0
     assert read_keystore(Path("data/keystore.json"), Secret(PASSWORD)).address == NODE.address
-    told = capsys.readouterr()
-    assert NODE.address in told.out
-    assert KEY not in told.out + told.err
+    printed = capsys.readouterr()
+    assert NODE.address in printed.out
+    assert KEY not in printed.out + printed.err
 
 
 def test_import_from_a_file() -> None:
@@ -197,9 +197,9 @@ def test_import_of_something_else_does_not_show_it(
 ) -> None:
     from_stdin(KEY[:-1], monkeypatch)
     assert wallet("import", "--plain") == 1
-    told = capsys.readouterr()
-    assert "64 hexadecimal digits" in told.err
-    assert KEY[:20] not in told.out + told.err
+    printed = capsys.readouterr()
+    assert "64 hexadecimal digits" in printed.err
+    assert KEY[:20] not in printed.out + printed.err
 
 
 def test_without_a_terminal_nothing_is_asked() -> None:
@@ -248,16 +248,16 @@ def test_show(anvil: Anvil, capsys: pytest.CaptureFixture[str]) -> None:
     payment = "0x" + 40 * "2"
     for_the_chain(anvil, wallet={"payment_address": payment})
     assert wallet("show") == 0
-    told = capsys.readouterr()
-    lines = dict(line.split(maxsplit=1) for line in told.out.splitlines())
+    printed = capsys.readouterr()
+    lines = dict(line.split(maxsplit=1) for line in printed.out.splitlines())
     assert lines["Address"] == NODE.address
     assert lines["Chain"].startswith("31337")
     assert lines["Balance"] == f"2.5 ({ETHER * 5 // 2} wei)"
     assert lines["Transactions"] == "0 mined, 0 pending"
-    assert payment in told.out
-    assert "SDK 0.1" not in told.out
-    assert not told.err
-    assert KEY not in told.out
+    assert payment in printed.out
+    assert "SDK 0.1" not in printed.out
+    assert not printed.err
+    assert KEY not in printed.out
 
 
 def test_show_of_a_keystore(anvil: Anvil, capsys: pytest.CaptureFixture[str]) -> None:
@@ -281,10 +281,10 @@ def test_show_without_the_chain(capsys: pytest.CaptureFixture[str]) -> None:
     anvil = Anvil()  # which does not run
     for_the_chain(anvil, rpc_url=f"http://127.0.0.1:{free_port()}/secret-path")
     assert wallet("show") == 1
-    told = capsys.readouterr()
-    assert NODE.address in told.out
-    assert "No JSON-RPC server of chain.rpc_url answers" in told.err
-    assert "secret-path" not in told.out + told.err
+    printed = capsys.readouterr()
+    assert NODE.address in printed.out
+    assert "No JSON-RPC server of chain.rpc_url answers" in printed.err
+    assert "secret-path" not in printed.out + printed.err
 
 
 def test_show_without_a_key(capsys: pytest.CaptureFixture[str]) -> None:
@@ -295,33 +295,33 @@ def test_show_without_a_key(capsys: pytest.CaptureFixture[str]) -> None:
 def test_show_without_a_url(capsys: pytest.CaptureFixture[str]) -> None:
     configure({"wallet": {"private_key": KEY}})
     assert wallet("show") == 1
-    told = capsys.readouterr()
-    assert NODE.address in told.out
-    assert "chain.rpc_url is not set" in told.err
+    printed = capsys.readouterr()
+    assert NODE.address in printed.out
+    assert "chain.rpc_url is not set" in printed.err
 
 
 def test_register_wait_activate(v0: V0, capsys: pytest.CaptureFixture[str]) -> None:
     for_the_chain(v0.anvil, v0.coordinator.address.removeprefix("0x"))
 
-    def told(*arguments: str, code: int = 0) -> str:
+    def output_of(*arguments: str, code: int = 0) -> str:
         assert wallet(*arguments) == code
         return "".join(capsys.readouterr())
 
-    assert "not registered: infernet-edge wallet register" in told("show")
-    assert "not registered" in told("activate", code=1)
-    registered = told("register")
+    assert "not registered: infernet-edge wallet register" in output_of("show")
+    assert "not registered" in output_of("activate", code=1)
+    registered = output_of("register")
     assert f"{NODE.address} is registered" in registered
     assert "an hour from now" in registered
-    assert "can be activated in 60 minutes" in told("show")
-    assert "is registered, can be activated in" in told("register")
+    assert "can be activated in 60 minutes" in output_of("show")
+    assert "is registered, can be activated in" in output_of("register")
     v0.anvil.increase_time(3580)
-    assert "seconds" in told("activate", code=1)
+    assert "seconds" in output_of("activate", code=1)
     v0.anvil.increase_time(20)
-    assert "can be activated now: infernet-edge wallet activate" in told("show")
-    assert f"{NODE.address} is active: it may deliver" in told("activate")
-    assert "SDK 0.1      active" in told("show")
-    assert "is already active" in told("activate")
-    assert "is active" in told("register")
+    assert "can be activated now: infernet-edge wallet activate" in output_of("show")
+    assert f"{NODE.address} is active: it may deliver" in output_of("activate")
+    assert "SDK 0.1      active" in output_of("show")
+    assert "is already active" in output_of("activate")
+    assert "is active" in output_of("register")
     assert v0.anvil.nonce(NODE.address) == 2
 
 
@@ -350,9 +350,9 @@ def test_registration_without_coins(v0: V0, capsys: pytest.CaptureFixture[str]) 
 def test_a_place_where_no_key_can_be(output: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("link").symlink_to("link")
     assert main(["wallet", "new", "--plain", "--output", output]) == 1
-    told = capsys.readouterr().err
-    assert "cannot be written" in told
-    assert "Use --output" in told
+    printed = capsys.readouterr().err
+    assert "cannot be written" in printed
+    assert "Use --output" in printed
 
 
 def test_a_link_to_nothing_is_not_replaced(capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,7 @@ async def test_they_are_not_there(tmp_path: Path, v1: V1) -> None:
     assert "chain.registry_address" in found.remedy
 
 
-async def test_nobody_answers(tmp_path: Path) -> None:
+async def test_no_server_answers(tmp_path: Path) -> None:
     found = await check(tmp_path, "http://127.0.0.1:1", NODE.address)
     assert found == Finding("unknown", "not checked: no JSON-RPC server answers")
 

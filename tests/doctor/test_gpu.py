@@ -178,7 +178,7 @@ async def test_a_file_that_is_not_read_is_named(
     assert found.command == "nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
 
 
-async def test_nobody_wants_one(tmp_path: Path) -> None:
+async def test_no_container_has_a_gpu(tmp_path: Path) -> None:
     assert (await check(tmp_path, gpu_wanted=False)).text.startswith("not needed")
 
 

@@ -92,7 +92,7 @@ def _with_login(folder: Path, url: str, image: str, login: dict[str, str]) -> Co
     return configuration(folder, document)
 
 
-async def test_nobody_can_say(tmp_path: Path) -> None:
+async def test_podman_does_not_answer(tmp_path: Path) -> None:
     found = await check(tmp_path, f"unix://{tmp_path}/absent", "localhost/mine:1")
     assert found == Finding("unknown", "not checked: localhost/mine:1: Podman does not answer")
     assert (await finding(images, configuration(tmp_path))).text.startswith("not needed")

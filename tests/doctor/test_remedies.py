@@ -24,7 +24,7 @@ STATE = "/var/lib/infernet-edge"
 DATABASE = f"{STATE}/infernet-edge.sqlite"
 UNIT = "/etc/systemd/system/infernet-edge.service"
 SOCKET = "/run/infernet-edge-podman/podman/podman.sock"
-HOME = "/home/hobby user"  # with a space, which a shell has to be output of
+HOME = "/home/hobby user"  # with a space, which needs quotes in a shell
 CONFIG: dict[str, Any] = {
     "server": {"rate_limit": {"num_requests": 0}},
     "storage": {"path": STATE, "min_free_bytes": 0},
@@ -208,7 +208,7 @@ def test_permissions_of_secrets(service: Side, fault: str, text: str) -> None:
     service.fix("secrets", text)
 
 
-def test_a_key_file_of_somebody_with_spaces_in_its_path(hobby: Side) -> None:
+def test_a_key_file_with_spaces_in_its_path(hobby: Side) -> None:
     hobby.machine.shell(
         f"echo 0123456789abcdefghij > '{HOME}/the key'; chmod 644 '{HOME}/the key';"
         f" chown hobby: '{HOME}/the key'"

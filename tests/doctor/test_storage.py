@@ -41,7 +41,7 @@ async def test_a_card_that_is_mounted_for_reading_only(tmp_path: Path) -> None:
     assert found.command == f"mount -o remount,rw '{card}'"
 
 
-async def test_a_folder_that_nobody_may_write(tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     with immutable(tmp_path / "data"):  # stops even root
         found = await check(tmp_path)

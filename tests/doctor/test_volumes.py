@@ -94,7 +94,7 @@ async def test_the_user_of_the_containers_counts(
     assert f"may not enter {open_folder}" in found.text
 
 
-async def test_where_the_service_looks(tmp_path: Path) -> None:
+async def test_paths_of_the_service(tmp_path: Path) -> None:
     """Its folder is /, and its home is that of its account."""
     case = Case(configuration(tmp_path, with_volumes()))
     case.is_service = True

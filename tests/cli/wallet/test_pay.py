@@ -41,10 +41,10 @@ def pay(capsys: pytest.CaptureFixture[str]) -> Pay:
 
     def pay(*arguments: str, code: int = 0) -> str:
         assert main(["wallet", "pay", *arguments]) == code
-        told = capsys.readouterr()
-        assert KEY not in told.out + told.err
-        assert bool(told.err) or code == 0
-        return told.out + told.err
+        output = capsys.readouterr()
+        assert KEY not in output.out + output.err
+        assert bool(output.err) or code == 0
+        return output.out + output.err
 
     return pay
 
@@ -81,11 +81,11 @@ def wallets(v1: V1) -> list[dict[str, Any]]:
 
 def test_create(v1: V1, pay: Pay) -> None:
     configure(v1)
-    told = pay("create")
+    output = pay("create")
     [made] = wallets(v1)
     assert made["owner"] == NODE.address
-    assert f"Wallet       {made['wallet']}" in told
-    toml, _, text = told.partition("and restart the node:\n\n")[2].partition(
+    assert f"Wallet       {made['wallet']}" in output
+    toml, _, text = output.partition("and restart the node:\n\n")[2].partition(
         "\nor, when the configuration is JSON:\n\n"
     )
     for name, snippet in (("config.toml", toml), ("other.json", text)):
@@ -108,13 +108,13 @@ def test_what_create_made_can_be_used(v1: V1, pay: Pay) -> None:
 def test_one_wallet_is_enough(v1: V1, pay: Pay) -> None:
     old = v1.wallet(NODE)
     configure(v1, old)
-    told = pay("create", code=1)
-    assert f"already names a wallet, {old.address}" in told
-    assert "infernet-edge wallet pay create --another" in told
+    output = pay("create", code=1)
+    assert f"already names a wallet, {old.address}" in output
+    assert "infernet-edge wallet pay create --another" in output
     assert len(wallets(v1)) == 1
-    told = pay("create", "--another")
-    assert wallets(v1)[1]["wallet"] in told
-    assert f"INFERNET_EDGE_CHAIN__WALLET__PAYMENT_ADDRESS={old.address}" in told
+    output = pay("create", "--another")
+    assert wallets(v1)[1]["wallet"] in output
+    assert f"INFERNET_EDGE_CHAIN__WALLET__PAYMENT_ADDRESS={old.address}" in output
 
 
 def test_what_stays_in_the_old_wallet_can_be_withdrawn(
@@ -133,10 +133,10 @@ def test_create_that_is_not_mined_in_time(
     monkeypatch.setattr(wallet_chain, "_MAX_WAIT", 0.1)
     v1.anvil.set_automine(False)
     configure(v1)
-    told = pay("create", code=1)
+    output = pay("create", code=1)
     [sent] = v1.anvil.mempool()
-    assert told.count(sent) == 2
-    assert "Do not make another one" in told
+    assert output.count(sent) == 2
+    assert "Do not make another one" in output
 
 
 def test_create_with_a_server_that_is_behind(
@@ -151,20 +151,20 @@ def test_create_with_a_server_that_is_behind(
     monkeypatch.setattr(wallet_pay, "is_valid_wallet", behind)
     monkeypatch.setattr(wallet_pay, "_CHECK_PERIOD", 0.01)
     configure(v1)
-    told = pay("create")
-    assert told.count(wallets(v1)[0]["wallet"]) == 3
+    output = pay("create")
+    assert output.count(wallets(v1)[0]["wallet"]) == 3
     monkeypatch.setattr(wallet_pay, "_CHECKS", 2)
     answers += [False, False, False]
-    told = pay("create", code=1)
-    assert told.count(wallets(v1)[1]["wallet"]) == 2
-    assert "does not list the wallet" in told
+    output = pay("create", code=1)
+    assert output.count(wallets(v1)[1]["wallet"]) == 2
+    assert "does not list the wallet" in output
 
 
 def test_create_without_gas_money(v1: V1, pay: Pay) -> None:
     configure(v1)
     v1.anvil.set_balance(NODE.address, 5)
-    told = pay("create", code=1)
-    assert f"{NODE.address} has 5 wei" in told
+    output = pay("create", code=1)
+    assert f"{NODE.address} has 5 wei" in output
     assert not wallets(v1)
 
 
@@ -218,36 +218,36 @@ def test_show_as_json(v1: V1, token: Contract, pay: Pay) -> None:
 
 def test_show_without_a_wallet(v1: V1, pay: Pay) -> None:
     configure(v1)
-    told = pay("show")
-    assert NODE.address in told
-    assert "infernet-edge wallet pay create" in told
+    output = pay("show")
+    assert NODE.address in output
+    assert "infernet-edge wallet pay create" in output
     found = json.loads(pay("show", "--json"))
     assert (found["wallet"], found["node"]) == (None, NODE.address)
     assert "infernet-edge wallet pay create" in found["warnings"][0]
 
 
-def test_show_of_somebody_elses_wallet(v1: V1, pay: Pay) -> None:
+def test_show_of_the_wallet_of_another_account(v1: V1, pay: Pay) -> None:
     configure(v1, v1.wallet(ALICE, coins=7))
-    told = pay("show")
-    assert f"Owner        {ALICE.address} (not this node's account {NODE.address})" in told
-    assert "  balance    0.000000000000000007 (7 wei)" in told
-    assert f"it has to approve {NODE.address}" in told
+    output = pay("show")
+    assert f"Owner        {ALICE.address} (not this node's account {NODE.address})" in output
+    assert "  balance    0.000000000000000007 (7 wei)" in output
+    assert f"it has to approve {NODE.address}" in output
 
 
 def test_show_of_a_wallet_of_another_factory(v1: V1, pay: Pay) -> None:
     wallet = deploy(v1.anvil, "Wallet", v1.registry.address, NODE.address)
     configure(v1, wallet)
-    told = pay("show")
-    assert f"Factory      {v1.wallet_factory.address} did not make it" in told
-    assert "InvalidWallet" in told
-    assert "infernet-edge wallet pay create --another" in told
+    output = pay("show")
+    assert f"Factory      {v1.wallet_factory.address} did not make it" in output
+    assert "InvalidWallet" in output
+    assert "infernet-edge wallet pay create --another" in output
 
 
 @pytest.mark.parametrize("action", ["show", "approve", "withdraw"])
 def test_an_address_without_a_wallet(v1: V1, pay: Pay, action: str) -> None:
     configure(v1, NOWHERE)
-    told = pay(action) if action == "show" else pay(action, "5", code=1)
-    assert f"There is no wallet at {NOWHERE} on chain 31337" in told
+    output = pay(action) if action == "show" else pay(action, "5", code=1)
+    assert f"There is no wallet at {NOWHERE} on chain 31337" in output
 
 
 # approve
@@ -256,10 +256,10 @@ def test_an_address_without_a_wallet(v1: V1, pay: Pay, action: str) -> None:
 def test_approve(v1: V1, pay: Pay) -> None:
     wallet = v1.wallet(NODE)
     configure(v1, wallet)
-    told = pay("approve", "0.5eth")
+    output = pay("approve", "0.5eth")
     assert wallet.call("allowance", NODE.address, COIN) == ETHER // 2
-    assert "Allowance    0 (0 wei) until now" in told
-    assert f"{NODE.address} may spend 0.5 (500000000000000000 wei)" in told
+    assert "Allowance    0 (0 wei) until now" in output
+    assert f"{NODE.address} may spend 0.5 (500000000000000000 wei)" in output
     assert "already" in pay("approve", "500000000000000000")
     assert v1.anvil.nonce(NODE.address) == 1
     assert "Allowance    0.5 (500000000000000000 wei) until now" in pay("approve", "0")
@@ -270,10 +270,10 @@ def test_approve_tokens_for_another_spender(v1: V1, token: Contract, pay: Pay) -
     wallet = v1.wallet(NODE)
     configure(v1, wallet)
     options = ["--token", token.address.lower(), "--spender", ALICE.address]
-    told = pay("approve", str(2**256 - 1), *options)
+    output = pay("approve", str(2**256 - 1), *options)
     assert wallet.call("allowance", ALICE.address, token.address) == 2**256 - 1
     assert wallet.call("allowance", NODE.address, token.address) == 0
-    assert f"{ALICE.address} may spend {2**256 - 1} of token {token.address}" in told
+    assert f"{ALICE.address} may spend {2**256 - 1} of token {token.address}" in output
 
 
 def test_approve_of_a_wallet_of_another_factory(v1: V1, pay: Pay) -> None:
@@ -290,8 +290,8 @@ def test_withdraw(v1: V1, pay: Pay) -> None:
     wallet = v1.wallet(NODE, coins=3 * ETHER)
     configure(v1, wallet)
     before = v1.anvil.balance(NODE.address)
-    told = pay("withdraw", "1.25eth")
-    assert f"Withdrew 1.25 (1250000000000000000 wei) from {wallet.address}" in told
+    output = pay("withdraw", "1.25eth")
+    assert f"Withdrew 1.25 (1250000000000000000 wei) from {wallet.address}" in output
     assert v1.anvil.balance(wallet.address) == ETHER * 7 // 4
     assert ETHER < v1.anvil.balance(NODE.address) - before < ETHER * 5 // 4
     pay("withdraw", "all")
@@ -303,8 +303,8 @@ def test_withdraw(v1: V1, pay: Pay) -> None:
 def test_withdraw_tokens(v1: V1, token: Contract, pay: Pay) -> None:
     wallet = v1.wallet(NODE, token=token, tokens=25)
     configure(v1, wallet)
-    told = pay("withdraw", "5", "--token", token.address)
-    assert f"Withdrew 5 of token {token.address}" in told
+    output = pay("withdraw", "5", "--token", token.address)
+    assert f"Withdrew 5 of token {token.address}" in output
     pay("withdraw", "all", "--token", token.address)
     assert token.call("balanceOf", NODE.address) == 25
 
@@ -315,22 +315,22 @@ def test_what_is_locked_stays(v1: V1, token: Contract, pay: Pay) -> None:
     v1.lock(wallet, NODE, token.address, 10)
     configure(v1, wallet)
     options = ["--token", token.address]
-    told = pay("withdraw", "16", *options, code=1)
-    assert "InsufficientFunds" in told
-    assert f"holds 25 of token {token.address}, 10 of it locked" in told
-    assert "15 can be withdrawn, not 16" in told
+    output = pay("withdraw", "16", *options, code=1)
+    assert "InsufficientFunds" in output
+    assert f"holds 25 of token {token.address}, 10 of it locked" in output
+    assert "15 can be withdrawn, not 16" in output
     pay("withdraw", "all", *options)
     assert token.call("balanceOf", NODE.address) == 15
-    told = pay("withdraw", "all", *options)
-    assert "Nothing can be withdrawn" in told
-    assert "10 of it locked for proofs" in told
+    output = pay("withdraw", "all", *options)
+    assert "Nothing can be withdrawn" in output
+    assert "10 of it locked for proofs" in output
 
 
 def test_more_than_there_is(v1: V1, pay: Pay) -> None:
     configure(v1, v1.wallet(NODE, coins=7))
-    told = pay("withdraw", "8wei", code=1)
-    assert "0.000000000000000007 (7 wei) can be withdrawn" in told
-    assert "not 0.000000000000000008 (8 wei)" in told
+    output = pay("withdraw", "8wei", code=1)
+    assert "0.000000000000000007 (7 wei) can be withdrawn" in output
+    assert "not 0.000000000000000008 (8 wei)" in output
     assert v1.anvil.nonce(NODE.address) == 0
 
 
@@ -356,7 +356,7 @@ def test_a_terminal_is_not_asked_with_yes(v1: V1) -> None:
 
 
 def test_ctrl_c_while_it_is_mined(v1: V1) -> None:
-    """What was sent cannot be called back, and nobody says that nothing was done."""
+    """A sent transaction cannot be cancelled; the message does not say that nothing was done."""
     wallet = v1.wallet(NODE, coins=7)
     configure(v1, wallet)
     v1.anvil.set_automine(False)
@@ -373,18 +373,18 @@ def test_ctrl_c_while_it_is_mined(v1: V1) -> None:
 
 @pytest.mark.parametrize("action", ["approve", "withdraw"])
 class TestNeither:
-    def test_with_somebody_elses_wallet(self, v1: V1, pay: Pay, action: str) -> None:
+    def test_with_the_wallet_of_another_account(self, v1: V1, pay: Pay, action: str) -> None:
         wallet = v1.wallet(ALICE, coins=7)
         configure(v1, wallet)
-        told = pay(action, "5", code=1)
-        assert f"Unauthorized: the wallet {wallet.address} belongs to {ALICE.address}" in told
-        assert f"this node's account is {NODE.address}" in told
+        output = pay(action, "5", code=1)
+        assert f"Unauthorized: the wallet {wallet.address} belongs to {ALICE.address}" in output
+        assert f"this node's account is {NODE.address}" in output
         assert v1.anvil.nonce(NODE.address) == 0
 
     def test_with_something_that_is_no_token(self, v1: V1, pay: Pay, action: str) -> None:
         configure(v1, v1.wallet(NODE))
-        told = pay(action, "5", "--token", NOWHERE, code=1)
-        assert f"{NOWHERE} is not an ERC-20 token on chain 31337" in told
+        output = pay(action, "5", "--token", NOWHERE, code=1)
+        assert f"{NOWHERE} is not an ERC-20 token on chain 31337" in output
         assert v1.anvil.nonce(NODE.address) == 0
 
     def test_without_a_wallet(self, v1: V1, pay: Pay, action: str) -> None:
@@ -441,8 +441,8 @@ def test_the_contracts_own_words(
         return await send(rpc, account, to, data)
 
     monkeypatch.setattr(wallet_pay, "send", given_away)
-    told = pay("withdraw", "5", "--token", token.address, code=1)
-    assert f"{wallet.address} would refuse it: Unauthorized: only the contract's owner" in told
+    output = pay("withdraw", "5", "--token", token.address, code=1)
+    assert f"{wallet.address} would refuse it: Unauthorized: only the contract's owner" in output
 
 
 @pytest.mark.parametrize("arguments", [["create"], ["show"], ["approve", "5"], ["withdraw", "5"]])
@@ -469,9 +469,9 @@ class TestNone:
 def test_without_a_server(v1: V1, pay: Pay, action: str) -> None:
     payment = None if action == "create" else NOWHERE
     configure(v1, payment, rpc_url=f"http://127.0.0.1:{free_port()}/secret-path")
-    told = pay(action, code=1)
-    assert "No JSON-RPC server of chain.rpc_url answers" in told
-    assert "secret-path" not in told
+    output = pay(action, code=1)
+    assert "No JSON-RPC server of chain.rpc_url answers" in output
+    assert "secret-path" not in output
 
 
 def test_a_registry_without_a_factory(v1: V1, pay: Pay) -> None:
