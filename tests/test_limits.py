@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from infernet_edge.config.model import Config
-from tests.support import markdown
+from tests.support import markdown, reference
 from tests.support.markdown import DOCS, PACKAGE
 from tests.support.process import ROOT
 
@@ -45,6 +45,11 @@ MILLISECONDS = {
 
 LIMIT = re.compile(r"_?(?:(?:MAX|MIN)_\w+|(?:\w+_)?(?:TIMEOUT|TIME|SECONDS|GRACE))")
 """Names of constants that are limits."""
+
+LIMIT_KEY = re.compile(r"\b(?:max|min)_\w+|\b(?:timeout|retention|pids|\w+_wait|backup_count)$")
+"""Keys of the configuration that are limits."""
+
+KEYS_WITHOUT_DEFAULT = {"server.max_held_bytes"}  # in the text of another row
 
 EXCEPTIONS = {
     "chain/delivery/escrow.py _MAX_AMOUNT": "the range of a number of a contract",
@@ -149,6 +154,13 @@ def test_every_limit_of_the_code_is_in_the_page() -> None:
     assert EXCEPTIONS.keys() - here == set(), "these exceptions do not exist any more"
     assert EXCEPTIONS.keys() & listed == set()
     assert listed >= MILLISECONDS
+
+
+def test_every_limit_of_the_configuration_is_in_the_page() -> None:
+    keys = {key for key, _ in reference.settings() if LIMIT_KEY.search(key)}
+    assert len(keys) > 10
+    assert keys - {row.place for row in rows()} - KEYS_WITHOUT_DEFAULT == set()
+    assert keys & set(markdown.codes(PAGE.read_text())) >= KEYS_WITHOUT_DEFAULT
 
 
 def test_each_place_is_in_one_row() -> None:
