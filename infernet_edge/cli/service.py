@@ -189,7 +189,9 @@ def _uninstall(arguments: argparse.Namespace) -> int:
         changes = carry_out(
             installer.uninstall(purge=arguments.purge), print, dry_run=arguments.dry_run
         )
-    left = "Nothing is left." if arguments.purge else f"Left: {paths.settings}, {paths.state}"
+    left = (
+        "Everything was removed." if arguments.purge else f"Kept: {paths.settings}, {paths.state}"
+    )
     return _report(arguments, changes, left)
 
 
