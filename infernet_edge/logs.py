@@ -27,11 +27,24 @@ _ROOT = "infernet_edge"
 logging.getLogger(_ROOT).addHandler(logging.NullHandler())
 
 
-def log_event(logger: logging.Logger, event: str, level: int = logging.INFO, **fields: Any) -> None:
-    """Write one event, named `noun.verb`, with its fields; "" and None are left out."""
+def log_event(
+    logger: logging.Logger,
+    event: str,
+    level: int = logging.INFO,
+    **fields: Any,
+) -> None:
+    """Write one event, named `noun.verb_in_past_tense`; fields of "" and None are left out."""
     if logger.isEnabledFor(level):
-        told = {name: value for name, value in fields.items() if value not in ("", None)}
-        logger.log(level, event, extra={"fields": told})
+        logger.log(level, event, extra={"fields": _given(fields)})
+
+
+def log_exception(logger: logging.Logger, event: str, error: BaseException, **fields: Any) -> None:
+    """Write one event at level ERROR, with the traceback of an unexpected exception."""
+    logger.error(event, exc_info=error, extra={"fields": _given(fields)})
+
+
+def _given(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value not in ("", None)}
 
 
 def set_up_logging(log: Log, *, verbose: bool = False) -> None:

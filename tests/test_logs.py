@@ -20,6 +20,7 @@ from infernet_edge.logs import (
     JSONFormatter,
     TextFormatter,
     log_event,
+    log_exception,
     set_up_logging,
 )
 
@@ -229,3 +230,16 @@ def test_a_log_file_that_cannot_be_written(tmp_path: Path) -> None:
         set_up_logging(Log(path=str(tmp_path / "file" / "node.log")))
     with pytest.raises(StartupError, match=r"log\.path"):
         set_up_logging(Log(path=str(tmp_path)))
+
+
+def test_an_unexpected_exception_is_an_error_with_fields_and_traceback(tmp_path: Path) -> None:
+    path = tmp_path / "node.log"
+    set_up_logging(Log(path=str(path)))
+    try:
+        _ = 1 / 0
+    except ZeroDivisionError as error:
+        log_exception(logger, "job.crashed", error, job="one", container="")
+    line = json.loads(path.read_text())
+    assert (line["level"], line["event"], line["job"]) == ("error", "job.crashed", "one")
+    assert "container" not in line
+    assert "ZeroDivisionError" in line["exception"]

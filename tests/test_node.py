@@ -88,7 +88,7 @@ async def test_a_damaged_file_too_large_to_be_checked_is_set_aside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its damage shows when the node reads its unfinished jobs."""
-    monkeypatch.setattr("infernet_edge.storage.database._QUICKLY_CHECKED", -1)
+    monkeypatch.setattr("infernet_edge.storage.database._MAX_CHECKED", -1)
     async with serving(Echo()) as url:
         document = {"containers": [{"id": "echo", "url": url}]}
         async with running(tmp_path, document) as node:
@@ -115,7 +115,7 @@ async def test_damage_in_the_tables_of_the_chain_makes_a_new_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str
 ) -> None:
     """Its damage shows when the chain's part is started."""
-    monkeypatch.setattr("infernet_edge.storage.database._QUICKLY_CHECKED", -1)
+    monkeypatch.setattr("infernet_edge.storage.database._MAX_CHECKED", -1)
     url = f"http://127.0.0.1:{free_port()}"
     wallet = {"private_key": "0x" + "1" * 64}
     addresses = {"registry_address": "0x" + "1" * 40, "coordinator_address": "0x" + "2" * 40}

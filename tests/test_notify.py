@@ -156,7 +156,7 @@ def test_a_long_start_is_told(listener: Listener, tmp_path: Path) -> None:
     path.write_bytes(content)
     with node:
         told = "\n".join(listener.received())
-    assert "database.set_aside" in node.log()
+    assert "database.quarantined" in node.log()
     assert "database.salvaged" in node.log()
     assert "EXTEND_TIMEOUT_USEC=60000000" in told
     assert "rows of a damaged database" in told

@@ -1,1 +1,1 @@
-"""The socket by which commands ask the running node: its server and its client."""
+"""The control socket, on which commands request reports from the running node."""

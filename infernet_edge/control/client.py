@@ -1,4 +1,4 @@
-"""Asks a running node for a report, through the control socket in its storage folder.
+"""Requests reports from a running node, through the control socket in its storage folder.
 
 For commands, which must not open the database that the node writes. Blocks.
 """
@@ -20,11 +20,11 @@ _TIMEOUT = 10.0  # seconds
 
 
 class NotRunning(InfernetEdgeError):
-    """No node gives a report; the text says why and what to do."""
+    """No report is available; the text says why and what to do."""
 
 
 class NotAllowed(NotRunning):
-    """One may run, but this user may not ask it."""
+    """A node may run, but this user has no permission to use its socket."""
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -60,5 +60,5 @@ def fetch(config: Config, report: str, **parameters: str) -> Any:
     finally:
         connection.close()
     if response.status != http.client.OK:
-        raise NotRunning(f"The node says: {answer.get('error')}")
+        raise NotRunning(f"The node reports an error: {answer.get('error')}")
     return answer

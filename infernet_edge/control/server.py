@@ -1,7 +1,7 @@
-"""What the operator's commands ask of the running node, on a socket in its storage folder.
+"""The control socket in the storage folder: reports of the running node for commands.
 
-The socket is a file that only the node's own user may open: whoever can, may see every client's
-jobs. `curl --unix-socket …/control.sock http://node/status` works too.
+The socket is a file that only the node's user may open: access to it is the permission to see the
+jobs of every client. `curl --unix-socket …/control.sock http://node/status` works too.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MAX_PATH = 107  # bytes of a Unix socket's address, unix(7)
 
 
 class ControlServer:
-    """Answers GET requests for reports: `reports` has one for each path."""
+    """Answers GET requests for reports; `reports` maps paths to them."""
 
     def __init__(self, folder: Path, reports: dict[str, Report], memory: MemoryBudget) -> None:
         self._memory = memory
@@ -44,9 +44,11 @@ class ControlServer:
         self._listener: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """Listen; a node whose folder has too long a name goes without, and says so."""
+        """Listen; where the path is too long for a socket, log that and start without one."""
         if len(bytes(self._path)) > _MAX_PATH:
-            log_event(logger, "control.off", logging.WARNING, reason="storage.path is too long")
+            log_event(
+                logger, "control.disabled", logging.WARNING, reason="storage.path is too long"
+            )
             return
         loop = asyncio.get_running_loop()
         config = uvicorn.Config(
@@ -59,7 +61,7 @@ class ControlServer:
             proxy_headers=False,
         )
         config.load()
-        self._path.unlink(missing_ok=True)  # of a node that was killed; the folder is locked
+        self._path.unlink(missing_ok=True)  # left by a killed node: the folder is locked
         self._listener = await loop.create_unix_server(
             lambda: HttpToolsProtocol(config, self._state, {}, loop), str(self._path)
         )

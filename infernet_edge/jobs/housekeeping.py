@@ -84,13 +84,13 @@ class Housekeeper:
             self._refuse(space)
             if self._store.refusal:
                 await self._make_room(space)
-            await self._elapsed.look()
+            await self._elapsed.check()
             if self._elapsed.now() >= self._next_expiry:
                 await self._delete_expired()
         except (StorageError, OSError) as error:
-            self._database.tell(str(error))
+            self._database.report_problem(str(error))
         else:
-            self._database.tell("")
+            self._database.report_problem("")
 
     async def _return_memory(self) -> None:
         """Give memory back to the system, if much of it was in use since the last time."""
@@ -140,7 +140,7 @@ class Housekeeper:
             space = await self._measure()
         if deleted:
             log_event(logger, "jobs.deleted", logging.WARNING, count=deleted, reason="no room")
-        await self._database.give_back_space()
+        await self._database.release_space()
         self._refuse(await self._measure())
 
     async def _delete_expired(self) -> None:

@@ -1,1 +1,1 @@
-"""The SQLite file: its threads, migrations, checksums, damage, and the time that ages count."""
+"""The SQLite file: its threads, migrations, checksums, damage, and the time for ages."""

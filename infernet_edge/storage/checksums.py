@@ -1,4 +1,5 @@
-"""Checksums of stored values: a disk that forgets a bit must not change a result unnoticed."""
+"""Checksums of stored values: a bit that flips on the disk must not
+change a result unnoticed."""
 
 from __future__ import annotations
 
@@ -14,7 +15,10 @@ class Damaged(InfernetEdgeError):
 
 
 def checksum(text: Buffer | None, *names: int | bytes) -> int:
-    """The CRC-32 (RFC 1952) of a text and of what names its place: it counts only there."""
+    """The CRC-32 (RFC 1952) of a text and of the names of its location.
+
+    The location is part of it, so that a text that is found in the wrong row fails the check.
+    """
     crc = 0
     for name in names:
         crc = zlib.crc32(name if isinstance(name, bytes) else b"%d," % name, crc)
@@ -22,6 +26,6 @@ def checksum(text: Buffer | None, *names: int | bytes) -> int:
 
 
 def check(stored: int | None, text: Buffer | None, *names: int | bytes, what: str) -> None:
-    """Raise Damaged when a text does not have its checksum; older ones have none."""
+    """Raise Damaged when a text does not match its checksum; older texts have none (None)."""
     if stored is not None and stored != checksum(text, *names):
         raise Damaged(f"{what} was damaged on the disk")

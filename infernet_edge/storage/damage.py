@@ -1,8 +1,8 @@
 """What is known about damage of a database file, in files beside it.
 
-`*.sqlite.damaged` is a mark: damage was found while the file was open, so that the next start has
-to make a new file. `*.sqlite.corrupt-<seconds since 1970>` is a damaged file that is kept. When
-there is only such a file, the making of the new one was interrupted.
+`*.sqlite.damaged` is a mark: damage was found while the file was open, and the next start has to
+rebuild it. `*.sqlite.corrupt-<seconds since 1970>` is a damaged file in quarantine. When there is
+only such a file, an earlier rebuild was interrupted.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from infernet_edge.logs import log_event
 logger = logging.getLogger(__name__)
 
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-# Damage for which there is no code: text that is none, of which Python says so itself, and a number
-# in the file's header.
+# Damage without an error code of its own: text that is not UTF-8, which Python reports itself, and
+# a wrong number in the file's header.
 _CORRUPT_WORDS = ("Could not decode to UTF-8", "unsupported file format")
 _OF_SQLITE = ("-wal", "-shm")
-# One bit of a record's header makes a text of bytes, or NULL of a number. SQLite finds that when it
-# checks all, or when the row is written again.
+# One wrong bit in a record's header turns bytes into text, or a number into NULL. SQLite finds that
+# in a check of the whole file, or when the row is written again.
 _WRONG_TYPE = 3091  # SQLITE_CONSTRAINT_DATATYPE (https://sqlite.org/rescode.html)
 
 
 def is_corrupt(error: BaseException | None) -> bool:
-    """Whether SQLite says that its file is damaged, or is none of its files."""
+    """Whether an error of SQLite means that the file is damaged, or is not a database."""
     if not isinstance(error, sqlite3.DatabaseError):
         return False
     code = getattr(error, "sqlite_errorcode", 0)
@@ -48,9 +48,9 @@ def corrupt(reason: str) -> sqlite3.DatabaseError:
 
 @contextlib.contextmanager
 def checked_types() -> Iterator[None]:
-    """Take it for damage when a value that was read is of another type than its column's.
+    """Report damage when a value that was read has another type than its column.
 
-    For code that works with rows in a thread of the database.
+    For code that works with rows in a thread of the database. Raises the error of `corrupt`.
     """
     try:
         yield
@@ -59,8 +59,8 @@ def checked_types() -> Iterator[None]:
 
 
 def mark(path: Path, reason: str) -> None:
-    """Have the next start make a new file of `path`. Blocks; raises OSError."""
-    # What SQLite says may hold text that is none.
+    """Mark the file `path` as damaged: the next start rebuilds it. Blocks; raises OSError."""
+    # SQLite quotes what it read, and that may be bytes that are not text.
     with _mark_of(path).open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(f"{reason}\n")
         file.flush()
@@ -68,31 +68,32 @@ def mark(path: Path, reason: str) -> None:
 
 
 def find(path: Path) -> Path | None:
-    """The damaged file of which a new one has to be made now; None when there is none.
+    """The damaged file that has to be rebuilt now; None when there is none.
 
-    One that is marked gets its other name, which stands for the mark from then on. Blocks; raises
-    OSError.
+    A file that is marked is renamed to its name in quarantine, which replaces the mark. Blocks;
+    raises OSError.
     """
     kept = _find(path)
+    # Only now: after a crash in between, the mark is still there and the search is repeated.
     _mark_of(path).unlink(missing_ok=True)
     return kept
 
 
 def _find(path: Path) -> Path | None:
     if (unfinished := _unfinished(path)) is not None:
-        for suffix in _OF_SQLITE:  # an interruption may have left them behind
+        for suffix in _OF_SQLITE:  # an interrupted rename may have left them
             file = path.with_name(path.name + suffix)
             if file.exists():
                 file.rename(unfinished.with_name(unfinished.name + suffix))
         return unfinished
     marked = _mark_of(path)
     if marked.exists() and path.exists():
-        return set_aside(path, marked.read_text("utf-8", "replace").strip())
+        return quarantine(path, marked.read_text("utf-8", "replace").strip())
     return None
 
 
-def set_aside(path: Path, reason: str) -> Path:
-    """Rename a damaged file; returns its new name. Blocks; raises OSError."""
+def quarantine(path: Path, reason: str) -> Path:
+    """Rename a damaged file and keep it; returns its new name. Blocks; raises OSError."""
     number = int(time.time())
     while (kept := path.with_name(f"{path.name}.corrupt-{number}")).exists():
         number += 1
@@ -100,7 +101,7 @@ def set_aside(path: Path, reason: str) -> Path:
         file = path.with_name(path.name + suffix)
         if file.exists():
             file.rename(kept.with_name(kept.name + suffix))
-    log_event(logger, "database.set_aside", logging.ERROR, reason=reason, kept=str(kept))
+    log_event(logger, "database.quarantined", logging.ERROR, reason=reason, kept=str(kept))
     return kept
 
 

@@ -1,7 +1,7 @@
 """Reads the rows of a damaged table that can still be read.
 
-Where a page is damaged, SQLite reads no further. So the reading resumes behind it: with the next
-key from which it can read again, backwards from the end, and with the keys that stand in indexes.
+SQLite stops reading at a damaged page. Reading resumes after it: from the next key that can be
+read, backwards from the end, and with the keys that are in indexes.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any, Final
 
 Row = tuple[Any, ...]
 
-# What reading damaged pages raises; SQLite's message may hold text that is none.
+# What reading damaged pages raises; UnicodeError when SQLite's message quotes invalid text.
 DAMAGE: Final = (sqlite3.DatabaseError, UnicodeError)
-_MAX_JUMPS = 10_000  # over damaged places of one table
-_KEY_BYTES: Final = 16  # of a key that is text or bytes, so many show how far a search has come
+_MAX_JUMPS = 10_000  # over damaged pages of one table
+_KEY_BYTES: Final = 16  # of a key that is text or bytes: a search compares only these
 _MAX_KEY: Final = 2 ** (8 * _KEY_BYTES)
 
 
@@ -25,14 +25,15 @@ class Table:
 
     def __init__(self, damaged: sqlite3.Connection, target: sqlite3.Connection, name: str) -> None:
         self.name = name
-        there = [row[1] for row in damaged.execute(f"PRAGMA table_info({name})")]
-        here = target.execute(f"PRAGMA table_info({name})").fetchall()
-        self.columns = [row[1] for row in here if row[1] in there]
-        self.primary = [column for _, column in sorted((row[5], row[1]) for row in here if row[5])]
+        theirs = [row[1] for row in damaged.execute(f"PRAGMA table_info({name})")]
+        ours = target.execute(f"PRAGMA table_info({name})").fetchall()
+        self.columns = [row[1] for row in ours if row[1] in theirs]
+        self.primary = [column for _, column in sorted((row[5], row[1]) for row in ours if row[5])]
         (sql,) = target.execute("SELECT sql FROM sqlite_master WHERE name = ?", (name,)).fetchone()
-        # What the rows are sorted by: reading them in another order would take all pages at once.
+        # What the rows are sorted by. In another order SQLite would read all pages before the first
+        # row, and so return none where one page is damaged.
         self.keys = self.primary if "WITHOUT ROWID" in sql.upper() else ["rowid"]
-        self.is_complete = set(self.primary) <= set(there)
+        self.is_complete = set(self.primary) <= set(theirs)
 
     def __str__(self) -> str:
         return self.name
@@ -41,7 +42,7 @@ class Table:
 def readable_rows(
     damaged: sqlite3.Connection, target: sqlite3.Connection, table: Table, condition: str
 ) -> Iterator[Row]:
-    """The rows that can be read, in whatever order; some of them twice where there is damage."""
+    """The rows that can be read, in any order; some of them twice where there is damage."""
     columns = ",".join(table.columns)
     keys = ",".join(table.keys)
     first = table.keys[0]
@@ -54,21 +55,21 @@ def readable_rows(
         return
     except DAMAGE:
         pass
-    yield from _behind_damage(damaged, select, table, last)
+    yield from _after_damage(damaged, select, table, last)
     primary = [table.columns.index(key) + 1 for key in table.primary]
     backwards = f"{select} ORDER BY {','.join(f'{key} DESC' for key in table.keys)}"
     with contextlib.suppress(*DAMAGE):
         for row in damaged.execute(backwards):
-            if primary and is_stored(target, table, [row[place] for place in primary]):
+            if primary and is_stored(target, table, [row[index] for index in primary]):
                 break
             yield row[1:]
     yield from _by_indexes(damaged, target, table, select)
 
 
-def _behind_damage(
+def _after_damage(
     damaged: sqlite3.Connection, select: str, table: Table, last: Any
 ) -> Iterator[Row]:
-    """Go on behind the last row that was read, and behind each further damage."""
+    """Resume after the last row that was read, and after each further damaged page."""
     sample = last if last is not None else _any_key(damaged, table)
     if sample is None:
         return
@@ -79,7 +80,7 @@ def _behind_damage(
         start = _next_readable(damaged, onwards, at, step, sample)
         if start is None:
             return
-        at, step = start, step * 2  # where nothing comes of it, the next jump is wider
+        at, step = start, step * 2  # where this jump finds no row, the next one is wider
         try:
             for row in damaged.execute(onwards, (_from_number(start, sample),)):
                 at, step = max(at, _to_number(row[0])), 1
@@ -92,7 +93,7 @@ def _behind_damage(
 def _next_readable(
     damaged: sqlite3.Connection, onwards: str, at: int, step: int, sample: Any
 ) -> int | None:
-    """A number behind `at` from which a row can be read, the least if `step` is 1; None: none."""
+    """A number above `at` from which a row can be read, the lowest if `step` is 1; else None."""
     limited = f"{onwards} LIMIT 1"
 
     def readable(number: int) -> bool:
@@ -120,7 +121,7 @@ def _next_readable(
 def _by_indexes(
     damaged: sqlite3.Connection, target: sqlite3.Connection, table: Table, select: str
 ) -> Iterator[Row]:
-    """Rows whose keys stand in an index, one by one."""
+    """Rows whose keys are in an index, one by one."""
     keys = ",".join(table.keys)
     one = f"{select} AND {' AND '.join(f'{key} = ?' for key in table.keys)}"
     for name in _indexes(damaged, table):
@@ -152,7 +153,7 @@ def _first_column(damaged: sqlite3.Connection, index: str) -> str:
 
 
 def _any_key(damaged: sqlite3.Connection, table: Table) -> Any:
-    """A key of the table, from wherever one can be read; None when there is none."""
+    """Any key of the table that can be read; None when there is none."""
     first = table.keys[0]
     for query in (
         f"SELECT {first} FROM {table} NOT INDEXED ORDER BY {first} DESC LIMIT 1",  # noqa: S608 - its schema
@@ -170,35 +171,36 @@ def _any_key(damaged: sqlite3.Connection, table: Table) -> Any:
 
 
 def is_stored(target: sqlite3.Connection, table: Table, key: Sequence[Any]) -> bool:
+    """Whether the new database has a row with this primary key."""
     where = " AND ".join(f"{column} = ?" for column in table.primary)
     query = f"SELECT 1 FROM {table} WHERE {where}"  # noqa: S608 - its schema
-    with contextlib.suppress(*DAMAGE):  # a key with text that is none is not there
+    with contextlib.suppress(*DAMAGE):  # a key that is not valid text is not stored
         return target.execute(query, key).fetchone() is not None
     return False
 
 
 def count_rows(damaged: sqlite3.Connection, table: str, copied: int) -> int | None:
-    """How many rows there were, by whatever of the table can still be counted; else None."""
+    """How many rows there were, counted by what can still be read; None when nothing can."""
     counts = []
     names = [" NOT INDEXED"]
     with contextlib.suppress(*DAMAGE):
         indexes = damaged.execute(f"PRAGMA index_list({table})").fetchall()
         names += [f" INDEXED BY {row[1]}" for row in indexes if not row[4] and row[3] != "pk"]
         if not damaged.execute(f"PRAGMA table_info({table})").fetchall():
-            return copied  # it had no such table
-    for how in names:
+            return copied  # the damaged file has no such table
+    for source in names:
         with contextlib.suppress(*DAMAGE):
-            query = f"SELECT count(*) FROM {table}{how}"  # noqa: S608 - its schema
+            query = f"SELECT count(*) FROM {table}{source}"  # noqa: S608 - its schema
             counts.append(int(damaged.execute(query).fetchone()[0]))
     return max([*counts, copied]) if counts else None
 
 
 def _to_number(key: Any) -> int:
-    """How far a key stands, among all keys of its kind."""
+    """The position of a key among all possible keys of its type."""
     if isinstance(key, int):
         return key
     if not isinstance(key, str | bytes):
-        return 0  # a key of another kind is damaged
+        return 0  # a key of another type is damaged
     raw = key.encode("utf-8", "surrogateescape") if isinstance(key, str) else bytes(key)
     return int.from_bytes(raw[:_KEY_BYTES].ljust(_KEY_BYTES, b"\0"))
 

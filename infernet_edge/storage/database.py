@@ -1,9 +1,9 @@
 """The SQLite file: one writer thread with group commit, one reader thread, migrations.
 
-It knows no table by heart: whoever owns tables hands in its migrations. All writes that wait
-while one commit is on its way share the next transaction and its fsync, and their callers are told
-only after it. One writer also avoids the corruption that SQLite 3.7.0 to 3.51.2 can cause when two
-connections write or checkpoint a WAL at once.
+It contains no table definitions: each owner of tables passes its migrations. All writes that wait
+during a commit share the next transaction and its fsync, and their futures are done only after it.
+A single writer also avoids the corruption that SQLite 3.7.0 to 3.51.2 can cause when two
+connections write or checkpoint a WAL at the same time.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_PAGES_AT_ONCE = 2048  # 8 MiB; writers wait meanwhile
+_PAGES_AT_ONCE = 2048  # 8 MiB; writes wait meanwhile
 _CLOSING_TIME = 30.0  # seconds; a commit on a worn SD card may take long
-_QUICKLY_CHECKED = 32 * 2**20  # bytes; larger files are not checked at start, it would take long
+_MAX_CHECKED = 32 * 2**20  # bytes; larger files are not checked at start: it takes too long
 
 
 class Salvage(NamedTuple):
-    """How many rows were saved of a damaged file, which is kept."""
+    """How many rows were saved from a damaged file, which is kept; `total` None: not known."""
 
     kept: Path
     saved: int
@@ -47,14 +47,14 @@ def _salvages(connection: sqlite3.Connection) -> list[tuple[str, int, int | None
     try:
         return connection.execute("SELECT kept, saved, total FROM salvages").fetchall()
     except sqlite3.OperationalError:
-        return []  # there was none: the table is made for the first
+        return []  # no file was damaged: the first rebuild creates the table
 
 
 class Database:
     """The node's one SQLite file.
 
-    `migrations` gives, for each owner of tables, its steps in order; steps that a file has seen
-    are never run again, so they must never be changed, only added to; see migrations.py.
+    `migrations` gives, for each owner of tables, its steps in order; steps that ran on
+    a file never run on it again, so they must never be changed, only added to; see migrations.py.
     """
 
     def __init__(
@@ -66,10 +66,11 @@ class Database:
         first: Sequence[Part] = (),
         on_salvage: Callable[[int], None] = lambda rows: None,
     ) -> None:
-        """`first` is saved first from a damaged file; `on_salvage` hears how far that is.
+        """`first` is saved first from a damaged file.
 
-        `dormant` gives the migrations of all parts, also of those that are switched off: their
-        tables are saved too.
+        `on_salvage` is called with the number of rows saved so far, in another thread. `dormant`
+        gives the migrations of all parts, also of those that are disabled: their tables are saved
+        too.
         """
         self._first = first
         self._dormant = dormant
@@ -82,51 +83,53 @@ class Database:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._problem = ""
         self.writable = False
-        self._closing: list[Thread] = []  # threads that have to end
+        self._closing: list[Thread] = []  # threads that were asked to end
         self._changes_before = 0  # of the writer, at the last failure
-        self._files: dict[Path, tuple[int, int]] = {}  # device and number of what was opened
+        self._files: dict[
+            Path, tuple[int, int]
+        ] = {}  # device and inode of the files that were opened
         self._lost = ""
         self.damaged = asyncio.Event()
-        """Set when SQLite finds the file damaged while it is open: see `open`."""
+        """Set when SQLite finds the file damaged while it is open; the next `open` rebuilds it."""
         self._marking: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Open or create the file and bring its tables up to date.
 
-        A file that SQLite cannot read, or was found damaged when it was last open, is kept beside
-        under another name, and the rows that can still be read are saved into a new one.
+        A file that SQLite cannot read, or that is marked as damaged, is kept in quarantine, and the
+        rows that can still be read are saved into a new file.
         Raises StartupError when the folder or the file cannot be used.
         """
         self._loop = asyncio.get_running_loop()
         writer, reader = await asyncio.to_thread(self._open_blocking)
-        found = self._note_damage
-        self._writer = Thread("database-writer", writer, commits=True, on_damage=found)
-        self._reader = Thread("database-reader", reader, commits=False, on_damage=found)
+        on_damage = self._on_damage
+        self._writer = Thread("database-writer", writer, commits=True, on_damage=on_damage)
+        self._reader = Thread("database-reader", reader, commits=False, on_damage=on_damage)
         self._writer.start()
         self._reader.start()
-        self._files = await asyncio.to_thread(self._look_at_files)
+        self._files = await asyncio.to_thread(self._identify_files)
         self.writable = True
 
     async def check_files(self) -> None:
-        """See whether the files are still those that were opened.
+        """Check that the files are still those that were opened.
 
-        SQLite goes on with files that were deleted, and what it writes is gone in the end. From
-        then on nothing is read or written any more: raises StorageError, here and elsewhere.
+        SQLite continues with files that were deleted, and what it writes is then lost. After such
+        a finding nothing is read or written: raises StorageError, here and in `read` and `write`.
         """
         if self._writer is None or self._lost:
             return
-        now = await asyncio.to_thread(self._look_at_files)
+        now = await asyncio.to_thread(self._identify_files)
         for path, identity in self._files.items():
             if now.get(path) != identity:
                 what = "replaced" if path in now else "deleted"
                 self._lost = (
-                    f"{path} was {what} while the node had it open. Put the right file there, if"
+                    f"{path} was {what} while the node had it open. Restore the original file, if"
                     " you have it, and restart the node"
                 )
                 self.writable = False
                 raise StorageError(self._lost)
 
-    def _look_at_files(self) -> dict[Path, tuple[int, int]]:
+    def _identify_files(self) -> dict[Path, tuple[int, int]]:
         found = {}
         for suffix in ("", "-wal", "-shm"):
             path = self.path.with_name(self.path.name + suffix)
@@ -144,7 +147,8 @@ class Database:
         """Run `function(connection, *arguments)` in the next transaction.
 
         The future is done when the transaction is on the disk. It fails with StorageError when
-        the file cannot be written. The function may be run twice and must do nothing but SQL.
+        the file cannot be written. The function may run twice (see threads.py) and must do
+        nothing but SQL.
         """
         future = self._submit(self._writer, function, arguments)
         future.add_done_callback(self._note_writable)
@@ -152,9 +156,10 @@ class Database:
         return future
 
     def _note_writable(self, written: asyncio.Future[Any]) -> None:
-        """A failure shows that the file cannot be written; that it can, only a change shows.
+        """Set `writable`: a failure clears it, only a committed change sets it again.
 
-        A transaction that changes nothing, such as a DELETE without matches, writes nothing.
+        A transaction that changes nothing, such as a DELETE without matches, writes nothing to the
+        disk and so proves nothing.
         """
         if written.cancelled() or self._writer is None:
             return
@@ -166,10 +171,10 @@ class Database:
 
     def _note_problem(self, done: asyncio.Future[Any]) -> None:
         if not done.cancelled() and isinstance(error := done.exception(), StorageError):
-            self.tell(str(error))
+            self.report_problem(str(error))
 
-    def _note_damage(self, reason: str) -> None:
-        """Have the next start make a new file. Large ones are not checked when they are opened."""
+    def _on_damage(self, reason: str) -> None:
+        """Mark the file once; needed because large files are not checked when they are opened."""
         if self._marking is None:
             self._marking = asyncio.create_task(self._mark_damage(reason))
 
@@ -177,31 +182,31 @@ class Database:
         try:
             await asyncio.to_thread(damage.mark, self.path, reason)
         except OSError as error:
-            log_event(logger, "database.not_marked", logging.ERROR, reason=str(error))
+            log_event(logger, "database.mark_failed", logging.ERROR, reason=str(error))
         finally:
             self.damaged.set()
 
-    def tell(self, problem: str) -> None:
-        """Log a problem with the storage once, when it comes, and once when it is over ("").
+    def report_problem(self, problem: str) -> None:
+        """Log a problem with the storage once, and once that it is over (`problem` is "").
 
-        Whoever looks after the storage says when it is over: between two of its looks at most one
-        problem is told, however many requests fail.
+        Only the housekeeper reports that it is over, so that between two of its checks at most one
+        problem is logged, regardless of how many requests fail.
         """
         if problem and not self._problem:
-            log_event(logger, "storage.unusable", logging.ERROR, reason=problem)
+            log_event(logger, "storage.failed", logging.ERROR, reason=problem)
         elif self._problem and not problem:
-            log_event(logger, "storage.usable")
+            log_event(logger, "storage.recovered")
         self._problem = problem
 
-    async def give_back_space(self) -> None:
+    async def release_space(self) -> None:
         """Return the pages of deleted rows to the disk, some megabytes of them at a time."""
-        while await self._submit(self._writer, _give_back_pages, (), alone=True):
+        while await self._submit(self._writer, _release_pages, (), alone=True):
             pass
 
     async def probe(self) -> None:
-        """Try a small write, after one failed; `writable` then says whether it worked."""
+        """Try a small write after one failed; sets `writable`, or raises StorageError."""
         await self.write(_touch)
-        self.writable = True  # it is no change of a row
+        self.writable = True  # it changes no row, which _note_writable waits for
 
     def read(
         self,
@@ -231,10 +236,10 @@ class Database:
         return future
 
     async def close(self) -> None:
-        """Finish what is waiting and close the file; may be called twice.
+        """Finish the waiting requests and close the file; may be called twice.
 
         When a thread does not end in time, the file stays locked as long as this process lives:
-        another node must not open it beside that thread.
+        another node must not open it while that thread still writes.
         """
         self._lost = ""
         # The writer is last: closing the last connection empties the WAL.
@@ -243,12 +248,12 @@ class Database:
         for thread in self._closing:
             thread.submit(None)
             await asyncio.to_thread(thread.join, _CLOSING_TIME)
-        await asyncio.sleep(0)  # what they said at last is heard
+        await asyncio.sleep(0)  # lets the callbacks of the threads' last results run
         if self._marking is not None:
             await self._marking
         self._closing = [thread for thread in self._closing if thread.is_alive()]
         if self._closing:
-            log_event(logger, "database.not_closed", logging.ERROR, seconds=_CLOSING_TIME)
+            log_event(logger, "database.close_timed_out", logging.ERROR, seconds=_CLOSING_TIME)
             return
         if self._lock is not None:
             os.close(self._lock)
@@ -265,7 +270,7 @@ class Database:
             except sqlite3.DatabaseError as error:
                 if not damage.is_corrupt(error):
                     raise
-                self._rebuild(damage.set_aside(self.path, str(error)))
+                self._rebuild(damage.quarantine(self.path, str(error)))
                 writer = self._open_writer()
             address = f"{self.path.absolute().as_uri()}?mode=ro"
             reader = sqlite3.connect(
@@ -293,7 +298,7 @@ class Database:
                 "temp_store = MEMORY",
             ):
                 connection.execute(f"PRAGMA {pragma}").fetchall()
-            if self.path.stat().st_size <= _QUICKLY_CHECKED:
+            if self.path.stat().st_size <= _MAX_CHECKED:
                 answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
                 if answer != "ok":
                     raise damage.corrupt(answer)
@@ -307,7 +312,7 @@ class Database:
         return connection
 
     def _rebuild(self, kept: Path) -> None:
-        """Make a new file of what can be read of a damaged one."""
+        """Make a new file from the rows of a damaged one that can be read."""
         saved = rebuild(
             kept,
             self.path,
@@ -322,11 +327,11 @@ class Database:
             saved=saved.rows,
             of=saved.of,
             kept=str(kept),
-            **({} if saved.all_read else {"reason": "The disk has no room for the others"}),
+            **({} if saved.all_read else {"reason": "The disk has no space for the other rows"}),
         )
 
     async def salvages(self) -> list[Salvage]:
-        """What was saved from damaged files that are still there; raises StorageError."""
+        """What was saved from damaged files that still exist; raises StorageError."""
         found = await self.read(_salvages)
         return [
             Salvage(self.path.with_name(name), saved, total)
@@ -335,10 +340,10 @@ class Database:
         ]
 
 
-def _give_back_pages(connection: sqlite3.Connection) -> bool:
+def _release_pages(connection: sqlite3.Connection) -> bool:
     """Shorten the file by some pages; returns whether there are more.
 
-    The pragma frees one page for each step, so it has to be stepped to its end.
+    The pragma frees one page per step of the statement, so it has to be run to its end.
     """
     connection.executescript(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -346,13 +351,13 @@ def _give_back_pages(connection: sqlite3.Connection) -> bool:
 
 
 def _touch(connection: sqlite3.Connection) -> None:
-    """Write something that nobody reads; where nothing changes, SQLite would write nothing."""
+    """Write a number that is not used; SQLite writes nothing where nothing changes."""
     (number,) = connection.execute("PRAGMA user_version").fetchone()
     connection.execute(f"PRAGMA user_version = {(number + 1) % 2**31}")
 
 
 def is_in_use(folder: Path) -> bool:
-    """Whether a node holds the folder, see `Database.open`. Blocks for no time; raises OSError."""
+    """Whether a node has locked the folder, see `Database.open`. Does not wait; raises OSError."""
     try:
         lock = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -367,14 +372,14 @@ def is_in_use(folder: Path) -> bool:
 
 
 def _lock_folder(folder: Path) -> int:
-    """Hold the folder for this process; a second node there would run the same jobs again."""
+    """Lock the folder for this process; a second node there would run the same jobs again."""
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
         raise StartupError(
-            f"Another infernet-edge already uses {folder}. Stop it, or give this one a folder of"
-            " its own with storage.path."
+            f"Another infernet-edge already uses {folder}. Stop it, or set storage.path to a"
+            " separate folder for this one."
         ) from None
     return lock

@@ -1,8 +1,8 @@
-"""Time that passes for the node: what decides how old something is, instead of the wall clock.
+"""The node's own time, which determines ages instead of the wall clock.
 
 A device without a battery for its clock may wake up in 1970, and be set forward by decades a minute
-later. So ages are counted in milliseconds that the node has run, all its runs together. The time
-between two runs counts as far as the wall clock tells it, but only up to a limit each time.
+later. So ages are counted in milliseconds for which the node has run, over all its runs. The time
+between two runs is taken from the wall clock, but counts only up to a limit each time.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ MIGRATIONS: Final = (
     " PRIMARY KEY (name, elapsed)) STRICT, WITHOUT ROWID",
 )
 
-_MAX_CREDITED = 24 * 3600 * 1000  # milliseconds that the time between two runs counts at most
+_MAX_CREDITED = 24 * 3600 * 1000  # milliseconds counted for the time between two runs
 _SAVE_PERIOD = 6 * 3600 * 1000  # milliseconds; each time is a write to the disk
 _MAX_ELAPSED = 100 * 365 * 24 * 3600 * 1000  # milliseconds; more is damaged
 _JUMP = 60_000  # milliseconds by which the wall clock may differ from the time that passed
 
 
 class ElapsedTime:
-    """Milliseconds that have passed since the database was begun, as `now()` gives them."""
+    """Milliseconds that have passed since the database was created."""
 
-    def __init__(self, database: Database, shortest: float = math.inf) -> None:
-        """`shortest`: seconds of the shortest age that matters. Half of it is never skipped."""
+    def __init__(self, database: Database, min_age: float = math.inf) -> None:
+        """`min_age`: the shortest age that is compared, in seconds; a restart adds at most half."""
         self._database = database
-        self._most_credited = int(min(_MAX_CREDITED, shortest * 1000 // 2))
+        self._max_credited = int(min(_MAX_CREDITED, min_age * 1000 // 2))
         self._base = 0
         self._began = _running()
         self._saved = 0
-        self._looked = (milliseconds(), _running())
+        self._last_check = (milliseconds(), _running())
         self.latest_wall = 0
         """The latest time that the wall clock ever showed, in milliseconds since 1970."""
 
@@ -52,13 +52,13 @@ class ElapsedTime:
         return self._base + _running() - self._began
 
     async def load(self) -> None:
-        """Go on where the last run ended. To be called once, at start; raises StorageError."""
+        """Continue from the last run. To be called once, at start; raises StorageError."""
         self._base, wall, self.latest_wall = await self._database.read(_read)
         if wall:
             away = milliseconds() - wall
-            self._base += min(max(0, away), self._most_credited)
+            self._base += min(max(0, away), self._max_credited)
             if away < -_JUMP:
-                log_event(logger, "clock.behind", logging.WARNING, seconds=-away // 1000)
+                log_event(logger, "clock.fell_behind", logging.WARNING, seconds=-away // 1000)
         self._began = _running()
         await self.save()
 
@@ -68,11 +68,11 @@ class ElapsedTime:
         self._saved = self.now()
         await self._database.write(_save, self._saved, milliseconds(), self.latest_wall)
 
-    async def look(self) -> None:
-        """Notice when the wall clock was set, and store now and then how much has passed."""
+    async def check(self) -> None:
+        """Log when the wall clock was set, and store the time regularly; raises StorageError."""
         wall, running = milliseconds(), _running()
-        set_by = (wall - self._looked[0]) - (running - self._looked[1])
-        self._looked = (wall, running)
+        set_by = (wall - self._last_check[0]) - (running - self._last_check[1])
+        self._last_check = (wall, running)
         if abs(set_by) > _JUMP:
             log_event(logger, "clock.set", logging.WARNING, seconds=set_by // 1000)
         if self.now() - self._saved >= _SAVE_PERIOD or abs(set_by) > _JUMP:
@@ -80,7 +80,7 @@ class ElapsedTime:
 
 
 def _running() -> int:
-    """Milliseconds of a clock that nobody sets, and that goes on while the machine sleeps."""
+    """Milliseconds of a clock that cannot be set and also runs while the machine sleeps."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
 
@@ -95,7 +95,7 @@ def _read(connection: sqlite3.Connection) -> tuple[int, int, int]:
 
 
 def _of_rows(connection: sqlite3.Connection) -> int:
-    """What the rows say, where the table itself was lost with a damaged file."""
+    """The latest time in other tables, for when this table was lost with a damaged file."""
     latest = 0
     for query in (
         "SELECT max(ended) FROM jobs WHERE status != 0",
@@ -113,16 +113,16 @@ def _save(connection: sqlite3.Connection, elapsed: int, wall: int, latest_wall: 
 
 
 class AgeMarks:
-    """Remembers how far a table's growing numbers had come, to tell later which rows are old."""
+    """Stores the highest row number of a table regularly, to find out later which rows are old."""
 
     def __init__(self, database: Database, elapsed: ElapsedTime) -> None:
         self._database = database
         self._elapsed = elapsed
 
     async def older_than(self, table: str, age: int) -> int:
-        """The largest number that a row of a table had so many milliseconds ago; 0: none had.
+        """The highest number of a row that a table had `age` milliseconds ago; 0 for none.
 
-        To be asked now and then: it can only tell between which two questions a row was new.
+        To be called regularly: the age of a row is known only as exactly as the calls are frequent.
         Raises StorageError.
         """
         return await self._database.write(_mark, table, self._elapsed.now(), age)

@@ -1,6 +1,6 @@
-"""The steps that make the tables of a database what this version needs.
+"""The steps that bring the tables of a database to this version.
 
-A step that only adds (a table, an index, a column with a default or NULL) leaves the file readable
+A step that only adds (a table, an index, a column with a default or NULL) keeps the file readable
 for earlier versions, so that an upgrade can be rolled back. Any other is `Breaking`.
 """
 
@@ -28,11 +28,11 @@ def migrate(
     path: Path,
     migrations: Migrations,
     *,
-    no_further: Mapping[str, int] | None = None,
+    up_to: Mapping[str, int] | None = None,
 ) -> None:
-    """Run the steps that a file has not seen, in one transaction.
+    """Run the steps that have not yet run on a file, in one transaction.
 
-    `no_further` gives the steps of owners at which to end. Raises StartupError when a newer version
+    `up_to` limits the number of steps of some owners. Raises StartupError when a newer version
     wrote the file, and this one cannot work with it.
     """
     connection.execute("BEGIN IMMEDIATE")
@@ -53,7 +53,7 @@ def migrate(
         )
     }
     for owner, all_steps in migrations.items():
-        steps = all_steps[: (no_further or {}).get(owner)]
+        steps = all_steps[: (up_to or {}).get(owner)]
         version, since = known.get(owner, (0, 0))
         if since > len(all_steps):
             connection.execute("ROLLBACK")
@@ -73,13 +73,13 @@ def migrate(
 
 
 def readable_since(steps: Sequence[str]) -> int:
-    """The least number of steps that a version has to know to work with all of them."""
+    """The minimum number of steps that a version must have to work with all of these."""
     breaking = [number for number, step in enumerate(steps, 1) if isinstance(step, Breaking)]
     return max(breaking, default=0)
 
 
 def unreadable(connection: sqlite3.Connection, known: Mapping[str, int]) -> list[str]:
-    """The owners whose tables a version that knows so many steps of each cannot work with.
+    """The owners whose tables a version with these numbers of steps cannot work with.
 
     Raises sqlite3.Error.
     """
@@ -88,5 +88,5 @@ def unreadable(connection: sqlite3.Connection, known: Mapping[str, int]) -> list
 
 
 def versions_of(connection: sqlite3.Connection) -> dict[str, int]:
-    """How many steps of each owner a file has seen; raises sqlite3.Error."""
+    """How many steps of each owner have run on a file; raises sqlite3.Error."""
     return dict(connection.execute("SELECT owner, version FROM schema_versions"))

@@ -1,6 +1,6 @@
 """Copies the rows of a damaged database that can still be read into a new one.
 
-Running it again is harmless, so that one that was interrupted is started again.
+Running it again is harmless, so an interrupted run is simply repeated.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from infernet_edge.logs import log_event
+from infernet_edge.logs import log_event, log_exception
 from infernet_edge.storage.damaged_table import (
     DAMAGE,
     Row,
@@ -28,9 +28,8 @@ from infernet_edge.storage.migrations import Migrations, migrate, versions_of
 
 logger = logging.getLogger(__name__)
 
-
 _AT_ONCE = 500  # rows in one transaction
-_BYTES_AT_ONCE = 4 * 2**20  # about; no more of them are begun
+_BYTES_AT_ONCE = 4 * 2**20  # approximately: a batch ends with the row that reaches it
 _MIN_FREE = 16 * 2**20  # bytes, for the transaction and for the node's first writes
 
 
@@ -43,8 +42,8 @@ _SALVAGES = (
 class Part(NamedTuple):
     """What to copy: a table, or those of its rows that a condition names.
 
-    Without those that are `needed`, the node would forget what it has to do. With `of`, a query of
-    the new database, only rows whose first key is among its answers.
+    Without rows that are `needed`, work would be lost, so they must be saved completely. With `of`,
+    a query of the new database, only rows whose first key is among its results.
     """
 
     table: str
@@ -56,7 +55,7 @@ class Part(NamedTuple):
 class Saved(NamedTuple):
     """How many rows were copied, and how many there were; None when that cannot be counted.
 
-    `all_read`: nothing was left out for want of space.
+    `all_read`: nothing was left out for lack of disk space.
     """
 
     rows: int
@@ -72,31 +71,31 @@ def rebuild(
     first: Sequence[Part],
     on_progress: Callable[[int], None],
 ) -> Saved:
-    """Make the file `path` of what can be read of the damaged file `kept`.
+    """Make the file `path` from what can be read of the damaged file `kept`.
 
-    It gets its name when it is whole. So a start that finds no file but a damaged one knows that an
-    earlier one was interrupted, and begins anew. Blocks; raises OSError and sqlite3.Error.
+    It gets its name when it is complete. So a start that finds only a damaged file detects that an
+    earlier rebuild was interrupted, and starts it again. Blocks; raises OSError and sqlite3.Error.
     """
-    half = path.with_name(f"{path.name}.saving")
+    partial = path.with_name(f"{path.name}.saving")
     for suffix in ("", "-journal", "-wal", "-shm"):
-        half.with_name(half.name + suffix).unlink(missing_ok=True)
-    os.close(os.open(half, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    target = sqlite3.connect(half, isolation_level=None)
+        partial.with_name(partial.name + suffix).unlink(missing_ok=True)
+    os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    target = sqlite3.connect(partial, isolation_level=None)
     damaged = sqlite3.connect(kept, isolation_level=None)
     saved = None
     try:
         target.execute("PRAGMA auto_vacuum = INCREMENTAL")
         versions: dict[str, int] = {}
         with contextlib.suppress(*DAMAGE):
-            # Else SQLite reads nothing at all when the file is too short, or a name is damaged.
+            # Without it SQLite reads nothing when the file is too short, or a name is damaged.
             damaged.execute("PRAGMA writable_schema = ON")
             versions = versions_of(damaged)
-        # The tables are first made as the damaged file has them: the steps that it has not seen
-        # may have to do with the rows.
+        # First the tables as the damaged file has them, then the rows, then the other steps: these
+        # may change the rows.
         seen = {owner: steps for owner, steps in versions.items() if owner in migrations}
-        migrate(target, path, migrations, no_further=seen)
+        migrate(target, path, migrations, up_to=seen)
         copy_schema(damaged, target, migrations)
-        saved = salvage(damaged, target, first, on_progress, lambda: _has_room(path.parent))
+        saved = salvage(damaged, target, first, on_progress, lambda: _has_space(path.parent))
         migrate(target, path, migrations)
         target.execute(_SALVAGES)
         row = (kept.name, saved.rows, saved.of)
@@ -104,9 +103,9 @@ def rebuild(
     finally:
         damaged.close()
         target.close()
-        if saved is None:  # it would take the room that is missing
-            half.unlink()
-    half.replace(path)
+        if saved is None:  # it would use the disk space that is missing
+            partial.unlink()
+    partial.replace(path)
     folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(folder)
@@ -120,14 +119,15 @@ def salvage(
     target: sqlite3.Connection,
     parts: Sequence[Part],
     on_progress: Callable[[int], None] = lambda rows: None,
-    has_room: Callable[[], bool] = lambda: True,
+    has_space: Callable[[], bool] = lambda: True,
 ) -> Saved:
     """Copy what can be read, the parts in their order, then all other tables.
 
-    `on_progress` is told the number of rows so far, now and then. Where there is no room, it ends.
-    Blocks, as long as it takes to read the file. Raises OSError when what is needed has no room.
+    `on_progress` is called with the number of rows so far, after each batch. It ends early when
+    there is no space. Blocks while it reads the file. Raises OSError when there is no space for
+    what is needed.
     """
-    # Text that is none is kept for now: `_store` refuses its row.
+    # Invalid text must not stop the reading: `_store` later skips its row.
     damaged.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
     tables = {
         str(row[0])
@@ -139,7 +139,7 @@ def salvage(
     rest = sorted(
         tables - {part.table for part in named if part.condition == "true" and not part.of}
     )
-    # What is not named is small: the chain's state, marks and the like.
+    # Tables that are not named are small, such as the state of the chain.
     ordered = [*needed, *map(Part, rest), *(part for part in named if not part.needed)]
     done, all_read = 0, True
     for part in ordered:
@@ -151,7 +151,7 @@ def salvage(
             continue
         try:
             for rows in _in_batches(_rows_of(damaged, target, table, part)):
-                if not has_room():
+                if not has_space():
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 _store(target, table, rows)
                 done += len(rows)
@@ -163,12 +163,12 @@ def salvage(
                 raise
             all_read = False
             break
-        except Exception:  # what one table holds must not cost the others
+        except Exception as error:  # noqa: BLE001 - one table must not stop the others
             if target.in_transaction:
                 target.execute("ROLLBACK")
-            logger.exception("database.table_unsaved", extra={"fields": {"table": part.table}})
+            log_exception(logger, "database.table_copy_failed", error, table=part.table)
     with contextlib.suppress(*DAMAGE):
-        # Numbers of rows that are lost are given again: what was noted of them is not about those.
+        # The numbers of lost rows are used again, so the stored marks would refer to other rows.
         target.execute("DELETE FROM age_marks")
     copied, counts = 0, []
     for name in sorted(tables):
@@ -221,19 +221,19 @@ def copy_schema(
         target.execute("COMMIT")
     except DAMAGE as error:
         target.execute("ROLLBACK")
-        log_event(logger, "database.schema_unsaved", logging.WARNING, reason=str(error))
+        log_event(logger, "database.schema_skipped", logging.WARNING, reason=str(error))
 
 
 def _try_to_make(target: sqlite3.Connection, sql: str) -> None:
-    """Make an index or a trigger, without which the tables are whole all the same."""
+    """Make an index or a trigger, without which the tables are still complete."""
     try:
         target.execute(sql)
     except DAMAGE as error:
-        log_event(logger, "database.schema_unsaved", logging.WARNING, reason=str(error))
+        log_event(logger, "database.schema_skipped", logging.WARNING, reason=str(error))
 
 
 def _add_columns(damaged: sqlite3.Connection, target: sqlite3.Connection, table: str) -> None:
-    """Add the columns that a table has in the damaged database only; they have defaults."""
+    """Add the columns that a table has only in the damaged database; they have defaults."""
     here = {row[1] for row in target.execute(f"PRAGMA table_info({table})")}
     for _, name, kind, not_null, default, _ in damaged.execute(f"PRAGMA table_info({table})"):
         if name not in here:
@@ -242,12 +242,12 @@ def _add_columns(damaged: sqlite3.Connection, target: sqlite3.Connection, table:
             target.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}{rule}")
 
 
-def _has_room(folder: Path) -> bool:
+def _has_space(folder: Path) -> bool:
     return shutil.disk_usage(folder).free > _MIN_FREE
 
 
 def _store(target: sqlite3.Connection, table: Table, rows: Sequence[Row]) -> None:
-    """Store rows; one whose values the table does not take was damaged, and is left out."""
+    """Store rows; a row whose values the table does not accept was damaged, and is skipped."""
     columns, marks = ",".join(table.columns), ",".join("?" * len(table.columns))
     statement = f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})"  # noqa: S608 - its schema
     primary = [table.columns.index(key) for key in table.primary]
@@ -258,19 +258,19 @@ def _store(target: sqlite3.Connection, table: Table, rows: Sequence[Row]) -> Non
             with _writing():
                 stored = target.execute(statement, row).rowcount
         except (sqlite3.IntegrityError, UnicodeEncodeError) as error:
-            log_event(logger, "database.row_damaged", table=str(table), reason=str(error))
+            log_event(logger, "database.row_skipped", table=str(table), reason=str(error))
         else:
-            key = [row[place] for place in primary]
+            key = [row[index] for index in primary]
             if not stored and not is_stored(target, table, key):
-                reason = "another row has a value that only one may have"
-                log_event(logger, "database.row_damaged", table=str(table), reason=reason)
+                reason = "another row has the same value in a unique column"
+                log_event(logger, "database.row_skipped", table=str(table), reason=reason)
     with _writing():
         target.execute("COMMIT")
 
 
 @contextlib.contextmanager
 def _writing() -> Iterator[None]:
-    """Raise OSError when the disk does not take what SQLite writes."""
+    """Raise OSError when SQLite cannot write to the disk."""
     try:
         yield
     except sqlite3.OperationalError as error:

@@ -1,4 +1,4 @@
-"""The threads of the database: each has a connection, and answers together what waits for it."""
+"""The threads of the database: each has a connection, and runs its waiting requests together."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Request(NamedTuple):
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     future: asyncio.Future[Any]
-    alone: bool = False  # outside of any transaction
+    alone: bool = False  # outside of any transaction, e.g. a pragma that must not be in one
 
 
 class _Outcome(NamedTuple):
@@ -31,7 +31,7 @@ class _Outcome(NamedTuple):
 
 
 class Thread(threading.Thread):
-    """Takes requests from its queue, as many as wait, and answers them together."""
+    """Takes the waiting requests from its queue and runs them together."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Thread(threading.Thread):
         commits: bool,
         on_damage: Callable[[str], None],
     ) -> None:
-        """`on_damage` is called in the event loop when SQLite finds the file damaged, and why."""
+        """`on_damage` is called in the event loop, with the reason, when SQLite finds damage."""
         super().__init__(name=name, daemon=True)
         self._connection = connection
         self._commits = commits
@@ -51,16 +51,17 @@ class Thread(threading.Thread):
         self.changes = 0  # rows that were changed and committed
 
     def submit(self, request: Request | None) -> None:
+        """Add a request; None ends the thread after those before it."""
         self._requests.put(request)
 
     def run(self) -> None:
-        open_for_more = True
-        while open_for_more:
+        is_open = True
+        while is_open:
             batch: list[Request] = []
             request = self._requests.get()
             while True:
                 if request is None:
-                    open_for_more = False
+                    is_open = False
                     break
                 batch.append(request)
                 if len(batch) == _MAX_PER_COMMIT:
@@ -72,7 +73,7 @@ class Thread(threading.Thread):
             request = None
             if batch:
                 self._loop.call_soon_threadsafe(_settle, self._work(batch))
-                del batch  # with all that was written; the next request may be long in coming
+                del batch  # frees what was written: it may take long until the next request
         self._connection.close()
 
     def _work(self, batch: list[Request]) -> list[_Outcome]:
@@ -82,13 +83,15 @@ class Thread(threading.Thread):
         outcomes += self._each(alone)
         for outcome in outcomes:
             if outcome.error is not None:
-                if is_corrupt(outcome.error):  # whether or not its caller is still there
+                if is_corrupt(outcome.error):  # also when its caller was cancelled
                     self._loop.call_soon_threadsafe(self._on_damage, str(outcome.error))
                 _forget_frames(outcome.error)
         return outcomes
 
     def _together(self, batch: list[Request]) -> list[_Outcome]:
-        """One transaction for all; if it fails, one for each, so that only the faulty one fails."""
+        """One transaction for all; if it fails, one for each, so that only the faulty one fails.
+
+        So a function may run twice."""
         try:
             before = self._connection.total_changes
             self._connection.execute("BEGIN IMMEDIATE")
@@ -98,7 +101,7 @@ class Thread(threading.Thread):
             ]
             self._connection.execute("COMMIT")
             self.changes += self._connection.total_changes - before
-        except Exception as error:  # noqa: BLE001 - any failure of a request is its caller's
+        except Exception as error:  # noqa: BLE001 - failures belong to the caller
             self._roll_back()
             if len(batch) == 1:
                 return [_Outcome(batch[0].future, None, error)]
@@ -115,13 +118,13 @@ class Thread(threading.Thread):
         for function, arguments, future, _ in batch:
             try:
                 outcomes.append(_Outcome(future, function(self._connection, *arguments), None))
-            except Exception as error:  # noqa: BLE001 - any failure of a request is its caller's
+            except Exception as error:  # noqa: BLE001 - failures belong to the caller
                 outcomes.append(_Outcome(future, None, error))
         return outcomes
 
 
 def _forget_frames(error: BaseException) -> None:
-    """Make text of a traceback: its frames would keep all that was to be written."""
+    """Replace a traceback by its text: its frames would keep the data of the request in memory."""
     if not isinstance(error, sqlite3.Error):
         lines = traceback.format_tb(error.__traceback__)
         error.add_note("".join(["In the thread of the database:\n", *lines]))
@@ -131,7 +134,7 @@ def _forget_frames(error: BaseException) -> None:
 def _settle(outcomes: list[_Outcome]) -> None:
     for future, value, error in outcomes:
         if future.done():
-            continue  # its caller was cancelled; what it wrote stays written
+            continue  # its caller was cancelled; what was written stays written
         if error is None:
             future.set_result(value)
         elif _is_too_large(error):
@@ -145,6 +148,6 @@ def _settle(outcomes: list[_Outcome]) -> None:
 
 
 def _is_too_large(error: BaseException) -> bool:
-    """Whether a text is longer than SQLite takes; Python itself refuses those over 2 GiB."""
+    """Whether a value is longer than SQLite allows; Python itself refuses those over 2 GiB."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
     return code == sqlite3.SQLITE_TOOBIG or isinstance(error, sqlite3.DataError | OverflowError)

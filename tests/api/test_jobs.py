@@ -594,7 +594,7 @@ async def test_many_refused_requests_are_one_line_in_the_log(
         for _ in range(50):
             assert (await node.post("/api/jobs", REQUEST)).status == 503
     told = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert [record.getMessage() for record in told] == ["storage.unusable"]
+    assert [record.getMessage() for record in told] == ["storage.failed"]
 
 
 async def test_an_outcome_that_cannot_be_written_is_written_later(

@@ -134,4 +134,4 @@ async def test_a_folder_with_too_long_a_name_goes_without(
 ) -> None:
     async with running(tmp_path / ("x" * 100)) as node:
         assert (await node.get("/health")).status == 200
-    assert "control.off" in caplog.text
+    assert "control.disabled" in caplog.text

@@ -423,7 +423,7 @@ def test_a_file_that_goes_away_under_the_node_is_noticed(
         eventually(lambda: api.health() == "unhealthy")
         reply = api.post({"containers": ["echo"], "data": {}})
         assert reply.status == 503
-        assert "storage.unusable" in node.log()
+        assert "storage.failed" in node.log()
         assert ("replaced" if replaced else "deleted") in node.log()
         assert api.get("/info").status == 200
         # As its message says: put the right file there and restart the node.
@@ -438,7 +438,7 @@ def test_a_file_that_goes_away_under_the_node_is_noticed(
 def test_damage_that_is_read_later_makes_a_new_file(echo: EchoService, tmp_path: Path) -> None:
     """Of a large file, which is not checked at start, the node reads only what it needs."""
     containers = {"containers": [{"id": "echo", "url": echo.url}]}
-    command = with_values({"storage.database._QUICKLY_CHECKED": -1, "cli.run._MIN_RUN": 0})
+    command = with_values({"storage.database._MAX_CHECKED": -1, "cli.run._MIN_RUN": 0})
     with NodeProcess(containers, tmp_path, command=command) as node:
         api = Api(node.port)
         jobs = api.finished([api.submit("echo", {"text": "x" * 500}) for _ in range(100)])

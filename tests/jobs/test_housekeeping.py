@@ -128,7 +128,7 @@ async def test_deleting_closes_the_door_first_and_does_not_fill_the_disk(
     """Writing zeros over each deleted byte would take twice the space that is short already."""
     async with working(tmp_path, {"storage": {"max_bytes": 2**20}}) as parts:
         await finished(parts, 400)
-        await parts.database.give_back_space()
+        await parts.database.release_space()
         journal = parts.database.path.with_name(parts.database.path.name + "-wal")
         seen: list[tuple[str, int]] = []
         real = parts.store.delete_finished
@@ -235,10 +235,10 @@ async def test_a_file_that_cannot_be_written_is_told_once_and_is_used_again(
             for _ in range(3):
                 await house.look()
             assert not parts.database.writable
-        assert caplog.text.count("storage.unusable") == 1
+        assert caplog.text.count("storage.failed") == 1
         await house.look()
         assert parts.database.writable
-        assert caplog.text.count("storage.usable") == 1
+        assert caplog.text.count("storage.recovered") == 1
 
 
 async def test_a_folder_that_is_gone_does_not_end_the_looks(

@@ -499,7 +499,7 @@ async def test_many_jobs_on_a_disk_that_takes_nothing_are_one_line(
                 parts.orchestrator.submit(job)
             await asyncio.sleep(0.2)  # ten tries to save
         told = [record for record in caplog.records if record.levelno >= logging.WARNING]
-        assert [record.getMessage() for record in told] == ["storage.unusable"]
+        assert [record.getMessage() for record in told] == ["storage.failed"]
         for job in jobs:
             found = await outcome(parts, job)
             assert found["result"]["output"]["output"] == {"n": jobs.index(job)}

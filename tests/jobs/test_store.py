@@ -275,7 +275,7 @@ async def test_the_space_of_deleted_jobs_is_given_back(parts: Parts) -> None:
     for job in jobs:
         await parts.store.finish(job, SUCCESS, OUTPUT)
     await parts.store.delete_finished(2**62, 100)
-    await parts.database.give_back_space()
+    await parts.database.release_space()
     assert await size() < before + 20
 
 

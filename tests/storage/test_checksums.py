@@ -26,10 +26,10 @@ from tests.support.signed import signed_v0
 def test_each_bit_counts() -> None:
     text = b"some text of a container"
     sums = {checksum(text)}
-    for place in range(len(text)):
+    for index in range(len(text)):
         for bit in range(8):
             changed = bytearray(text)
-            changed[place] ^= 1 << bit
+            changed[index] ^= 1 << bit
             sums.add(checksum(changed))
     assert len(sums) == 1 + 8 * len(text)
 

@@ -114,13 +114,13 @@ async def test_a_transaction_has_a_bound(
     assert await database.read(stored) == list(range(95))
 
 
-async def test_callers_are_told_in_the_order_of_their_writes(database: Database) -> None:
-    told: list[int] = []
+async def test_writes_are_done_in_their_order(database: Database) -> None:
+    finished: list[int] = []
     writes = [database.write(insert, number) for number in range(200)]
     for write in writes:
-        write.add_done_callback(lambda done: told.append(done.result()))
+        write.add_done_callback(lambda done: finished.append(done.result()))
     await asyncio.gather(*writes)
-    assert told == list(range(200))
+    assert finished == list(range(200))
 
 
 async def test_one_faulty_write_fails_alone(database: Database) -> None:
@@ -176,7 +176,7 @@ async def test_faults_of_reads_are_their_callers(database: Database) -> None:
 
 
 @pytest.mark.parametrize("broken", [read_only, full_disk])
-async def test_it_says_whether_it_can_be_written(database: Database, broken: object) -> None:
+async def test_writable_is_whether_it_can_be_written(database: Database, broken: object) -> None:
     def much(connection: sqlite3.Connection) -> None:
         connection.execute("CREATE TABLE IF NOT EXISTS much (text TEXT) STRICT")
         connection.execute("INSERT INTO much VALUES (?)", ("x" * 100_000,))
@@ -215,10 +215,10 @@ async def test_the_lock_is_held_as_long_as_something_is_being_written(
     assert await reopened(database.path) == [1]
 
 
-async def test_a_problem_is_told_once_however_many_requests_fail(
+async def test_a_problem_is_logged_once_regardless_of_failed_requests(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def told() -> list[str]:
+    def logged() -> list[str]:
         return [record.getMessage() for record in caplog.records]
 
     caplog.set_level(logging.INFO, "infernet_edge")
@@ -226,11 +226,11 @@ async def test_a_problem_is_told_once_however_many_requests_fail(
         for number in range(100):
             with pytest.raises(StorageError):
                 await database.write(insert, number)
-    assert told() == ["storage.unusable"]
+    assert logged() == ["storage.failed"]
     for number in range(3):
         await database.write(insert, number)
-        database.tell("")
-    assert told() == ["storage.unusable", "storage.usable"]
+        database.report_problem("")
+    assert logged() == ["storage.failed", "storage.recovered"]
 
     def unreadable(connection: sqlite3.Connection) -> None:
         raise sqlite3.OperationalError("disk I/O error")
@@ -238,7 +238,7 @@ async def test_a_problem_is_told_once_however_many_requests_fail(
     for _ in range(3):
         with pytest.raises(StorageError):
             await database.read(unreadable)
-    assert told() == ["storage.unusable", "storage.usable", "storage.unusable"]
+    assert logged() == ["storage.failed", "storage.recovered", "storage.failed"]
     assert database.writable
 
 
@@ -272,12 +272,12 @@ async def test_a_probe_of_a_read_only_file_fails(database: Database) -> None:
     assert not database.writable
 
 
-async def test_space_is_given_back_step_by_step(
+async def test_space_is_released_step_by_step(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database_module, "_PAGES_AT_ONCE", 16)
     steps: list[int] = []
-    real = database_module._give_back_pages  # noqa: SLF001
+    real = database_module._release_pages  # noqa: SLF001
 
     def counted(connection: sqlite3.Connection) -> bool:
         more = real(connection)
@@ -295,12 +295,12 @@ async def test_space_is_given_back_step_by_step(
     def empty(connection: sqlite3.Connection) -> None:
         connection.execute("DELETE FROM much")
 
-    monkeypatch.setattr(database_module, "_give_back_pages", counted)
+    monkeypatch.setattr(database_module, "_release_pages", counted)
     await database.write(fill)
     before = await database.read(pages)
     await database.write(empty)
-    giving = asyncio.create_task(database.give_back_space())
-    await database.write(insert, 1)  # others have their turn
+    giving = asyncio.create_task(database.release_space())
+    await database.write(insert, 1)  # other requests run in between
     await giving
     sizes = [before, *steps]
     assert all(0 < size - after <= 16 for size, after in zip(sizes, steps, strict=False))
@@ -407,7 +407,7 @@ def half(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [overwrite_beginning, overwrite_middle, zeros, half])
-async def test_a_corrupt_file_is_set_aside(
+async def test_a_corrupt_file_is_quarantined(
     database: Database, damage: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in range(2000):
@@ -417,7 +417,7 @@ async def test_a_corrupt_file_is_set_aside(
     assert await reopened(database.path) == []
     (kept,) = [file for file in database.path.parent.iterdir() if "corrupt" in file.name]
     assert kept.stat().st_size > 0
-    assert "database.set_aside" in caplog.text
+    assert "database.quarantined" in caplog.text
 
 
 async def test_an_empty_file_is_a_new_one(tmp_path: Path) -> None:
@@ -469,16 +469,16 @@ async def test_no_acknowledged_write_is_lost(tmp_path: Path, acknowledged: int) 
         [sys.executable, "-c", WRITER, str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
-    told = [int(process.stdout.readline()) for _ in range(acknowledged)]
+    reported = [int(process.stdout.readline()) for _ in range(acknowledged)]
     process.send_signal(signal.SIGKILL)
     rest = process.stdout.read()  # not communicate(): it forgets what readline() read ahead
     process.stdout.close()
     process.wait(20)
-    told += [int(line) for line in rest.split("\n")[:-1] if line]
+    reported += [int(line) for line in rest.split("\n")[:-1] if line]
     found = set(await reopened(path))
-    assert set(told) <= found
+    assert set(reported) <= found
     # What was never acknowledged may be there, but nothing that was never written.
-    assert found <= set(range(len(told) + 50))
+    assert found <= set(range(len(reported) + 50))
 
 
 async def test_threads_end_with_the_database(database: Database) -> None:
@@ -508,12 +508,12 @@ async def test_a_text_that_is_too_long_is_no_fault_of_the_storage(database: Data
 
 
 class Large(bytearray):
-    """A text of which can be told whether it is still there."""
+    """A text whose end can be observed."""
 
 
 @pytest.mark.parametrize("faulty", [False, True])
 async def test_what_was_written_is_not_kept(database: Database, faulty: bool) -> None:
-    """Neither by the thread that waits for more, nor by an error that somebody holds."""
+    """Neither by the thread that waits for more, nor by an error that is still referenced."""
 
     def write(connection: sqlite3.Connection, text: Large) -> None:
         connection.execute("SELECT length(?)", (text,))

@@ -1,4 +1,4 @@
-"""The time that passes for the node, whatever the wall clock says."""
+"""The node's own time does not depend on the wall clock."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ async def loaded(database: Database) -> ElapsedTime:
     return passed
 
 
-async def test_it_goes_on_after_a_restart(database: Database, clocks: Clocks) -> None:
+async def test_it_continues_after_a_restart(database: Database, clocks: Clocks) -> None:
     passed = await loaded(database)
     assert passed.now() == 0
     clocks.pass_by(10_000)
     assert passed.now() == 10_000
     await passed.save()
-    clocks.running = 0  # the machine starts anew
+    clocks.running = 0  # the machine is restarted
     again = await loaded(database)
     assert again.now() == 10_000
     clocks.pass_by(5)
@@ -98,21 +98,21 @@ async def test_a_clock_that_is_set_changes_no_age(
     passed = await loaded(database)
     clocks.pass_by(10_000)
     clocks.wall += jump
-    await passed.look()
+    await passed.check()
     assert passed.now() == 10_000
     (record,) = caplog.records
     assert record.getMessage() == "clock.set"
     clocks.pass_by(10_000)
-    await passed.look()
+    await passed.check()
     assert len(caplog.records) == 1
 
 
 async def test_a_clock_that_was_ahead_is_remembered(database: Database, clocks: Clocks) -> None:
     passed = await loaded(database)
     clocks.wall += YEAR
-    await passed.look()
+    await passed.check()
     clocks.wall -= YEAR
-    await passed.look()
+    await passed.check()
     assert passed.latest_wall == NOW + YEAR
     again = await loaded(database)
     assert again.latest_wall == NOW + YEAR
@@ -124,10 +124,10 @@ async def test_it_is_stored_now_and_then(database: Database, clocks: Clocks) -> 
     passed = await loaded(database)
     for _ in range(6 * 60 - 1):
         clocks.pass_by(60_000)
-        await passed.look()
+        await passed.check()
     assert (await loaded(database)).now() < 6 * 3_600_000 + 60_000
     clocks.pass_by(60_000)
-    await passed.look()
+    await passed.check()
     clocks.wall = 0
     assert (await loaded(database)).now() == 6 * 3_600_000
 
@@ -164,7 +164,7 @@ ALLOWED = {
     "infernet_edge/storage/damage.py": "the name of a damaged file",
     "infernet_edge/logs.py": "times in the log",
     "infernet_edge/jobs/identifiers.py": "the order of ids, which only grow",
-    "infernet_edge/clock.py": "the one place for times that are shown",
+    "infernet_edge/clock.py": "times that are shown",
     "infernet_edge/jobs/store.py": "times that are shown to people",
     "infernet_edge/api/status.py": "times that are shown to people",
     "infernet_edge/chain/delivery/store.py": "times that are shown to people",
@@ -175,7 +175,7 @@ ALLOWED = {
     "infernet_edge/chain/rpc/head_tracker.py": "before the first block, when nothing begins",
     "infernet_edge/chain/rpc/endpoint.py": "a server's Retry-After as a date, with a limit",
     "infernet_edge/installer/trial.py": "times that are shown to people",
-    "infernet_edge/doctor/clock.py": "what the doctor says of it",
+    "infernet_edge/doctor/clock.py": "the doctor's check of it",
     "infernet_edge/cli/jobs.py": "to show stored times",
 }
 READS = {"time", "time_ns", "now", "utcnow", "today", "localtime", "gmtime", "milliseconds"}

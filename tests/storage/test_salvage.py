@@ -41,9 +41,9 @@ def opened(path: Path) -> sqlite3.Connection:
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with jobs of some clients, long results, deliveries and external jobs."""
-    path = tmp_path_factory.mktemp("sound") / "file.sqlite"
+    path = tmp_path_factory.mktemp("intact") / "file.sqlite"
     generator = random.Random(1)
     connection = opened(path)
     connection.execute("BEGIN")
@@ -119,9 +119,9 @@ def truncation(content: bytearray, page: int, _: random.Random) -> None:
 
 @pytest.mark.parametrize("damage", [bit_in_header, zeros, bits, truncation])
 def test_nearly_all_that_can_be_read_is_saved(
-    sound: Path, tmp_path: Path, damage: Callable[[bytearray, int, random.Random], None]
+    intact: Path, tmp_path: Path, damage: Callable[[bytearray, int, random.Random], None]
 ) -> None:
-    wanted, content = keys(sound), sound.read_bytes()
+    wanted, content = keys(intact), intact.read_bytes()
     generator = random.Random(2)
     damaged, target = tmp_path / "damaged.sqlite", tmp_path / "target.sqlite"
     for page in range(len(content) // PAGE):
@@ -141,13 +141,13 @@ def test_nearly_all_that_can_be_read_is_saved(
         assert saved.of is None or saved.of >= saved.rows
 
 
-def test_what_is_named_comes_first(sound: Path, tmp_path: Path) -> None:
+def test_what_is_named_comes_first(intact: Path, tmp_path: Path) -> None:
     order: list[str] = []
     new = opened(tmp_path / "target.sqlite")
     new.set_trace_callback(
         lambda text: order.append(text.split()[4]) if text.startswith("INSERT OR IGNORE") else None
     )
-    old = sqlite3.connect(sound, isolation_level=None)
+    old = sqlite3.connect(intact, isolation_level=None)
     unfinished = Part("jobs", "status = 0", needed=True)
     saved = salvage(old, new, [Part("reports", needed=True), unfinished])
     assert saved.rows == saved.of == JOBS * 3 + 4 * 3
@@ -166,19 +166,19 @@ def index_root(path: Path, name: str) -> int:
 
 
 @pytest.mark.parametrize("index", ["jobs_by_client", "ended_jobs", "delegated_deliveries"])
-async def test_of_a_damaged_index_nothing_is_lost(sound: Path, tmp_path: Path, index: str) -> None:
-    """It is made anew with the new file."""
+async def test_of_a_damaged_index_nothing_is_lost(intact: Path, tmp_path: Path, index: str) -> None:
+    """It is created with the new file."""
     folder = tmp_path / "data"
     folder.mkdir()
-    content = bytearray(sound.read_bytes())
-    zeros(content, index_root(sound, index) - 1, random.Random(1))
+    content = bytearray(intact.read_bytes())
+    zeros(content, index_root(intact, index) - 1, random.Random(1))
     (folder / "file.sqlite").write_bytes(content)
     database = Database(folder / "file.sqlite", ALL)
     await database.open()
     (salvaged,) = await database.salvages()
     assert salvaged.saved == salvaged.total
     await database.close()
-    wanted = keys(sound)
+    wanted = keys(intact)
     assert present(folder / "file.sqlite", wanted) == sum(map(len, wanted.values()))
     connection = sqlite3.connect(folder / "file.sqlite")
     assert connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
@@ -198,7 +198,7 @@ def damage_table(path: Path, table: str) -> None:
     path.write_bytes(content)
 
 
-async def test_a_node_goes_on_with_what_was_saved(
+async def test_a_node_continues_with_what_was_saved(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     echo = Echo()
@@ -228,13 +228,13 @@ async def test_a_node_goes_on_with_what_was_saved(
             assert await parts.database.salvages() == []
 
 
-async def test_a_salvage_that_was_interrupted_begins_anew(
-    sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_salvage_that_was_interrupted_starts_again(
+    intact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
     path = folder / "infernet-edge.sqlite"
-    path.write_bytes(sound.read_bytes())
+    path.write_bytes(intact.read_bytes())
     damage_table(path, "jobs")
 
     def killed(rows: int) -> None:
@@ -256,13 +256,13 @@ async def test_a_salvage_that_was_interrupted_begins_anew(
 
 
 async def test_each_damaged_file_is_kept(
-    sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    intact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also when two are found within a second, as with a clock that stands still."""
     monkeypatch.setattr("time.time", lambda: 5.0)
     path = tmp_path / "file.sqlite"
     for number in range(3):
-        path.write_bytes(sound.read_bytes())
+        path.write_bytes(intact.read_bytes())
         damage_table(path, "jobs")
         database = Database(path, ALL)
         await database.open()
@@ -270,16 +270,16 @@ async def test_each_damaged_file_is_kept(
         assert len(list(tmp_path.glob("*.corrupt-*"))) == number + 1
 
 
-def test_of_a_file_that_is_too_short_the_rest_is_saved(sound: Path, tmp_path: Path) -> None:
-    content = sound.read_bytes()
-    for pages, least in ((1, 0.97), (len(content) // PAGE // 2, 0.3)):
+def test_of_a_file_that_is_too_short_the_rest_is_saved(intact: Path, tmp_path: Path) -> None:
+    content = intact.read_bytes()
+    for pages, minimum in ((1, 0.97), (len(content) // PAGE // 2, 0.3)):
         folder = tmp_path / str(pages)
         folder.mkdir()
         path = folder / "file.sqlite"
         path.write_bytes(content[: -pages * PAGE])
         asyncio.run(_open_and_close(path))
-        wanted = keys(sound)
-        assert present(path, wanted) >= least * sum(map(len, wanted.values()))
+        wanted = keys(intact)
+        assert present(path, wanted) >= minimum * sum(map(len, wanted.values()))
 
 
 async def _open_and_close(path: Path) -> None:
@@ -290,10 +290,10 @@ async def _open_and_close(path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 async def test_no_damage_keeps_the_node_from_starting(
-    sound: Path, tmp_path: Path, seed: int
+    intact: Path, tmp_path: Path, seed: int
 ) -> None:
     generator = random.Random(seed)
-    content = bytearray(sound.read_bytes())
+    content = bytearray(intact.read_bytes())
     pages = len(content) // PAGE
     for _ in range(generator.choice((1, 3, 30))):
         page = generator.choice((0, 0, generator.randrange(pages)))
@@ -306,10 +306,10 @@ async def test_no_damage_keeps_the_node_from_starting(
     await _open_and_close(path)
 
 
-async def test_a_damaged_format_number_is_damage(sound: Path, tmp_path: Path) -> None:
+async def test_a_damaged_format_number_is_damage(intact: Path, tmp_path: Path) -> None:
     """The schema's format in the file's header (https://sqlite.org/fileformat.html, 1.3)."""
     path = tmp_path / "file.sqlite"
-    content = bytearray(sound.read_bytes())
+    content = bytearray(intact.read_bytes())
     content[44:48] = bytes((0, 0, 0, 9))
     path.write_bytes(content)
     await _open_and_close(path)
@@ -318,10 +318,10 @@ async def test_a_damaged_format_number_is_damage(sound: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize("damage", ["UPDATE schema_versions SET owner = 'x'", "SELECT 1"])
 async def test_tables_of_a_part_that_is_switched_off_are_saved(
-    sound: Path, tmp_path: Path, damage: str
+    intact: Path, tmp_path: Path, damage: str
 ) -> None:
     path = tmp_path / "file.sqlite"
-    path.write_bytes(sound.read_bytes())
+    path.write_bytes(intact.read_bytes())
     with sqlite3.connect(path) as connection:
         connection.execute(f"{damage} WHERE owner = 'deliveries'" if "UPDATE" in damage else damage)
     connection.close()
@@ -331,12 +331,12 @@ async def test_tables_of_a_part_that_is_switched_off_are_saved(
     await database.open()
     await database.close()
     await _open_and_close(path)  # with the part switched on again
-    wanted = {"deliveries": keys(sound)["deliveries"]}
+    wanted = {"deliveries": keys(intact)["deliveries"]}
     assert present(path, wanted) == JOBS
 
 
 async def test_what_a_newer_version_added_is_saved_by_an_older_one(
-    sound: Path, tmp_path: Path
+    intact: Path, tmp_path: Path
 ) -> None:
     """A roll-back, damage, and the upgrade again."""
     newer = dict(ALL) | {
@@ -350,7 +350,7 @@ async def test_what_a_newer_version_added_is_saved_by_an_older_one(
         "events": ("CREATE TABLE events (number INTEGER PRIMARY KEY) STRICT",),
     }
     path = tmp_path / "file.sqlite"
-    path.write_bytes(sound.read_bytes())
+    path.write_bytes(intact.read_bytes())
     connection = sqlite3.connect(path, isolation_level=None)
     migrate(connection, path, newer)
     connection.execute("UPDATE jobs SET tag = 'mine', cost = 7")
@@ -371,17 +371,17 @@ async def test_what_a_newer_version_added_is_saved_by_an_older_one(
     connection.close()
 
 
-def test_where_there_is_no_room_what_is_needed_comes_first(sound: Path, tmp_path: Path) -> None:
-    old = sqlite3.connect(sound, isolation_level=None)
+def test_where_there_is_no_room_what_is_needed_comes_first(intact: Path, tmp_path: Path) -> None:
+    old = sqlite3.connect(intact, isolation_level=None)
     for batches, enough in ((1, False), (3, True), (1000, True)):
         new = opened(tmp_path / f"{batches}.sqlite")
         room = partial(next, iter([True] * batches), False)
         first = [Part("jobs", "status = 0", True), Part("deliveries", needed=True)]
         if not enough:
             with pytest.raises(OSError, match="space"):
-                salvage(old, new, first, has_room=room)
+                salvage(old, new, first, has_space=room)
         else:
-            saved = salvage(old, new, first, has_room=room)
+            saved = salvage(old, new, first, has_space=room)
             assert saved.all_read == (batches == 1000)
             assert saved.rows < (saved.of or 0) or saved.all_read
             (count,) = new.execute("SELECT count(*) FROM deliveries").fetchone()
@@ -390,17 +390,17 @@ def test_where_there_is_no_room_what_is_needed_comes_first(sound: Path, tmp_path
     old.close()
 
 
-async def test_what_belongs_to_unfinished_jobs_is_needed_too(sound: Path, tmp_path: Path) -> None:
+async def test_what_belongs_to_unfinished_jobs_is_needed_too(intact: Path, tmp_path: Path) -> None:
     """Also where the index that names them, or another page of the table, is damaged."""
     damaged = tmp_path / "damaged.sqlite"
-    content = bytearray(sound.read_bytes())
-    zeros(content, index_root(sound, "unfinished_jobs") - 1, random.Random(1))
+    content = bytearray(intact.read_bytes())
+    zeros(content, index_root(intact, "unfinished_jobs") - 1, random.Random(1))
     damaged.write_bytes(content)
     old = sqlite3.connect(damaged, isolation_level=None)
     new = opened(tmp_path / "new.sqlite")
     room = partial(next, iter([True] * 2), False)
     pieces = Part("pieces", needed=True, of="SELECT id FROM jobs WHERE status = 0")
-    saved = salvage(old, new, [Part("jobs", "status = 0", needed=True), pieces], has_room=room)
+    saved = salvage(old, new, [Part("jobs", "status = 0", needed=True), pieces], has_space=room)
     assert not saved.all_read
     (count,) = new.execute("SELECT count(*) FROM pieces").fetchone()
     assert count == 4 * 3
@@ -408,24 +408,24 @@ async def test_what_belongs_to_unfinished_jobs_is_needed_too(sound: Path, tmp_pa
     new.close()
 
 
-async def test_what_the_disk_does_not_take_is_no_damage(sound: Path, tmp_path: Path) -> None:
+async def test_what_the_disk_does_not_take_is_no_damage(intact: Path, tmp_path: Path) -> None:
     """Nothing that is needed is left out in silence."""
     new = opened(tmp_path / "new.sqlite")
     (pages,) = new.execute("PRAGMA page_count").fetchone()
     new.execute(f"PRAGMA max_page_count = {pages + 4}")
-    old = sqlite3.connect(sound, isolation_level=None)
+    old = sqlite3.connect(intact, isolation_level=None)
     with pytest.raises(OSError, match="full"):
         salvage(old, new, [Part("deliveries", needed=True)])
     old.close()
     new.close()
 
 
-async def test_a_disk_without_room_for_unfinished_jobs_is_told(
-    sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_disk_without_space_for_unfinished_jobs_is_reported(
+    intact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is lost: the next start begins anew."""
+    """Nothing is lost: the next start tries again."""
     path = tmp_path / "file.sqlite"
-    path.write_bytes(sound.read_bytes())
+    path.write_bytes(intact.read_bytes())
     damage_table(path, "reports")
     first = [Part("jobs", "status = 0", True)]
     with monkeypatch.context() as patch:
@@ -437,7 +437,7 @@ async def test_a_disk_without_room_for_unfinished_jobs_is_told(
         assert not path.exists()
         assert not path.with_name(f"{path.name}.saving").exists()
     await _open_and_close(path)
-    assert present(path, {"jobs": keys(sound)["jobs"]}) == JOBS
+    assert present(path, {"jobs": keys(intact)["jobs"]}) == JOBS
 
 
 async def test_a_result_of_which_a_piece_is_missing_is_an_error(tmp_path: Path) -> None:
@@ -506,7 +506,7 @@ async def test_a_value_of_a_wrong_type_is_damage(tmp_path: Path) -> None:
     flip_type(path, "echoo")
     database = Database(path, ALL)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("infernet_edge.storage.database._QUICKLY_CHECKED", -1)
+        patch.setattr("infernet_edge.storage.database._MAX_CHECKED", -1)
         await database.open()
         with pytest.raises(StorageError, match="another type"):
             await database.read(unfinished)
@@ -519,16 +519,16 @@ async def test_a_value_of_a_wrong_type_is_damage(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"\xff", b"", b"reason\n"])
-async def test_any_mark_makes_a_new_file_once(sound: Path, tmp_path: Path, content: bytes) -> None:
+async def test_any_mark_makes_a_new_file_once(intact: Path, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file.sqlite"
-    path.write_bytes(sound.read_bytes())
+    path.write_bytes(intact.read_bytes())
     mark = tmp_path / "file.sqlite.damaged"
     mark.write_bytes(content)
     for _ in range(2):
         await _open_and_close(path)
         assert not mark.exists()
         assert len(list(tmp_path.glob("*.corrupt-*"))) == 1
-    assert present(path, keys(sound)) == sum(map(len, keys(sound).values()))
+    assert present(path, keys(intact)) == sum(map(len, keys(intact).values()))
 
 
 async def test_a_mark_without_a_file_is_over(tmp_path: Path) -> None:
@@ -543,11 +543,11 @@ def test_a_mark_takes_what_sqlite_says(tmp_path: Path) -> None:
     assert (tmp_path / "file.sqlite.damaged").read_bytes().decode("ascii", "replace")
 
 
-async def test_damage_is_noticed_whoever_waits(sound: Path, tmp_path: Path) -> None:
-    """Also when the caller has gone, and when pages are given back."""
+async def test_damage_is_noticed_when_no_caller_waits(intact: Path, tmp_path: Path) -> None:
+    """Also when the caller was cancelled, and when pages are released."""
     for number in range(2):
         path = tmp_path / f"{number}.sqlite"
-        path.write_bytes(sound.read_bytes())
+        path.write_bytes(intact.read_bytes())
         database = Database(path, ALL)
         await database.open()
 
@@ -558,9 +558,9 @@ async def test_damage_is_noticed_whoever_waits(sound: Path, tmp_path: Path) -> N
             database.read(damaged).cancel()
         else:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("infernet_edge.storage.database._give_back_pages", damaged)
+                patch.setattr("infernet_edge.storage.database._release_pages", damaged)
                 with pytest.raises(StorageError):
-                    await database.give_back_space()
+                    await database.release_space()
         await database.close()
         assert database.damaged.is_set()
         assert path.with_name(f"{path.name}.damaged").exists()
