@@ -3,7 +3,7 @@
 __version__ = "0.1.0"
 
 RELEASED = "2026-11-01"
-"""A day before which no clock is right where this version runs; it moves on with the version."""
+"""The date of this version, updated with it: a clock that shows an earlier date is wrong."""
 
 INFERNET_VERSION = "1.4.0"
-"""The version of the Infernet node whose REST API this one speaks; clients compare it."""
+"""The version of the Infernet node whose REST API this node implements; clients compare it."""

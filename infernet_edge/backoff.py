@@ -1,10 +1,10 @@
-"""Pauses between attempts that grow, so that what fails for long is not tried all the time."""
+"""Growing pauses between attempts, so that what keeps failing is not retried all the time."""
 
 from __future__ import annotations
 
 
 class Backoff:
-    """`next()` gives `first`, then `factor` times as much each time, up to `limit` (seconds)."""
+    """`next()` returns `first`, then `factor` times as much each time, up to `limit` (seconds)."""
 
     def __init__(self, first: float, limit: float, factor: float = 2.0) -> None:
         self._first, self._limit, self._factor = first, limit, factor
@@ -17,5 +17,5 @@ class Backoff:
         return pause
 
     def reset(self) -> None:
-        """Begin with `first` again: an attempt succeeded."""
+        """Start with `first` again, after an attempt that succeeded."""
         self._next = self._first

@@ -1,4 +1,4 @@
-"""The wall clock, for times that are shown and stored; ages are counted by storage/elapsed.py."""
+"""The wall clock, for times that are shown and stored; ages are counted in storage/elapsed.py."""
 
 from __future__ import annotations
 

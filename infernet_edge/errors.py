@@ -1,6 +1,6 @@
-"""Every failure that the node tells somebody about, under one root.
+"""Every failure that the node reports to users or clients, under one root.
 
-An ApiError carries what the REST API answers: a status, a message for the user and parameters
+An ApiError holds the answer of the REST API: a status, a message for the user and parameters
 (the ErrorResponse of the REST API reference).
 """
 
@@ -35,19 +35,19 @@ class ApiError(InfernetEdgeError):
 
 
 class BadRequest(ApiError):
-    """The request is not of the form that the endpoint takes."""
+    """The request does not have the form that the endpoint expects."""
 
     status = 400
 
 
 class Unauthenticated(ApiError):
-    """The node has tokens and the request carries none of them."""
+    """The node has tokens and the request has none of them."""
 
     status = 401
 
 
 class Forbidden(ApiError):
-    """The caller may not use this endpoint from where it is."""
+    """The caller has no permission to use this endpoint from its address."""
 
     status = 403
 
@@ -59,7 +59,7 @@ class NotFound(ApiError):
 
 
 class Refused(ApiError):
-    """A guard rule says no. 405 is what the reference node answers and clients depend on."""
+    """A guard rule refuses the request: 405 as from the reference node, which clients expect."""
 
     status = 405
 
@@ -77,7 +77,7 @@ class RequestTimeout(ApiError):
 
 
 class Conflict(ApiError):
-    """The request contradicts what the node itself knows."""
+    """The request contradicts the node's own state."""
 
     status = 409
 
@@ -101,13 +101,13 @@ class TooManyRequests(ApiError):
 
 
 class ContainerFailed(ApiError):
-    """A container could not be reached, or failed; `message` is what it said."""
+    """A container could not be reached, or failed; `message` is its error."""
 
     status = 502
 
 
 class Unavailable(ApiError):
-    """The node cannot take the request now; `retry_after` (seconds) says when to try again."""
+    """The node cannot take the request now; `retry_after` (seconds) says when to retry."""
 
     status = 503
 
@@ -125,11 +125,11 @@ class StorageError(InfernetEdgeError):
 
 
 class TooLargeToStore(InfernetEdgeError):
-    """SQLite stores no text of this length, however much space there is."""
+    """SQLite cannot store a value of this length, regardless of the free space."""
 
 
 class EngineError(InfernetEdgeError):
-    """Podman cannot be reached, or refused what was asked of it."""
+    """Podman cannot be reached, or refused a request."""
 
 
 class StartupError(InfernetEdgeError):

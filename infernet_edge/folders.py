@@ -1,7 +1,7 @@
-"""Temporary folders that others recognise as abandoned when their process was killed.
+"""Temporary folders that other processes recognise as abandoned when their process was killed.
 
-A process holds its folder by a lock on it (flock(2)), which ends with the process. As long as one
-holds the lock, systemd-tmpfiles leaves the folder alone, too (tmpfiles.d(5), "Age").
+A process keeps a lock on its folder (flock(2)), which ends with the process. As long as the lock
+is held, systemd-tmpfiles does not remove the folder, either (tmpfiles.d(5), "Age").
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from collections.abc import Iterable
 from pathlib import Path
 
 PREFIX = "infernet-edge-"
-MARK = "temporary"  # a file in a folder that is of no use without its process
+MARK = "temporary"  # a file in each folder that is useless without its process
 _SOCKET = "podman.sock"
 _ATTEMPTS = 5
-# Of versions that left no mark: mkdtemp's name, and nothing inside but Podman's socket.
+# Versions without a mark: mkdtemp's name, and nothing in it except Podman's socket.
 _UNMARKED = re.compile(rf"{PREFIX}[a-z0-9_]{{8}}")
-_MAX_FOLDERS = 256  # folders that are examined in one go
+_MAX_FOLDERS = 256  # folders that are checked in one call
 
 
 class TemporaryFolder:
-    """A new folder of this process alone. Use it as a context manager, or call `remove()`.
+    """A new folder for this process only. Use it as a context manager, or call `remove()`.
 
-    `parent` of None is the system's folder for temporary files. Blocks for no time; raises OSError.
+    `parent` of None is the system's folder for temporary files. Does not wait; raises OSError.
     """
 
     def __init__(self, prefix: str = PREFIX, parent: str | None = None) -> None:
@@ -38,7 +38,8 @@ class TemporaryFolder:
             self._lock = _lock(self.path)
             if self._lock is not None:
                 break
-            # Another node checked whether it is abandoned, just before it was locked.
+            # Another node took the lock first, to check whether the folder is abandoned, and may
+            # remove it. So make another one.
             shutil.rmtree(self.path, ignore_errors=True)
         (self.path / MARK).touch()
 
@@ -59,7 +60,7 @@ class TemporaryFolder:
 def abandoned_folders(others: Iterable[Path] = ()) -> list[Path]:
     """This user's folders whose processes were killed. Blocks.
 
-    They are looked for where folders are made by default; `others` may be such folders, too.
+    Searches where folders are made by default; `others` are further candidates.
     """
     found = []
     for path in _candidates(others):
@@ -70,7 +71,7 @@ def abandoned_folders(others: Iterable[Path] = ()) -> list[Path]:
 
 
 def remove_abandoned_folders(others: Iterable[Path] = ()) -> list[Path]:
-    """Remove them; returns those that are gone. Blocks."""
+    """Remove the abandoned folders; returns those that were removed. Blocks."""
     removed = []
     for path in _candidates(others):
         lock = _lock_if_abandoned(path)
@@ -88,7 +89,7 @@ def remove_abandoned_folders(others: Iterable[Path] = ()) -> list[Path]:
 def runtime_folders() -> list[str]:
     """Folders in memory for this process or this user, the preferred one first (file-hierarchy(7)).
 
-    Their paths are short, as those of sockets have to be.
+    Their paths are short, which sockets need.
     """
     environment = os.environ
     folders = [
@@ -126,13 +127,14 @@ def _is_temporary(path: Path) -> bool:
 
 
 def _lock(path: Path) -> int | None:
-    """An open file that holds the folder; None when another process holds it, or it is gone."""
+    """A descriptor with the lock; None when another process has it, or the folder is gone."""
     try:
         lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Another process may have removed the folder before the lock was taken.
         held = os.path.samestat(os.fstat(lock), path.lstat())
     except OSError:
         held = False

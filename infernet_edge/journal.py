@@ -1,4 +1,4 @@
-"""Log records as entries of systemd's journal, each field of an event a field of the entry.
+"""Log records as entries of systemd's journal; each field of an event is a field of the entry.
 
 The format and the socket are described in systemd's "Native Journal Protocol"
 (https://systemd.io/JOURNAL_NATIVE_PROTOCOL/), names of fields in systemd.journal-fields(7).
@@ -18,15 +18,15 @@ from typing import Any
 
 SOCKET = Path("/run/systemd/journal/socket")
 LEVELS = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
-"""What syslog and the journal call our levels."""
+"""The numbers of the levels in syslog and the journal."""
 
 _IDENTIFIER = "infernet-edge"
 # A datagram must fit into the socket's buffer (net.core.wmem_default is 208 KiB); larger entries
-# would need a file descriptor each, and nobody reads such lines.
+# would need a file descriptor each, and such lines are of no use.
 _MAX_VALUE = 16 * 2**10  # bytes
 _MAX_ENTRY = 96 * 2**10
 _MAX_NAME = 64
-# The journal, or a reader of it, understands these in its own way.
+# The journal, or a program that reads it, gives these names a meaning of its own.
 _RESERVED = re.compile(
     r"MESSAGE|MESSAGE_ID|PRIORITY|EVENT|LOGGER|ERRNO|DOCUMENTATION|TID|UNIT|USER_UNIT"
     r"|INVOCATION_ID|USER_INVOCATION_ID|(SYSLOG|CODE|OBJECT|COREDUMP)_.*"
@@ -34,9 +34,9 @@ _RESERVED = re.compile(
 
 
 def stderr_is_journal(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether stderr goes to the journal: systemd says where it led to, systemd.exec(5).
+    """Whether stderr goes to the journal: JOURNAL_STREAM names its file, see systemd.exec(5).
 
-    Somebody may have redirected it since.
+    It is compared with stderr, which may have been redirected since.
     """
     stream = environment.get("JOURNAL_STREAM", "")
     try:
@@ -49,12 +49,12 @@ def stderr_is_journal(environment: Mapping[str, str] = os.environ) -> bool:
 class JournalHandler(logging.Handler):
     """Sends records to the journal. Never blocks.
 
-    What the journal has no room for at the moment is dropped, and the number of such entries told
-    as soon as there is room. When its socket is gone, records go to stderr instead.
+    Entries are dropped while the socket's buffer is full, and their number is logged as soon as
+    there is space. When the socket is gone, records go to stderr instead.
     """
 
     def __init__(self, text: logging.Formatter, fallback: logging.Formatter, path: Path) -> None:
-        """`text` makes the line for people, `fallback` what goes to stderr."""
+        """`text` formats the readable line, `fallback` the line for stderr."""
         super().__init__()
         self.setFormatter(fallback)
         self._text = text
@@ -65,7 +65,7 @@ class JournalHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._tell_of_dropped()
+            self._report_dropped()
             self._send(fields_of(record, self._text.format(record)))
         except BlockingIOError:
             self._dropped += 1
@@ -78,7 +78,7 @@ class JournalHandler(logging.Handler):
         self._socket.close()
         super().close()
 
-    def _tell_of_dropped(self) -> None:
+    def _report_dropped(self) -> None:
         if not self._dropped:
             return
         text = f"log.dropped entries={self._dropped}"
@@ -92,7 +92,9 @@ class JournalHandler(logging.Handler):
 
 
 def entry(fields: Mapping[str, Any]) -> bytes:
-    """The datagram of one entry. Values that are too long are cut, and fields that are too many.
+    """The datagram of one entry.
+
+    Values that are too long are shortened, and fields beyond the limit are left out.
 
     A value with a newline is written with its length in front, so that it cannot forge a field.
     """
@@ -108,15 +110,15 @@ def entry(fields: Mapping[str, Any]) -> bytes:
 
 
 def fields_of(record: logging.LogRecord, text: str) -> dict[str, Any]:
-    """The fields of a record; `text` is the line for people, by which the journal shows it."""
-    told = {
+    """The fields of a record; `text` is the readable line that the journal shows."""
+    standard = {
         "MESSAGE": text,
         "PRIORITY": LEVELS.get(record.levelname, 6),
         "EVENT": record.getMessage(),
         "LOGGER": record.name,
     }
     fields: Mapping[str, Any] = getattr(record, "fields", {})
-    return told | {field_name(name): value for name, value in fields.items()}
+    return standard | {field_name(name): value for name, value in fields.items()}
 
 
 def _field(name: bytes, value: bytes) -> bytes:
@@ -128,7 +130,7 @@ def _field(name: bytes, value: bytes) -> bytes:
 
 
 def field_name(name: str) -> str:
-    """The name of a field of ours as the journal allows it: A-Z, 0-9 and _, at most 64."""
+    """The name of a field in the form that the journal allows: A-Z, 0-9 and _, at most 64."""
     safe = re.sub(r"[^A-Z0-9]+", "_", name.upper()).strip("_")
     if not safe or safe[0].isdigit() or _RESERVED.fullmatch(safe):
         safe = f"FIELD_{safe}"

@@ -1,8 +1,8 @@
 """Log lines as events with fields: `log_event(logger, "job.finished", job=id, seconds=0.2)`.
 
-On a terminal a line is for people; with a path it is JSON, one object a line; under systemd it is
-an entry of the journal with all its fields, or, when the journal cannot be reached that way, plain
-text with the level that journald understands (sd-daemon(3), "<6>" prefixes).
+On a terminal a line is readable text; in a file it is JSON, one object a line; under systemd it is
+an entry of the journal with all its fields, or, when the journal's socket is not available, plain
+text with the level as a prefix for journald ("<6>", sd-daemon(3)).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from infernet_edge.journal import LEVELS, SOCKET, JournalHandler, stderr_is_jour
 _ROOT = "infernet_edge"
 
 
-# Commands that set up no log keep silent: what they have to say they print.
+# Commands that do not set up logging print their results, and must not log to stderr.
 logging.getLogger(_ROOT).addHandler(logging.NullHandler())
 
 
@@ -99,13 +99,14 @@ class TextFormatter(logging.Formatter):
         shown = "".join(f" {name}={_plain(value)}" for name, value in fields.items())
         line = record.getMessage() + shown
         if record.exc_info:
-            words = self.formatException(record.exc_info).split("\n")
-            line += "".join(f"\n    {_escaped(part)}" for part in words)  # is never a line's head
+            # Indented, so that text of an exception cannot look like an entry of its own.
+            parts = self.formatException(record.exc_info).split("\n")
+            line += "".join(f"\n    {_escaped(part)}" for part in parts)
         return line
 
 
 class MessageFormatter(TextFormatter):
-    """Text without time and level, which the journal knows itself."""
+    """Text without time and level, which the journal stores itself."""
 
     def format(self, record: logging.LogRecord) -> str:
         return self._line(record)
@@ -133,7 +134,7 @@ class JSONFormatter(logging.Formatter):
             line["exception"] = self.formatException(record.exc_info)
         try:
             return _json(line)
-        except UnicodeEncodeError:  # bytes of a container's headers that are no text
+        except UnicodeEncodeError:  # bytes of a container's headers that are not text
             return _json({name: _text(value) for name, value in line.items()})
 
 
@@ -142,19 +143,19 @@ def _json(value: Any) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text with all that is not printable in it as JSON writes such signs.
+    """Text with each character that is not printable as a JSON escape.
 
-    JSON need not escape line separators and the like; journald, terminals and readers of lines
-    take them for more than text.
+    JSON does not require to escape line separators and the like, but journald, terminals and
+    programs that read lines interpret them.
     """
     if text.isprintable():
         return text
-    return "".join(sign if sign.isprintable() else _escape(sign) for sign in text)
+    return "".join(char if char.isprintable() else _escape(char) for char in text)
 
 
-def _escape(sign: str) -> str:
-    units = sign.encode("utf-16-be", "surrogatepass").hex()
-    return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4))
+def _escape(char: str) -> str:
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))
 
 
 def _text(value: Any) -> str:
@@ -167,8 +168,8 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _plain(value: Any) -> str:
-    """A field's value; quoted where it could be taken for something else than one value."""
+    """A field's value; quoted where it could be read as something other than one value."""
     text = str(value)
-    if text and text.isprintable() and not any(sign in text for sign in ' "='):
+    if text and text.isprintable() and not any(char in text for char in ' "='):
         return text
     return _json(_text(text))

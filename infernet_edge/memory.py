@@ -1,7 +1,7 @@
-"""One budget of bytes for everything that the node holds in memory for others.
+"""One budget of bytes for everything that the node holds in memory for clients and containers.
 
-Requests that find it used up are refused; accepted work waits for its turn and loses nothing.
-It counts what clients and containers can make large: bodies, inputs, outputs, answers, streams.
+When it is used up, new requests are refused; accepted work waits, and nothing of it is lost. It
+counts what clients and containers can make large: bodies, inputs, outputs, answers, streams.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ SHARES: Final[dict[Kind, float]] = {
     "streams": 0.25,  # buffers of streaming jobs
     "deliveries": 0.25,  # requests of subscriptions that are not answered yet
 }
-"""What is counted, and the largest part of the budget that each kind may use."""
+"""What is counted, and the maximum part of the budget that each kind may use."""
 
 SMALL: Final = 64 * 2**10
-"""Bytes of a reservation that is small. A part of the budget is for such ones alone, so that large
-requests and outputs do not keep the small ones out."""
+"""Bytes of a reservation that is small. A part of the budget is reserved for these, so that large
+requests and outputs cannot block small ones."""
 
 MAX_PER_LIMIT: Final = 3
 """A budget is at least this many times its largest output, so that each kind has room."""
 
-_LOG_AGAIN = 60.0  # seconds until the log says once more that the budget is used up
+_LOG_PERIOD = 60.0  # seconds; a budget that is used up is logged once in this time
 
 
 class _Waiter(NamedTuple):
@@ -45,10 +45,10 @@ class _Waiter(NamedTuple):
 
 
 class MemoryBudget:
-    """At most `limit` bytes; `largest` is the most that a single output takes.
+    """At most `limit` bytes; `largest` is the maximum size of a single output.
 
-    As many bytes are kept back. Only one output at a time may use them, so that of all those that
-    wait for room at least one comes to its end, and returns what it holds.
+    `largest` bytes are a reserve that only one output at a time may use. So at least one of the
+    outputs that wait for memory always finishes and releases its memory: no deadlock is possible.
     """
 
     def __init__(self, limit: int, largest: int) -> None:
@@ -58,13 +58,13 @@ class MemoryBudget:
         self.held: dict[Kind, int] = dict.fromkeys(SHARES, 0)
         self.total = 0
         self.peak = 0
-        """The most that was held since it was set to 0."""
-        self._most: dict[Kind, int] = {kind: int(limit * part) for kind, part in SHARES.items()}
-        self._open_to_all = limit - largest
+        """The maximum of `total` since the housekeeper last reset it."""
+        self._limits: dict[Kind, int] = {kind: int(limit * part) for kind, part in SHARES.items()}
+        self._shared = limit - largest
         self._waiters: deque[_Waiter] = deque()
-        self._first: Reservation | None = None  # the one that may use what is kept back
+        self._first: Reservation | None = None  # the one that may use the reserve
         self._until_free: list[asyncio.Future[None]] = []
-        self._logged_at = -_LOG_AGAIN
+        self._logged_at = -_LOG_PERIOD
 
     def reserve(self, kind: Kind) -> Reservation:
         """A reservation of no bytes yet."""
@@ -72,18 +72,18 @@ class MemoryBudget:
 
     @property
     def is_short(self) -> bool:
-        """Whether work in progress waits for room; no other work should begin meanwhile."""
+        """Whether work in progress waits for memory; no other work should start meanwhile."""
         return bool(self._waiters)
 
     async def until_free(self) -> None:
-        """Wait until no work in progress waits for room."""
+        """Wait until no work in progress waits for memory."""
         while self._waiters:
             free: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._until_free.append(free)
             await free
 
     def try_take(self, reservation: Reservation, size: int) -> bool:
-        """Add to a reservation, if there is room and nobody waits for it."""
+        """Add to a reservation if there is memory; outputs only if no other work waits for it."""
         if self._waiters and reservation.kind == "outputs":
             return False
         if not self._has_room(reservation, size):
@@ -92,13 +92,13 @@ class MemoryBudget:
         return True
 
     async def wait_for(self, reservation: Reservation, size: int) -> None:
-        """Add to a reservation as soon as there is room: first come, first served."""
+        """Add to a reservation as soon as there is memory, in the order of the calls."""
         if self.try_take(reservation, size):
             return
         self.log_shortage(reservation.kind)
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiter = _Waiter(reservation, size, granted)
-        if reservation is self._first:
+        if reservation is self._first:  # must not wait behind others: it uses the reserve
             self._waiters.appendleft(waiter)
         else:
             self._waiters.append(waiter)
@@ -110,8 +110,8 @@ class MemoryBudget:
                 self._waiters.remove(waiter)
                 self._serve()
 
-    def give_back(self, reservation: Reservation, size: int) -> None:
-        """Take from a reservation what is no longer held."""
+    def release(self, reservation: Reservation, size: int) -> None:
+        """Return bytes of a reservation to the budget."""
         self._add(reservation, -size)
         if not reservation.size and reservation is self._first:
             self._first = None
@@ -120,20 +120,20 @@ class MemoryBudget:
     def log_shortage(self, kind: Kind) -> None:
         """Log that the budget is used up, once a minute at most."""
         now = time.monotonic()
-        if now - self._logged_at >= _LOG_AGAIN:
+        if now - self._logged_at >= _LOG_PERIOD:
             self._logged_at = now
-            log_event(logger, "memory.short", logging.WARNING, wanted_for=kind, **self.held)
+            log_event(logger, "memory.exhausted", logging.WARNING, wanted_for=kind, **self.held)
 
     def _has_room(self, reservation: Reservation, size: int) -> bool:
-        of_all, of_kind = self._open_to_all, self._most[reservation.kind]
+        total_limit, kind_limit = self._shared, self._limits[reservation.kind]
         if reservation.size + size > SMALL:
-            of_all -= self.limit // 8
-            of_kind -= of_kind // 4
-        all_held, kind_held = self.total, self.held[reservation.kind]
-        if self._first is not None:  # has room of its own
-            all_held -= self._first.size
+            total_limit -= self.limit // 8
+            kind_limit -= kind_limit // 4
+        total_held, kind_held = self.total, self.held[reservation.kind]
+        if self._first is not None:  # it uses the reserve
+            total_held -= self._first.size
             kind_held -= self._first.size if self._first.kind == reservation.kind else 0
-        return all_held + size <= of_all and kind_held + size <= of_kind
+        return total_held + size <= total_limit and kind_held + size <= kind_limit
 
     def _add(self, reservation: Reservation, size: int) -> None:
         kind = reservation.kind
@@ -141,11 +141,11 @@ class MemoryBudget:
         self.held[kind] += size
         self.total += size
         self.peak = max(self.peak, self.total)
-        assert reservation.size >= 0, f"more {kind} were given back than taken"
+        assert reservation.size >= 0, f"more {kind} were released than taken"
         assert self.total <= self.limit, "more is held than the budget allows"
 
     def _serve(self) -> None:
-        """Give room to those that wait."""
+        """Grant memory to the waiters, in their order."""
         while self._waiters:
             reservation, size, granted = self._waiters[0]
             if not granted.cancelled():
@@ -163,7 +163,7 @@ class MemoryBudget:
 
 
 class Reservation:
-    """The bytes of one holder; as a context manager it gives them back at the end."""
+    """The bytes of one holder; a context manager that releases them at the end."""
 
     __slots__ = ("_budget", "kind", "size")
 
@@ -173,11 +173,11 @@ class Reservation:
         self.size = 0
 
     def try_take(self, size: int) -> bool:
-        """Take so many more bytes, if there is room."""
+        """Take more bytes, if there is memory; returns whether there was."""
         return self._budget.try_take(self, size)
 
     def take(self, size: int) -> None:
-        """Take so many more bytes; raises Unavailable, with which a client is answered."""
+        """Take more bytes; raises Unavailable, the answer to the client."""
         if not self._budget.try_take(self, size):
             self._budget.log_shortage(self.kind)
             raise Unavailable(
@@ -187,17 +187,15 @@ class Reservation:
             )
 
     async def wait_for(self, size: int) -> None:
-        """Take so many more bytes as soon as there is room; for work that was accepted."""
+        """Take more bytes as soon as there is memory; for work that was accepted."""
         await self._budget.wait_for(self, size)
 
-    def give_back(self, size: int) -> None:
-        """Hold so many bytes less."""
-        self._budget.give_back(self, size)
-
-    def release(self) -> None:
-        """Hold nothing any more; may be called twice."""
-        if self.size:
-            self._budget.give_back(self, self.size)
+    def release(self, size: int | None = None) -> None:
+        """Return bytes to the budget; all by default, which may be repeated."""
+        if size is None:
+            size = self.size
+        if size:
+            self._budget.release(self, size)
 
     def __enter__(self) -> Self:
         return self
@@ -207,5 +205,5 @@ class Reservation:
 
 
 def unlimited() -> MemoryBudget:
-    """A budget that is never used up, for commands that serve nobody."""
+    """A budget without a practical limit, for commands that serve no clients."""
     return MemoryBudget(2**62, 0)

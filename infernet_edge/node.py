@@ -1,4 +1,4 @@
-"""The node: makes the parts from a Config, starts them in order, stops them in reverse."""
+"""The node: creates its parts from a Config, starts them in order, stops them in reverse."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_OTHER_FILES = 128  # file descriptors for the database, Podman, the log and what else is open
-_CLOSING_TIME = 1.0  # seconds in which requests may end once no job runs any more
+_OTHER_FILES = 128  # file descriptors for the database, Podman, the log and other files
+_CLOSING_TIME = 1.0  # seconds for open requests to end, after all jobs have ended
 _MAX_RESOURCES = 2**20  # bytes of a container's answer about its resources
-# What is saved first from a damaged database: what is not done yet.
+# What is saved first from a damaged database: unfinished work.
 _FIRST = (
     Part("jobs", "status = 0", needed=True),
     Part("pieces", needed=True, of="SELECT id FROM jobs WHERE status = 0"),
@@ -58,17 +58,17 @@ _FIRST = (
     Part("pieces"),
     Part("jobs"),
 )
-_MAX_STARTS = 3  # a new database may be damaged too, where the disk is
-_LISTED = 20  # jobs in a report that does not say how many
+_MAX_STARTS = 3  # a rebuilt database may be damaged too, when the disk is faulty
+_DEFAULT_LISTED = 20  # jobs in a report without a limit
 
 
 class Node:
-    """A whole node. Nothing else knows all its parts."""
+    """A whole node: the only owner of all parts."""
 
     def __init__(
         self, config: Config, on_salvage: Callable[[int], None] = lambda rows: None
     ) -> None:
-        """`on_salvage` hears, from a thread, how many rows of a damaged database are saved."""
+        """`on_salvage` is called, in a thread, with the rows saved so far from a damaged file."""
         self.config = config
         self._on_salvage = on_salvage
         self.services = make_services(config)
@@ -81,7 +81,7 @@ class Node:
 
     @property
     def url(self) -> str:
-        """Where this machine reaches the API."""
+        """The address of the API for programs on this machine."""
         server = self.config.server
         host = server.host if server.host not in ("0.0.0.0", "::", "") else "127.0.0.1"
         scheme = "https" if server.tls else "http"
@@ -89,10 +89,10 @@ class Node:
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
     async def start(self) -> None:
-        """Start everything; when this returns, the API answers and containers are on their way.
+        """Start everything; when this returns, the API answers and containers are starting.
 
-        Where reading shows that the database is damaged, it starts again with a new file.
-        Raises StartupError, with nothing left running, when that is impossible.
+        When the database turns out to be damaged while it is read, it is rebuilt and the start
+        repeated. Raises StartupError, with nothing left running.
         """
         for _ in range(_MAX_STARTS):
             try:
@@ -123,7 +123,7 @@ class Node:
         await parts.database.open()
         await _load(parts)
         stack.push_async_callback(self._save_elapsed)
-        # Stopped in the reverse order: those that use containers before the containers.
+        # The stack stops in reverse order: users of containers before the containers.
         stack.push_async_callback(parts.manager.stop)
         stack.push_async_callback(parts.orchestrator.stop)
         if self.chain is not None:
@@ -133,7 +133,7 @@ class Node:
         housekeeper = Housekeeper(
             config, parts.database, parts.store, parts.external_jobs, parts.memory, parts.elapsed
         )
-        await housekeeper.look()
+        await housekeeper.check()
         stack.push_async_callback(parts.background.stop)
         parts.background.supervise("housekeeping", housekeeper.run)
 
@@ -160,18 +160,18 @@ class Node:
 
     @property
     def damaged(self) -> asyncio.Event:
-        """Set when the database turns out to be damaged: a new start makes a new file of it."""
+        """Set when the database turns out to be damaged; the next start rebuilds it."""
         assert self.parts is not None, "the node has not been started"
         return self.parts.database.damaged
 
     async def reload(self) -> None:
-        """Read the certificate again; logs what is wrong with it, and keeps the present one."""
+        """Read the certificate again; logs an error in it, and keeps the current one."""
         if self._server is None:
             return
         try:
             await self._server.reload_certificate()
         except StartupError as error:
-            log_event(logger, "node.not_reloaded", logging.ERROR, reason=error)
+            log_event(logger, "node.reload_failed", logging.ERROR, reason=error)
         else:
             log_event(logger, "node.reloaded")
 
@@ -183,7 +183,7 @@ class Node:
         log_event(logger, "node.ready", containers=",".join(running) or "none")
 
     async def stop(self) -> None:
-        """Take nothing new, let jobs in flight end for some seconds, then stop every part.
+        """Refuse new work, let jobs in flight end for some seconds, then stop every part.
 
         May be called twice.
         """
@@ -197,9 +197,9 @@ class Node:
         log_event(logger, "node.stopped")
 
     async def _save_elapsed(self) -> None:
-        """Store how much time has passed, so that the next start goes on from here."""
+        """Store the node's own time, so that the next start continues from here."""
         if self.parts is not None:
-            with contextlib.suppress(StorageError):  # it counts from its last value then
+            with contextlib.suppress(StorageError):  # the next start uses an older value
                 await self.parts.elapsed.save()
 
     async def report_status(self, parameters: Parameters) -> dict[str, Any]:
@@ -215,7 +215,7 @@ class Node:
             rows = f"{saved} rows" if total is None else f"{saved} of {total} rows"
             unknown = ", how many were lost is not known" if total is None else ""
             problems.append(
-                f"The database was damaged: {rows} were saved{unknown}. What was there is kept in"
+                f"The database was damaged: {rows} were saved{unknown}. The damaged file is kept as"
                 f" {kept}; delete that file when you do not need it"
             )
         if not parts.database.writable:
@@ -256,9 +256,9 @@ class Node:
         return {"items": await self.chain.report(_limit(parameters), skipped=skipped)}
 
     def _make_parts(self, session: aiohttp.ClientSession) -> Parts:
-        """The parts that the API speaks for, not yet started."""
+        """The parts that the API uses, not yet started."""
         config, services = self.config, self.services
-        most = config.server.max_body_bytes
+        max_bytes = config.server.max_body_bytes
         database = Database(
             config.database_path,
             all_migrations(chain=config.chain.enabled),
@@ -270,8 +270,8 @@ class Node:
         reported = ExternalJobs(database, config.jobs.max_pending, passed)
         memory = memory_budget(config)
         job_store = JobStore(database, reported, config.jobs.max_pending, memory, passed)
-        client = ServiceClient(session, most)
-        orchestrator = Orchestrator(config.jobs, job_store, services, client, most, memory)
+        client = ServiceClient(session, max_bytes)
+        orchestrator = Orchestrator(config.jobs, job_store, services, client, max_bytes, memory)
         if config.chain.enabled:
             from infernet_edge.chain import chain
 
@@ -286,7 +286,7 @@ class Node:
             orchestrator=orchestrator,
             services=services,
             manager=ContainerManager(config, services, session),
-            resources=Resources(services, self._hardware, session, min(most, _MAX_RESOURCES)),
+            resources=Resources(services, self._hardware, session, min(max_bytes, _MAX_RESOURCES)),
             delegations=self.chain or NoDelegations(),
             memory=memory,
             elapsed=passed,
@@ -302,14 +302,16 @@ def all_migrations(*, chain: bool) -> dict[str, Sequence[str]]:
         "elapsed": elapsed.MIGRATIONS,
     }
     if chain:
-        from infernet_edge.chain.chain import MIGRATIONS  # costs 20 MB and half a second
+        from infernet_edge.chain.chain import (
+            MIGRATIONS,  # only when needed: it takes 20 MB and half a second
+        )
 
         migrations |= MIGRATIONS
     return migrations
 
 
 def memory_budget(config: Config) -> MemoryBudget:
-    """The budget of a node: what is configured, or a share of this machine's memory."""
+    """The budget of a node: the configured one, or a share of this machine's memory."""
     server = config.server
     limit = server.max_held_bytes or budget_of(memory_limit(), server.least_held_bytes)
     return MemoryBudget(limit, server.largest_held)
@@ -317,7 +319,7 @@ def memory_budget(config: Config) -> MemoryBudget:
 
 def _limit(parameters: Parameters) -> int:
     limit = parameters.get("limit", "")
-    return min(int(limit), store.MAX_LISTED) if limit.isdecimal() else _LISTED
+    return min(int(limit), store.MAX_LISTED) if limit.isdecimal() else _DEFAULT_LISTED
 
 
 async def _load(parts: Parts) -> None:

@@ -1,4 +1,4 @@
-"""Tells systemd how the node is: sd_notify(3), over the socket that $NOTIFY_SOCKET names."""
+"""Reports the state of the node to systemd: sd_notify(3), over the socket in $NOTIFY_SOCKET."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ logger = logging.getLogger(__name__)
 
 
 class Notifier:
-    """Sends states to systemd; does nothing where nobody listens. Never blocks."""
+    """Sends states to systemd; does nothing without a socket. Never blocks."""
 
     def __init__(self, address: str, watchdog: float | None = None) -> None:
-        """`address` is that of $NOTIFY_SOCKET, "" for none; `watchdog` in seconds."""
+        """`address` is the value of $NOTIFY_SOCKET, "" for none; `watchdog` is in seconds."""
         self._address = address
         self._watchdog = watchdog
-        self._feeding: asyncio.Task[None] | None = None
+        self._pinging: asyncio.Task[None] | None = None
 
     @classmethod
     def of(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -32,43 +32,43 @@ class Notifier:
 
     @property
     def is_service(self) -> bool:
-        """Whether systemd started this process as a service, and not a person."""
+        """Whether systemd started this process as a service."""
         return bool(self._address)
 
     @property
     def watched(self) -> bool:
-        """Whether systemd ends this process when it is not heard from."""
+        """Whether systemd kills this process when its watchdog messages stop."""
         return bool(self._address) and self._watchdog is not None
 
     def ready(self, status: str) -> None:
-        """Say that the API answers, and from now on, from this event loop, that the loop turns."""
+        """Report that the API answers, and from now on regularly that this event loop runs."""
         self._send("READY=1", f"STATUS={status}")
-        if self.watched and self._feeding is None:
-            self._feeding = asyncio.create_task(self._feed(), name="watchdog")
+        if self.watched and self._pinging is None:
+            self._pinging = asyncio.create_task(self._ping_watchdog(), name="watchdog")
 
     def status(self, text: str) -> None:
-        """One line for `systemctl status`."""
+        """Send one line for `systemctl status`."""
         self._send(f"STATUS={text}")
 
     def extend(self, seconds: int, status: str) -> None:
-        """Ask systemd to wait so much longer for the start; from any thread."""
+        """Ask systemd to wait `seconds` longer for the start; from any thread."""
         self._send(f"EXTEND_TIMEOUT_USEC={seconds * 1_000_000}", f"STATUS={status}")
 
     def stopping(self) -> None:
-        """Say that the node is about to end. The watchdog is fed on: stopping may hang too."""
+        """Report that the node stops. Watchdog messages continue, since a stop may hang, too."""
         self._send("STOPPING=1", "STATUS=Stopping")
 
     def saved(self, rows: int) -> None:
-        """Say how many rows of a damaged database are saved, and take another minute."""
+        """Report how many rows of a damaged database are saved, and ask for another minute."""
         self.extend(60, f"Saving rows of a damaged database: {rows} so far")
 
     async def close(self) -> None:
-        """Feed the watchdog no more."""
-        if self._feeding is not None:
-            await cancel(self._feeding)
-            self._feeding = None
+        """Stop the watchdog messages."""
+        if self._pinging is not None:
+            await cancel(self._pinging)
+            self._pinging = None
 
-    async def _feed(self) -> None:
+    async def _ping_watchdog(self) -> None:
         # Half of the time, as sd_watchdog_enabled(3) recommends.
         pause = (self._watchdog or 0) / 2
         while True:
@@ -85,22 +85,22 @@ class Notifier:
                 sender.sendto(message.encode("utf-8", "replace"), _path(self._address))
             except OSError as error:
                 log_event(
-                    logger, "systemd.unreachable", logging.WARNING, reason=error, state=lines[0]
+                    logger, "systemd.notify_failed", logging.WARNING, reason=error, state=lines[0]
                 )
 
 
 def watchdog_seconds(environment: Mapping[str, str]) -> float | None:
-    """Within how many seconds systemd wants to hear of this process again; None: it does not.
+    """The timeout of systemd's watchdog for this process, in seconds; None when there is none.
 
-    WATCHDOG_PID names the process that is meant. The one-file executable is two: systemd started
-    the first, which unpacks the second, which is us.
+    WATCHDOG_PID names the watched process. The one-file executable has two: systemd starts the
+    bootloader, which starts this one.
     """
     microseconds = environment.get("WATCHDOG_USEC", "")
-    meant = environment.get("WATCHDOG_PID", "")
+    watched = environment.get("WATCHDOG_PID", "")
     ours = {str(os.getpid())}
     if getattr(sys, "frozen", False):
         ours.add(str(os.getppid()))
-    if not microseconds.isdecimal() or int(microseconds) == 0 or (meant and meant not in ours):
+    if not microseconds.isdecimal() or int(microseconds) == 0 or (watched and watched not in ours):
         return None
     return int(microseconds) / 1e6
 

@@ -1,7 +1,7 @@
 """The data types of the REST API, as the REST API reference names them.
 
-They are the only models of what goes over the wire: requests are decoded into them, answers are
-encoded from them, and the OpenAPI document is generated from them.
+They are the only models of the wire format: requests are decoded into them, answers are encoded
+from them, and the OpenAPI document is generated from them.
 """
 
 from __future__ import annotations

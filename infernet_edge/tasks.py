@@ -1,6 +1,6 @@
-"""Background tasks: each is held by what started it, and cancelled and awaited at shutdown.
+"""Background tasks: each is referenced by what started it, and cancelled and awaited at shutdown.
 
-Work that never ends by itself is started with `Background.supervise`. An unexpected exception in it
+Work that runs until shutdown is started with `Background.supervise`. An unexpected exception in it
 is logged with its traceback, and the work is restarted; while it does not run, the node reports a
 problem and is unhealthy.
 """
@@ -13,13 +13,14 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from infernet_edge.backoff import Backoff
+from infernet_edge.logs import log_event, log_exception
 
 logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS: Final = 1.0
 MAX_PAUSE_SECONDS: Final = 60.0
 STABLE_SECONDS: Final = 10.0
-"""Work that was restarted counts as running when it has run for so long."""
+"""Work that was restarted counts as running after this time."""
 
 
 async def cancel(*tasks: asyncio.Task[Any]) -> None:
@@ -45,7 +46,7 @@ class Background:
 
     @property
     def problems(self) -> list[str]:
-        """A text for each task that fails again and again, with its last reason."""
+        """A text for each task that keeps failing, with its last reason."""
         return [
             f"The background task {name!r} fails and is restarted ({reason}); see the log"
             for name, reason in self._failing.items()
@@ -72,22 +73,22 @@ class Background:
         pauses = Backoff(self._first_pause, self._max_pause)
         while True:
             started = loop.time()
-            # After a failure the problem stays until the work has shown that it runs.
+            # After a failure the problem is reported until the work has run long enough.
             recovery = loop.call_later(self._stable, self._failing.pop, name, None)
             try:
                 await work()
                 reason = "it returned"
-                logger.error("task.returned", extra={"fields": {"task": name}})
-            except asyncio.CancelledError:
+                log_event(logger, "task.returned", logging.ERROR, task=name)
+            except asyncio.CancelledError as error:
                 # One that an inner task raised is a defect like any other.
                 task = asyncio.current_task()
                 if task is None or task.cancelling():
                     raise
                 reason = "an inner task was cancelled"
-                logger.exception("task.failed", extra={"fields": {"task": name}})
-            except Exception as error:  # any defect in it must not end it for ever
+                log_exception(logger, "task.failed", error, task=name)
+            except Exception as error:  # noqa: BLE001 - no defect may end the work permanently
                 reason = f"{type(error).__name__}: {error}"
-                logger.exception("task.failed", extra={"fields": {"task": name}})
+                log_exception(logger, "task.failed", error, task=name)
             finally:
                 recovery.cancel()
             if loop.time() - started >= self._stable:
@@ -97,9 +98,10 @@ class Background:
 
 
 class Deadline:
-    """Until when several waits for one answerer may take; moves on whenever it has answered.
+    """The common deadline of several requests to one server; extended with each of its answers.
 
-    So a silent one costs `seconds` once, and one that answers is given the time that it needs.
+    So a server that does not answer delays all of them by `seconds` in total, and one that answers
+    gets the time that it needs.
     """
 
     def __init__(self, seconds: float) -> None:

@@ -22,7 +22,7 @@ _END = "-- end of the block --"
 
 
 def shape(value: Any) -> Any:
-    """What an answer looks like: its keys, and the types of its values."""
+    """The form of an answer: its keys, and the types of its values."""
     if isinstance(value, dict):
         return {name: shape(below) for name, below in value.items()}
     if isinstance(value, list):

@@ -178,7 +178,7 @@ def command_lines(text: str) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_every_command_line_is_a_right_one(page: Path) -> None:
+def test_every_command_line_is_valid(page: Path) -> None:
     for arguments in command_lines(page.read_text()):
         if arguments[:1] in (["COMMAND"], ["--help"], ["--version"]):
             continue
@@ -188,7 +188,7 @@ def test_every_command_line_is_a_right_one(page: Path) -> None:
         try:
             make_parser(arguments).parse_args(arguments)
         except SystemExit:
-            pytest.fail(f"not a right command: infernet-edge {' '.join(arguments)}")
+            pytest.fail(f"not a valid command: infernet-edge {' '.join(arguments)}")
 
 
 def test_symptoms_are_texts_of_the_node() -> None:
@@ -215,7 +215,7 @@ def test_wrong_command_lines_are_found() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_every_example_in_json_and_toml_is_a_right_one(page: Path) -> None:
+def test_every_example_in_json_and_toml_is_valid(page: Path) -> None:
     for kind, text, _ in markdown.blocks(page.read_text()):
         if kind not in ("json", "toml"):
             continue
@@ -357,7 +357,7 @@ def test_the_architecture_names_every_package_and_module_at_the_top() -> None:
     assert there <= _layers().keys() | _foundation()
 
 
-# Each fact in one place.
+# Each fact in one file.
 
 
 @pytest.mark.parametrize(
@@ -380,8 +380,8 @@ def test_sizes_and_versions_stand_in_one_place(page: Path) -> None:
 def test_the_versions_are_those_of_the_code() -> None:
     text = words(REQUIREMENTS.read_text())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    least = project["requires-python"].removeprefix(">=")
-    assert f"Python {least} or newer; {least}, " in text
+    minimum = project["requires-python"].removeprefix(">=")
+    assert f"Python {minimum} or newer; {minimum}, " in text
     assert f"| Podman | {OLDEST}.0 or newer" in text
     limits = (ROOT / "tests/executable/test_contents.py").read_text()
     size = re.search(r"^_MOST = ([\d_]+)  # bytes", limits, re.M)
@@ -396,7 +396,7 @@ def test_the_readme_is_short_and_leads_to_every_page() -> None:
     text = README.read_text()
     assert len(text.splitlines()) <= 120
     linked = {Path(link.partition("#")[0]).name for link in markdown.links(text)}
-    tables = {"limits.md", "events.md"}  # to look something up; other pages lead to them
+    tables = {"limits.md", "events.md"}  # reference tables; other pages link to them
     assert {page.name for page in DOCS.glob("*.md")} - tables <= linked
 
 
@@ -419,7 +419,7 @@ def test_the_release_is_built_by_the_scripts_of_the_tests() -> None:
         assert (ROOT / script).exists()
         assert named in text
     assert "dist/arm64" in (ROOT / "tests/executable/build_arm64").read_text()
-    # As `service upgrade` looks for it.
+    # As `service upgrade` searches it.
     assert '"$file.sha256"' in text
 
 

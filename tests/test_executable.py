@@ -13,7 +13,7 @@ from infernet_edge.executable import PROGRAM, is_frozen, restore_environment, un
 
 @pytest.fixture
 def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a running executable, with the rights that a one-file executable gives it."""
+    """The folder of a running executable, with the permissions that the bootloader sets."""
     folder = tmp_path / "bundle"
     (folder / "package").mkdir(parents=True, mode=0o700)
     for path in (folder / PROGRAM, folder / "package/library.so"):
@@ -45,14 +45,19 @@ def test_child_processes_get_the_environment_that_was() -> None:
 
 
 @pytest.mark.usefixtures("bundle")
-def test_unpacked_everybody_may_start_it(tmp_path: Path) -> None:
+def test_all_users_may_start_the_unpacked_form(tmp_path: Path) -> None:
     folder = tmp_path / "opt" / "1.0"
     assert unpack(folder) == folder / PROGRAM
-    rights = {
+    permissions = {
         str(path.relative_to(folder)): stat.S_IMODE(path.stat().st_mode)
         for path in [folder, *folder.rglob("*")]
     }
-    assert rights == {".": 0o755, PROGRAM: 0o755, "package": 0o755, "package/library.so": 0o644}
+    assert permissions == {
+        ".": 0o755,
+        PROGRAM: 0o755,
+        "package": 0o755,
+        "package/library.so": 0o644,
+    }
     assert list(folder.parent.iterdir()) == [folder]
 
 

@@ -108,10 +108,10 @@ def test_those_of_others_are_left_alone(temporary: Path) -> None:
     assert remove_abandoned_folders() == []
 
 
-def test_one_that_is_taken_for_abandoned_when_it_is_made_is_made_anew(
+def test_one_that_is_removed_before_it_is_locked_is_made_again(
     temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another node may look at it between the moments in which it is made and locked."""
+    """Another node may check it after it is made and before it is locked."""
     real = tempfile.mkdtemp
     taken: list[int] = []
 

@@ -19,6 +19,6 @@ def test_one_worker_runs_a_group_in_its_order(
     made: list[int], number: int, request: pytest.FixtureRequest
 ) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
-        assert request.node.nodeid.endswith("@groups"), "pytest-xdist does not know the groups"
+        assert request.node.nodeid.endswith("@groups"), "pytest-xdist does not use the groups"
         assert made == list(range(number))
     made.append(number)

@@ -18,7 +18,7 @@ from infernet_edge.logs import JournalFormatter, MessageFormatter
 
 
 def parsed(datagram: bytes) -> dict[str, str]:
-    """The fields of an entry, read as the protocol says."""
+    """The fields of an entry, read according to the protocol."""
     fields: dict[str, str] = {}
     while datagram:
         line, _, datagram = datagram.partition(b"\n")

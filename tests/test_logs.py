@@ -54,8 +54,8 @@ def line(
 
 
 def test_a_line_for_people() -> None:
-    told = line(TextFormatter(), job="abc", seconds=0.25, reason='two words "quoted"', empty="")
-    assert told == (
+    text = line(TextFormatter(), job="abc", seconds=0.25, reason='two words "quoted"', empty="")
+    assert text == (
         "2027-01-15T08:00:00.250Z INFO    job.finished"
         ' job=abc seconds=0.25 reason="two words \\"quoted\\"" empty=""'
     )
@@ -81,20 +81,20 @@ def test_a_line_for_people() -> None:
 def test_no_value_can_forge_a_line_or_move_the_cursor(
     value: str, formatter: logging.Formatter
 ) -> None:
-    told = line(formatter, reason=value, number=1)
-    assert "\n" not in told
-    assert told.isprintable()
-    told.encode()
+    text = line(formatter, reason=value, number=1)
+    assert "\n" not in text
+    assert text.isprintable()
+    text.encode()
     if isinstance(formatter, JSONFormatter):
-        assert json.loads(told)["reason"] == value.replace("\ud800", "?")
+        assert json.loads(text)["reason"] == value.replace("\ud800", "?")
 
 
 def test_fields_of_any_kind() -> None:
-    told = line(TextFormatter(), number=1, none=None, path=Path("/x"), list=[1, 2])
-    assert told.endswith('number=1 none=None path=/x list="[1, 2]"')
+    text = line(TextFormatter(), number=1, none=None, path=Path("/x"), list=[1, 2])
+    assert text.endswith('number=1 none=None path=/x list="[1, 2]"')
 
 
-def test_journald_is_told_the_level_of_every_line() -> None:
+def test_every_line_for_journald_has_its_level() -> None:
     levels = {
         logging.DEBUG: 7,
         logging.INFO: 6,
@@ -104,9 +104,9 @@ def test_journald_is_told_the_level_of_every_line() -> None:
     }
     for level, number in levels.items():
         assert line(JournalFormatter(), level, a=1) == f"<{number}>job.finished a=1"
-    told = line(JournalFormatter(), logging.ERROR, error=_raised())
-    assert len(told.split("\n")) > 3
-    assert all(part.startswith("<3>") for part in told.split("\n"))
+    text = line(JournalFormatter(), logging.ERROR, error=_raised())
+    assert len(text.split("\n")) > 3
+    assert all(part.startswith("<3>") for part in text.split("\n"))
 
 
 @pytest.mark.parametrize("formatter", [TextFormatter(), JournalFormatter(), JSONFormatter()])
@@ -127,9 +127,9 @@ def _raised(words: str = "ours") -> BaseException:
 
 
 def test_json_lines() -> None:
-    told = line(JSONFormatter(), logging.WARNING, job="abc", wide=2**256, path=Path("/x"), é="ü\n")
-    assert "\n" not in told
-    assert json.loads(told) == {
+    text = line(JSONFormatter(), logging.WARNING, job="abc", wide=2**256, path=Path("/x"), é="ü\n")
+    assert "\n" not in text
+    assert json.loads(text) == {
         "time": "2027-01-15T08:00:00.250Z",
         "level": "warning",
         "event": "job.finished",
@@ -141,8 +141,8 @@ def test_json_lines() -> None:
 
 
 def test_json_of_an_exception() -> None:
-    told = json.loads(line(JSONFormatter(), error=_raised()))
-    assert "ZeroDivisionError: ours" in told["exception"]
+    text = json.loads(line(JSONFormatter(), error=_raised()))
+    assert "ZeroDivisionError: ours" in text["exception"]
 
 
 def test_a_secret_is_never_shown() -> None:
@@ -177,9 +177,9 @@ def test_the_log_goes_to_stderr(
     set_up_logging(Log())
     log_event(logger, "job.looked_at", logging.DEBUG)
     log_event(logger, "job.finished", job=1)
-    told = capsys.readouterr().err
-    assert told.endswith("job.finished job=1\n")
-    assert "looked_at" not in told
+    text = capsys.readouterr().err
+    assert text.endswith("job.finished job=1\n")
+    assert "looked_at" not in text
     set_up_logging(Log(), verbose=True)
     log_event(logger, "job.looked_at", logging.DEBUG)
     assert capsys.readouterr().err.count("looked_at") == 1
@@ -197,8 +197,8 @@ def test_where_stderr_is_the_journal_it_gets_entries(
         set_up_logging(Log())
         log_event(logger, "job.failed", logging.WARNING, job=1)
         journal.settimeout(5)
-        told = journal.recv(4096).decode().splitlines()
-    assert {"PRIORITY=4", "EVENT=job.failed", "MESSAGE=job.failed job=1", "JOB=1"} <= set(told)
+        text = journal.recv(4096).decode().splitlines()
+    assert {"PRIORITY=4", "EVENT=job.failed", "MESSAGE=job.failed job=1", "JOB=1"} <= set(text)
 
 
 def test_without_the_journals_socket_it_gets_lines_with_levels(

@@ -1,4 +1,4 @@
-"""The budget of bytes: who gets room, who waits, who is refused."""
+"""The budget of bytes: what is granted, what waits, what is refused."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_reservation_gives_back_what_it_took(budget: MemoryBudget) -> None:
         held.take(MIB)
         held.take(5)
         assert (budget.total, budget.held["requests"], held.size) == (MIB + 5, MIB + 5, MIB + 5)
-        held.give_back(5)
+        held.release(5)
         assert budget.total == MIB
     assert budget.total == 0
     held.release()  # a second time
@@ -51,7 +51,7 @@ def test_no_kind_takes_more_than_its_share(budget: MemoryBudget, kind: Kind) -> 
     assert held.size >= 16 * MIB * SHARES[held.kind]
 
 
-def test_a_request_that_finds_no_room_is_told_when_to_come_again(
+def test_a_request_without_memory_is_refused_with_retry_after(
     budget: MemoryBudget, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
@@ -84,8 +84,8 @@ async def test_outputs_wait_for_room_in_the_order_in_which_they_came(budget: Mem
     await settled()
     assert budget.is_short
     assert not any(task.done() for task in tasks)
-    assert not budget.reserve("outputs").try_take(1), "who comes now is behind them"
-    first.give_back(MIB)
+    assert not budget.reserve("outputs").try_take(1), "a later one waits behind them"
+    first.release(MIB)
     await settled()
     assert [task.done() for task in tasks] == [True, False, False]
     first.release()
@@ -126,12 +126,12 @@ async def test_one_that_is_cancelled_while_it_waits_leaves_the_line(budget: Memo
     gone.cancel()
     await settled()
     assert leaving.size == 0
-    full.give_back(MIB)
+    full.release(MIB)
     await settled()
     assert stays.done()
 
 
-async def test_work_begins_when_nobody_waits_any_more(budget: MemoryBudget) -> None:
+async def test_work_starts_when_no_other_work_waits(budget: MemoryBudget) -> None:
     full, favoured = budget.reserve("outputs"), budget.reserve("outputs")
     while full.try_take(MIB):
         pass

@@ -84,7 +84,7 @@ async def test_a_folder_in_use_fails_and_gives_the_port_back(tmp_path: Path) -> 
         assert (await first.get("/health")).status == 200
 
 
-async def test_a_damaged_file_too_large_to_be_checked_is_set_aside(
+async def test_a_damaged_file_too_large_to_be_checked_is_quarantined(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its damage shows when the node reads its unfinished jobs."""
@@ -133,7 +133,7 @@ async def test_damage_in_the_tables_of_the_chain_makes_a_new_file(
         assert len(list(path.parent.glob("*.corrupt-*"))) == 1
 
 
-async def test_a_file_that_cannot_be_read_is_told_and_nothing_is_left(
+async def test_a_file_that_cannot_be_read_is_reported_and_nothing_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreadable(connection: sqlite3.Connection) -> None:
@@ -213,7 +213,7 @@ def submit_until_it_dies(node: NodeProcess, acknowledged: list[str], number: int
 
 @pytest.mark.parametrize("after", [1, 200])
 async def test_no_acknowledged_job_is_lost(tmp_path: Path, after: int) -> None:
-    """Killed in the middle of a stream of jobs, the node goes on with every one that it took."""
+    """Killed in the middle of a stream of jobs, the node resumes every one that it accepted."""
     acknowledged: list[str] = []
     with (
         EchoService(tmp_path) as echo,

@@ -1,4 +1,4 @@
-"""What the node says to systemd, over real sockets."""
+"""What the node reports to systemd, over real sockets."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def test_the_watchdog_is_fed_twice_in_its_time_while_the_loop_turns(
     assert listener.received(0.01) == []
 
 
-async def test_where_nobody_listens_nothing_is_said() -> None:
+async def test_without_a_socket_nothing_is_sent() -> None:
     notifier = Notifier.of({"WATCHDOG_USEC": "1000"})
     assert not notifier.watched
     notifier.ready("x")
@@ -102,7 +102,7 @@ async def test_a_socket_that_is_gone_is_logged(
     monkeypatch.setattr(logging.getLogger("infernet_edge"), "propagate", True)
     notifier = Notifier(str(tmp_path / "gone"))
     notifier.ready("x")
-    assert [record.getMessage() for record in caplog.records] == ["systemd.unreachable"]
+    assert [record.getMessage() for record in caplog.records] == ["systemd.notify_failed"]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_the_one_file_executable_is_two_processes(monkeypatch: pytest.MonkeyPatc
     assert watchdog_seconds(environment) == 2.0
 
 
-def test_a_node_says_that_it_is_ready_when_it_answers(tmp_path: Path) -> None:
+def test_a_node_reports_that_it_is_ready_when_it_answers(tmp_path: Path) -> None:
     listener = Listener(str(tmp_path / "notify"))
     env = {"NOTIFY_SOCKET": listener.address, "WATCHDOG_USEC": "400000"}
     node = NodeProcess({}, tmp_path, env=env)
@@ -140,7 +140,7 @@ def test_a_node_says_that_it_is_ready_when_it_answers(tmp_path: Path) -> None:
     listener.close()
 
 
-def test_a_long_start_is_told(listener: Listener, tmp_path: Path) -> None:
+def test_a_long_start_is_reported(listener: Listener, tmp_path: Path) -> None:
     """Saving the rows of a large damaged database takes longer than systemd waits."""
     environment = {"NOTIFY_SOCKET": listener.address}
     node = NodeProcess({}, tmp_path, env=environment)
@@ -155,8 +155,8 @@ def test_a_long_start_is_told(listener: Listener, tmp_path: Path) -> None:
     content[2 * 4096 : 3 * 4096] = bytes(4096)
     path.write_bytes(content)
     with node:
-        told = "\n".join(listener.received())
+        received = "\n".join(listener.received())
     assert "database.quarantined" in node.log()
     assert "database.salvaged" in node.log()
-    assert "EXTEND_TIMEOUT_USEC=60000000" in told
-    assert "rows of a damaged database" in told
+    assert "EXTEND_TIMEOUT_USEC=60000000" in received
+    assert "rows of a damaged database" in received

@@ -11,7 +11,7 @@ from tests.support.managing import eventually
 
 
 class Work:
-    """Fails as often as it is told, then runs for ever."""
+    """Fails a given number of times, then runs until it is cancelled."""
 
     def __init__(self, failures: int, error: Exception | None = None) -> None:
         self.failures = failures

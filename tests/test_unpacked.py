@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from infernet_edge import unpacked
-from infernet_edge.executable import MARK, PROGRAM, hold_folder
+from infernet_edge.executable import MARK, PROGRAM, lock_folder
 from tests.support.client import eventually
 
 
@@ -25,9 +25,9 @@ def dead() -> int:
     return process.pid
 
 
-def folder(place: Path, process: int | None = None) -> Path:
+def folder(parent: Path, process: int | None = None) -> Path:
     """A folder as the bootloader makes it."""
-    path = place / f"_MEI{dead() if process is None else process:08x}aBc123"
+    path = parent / f"_MEI{dead() if process is None else process:08x}aBc123"
     (path / "package").mkdir(parents=True)
     path.chmod(0o700)
     for file in (path / MARK, path / PROGRAM, path / "package/library.so"):
@@ -45,12 +45,12 @@ def running(*command: str, **environment: str) -> Iterator[int]:
         process.communicate()
 
 
-def remove(place: Path) -> list[Path]:
-    return unpacked.remove_abandoned({"TMPDIR": str(place)}, root=place / "no-root")
+def remove(parent: Path) -> list[Path]:
+    return unpacked.remove_abandoned({"TMPDIR": str(parent)}, root=parent / "no-root")
 
 
-def found(place: Path) -> list[Path]:
-    return unpacked.abandoned({"TMPDIR": str(place)}, root=place / "no-root")
+def found(parent: Path) -> list[Path]:
+    return unpacked.abandoned({"TMPDIR": str(parent)}, root=parent / "no-root")
 
 
 def test_what_killed_programs_left_is_removed(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_nothing_to_remove_costs_no_time(tmp_path: Path, monkeypatch: pytest.Mon
     assert remove(tmp_path) == []
 
 
-def test_a_bootloader_that_nobody_has_waited_for(tmp_path: Path) -> None:
+def test_a_bootloader_that_is_a_zombie(tmp_path: Path) -> None:
     process = subprocess.Popen(["true"])
     path = folder(tmp_path, process.pid)
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
@@ -104,8 +104,8 @@ def test_a_bootloader_that_nobody_has_waited_for(tmp_path: Path) -> None:
 def test_while_a_program_holds_it(tmp_path: Path) -> None:
     path = folder(tmp_path)
     hold = (
-        "import sys, time; from infernet_edge.executable import hold_folder;"
-        f"sys.frozen = True; sys.executable = {str(path / PROGRAM)!r}; hold_folder();"
+        "import sys, time; from infernet_edge.executable import lock_folder;"
+        f"sys.frozen = True; sys.executable = {str(path / PROGRAM)!r}; lock_folder();"
         "print('held', flush=True); time.sleep(60)"
     )
     with running(sys.executable, "-c", hold, PYTHONPATH=str(Path.cwd())) as process:
@@ -123,7 +123,7 @@ def test_two_programs_may_hold_one_folder(tmp_path: Path, monkeypatch: pytest.Mo
     path = folder(tmp_path)
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     monkeypatch.setattr(sys, "executable", str(path / PROGRAM))
-    hold_folder()
+    lock_folder()
     with (path / MARK).open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         with pytest.raises(BlockingIOError):
@@ -147,19 +147,19 @@ def test_while_a_program_runs_from_it(tmp_path: Path) -> None:
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:
-    elsewhere, place = tmp_path / "elsewhere", tmp_path / "place"
+    elsewhere, parent = tmp_path / "elsewhere", tmp_path / "parent"
     target = folder(elsewhere)
-    place.mkdir()
-    (place / target.name).symlink_to(target)
-    marked = folder(place)
+    parent.mkdir()
+    (parent / target.name).symlink_to(target)
+    marked = folder(parent)
     (marked / MARK).unlink()
     (marked / MARK).symlink_to(target / MARK)
-    assert remove(place) == []
-    left = folder(place)
+    assert remove(parent) == []
+    left = folder(parent)
     (left / "link").symlink_to(elsewhere)
     (left / "package/link").symlink_to(target / PROGRAM)
     assert unpacked.size_of(left) == 3000
-    assert remove(place) == [left]
+    assert remove(parent) == [left]
     assert (target / PROGRAM).exists()
     assert (target / "package/library.so").exists()
     assert marked.exists()

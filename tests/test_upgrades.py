@@ -57,7 +57,7 @@ def ids(folder: Path) -> list[str]:
     return [f"{t[:8]}-{t[8:12]}-{t[12:16]}-{t[16:20]}-{t[20:]}" for t in texts]
 
 
-async def test_jobs_of_the_first_version_go_on(folder: Path) -> None:
+async def test_jobs_of_the_first_version_are_resumed(folder: Path) -> None:
     first, chain, failed, stream, *pending = ids(folder)
     echo = Echo()
     async with serving(echo) as url:
@@ -85,7 +85,7 @@ async def test_jobs_of_the_first_version_go_on(folder: Path) -> None:
             assert await parts.store.identifiers(CLIENT) == []
 
 
-async def test_deliveries_and_transactions_of_the_first_version_go_on(folder: Path) -> None:
+async def test_deliveries_and_transactions_of_the_first_version_are_resumed(folder: Path) -> None:
     database = Database(folder / "data" / "infernet-edge.sqlite", ALL)
     await database.open()
     try:
@@ -149,7 +149,7 @@ async def test_an_upgrade_that_changed_more_cannot(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("owner", ALL)
-def test_a_step_that_does_more_than_add_says_so(owner: str) -> None:
+def test_a_step_that_does_more_than_add_is_marked_as_breaking(owner: str) -> None:
     """Else an upgrade could not be rolled back, or the earlier version would read nonsense."""
     added = re.compile(
         r"CREATE (TABLE|(UNIQUE )?INDEX|TRIGGER)|DROP INDEX|UPDATE"

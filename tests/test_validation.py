@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from msgspec import Meta, Struct
 
-from infernet_edge.validation import Mistake, explain, words
+from infernet_edge.validation import Mismatch, explain, words
 
 
 class Below(Struct):
@@ -30,7 +30,7 @@ class Everything(Struct, kw_only=True):
     needed: int
 
 
-def mistake(**wrong: Any) -> Mistake:
+def mistake(**wrong: Any) -> Mismatch:
     with pytest.raises(msgspec.ValidationError) as refused:
         msgspec.convert({"needed": 1, **wrong}, Everything)
     return explain(str(refused.value))

@@ -1,4 +1,4 @@
-"""What __init__.py says of this version, the changelog says too."""
+"""__init__.py and the changelog agree on this version."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tests.support.process import ROOT
 
 
 def test_version_and_day_are_those_of_the_changelog() -> None:
-    newest = re.search(r"^## (\S+) \((.+)\)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    newest = re.search(r"^## \[(\S+)\] - (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert newest is not None
     assert newest[1] == __version__
     assert newest[2] in ("unreleased", RELEASED)
-    # Else the doctor would take every right clock for a wrong one.
+    # Otherwise the doctor would report every correct clock as wrong.
     assert date.fromisoformat(RELEASED) <= datetime.now(UTC).date()

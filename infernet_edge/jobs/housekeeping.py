@@ -71,10 +71,10 @@ class Housekeeper:
         """Look again and again, until cancelled; the first look is its caller's."""
         while True:
             await asyncio.sleep(_PERIOD)
-            await self.look()
+            await self.check()
             await self._return_memory()
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Delete what is due, and say in `store.refusal` whether new jobs can be taken."""
         try:
             await self._database.check_files()

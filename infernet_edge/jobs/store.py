@@ -146,7 +146,7 @@ class JobStore:
         if job.data is None:
             return await self._database.read(table.input_of, job.key)
         data, job.data = job.data, None
-        self._held.give_back(len(data))
+        self._held.release(len(data))
         return bytes(data)
 
     async def read(self, content: Content) -> AsyncIterator[bytes]:
@@ -233,7 +233,7 @@ class JobStore:
             return
         self.pending.pop(job.key, None)
         if job.data is not None:
-            self._held.give_back(len(job.data))
+            self._held.release(len(job.data))
             job.data = None
 
     async def results(

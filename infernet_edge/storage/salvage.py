@@ -184,9 +184,9 @@ def copy_schema(
 ) -> None:
     """Make the tables, columns and indexes that only the damaged database has.
 
-    They are of parts that are switched off, or of a newer version that was in use before; the
-    numbers of their migrations are copied with them. What of it cannot be read is left out, all of
-    it for an owner that is newer: that version would not make again what is missing.
+    They belong to parts that are disabled, or to a newer version that was in use before; the
+    numbers of their migrations are copied with them. When a table of a newer version cannot be
+    made, none of these are: that version would not create what is missing.
     """
     try:
         versions = damaged.execute(
@@ -207,13 +207,13 @@ def copy_schema(
     ]
     if not newer:
         return
-    here = {row[0] for row in target.execute("SELECT name FROM sqlite_master")}
+    existing = {row[0] for row in target.execute("SELECT name FROM sqlite_master")}
     target.execute("BEGIN")
     try:
         for name, sql in found:
-            if name not in here and sql.upper().startswith("CREATE TABLE"):
+            if name not in existing and sql.upper().startswith("CREATE TABLE"):
                 target.execute(sql)
-            elif name not in here:
+            elif name not in existing:
                 _try_to_make(target, sql)
             elif sql.upper().startswith("CREATE TABLE"):
                 _add_columns(damaged, target, name)
@@ -234,9 +234,9 @@ def _try_to_make(target: sqlite3.Connection, sql: str) -> None:
 
 def _add_columns(damaged: sqlite3.Connection, target: sqlite3.Connection, table: str) -> None:
     """Add the columns that a table has only in the damaged database; they have defaults."""
-    here = {row[1] for row in target.execute(f"PRAGMA table_info({table})")}
+    existing = {row[1] for row in target.execute(f"PRAGMA table_info({table})")}
     for _, name, kind, not_null, default, _ in damaged.execute(f"PRAGMA table_info({table})"):
-        if name not in here:
+        if name not in existing:
             rule = " NOT NULL" if not_null else ""
             rule += "" if default is None else f" DEFAULT {default}"
             target.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}{rule}")

@@ -89,14 +89,14 @@ async def test_finished_jobs_go_after_their_retention(tmp_path: Path, clock: Clo
         clock.now += 3 * DAY
         await finished(parts, 2)
         clock.now += 4 * DAY - 1
-        await keeper(parts).look()
+        await keeper(parts).check()
         assert await left(parts) == 250 + 1 + 2 + 1
         clock.now += 2
-        await keeper(parts).look()
+        await keeper(parts).check()
         assert await left(parts) == 1 + 2
         assert parts.external_jobs.count == 0
         clock.now += 300 * DAY
-        await keeper(parts).look()
+        await keeper(parts).check()
         assert await parts.store.identifiers(CLIENT) == [unfinished.id]
         assert parts.store.refusal == ""
 
@@ -111,7 +111,7 @@ async def test_over_the_limit_the_oldest_finished_go(
         await parts.store.add([unfinished])
         more = await finished(parts, 140)
         clock.now += FETCHED
-        await keeper(parts).look()
+        await keeper(parts).check()
         kept = await parts.store.identifiers(CLIENT)
         assert jobs[0].id not in kept
         assert unfinished.id in kept
@@ -140,7 +140,7 @@ async def test_deleting_closes_the_door_first_and_does_not_fill_the_disk(
         monkeypatch.setattr(parts.store, "delete_finished", watched)
         full = parts.database.path.stat().st_size
         clock.now += FETCHED
-        await keeper(parts).look()
+        await keeper(parts).check()
         assert len(seen) > 2
         assert seen[0][0] == "The storage limit is reached (storage.max_bytes)"
         assert max(size for _, size in seen) < 2**20
@@ -156,12 +156,12 @@ async def test_what_finished_just_now_is_not_deleted_before_its_client_asks(
         await finished(parts, 200)
         clock.now += FETCHED
         fresh = await finished(parts, 200)
-        await keeper(parts).look()
+        await keeper(parts).check()
         kept = await parts.store.identifiers(CLIENT)
         assert kept == [job.id for job in fresh]
         assert parts.store.refusal == "The storage limit is reached (storage.max_bytes)"
         clock.now += FETCHED
-        await keeper(parts).look()
+        await keeper(parts).check()
         assert parts.store.refusal == ""
 
 
@@ -171,13 +171,13 @@ async def test_unfinished_jobs_over_the_limit_close_the_door(tmp_path: Path, clo
         await parts.store.add(jobs)
         await finished(parts, 5)
         clock.now += FETCHED
-        await keeper(parts).look()
+        await keeper(parts).check()
         assert parts.store.refusal == "The storage limit is reached (storage.max_bytes)"
         assert await left(parts) == 15
         for job in jobs:
             await parts.store.finish(job, SUCCESS, b"{}")
         clock.now += FETCHED
-        await keeper(parts).look()
+        await keeper(parts).check()
         assert parts.store.refusal == ""
 
 
@@ -189,12 +189,12 @@ async def test_a_disk_that_others_filled_closes_the_door_and_keeps_the_jobs(
         await finished(parts, 10)
         disk.free = 10 * 2**20
         for _ in range(3):
-            await keeper(parts).look()
+            await keeper(parts).check()
         assert parts.store.refusal == "The disk is nearly full (storage.min_free_bytes)"
         assert await left(parts) == 10
         assert "storage.short" in caplog.text
         disk.free = 200 * 2**20
-        await keeper(parts).look()
+        await keeper(parts).check()
         assert parts.store.refusal == ""
 
 
@@ -205,10 +205,10 @@ async def test_a_disk_that_the_jobs_filled_is_given_room(
         await finished(parts, 400)
         disk.free = 200 * 2**20 - 2**20
         clock.now += 4 * 60 * 1000
-        await keeper(parts).look()
+        await keeper(parts).check()
         assert await left(parts) == 400  # results that just came may still be fetched
         clock.now += 6 * 60 * 1000
-        await keeper(parts).look()
+        await keeper(parts).check()
         assert 0 < await left(parts) < 400
 
 
@@ -219,7 +219,7 @@ async def test_a_refusal_is_told_once(
         house = keeper(parts)
         disk.free = 0
         for _ in range(5):
-            await house.look()
+            await house.check()
         assert caplog.text.count("storage.short") == 1
 
 
@@ -233,10 +233,10 @@ async def test_a_file_that_cannot_be_written_is_told_once_and_is_used_again(
             with pytest.raises(StorageError):
                 await parts.store.add([made(parts)])
             for _ in range(3):
-                await house.look()
+                await house.check()
             assert not parts.database.writable
         assert caplog.text.count("storage.failed") == 1
-        await house.look()
+        await house.check()
         assert parts.database.writable
         assert caplog.text.count("storage.recovered") == 1
 
@@ -268,10 +268,10 @@ async def test_nothing_is_written_when_there_is_nothing_to_do(tmp_path: Path) ->
     async with working(tmp_path) as parts:
         await finished(parts, 10)
         house = keeper(parts)
-        await house.look()
+        await house.check()
         before = written(parts)
         for _ in range(5):
-            await house.look()
+            await house.check()
         assert written(parts) == before
 
 
@@ -303,7 +303,7 @@ async def test_deleting_keeps_up_and_writes_little(tmp_path: Path, clock: Clock)
             await asyncio.gather(*(parts.store.finish(job, SUCCESS, b"{}") for job in jobs))
         clock.now += 2 * 3600 * 1000
         before = written_bytes()
-        await keeper(parts).look()
+        await keeper(parts).check()
         assert await parts.store.newest(10) == []
         assert written_bytes() - before <= 1000 * count
 
@@ -318,15 +318,15 @@ async def test_what_is_due_is_deleted_in_large_batches(tmp_path: Path, clock: Cl
     """Not at each look: deleted one by one, a job costs several pages."""
     async with working(tmp_path, {"jobs": {"retention": 24 * 3600}}) as parts:
         housekeeper = keeper(parts)
-        await housekeeper.look()
+        await housekeeper.check()
         await finished(parts, 3)
         clock.now += DAY + 1
-        await housekeeper.look()
+        await housekeeper.check()
         assert await left(parts) == 0
         await finished(parts, 3)
         clock.now += DAY + 1 - 3600 * 1000
-        await housekeeper.look()
+        await housekeeper.check()
         assert await left(parts) == 3
         clock.now += 3600 * 1000
-        await housekeeper.look()
+        await housekeeper.check()
         assert await left(parts) == 0

@@ -154,7 +154,7 @@ async def test_inputs_in_memory_have_a_bound(parts: Parts) -> None:
     while others[-1].try_take(SMALL):  # as many small ones as there is room for
         others.append(parts.memory.reserve("inputs"))
     others[-1].try_take(parts.memory.limit // 4 - parts.memory.total)
-    others[0].give_back(20)
+    others[0].release(20)
     jobs = await stored(parts, 5)  # 7 bytes each
     assert [job.data is None for job in jobs] == [False, False, True, True, True]
     for number, job in enumerate(jobs):

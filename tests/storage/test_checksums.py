@@ -81,7 +81,7 @@ async def finished(parts: Parts, size: int) -> Job:
     ],
 )
 async def test_a_result_that_changed_is_an_error(parts: Parts, damage: str) -> None:
-    job, sound = await finished(parts, 10), await finished(parts, 10)
+    job, intact = await finished(parts, 10), await finished(parts, 10)
     if "replace" in damage:
         column = damage.split(" ")[0]
         damage = f"{column} = CAST(replace(CAST({column} AS TEXT), 'x', 'y') AS BLOB)"
@@ -89,7 +89,7 @@ async def test_a_result_that_changed_is_an_error(parts: Parts, damage: str) -> N
     found = await result(parts, job)
     assert found["status"] == "failed"
     assert "damaged" in found["result"]["error"]
-    assert (await result(parts, sound))["status"] == "success"
+    assert (await result(parts, intact))["status"] == "success"
 
 
 async def test_a_piece_that_changed_is_not_sent(parts: Parts) -> None:

@@ -67,10 +67,10 @@ class DeliveryStore:
                 raise Unavailable("Too many pending on-chain jobs", {"limit": self.max_pending})
             known = await self._add(delivery, data)
         except BaseException:
-            self._held.give_back(size if counted else 0)
+            self._held.release(size if counted else 0)
             raise
         if known is not None:
-            self._held.give_back(size if counted else 0)
+            self._held.release(size if counted else 0)
         elif counted:
             self._sizes[delivery.number] = size
         return known
@@ -104,7 +104,7 @@ class DeliveryStore:
         delivery.input, delivery.output, delivery.proof = b"", None, b""
         if was_unfinished and delivery.state not in UNFINISHED:
             self.pending -= 1
-            self._held.give_back(self._sizes.pop(delivery.number, 0))
+            self._held.release(self._sizes.pop(delivery.number, 0))
 
     async def answer(self, delivery: Delivery) -> Payload:
         """The stored answer of a delivery that is to be sent."""
