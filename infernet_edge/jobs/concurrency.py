@@ -1,4 +1,4 @@
-"""Who may use a container now: a first-come, first-served line with a few places for each."""
+"""The slots of a container, and the first-come, first-served queue for them."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ T = TypeVar("T")
 
 
 class SlotQueue(Generic[T]):
-    """The line before one container, with `places` users at a time.
+    """A queue for one container with a number of `slots`, each for one call at a time.
 
-    Two kinds stand in it: entries, which a worker takes with `next()` while it holds a place, and
-    visitors, who hold a place themselves from `enter()` to `next()`.
+    It holds two kinds in one order: entries, which a worker with a slot takes with `next()`, and
+    direct calls, which have a slot of their own from `acquire()` to `next()`.
     """
 
-    def __init__(self, places: int) -> None:
-        self.free = places
+    def __init__(self, slots: int) -> None:
+        self.free = slots
         self._waiting: deque[T | asyncio.Future[None]] = deque()
 
-    def join(self, entry: T) -> bool:
-        """Put an entry at the end; True when there is a free place, for which a worker is needed.
+    def put(self, entry: T) -> bool:
+        """Add an entry; True when it took a free slot, for which the caller must start a worker.
 
-        The place is then taken: the worker must call `next()` until that returns None.
+        The worker must call `next()` until that returns None.
         """
         self._waiting.append(entry)
         if not self.free:
@@ -32,33 +32,34 @@ class SlotQueue(Generic[T]):
         return True
 
     def next(self) -> T | None:
-        """The entry whose turn it is, for a worker with a place; None: the place was given up."""
+        """The next entry, for the owner of a slot; None when the slot was released or passed on."""
         while self._waiting:
-            turn = self._waiting.popleft()
-            if not isinstance(turn, asyncio.Future):
-                return turn
-            if not turn.done():
-                turn.set_result(None)  # the visitor has the place now
+            first = self._waiting.popleft()
+            if not isinstance(first, asyncio.Future):
+                return first
+            if not first.done():  # a direct call that was cancelled is skipped
+                first.set_result(None)  # the slot is passed on without becoming free
                 return None
         self.free += 1
         return None
 
-    def enter(self) -> asyncio.Future[None]:
-        """Stand in line as a visitor: the future is done when the visitor has a place.
+    def acquire(self) -> asyncio.Future[None]:
+        """Request a slot for a direct call: the future is done when the call has one.
 
-        Whoever has it must call `next()` in the end and serve the entry that it returns.
+        The caller must then call `next()` at the end, and start a worker for the entry that it
+        returns. A future that is cancelled before it is done needs no `next()`.
         """
-        turn = asyncio.get_running_loop().create_future()
+        acquired = asyncio.get_running_loop().create_future()
         if self.free:
             self.free -= 1
-            turn.set_result(None)
+            acquired.set_result(None)
         else:
-            self._waiting.append(turn)
-        return turn
+            self._waiting.append(acquired)
+        return acquired
 
     def clear(self) -> None:
-        """Send everybody home who still waits."""
+        """Drop all entries, and cancel all direct calls that still wait."""
         while self._waiting:
-            turn = self._waiting.popleft()
-            if isinstance(turn, asyncio.Future):
-                turn.cancel()
+            waiting = self._waiting.popleft()
+            if isinstance(waiting, asyncio.Future):
+                waiting.cancel()

@@ -1,8 +1,8 @@
 """Large contents of jobs, stored in pieces, so that none of them is ever in memory as a whole.
 
-What is no longer than one piece stands in the job's own row. Of what is longer the row holds an
-empty text, and the table `pieces` the rest: SQLite builds each row in memory before it writes it,
-and has a limit for its length.
+A content of up to one piece is in the job's own row. For a longer one the row holds an empty text,
+and the table `pieces` the content: SQLite builds each row in memory before it writes it, and has a
+limit for its length.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ PIECE: Final = 64 * 2**10
 INPUT: Final = 0
 RESULT: Final = 1
 STREAMED: Final = 2
-"""The bytes of a stream as they came, until its end."""
+"""The bytes of a stream as received, until its end."""
 OUTPUT: Final = 3
-"""The output of the first container of a chain; those of the others follow, one number each."""
+"""The output of the first container of a job; those of the others have the next numbers."""
 
-_TEMPORARY: Final = b"\xff" * 8  # ids of jobs begin with a time, which is less
+_TEMPORARY: Final = b"\xff" * 8  # greater than all job ids, which begin with a time
 
 MIGRATIONS: Final = (
-    # Earlier versions take the empty texts that stand for pieces for the contents.
+    # Earlier versions would read the empty texts, which refer to pieces, as the contents.
     Breaking(
         """CREATE TABLE pieces (
         job BLOB NOT NULL, part INTEGER NOT NULL, position INTEGER NOT NULL, data BLOB NOT NULL,
@@ -46,7 +46,7 @@ MIGRATIONS: Final = (
 
 # Earlier versions stored everything in the job's row.
 _COLUMNS: Final = {-1: "data", -2: "result", -3: "intermediate"}
-_AT_ONCE = 1024 * 1024  # bytes of such a text: SQLite reads the whole of it each time
+_AT_ONCE = 1024 * 1024  # bytes per read of such a text: SQLite reads all of it each time
 INPUT_COLUMN, RESULT_COLUMN, INTERMEDIATE_COLUMN = _COLUMNS
 
 
@@ -62,7 +62,7 @@ class Content(Struct, frozen=True):
 def write(connection: sqlite3.Connection, job: bytes, part: int, texts: Iterable[Buffer]) -> int:
     """Store a content, which may come in several texts; returns its length in bytes.
 
-    One that is stored under the same name is replaced.
+    A content that is stored under the same name is replaced.
     """
     connection.execute("DELETE FROM pieces WHERE job = ? AND part = ?", (job, part))
     size = pieces = 0
@@ -70,7 +70,7 @@ def write(connection: sqlite3.Connection, job: bytes, part: int, texts: Iterable
         add(connection, job, part, pieces, piece)
         size += len(piece)
         pieces += 1
-    add(connection, job, part, pieces, b"")  # the end: without it, something is missing
+    add(connection, job, part, pieces, b"")  # the end mark: without it, a piece is missing
     return size
 
 
@@ -119,26 +119,26 @@ def _in_pieces(texts: Iterable[Buffer]) -> Iterator[Buffer]:
 
 
 def read(connection: sqlite3.Connection, content: Content, offset: int) -> bytes:
-    """Some bytes of a content from an offset on, one piece in general; b"" when it is gone."""
-    place = content.start + offset
+    """Some bytes of a content from an offset on, usually one piece; b"" when it was deleted."""
+    begin = content.start + offset
     if (column := _COLUMNS.get(content.part)) is not None:
         row = connection.execute(
-            f"SELECT substr({column}, ?, ?) FROM jobs WHERE id = ?",  # noqa: S608 - one of ours
-            (place + 1, _AT_ONCE, content.job),
+            f"SELECT substr({column}, ?, ?) FROM jobs WHERE id = ?",  # noqa: S608 - a fixed name
+            (begin + 1, _AT_ONCE, content.job),
         ).fetchone()
         found = bytes(row[0] or b"") if row else b""
     else:
-        position, skipped = divmod(place, PIECE)
+        position, skipped = divmod(begin, PIECE)
         found = _piece(connection, content.job, content.part, position)[skipped:]
     return found[: content.size - offset]
 
 
 def texts(
-    connection: sqlite3.Connection, job: bytes, part: int, most: int | None = None
+    connection: sqlite3.Connection, job: bytes, part: int, limit: int | None = None
 ) -> Iterator[bytes]:
-    """The pieces of a part, one after the other; the first `most` of them."""
+    """The pieces of a part, in their order; the first `limit` of them."""
     position = 0
-    while most is None or position < most:
+    while limit is None or position < limit:
         if not (piece := _piece(connection, job, part, position)):
             return
         yield piece
@@ -160,7 +160,7 @@ def _piece(connection: sqlite3.Connection, job: bytes, part: int, position: int)
 def sizes(connection: sqlite3.Connection, job: bytes) -> dict[int, int]:
     """The length of each part of a job that is stored in pieces, in bytes.
 
-    Parts of which a piece is missing are left out: they were saved from a damaged database.
+    Parts with a missing piece are left out: they come from a damaged database.
     """
     rows = connection.execute(
         "SELECT part, sum(length(data)) FROM pieces WHERE job = ? GROUP BY part"

@@ -1,4 +1,4 @@
-"""Jobs that run elsewhere, as containers report them through PUT /api/status."""
+"""External jobs: they run outside the node and are registered through PUT /api/status."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ MIGRATIONS: Final = (
     ) STRICT, WITHOUT ROWID""",
     "CREATE INDEX reports_by_client ON reports (client, created_at)",
     "CREATE INDEX reports_by_change ON reports (changed_at)",
-    "ALTER TABLE reports ADD COLUMN owner TEXT NOT NULL DEFAULT ''",  # '': anybody's
-    # When it changed, by the node's own time (elapsed.py).
+    "ALTER TABLE reports ADD COLUMN owner TEXT NOT NULL DEFAULT ''",  # '': any client may change it
+    # When it changed, in the node's own time (elapsed.py).
     "ALTER TABLE reports ADD COLUMN touched INTEGER NOT NULL DEFAULT 0",
     "DROP INDEX reports_by_change",
     "CREATE INDEX reports_by_touch ON reports (touched)",
 )
 
-_NO_ROOM: Final = -1
+_LIMIT_REACHED: Final = -1
 _NOT_OWNER: Final = -2
 
 
 class ExternalJobs:
-    """Stores reported jobs. `count` are all of them, `pending` those reported as running."""
+    """Stores external jobs: `count` of them, of which `pending` are reported as running."""
 
-    def __init__(self, database: Database, most: int, elapsed: ElapsedTime) -> None:
+    def __init__(self, database: Database, limit: int, elapsed: ElapsedTime) -> None:
         self._database = database
         self._elapsed = elapsed
-        self._most = most
+        self._limit = limit
         self.count = 0
         self.pending = 0
 
     async def load(self) -> None:
-        """Count what is stored. To be called once, at start."""
+        """Count the stored jobs. To be called once, at start."""
         self.count, self.pending = await self._database.read(_counts)
 
     async def record(
@@ -53,9 +53,9 @@ class ExternalJobs:
         containers: Sequence[str],
         now: int,
     ) -> None:
-        """Store what was reported.
+        """Register or update a job.
 
-        Raises Unavailable when too many are stored already, Conflict when it is another owner's.
+        Raises Unavailable when the limit is reached, Conflict when the job has another owner.
         """
         row = (
             identifier,
@@ -67,16 +67,16 @@ class ExternalJobs:
             owner,
             self._elapsed.now(),
         )
-        before = await self._database.write(_record, row, self._most)
-        if before == _NO_ROOM:
-            raise Unavailable("Too many reported jobs", {"limit": self._most})
+        before = await self._database.write(_record, row, self._limit)
+        if before == _LIMIT_REACHED:
+            raise Unavailable("Too many reported jobs", {"limit": self._limit})
         if before == _NOT_OWNER:
             raise Conflict("Another client registered this job", {"id": identifier})
         self.count += before is None
         self.pending += (status == RUNNING) - (before == RUNNING)
 
     async def statuses(self, identifiers: Sequence[str]) -> dict[str, JobStatus]:
-        """The states of reported jobs by id; knowing an id is enough to read it."""
+        """The states of external jobs by id; any client that has the id may read them."""
         if not self.count:
             return {}
         found = await self._database.read(_statuses, list(identifiers))
@@ -85,15 +85,15 @@ class ExternalJobs:
     async def identifiers(
         self, client: str, pending: bool | None, limit: int, before: tuple[int, str]
     ) -> list[tuple[int, str]]:
-        """The newest that a client reported before a (time, id), as (time, id); times in ms."""
+        """The newest jobs of a client before a (time, id), as (time, id); times in milliseconds."""
         return await self._database.read(_list, client, pending, limit, before)
 
     async def moment_of(self, identifier: str) -> int | None:
-        """When a job was reported first, in milliseconds; None when it was not."""
+        """When a job was registered, in milliseconds since 1970; None when it was not."""
         return await self._database.read(_moment, identifier) if self.count else None
 
     async def delete_unchanged(self, since: int) -> int:
-        """Delete those that did not change since a time, which elapsed.py counts."""
+        """Delete the jobs that did not change since a time of elapsed.py; returns how many."""
         if not self.count:
             return 0
         deleted, pending = await self._database.write(_delete, since)
@@ -108,13 +108,13 @@ def _counts(connection: sqlite3.Connection) -> tuple[int, int]:
     return count, pending
 
 
-def _record(connection: sqlite3.Connection, row: tuple[object, ...], most: int) -> int | None:
-    """Insert, if there is room, or update; returns the status before, None when it is new."""
+def _record(connection: sqlite3.Connection, row: tuple[object, ...], limit: int) -> int | None:
+    """Insert, up to the limit, or update; returns the previous status, None for a new job."""
     known = connection.execute("SELECT status, owner FROM reports WHERE id = ?", row[:1]).fetchone()
     if known is None:
         (count,) = connection.execute("SELECT count(*) FROM reports").fetchone()
-        if count >= most:
-            return _NO_ROOM
+        if count >= limit:
+            return _LIMIT_REACHED
     if known is not None and known[1] not in ("", row[-2]):
         return _NOT_OWNER
     connection.execute(

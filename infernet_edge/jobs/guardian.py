@@ -1,4 +1,4 @@
-"""May this run? The rules that a job must pass before it is stored, in the order of the API."""
+"""The rules that a job must pass before it is stored, in the order of the REST API reference."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from infernet_edge.config.model import Container
 from infernet_edge.errors import BadRequest, Refused
 from infernet_edge.schema import JobRequest
 
-MAX_CONTAINERS = 64  # containers in one job; each step keeps its output until the job ends
+MAX_CONTAINERS = 64  # in one job; the output of each is kept until the job ends
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -22,7 +22,7 @@ class _Rules(NamedTuple):
 
 
 class Guardian:
-    """Knows the configured containers and what each allows."""
+    """Checks jobs against the rules of the configured containers."""
 
     def __init__(self, containers: Iterable[Container]) -> None:
         self._rules: Mapping[str, _Rules] = {
@@ -35,7 +35,7 @@ class Guardian:
         }
 
     def check(self, request: JobRequest, address: str) -> None:
-        """Raise Refused (405) with the first rule that a job from `address` breaks."""
+        """Raise Refused (405) for the first rule that a job from `address` breaks."""
         containers = request.containers
         if not containers:
             raise Refused("No containers specified")

@@ -1,4 +1,4 @@
-"""Keeps the store within its bounds: retention, the size of the file, free space on the disk."""
+"""Keeps the store within its limits: retention, the size of the file, free space on the disk."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from infernet_edge.storage.elapsed import ElapsedTime
 
 logger = logging.getLogger(__name__)
 
-_PERIOD = 10.0  # seconds between two looks
-# Jobs deleted by one transaction. Each page that they share with others is written once for all of
-# them, and writers wait meanwhile.
+_PERIOD = 10.0  # seconds between two checks
+# Jobs deleted by one transaction. A page that several of them share is then written only once, but
+# other writes wait meanwhile.
 _AT_ONCE = 2000
-_MIN_AT_ONCE = 5  # at first, when room is short: a few large results may do
-_MAX_AT_A_LOOK = 20_000  # to make room
-_LOOKING_TIME = 5.0  # seconds for which a look deletes what is due
-_EXPIRY_PERIOD = 3600.0  # seconds between two deletions of what is due, so that they are large
-_EXPIRY_PART = 24  # of the retention, one part is the most that a job is kept longer
-_MUCH_MEMORY = 4 * 2**20  # bytes
-# Milliseconds in which a client may fetch a result, room or not: where other programs fill the
-# disk, and where the results themselves reach the limit.
-_SPARED = 5 * 60 * 1000
-_SPARED_FROM_LIMIT = 10 * 1000
+_MIN_AT_ONCE = 5  # at first, when space is low: deleting a few large results may be enough
+_MAX_PER_CHECK = 20_000  # jobs deleted for space
+_EXPIRY_TIME = 5.0  # seconds that a check spends on deleting expired jobs
+_EXPIRY_PERIOD = 3600.0  # seconds between two deletions of expired jobs: a few large ones
+_EXPIRY_PART = 24  # a job is kept longer than the retention by at most this part of it
+_MUCH_MEMORY = 4 * 2**20  # bytes in use, after which freed memory is returned
+# Milliseconds for which a finished job is kept in any case, so that its client can fetch the
+# result: when the disk is nearly full, and when storage.max_bytes is reached.
+_MIN_AGE_DISK_FULL = 5 * 60 * 1000
+_MIN_AGE_AT_LIMIT = 10 * 1000
 
 
 class Space(NamedTuple):
@@ -47,7 +47,7 @@ class Space(NamedTuple):
 
 
 class Housekeeper:
-    """Looks at the store every few seconds; reads only, unless there is something to delete."""
+    """Checks the store every 10 seconds; only reads, unless there is something to delete."""
 
     def __init__(
         self,
@@ -68,22 +68,22 @@ class Housekeeper:
         self._next_expiry = 0  # by elapsed time
 
     async def run(self) -> None:
-        """Look again and again, until cancelled; the first look is its caller's."""
+        """Check regularly until cancelled; the caller does the first check before."""
         while True:
             await asyncio.sleep(_PERIOD)
             await self.check()
             await self._return_memory()
 
     async def check(self) -> None:
-        """Delete what is due, and say in `store.refusal` whether new jobs can be taken."""
+        """Delete expired jobs, and set `store.refusal` when new jobs cannot be accepted."""
         try:
             await self._database.check_files()
             if not self._database.writable:
                 await self._database.probe()
             space = await self._measure()
-            self._refuse(space)
+            self._set_refusal(space)
             if self._store.refusal:
-                await self._make_room(space)
+                await self._free_space(space)
             await self._elapsed.check()
             if self._elapsed.now() >= self._next_expiry:
                 await self._delete_expired()
@@ -93,7 +93,7 @@ class Housekeeper:
             self._database.report_problem("")
 
     async def _return_memory(self) -> None:
-        """Give memory back to the system, if much of it was in use since the last time."""
+        """Return freed memory to the system, if much was in use since the last time."""
         peak, self._memory.peak = self._memory.peak, self._memory.total
         grown = await asyncio.to_thread(resident_memory) - self._resident
         if peak >= _MUCH_MEMORY or grown >= _MUCH_MEMORY:
@@ -103,10 +103,10 @@ class Housekeeper:
     async def _measure(self) -> Space:
         return await self._database.read(measure, self._config.storage_path)
 
-    def _refuse(self, space: Space) -> None:
+    def _set_refusal(self, space: Space) -> None:
         refusal = self._shortage(space)
         if refusal and refusal != self._store.refusal:
-            log_event(logger, "storage.short", logging.WARNING, used=space.used, free=space.free)
+            log_event(logger, "storage.low", logging.WARNING, used=space.used, free=space.free)
         self._store.refusal = refusal
 
     def _shortage(self, space: Space) -> str:
@@ -118,36 +118,36 @@ class Housekeeper:
         return ""
 
     def _limit(self, space: Space) -> int:
-        """What the database may use. Damaged files that are kept take a half of it at most."""
-        most = self._config.storage.max_bytes
-        return most - min(space.kept, most // 2)
+        """What the database may use; damaged files that are kept reduce it by at most half."""
+        limit = self._config.storage.max_bytes
+        return limit - min(space.kept, limit // 2)
 
-    async def _make_room(self, space: Space) -> None:
+    async def _free_space(self, space: Space) -> None:
         """Delete finished jobs, the oldest first, as far as that is needed and can help.
 
-        Where other programs fill the disk, the jobs would go and the disk be full all the same.
+        Where other programs fill the disk, deleting all jobs would not free enough: then none is.
         """
         storage = self._config.storage
         target = min(self._limit(space), space.used - (storage.min_free_bytes - space.free))
-        spared = _SPARED if space.free < storage.min_free_bytes else _SPARED_FROM_LIMIT
+        min_age = _MIN_AGE_DISK_FULL if space.free < storage.min_free_bytes else _MIN_AGE_AT_LIMIT
         deleted, at_once = 0, _MIN_AT_ONCE
-        while 0 <= target < space.used and deleted < _MAX_AT_A_LOOK:
-            count = await self._store.delete_finished(self._elapsed.now() - spared, at_once)
+        while 0 <= target < space.used and deleted < _MAX_PER_CHECK:
+            count = await self._store.delete_finished(self._elapsed.now() - min_age, at_once)
             if not count:
                 break
             deleted += count
             at_once = min(_AT_ONCE, at_once * 3 // 2)
             space = await self._measure()
         if deleted:
-            log_event(logger, "jobs.deleted", logging.WARNING, count=deleted, reason="no room")
+            log_event(logger, "jobs.deleted", logging.WARNING, count=deleted, reason="low storage")
         await self._database.release_space()
-        self._refuse(await self._measure())
+        self._set_refusal(await self._measure())
 
     async def _delete_expired(self) -> None:
-        """Delete what is older than the retention; what there is no time for, at the next look."""
+        """Delete jobs older than the retention, for a few seconds; the rest at the next check."""
         retention = self._config.jobs.retention
         before = self._elapsed.now() - int(retention * 1000)
-        until = time.monotonic() + _LOOKING_TIME
+        until = time.monotonic() + _EXPIRY_TIME
         while time.monotonic() < until:
             if not await self._store.delete_finished(before, _AT_ONCE):
                 pause = min(_EXPIRY_PERIOD, retention / _EXPIRY_PART)

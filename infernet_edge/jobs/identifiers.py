@@ -1,9 +1,9 @@
-"""Ids of jobs: UUIDs whose order is the order in which the jobs came.
+"""Ids of jobs: UUIDs whose order is the order in which the jobs were accepted.
 
 The first 48 bits are a time in milliseconds and the next 12 count within it, as version 7 of RFC
 9562 allows; the other 62 are random. They are marked as version 4, which is what clients of
-Infernet expect of a job id. Ids that grow keep the table's new rows side by side, so that a commit
-writes a few pages of an SD card and not one a job.
+Infernet expect of a job id. Growing ids keep the table's new rows side by side, so that a commit
+writes a few pages of an SD card instead of one per job.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PER_MILLISECOND = 1 << 12
 
 
 class JobIds:
-    """Gives ids, each greater than the ones before, whatever the clock does."""
+    """Generates ids, each greater than the ones before, even when the clock is set back."""
 
     def __init__(self, last: bytes = b"") -> None:
         self._latest = int.from_bytes(last[:6]) + 1 if last else 0  # milliseconds
@@ -43,7 +43,7 @@ class JobIds:
         return value.to_bytes(16)
 
     def _random_bits(self) -> int:
-        """62 bits from the kernel, which is asked for many at a time: each call costs."""
+        """62 bits from the kernel, read in blocks because each call is slow."""
         bits = next(self._random, None)
         if bits is None:
             self._random = (number >> 2 for (number,) in struct.iter_unpack("Q", os.urandom(2048)))
@@ -57,10 +57,10 @@ def moment_of(identifier: bytes) -> int:
 
 
 def first_not_before(moment: int, text: str) -> bytes:
-    """The lowest 16 bytes that do not come before (moment, text).
+    """The lowest 16 bytes that do not sort before (moment, text).
 
-    An id comes before others by its time in milliseconds and, where that is the same, by its text;
-    `text` may be any. What is returned sorts in the same way, but need not be a valid id.
+    Ids sort by their time in milliseconds and then by their text; `text` may be any text. The
+    result sorts in the same way, but need not be a valid id.
     """
     low, high = moment << 80, (moment + 1) << 80
     while low < high:
@@ -79,7 +79,7 @@ def to_text(identifier: bytes) -> str:
 
 
 def from_text(text: str) -> bytes | None:
-    """The 16 bytes of an id; None when the text is no UUID."""
+    """The 16 bytes of an id; None when the text is not a UUID."""
     try:
         return uuid.UUID(text).bytes
     except ValueError:

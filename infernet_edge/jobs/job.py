@@ -1,4 +1,4 @@
-"""A job as the node keeps it while it is unfinished."""
+"""A job in memory, from its acceptance to its end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SUCCESS: Final = 1
 FAILED: Final = 2
 
 STATUS_NAMES: tuple[JobStatus, JobStatus, JobStatus] = ("running", "success", "failed")
-"""What the stored numbers mean."""
+"""The names of the stored numbers."""
 
 DIRECT: Final = 0
 STREAM: Final = 1
@@ -21,9 +21,9 @@ STREAM: Final = 1
 class Job:
     """An accepted job.
 
-    `data` is the JSON text of its input, or None where it has to be fetched from the store;
-    `attempts` counts how often it was handed to its first container. `in_pieces`: some of its
-    contents are too long for its row, or may be.
+    `data` is the JSON text of its input, or None where it has to be read from the store;
+    `attempts` counts how often its first container was called. `in_pieces`: some of its contents
+    are too long for its row, or may be.
     """
 
     __slots__ = (

@@ -1,7 +1,7 @@
 """Runs accepted jobs through their containers and stores how they end.
 
-Each container has a queue with `max_concurrency` places. A job stands in the queue of its first
-container; when it is through, it stands in the queue of the next one with the output as its input.
+Each container has a queue with `max_concurrency` slots. A job waits in the queue of its first
+container; with the output of that as its input, it then waits in the queue of the next one.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ from infernet_edge.jobs.result_json import (
     container_output,
     json_list,
 )
-from infernet_edge.jobs.runs import Outcome, Run, Station
+from infernet_edge.jobs.runs import Outcome, Run, ServiceQueue
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.jobs.streams import STREAM_BUFFERS, JobStream, StreamRecord
-from infernet_edge.logs import log_event
+from infernet_edge.logs import log_event, log_exception
 from infernet_edge.memory import MemoryBudget, Reservation
 from infernet_edge.storage.checksums import Damaged
 from infernet_edge.tasks import cancel
 
 logger = logging.getLogger(__name__)
 
-_MAX_UNSAVED = 256  # outcomes on their way to the disk; beyond that containers wait
-_MAX_KEPT = 4  # times the largest output: what all outputs of one job may take together
-_SAVE_AGAIN = 5.0  # seconds until an outcome that could not be written is tried again
-_SHORT_INPUT = 1024  # bytes of an input for the chain that may wait in memory, uncounted
+_MAX_UNSAVED = 256  # outcomes that are being written; beyond that no container is called
+_MAX_KEPT = 4  # times the maximum size of an output: the limit for all outputs of one job together
+_SAVE_RETRY = 5.0  # seconds until a write that failed is retried
+_SHORT_INPUT = 1024  # bytes of an input of `compute` that may wait in memory without a reservation
 _COUNT_AFTER = 0.25  # seconds after which the start of a job that still runs is stored
-_GRACE = 5.0  # seconds in which jobs in flight may finish when the node stops
-_OUR_MISTAKE = "The node could not run the job; its log has the details"
+_GRACE = 5.0  # seconds for jobs in flight to finish when the node stops
+_INTERNAL_ERROR = "The node could not run the job; its log has the details"
 
 
 class Orchestrator:
-    """Owns the running of jobs, between the store and the containers."""
+    """Runs jobs: takes them from the store and calls the containers."""
 
     def __init__(
         self,
@@ -67,31 +67,32 @@ class Orchestrator:
         self._memory = memory
         self._client = client
         self._max_bytes = max_bytes
-        self._stations = {name: Station(service) for name, service in services.items()}
+        self._queues = {name: ServiceQueue(service) for name, service in services.items()}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._started: dict[bytes, Job] = {}  # by this run of the node, and not finished
-        self._counted: set[bytes] = set()  # of those, the ones whose start is stored
+        self._started: dict[bytes, Job] = {}  # by this process, and not finished
+        self._counted: set[bytes] = set()  # those of them whose start is stored
         self._counting: asyncio.TimerHandle | None = None
         self._unsaved = 0
-        self._to_save_again: list[Outcome] = []
+        self._failed_saves: list[Outcome] = []
         self._saved = asyncio.Event()
         self._stopping = False
 
     async def start(self) -> None:
-        """Go on with what an earlier run of the node left unfinished."""
+        """Resume the jobs that an earlier run of the node left unfinished."""
         for job in await self._store.load():
-            reason = self._cannot_go_on(job)
+            reason = self._why_not_resumed(job)
             if reason:
-                self._give_up(job, reason)
+                self._fail_interrupted(job, reason)
             else:
                 self.submit(job)
         if resumed := len(self._store.pending):
             log_event(logger, "jobs.resumed", count=resumed)
 
-    def _cannot_go_on(self, job: Job) -> str:
+    def _why_not_resumed(self, job: Job) -> str:
+        """The reason why an unfinished job fails instead; "" when it is resumed."""
         if job.kind == STREAM:
             return "The node stopped while the job was streaming"
-        if any(container not in self._stations for container in job.containers):
+        if any(container not in self._queues for container in job.containers):
             return "A container of the job is no longer configured"
         if job.attempts and self._config.on_restart == "fail":
             return "The node stopped while the job was running"
@@ -101,20 +102,20 @@ class Orchestrator:
 
     def submit(self, job: Job) -> None:
         """Run a job that is stored."""
-        self._join(Run(job, self._memory.reserve("inputs")))
+        self._enqueue(Run(job, self._memory.reserve("inputs")))
 
     def stream_memory(self) -> Reservation:
-        """Room for the buffers of a streaming job; raises Unavailable when there is none."""
+        """Memory for the buffers of a streaming job; raises Unavailable when there is none."""
         memory = self._memory.reserve("streams")
         memory.take(STREAM_BUFFERS)
         return memory
 
     def open_stream(self, job: Job, memory: Reservation) -> JobStream:
-        """Begin a streaming job that is stored; only its first container runs."""
-        station = self._stations[job.containers[0]]
+        """Start a streaming job that is stored; only its first container runs."""
+        queue = self._queues[job.containers[0]]
         record = StreamRecord(job, self._store, self._max_bytes, memory)
-        stream = JobStream(job, station.service, self._client, record, self._save_stream)
-        self._hold(self._run_stream(stream, station))
+        stream = JobStream(job, queue.service, self._client, record, self._save_stream)
+        self._start_task(self._run_stream(stream, queue))
         return stream
 
     def reserve(self) -> Reservation:
@@ -133,24 +134,25 @@ class Orchestrator:
     ) -> bytes | bytearray:
         """Run containers for a caller that stores the outcome; returns the last answer.
 
-        `source` and `destination` are those of the whole chain of containers, each hand-over
-        between two of them is off-chain. `memory` holds the answers, one at a time, and the last
-        one as long as the caller needs it. Raises ContainerFailure, StorageError.
+        `source` and `destination` are those of the whole chain of containers, between
+        two of them both are off-chain. `memory` is for the answers, one at a time; the caller
+        releases it after the last one. Raises ContainerFailure, StorageError.
         """
         last = len(containers) - 1
         answer: bytes | bytearray = b""
         stored: Content | None = None
         try:
             for position, container in enumerate(containers):
-                # Who waits for a container holds nothing that others may wait for.
-                handed, before = data if position == 0 else answer, stored
-                if not isinstance(handed, StoredInput) and len(handed) > _SHORT_INPUT:
-                    stored = await self._store.keep_temporary(handed)
+                # A call that waits for a slot holds no memory that a call in a slot may wait for:
+                # that would be a deadlock.
+                passed, before = data if position == 0 else answer, stored
+                if not isinstance(passed, StoredInput) and len(passed) > _SHORT_INPUT:
+                    stored = await self._store.keep_temporary(passed)
                     next_input: bytes | StoredInput = self._as_input(stored)
                 else:
                     stored = None
-                    next_input = bytes(handed) if isinstance(handed, bytearray) else handed
-                del handed
+                    next_input = bytes(passed) if isinstance(passed, bytearray) else passed
+                del passed
                 answer = b""
                 memory.release()
                 if before is not None:
@@ -179,68 +181,68 @@ class Orchestrator:
         destination: int,
         requires_proof: bool,
     ) -> bytes | bytearray:
-        """Run one container when its turn has come."""
-        station = self._stations.get(container)
-        if station is None:
+        """Run one container when a slot of it is free."""
+        queue = self._queues.get(container)
+        if queue is None:
             raise ContainerFailure(f'The container "{container}" is no longer configured')
-        turn = station.queue.enter()
+        slot = queue.slots.acquire()
         try:
-            await turn
+            await slot
             await self._memory.until_free()
             body = request_body(data, source, destination, requires_proof=requires_proof)
-            return await self._client.call(station.service, body, memory)
+            return await self._client.call(queue.service, body, memory)
         finally:
-            if turn.done() and not turn.cancelled():
-                self._pass_on(station)
+            if slot.done() and not slot.cancelled():
+                self._release_slot(queue)
 
-    async def _run_stream(self, stream: JobStream, station: Station) -> None:
+    async def _run_stream(self, stream: JobStream, queue: ServiceQueue) -> None:
         stream.task = asyncio.current_task()
-        turn = station.queue.enter()
+        slot = queue.slots.acquire()
         try:
-            await turn
+            await slot
             data = await self._store.take_data(stream.job)
             await stream.run(self._as_input(data))
         except asyncio.CancelledError:
             stream.abandon()
             raise
-        except Exception:  # as in `_step`
-            fields = {"job": stream.job.id, "container": station.service.id}
-            logger.exception("stream.broken", extra={"fields": fields})
-            await stream.break_off(ContainerFailure(_OUR_MISTAKE))
+        except Exception as error:  # noqa: BLE001 - as in `_step`
+            container = queue.service.id
+            log_exception(logger, "stream.crashed", error, job=stream.job.id, container=container)
+            await stream.fail(ContainerFailure(_INTERNAL_ERROR))
         finally:
-            if turn.done() and not turn.cancelled():
-                self._pass_on(station)
+            if slot.done() and not slot.cancelled():
+                self._release_slot(queue)
 
-    def _join(self, run: Run) -> None:
-        station = self._stations[run.job.containers[run.position]]
-        if station.queue.join(run):
-            self._hold(self._work(station))
+    def _enqueue(self, run: Run) -> None:
+        queue = self._queues[run.job.containers[run.position]]
+        if queue.slots.put(run):
+            self._start_task(self._work(queue))
 
-    def _pass_on(self, station: Station) -> None:
-        """Give the place of a stream that ended to the next in line."""
-        run = station.queue.next()
+    def _release_slot(self, queue: ServiceQueue) -> None:
+        """Release the slot of a stream or a `compute`, or start a worker in it for the next job."""
+        run = queue.slots.next()
         if run is not None and not self._stopping:
-            self._hold(self._work(station, run))
+            self._start_task(self._work(queue, run))
 
-    def _hold(self, work: asyncio._CoroutineLike[None]) -> None:
+    def _start_task(self, work: asyncio._CoroutineLike[None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _work(self, station: Station, run: Run | None = None) -> None:
-        """Take runs from a queue, one after the other, as long as there are any."""
-        run = run or station.queue.next()
+    async def _work(self, queue: ServiceQueue, run: Run | None = None) -> None:
+        """Take runs from a queue, one after the other, until it is empty."""
+        run = run or queue.slots.next()
         while run is not None and not self._stopping:
             while self._unsaved >= _MAX_UNSAVED:
                 self._saved.clear()
                 await self._saved.wait()
             if self._memory.is_short:
                 await self._memory.until_free()
-            await self._step(station.service, run)
-            run = station.queue.next()
+            await self._step(queue.service, run)
+            run = queue.slots.next()
 
     async def _step(self, service: Service, run: Run) -> None:
-        """Run a job in the container it is at, then send it on or store its end."""
+        """Run a job in its current container, then queue it for the next or store its outcome."""
         memory = self._memory.reserve("outputs")
         try:
             output = await self._call(service, run, memory)
@@ -248,17 +250,16 @@ class Orchestrator:
                 result = container_output(service.id, output)
                 self._finish(run, SUCCESS, result, memory)
                 return  # the outcome holds the memory
-            await self._go_on(service, run, output)
-        except StorageError:  # the database tells of it, once for all jobs
+            await self._advance(service, run, output)
+        except StorageError:  # logged by the database, once for all jobs
             if run.position == 0:
-                run.data = None  # is read again: many jobs may wait for the disk
-            asyncio.get_running_loop().call_later(_SAVE_AGAIN, self._join_again, run)
+                run.data = None  # read again later: many jobs may wait for the disk
+            asyncio.get_running_loop().call_later(_SAVE_RETRY, self._enqueue_again, run)
         except (ContainerFailure, Damaged) as error:
             self._fail(service, run, str(error))
-        except Exception:  # a mistake of ours must neither keep the job nor its place for ever
-            fields = {"job": run.job.id, "container": service.id}
-            logger.exception("job.broken", extra={"fields": fields})
-            self._fail(service, run, _OUR_MISTAKE)
+        except Exception as error:  # noqa: BLE001 - a defect must not block the job and its slot
+            log_exception(logger, "job.crashed", error, job=run.job.id, container=service.id)
+            self._fail(service, run, _INTERNAL_ERROR)
         memory.release()
 
     async def _call(self, service: Service, run: Run, memory: Reservation) -> bytes | bytearray:
@@ -269,11 +270,11 @@ class Orchestrator:
             await memory.wait_for(len(data))
         if not run.started:
             self._count_start(run)
-        # Where a job must not run twice, its start is on the disk before the container hears of it.
+        # Where a job must not run twice, its start is on the disk before the container is called.
         if self._config.on_restart == "fail" and job.key not in self._counted:
             await self._store.save_attempts([job])
             self._counted.add(job.key)
-        # Every hand-over of a direct job is off-chain on both sides.
+        # Source and destination of a direct job are always off-chain.
         body = request_body(
             self._as_input(data), OFF_CHAIN, OFF_CHAIN, requires_proof=job.requires_proof
         )
@@ -284,35 +285,35 @@ class Orchestrator:
             return data
         return StoredInput(data.size, functools.partial(self._store.read, data))
 
-    async def _go_on(self, service: Service, run: Run, output: bytes | bytearray) -> None:
-        """Send a job to its next container. What is long, or has no room, is stored meanwhile."""
+    async def _advance(self, service: Service, run: Run, output: bytes | bytearray) -> None:
+        """Queue a job for its next container; stores an output that is long or has no memory."""
         if len(output) <= PIECE:
             output = bytes(output)
         result = container_output(service.id, output)
         run.size += len(result)
-        most = _MAX_KEPT * self._max_bytes
-        if run.size > most:
-            raise ContainerFailure(f"The outputs of the job are larger than {most} bytes together")
+        limit = _MAX_KEPT * self._max_bytes
+        if run.size > limit:
+            raise ContainerFailure(f"The outputs of the job are larger than {limit} bytes together")
         held = 2 * len(result)  # as a result and as the next input
         if not run.kept and run.size <= PIECE and run.memory.try_take(held):
             run.outputs.append(result)
             run.data = bytes(output)
         else:
             await self._keep(run, [*run.outputs, result])
-            before, behind = around_output(service.id)
-            size = len(result) - len(before) - len(behind)
+            before, after = around_output(service.id)
+            size = len(result) - len(before) - len(after)
             run.data = Content(run.job.key, OUTPUT + run.kept - 1, size, len(before))
         run.position += 1
-        self._join(run)
+        self._enqueue(run)
 
     async def _keep(self, run: Run, outputs: list[bytes | bytearray]) -> None:
-        """Store the outputs of a run, again and again if need be."""
+        """Store the outputs of a run; retries until that succeeds."""
         while True:
             try:
                 await self._store.keep_outputs(run.job, run.kept, outputs)
                 break
-            except StorageError:  # the database tells of it
-                await asyncio.sleep(_SAVE_AGAIN)
+            except StorageError:  # logged by the database
+                await asyncio.sleep(_SAVE_RETRY)
         run.kept += len(outputs)
         run.outputs = []
         run.memory.release()
@@ -328,8 +329,8 @@ class Orchestrator:
         write = functools.partial(self._store.finish, run.job, status, result, between, run.kept)
         self._save(Outcome(run.job, write, (run.memory, *memory)))
 
-    def _give_up(self, job: Job, reason: str) -> None:
-        """Store that a job of an earlier run failed."""
+    def _fail_interrupted(self, job: Job, reason: str) -> None:
+        """Store that a job of an earlier run of the node failed."""
         if job.kind == STREAM:
             write = functools.partial(self._store.finish_stream, job, Streamed(error=reason))
         else:
@@ -342,9 +343,9 @@ class Orchestrator:
         return self._save(Outcome(record.job, write, (record.memory,)))
 
     def _count_start(self, run: Run) -> None:
-        """Count one more start of a job, so that one that takes the node down is given up once.
+        """Count a start, so that a job that crashes the node fails after `max_attempts`.
 
-        Most jobs end within a moment and need no write for that.
+        It is stored after a short delay: most jobs end before, and then need no write for it.
         """
         run.started = True
         run.job.attempts += 1
@@ -358,18 +359,18 @@ class Orchestrator:
         jobs = [job for job in self._started.values() if job.key not in self._counted]
         if jobs and not self._stopping:
             self._counted.update(job.key for job in jobs)
-            self._hold(self._save_attempts(jobs))
+            self._start_task(self._save_attempts(jobs))
 
     async def _save_attempts(self, jobs: list[Job]) -> None:
-        with contextlib.suppress(StorageError):  # the database tells of it
+        with contextlib.suppress(StorageError):  # logged by the database
             await self._store.save_attempts(jobs)
 
-    def _join_again(self, run: Run) -> None:
+    def _enqueue_again(self, run: Run) -> None:
         if not self._stopping:
-            self._join(run)
+            self._enqueue(run)
 
     def _save(self, outcome: Outcome) -> asyncio.Future[None] | None:
-        """Store an outcome, again and again if need be: a finished job is not run twice.
+        """Store an outcome; retries until that succeeds, so that a finished job is not run twice.
 
         Returns the first attempt to write it; None when the database is closed.
         """
@@ -381,7 +382,7 @@ class Orchestrator:
     def _try_to_save(self, outcome: Outcome) -> asyncio.Future[None] | None:
         try:
             written = outcome.write()
-        except StorageError:  # the database is closed: the node stops, the job runs again later
+        except StorageError:  # closed at shutdown: the job runs again after the start
             self._unsaved -= 1
             outcome.release()
             return None
@@ -397,21 +398,21 @@ class Orchestrator:
             self._try_to_save(outcome)
             return
         if error is not None:
-            if not self._to_save_again:
-                asyncio.get_running_loop().call_later(_SAVE_AGAIN, self._save_again)
-            self._to_save_again.append(outcome)
+            if not self._failed_saves:
+                asyncio.get_running_loop().call_later(_SAVE_RETRY, self._retry_saves)
+            self._failed_saves.append(outcome)
             return
         self._unsaved -= 1
         outcome.release()
         self._saved.set()
 
-    def _save_again(self) -> None:
-        outcomes, self._to_save_again = self._to_save_again, []
+    def _retry_saves(self) -> None:
+        outcomes, self._failed_saves = self._failed_saves, []
         for outcome in outcomes:
             self._try_to_save(outcome)
 
     async def stop(self) -> None:
-        """Let jobs in flight finish for a few seconds; what does not is kept for the next start.
+        """Let jobs in flight finish for a few seconds; the others are resumed at the next start.
 
         May be called twice.
         """
@@ -423,13 +424,13 @@ class Orchestrator:
             self._counting.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_GRACE)
-        for station in self._stations.values():
-            station.queue.clear()
+        for queue in self._queues.values():
+            queue.slots.clear()
         await cancel(*self._tasks)
-        await self._forgive_starts()
+        await self._uncount_starts()
 
-    async def _forgive_starts(self) -> None:
-        """A proper stop of the node is not held against the jobs that it interrupts."""
+    async def _uncount_starts(self) -> None:
+        """Do not count the starts of jobs that a graceful stop interrupts."""
         interrupted = list(self._started.values())
         if not interrupted or self._config.on_restart == "fail":
             return

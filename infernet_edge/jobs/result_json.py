@@ -1,4 +1,4 @@
-"""ContainerResults as JSON text, put together from what the containers said."""
+"""ContainerResults as JSON text, built from the answers of the containers."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ _utf8 = codecs.getincrementaldecoder("utf-8")
 def container_output(container: str, output: bytes | bytearray) -> bytes | bytearray:
     """A ContainerOutput; `output` is JSON text, the container's id needs no escaping.
 
-    A bytearray, as long outputs are, is changed in place: there need not be two of them.
+    A bytearray, used for long outputs, is changed in place, so that there is only one copy.
     """
-    before, behind = around_output(container)
+    before, after = around_output(container)
     if isinstance(output, bytes):
-        return b"%b%b%b" % (before, output, behind)
+        return b"%b%b%b" % (before, output, after)
     output[:0] = before
-    output += behind
+    output += after
     return output
 
 
 def around_output(container: str) -> tuple[bytes, bytes]:
-    """What a ContainerOutput has before and behind the output."""
+    """The JSON text before and after the output in a ContainerOutput."""
     return b'{"container":"%b","output":' % container.encode(), b"}"
 
 
 def container_error(container: str, error: str) -> bytes:
     """A ContainerError, its text shortened to 4 KiB.
 
-    Headers of a container may hold bytes that are no text; JSON has no place for those.
+    Headers of a container may hold bytes that are not text, which JSON cannot contain.
     """
     error = error.encode("utf-8", "replace").decode()
     if len(error) > _MAX_TEXT:
@@ -48,10 +48,10 @@ def streamed_output(
 ) -> Iterator[bytes]:
     """The ContainerOutput of a stream, in parts: its text, or base64 of what is not UTF-8.
 
-    `texts` gives the bytes of the stream, each time that it is called. `truncated` says that there
-    was more than the node keeps; one that is not `complete` may end within a character.
+    `texts` returns the bytes of the stream, each time that it is called. `truncated`: the stream
+    was longer than the node keeps. One that is not `complete` may end within a character.
     """
-    before, behind = around_output(container)
+    before, after = around_output(container)
     yield before
     if _is_text(texts(), complete=complete):
         yield b'{"output":"'
@@ -68,7 +68,7 @@ def streamed_output(
             rest = rest[whole:]
         yield base64.b64encode(rest)
     yield b'","truncated":true}' if truncated else b'"}'
-    yield behind
+    yield after
 
 
 def _is_text(texts: Iterable[bytes], *, complete: bool) -> bool:
@@ -90,7 +90,7 @@ def json_list(items: Sequence[bytes | bytearray]) -> bytes | None:
 class Streamed(Struct, frozen=True):
     """How a stream ended: `error` when it failed, `truncated` when there was more than is kept.
 
-    `rest` came behind the pieces that were stored; `stored` is their number, None for all.
+    `rest` follows the pieces that were stored; `stored` is their number, None for all.
     """
 
     rest: bytes = b""

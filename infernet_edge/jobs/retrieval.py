@@ -1,4 +1,4 @@
-"""Results of jobs as JSON text: what is short at once, what is long as a place on the disk."""
+"""Results of jobs as JSON text: short ones as bytes, long ones as references to stored contents."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from infernet_edge.jobs.job import STATUS_NAMES
 from infernet_edge.schema import JobStatus, encoder
 from infernet_edge.storage.checksums import Damaged, check
 
-_AT_ONCE = PIECE  # bytes of results that are read before it is known that they are sent
+_AT_ONCE = PIECE  # bytes of results that one query reads into memory; others are read when sent
 _CHUNK = 500  # ids per query
 _FIND = (
     "SELECT id, status, CASE WHEN length(result) <= ? THEN result END, length(result),"
@@ -31,7 +31,7 @@ class Result(Struct, frozen=True):
     """A job's state, and its result when it has one.
 
     `intermediate` are the results of the containers before the last: a JSON list, or its items;
-    None when they are not asked for.
+    None when they were not requested.
     """
 
     id: str
@@ -60,7 +60,7 @@ class Result(Struct, frozen=True):
 def find(
     connection: sqlite3.Connection, client: str, keys: Sequence[bytes], intermediate: bool
 ) -> dict[bytes, Result]:
-    """The client's jobs among those with the given keys, all as they were at one moment."""
+    """The client's jobs with the given keys, all read in one snapshot."""
     connection.execute("BEGIN")
     try:
         return _find(connection, client, keys, intermediate)

@@ -1,4 +1,4 @@
-"""What the orchestrator moves about: jobs on their way, their outcomes, containers with a line."""
+"""What the orchestrator works with: running jobs, their outcomes, containers with their queues."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from infernet_edge.memory import Reservation
 
 
 class Outcome:
-    """How a job ended, on its way to the store: `write` begins to store it."""
+    """How a job ended, until that is stored; `write` starts to store it."""
 
     __slots__ = ("job", "memory", "write")
 
@@ -28,23 +28,23 @@ class Outcome:
         self.memory = memory
 
     def release(self) -> None:
-        """It is stored, and need not be held."""
+        """Release its memory, once it is stored."""
         for reservation in self.memory:
             reservation.release()
 
 
 class Run:
-    """A job on its way: the container it is at, the input for that, the outputs so far.
+    """A job in progress: the position of its container, the input for that, the outputs so far.
 
-    Short outputs are held in `outputs`; once they are long together, `kept` of them are on the
-    disk. `size` is the length of all of them.
+    Short outputs are in `outputs`; when they get long together, they are stored, and `kept` is
+    their number. `size` is the length of all outputs in bytes.
     """
 
     __slots__ = ("data", "job", "kept", "memory", "outputs", "position", "size", "started")
 
     def __init__(self, job: Job, memory: Reservation) -> None:
         self.job = job
-        self.memory = memory  # for what is held between two containers
+        self.memory = memory  # for what is in memory between two containers
         self.position = 0
         self.data: bytes | Content | None = None
         self.outputs: list[bytes | bytearray] = []
@@ -53,11 +53,11 @@ class Run:
         self.started = False
 
 
-class Station:
-    """A container and the queue before it."""
+class ServiceQueue:
+    """A service container and the queue for its slots."""
 
-    __slots__ = ("queue", "service")
+    __slots__ = ("service", "slots")
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self.queue: SlotQueue[Run] = SlotQueue(service.container.max_concurrency)
+        self.slots: SlotQueue[Run] = SlotQueue(service.container.max_concurrency)

@@ -1,8 +1,8 @@
 """The jobs table: every job from its acceptance to the end of its retention.
 
-Nobody else keeps job state. What is unfinished is also held here in memory, bounded in number by
-`jobs.max_pending`. Inputs are held as far as the memory budget allows, and the others are read when
-their turn comes.
+It is the only owner of job state. Unfinished jobs are also in memory here, at most
+`jobs.max_pending`. Their inputs are in memory as far as the budget allows; the others are read when
+they are needed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from infernet_edge.storage.database import Database
 from infernet_edge.storage.elapsed import ElapsedTime
 
 MAX_LISTED: Final = 10_000
-_END: Final = (2**48 - 2, "")  # a time and an id after those of all jobs
+_END: Final = (2**48 - 2, "")  # sorts after the time and id of every job
 
 
 class ContentGone(InfernetEdgeError):
@@ -64,10 +64,10 @@ class JobStore:
         self._deleting: asyncio.Future[int] | None = None
         self.pending: dict[bytes, Job] = {}
         self._closed = ""
-        self.refusal = ""  # why no new job is taken, e.g. a full disk; "" when they are
+        self.refusal = ""  # why new jobs are refused, e.g. a full disk; "" when they are not
 
     async def load(self) -> list[Job]:
-        """Read what an earlier run left unfinished, oldest first. To be called once, at start."""
+        """Read the jobs that an earlier run left unfinished, oldest first; once, at start."""
         await self._database.write(table.prepare)
         last, jobs = await self._database.read(table.unfinished)
         self._ids = JobIds(last)
@@ -81,7 +81,7 @@ class JobStore:
         return max(0, self._max_pending - len(self.pending))
 
     def close_intake(self, reason: str) -> None:
-        """Take no new job from now on."""
+        """Refuse new jobs from now on."""
         self._closed = reason
 
     def new_key(self) -> bytes:
@@ -89,7 +89,7 @@ class JobStore:
         return self._ids.next()
 
     def check_storage(self) -> None:
-        """Raise Unavailable when the storage has no room for anything new."""
+        """Raise Unavailable when the storage has no space for new jobs."""
         if self.refusal:
             raise Unavailable(self.refusal, retry_after=60)
 
@@ -136,13 +136,13 @@ class JobStore:
             self._hold(job)
 
     def _hold(self, job: Job) -> None:
-        """Hold a job's input until its turn comes, if there is room and its job goes on."""
+        """Keep a job's input in memory until it is needed, if the budget allows that."""
         data, job.data = job.data, None
         if data and not job.in_pieces and self._held.try_take(len(data)):
-            job.data = bytes(data)  # not as a part of a request's body, all of which would stay
+            job.data = bytes(data)  # a copy: a view would keep the whole body in memory
 
     async def take_data(self, job: Job) -> bytes | Content:
-        """The input of a job whose turn has come; it is no longer held in memory after that."""
+        """The input of a job that starts now; the store no longer keeps it in memory."""
         if job.data is None:
             return await self._database.read(table.input_of, job.key)
         data, job.data = job.data, None
@@ -152,7 +152,7 @@ class JobStore:
     async def read(self, content: Content) -> AsyncIterator[bytes]:
         """A stored content, piece by piece.
 
-        Raises ContentGone when the job is deleted meanwhile, StorageError.
+        Raises ContentGone when the job was deleted meanwhile, StorageError.
         """
         offset = 0
         while offset < content.size:
@@ -163,9 +163,9 @@ class JobStore:
             yield piece
 
     async def keep_outputs(self, job: Job, first: int, outputs: Sequence[Buffer]) -> None:
-        """Store outputs of a job that goes on; `first` is the number of the first of them.
+        """Store outputs of an unfinished job; `first` is the number of the first of them.
 
-        They are no results before the job is finished.
+        They become results when the job is finished.
         """
         job.in_pieces = True
         await self._database.write(table.keep_outputs, job.key, first, outputs)
@@ -179,7 +179,7 @@ class JobStore:
         await self._database.write(contents.drop_temporary, content.job)
 
     async def keep_streamed(self, job: Job, position: int, piece: Buffer) -> None:
-        """Store a piece of a stream that goes on, see `finish_stream`."""
+        """Store a piece of an unfinished stream, see `finish_stream`."""
         job.in_pieces = True
         await self._database.write(contents.add, job.key, contents.STREAMED, position, piece)
 
@@ -197,8 +197,8 @@ class JobStore:
     ) -> asyncio.Future[None]:
         """Store how a job ended; `result` is a ContainerResult, `intermediate` a list, as JSON.
 
-        `kept`: so many outputs were stored by `keep_outputs`, instead of the list. The future fails
-        with StorageError when that cannot be written: the job stays pending.
+        `kept`: the number of outputs stored by `keep_outputs`, instead of the list. The future
+        fails with StorageError when that cannot be written: the job stays pending.
         """
         job.in_pieces |= len(result) > PIECE
         written = self._database.write(
@@ -239,11 +239,11 @@ class JobStore:
     async def results(
         self, client: str, identifiers: Sequence[str], *, intermediate: bool
     ) -> list[Result]:
-        """The client's jobs in the order asked for, ids that it does not have left out."""
+        """The client's jobs in the requested order, without ids that it does not have."""
         keys = [(text, from_text(text)) for text in identifiers]
         known = [key for _, key in keys if key is not None]
         found: dict[bytes, Result] = {}
-        if self._deleting is not None:  # it does not know yet that these are read
+        if self._deleting is not None:  # it started before these jobs were protected by `kept`
             await asyncio.wait((self._deleting,))
         if known:
             found = await self._database.read(retrieval.find, client, known, intermediate)
@@ -271,14 +271,14 @@ class JobStore:
         """
         moment, text = await self._cursor(before)
         end = first_not_before(moment, text)
-        mine = sorted(key for key, job in self.pending.items() if job.client == client)
+        own = sorted(key for key, job in self.pending.items() if job.client == client)
         if pending:
-            found = [key for key in mine if key < end][-limit:]
+            found = [key for key in own if key < end][-limit:]
         else:
-            most = limit + len(mine) if pending is False else limit
-            found = await self._database.read(listing.keys_of, client, end, most)
+            count = limit + len(own) if pending is False else limit
+            found = await self._database.read(listing.keys_of, client, end, count)
             if pending is False:
-                unfinished = set(mine)
+                unfinished = set(own)
                 found = [key for key in found if key not in unfinished]
             found = found[:limit][::-1]
         dated = [(moment_of(key), to_text(key)) for key in found]
@@ -288,15 +288,15 @@ class JobStore:
         return [each for _, each in dated]
 
     async def _cursor(self, before: str) -> tuple[int, str]:
-        """The place in a list, which goes by time (milliseconds) and id, at which a job stands.
+        """The position of a job in lists, which are ordered by time (milliseconds) and id.
 
-        "" is the end of every list. Raises BadRequest when there can be no such job.
+        "" is the end of every list. Raises BadRequest when no such job can exist.
         """
         if not before:
             return _END
         if (moment := await self._external_jobs.moment_of(before)) is not None:
             return moment, before
-        # Another UUID, such as the id of an external job that was deleted, is no place in a list.
+        # Another UUID, such as the id of an external job that was deleted, has no position.
         key = from_text(before)
         if key is not None and moment_of(key) <= self._ids.latest:
             return moment_of(key), to_text(key)
@@ -307,17 +307,17 @@ class JobStore:
         return await self._database.read(listing.newest, min(limit, MAX_LISTED))
 
     async def has(self, identifier: str) -> bool:
-        """Whether the node itself runs or ran a job with this id, for whatever client."""
+        """Whether the node itself runs or ran a job with this id, for any client."""
         key = from_text(identifier)
         return key is not None and await self._database.read(table.exists, key)
 
-    async def delete_finished(self, before: int, most: int) -> int:
-        """Delete the oldest finished jobs that ended before a time, which elapsed.py counts.
+    async def delete_finished(self, before: int, limit: int) -> int:
+        """Delete the oldest finished jobs that ended before a time of elapsed.py.
 
-        Deletes `most` of them, or fewer when they are large; returns how many it deleted.
+        Deletes at most `limit`, fewer when they are large; returns how many it deleted.
         """
-        spared = frozenset(self._being_read)
-        self._deleting = self._database.write(table.delete_finished, before, most, spared)
+        excluded = frozenset(self._being_read)
+        self._deleting = self._database.write(table.delete_finished, before, limit, excluded)
         try:
             return await self._deleting
         finally:
@@ -325,7 +325,7 @@ class JobStore:
 
     @contextmanager
     def kept(self, identifiers: Sequence[str]) -> Iterator[None]:
-        """Within the block these jobs are not deleted: their results are being sent."""
+        """Protect these jobs from deletion within the block: their results are being sent."""
         keys = [key for key in map(from_text, identifiers) if key is not None]
         self._being_read.update(keys)
         try:

@@ -1,4 +1,4 @@
-"""A streaming job: bytes from a container to the client that waits for them."""
+"""A streaming job: passes bytes from a container to a client while it stores them."""
 
 from __future__ import annotations
 
@@ -26,36 +26,36 @@ from infernet_edge.memory import Reservation
 
 logger = logging.getLogger(__name__)
 
-_MAX_WAITING = 4  # chunks between container and client; a slow client then slows the container
+_MAX_WAITING = 4  # chunks between container and client; backpressure for a slow client
 STREAM_BUFFERS: Final = 8 * PIECE
-"""Bytes that a stream has in memory: in the connections, between them, and not yet stored."""
+"""Bytes in memory for a stream: in both connections, between them, and not yet stored."""
 
-_STORE_AGAIN = 1.0  # seconds until a piece that could not be stored is tried again
-_SAVING_TIME = 10.0  # seconds for which the end of a stream waits for its result to be stored
+_STORE_RETRY = 1.0  # seconds until storing a piece is retried
+_SAVING_TIME = 10.0  # seconds to wait at the end of a stream until its result is stored
 _END: Final = b""
 
 
 class StreamRecord:
-    """What is kept of a stream: at most `most` bytes, all but the `rest` on the disk."""
+    """The stored part of a stream: its first `max_bytes`; `rest` is not yet on the disk."""
 
-    def __init__(self, job: Job, store: JobStore, most: int, memory: Reservation) -> None:
+    def __init__(self, job: Job, store: JobStore, max_bytes: int, memory: Reservation) -> None:
         self.job = job
         self.memory = memory
         self.rest = bytearray()
         self.truncated = False
         self._store = store
-        self._most = most
+        self._max_bytes = max_bytes
         self._size = 0
         self._stored = 0  # pieces
         self._next_try = 0.0
 
     async def add(self, chunk: bytes) -> None:
-        """Keep some more bytes.
+        """Add bytes.
 
-        While the disk cannot be written, they stay in memory, and if there is no room, the stream
-        has to wait.
+        While the disk cannot be written, they stay in memory; when there is no memory, the stream
+        waits.
         """
-        space = self._most - self._size
+        space = self._max_bytes - self._size
         self.truncated |= len(chunk) > space
         self.rest += chunk[:space]
         self._size += min(len(chunk), space)
@@ -65,32 +65,32 @@ class StreamRecord:
                 continue
             if len(self.rest) < 2 * PIECE or self.memory.try_take(len(chunk)):
                 return
-            await asyncio.sleep(_STORE_AGAIN)
+            await asyncio.sleep(_STORE_RETRY)
 
     def ended(self, error: str | None) -> Streamed:
-        """What there is to be stored in the end; `error` when the stream failed."""
+        """What to store at the end; `error` when the stream failed."""
         return Streamed(bytes(self.rest), self.truncated, error, self._stored)
 
     async def _store_piece(self) -> bool:
         try:
             await self._store.keep_streamed(self.job, self._stored, bytes(self.rest[:PIECE]))
-        except StorageError:  # the database tells of it
-            self._next_try = asyncio.get_running_loop().time() + _STORE_AGAIN
+        except StorageError:  # logged by the database
+            self._next_try = asyncio.get_running_loop().time() + _STORE_RETRY
             return False
         self._stored += 1
         del self.rest[:PIECE]
         return True
 
 
-# Begins to store how a stream ended, with an error when it failed; gives what is done when that is
-# stored, None when it is impossible.
+# Starts to store how a stream ended, with an error when it failed; returns a future that is done
+# when that is stored, None when the database is closed.
 Save = Callable[[StreamRecord, str | None], asyncio.Future[None] | None]
 
 
 class JobStream:
-    """One stream. The orchestrator runs it; the API reads it, or abandons it.
+    """One stream. The orchestrator runs it; the API reads it, or cancels it.
 
-    `opened` is done when the container began to answer, with its content type, or failed.
+    `opened` is done, with the content type, when the container starts to answer, or has failed.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class JobStream:
         self.job = job
         self.task: asyncio.Task[None] | None = None
         self.opened: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.opened.add_done_callback(_look_at)
+        self.opened.add_done_callback(_mark_retrieved)
         self.failed = False
         self._ended = False
         self._reason = "The node stopped while the job was streaming"
@@ -110,7 +110,7 @@ class JobStream:
         self._chunks: asyncio.Queue[bytes] = asyncio.Queue(_MAX_WAITING)
 
     async def run(self, data: bytes | StoredInput) -> None:
-        """Call the container and pass on what it sends; stores how the job ended."""
+        """Call the container and pass its bytes on; stores how the job ended."""
         body = request_body(data, OFF_CHAIN, STREAM, requires_proof=self.job.requires_proof)
         try:
             async with self._client.stream(self._service, body) as stream:
@@ -120,20 +120,20 @@ class JobStream:
                     await self._chunks.put(chunk)
                     await self._record.add(chunk)
         except ContainerFailure as error:
-            await self.break_off(error)
+            await self.fail(error)
         else:
             self._ended = True
             await _stored(self._save(self._record, None))
             await self._chunks.put(_END)
 
-    async def break_off(self, error: ContainerFailure) -> None:
-        """Store that the stream failed, then let its reader know."""
+    async def fail(self, error: ContainerFailure) -> None:
+        """Store that the stream failed, then end it for its reader."""
         await _stored(self._save_failure(error))
         self._refuse(error)
         await self._chunks.put(_END)
 
     def abandon(self) -> None:
-        """Store the end of a job that was cut off, by its client or by the node's stop."""
+        """Store the end of a job that its client or the stop of the node interrupted."""
         error = ContainerFailure(self._reason)
         if not self._ended:
             self._save_failure(error)
@@ -155,26 +155,27 @@ class JobStream:
             self.opened.set_exception(error)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The container's bytes. When they end, `failed` says whether they are complete."""
+        """The container's bytes. At their end, `failed` is False when they are complete."""
         while chunk := await self._chunks.get():
             yield chunk
 
     def cancel(self) -> None:
-        """The client went away: end the call to the container."""
+        """Cancel the call to the container, because the client has disconnected."""
         self._reason = "The client went away before the stream ended"
         if self.task is not None:
             self.task.cancel()
 
 
 async def _stored(written: asyncio.Future[None] | None) -> None:
-    """Wait for an outcome, so that a client that saw the end of a stream finds its result.
+    """Wait until an outcome is stored, so that a client finds the result after the end of a stream.
 
-    Where the disk cannot be written, the client need not wait for it: what it came for it has.
+    The wait is limited: when the disk cannot be written, the client already has the bytes.
     """
     if written is not None:
         await asyncio.wait((written,), timeout=_SAVING_TIME)
 
 
-def _look_at(opened: asyncio.Future[str]) -> None:
+def _mark_retrieved(opened: asyncio.Future[str]) -> None:
+    """Retrieve the exception, which asyncio would report where no client waits for it."""
     if not opened.cancelled():
         opened.exception()

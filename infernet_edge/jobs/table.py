@@ -1,4 +1,4 @@
-"""The jobs table: its migrations, and what is done with it in the threads of the database."""
+"""The jobs table: its migrations, and the functions that the database threads run on it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from infernet_edge.storage.checksums import Damaged, check, checksum
 from infernet_edge.storage.damage import checked_types
 
 MIGRATIONS: Final = (
-    # Clustered by id: ids grow, so new rows stand together. `containers` is comma-separated.
+    # Clustered by id: ids grow, so new rows are side by side. `containers` is comma-separated.
     """CREATE TABLE jobs (
         id BLOB PRIMARY KEY, client TEXT NOT NULL, kind INTEGER NOT NULL, status INTEGER NOT NULL,
         containers TEXT NOT NULL, requires_proof INTEGER NOT NULL, attempts INTEGER NOT NULL,
@@ -24,7 +24,7 @@ MIGRATIONS: Final = (
     "CREATE INDEX jobs_by_client ON jobs (client)",  # the id is part of it: newest first is a scan
     "CREATE INDEX unfinished_jobs ON jobs (status) WHERE status = 0",  # start-up reads just these
     *contents.MIGRATIONS,
-    # When a job ended, by the node's own time (elapsed.py); what ended before has 0.
+    # When a job ended, in the node's own time (elapsed.py); 0 for what ended before this step.
     "ALTER TABLE jobs ADD COLUMN ended INTEGER",
     "UPDATE jobs SET ended = 0 WHERE status != 0",
     "CREATE INDEX ended_jobs ON jobs (ended) WHERE status != 0",
@@ -35,19 +35,19 @@ MIGRATIONS: Final = (
 )
 
 
-IN_PIECES: Final = b""  # stands in a job's row for what is stored in pieces
-_MAX_DELETED: Final = 8 * 2**20  # bytes in one transaction: others wait meanwhile
+IN_PIECES: Final = b""  # in a job's row for a content that is stored in pieces
+_MAX_DELETED: Final = 8 * 2**20  # bytes in one transaction: other writes wait meanwhile
 
 
 class Moment(NamedTuple):
-    """When something was, by the wall clock and by the node's own time, both in milliseconds."""
+    """A time by the wall clock and by the node's own time, both in milliseconds."""
 
     wall: int
     elapsed: int
 
 
 def prepare(connection: sqlite3.Connection) -> None:
-    """Delete and complete what an earlier run, or a damaged file, left half done."""
+    """Delete or complete what an earlier run, or a damaged file, left incomplete."""
     contents.drop_temporary(connection)
     connection.execute("UPDATE jobs SET ended = 0 WHERE status != 0 AND ended IS NULL")
 
@@ -80,7 +80,7 @@ def insert(
     rows: Sequence[tuple[Any, ...]],
     large: Sequence[tuple[bytes, Buffer]],
 ) -> None:
-    """Store new jobs; `large` are the inputs that do not fit into their rows."""
+    """Store new jobs; `large` are the inputs that are too long for their rows."""
     connection.executemany(
         "INSERT INTO jobs (id, client, kind, status, containers, requires_proof, attempts,"
         " created_at, data, data_sum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -105,7 +105,7 @@ def finish(
     in_pieces: bool,
     kept: int,
 ) -> None:
-    """Store how a job ended, and delete of its pieces what is not a result."""
+    """Store how a job ended, and delete those of its pieces that are not results."""
     if in_pieces:
         contents.keep_only(connection, key, [contents.OUTPUT + each for each in range(kept)])
         if len(result) > PIECE:
@@ -140,7 +140,7 @@ def _end(
 def keep_outputs(
     connection: sqlite3.Connection, key: bytes, first: int, outputs: Sequence[Buffer]
 ) -> None:
-    """Store outputs of a job that goes on."""
+    """Store outputs of an unfinished job."""
     for number, output in enumerate(outputs, first):
         contents.write(connection, key, contents.OUTPUT + number, [output])
 
@@ -148,7 +148,7 @@ def keep_outputs(
 def finish_stream(
     connection: sqlite3.Connection, key: bytes, container: str, now: Moment, stream: Streamed
 ) -> None:
-    """Make the result of the bytes that were stored, piece by piece."""
+    """Create the result from the stored bytes, piece by piece."""
 
     def streamed() -> Iterable[bytes]:
         yield from contents.texts(connection, key, contents.STREAMED, stream.stored)
@@ -169,7 +169,7 @@ def finish_stream(
 
 
 def input_of(connection: sqlite3.Connection, key: bytes) -> bytes | Content:
-    """The input of a job, or the place of a long one."""
+    """The input of a job, or a reference to a long one."""
     row = connection.execute(
         "SELECT CASE WHEN length(data) <= ? THEN data END, length(data), data_sum FROM jobs"
         " WHERE id = ?",
@@ -194,18 +194,18 @@ def exists(connection: sqlite3.Connection, key: bytes) -> bool:
 
 
 def delete_finished(
-    connection: sqlite3.Connection, before: int, most: int, spared: Collection[bytes]
+    connection: sqlite3.Connection, before: int, limit: int, excluded: Collection[bytes]
 ) -> int:
-    """Delete the oldest jobs that ended before a time, but for those that are spared."""
+    """Delete the oldest jobs that ended before a time, except those that are excluded."""
     found = connection.execute(
         "SELECT id, length(result), length(intermediate) FROM jobs"
         " WHERE status != 0 AND ended < ? ORDER BY ended LIMIT ?",
-        (before, most),
+        (before, limit),
     ).fetchall()
     keys: list[tuple[bytes]] = []
     size = 0
     for key, *lengths in found:
-        if key in spared:
+        if key in excluded:
             continue
         size += sum(length or 0 for length in lengths)
         if 0 in lengths:  # in pieces

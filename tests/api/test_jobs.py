@@ -600,7 +600,7 @@ async def test_many_refused_requests_are_one_line_in_the_log(
 async def test_an_outcome_that_cannot_be_written_is_written_later(
     node: RunningNode, echo: Echo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infernet_edge.jobs.orchestrator._SAVE_AGAIN", 0.05)
+    monkeypatch.setattr("infernet_edge.jobs.orchestrator._SAVE_RETRY", 0.05)
     identifier = await node.job(data={"hold": True})
     await eventually(lambda: echo.open == 1)
     with read_only(node.parts.database):

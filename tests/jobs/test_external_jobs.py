@@ -86,7 +86,7 @@ async def test_a_report_by_another_client_keeps_its_first_reporter(parts: Parts)
     assert await parts.external_jobs.identifiers("b", None, 10, END) == []
 
 
-async def test_nobody_but_the_owner_changes_a_job(parts: Parts) -> None:
+async def test_only_the_owner_changes_a_job(parts: Parts) -> None:
     await report(parts, "one", owner="container:a")
     with pytest.raises(Conflict, match="Another client"):
         await report(parts, "one", FAILED, owner="container:b")
@@ -118,7 +118,7 @@ async def test_a_job_of_an_older_version_gets_an_owner(parts: Parts) -> None:
         await report(parts, "one", owner="container:a")
 
 
-async def test_they_are_bounded_but_known_ones_go_on(parts: Parts) -> None:
+async def test_new_ones_are_limited_but_known_ones_can_be_updated(parts: Parts) -> None:
     for identifier in ("one", "two", "three"):
         await report(parts, identifier)
     with pytest.raises(Unavailable, match="Too many reported jobs"):
@@ -129,13 +129,13 @@ async def test_they_are_bounded_but_known_ones_go_on(parts: Parts) -> None:
 
 
 async def test_old_ones_are_deleted(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the time that passed; what the wall clock says does not matter."""
+    """By the node's own time; the wall clock does not matter."""
     passed = iter([1, 2, 3, 9])
     monkeypatch.setattr(parts.elapsed, "now", lambda: next(passed))
     await report(parts, "one", now=10**15)
     await report(parts, "two", SUCCESS, now=2)
     await report(parts, "three", now=10**15)
-    await report(parts, "one", now=1)  # heard of again
+    await report(parts, "one", now=1)  # reported again
     assert await parts.external_jobs.delete_unchanged(4) == 2
     assert counts(parts) == (1, 1)
     assert await statuses(parts, "one", "two", "three") == {"one": "running"}

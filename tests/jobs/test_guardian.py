@@ -19,7 +19,7 @@ GUARDIAN = Guardian(
         Container(id="internal", external=False),
         Container(id="home", allowed_ips=["192.168.0.0/16", "fd00::/8", "203.0.113.9"]),
         Container(id="host-bits", allowed_ips=["10.1.2.3/8"]),
-        Container(id="everybody", allowed_ips=["0.0.0.0/0", "::/0"]),
+        Container(id="all", allowed_ips=["0.0.0.0/0", "::/0"]),
     ]
 )
 
@@ -90,8 +90,8 @@ def test_only_the_last_container_has_to_prove() -> None:
         ("home", "", False),
         ("home", "rubbish", False),
         ("host-bits", "10.200.0.1", True),
-        ("everybody", "8.8.8.8", True),
-        ("everybody", "2001:db8::1", True),
+        ("all", "8.8.8.8", True),
+        ("all", "2001:db8::1", True),
         ("open", "rubbish", True),
     ],
 )

@@ -41,7 +41,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 class Disk:
-    """Free bytes as statvfs tells them; `free` None: those of the real disk."""
+    """Free bytes as statvfs returns them; `free` None: those of the real disk."""
 
     def __init__(self) -> None:
         self.free: int | None = None
@@ -52,10 +52,10 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     disk, real = Disk(), os.statvfs
 
     def statvfs(path: Any) -> Any:
-        told = real(path)
+        status = real(path)
         if disk.free is None:
-            return told
-        blocks = list(told)
+            return status
+        blocks = list(status)
         blocks[1], blocks[4] = 1, disk.free  # f_frsize, f_bavail
         return os.statvfs_result(blocks)
 
@@ -80,7 +80,9 @@ async def left(parts: Parts) -> int:
     return len(await parts.store.identifiers(CLIENT))
 
 
-async def test_finished_jobs_go_after_their_retention(tmp_path: Path, clock: Clock) -> None:
+async def test_finished_jobs_are_deleted_after_their_retention(
+    tmp_path: Path, clock: Clock
+) -> None:
     async with working(tmp_path, {"jobs": {"retention": 7 * 24 * 3600}}) as parts:
         await finished(parts, 250)
         unfinished = made(parts)
@@ -101,7 +103,7 @@ async def test_finished_jobs_go_after_their_retention(tmp_path: Path, clock: Clo
         assert parts.store.refusal == ""
 
 
-async def test_over_the_limit_the_oldest_finished_go(
+async def test_over_the_limit_the_oldest_finished_are_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     monkeypatch.setattr(housekeeping, "_AT_ONCE", 5)
@@ -122,7 +124,7 @@ async def test_over_the_limit_the_oldest_finished_go(
         assert space.used <= 2**20
 
 
-async def test_deleting_closes_the_door_first_and_does_not_fill_the_disk(
+async def test_new_jobs_are_refused_before_deleting_which_does_not_fill_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     """Writing zeros over each deleted byte would take twice the space that is short already."""
@@ -133,9 +135,9 @@ async def test_deleting_closes_the_door_first_and_does_not_fill_the_disk(
         seen: list[tuple[str, int]] = []
         real = parts.store.delete_finished
 
-        async def watched(before: int, most: int) -> int:
+        async def watched(before: int, limit: int) -> int:
             seen.append((parts.store.refusal, journal.stat().st_size))
-            return await real(before, most)
+            return await real(before, limit)
 
         monkeypatch.setattr(parts.store, "delete_finished", watched)
         full = parts.database.path.stat().st_size
@@ -165,7 +167,7 @@ async def test_what_finished_just_now_is_not_deleted_before_its_client_asks(
         assert parts.store.refusal == ""
 
 
-async def test_unfinished_jobs_over_the_limit_close_the_door(tmp_path: Path, clock: Clock) -> None:
+async def test_unfinished_jobs_over_the_limit_refuse_new_ones(tmp_path: Path, clock: Clock) -> None:
     async with working(tmp_path, {"storage": {"max_bytes": 2**20}}) as parts:
         jobs = [made(parts, data={"a": "x" * 100_000}) for _ in range(15)]
         await parts.store.add(jobs)
@@ -181,7 +183,7 @@ async def test_unfinished_jobs_over_the_limit_close_the_door(tmp_path: Path, clo
         assert parts.store.refusal == ""
 
 
-async def test_a_disk_that_others_filled_closes_the_door_and_keeps_the_jobs(
+async def test_a_disk_that_others_filled_refuses_jobs_and_keeps_those_stored(
     tmp_path: Path, disk: Disk, caplog: pytest.LogCaptureFixture
 ) -> None:
     """All jobs together would not be enough: they would be lost for nothing."""
@@ -192,7 +194,7 @@ async def test_a_disk_that_others_filled_closes_the_door_and_keeps_the_jobs(
             await keeper(parts).check()
         assert parts.store.refusal == "The disk is nearly full (storage.min_free_bytes)"
         assert await left(parts) == 10
-        assert "storage.short" in caplog.text
+        assert "storage.low" in caplog.text
         disk.free = 200 * 2**20
         await keeper(parts).check()
         assert parts.store.refusal == ""
@@ -212,52 +214,52 @@ async def test_a_disk_that_the_jobs_filled_is_given_room(
         assert 0 < await left(parts) < 400
 
 
-async def test_a_refusal_is_told_once(
+async def test_a_refusal_is_logged_once(
     tmp_path: Path, disk: Disk, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with working(tmp_path, {"storage": {"min_free_bytes": 2**20}}) as parts:
-        house = keeper(parts)
+        housekeeper = keeper(parts)
         disk.free = 0
         for _ in range(5):
-            await house.check()
-        assert caplog.text.count("storage.short") == 1
+            await housekeeper.check()
+        assert caplog.text.count("storage.low") == 1
 
 
-async def test_a_file_that_cannot_be_written_is_told_once_and_is_used_again(
+async def test_a_file_that_cannot_be_written_is_logged_once_and_is_used_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "infernet_edge")
     async with working(tmp_path, {"jobs": {"retention": 1}}) as parts:
-        house = keeper(parts)
+        housekeeper = keeper(parts)
         with read_only(parts.database):
             with pytest.raises(StorageError):
                 await parts.store.add([made(parts)])
             for _ in range(3):
-                await house.check()
+                await housekeeper.check()
             assert not parts.database.writable
         assert caplog.text.count("storage.failed") == 1
-        await house.check()
+        await housekeeper.check()
         assert parts.database.writable
         assert caplog.text.count("storage.recovered") == 1
 
 
-async def test_a_folder_that_is_gone_does_not_end_the_looks(
+async def test_a_folder_that_is_gone_does_not_end_the_checks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(housekeeping, "_PERIOD", 0.01)
-    looks = 0
+    checks = 0
 
     async with working(tmp_path) as parts:
 
         def gone(path: Any) -> Any:
-            nonlocal looks
-            looks += 1
+            nonlocal checks
+            checks += 1
             raise FileNotFoundError(path)
 
         with monkeypatch.context() as patch:
             patch.setattr(os, "statvfs", gone)
             task = asyncio.create_task(keeper(parts).run())
-            await eventually(lambda: looks > 3)
+            await eventually(lambda: checks > 3)
         assert not task.done()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -267,11 +269,11 @@ async def test_nothing_is_written_when_there_is_nothing_to_do(tmp_path: Path) ->
     """An idle node leaves its card alone."""
     async with working(tmp_path) as parts:
         await finished(parts, 10)
-        house = keeper(parts)
-        await house.check()
+        housekeeper = keeper(parts)
+        await housekeeper.check()
         before = written(parts)
         for _ in range(5):
-            await house.check()
+            await housekeeper.check()
         assert written(parts) == before
 
 
@@ -294,7 +296,7 @@ async def test_measure(tmp_path: Path, disk: Disk) -> None:
 
 async def test_deleting_keeps_up_and_writes_little(tmp_path: Path, clock: Clock) -> None:
     """Jobs of many clients stand in many pages of their index: each is written once for many."""
-    count = 25_000  # more than a look deletes to make room
+    count = 25_000  # more than one check deletes for space
     document = {"jobs": {"retention": 3600, "max_pending": count}}
     async with working(tmp_path, document) as parts:
         for start in range(0, count, 5000):
@@ -315,7 +317,7 @@ def written_bytes() -> int:
 
 
 async def test_what_is_due_is_deleted_in_large_batches(tmp_path: Path, clock: Clock) -> None:
-    """Not at each look: deleted one by one, a job costs several pages."""
+    """Not at each check: deleted one by one, a job costs several pages."""
     async with working(tmp_path, {"jobs": {"retention": 24 * 3600}}) as parts:
         housekeeper = keeper(parts)
         await housekeeper.check()

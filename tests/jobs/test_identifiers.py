@@ -46,7 +46,7 @@ def test_ids_are_uuids_of_version_4() -> None:
         assert parsed.variant == uuid.RFC_4122
 
 
-def test_ids_grow_whatever_the_clock_does(clock: Clock) -> None:
+def test_ids_grow_when_the_clock_is_set(clock: Clock) -> None:
     ids = JobIds()
     made = []
     for step in (0, 0, 1, -1, -1_000_000, 5, 1_000_000, 0, -1, 3_600_000, -3_600_000, 0):

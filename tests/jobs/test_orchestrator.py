@@ -82,7 +82,7 @@ async def test_a_busy_container_does_not_hold_up_others(parts: Parts, echo: Echo
     assert (await result(parts, held[0]))["status"] == "running"
 
 
-async def test_a_chain_gives_up_its_place_between_two_containers(parts: Parts) -> None:
+async def test_a_chain_releases_its_slot_between_two_containers(parts: Parts) -> None:
     jobs = [await submit(parts, ["b", "c", "b"], {"n": number}) for number in range(5)]
     for number, job in enumerate(jobs):
         found = await outcome(parts, job)
@@ -160,7 +160,7 @@ async def test_a_container_that_takes_too_long(tmp_path: Path) -> None:
         b"HTTP/1.1 500 Bad\r\ncontent-length: 3\r\n\r\n\xed\xa0\x80",
     ],
 )
-async def test_odd_words_of_a_container_fail_its_job_and_free_its_place(
+async def test_odd_text_of_a_container_fails_its_job_and_releases_its_slot(
     tmp_path: Path, answer: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     answers = [answer] * 3 + [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"]
@@ -177,10 +177,10 @@ async def test_odd_words_of_a_container_fail_its_job_and_free_its_place(
             jobs = [await submit(parts) for _ in range(4)]
             ends = [(await outcome(parts, job))["status"] for job in jobs]
     assert ends == ["failed"] * 3 + ["success"]
-    assert "job.broken" not in caplog.text
+    assert "job.crashed" not in caplog.text
 
 
-async def test_a_mistake_of_ours_fails_its_job_and_frees_its_place(
+async def test_an_internal_error_fails_its_job_and_releases_its_slot(
     parts: Parts, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def broken(*arguments: Any) -> Any:
@@ -202,7 +202,7 @@ async def test_many_outcomes_that_cannot_be_written_slow_the_node_down(
 ) -> None:
     """They are kept in memory, so there must not be more and more of them."""
     monkeypatch.setattr(orchestrator_module, "_MAX_UNSAVED", 3)
-    monkeypatch.setattr(orchestrator_module, "_SAVE_AGAIN", 0.05)
+    monkeypatch.setattr(orchestrator_module, "_SAVE_RETRY", 0.05)
     jobs = [await submit(parts, ["b"], HOLD | {"n": number}) for number in range(10)]
     await eventually(lambda: echo.open == 1)
     with read_only(parts.database):
@@ -219,7 +219,7 @@ async def test_many_outcomes_that_cannot_be_written_slow_the_node_down(
 async def test_an_input_that_cannot_be_read_is_read_later(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(orchestrator_module, "_SAVE_AGAIN", 0.05)
+    monkeypatch.setattr(orchestrator_module, "_SAVE_RETRY", 0.05)
     real, failures = parts.store.take_data, 2
 
     async def unreliable(job: Job) -> bytes | Content:
@@ -250,10 +250,10 @@ async def test_compute_hands_over_off_chain_between_containers(parts: Parts, ech
     assert echo.calls[0]["data"] == "00ff"
     await compute(parts, "b")
     assert (echo.calls[3]["source"], echo.calls[3]["destination"]) == (0, 0)
-    assert await parts.store.newest(10) == []  # it is its caller who keeps the outcome
+    assert await parts.store.newest(10) == []  # the caller stores the outcome
 
 
-async def test_compute_stands_in_line_with_jobs(parts: Parts, echo: Echo) -> None:
+async def test_compute_waits_in_the_queue_with_jobs(parts: Parts, echo: Echo) -> None:
     first = await submit(parts, ["b"], HOLD | {"n": 0})
     await eventually(lambda: echo.open == 1)
     computing = asyncio.create_task(compute(parts, "b", data=b'{"n":1}'))
@@ -267,7 +267,7 @@ async def test_compute_stands_in_line_with_jobs(parts: Parts, echo: Echo) -> Non
     assert echo.most_open == 1
 
 
-async def test_compute_that_fails_or_is_cancelled_gives_up_its_place(
+async def test_compute_that_fails_or_is_cancelled_releases_its_slot(
     parts: Parts, echo: Echo
 ) -> None:
     with pytest.raises(ContainerFailure):
@@ -316,7 +316,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("hasty")
-async def test_jobs_go_on_after_a_kill(
+async def test_jobs_are_resumed_after_a_kill(
     tmp_path: Path, document: dict[str, Any], echo: Echo
 ) -> None:
     """The one that was in its container, and those that waited for it."""
@@ -334,7 +334,7 @@ async def test_jobs_go_on_after_a_kill(
 
 
 @pytest.mark.usefixtures("hasty")
-async def test_a_chain_begins_anew_after_a_kill(
+async def test_a_chain_starts_again_after_a_kill(
     tmp_path: Path, document: dict[str, Any], echo: Echo
 ) -> None:
     job = await interrupted(tmp_path, document, echo, HOLD, containers=("b", "c"))
@@ -364,7 +364,7 @@ async def test_a_job_that_takes_the_node_down_is_given_up(
 
 
 @pytest.mark.usefixtures("hasty")
-async def test_a_stop_is_not_held_against_a_job(
+async def test_a_stop_does_not_count_as_a_start(
     tmp_path: Path, document: dict[str, Any], echo: Echo
 ) -> None:
     document["jobs"] = {"max_attempts": 1}
@@ -397,7 +397,7 @@ async def test_only_jobs_that_reached_a_container_began(
 
 
 @pytest.mark.usefixtures("hasty")
-async def test_a_stop_forgives_one_start_of_what_it_interrupts_and_nothing_else(
+async def test_a_stop_uncounts_one_start_of_what_it_interrupts(
     tmp_path: Path, document: dict[str, Any], echo: Echo
 ) -> None:
     document["jobs"] = {"max_attempts": 9}
@@ -416,7 +416,7 @@ async def test_a_stop_forgives_one_start_of_what_it_interrupts_and_nothing_else(
 
 
 @pytest.mark.usefixtures("hasty")
-async def test_with_on_restart_fail_a_stop_forgives_nothing(
+async def test_with_on_restart_fail_a_stop_uncounts_nothing(
     tmp_path: Path, document: dict[str, Any], echo: Echo
 ) -> None:
     document["jobs"] = {"on_restart": "fail"}
@@ -452,7 +452,7 @@ async def test_on_restart_fail(tmp_path: Path, document: dict[str, Any], echo: E
     async with working(tmp_path, document, stop=False) as parts:
         jobs = [await submit(parts, ["b"], HOLD | {"n": number}) for number in range(2)]
         await eventually(lambda: echo.open == 1)
-        # The start was on the disk before the container heard of the job.
+        # The start was on the disk before the container was called.
         assert await attempts_of(parts, jobs[0]) == 1
     echo.release()
     async with working(tmp_path, document) as parts:
@@ -466,7 +466,7 @@ async def test_on_restart_fail(tmp_path: Path, document: dict[str, Any], echo: E
 async def test_on_restart_fail_does_not_call_before_the_start_is_stored(
     tmp_path: Path, document: dict[str, Any], echo: Echo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(orchestrator_module, "_SAVE_AGAIN", 0.02)
+    monkeypatch.setattr(orchestrator_module, "_SAVE_RETRY", 0.02)
     document["jobs"] = {"on_restart": "fail"}
     async with working(tmp_path, document) as parts:
         job = made(parts, ["b"], {"n": 1})
@@ -488,7 +488,7 @@ async def test_many_jobs_on_a_disk_that_takes_nothing_are_one_line(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(orchestrator_module, "_SAVE_AGAIN", 0.02)
+    monkeypatch.setattr(orchestrator_module, "_SAVE_RETRY", 0.02)
     monkeypatch.setattr(orchestrator_module, "_COUNT_AFTER", 0.01)
     document["jobs"] = {"on_restart": on_restart}
     async with working(tmp_path, document) as parts:
@@ -498,8 +498,8 @@ async def test_many_jobs_on_a_disk_that_takes_nothing_are_one_line(
             for job in jobs:
                 parts.orchestrator.submit(job)
             await asyncio.sleep(0.2)  # ten tries to save
-        told = [record for record in caplog.records if record.levelno >= logging.WARNING]
-        assert [record.getMessage() for record in told] == ["storage.failed"]
+        logged = [record for record in caplog.records if record.levelno >= logging.WARNING]
+        assert [record.getMessage() for record in logged] == ["storage.failed"]
         for job in jobs:
             found = await outcome(parts, job)
             assert found["result"]["output"]["output"] == {"n": jobs.index(job)}
@@ -539,10 +539,10 @@ async def test_a_container_that_is_no_longer_configured(
         assert (await outcome(parts, jobs[2].id))["status"] == "success"
 
 
-async def test_a_stream_does_not_go_on_after_a_kill(
+async def test_a_stream_is_not_resumed_after_a_kill(
     tmp_path: Path, document: dict[str, Any], echo: Echo
 ) -> None:
-    """Nobody is there to read it."""
+    """Its client is gone."""
     async with working(tmp_path, document) as parts:
         job = made(parts, ["b"], stream=True)
         await parts.store.add([job])
@@ -600,11 +600,11 @@ async def test_outputs_of_one_job_have_a_limit_together(tmp_path: Path, echo: Ec
 
 async def test_a_chain_that_failed_keeps_its_large_outputs(parts: Parts) -> None:
     wish = {"text": "x" * 2 * PIECE, "status": 200}
-    found = await outcome(parts, await submit(parts, ["echo", "nobody", "c"][:1] * 2, wish))
+    found = await outcome(parts, await submit(parts, ["echo", "b", "c"][:1] * 2, wish))
     assert len(found["intermediate_results"]) == 1
 
 
-async def test_a_large_chain_goes_on_after_a_kill(
+async def test_a_large_chain_is_resumed_after_a_kill(
     tmp_path: Path, document: dict[str, Any], echo: Echo
 ) -> None:
     """It begins again; what it had stored meanwhile is replaced."""
@@ -624,7 +624,7 @@ async def test_a_large_chain_goes_on_after_a_kill(
 async def test_outputs_that_cannot_be_stored_are_stored_later(
     parts: Parts, echo: Echo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(orchestrator_module, "_SAVE_AGAIN", 0.05)
+    monkeypatch.setattr(orchestrator_module, "_SAVE_RETRY", 0.05)
     text = {"text": "x" * 2 * PIECE, "hold": True}
     job = await submit(parts, ["echo", "b"], text)
     await eventually(lambda: echo.open == 1)
@@ -678,10 +678,8 @@ async def test_accepted_jobs_wait_for_memory(parts: Parts, echo: Echo) -> None:
     await eventually(lambda: parts.memory.total == 0)
 
 
-async def test_large_chains_for_the_chain_do_not_wait_for_each_other(
-    tmp_path: Path, echo: Echo
-) -> None:
-    """None holds an answer while it waits for its turn, else all would wait for ever."""
+async def test_large_chains_of_compute_do_not_block_each_other(tmp_path: Path, echo: Echo) -> None:
+    """None holds an answer while it waits for a slot, otherwise all would wait forever."""
     size = 2_000_000
     async with serving(echo) as url:
         document = {

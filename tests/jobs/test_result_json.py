@@ -22,7 +22,7 @@ def test_an_output_stands_as_the_container_sent_it() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "boom", 'quotes " and \\ and\nlines', "ü😀", "\x00\x1f"])
-def test_an_error_is_json_whatever_it_says(text: str) -> None:
+def test_an_error_with_any_text_is_json(text: str) -> None:
     assert json.loads(container_error("a", text)) == {"container": "a", "error": text}
 
 
@@ -59,7 +59,7 @@ def test_a_stream_that_was_too_long() -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7])
 def test_a_stream_in_parts(size: int) -> None:
-    """Whatever is cut in two: a character, an escape, a group of base64."""
+    """For each thing that may be cut: a character, an escape, a group of base64."""
     for content in ('ü😀"\\\n'.encode(), b"\xff\x00abcdefgh", b""):
         parts = [content[start : start + size] for start in range(0, len(content), size)]
         assert streamed(*parts) == streamed(content)

@@ -55,7 +55,7 @@ async def test_a_job_from_its_acceptance_to_its_end(parts: Parts) -> None:
 
 
 async def test_a_finished_job_keeps_no_input(parts: Parts) -> None:
-    """It may be megabytes, and nobody asks for it any more."""
+    """It may be megabytes, and is not needed any more."""
     (job,) = await stored(parts)
     await parts.store.finish(job, FAILED, OUTPUT)
 
@@ -203,7 +203,7 @@ async def test_an_id_asked_twice_is_answered_twice(parts: Parts) -> None:
 
 
 async def test_has(parts: Parts) -> None:
-    (job,) = await stored(parts, client="somebody")
+    (job,) = await stored(parts, client="one")
     assert await parts.store.has(job.id)
     assert await parts.store.has(job.id.upper())
     assert not await parts.store.has("no id")
@@ -212,7 +212,7 @@ async def test_has(parts: Parts) -> None:
 
 async def test_lists(parts: Parts) -> None:
     jobs = await stored(parts, 10)
-    await stored(parts, 3, client="somebody else")
+    await stored(parts, 3, client="another")
     for job in jobs[::2]:
         await parts.store.finish(job, SUCCESS, OUTPUT)
     every = [job.id for job in jobs]
@@ -314,7 +314,7 @@ async def test_a_job_is_not_deleted_while_its_result_is_sent(parts: Parts) -> No
 
 
 async def test_a_deletion_that_has_begun_is_waited_for(parts: Parts) -> None:
-    """It does not know of those who ask now; what they find has to stay."""
+    """It started before these jobs were protected; what is found has to stay."""
     (job,) = await stored(parts)
     await parts.store.finish(job, SUCCESS, b'"%b"' % (b"x" * 200_000))
     deleting = asyncio.create_task(parts.store.delete_finished(parts.elapsed.now() + 1000, 100))

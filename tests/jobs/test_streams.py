@@ -70,7 +70,7 @@ def slow_disk(parts: Parts) -> Iterator[None]:
 
 
 async def read(stream: JobStream) -> str:
-    """Read a stream to its end and say what the store tells then."""
+    """Read a stream to its end and return what the store has then."""
     assert [chunk async for chunk in stream.chunks()] == [b"one"]
     return stream.job.id
 
@@ -136,7 +136,7 @@ async def test_a_failure_before_the_first_byte(parts: Parts) -> None:
     assert found["intermediate_results"] == []
 
 
-async def test_a_failure_that_nobody_looks_at_is_no_complaint(parts: Parts) -> None:
+async def test_a_failure_without_a_reader_is_not_reported_by_asyncio(parts: Parts) -> None:
     stream = await opened(parts, {"status": 503})
     await outcome(parts, stream.job)
     del stream  # pytest would report an exception that was never retrieved
@@ -156,7 +156,7 @@ async def test_a_cancelled_stream_keeps_what_had_arrived(parts: Parts, echo: Ech
     await eventually(lambda: echo.left == 1)
 
 
-async def test_the_place_goes_to_the_next_job(parts: Parts, echo: Echo) -> None:
+async def test_the_slot_goes_to_the_next_job(parts: Parts, echo: Echo) -> None:
     stream = await opened(parts, {"chunks": ["one", "wait"]})
     await stream.opened
     jobs = [await submit(parts) for _ in range(3)]
@@ -321,16 +321,16 @@ async def pieces_of(parts: Parts, part: int) -> int:
 async def test_a_large_stream_is_cut_where_the_node_keeps_no_more(
     tmp_path: Path, echo: Echo
 ) -> None:
-    most = 3 * PIECE + 1  # within a character
+    limit = 3 * PIECE + 1  # within a character
     async with serving(echo) as url:
-        document = one(url) | {"server": {"max_body_bytes": most}}
+        document = one(url) | {"server": {"max_body_bytes": limit}}
         async with working(tmp_path, document) as parts:
             (text,) = large_text(4 * PIECE)
             found = await streamed(parts, [text])
     output = found["result"]["output"]
     assert output["truncated"]
     assert text.startswith(output["output"])
-    assert most - 3 < len(output["output"].encode()) <= most
+    assert limit - 3 < len(output["output"].encode()) <= limit
 
 
 async def test_what_a_broken_stream_sent_is_kept(parts: Parts) -> None:
@@ -380,11 +380,11 @@ def refuse(*_: object) -> asyncio.Future[None]:
     raise StorageError("killed")
 
 
-async def test_a_stream_goes_on_while_the_disk_is_away(
+async def test_a_stream_continues_while_the_disk_is_away(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is held in memory meanwhile, and stored when that is possible again."""
-    monkeypatch.setattr("infernet_edge.jobs.streams._STORE_AGAIN", 0.01)
+    monkeypatch.setattr("infernet_edge.jobs.streams._STORE_RETRY", 0.01)
     keep, failures = parts.store.keep_streamed, 3
 
     async def unreliable(*arguments: Any) -> None:
@@ -402,7 +402,7 @@ async def test_a_stream_goes_on_while_the_disk_is_away(
     await eventually(lambda: parts.memory.total == 0)
 
 
-async def test_streams_for_whose_buffers_there_is_no_room_are_refused(parts: Parts) -> None:
+async def test_streams_without_memory_for_buffers_are_refused(parts: Parts) -> None:
     taken = []
     with contextlib.suppress(Unavailable):
         while True:

@@ -26,7 +26,7 @@ PATIENCE: dict[str, float] = {
     "api.server._PATIENCE_WHEN_FULL": 0.4,
     "api.streams._SENDING_TIME": 1.0,
     "jobs.housekeeping._PERIOD": 0.1,
-    "jobs.orchestrator._SAVE_AGAIN": 0.1,
+    "jobs.orchestrator._SAVE_RETRY": 0.1,
     "jobs.orchestrator._GRACE": 1.0,
 }
 
