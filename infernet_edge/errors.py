@@ -117,7 +117,7 @@ class Unavailable(ApiError):
         super().__init__(message, params, {"retry-after": str(retry_after)})
 
 
-CANNOT_STORE = "The node cannot store jobs now; its log says why"
+CANNOT_STORE = "The node cannot store jobs now; see its log for the reason"
 
 
 class StorageError(InfernetEdgeError):

@@ -99,11 +99,11 @@ def entry(fields: Mapping[str, Any]) -> bytes:
     A value with a newline is written with its length in front, so that it cannot forge a field.
     """
     parts: list[bytes] = []
-    room = _MAX_ENTRY
+    space = _MAX_ENTRY
     for name, value in fields.items():
         part = _field(name.encode(), str(value).encode("utf-8", "replace"))
-        room -= len(part)
-        if room < 0:
+        space -= len(part)
+        if space < 0:
             break
         parts.append(part)
     return b"".join(parts)

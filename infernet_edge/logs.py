@@ -145,7 +145,7 @@ def _json(value: Any) -> str:
 def _escaped(text: str) -> str:
     """Text with each character that is not printable as a JSON escape.
 
-    JSON does not require to escape line separators and the like, but journald, terminals and
+    JSON does not require escapes for line separators and the like, but journald, terminals and
     programs that read lines interpret them.
     """
     if text.isprintable():

@@ -97,10 +97,10 @@ def watchdog_seconds(environment: Mapping[str, str]) -> float | None:
     """
     microseconds = environment.get("WATCHDOG_USEC", "")
     watched = environment.get("WATCHDOG_PID", "")
-    ours = {str(os.getpid())}
+    own = {str(os.getpid())}
     if getattr(sys, "frozen", False):
-        ours.add(str(os.getppid()))
-    if not microseconds.isdecimal() or int(microseconds) == 0 or (watched and watched not in ours):
+        own.add(str(os.getppid()))
+    if not microseconds.isdecimal() or int(microseconds) == 0 or (watched and watched not in own):
         return None
     return int(microseconds) / 1e6
 

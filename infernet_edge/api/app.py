@@ -1,4 +1,4 @@
-"""The LAN REST API as one ASGI application: its routes, and what is common to all of them."""
+"""The LAN REST API as one ASGI application: its routes, and what all of them share."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from infernet_edge.jobs.external_jobs import ExternalJobs
 from infernet_edge.jobs.guardian import Guardian
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.jobs.store import JobStore
-from infernet_edge.logs import log_event
+from infernet_edge.logs import log_event, log_exception
 from infernet_edge.memory import MemoryBudget
 from infernet_edge.storage.database import Database
 from infernet_edge.storage.elapsed import ElapsedTime
@@ -44,11 +44,11 @@ logger = logging.getLogger(__name__)
 
 
 class InternalError(ApiError):
-    """A mistake of ours; the log has the details."""
+    """An unexpected exception in the node; the log has the details."""
 
 
 class Parts(NamedTuple):
-    """The parts of the node that the API speaks for."""
+    """The parts of the node that the API uses."""
 
     config: Config
     database: Database
@@ -75,7 +75,7 @@ class Api:
 
     @property
     def routes(self) -> list[BaseRoute]:
-        """What is served, and where."""
+        """The routes of all endpoints."""
         return self._router.routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -94,7 +94,7 @@ class Api:
             log_event(logger, "request.abandoned", logging.DEBUG, path=scope["path"])
         except Exception as error:
             failure = _as_api_error(error, scope)
-            if response.started:
+            if response.started:  # the server closes the connection: the client sees a cut answer
                 raise
             await error_answer(failure)(scope, receive, response)
         finally:
@@ -102,7 +102,7 @@ class Api:
 
 
 class _Response:
-    """Passes a response on, with the headers about the rate limit."""
+    """Sends a response, with the headers about the rate limit."""
 
     __slots__ = ("_send", "headers", "started")
 
@@ -132,11 +132,7 @@ def _as_api_error(error: Exception, scope: Scope) -> ApiError:
         return BadRequest(error.detail)
     if isinstance(error, StorageError):
         return Unavailable(CANNOT_STORE, retry_after=30)
-    logger.error(
-        "request.failed",
-        exc_info=error,
-        extra={"fields": {"method": scope["method"], "path": scope["path"]}},
-    )
+    log_exception(logger, "request.crashed", error, method=scope["method"], path=scope["path"])
     return InternalError("Internal error; the node's log has the details")
 
 

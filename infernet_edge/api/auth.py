@@ -1,6 +1,6 @@
-"""Who is asking, and may they: Host and Origin, tokens, proxies, rate limits.
+"""Identifies and admits callers: Host and Origin, tokens, proxies, rate limits.
 
-Nothing in a request's body says who the caller is. A caller is its address, or, with tokens, the
+Nothing in a request's body identifies the caller. A caller is its address, or, with tokens, the
 name that its token has in the configuration.
 """
 
@@ -29,10 +29,10 @@ from infernet_edge.logs import log_event
 logger = logging.getLogger(__name__)
 
 _READ: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_OPEN_PATHS: Final = frozenset({"/health"})  # no token and no limit: supervisors look there
-_WRONG_TOKENS: Final = RateLimit(num_requests=10, period=60)  # of each address
+_OPEN_PATHS: Final = frozenset({"/health"})  # no token and no limit: supervisors poll these
+_WRONG_TOKENS: Final = RateLimit(num_requests=10, period=60)  # per address
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_MAX_COUNTERS = 10_000  # clients and endpoints whose requests are counted at the same time
+_MAX_COUNTERS = 10_000  # pairs of a client and an endpoint with a counter
 _NEEDED: Final = frozenset(
     {
         b"host",
@@ -46,15 +46,15 @@ _NEEDED: Final = frozenset(
         b"via",
     }
 )
-# Fields that a proxy adds: the request is not the peer's own. They are lists, and may be repeated.
+# Fields that a proxy adds: the peer forwards another's request. They are lists, and may repeat.
 _RELAYED: Final = (b"x-forwarded-for", b"x-real-ip", b"forwarded", b"via")
 
 
 class Caller(NamedTuple):
-    """Who asks: `client` owns jobs, `address` is checked against `allowed_ips`.
+    """The origin of a request: `client` owns jobs, `address` is checked against `allowed_ips`.
 
-    `relayed` says that the request came through a proxy that is not trusted, or that does not say
-    for whom: an unknown client may speak through a program on this machine.
+    `relayed`: the request came through a proxy that is not trusted, or does not name its client. So
+    an unknown client may have sent it through a program on this machine.
     """
 
     client: str
@@ -90,9 +90,9 @@ class Access:
         return caller, self._limiter.count(caller.client, endpoint)
 
     def _check_host(self, headers: dict[bytes, bytes], scope: Scope) -> None:
-        """Refuse names that are not ours: a web page may point its own name at our address."""
+        """Refuse other names than the node's: a web page may point its own name at its address."""
         host = headers.get(b"host")
-        if host is None or scope["path"] in _OPEN_PATHS:  # browsers always send one
+        if host is None or scope["path"] in _OPEN_PATHS:  # browsers always send a Host
             return
         name = host_name(host.decode("latin-1"))
         if not self.hosts.allows(name, _own_address(scope)):
@@ -103,23 +103,23 @@ class Access:
             )
 
     def _check_browser(self, headers: dict[bytes, bytes], scope: Scope) -> None:
-        """Refuse what a page from elsewhere makes a browser send.
+        """Refuse requests that a page of another origin makes a browser send.
 
-        A request that changes something has to come from a page of the same origin, as in Go's
+        A request that changes something must be sent by a page of the same origin, as in Go's
         net/http.CrossOriginProtection. The node answers no CORS preflight, so a body that is
-        declared as JSON can only come from pages of its own hosts.
+        declared as JSON can only be sent by pages of its own hosts.
         """
         reads = scope["method"] in _READ
         origin = headers.get(b"origin")
         if origin is not None and not self.hosts.any:
-            name, known = _origin_place(origin)[0], _host_place(headers, origin)[0]
-            if not name or (name != known and not self.hosts.is_own(name, _own_address(scope))):
+            name, own = _origin_host(origin)[0], _own_host(headers, origin)[0]
+            if not name or (name != own and not self.hosts.is_own(name, _own_address(scope))):
                 raise Forbidden("Origin not allowed", {"origin": origin.decode("latin-1")[:200]})
         site = headers.get(b"sec-fetch-site", b"").lower()
         if not reads and site not in (b"same-origin", b"none") and not self.hosts.any:
             if site and origin is None:
                 raise Forbidden("Requests from other web sites are not allowed")
-            if origin is not None and _origin_place(origin) != _host_place(headers, origin):
+            if origin is not None and _origin_host(origin) != _own_host(headers, origin):
                 raise Forbidden("Origin not allowed", {"origin": origin.decode("latin-1")[:200]})
         if origin is None:
             return
@@ -150,9 +150,9 @@ class Access:
         return any(parsed in network for network in self._proxies)
 
     def _behind_proxies(self, forwarded: str, peer: str) -> str:
-        """The last address in X-Forwarded-For that is no trusted proxy: it cannot be forged.
+        """The last address in X-Forwarded-For that is not a trusted proxy: it cannot be forged.
 
-        "" when the proxy says something that is no address, such as "unknown": then nobody knows.
+        "" when the proxy sends something that is not an address, such as "unknown".
         """
         for text in reversed(forwarded.split(",")):
             hop = _plain(text.strip())
@@ -166,7 +166,7 @@ class Access:
         return peer
 
     def _token_name(self, headers: dict[bytes, bytes], address: str) -> str:
-        """Whose token was sent. A right one is accepted whatever else came from the address."""
+        """The client of the token. A valid one is accepted after any number of wrong ones."""
         scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
         if scheme.lower() == b"bearer":
             given = token.strip()
@@ -194,10 +194,10 @@ class RateLimiter:
     """Counts requests per client and endpoint in windows of `period` seconds."""
 
     def __init__(self, limit: RateLimit) -> None:
-        self._most = limit.num_requests
+        self._limit = limit.num_requests
         self._period = limit.period
         self._windows: dict[tuple[str, str], tuple[float, int]] = {}
-        self.active = self._most > 0 and self._period > 0
+        self.active = self._limit > 0 and self._period > 0
 
     @property
     def counters(self) -> int:
@@ -205,38 +205,39 @@ class RateLimiter:
         return len(self._windows)
 
     def count(self, client: str, endpoint: str) -> list[tuple[bytes, bytes]]:
-        """Count one request and return the headers that tell the client about its limit.
+        """Count one request and return the headers that inform the client about its limit.
 
-        Raises TooManyRequests, with the same headers and retry-after, when it is one too many.
+        Raises TooManyRequests, with the same headers and retry-after, when the limit is exceeded.
         """
         used, reset = self.use(client, endpoint)
         headers = {
-            "ratelimit-limit": str(self._most),
-            "ratelimit-remaining": str(max(0, self._most - used)),
+            "ratelimit-limit": str(self._limit),
+            "ratelimit-remaining": str(max(0, self._limit - used)),
             "ratelimit-reset": reset,
         }
-        if used > self._most:
+        if used > self._limit:
             raise TooManyRequests(
                 "Too many requests",
-                {"limit": self._most, "period": self._period},
+                {"limit": self._limit, "period": self._period},
                 {**headers, "retry-after": reset},
             )
         return [(name.encode(), value.encode()) for name, value in headers.items()]
 
     def use(self, client: str, endpoint: str) -> tuple[int, str]:
-        """Count one; returns how many there were in this window, and the seconds to its end."""
+        """Count one; returns the number in this window, and the seconds to its end."""
         now = time.monotonic()
         key = (client, endpoint)
         end, used = self._windows.get(key, (0.0, 0))
         if now >= end:
             end, used = now + self._period, 0
-            self._windows.pop(key, None)  # at its place in the order of ends
-            self._make_room(now)
+            self._windows.pop(key, None)  # inserted again below: the dict is ordered by the ends
+            self._evict(now)
         used += 1
         self._windows[key] = (end, used)
         return used, str(max(1, round(end - now)))
 
-    def _make_room(self, now: float) -> None:
+    def _evict(self, now: float) -> None:
+        """Remove the counters whose window has ended, and the oldest beyond the maximum."""
         while self._windows:
             oldest = next(iter(self._windows))
             if self._windows[oldest][0] > now and len(self._windows) < _MAX_COUNTERS:
@@ -245,7 +246,7 @@ class RateLimiter:
 
 
 def _fields(scope: Scope) -> dict[bytes, bytes]:
-    """The header fields that say who is asking. Raises BadRequest when one is there twice."""
+    """The header fields that identify the caller. Raises BadRequest when one is there twice."""
     found: dict[bytes, list[bytes]] = {}
     for name, value in scope["headers"]:
         if name not in _NEEDED:
@@ -263,7 +264,7 @@ def _own_address(scope: Scope) -> str:
     return _plain(server[0]) if server else ""
 
 
-def _origin_place(origin: bytes) -> tuple[str, str]:
+def _origin_host(origin: bytes) -> tuple[str, str]:
     """Host and port in an Origin header; "" for the port that its scheme has by default."""
     try:
         parts = urlsplit(origin.decode("latin-1").lower())
@@ -273,10 +274,10 @@ def _origin_place(origin: bytes) -> tuple[str, str]:
         return "", ""
 
 
-def _host_place(headers: dict[bytes, bytes], origin: bytes) -> tuple[str, str]:
+def _own_host(headers: dict[bytes, bytes], origin: bytes) -> tuple[str, str]:
     """Host and port in the Host header; "" for the port that the origin's scheme has by default.
 
-    A proxy may speak TLS for the node, which then does not know that it is reached by https.
+    A proxy may terminate TLS, and then the node cannot detect that clients use https.
     """
     host = headers.get(b"host", b"").decode("latin-1").strip().lower()
     port = host.rpartition(":")[2] if ":" in host.rpartition("]")[2] else ""
@@ -285,5 +286,5 @@ def _host_place(headers: dict[bytes, bytes], origin: bytes) -> tuple[str, str]:
 
 
 def _plain(address: str) -> str:
-    """An address as IPv4 where it is one in the clothes of IPv6, and without a zone."""
+    """An address as IPv4 where it is an IPv4-mapped IPv6 one, and without a zone."""
     return address.removeprefix("::ffff:").partition("%")[0]

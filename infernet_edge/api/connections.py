@@ -1,4 +1,4 @@
-"""The places that connections take: how many there are, whose they are, and who has to go."""
+"""The slots of connections: how many there are, their clients, and which are closed for others."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from infernet_edge.logs import log_event
 
 logger = logging.getLogger(__name__)
 
-_GRACE = 0.25  # seconds in which a connection may begin to send; until then none takes its place
-_BLOCKED = 1.0  # seconds for which a client has to take nothing of an answer, to be closed for it
+_GRACE = 0.25  # seconds for a new connection to start to send, before it may be replaced
+_BLOCKED = (
+    1.0  # seconds without progress of an answer, after which it may be closed for another one
+)
 
 
-class Place:
+class Slot:
     """One connection, from its accept on.
 
-    `client` names whose it is; "" for those that may have as many as there are.
+    `client` is the address that it counts for; "" for one without a limit of its own.
     """
 
     __slots__ = ("client", "making", "protocol", "since")
@@ -31,19 +33,20 @@ class Place:
         self.protocol: LanProtocol | None = None
 
     @property
-    def owed_since(self) -> float | None:
-        """Since when the client owes us something; None while it waits for us."""
+    def waiting_since(self) -> float | None:
+        """The loop time since which the node waits for the client; None while the client waits."""
         if self.making is not None or self.protocol is None:
             return self.since
-        return self.protocol.owed_since
+        return self.protocol.waiting_since
 
     @property
-    def may_go(self) -> bool:
-        """Whether it may be closed for another one: it is idle, or sends nothing for a while."""
+    def is_replaceable(self) -> bool:
+        """Whether it may be closed for another one: it is idle, or its client does not send."""
         if self.protocol is not None and self.protocol.is_idle:
             return True
-        owed = self.owed_since
-        return owed is not None and asyncio.get_running_loop().time() - owed >= _GRACE
+        waiting = self.waiting_since
+        now = asyncio.get_running_loop().time()
+        return waiting is not None and now - waiting >= _GRACE
 
     def close(self) -> None:
         """End the connection at once."""
@@ -54,101 +57,102 @@ class Place:
 
 
 class Connections:
-    """All places: at most `most`, and of each client at most `most_per_client`.
+    """All slots: at most `limit`, and for each client at most `max_per_client`.
 
-    Clients on this machine and trusted proxies may have as many as there are.
+    Clients on this machine and trusted proxies have no limit of their own.
     """
 
-    def __init__(self, most: int, most_per_client: int, trusted_proxies: Iterable[str]) -> None:
-        self.most = most
-        self._of_each = most_per_client
+    def __init__(self, limit: int, max_per_client: int, trusted_proxies: Iterable[str]) -> None:
+        self.limit = limit
+        self._max_per_client = max_per_client
         self._trusted = [ipaddress.ip_network(text, strict=False) for text in trusted_proxies]
-        self._places: dict[Place, None] = {}
-        self._by_client: dict[str, dict[Place, None]] = {}
+        self._slots: dict[Slot, None] = {}
+        self._by_client: dict[str, dict[Slot, None]] = {}
 
     @property
     def count(self) -> int:
-        """How many places are taken."""
-        return len(self._places)
+        """How many slots are in use."""
+        return len(self._slots)
 
     @property
     def is_full(self) -> bool:
-        """Whether all places are taken."""
-        return len(self._places) >= self.most
+        """Whether all slots are in use."""
+        return len(self._slots) >= self.limit
 
-    def may_come(self) -> bool:
-        """Whether there is a place for one more, or one that can be freed for it."""
-        return not self.is_full or _longest_owing(self._places) is not None
+    def can_admit(self) -> bool:
+        """Whether a slot is free, or can be freed, for one more connection."""
+        return not self.is_full or _longest_waiting(self._slots) is not None
 
-    def admit(self, address: str) -> Place | None:
-        """A place for a new connection; None when there is none.
+    def admit(self, address: str) -> Slot | None:
+        """A slot for a new connection; None when there is none.
 
-        Where all are taken, the connection that has owed us something the longest has to go: of
-        the same client, when it has too many, else of all. One that waits for an answer stays.
+        Where all are in use, the connection is closed for whose client the node has waited
+        longest: of the same client, when it has too many, else of all. A connection whose client
+        waits for an answer is never closed for another one.
         """
         client = self._client(address)
         own = self._by_client.get(client, {})
-        of_each = min(self._of_each, max(1, self.most // 2))
-        if client and len(own) >= of_each and not self._free_one(own):
+        max_own = min(self._max_per_client, max(1, self.limit // 2))
+        if client and len(own) >= max_own and not self._free_one(own):
             log_event(logger, "connection.refused", logging.DEBUG, client=client)
             return None
-        if self.is_full and not self._free_one(self._places):
+        if self.is_full and not self._free_one(self._slots):
             return None
-        place = Place(client)
-        self._places[place] = None
+        slot = Slot(client)
+        self._slots[slot] = None
         if client:
-            self._by_client.setdefault(client, {})[place] = None
-        return place
+            self._by_client.setdefault(client, {})[slot] = None
+        return slot
 
-    def release(self, place: Place) -> None:
-        """A connection has ended; may be called twice."""
-        self._places.pop(place, None)
-        own = self._by_client.get(place.client)
+    def release(self, slot: Slot) -> None:
+        """Free the slot of a connection that has ended; may be called twice."""
+        self._slots.pop(slot, None)
+        own = self._by_client.get(slot.client)
         if own is not None:
-            own.pop(place, None)
+            own.pop(slot, None)
             if not own:
-                del self._by_client[place.client]
+                del self._by_client[slot.client]
 
     def close_stuck(self, before: float) -> None:
-        """Close connections that owe something since before a loop time, and get nowhere."""
-        for place in list(self._places):
-            protocol = place.protocol
-            if place.making is not None or protocol is None:
-                continue  # a handshake has a time limit of its own
-            protocol.look()
-            owed = protocol.owed_since
-            if owed is not None and owed < before and protocol.is_stuck:
-                log_event(logger, "connection.dropped", logging.DEBUG, client=place.client)
-                place.close()
+        """Close stuck connections for which the node has waited since before a loop time."""
+        for slot in list(self._slots):
+            protocol = slot.protocol
+            if slot.making is not None or protocol is None:
+                continue  # a TLS handshake has its own timeout
+            protocol.check_progress()
+            waiting = protocol.waiting_since
+            if waiting is not None and waiting < before and protocol.is_stuck:
+                log_event(logger, "connection.dropped", logging.DEBUG, client=slot.client)
+                slot.close()
 
     def close_blocked(self) -> bool:
-        """Close the connection whose client has taken nothing of its answer the longest.
+        """Close the connection whose answer has made no progress for the longest time.
 
         Returns whether there was one.
         """
         before = asyncio.get_running_loop().time() - _BLOCKED
         found, earliest = None, before
-        for place in self._places:
-            blocked = place.protocol.blocked_since if place.protocol is not None else None
+        for slot in self._slots:
+            blocked = slot.protocol.blocked_since if slot.protocol is not None else None
             if blocked is not None and blocked < earliest:
-                found, earliest = place, blocked
+                found, earliest = slot, blocked
         if found is None:
             return False
         log_event(logger, "connection.replaced", logging.DEBUG, client=found.client)
         found.close()
         return True
 
-    def _free_one(self, places: Iterable[Place]) -> bool:
-        place = _longest_owing(places)
-        if place is None:
+    def _free_one(self, slots: Iterable[Slot]) -> bool:
+        slot = _longest_waiting(slots)
+        if slot is None:
             return False
-        log_event(logger, "connection.replaced", logging.DEBUG, client=place.client)
-        self.release(place)
-        place.close()
+        log_event(logger, "connection.replaced", logging.DEBUG, client=slot.client)
+        self.release(slot)
+        slot.close()
         return True
 
     def _client(self, address: str) -> str:
-        """What a connection from an address counts for."""
+        """The client that a connection from an address counts for; "" without a limit."""
         try:
             parsed = ipaddress.ip_address(address.partition("%")[0])
         except ValueError:
@@ -163,11 +167,11 @@ class Connections:
         )
 
 
-def _longest_owing(places: Iterable[Place]) -> Place | None:
-    """The place whose client has owed us something the longest; None when none may go."""
+def _longest_waiting(slots: Iterable[Slot]) -> Slot | None:
+    """The replaceable slot for whose client the node has waited longest; None: there is none."""
     found, earliest = None, float("inf")
-    for place in places:
-        owed = place.owed_since
-        if owed is not None and owed < earliest and place.may_go:
-            found, earliest = place, owed
+    for slot in slots:
+        waiting = slot.waiting_since
+        if waiting is not None and waiting < earliest and slot.is_replaceable:
+            found, earliest = slot, waiting
     return found

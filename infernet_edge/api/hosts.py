@@ -1,8 +1,8 @@
-"""By which names clients may call the node.
+"""The host names by which clients may address the node.
 
-A web page can point a name of its own at the node's address and so make a browser talk to the node
-(DNS rebinding). It needs a name in the public DNS for that: addresses, names without a dot and
-names in special-use domains cannot be registered there. They are safe, as this machine's names are.
+A web page can point its own name at the node's address and so make a browser send requests to the
+node (DNS rebinding). That needs a name in the public DNS: addresses, names without a dot and names
+in special-use domains cannot be registered there. So these are safe, and so are this machine's.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from infernet_edge.logs import log_event
 
 logger = logging.getLogger(__name__)
 
-# RFC 6762, RFC 8375, and domains that are reserved for private use or that routers give.
+# RFC 6762, RFC 8375, and domains that are reserved for private use or that routers assign.
 _LOCAL_DOMAINS: Final = ("local", "lan", "home.arpa", "internal", "localdomain")
 _OF_CONTAINERS: Final = ("host.docker.internal", "host.containers.internal")
 _ALL_ADDRESSES: Final = ("0.0.0.0", "::", "")
 _SINGLE_LABEL: Final = re.compile(r"[a-z0-9_-]+")
 _NAME: Final = re.compile(r"[a-z0-9._-]+")
-_MAX_REFUSED = 20  # names that are remembered, the newest
+_MAX_REFUSED = 20  # names in `refused`, the newest
 _MAX_LOGGED = 100
 _MAX_NAME = 253  # characters of a DNS name
 
 
 class Hosts:
-    """Knows the names; `refused` are the newest that were used and are not allowed."""
+    """Decides on host names; `refused` are the newest that were used and are not allowed."""
 
     def __init__(self, server: Server, resolv_conf: Path = Path("/etc/resolv.conf")) -> None:
         self._any = "*" in server.allowed_hosts
@@ -58,15 +58,15 @@ class Hosts:
         if self.is_own(name, own_address):
             return True
         if is_address(name):
-            return self._any_address  # behind NAT it is one that this machine does not know
+            return self._any_address  # behind NAT it is not an address of this machine
         return _SINGLE_LABEL.fullmatch(name) is not None
 
     def is_own(self, name: str, own_address: str) -> bool:
-        """Whether it is surely this node's: allowed by the configuration, or of this machine."""
+        """Whether it certainly is this node's: allowed by the configuration, or of this machine."""
         return self._any or name in self._names or name == own_address or _is_loopback(name)
 
     def refuse(self, name: str) -> None:
-        """Remember a name that is not allowed, and log it the first time."""
+        """Add a name to `refused`, and log it the first time."""
         if len(name) > _MAX_NAME or not _NAME.fullmatch(name) or name in self.refused:
             return
         self.refused.append(name)
@@ -92,7 +92,7 @@ def _own_names(domains: Iterable[str]) -> set[str]:
 
 
 def _search_domains(resolv_conf: Path) -> list[str]:
-    """The domains in which this machine looks names up, see resolv.conf(5)."""
+    """The search domains of this machine, see resolv.conf(5)."""
     try:
         lines = resolv_conf.read_text(errors="replace").splitlines()
     except OSError:

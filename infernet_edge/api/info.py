@@ -1,4 +1,4 @@
-"""GET /health, /info and /resources: how the node is, what it is, what it has."""
+"""GET /health, /info and /resources: the state, identity and resources of the node."""
 
 from __future__ import annotations
 
@@ -23,15 +23,14 @@ _MAX_MODEL_ID = 1024  # characters
 def is_healthy(
     database: Database, store: JobStore, services: Iterable[Service], background: Background
 ) -> bool:
-    """Jobs can be stored, of the containers that the node manages one runs, all background tasks
-    run."""
+    """Whether jobs can be stored, a managed container (if any) and all background tasks run."""
     managed = [service for service in services if service.managed]
     running = not managed or any(service.state == "ready" for service in managed)
     return running and database.writable and not store.refusal and not background.problems
 
 
 class HealthEndpoint:
-    """200 in both cases, as the REST API reference says."""
+    """GET /health: status 200 in both cases, as in the REST API reference."""
 
     methods = ("GET", "HEAD")
 
@@ -55,7 +54,7 @@ class HealthEndpoint:
 
 
 class InfoEndpoint:
-    """Cheap, because routers poll it: nothing is asked of the disk or of Podman."""
+    """GET /info: fast, because routers poll it; it reads neither the disk nor Podman."""
 
     methods = ("GET", "HEAD")
 
@@ -86,7 +85,7 @@ class InfoEndpoint:
 
 
 class ResourcesEndpoint:
-    """Hardware and models of the running containers, or whether they support a model."""
+    """GET /resources: hardware and models of the running containers, or support of a model."""
 
     methods = ("GET", "HEAD")
 

@@ -1,4 +1,4 @@
-"""POST and GET /api/jobs, POST /api/jobs/batch: jobs in, results out."""
+"""POST and GET /api/jobs, POST /api/jobs/batch: creates jobs, returns results."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ from infernet_edge.tasks import Deadline
 
 _MAX_IDS = 1000  # ids in one GET
 _MAX_ITEMS = 10_000  # requests in one batch
-_ITEMS_AT_ONCE = 100  # of those, as many as are looked at before others have their turn
-_DELEGATED_AT_ONCE = 16  # delegated subscriptions of a batch
+_ITEMS_AT_ONCE = 100  # of those, checked before other requests run
+_DELEGATED_AT_ONCE = 16  # delegated subscriptions of a batch, accepted concurrently
 _DIGITS = re.compile("[0-9]{1,9}")
 _TRUE: Final = ("true", "1")
 
-_MAX_IDS_BYTES = 64 * 2**10  # bytes of a request's container ids, before their number is known
+_MAX_IDS_BYTES = 64 * 2**10  # bytes of a request's container ids; longer lists are not decoded
 
 
 _MARK: Final = b'"subscription"'
 
 
 class _Shape(msgspec.Struct):
-    """What tells the two kinds of request apart; everything else is skipped."""
+    """The fields that distinguish the two kinds of request; the decoder skips all others."""
 
     subscription: Raw | UnsetType = UNSET
     containers: Raw | UnsetType = UNSET
@@ -64,16 +64,16 @@ _SPACE = re.compile(rb"[ \t\n\r]*")
 
 
 class Delegations(Protocol):
-    """What the API knows of the chain: a door for delegated subscriptions."""
+    """The interface of the chain for the API: accepts delegated subscriptions."""
 
     async def accept(self, request: Buffer, client: str, deadline: Deadline | None = None) -> None:
         """Check and store a DelegatedSubscriptionRequest; raises an ApiError when it is refused.
 
-        What the chain has not said until the deadline is checked later.
+        What the chain has not answered until the deadline is checked later.
         """
 
     def deadline(self) -> Deadline:
-        """Until when the chain may answer requests that come now."""
+        """The deadline of the chain for requests that arrive now."""
 
     @property
     def pending(self) -> int:
@@ -81,11 +81,11 @@ class Delegations(Protocol):
 
     @property
     def address(self) -> str:
-        """The node's account; "" when the chain is off."""
+        """The node's account; "" when the chain is disabled."""
 
 
 class NoDelegations:
-    """The door while the chain is off."""
+    """The implementation while the chain is disabled."""
 
     pending = 0
     address = ""
@@ -98,7 +98,7 @@ class NoDelegations:
 
 
 class JobIntake:
-    """From a request's body to a stored job that runs."""
+    """Turns the body of a request into a stored job that runs."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class JobIntake:
         self._delegations = delegations
 
     async def accept(self, body: bytes | bytearray, caller: Caller) -> Answer:
-        """One request, of either kind; answered when it is on the disk."""
+        """One request, of either kind; returns when it is on the disk."""
         check_utf8(body)
         if _is_delegated(body):
             await self._delegations.accept(body, caller.client)
@@ -124,7 +124,7 @@ class JobIntake:
         return Answer(b'{"id":"%b"}' % job.id.encode())
 
     async def accept_batch(self, body: bytes | bytearray, caller: Caller) -> Answer:
-        """Many requests; each one's answer, or its error, at its place."""
+        """Many requests; each answer, or error, has the index of its request."""
         check_utf8(body)
         items = batch_items(body)
         answers: list[Any] = [None] * len(items)
@@ -132,24 +132,24 @@ class JobIntake:
         delegated: list[tuple[int, Buffer]] = []
         room = self._store.room
         may_be_delegated = _MARK in body
-        for place, item in enumerate(items):
-            if place % _ITEMS_AT_ONCE == _ITEMS_AT_ONCE - 1:
-                await asyncio.sleep(0)  # others have their turn
+        for index, item in enumerate(items):
+            if index % _ITEMS_AT_ONCE == _ITEMS_AT_ONCE - 1:
+                await asyncio.sleep(0)  # lets other requests run
             try:
                 if may_be_delegated and _is_delegated(bytes(item)):
-                    delegated.append((place, item))
+                    delegated.append((index, item))
                     continue
                 job = self._prepare(_job_request(item, "item"), caller)
                 if len(jobs) >= room:
                     raise Unavailable("Too many pending jobs")
-                jobs.append((place, job))
+                jobs.append((index, job))
             except ApiError as error:
-                answers[place] = schema.ErrorResponse(error.message, error.params)
+                answers[index] = schema.ErrorResponse(error.message, error.params)
         if jobs:
             await self._store.add([job for _, job in jobs])
-        for place, job in jobs:
+        for index, job in jobs:
             self._orchestrator.submit(job)
-            answers[place] = schema.JobResponse(job.id)
+            answers[index] = schema.JobResponse(job.id)
         if delegated:
             await self._accept_delegated(delegated, caller.client, answers)
         return Answer(answers, is_due=True)
@@ -157,26 +157,26 @@ class JobIntake:
     async def _accept_delegated(
         self, requests: list[tuple[int, Buffer]], client: str, answers: list[Any]
     ) -> None:
-        """Accept delegated subscriptions side by side, so that a silent chain delays all once."""
+        """Accept delegated subscriptions concurrently: a chain that hangs delays all only once."""
         deadline = self._delegations.deadline()
         at_once = asyncio.Semaphore(_DELEGATED_AT_ONCE)
 
-        async def accept(place: int, request: Buffer) -> None:
+        async def accept(index: int, request: Buffer) -> None:
             async with at_once:
                 try:
                     await self._delegations.accept(request, client, deadline)
-                    answers[place] = schema.DelegatedSubscriptionResponse()
+                    answers[index] = schema.DelegatedSubscriptionResponse()
                 except ApiError as error:
-                    answers[place] = schema.ErrorResponse(error.message, error.params)
-                except StorageError:  # the batch is answered all the same: others are stored
-                    answers[place] = schema.ErrorResponse(CANNOT_STORE)
+                    answers[index] = schema.ErrorResponse(error.message, error.params)
+                except StorageError:  # not an error of the batch: other jobs are stored
+                    answers[index] = schema.ErrorResponse(CANNOT_STORE)
 
         async with asyncio.TaskGroup() as group:
-            for place, request in requests:
-                group.create_task(accept(place, request))
+            for index, request in requests:
+                group.create_task(accept(index, request))
 
     async def accept_stream(self, body: bytes | bytearray, caller: Caller) -> JobStream:
-        """A streaming job that has begun."""
+        """Start a streaming job."""
         check_utf8(body)
         if _is_delegated(body):
             raise Refused("Streaming only supported for OffchainJob requests.")
@@ -207,7 +207,7 @@ class JobIntake:
 def _is_delegated(body: bytes | bytearray) -> bool:
     """Whether it is a DelegatedSubscriptionRequest: those have a `subscription`.
 
-    Two kinds of request share the endpoint and neither is tagged, so the keys have to tell.
+    Two kinds of request share the endpoint without a tag, so the keys decide.
     """
     if _MARK not in body:
         return False
@@ -216,7 +216,7 @@ def _is_delegated(body: bytes | bytearray) -> bool:
 
 
 def _job_request(body: Buffer, where: str = "") -> schema.JobRequest:
-    """A JobRequest; what is too long to be a list of ids is not made one."""
+    """Decode a JobRequest; a list of ids that is too long is refused without decoding it."""
     if len(body) > _MAX_IDS_BYTES:
         containers = decode(body, _shapes, where).containers
         if containers is not UNSET and len(memoryview(containers)) > _MAX_IDS_BYTES:
@@ -229,31 +229,31 @@ def _job_request(body: Buffer, where: str = "") -> schema.JobRequest:
 def batch_items(body: bytes | bytearray) -> list[memoryview]:
     """The items of a JSON list, each as its text; raises BadRequest.
 
-    One by one and not at once: 16 MiB of "[0,0,0,…" would become millions of objects. The decoder
-    makes nothing of an item, and says in its complaint about what follows where the item ends.
+    One by one: 16 MiB of "[0,0,0,…" would become millions of objects. The decoder creates no
+    objects for an item, and its error about the text after it has the offset of the item's end.
     """
-    place = _skip_space(body, 0)
-    if body[place : place + 1] != b"[":
-        decode(body, _anything)  # what is no JSON at all is told so
+    start = _skip_space(body, 0)
+    if body[start : start + 1] != b"[":
+        decode(body, _anything)  # raises a better error for what is not JSON
         raise BadRequest("Expected a list")
     view = memoryview(body)
     items: list[memoryview] = []
-    end = _skip_space(body, place + 1)
+    end = _skip_space(body, start + 1)
     if body[end : end + 1] != b"]":
-        end = place
+        end = start
         while body[end : end + 1] != b"]":
             if len(items) == _MAX_ITEMS:
                 raise BadRequest(f"Expected at most {_MAX_ITEMS} items in one batch")
-            start = end + 1
-            end = _item_end(body, start)
-            items.append(view[start:end])
+            begin = end + 1
+            end = _item_end(body, begin)
+            items.append(view[begin:end])
     if _skip_space(body, end + 1) < len(body):
-        raise BadRequest(f"Malformed JSON: more behind the list (byte {end + 1})")
+        raise BadRequest(f"Malformed JSON: unexpected text after the list (byte {end + 1})")
     return items
 
 
 def _item_end(body: bytes | bytearray, start: int) -> int:
-    """Where the comma or bracket behind an item stands."""
+    """The offset of the comma or bracket after an item."""
     try:
         _anything.decode(memoryview(body)[start:])
     except msgspec.DecodeError as error:
@@ -269,13 +269,13 @@ def _item_end(body: bytes | bytearray, start: int) -> int:
     raise BadRequest("Malformed JSON: the list has no end")
 
 
-def _skip_space(text: bytes | bytearray, place: int) -> int:
-    match = _SPACE.match(text, place)
-    return match.end() if match else place
+def _skip_space(text: bytes | bytearray, start: int) -> int:
+    match = _SPACE.match(text, start)
+    return match.end() if match else start
 
 
 def _answer_of(parts: list[bytes | Content], store: JobStore) -> Answer | StoredAnswer:
-    """An answer that is put together of parts: at once, where none has to be read."""
+    """An answer built from parts; in memory, where none of them has to be read."""
     joined: list[bytes | Content] = []
     texts: list[bytes] = []
     for part in parts:

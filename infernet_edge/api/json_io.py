@@ -1,4 +1,4 @@
-"""Bodies in and answers out: JSON within bounds, errors as ErrorResponses."""
+"""Reads bodies and sends answers: JSON within limits, errors as ErrorResponses."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from infernet_edge.validation import explain, not_utf8_at
 
 T = TypeVar("T")
 
-_MAX_CLOSED = 8  # connections that are closed for the room of one answer
-_CLOSING_TIME = 0.02  # seconds until a connection that is closed has given back what it held
-_AT_ONCE = 16 * 2**10  # bytes of an answer that are handed to the connection in one go
-_BODY_TIME = 20.0  # seconds in which a body has to arrive, and more when it comes fast enough
-_MAX_BLANK = 1024  # bytes of white space that are taken for an empty body
-NOSNIFF = (b"x-content-type-options", b"nosniff")  # a browser shall not take it for a page
+_MAX_CLOSED = 8  # connections that are closed to get memory for one answer
+_CLOSING_TIME = 0.02  # seconds until a connection that is closed has released its memory
+_AT_ONCE = 16 * 2**10  # bytes of an answer that are written at a time
+_BODY_TIME = 20.0  # seconds for a body to arrive; extended while it is fast enough
+_MAX_BLANK = 1024  # bytes of white space that count as an empty body
+NOSNIFF = (b"x-content-type-options", b"nosniff")  # a browser must not interpret it as a page
 _JSON = [
     (b"content-type", b"application/json"),
     NOSNIFF,
-    (b"cache-control", b"no-store"),  # answers are for one caller, and soon out of date
+    (b"cache-control", b"no-store"),  # answers are for one caller, and soon outdated
 ]
 _KINDS = {
     "ListType": "a list",
@@ -53,7 +53,7 @@ class Answer:
         *,
         is_due: bool = False,
     ) -> None:
-        """`is_due`: what was asked is done, so that this is answered whatever memory there is."""
+        """`is_due`: the request was executed, so the answer is sent even without free memory."""
         self._is_due = is_due
         self.body = content if isinstance(content, bytes) else encoder.encode(content)
         self.status = status
@@ -126,7 +126,7 @@ class StoredAnswer:
 
 
 async def _take(scope: Scope, held: Reservation, size: int) -> None:
-    """Take memory for an answer. Clients that do not take theirs have to go for it.
+    """Reserve memory for an answer; closes connections whose clients do not read theirs.
 
     Raises Unavailable.
     """
@@ -140,7 +140,7 @@ async def _take(scope: Scope, held: Reservation, size: int) -> None:
 
 
 async def _send_text(send: Send, text: bytes) -> None:
-    """Send a part of a body; waits for the client, so that not much of it waits to be sent."""
+    """Send a part of a body; each write waits for the client, so that little is buffered."""
     for start in range(0, len(text), _AT_ONCE):
         part = text[start : start + _AT_ONCE]
         await send({"type": "http.response.body", "body": part, "more_body": True})
@@ -152,36 +152,36 @@ def error_answer(error: ApiError) -> Answer:
 
 
 class BodyReader:
-    """Reads bodies of at most `most` bytes each, into the memory that the request holds."""
+    """Reads bodies of at most `max_bytes`, counted in the reservation of the request."""
 
-    def __init__(self, most: int, slowest: int = 16 * 2**10) -> None:
-        """`slowest`: bytes that have to arrive in a second, after the first 20 seconds."""
-        self._most = most
-        self._slowest = slowest
+    def __init__(self, max_bytes: int, min_rate: int = 16 * 2**10) -> None:
+        """`min_rate`: bytes per second that have to arrive, after the first 20 seconds."""
+        self._max_bytes = max_bytes
+        self._min_rate = min_rate
 
     async def read(
-        self, scope: Scope, receive: Receive, most: int | None = None
+        self, scope: Scope, receive: Receive, max_bytes: int | None = None
     ) -> bytes | bytearray:
-        """The whole body of a request, of at most `most` bytes where that is less.
+        """The whole body of a request; `max_bytes` may lower the limit.
 
         Raises TooLarge, RequestTimeout when the body does not arrive, Unavailable when there is no
-        memory for it, ClientDisconnect when the client goes away before its end.
+        memory for it, ClientDisconnect when the client disconnects before its end.
         """
         held: Reservation = scope["held"]
-        most = min(self._most, most or self._most)
+        limit = min(self._max_bytes, max_bytes or self._max_bytes)
         taken = 0
         for name, value in scope["headers"]:
             if name == b"content-length" and value.isdigit():
-                if len(value) > 18 or int(value) > most:
-                    raise _too_large(most)
-                # All of it at once: of many that begin together, those that have room get to their
-                # end, and the others are not read in vain.
+                if len(value) > 18 or int(value) > limit:
+                    raise _too_large(limit)
+                # All of it at once: of many concurrent bodies, those with memory are read
+                # completely, and the others are refused before anything of them is read.
                 taken = int(value)
                 held.take(taken)
         body: bytes | bytearray = b""
         try:
-            async with asyncio.timeout(_BODY_TIME) as limit:
-                until = limit.when() or 0.0
+            async with asyncio.timeout(_BODY_TIME) as timeout:
+                until = timeout.when() or 0.0
                 more = True
                 while more:
                     message = await receive()
@@ -189,12 +189,12 @@ class BodyReader:
                         raise ClientDisconnect
                     part: bytes = message.get("body", b"")
                     more = message.get("more_body", False)
-                    if len(body) + len(part) > most:
-                        raise _too_large(most)
+                    if len(body) + len(part) > limit:
+                        raise _too_large(limit)
                     if (size := len(body) + len(part)) > taken:
                         held.take(size - taken)
                         taken = size
-                    limit.reschedule(until + size / self._slowest)
+                    timeout.reschedule(until + size / self._min_rate)
                     if not body:
                         body = part
                     elif isinstance(body, bytearray):
@@ -210,8 +210,8 @@ class BodyReader:
         return body
 
 
-def _too_large(most: int) -> TooLarge:
-    return TooLarge("Body too large", {"limit": most})
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge("Body too large", {"limit": limit})
 
 
 def decode(body: Buffer | msgspec.Raw, decoder: msgspec.json.Decoder[T], where: str = "") -> T:
@@ -247,15 +247,15 @@ def _expected_of(decoder: msgspec.json.Decoder[Any], field: str) -> str:
     return "a value"
 
 
-def query(scope: Scope, most: int) -> dict[str, list[str]]:
-    """The query's parameters, each with all its values; raises BadRequest beyond `most` values."""
+def query(scope: Scope, limit: int) -> dict[str, list[str]]:
+    """The query's parameters, each with all its values; raises BadRequest beyond `limit` values."""
     try:
-        return parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=most)
+        return parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=limit)
     except ValueError:
-        raise BadRequest(f"query: expected at most {most} parameters") from None
+        raise BadRequest(f"query: expected at most {limit} parameters") from None
 
 
 def check_utf8(body: bytes | bytearray) -> None:
-    """Raise BadRequest when a JSON body is not UTF-8; parts kept as text are not decoded else."""
-    if (place := not_utf8_at(body)) is not None:
-        raise BadRequest(f"Malformed JSON: not UTF-8 at byte {place}")
+    """Raise BadRequest when a JSON body is not UTF-8; parts kept as Raw are never decoded."""
+    if (offset := not_utf8_at(body)) is not None:
+        raise BadRequest(f"Malformed JSON: not UTF-8 at byte {offset}")

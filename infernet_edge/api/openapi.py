@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from the data types that the API itself uses."""
+"""The OpenAPI 3.1 document, generated from the data types that the API itself uses."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _raw(kind: type) -> dict[str, Any]:
 
 
 def _fill_in(components: dict[str, Any]) -> None:
-    """Say what Raw fields hold; the types keep them as text."""
+    """Add the schemas of Raw fields, which the types do not have."""
     result = {"anyOf": [_ref("ContainerOutput"), _ref("ContainerError"), {"type": "null"}]}
     components["JobRequest"]["properties"]["data"] |= _ANY_OBJECT
     components["JobResult"]["properties"]["result"] = result
@@ -72,7 +72,7 @@ def _fill_in(components: dict[str, Any]) -> None:
     }
     components["StatusReport"]["properties"]["status"]["enum"] = list(get_args(schema.JobStatus))
     components["DelegatedSubscriptionRequest"] = delegated_request()
-    # Without containers it is read, and refused by a rule.
+    # The type accepts an empty list, which a guard rule then refuses.
     components["JobRequest"]["properties"]["containers"]["minItems"] = 1
 
 
@@ -136,7 +136,7 @@ def _paths() -> dict[str, Any]:
         _parameter("id", "Ids of jobs whose results to return", _list_of(text)),
         _parameter("intermediate", "With id: all containers' results", boolean),
         _parameter("pending", "Without id: unfinished (true) or finished (false)", boolean),
-        _parameter("limit", "Without id: most ids, the newest", limit),
+        _parameter("limit", "Without id: maximum number of ids, the newest", limit),
         _parameter("before", "Without id: only jobs older than this one", text),
     ]
     listing = {"anyOf": [_list_of(_ref("JobResult")), _list_of(text)]}
@@ -157,7 +157,7 @@ def _paths() -> dict[str, Any]:
                 "Create a job and stream its output",
                 stream,
                 body=_ref("JobRequest"),
-                media_type="*/*",  # the container's own
+                media_type="*/*",  # as sent by the container
             )
         },
         "/api/status": {

@@ -1,7 +1,7 @@
-"""What the OpenAPI document says of DelegatedSubscriptionRequests, of both generations.
+"""The OpenAPI schemas of DelegatedSubscriptionRequests, of both generations.
 
-The API knows these requests as objects only: `chain.delegation` reads them, which is imported when
-the chain is on. A test compares what both say.
+The API handles these requests as objects: `chain.contracts.delegation` decodes them, which is
+imported when the chain is enabled. A test compares the two.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def _subscription_v0() -> Schema:
 
 def _object(fields: dict[str, Schema], description: str = "") -> Schema:
     """An object in which all these fields are required, and others are ignored."""
-    said = {"description": description} if description else {}
-    return {"type": "object", "properties": dict(fields), "required": list(fields), **said}
+    described = {"description": description} if description else {}
+    return {"type": "object", "properties": dict(fields), "required": list(fields), **described}
 
 
 def _number(bits: int) -> Schema:

@@ -1,7 +1,7 @@
 """The listening socket and its connections.
 
-uvicorn's HTTP protocol does the talking; its Server is not used: it wakes ten times a second when
-idle, does not bound connections by what the process may open, and lets slow clients stay for ever.
+It uses uvicorn's HTTP protocol, but not its Server, which wakes ten times a second when idle, does
+not limit connections by the open files of the process, and does not close slow clients.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
-from infernet_edge.api.connections import Connections, Place
+from infernet_edge.api.connections import Connections, Slot
 from infernet_edge.api.protocol import LanProtocol
 from infernet_edge.config.model import Server
 from infernet_edge.errors import StartupError
-from infernet_edge.logs import log_event
+from infernet_edge.logs import log_event, log_exception
 from infernet_edge.memory import MemoryBudget, unlimited
 from infernet_edge.tasks import cancel
 
 logger = logging.getLogger(__name__)
 
-MAX_CONNECTIONS = 1024  # more wait in the kernel's queue until one of these ends
+MAX_CONNECTIONS = 1024  # further ones wait in the kernel's queue until one of these ends
 _BACKLOG = 2048
-_ACCEPTED_AT_ONCE = 32  # connections, then others have their turn
-_ACCEPT_AGAIN = 0.1  # seconds until it is tried again to accept connections, if none ends before
+_ACCEPTED_AT_ONCE = 32  # connections, before other callbacks of the loop run
+_ACCEPT_RETRY = 0.1  # seconds until accepting is retried, if no connection ends before
 _KEEP_ALIVE = 20  # seconds for which an idle connection is kept
-_HANDSHAKE_TIME = 10.0  # seconds for that of TLS
-_SWEEP = 5.0  # seconds between two looks at the connections, while there are any
-_PATIENCE = 20.0  # seconds for which a connection may owe the same thing
-_PATIENCE_WHEN_FULL = 5.0
+_HANDSHAKE_TIME = 10.0  # seconds for a TLS handshake
+_SWEEP = 5.0  # seconds between two checks for stuck connections, while there are any
+_STUCK_TIME = 20.0  # seconds without progress after which a connection is closed
+_STUCK_TIME_WHEN_FULL = 5.0
 _MIN_CONNECTIONS = 32
-_LOG_AGAIN = 60.0  # seconds until the log says once more that the system gives no connection
-# Bytes of memory that one connection takes, about, when it holds nothing else.
+_LOG_PERIOD = 60.0  # seconds; failures to accept are logged once in this time
+# Approximate bytes of memory of one connection without requests.
 _PLAIN_SIZE = 64 * 2**10
 _TLS_SIZE = 160 * 2**10
 
@@ -59,7 +59,7 @@ class LanServer:
         self._settings = settings
         self._memory = memory or unlimited()
         self._config = _configuration(settings, app)
-        # What uvicorn reports are clients' mistakes; ours are logged by the application.
+        # uvicorn reports errors of clients; those of the node are logged by the application.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         self._state = ServerState()
         self._socket: socket.socket | None = None
@@ -67,44 +67,44 @@ class LanServer:
             max_connections, settings.max_connections_per_client, settings.trusted_proxies
         )
         self._accepting = False
-        self._accept_again: asyncio.TimerHandle | None = None
+        self._accept_retry: asyncio.TimerHandle | None = None
         self._making: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
-        self._refused_at = -_LOG_AGAIN
+        self._accept_failed_at = -_LOG_PERIOD
 
     @property
     def port(self) -> int:
-        """The port that is listened on, also when the configuration says 0 (any free one)."""
+        """The port of the socket, also when the configured one is 0 (any free one)."""
         return int(self._socket.getsockname()[1]) if self._socket else self._settings.port
 
     @property
     def max_connections(self) -> int:
-        """How many connections there may be; `start` lowers it to what the machine allows."""
-        return self._connections.most
+        """The maximum number of connections; `start` lowers it to what the machine allows."""
+        return self._connections.limit
 
     @property
     def open_connections(self) -> int:
-        """How many connections there are now, also those whose TLS handshake goes on."""
+        """How many connections there are now, including unfinished TLS handshakes."""
         return self._connections.count
 
     @property
     def requests_in_work(self) -> int:
-        """How many requests the application works on now."""
+        """How many requests are being answered now."""
         return len(self._state.tasks)
 
     @property
     def accepting(self) -> bool:
-        """Whether new connections are accepted; not while all that there are wait for answers."""
+        """Whether new connections are accepted; not while all clients wait for answers."""
         return self._accepting
 
     @property
     def sweeping(self) -> bool:
-        """Whether a timer runs that ends stuck connections; not while there are none."""
+        """Whether the timer for stuck connections runs; not while there are no connections."""
         return self._sweeper is not None
 
     def bind(self) -> None:
-        """Take the port, so that a busy one is the first thing to fail; raises StartupError."""
+        """Open the port, before anything starts that a busy one would stop; raises StartupError."""
         host, port = self._settings.host, self._settings.port
         try:
             self._config.load()
@@ -129,13 +129,13 @@ class LanServer:
             raise StartupError(
                 f"Cannot listen on {host} port {port}: {error.strerror or error}. If another"
                 " program uses the port, stop it or set server.port to another one"
-                " (`ss -ltnp` lists who listens)."
+                " (`ss -ltnp` lists the programs that listen)."
             ) from error
 
     async def reload_certificate(self) -> None:
-        """Use the certificate and key that the files hold now, for connections that come now.
+        """Read the certificate and key again, for new connections.
 
-        Raises StartupError, and goes on with those it has, when the files cannot be used.
+        Raises StartupError, and continues with the current ones, when the files cannot be used.
         """
         if self._settings.tls is None:
             return
@@ -152,31 +152,31 @@ class LanServer:
         files = raise_file_limit() - reserve
         size = _TLS_SIZE if self._config.ssl else _PLAIN_SIZE
         allowed = max(_MIN_CONNECTIONS, min(files, self._memory.limit // 2 // size))
-        self._connections.most = min(self._connections.most, allowed)
+        self._connections.limit = min(self._connections.limit, allowed)
         self._resume()
 
     def _resume(self) -> None:
         """Accept connections."""
-        if self._accept_again is not None:
-            self._accept_again.cancel()
-            self._accept_again = None
+        if self._accept_retry is not None:
+            self._accept_retry.cancel()
+            self._accept_retry = None
         if self._socket is not None and not self._accepting:
             self._accepting = True
             asyncio.get_running_loop().add_reader(self._socket, self._accept)
 
     def _pause(self) -> None:
-        """Let new connections wait in the kernel's queue, until one ends or for a moment."""
+        """Leave new connections in the kernel's queue until one ends, or for a short time."""
         if self._socket is not None and self._accepting:
             loop = asyncio.get_running_loop()
             self._accepting = False
             loop.remove_reader(self._socket)
-            self._accept_again = loop.call_later(_ACCEPT_AGAIN, self._resume)
+            self._accept_retry = loop.call_later(_ACCEPT_RETRY, self._resume)
 
     def _accept(self) -> None:
-        """Take connections from the kernel's queue, as long as there are places for them."""
+        """Accept connections from the kernel's queue, as long as there are slots for them."""
         loop = asyncio.get_running_loop()
         for _ in range(_ACCEPTED_AT_ONCE):
-            if self._socket is None or not self._connections.may_come():
+            if self._socket is None or not self._connections.can_admit():
                 self._pause()
                 return
             try:
@@ -186,43 +186,43 @@ class LanServer:
             except OSError as error:
                 if error.errno == errno.ECONNABORTED:
                     continue
-                self._log_refusal(str(error))
+                self._log_accept_failure(str(error))
                 self._pause()
                 return
-            place = self._connections.admit(address[0])
-            if place is None:
+            slot = self._connections.admit(address[0])
+            if slot is None:
                 connection.close()
                 continue
             self._empty.clear()
-            place.making = loop.create_task(self._make(connection, place))
-            self._making.add(place.making)
-            place.making.add_done_callback(functools.partial(self._on_made, connection, place))
+            slot.making = loop.create_task(self._make(connection, slot))
+            self._making.add(slot.making)
+            slot.making.add_done_callback(functools.partial(self._on_made, connection, slot))
             if self._sweeper is None:
                 self._sweeper = loop.call_later(_SWEEP, self._sweep)
 
-    def _log_refusal(self, reason: str) -> None:
-        """Log, once a minute, that the system gives no connection."""
+    def _log_accept_failure(self, reason: str) -> None:
+        """Log, at most once a minute, that accepting fails."""
         now = asyncio.get_running_loop().time()
-        if now - self._refused_at >= _LOG_AGAIN:
-            self._refused_at = now
-            log_event(logger, "connections.refused", logging.WARNING, reason=reason)
+        if now - self._accept_failed_at >= _LOG_PERIOD:
+            self._accept_failed_at = now
+            log_event(logger, "connection.accept_failed", logging.WARNING, reason=reason)
 
-    async def _make(self, connection: socket.socket, place: Place) -> None:
-        """Make a connection of a socket; with TLS that takes a handshake."""
+    async def _make(self, connection: socket.socket, slot: Slot) -> None:
+        """Create the protocol of a socket; with TLS after a handshake."""
         loop = asyncio.get_running_loop()
 
         def protocol() -> LanProtocol:
-            place.protocol = LanProtocol(
+            slot.protocol = LanProtocol(
                 self._config,
                 self._state,
                 loop,
                 self._memory,
                 self._settings.min_body_bytes_per_second,
-                lambda: self._release(place),
+                lambda: self._release(slot),
                 lambda: self._connections.is_full or self._socket is None,
                 self._connections.close_blocked,
             )
-            return place.protocol
+            return slot.protocol
 
         await loop.connect_accepted_socket(
             protocol,
@@ -231,44 +231,44 @@ class LanServer:
             ssl_handshake_timeout=_HANDSHAKE_TIME if self._config.ssl else None,
         )
 
-    def _on_made(self, connection: socket.socket, place: Place, making: asyncio.Task[None]) -> None:
-        """A connection is made, or its handshake failed or was given up."""
+    def _on_made(self, connection: socket.socket, slot: Slot, making: asyncio.Task[None]) -> None:
+        """Handle the end of `_make`: failed and cancelled connections are closed."""
         self._making.discard(making)
-        place.making = None
+        slot.making = None
         error = None if making.cancelled() else making.exception()
         if error is not None and not isinstance(error, OSError | ssl.SSLError):
-            logger.error("connection.broken", exc_info=error)
+            log_exception(logger, "connection.crashed", error)
         if making.cancelled() or error is not None:
             log_event(logger, "connection.failed", logging.DEBUG, reason=str(error or "closed"))
             connection.close()
-            self._release(place)
+            self._release(slot)
 
-    def _release(self, place: Place) -> None:
-        self._connections.release(place)
+    def _release(self, slot: Slot) -> None:
+        self._connections.release(slot)
         if not self._connections.count:
             self._empty.set()
         self._resume()
 
     def _sweep(self) -> None:
-        """End connections that owe something for too long."""
+        """Close connections without progress."""
         loop = asyncio.get_running_loop()
-        patience = _PATIENCE_WHEN_FULL if self._connections.is_full else _PATIENCE
-        self._connections.close_stuck(loop.time() - patience)
+        stuck_time = _STUCK_TIME_WHEN_FULL if self._connections.is_full else _STUCK_TIME
+        self._connections.close_stuck(loop.time() - stuck_time)
         more = self._connections.count
         self._sweeper = loop.call_later(_SWEEP, self._sweep) if more else None
 
     async def close(self) -> None:
-        """Accept nothing new; may be called twice."""
+        """Accept no new connections; may be called twice."""
         self._pause()
-        if self._accept_again is not None:
-            self._accept_again.cancel()
-            self._accept_again = None
+        if self._accept_retry is not None:
+            self._accept_retry.cancel()
+            self._accept_retry = None
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
     async def stop(self, grace: float) -> None:
-        """Close all connections, those with a request in work after at most `grace` seconds."""
+        """Close all connections; those with an unfinished request get up to `grace` seconds."""
         await self.close()
         await cancel(*self._making)
         for connection in list(self._state.connections):
@@ -287,7 +287,7 @@ class LanServer:
 
 
 def raise_file_limit() -> int:
-    """Raise the soft limit of open files to a sensible number; returns what it is now."""
+    """Raise the soft limit of open files as far as useful; returns the usable number."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 4 * MAX_CONNECTIONS
     if hard != resource.RLIM_INFINITY:

@@ -1,4 +1,4 @@
-"""PUT /api/status: containers that do not speak Infernet report jobs of their own."""
+"""PUT /api/status: registers external jobs, of containers without the Infernet interface."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ _codes: dict[str, int] = {name: code for code, name in enumerate(STATUS_NAMES)}
 
 
 class Containers(Protocol):
-    """What is asked of the container manager."""
+    """The functions of the container manager that this endpoint needs."""
 
     def networks(self) -> Sequence[Network]:
         """The networks of the containers that the node manages."""
 
     def container_at(self, address: str) -> str | None:
-        """The id of the container that has an address; "" for none, None: not known yet."""
+        """The id of the container with an address; "" for none, None when it is not yet known."""
 
 
 class StatusEndpoint:
-    """For this machine and the containers that the node manages; for nobody else."""
+    """Only for this machine and the containers that the node manages."""
 
     methods = ("PUT",)
 
@@ -92,7 +92,7 @@ class StatusEndpoint:
         )
 
     def _owner(self, caller: Caller) -> str:
-        """Who alone may change the job later; a container that is created again stays the same."""
+        """The only caller that may change the job later; a container counts by its id."""
         if caller.client != caller.address:
             return caller.client  # the token's name
         if ipaddress.ip_address(caller.address).is_loopback:

@@ -1,4 +1,4 @@
-"""POST /api/jobs/stream: the job's id, then the container's bytes as they come."""
+"""POST /api/jobs/stream: the job's id, then the container's bytes as they arrive."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from infernet_edge.containers.client import ContainerFailure
 from infernet_edge.errors import ContainerFailed
 from infernet_edge.jobs.streams import JobStream
 
-_OPENING_TIME = 2.0  # seconds in which a container's failure still becomes an ErrorResponse
-# Seconds between the id and the first bytes of the container. The official client takes what its
-# first read returns for the id, so both must not arrive together.
+_OPENING_TIME = 2.0  # seconds for which a container's failure still becomes an ErrorResponse
+# Seconds between the id and the first bytes of the container. The official client uses all bytes of
+# its first read as the id, so the container's bytes must not arrive together with it.
 _ID_ALONE = 0.02
-_SENDING_TIME = 60.0  # seconds in which a client has to take a chunk
+_SENDING_TIME = 60.0  # seconds for a client to read a chunk
 
 
 class StreamEndpoint:
-    """The response head waits a moment for the container, so that a container that is down is a
-    502. A container that only takes its time is not waited for: the id goes out meanwhile."""
+    """Delays the response head for a moment, so that a container that is down is a 502.
+
+    After that moment the id is sent without waiting for the container.
+    """
 
     methods = ("POST",)
 
@@ -30,7 +32,7 @@ class StreamEndpoint:
         self._bodies = bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        stream = await self._begin(scope, receive)
+        stream = await self._open(scope, receive)
         gone = asyncio.create_task(_disconnected(receive))
         sending = asyncio.create_task(_send(stream, send))
         try:
@@ -38,13 +40,13 @@ class StreamEndpoint:
             if sending.done():
                 sending.result()
         finally:
-            stream.cancel()  # does nothing when the stream has come to its end
+            stream.cancel()  # does nothing when the stream has ended
             for task in (gone, sending):
                 task.cancel()
             await asyncio.gather(gone, sending, return_exceptions=True)
 
-    async def _begin(self, scope: Scope, receive: Receive) -> JobStream:
-        """Read and store the request; its body is not held while the answer streams."""
+    async def _open(self, scope: Scope, receive: Receive) -> JobStream:
+        """Read and store the request; releases its body before the answer is streamed."""
         body = await self._bodies.read(scope, receive)
         stream = await self._intake.accept_stream(body, scope["caller"])
         scope["held"].release()
@@ -63,17 +65,17 @@ async def _send(stream: JobStream, send: Send) -> None:
         async with asyncio.timeout(_OPENING_TIME):
             content_type = await asyncio.shield(stream.opened)
     except TimeoutError:
-        pass  # it takes its time, the client need not
+        pass  # the container is slow: send the id now
     except ContainerFailure as error:
         raise ContainerFailed(str(error), {"id": stream.job.id}) from None
-    # A content type of a container that no header can hold is as good as none.
+    # A content type that is not valid in a header is ignored.
     usable = content_type.isascii() and content_type.isprintable()
     kind = content_type if content_type and usable else "application/octet-stream"
     headers = [
         (b"content-type", kind.encode()),
         NOSNIFF,
         (b"cache-control", b"no-store"),
-        (b"x-accel-buffering", b"no"),  # reverse proxies pass each chunk on at once
+        (b"x-accel-buffering", b"no"),  # disables buffering in reverse proxies
     ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     try:
@@ -82,11 +84,11 @@ async def _send(stream: JobStream, send: Send) -> None:
         async for chunk in stream.chunks():
             await _send_chunk(send, chunk)
     except TimeoutError:
-        return  # the client takes nothing any more
+        return  # the client does not read
     if not stream.failed:
         await send({"type": "http.response.body", "body": b""})
-    # A stream that broke off is left without its last chunk: the server then closes the connection
-    # and the client sees that something is missing.
+    # A failed stream gets no last chunk: the server then closes the connection, and the client
+    # detects that the response is incomplete.
 
 
 async def _send_chunk(send: Send, chunk: bytes) -> None:

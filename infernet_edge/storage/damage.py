@@ -1,4 +1,4 @@
-"""What is known about damage of a database file, in files beside it.
+"""Records damage of a database file in files beside it.
 
 `*.sqlite.damaged` is a mark: damage was found while the file was open, and the next start has to
 rebuild it. `*.sqlite.corrupt-<seconds since 1970>` is a damaged file in quarantine. When there is

@@ -25,15 +25,15 @@ class Table:
 
     def __init__(self, damaged: sqlite3.Connection, target: sqlite3.Connection, name: str) -> None:
         self.name = name
-        theirs = [row[1] for row in damaged.execute(f"PRAGMA table_info({name})")]
-        ours = target.execute(f"PRAGMA table_info({name})").fetchall()
-        self.columns = [row[1] for row in ours if row[1] in theirs]
-        self.primary = [column for _, column in sorted((row[5], row[1]) for row in ours if row[5])]
+        damaged_columns = [row[1] for row in damaged.execute(f"PRAGMA table_info({name})")]
+        info = target.execute(f"PRAGMA table_info({name})").fetchall()
+        self.columns = [row[1] for row in info if row[1] in damaged_columns]
+        self.primary = [column for _, column in sorted((row[5], row[1]) for row in info if row[5])]
         (sql,) = target.execute("SELECT sql FROM sqlite_master WHERE name = ?", (name,)).fetchone()
         # What the rows are sorted by. In another order SQLite would read all pages before the first
         # row, and so return none where one page is damaged.
         self.keys = self.primary if "WITHOUT ROWID" in sql.upper() else ["rowid"]
-        self.is_complete = set(self.primary) <= set(theirs)
+        self.is_complete = set(self.primary) <= set(damaged_columns)
 
     def __str__(self) -> str:
         return self.name

@@ -1,4 +1,4 @@
-"""Who is asking, and may they: hosts, origins, tokens, proxies, rate limits."""
+"""Callers and their permissions: hosts, origins, tokens, proxies, rate limits."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_field_that_is_there_twice_is_refused(name: str) -> None:
 @pytest.mark.parametrize("name", ["x-forwarded-for", "forwarded", "via", "x-real-ip"])
 @pytest.mark.parametrize("trusted", [True, False])
 def test_a_request_through_a_proxy_is_relayed(name: str, trusted: bool) -> None:
-    """A trusted proxy's is not, when X-Forwarded-For says for whom it is."""
+    """That of a trusted proxy is not, when X-Forwarded-For names the client."""
     settings = {"trusted_proxies": ["192.168.1.7"] if trusted else []}
     caller = admitted(settings, scope(**{name.replace("-", "_"): "192.0.2.7"}))
     vouched = trusted and name == "x-forwarded-for"
@@ -276,7 +276,7 @@ def test_with_tokens_a_client_is_the_name_of_its_token() -> None:
     "authorization",
     ["", "Bearer", "Bearer ", "Bearer wrong", "Basic 0123456789abcdef", "0123456789abcdef"],
 )
-def test_without_the_right_token_nothing_is_served(authorization: str) -> None:
+def test_without_a_valid_token_nothing_is_served(authorization: str) -> None:
     with pytest.raises(Unauthenticated) as refused:
         admitted({"tokens": TOKENS}, scope(authorization=authorization))
     assert refused.value.status == 401
@@ -327,7 +327,7 @@ def test_the_rate_limit_can_be_off(limit: RateLimit) -> None:
     assert not RateLimiter(limit).active
 
 
-def test_counters_do_not_grow_for_ever(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counters_are_limited(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auth, "_MAX_COUNTERS", 10)
     limiter = RateLimiter(RateLimit(num_requests=2, period=10))
     for number in range(100):
@@ -413,7 +413,7 @@ async def test_browsers_over_http(tmp_path: Path) -> None:
             assert "access-control-allow-origin" not in reply.headers
 
 
-def test_wrong_tokens_are_limited_and_logged_and_right_ones_are_not(
+def test_wrong_tokens_are_limited_and_logged_and_valid_ones_are_not(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("infernet_edge"), "propagate", True)
@@ -435,6 +435,6 @@ def test_wrong_tokens_are_limited_and_logged_and_right_ones_are_not(
         admit("guess-0123456789abcdef", peer="192.168.1.8")
     with pytest.raises(Unauthenticated):  # none is no wrong one
         known.admit(scope(), "GET /info")
-    told = [(each.getMessage(), each.__dict__["fields"]) for each in caplog.records]
-    assert told == [("token.refused", {"address": f"192.168.1.{n}"}) for n in (7, 8)]
+    logged = [(each.getMessage(), each.__dict__["fields"]) for each in caplog.records]
+    assert logged == [("token.refused", {"address": f"192.168.1.{n}"}) for n in (7, 8)]
     assert "guess" not in caplog.text

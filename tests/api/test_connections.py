@@ -1,4 +1,4 @@
-"""Places of connections: whose they are, and who has to go."""
+"""The slots of connections: their clients, and which are closed for others."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Any, cast
 import pytest
 
 from infernet_edge.api import connections as connections_module
-from infernet_edge.api.connections import Connections, Place
+from infernet_edge.api.connections import Connections, Slot
 from infernet_edge.api.protocol import LanProtocol
 
 
 class Connected:
-    """A protocol whose client owes something since a time, or None: it waits for the answer."""
+    """A protocol that waits for its client since a time; None: the client waits for an answer."""
 
     is_stuck = True
 
     def __init__(
-        self, owed_since: float | None, *, idle: bool = False, blocked_since: float | None = None
+        self, waiting_since: float | None, *, idle: bool = False, blocked_since: float | None = None
     ) -> None:
-        self.owed_since = owed_since
+        self.waiting_since = waiting_since
         self.blocked_since = blocked_since
         self.is_idle = idle
         self.transport = self
         self.aborted = False
 
-    def look(self) -> None:
+    def check_progress(self) -> None:
         pass
 
     def abort(self) -> None:
@@ -40,124 +40,124 @@ async def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loop_time() > 0
 
 
-def connected(places: Connections, address: str, owed: float | None, **more: Any) -> Place:
-    place = places.admit(address)
-    assert place is not None
-    place.protocol = cast("LanProtocol", Connected(owed, **more))
-    return place
+def connected(slots: Connections, address: str, waiting_since: float | None, **more: Any) -> Slot:
+    slot = slots.admit(address)
+    assert slot is not None
+    slot.protocol = cast("LanProtocol", Connected(waiting_since, **more))
+    return slot
 
 
-def aborted(place: Place) -> bool:
-    return cast("Connected", place.protocol).aborted
+def aborted(slot: Slot) -> bool:
+    return cast("Connected", slot.protocol).aborted
 
 
-async def test_places_are_counted_from_the_accept_on() -> None:
-    places = Connections(10, 10, [])
-    place = places.admit("192.168.1.7")
-    assert place is not None
-    assert places.count == 1
-    places.release(place)
-    places.release(place)
-    assert places.count == 0
+async def test_slots_are_counted_from_the_accept_on() -> None:
+    slots = Connections(10, 10, [])
+    slot = slots.admit("192.168.1.7")
+    assert slot is not None
+    assert slots.count == 1
+    slots.release(slot)
+    slots.release(slot)
+    assert slots.count == 0
 
 
-async def test_the_one_that_owes_longest_has_to_go() -> None:
-    places = Connections(3, 10, [])
-    owes_long = connected(places, "10.0.0.1", 1.0)
-    waits = connected(places, "10.0.0.2", None)
-    owes = connected(places, "10.0.0.3", 2.0)
-    connected(places, "10.0.0.4", 3.0)
-    assert [aborted(each) for each in (owes_long, waits, owes)] == [True, False, False]
-    assert places.count == 3
-    connected(places, "10.0.0.5", None)
-    assert [aborted(each) for each in (waits, owes)] == [False, True]
+async def test_the_one_that_kept_the_node_waiting_longest_is_closed() -> None:
+    slots = Connections(3, 10, [])
+    longest = connected(slots, "10.0.0.1", 1.0)
+    served = connected(slots, "10.0.0.2", None)
+    shorter = connected(slots, "10.0.0.3", 2.0)
+    connected(slots, "10.0.0.4", 3.0)
+    assert [aborted(each) for each in (longest, served, shorter)] == [True, False, False]
+    assert slots.count == 3
+    connected(slots, "10.0.0.5", None)
+    assert [aborted(each) for each in (served, shorter)] == [False, True]
 
 
-async def test_none_goes_that_waits_for_an_answer() -> None:
-    places = Connections(2, 10, [])
-    waiting = [connected(places, f"10.0.0.{number}", None) for number in range(2)]
-    assert not places.may_come()
-    assert places.admit("10.0.0.9") is None
+async def test_none_is_closed_that_waits_for_an_answer() -> None:
+    slots = Connections(2, 10, [])
+    waiting = [connected(slots, f"10.0.0.{number}", None) for number in range(2)]
+    assert not slots.can_admit()
+    assert slots.admit("10.0.0.9") is None
     assert not any(aborted(each) for each in waiting)
-    places.release(waiting[0])
-    assert places.may_come()
+    slots.release(waiting[0])
+    assert slots.can_admit()
 
 
-async def test_one_that_has_just_come_may_begin_to_send(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_new_one_may_start_to_send(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections_module, "_GRACE", 60.0)
     now = asyncio.get_running_loop().time()
-    places = Connections(2, 10, [])
-    connected(places, "10.0.0.1", now)
-    connected(places, "10.0.0.2", now)
-    assert places.admit("10.0.0.3") is None
+    slots = Connections(2, 10, [])
+    connected(slots, "10.0.0.1", now)
+    connected(slots, "10.0.0.2", now)
+    assert slots.admit("10.0.0.3") is None
     idle = Connections(1, 10, [])
-    place = connected(idle, "10.0.0.1", now, idle=True)
+    slot = connected(idle, "10.0.0.1", now, idle=True)
     assert idle.admit("10.0.0.2") is not None
-    assert aborted(place), "one between two requests may go at any time"
+    assert aborted(slot), "one between two requests may be closed at any time"
 
 
-async def test_a_client_has_so_many_and_no_more() -> None:
-    places = Connections(100, 3, [])
-    mine = [connected(places, "10.0.0.1", float(number)) for number in (3, 1, 2)]
-    connected(places, "10.0.0.1", 4.0)
-    assert [aborted(each) for each in mine] == [False, True, False]
-    for place in mine:
-        cast("Connected", place.protocol).owed_since = None
-    connected(places, "10.0.0.1", None)
-    assert places.admit("10.0.0.1") is None
-    assert places.admit("10.0.0.2") is not None, "others come in all the same"
+async def test_a_client_has_a_limit() -> None:
+    slots = Connections(100, 3, [])
+    own = [connected(slots, "10.0.0.1", float(number)) for number in (3, 1, 2)]
+    connected(slots, "10.0.0.1", 4.0)
+    assert [aborted(each) for each in own] == [False, True, False]
+    for slot in own:
+        cast("Connected", slot.protocol).waiting_since = None
+    connected(slots, "10.0.0.1", None)
+    assert slots.admit("10.0.0.1") is None
+    assert slots.admit("10.0.0.2") is not None, "others are still admitted"
 
 
 @pytest.mark.parametrize(
     "address", ["127.0.0.1", "127.0.0.9", "::1", "10.1.2.3", "::ffff:10.1.2.3"]
 )
 async def test_this_machine_and_proxies_have_no_limit(address: str) -> None:
-    places = Connections(100, 2, ["10.1.0.0/16"])
+    slots = Connections(100, 2, ["10.1.0.0/16"])
     for _ in range(10):
-        connected(places, address, None)
-    assert places.count == 10
+        connected(slots, address, None)
+    assert slots.count == 10
 
 
 async def test_each_address_of_ipv6_counts_by_itself() -> None:
     """All machines of a home network share the first 64 bits."""
-    places = Connections(100, 1, [])
-    connected(places, "2001:db8::1", None)
-    connected(places, "2001:db8::2", None)
-    assert places.admit("2001:db8::1") is None
-    connected(places, "fe80::1%eth0", None)
-    assert places.admit("fe80::1%eth0") is None
+    slots = Connections(100, 1, [])
+    connected(slots, "2001:db8::1", None)
+    connected(slots, "2001:db8::2", None)
+    assert slots.admit("2001:db8::1") is None
+    connected(slots, "fe80::1%eth0", None)
+    assert slots.admit("fe80::1%eth0") is None
 
 
-async def test_the_one_that_takes_nothing_of_its_answer_is_closed_for_others() -> None:
-    places = Connections(10, 10, [])
-    blocked = [connected(places, "10.0.0.1", 5.0, blocked_since=since) for since in (2.0, 1.0)]
-    connected(places, "10.0.0.2", 0.5)
+async def test_the_one_that_does_not_read_its_answer_is_closed_for_others() -> None:
+    slots = Connections(10, 10, [])
+    blocked = [connected(slots, "10.0.0.1", 5.0, blocked_since=since) for since in (2.0, 1.0)]
+    connected(slots, "10.0.0.2", 0.5)
     now = asyncio.get_running_loop().time()
-    fresh = connected(places, "10.0.0.3", now, blocked_since=now)
-    assert places.close_blocked()
+    fresh = connected(slots, "10.0.0.3", now, blocked_since=now)
+    assert slots.close_blocked()
     assert [aborted(each) for each in blocked] == [False, True]
-    places.release(blocked[1])
-    assert places.close_blocked()
-    places.release(blocked[0])
-    assert not places.close_blocked()
+    slots.release(blocked[1])
+    assert slots.close_blocked()
+    slots.release(blocked[0])
+    assert not slots.close_blocked()
     assert not aborted(fresh)
 
 
-async def test_one_client_never_takes_all_places() -> None:
-    places = Connections(10, 256, [])
+async def test_one_client_never_takes_all_slots() -> None:
+    slots = Connections(10, 256, [])
     for _ in range(5):
-        connected(places, "10.0.0.1", None)
-    assert places.admit("10.0.0.1") is None
+        connected(slots, "10.0.0.1", None)
+    assert slots.admit("10.0.0.1") is None
 
 
 async def test_stuck_connections_are_closed() -> None:
-    places = Connections(10, 10, [])
-    old, new = connected(places, "10.0.0.1", 1.0), connected(places, "10.0.0.2", 9.0)
-    waits, looked_after = connected(places, "10.0.0.3", None), connected(places, "10.0.0.4", 1.0)
-    cast("Connected", looked_after.protocol).is_stuck = False
-    making = places.admit("10.0.0.5")
-    places.close_stuck(5.0)
-    assert [aborted(each) for each in (old, new, waits, looked_after)] == [
+    slots = Connections(10, 10, [])
+    old, new = connected(slots, "10.0.0.1", 1.0), connected(slots, "10.0.0.2", 9.0)
+    served, handled = connected(slots, "10.0.0.3", None), connected(slots, "10.0.0.4", 1.0)
+    cast("Connected", handled.protocol).is_stuck = False
+    making = slots.admit("10.0.0.5")
+    slots.close_stuck(5.0)
+    assert [aborted(each) for each in (old, new, served, handled)] == [
         True,
         False,
         False,

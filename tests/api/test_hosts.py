@@ -30,7 +30,7 @@ def hosts(tmp_path: Path, host: str = "0.0.0.0", allowed_hosts: Sequence[str] = 
 def test_any_address_will_do_where_the_node_listens_on_all(
     tmp_path: Path, name: str, host: str
 ) -> None:
-    """Behind a port forward or in a cloud, clients use one that this machine does not know."""
+    """Behind a port forward or in a cloud, clients use one of another machine."""
     assert hosts(tmp_path, host).allows(name, "10.0.0.1")
 
 
@@ -120,7 +120,7 @@ def test_refused_names_are_logged_once_and_bounded(
     assert len(caplog.records) == 100
 
 
-async def test_the_status_says_which_name_to_add(tmp_path: Path) -> None:
+async def test_the_status_names_what_to_add_to_allowed_hosts(tmp_path: Path) -> None:
     async with running(tmp_path) as node:
         named = {"host": "node.example"}
         assert (await node.get("/health", named)).status == 200  # has no such rule

@@ -44,7 +44,7 @@ async def test_a_node_without_any_managed_container_running_is_unhealthy(tmp_pat
     """Services elsewhere do not count: the node cannot do anything for them."""
     document = {
         "manage_containers": True,
-        "podman": {"url": f"unix://{tmp_path}/nobody.sock"},
+        "podman": {"url": f"unix://{tmp_path}/missing.sock"},
         "containers": [
             {"id": "a", "image": "localhost/a:1", "port": free_port()},
             {"id": "b", "image": "localhost/b:1", "port": free_port()},
@@ -62,7 +62,7 @@ async def test_info(tmp_path: Path) -> None:
     async with serving(echo) as url:
         document = {
             "containers": [
-                {"id": "echo", "url": url, "image": "i:1", "description": "says it again"},
+                {"id": "echo", "url": url, "image": "i:1", "description": "repeats its input"},
                 {"id": "internal", "url": url, "external": False},
                 {"id": "down", "url": f"http://127.0.0.1:{free_port()}"},
             ]
@@ -80,7 +80,7 @@ async def test_info(tmp_path: Path) -> None:
                         "id": "echo",
                         "external": True,
                         "image": "i:1",
-                        "description": "says it again",
+                        "description": "repeats its input",
                     },
                     {"id": "internal", "external": False, "image": "", "description": ""},
                 ],
@@ -173,7 +173,7 @@ async def test_a_wrong_path(node: RunningNode, path: str) -> None:
         assert reply.body["params"] == {"path": path}
 
 
-async def test_a_mistake_of_ours_is_a_500_without_its_details(
+async def test_an_internal_error_is_a_500_without_its_details(
     node: RunningNode, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*arguments: Any) -> Any:

@@ -98,7 +98,7 @@ async def test_the_output_of_a_container_is_the_input_of_the_next(
 
 
 async def test_the_first_failing_container_ends_the_job(node: RunningNode, echo: Echo) -> None:
-    # The echo answers {"output": ...}, so the wish for a status only reaches the first container.
+    # The echo answers {"output": ...}, so the requested status only reaches the first container.
     identifier = await node.job(["echo", "b"], {"status": 500})
     found = await node.finished(identifier)
     assert found["status"] == "failed"
@@ -176,7 +176,7 @@ async def test_allowed_addresses(
     assert reply.status == (200 if allowed else 405), reply.body
 
 
-async def test_who_is_asking_does_not_stand_in_the_body(node: RunningNode) -> None:
+async def test_the_body_does_not_identify_the_caller(node: RunningNode) -> None:
     forged = {"id": str(uuid.uuid4()), "ip": "10.1.2.3", "type": "stream", "unknown": [1]}
     refused = await node.post("/api/jobs", {"containers": ["private"], "data": {}, **forged})
     assert refused.status == 405
@@ -264,7 +264,7 @@ async def test_the_last_of_two_equal_keys_wins(node: RunningNode, echo: Echo) ->
 
 
 async def test_data_reaches_the_container_as_it_was_sent(tmp_path: Path) -> None:
-    """No digit is lost, no text is changed, however wide or strange."""
+    """No digit is lost and no text changed, for wide and unusual ones too."""
     data = f'{{"r":{2**256 - 1}, "f":1.10, "é":"\\u00e9\\ud83d\\ude00 ü", "subscription":{{}}}}'
     seen: list[bytes] = []
 
@@ -542,7 +542,7 @@ async def test_megabytes_reach_the_container(node: RunningNode, echo: Echo) -> N
     assert len(found["result"]["output"]["output"]["a"]) == 4 * 2**20
 
 
-async def test_a_full_queue_is_said_with_503(tmp_path: Path) -> None:
+async def test_a_full_queue_is_a_503(tmp_path: Path) -> None:
     echo = Echo()
     async with serving(echo) as url:
         document = {"containers": [{"id": "echo", "url": url}], "jobs": {"max_pending": 3}}
@@ -593,8 +593,8 @@ async def test_many_refused_requests_are_one_line_in_the_log(
     with read_only(node.parts.database):
         for _ in range(50):
             assert (await node.post("/api/jobs", REQUEST)).status == 503
-    told = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert [record.getMessage() for record in told] == ["storage.failed"]
+    logged = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [record.getMessage() for record in logged] == ["storage.failed"]
 
 
 async def test_an_outcome_that_cannot_be_written_is_written_later(

@@ -31,7 +31,7 @@ REPORTS = msgspec.json.Decoder(schema.StatusReport)
 
 
 def receiving(*parts: bytes, more: bool = False) -> Receive:
-    """A receive() that gives these parts, and then says that the client has gone."""
+    """A receive() that returns these parts, and then that the client has disconnected."""
     found: list[Message] = [
         {"type": "http.request", "body": part, "more_body": True} for part in parts
     ]
@@ -45,13 +45,13 @@ def receiving(*parts: bytes, more: bool = False) -> Receive:
 
 
 async def sent(answer: Answer) -> tuple[Message, bytes]:
-    heard: list[Message] = []
+    received: list[Message] = []
 
     async def send(message: Message) -> None:
-        heard.append(message)
+        received.append(message)
 
     await answer({}, receiving(), send)
-    head, body = heard
+    head, body = received
     return head, body["body"]
 
 
@@ -70,10 +70,10 @@ async def test_an_error_is_an_error_response_with_its_headers() -> None:
     assert (b"retry-after", b"60") in head["headers"]
 
 
-async def body_of(*parts: bytes, most: int = 10, more: bool = False, **headers: str) -> bytes:
+async def body_of(*parts: bytes, limit: int = 10, more: bool = False, **headers: str) -> bytes:
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     scope = {"headers": raw, "held": unlimited().reserve("requests")}
-    return bytes(await BodyReader(most).read(scope, receiving(*parts, more=more)))
+    return bytes(await BodyReader(limit).read(scope, receiving(*parts, more=more)))
 
 
 async def test_a_body_is_put_together() -> None:

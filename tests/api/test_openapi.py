@@ -83,7 +83,7 @@ def test_every_reference_leads_somewhere_and_every_schema_is_used() -> None:
     assert {reference.rpartition("/")[2] for reference in used} == set(SCHEMAS)
 
 
-def test_every_schema_is_one_and_says_nothing_that_goes_unchecked() -> None:
+def test_every_schema_is_valid_and_fully_checked() -> None:
     notes = {"title", "description", "default", "format", "discriminator"}
     checked = {"$ref", "type", "enum", "const", "required", "minLength", "maxLength"}
     checked |= {"minimum", "maximum", "properties", "additionalProperties", "items", "anyOf"}
@@ -202,7 +202,7 @@ async def prepared(node: RunningNode) -> dict[str, str]:
 
 
 def check(exchange: Exchange, status: int, content_type: str, body: Any) -> None:
-    """Whether an answer is as the document says."""
+    """Whether an answer matches the document."""
     operation = DOCUMENT["paths"][exchange.path.partition("?")[0]][exchange.method.lower()]
     responses = operation["responses"]
     described = responses.get(str(status)) or responses[f"{str(status)[0]}XX"]
@@ -212,7 +212,7 @@ def check(exchange: Exchange, status: int, content_type: str, body: Any) -> None
     assert problems(body, content["schema"]) == []
 
 
-async def test_real_answers_are_as_the_document_says(node: RunningNode) -> None:
+async def test_real_answers_match_the_document(node: RunningNode) -> None:
     jobs = await prepared(node)
     for exchange in EXCHANGES:
         body = exchange.body
@@ -261,17 +261,21 @@ REQUESTS: list[tuple[Any, bool]] = [
 ]
 
 
-@pytest.mark.parametrize(("request_body", "right"), REQUESTS)
-async def test_requests_are_judged_alike(node: RunningNode, request_body: Any, right: bool) -> None:
+@pytest.mark.parametrize(("request_body", "valid"), REQUESTS)
+async def test_the_schema_and_the_node_accept_the_same_requests(
+    node: RunningNode, request_body: Any, valid: bool
+) -> None:
     schema = SCHEMAS["JobRequest"]
-    assert (problems(request_body, schema) == []) is right
+    assert (problems(request_body, schema) == []) is valid
     reply = await node.post("/api/jobs", json.dumps(request_body).encode())
-    assert (reply.status == 200) is right
+    assert (reply.status == 200) is valid
 
 
 @pytest.mark.parametrize("status", ["running", "success", "failed", "done", ""])
-async def test_reports_are_judged_alike(node: RunningNode, status: str) -> None:
+async def test_the_schema_and_the_node_accept_the_same_reports(
+    node: RunningNode, status: str
+) -> None:
     report = {"id": "x", "status": status, "containers": ["y"]}
-    right = problems(report, SCHEMAS["StatusReport"]) == []
+    valid = problems(report, SCHEMAS["StatusReport"]) == []
     reply = await node.put("/api/status", report)
-    assert reply.status == (200 if right else 400)
+    assert reply.status == (200 if valid else 400)

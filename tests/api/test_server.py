@@ -49,7 +49,7 @@ class App:
             head = {"type": "http.response.start", "status": 200, "headers": []}
             await send(head)
             await send({"type": "http.response.body", "body": b"one", "more_body": True})
-            await receive()  # until the client goes away
+            await receive()  # until the client disconnects
             self.gone += 1
             return
         if scope["path"] == "/flood":
@@ -113,12 +113,12 @@ class Running:
 @asynccontextmanager
 async def serving(
     settings: Server | None = None,
-    most: int = MAX_CONNECTIONS,
+    limit: int = MAX_CONNECTIONS,
     memory: MemoryBudget | None = None,
 ) -> AsyncIterator[Running]:
     app = App()
     settings = settings or Server(host="127.0.0.1", port=0)
-    server = LanServer(settings, app, max_connections=most, memory=memory)
+    server = LanServer(settings, app, max_connections=limit, memory=memory)
     server.bind()
     await server.start(reserve=0)
     running = Running(server, app)
@@ -201,9 +201,9 @@ UPGRADES = {
 }
 
 
-@pytest.mark.parametrize("wish", UPGRADES.values(), ids=UPGRADES.keys())
-async def test_a_wish_for_another_protocol_changes_nothing(wish: bytes) -> None:
-    head = b"POST /up HTTP/1.1\r\nhost: x\r\n" + wish
+@pytest.mark.parametrize("upgrade", UPGRADES.values(), ids=UPGRADES.keys())
+async def test_an_upgrade_to_another_protocol_is_ignored(upgrade: bytes) -> None:
+    head = b"POST /up HTTP/1.1\r\nhost: x\r\n" + upgrade
     bodies = (
         b"content-length: 5\r\n\r\nhello",
         b"transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
@@ -213,7 +213,7 @@ async def test_a_wish_for_another_protocol_changes_nothing(wish: bytes) -> None:
         for body in bodies:
             request = head + body
             cuts = [*range(20, len(head) + 3, 3), len(request)]
-            for cut in cuts:  # what comes together is up to the network
+            for cut in cuts:  # the network decides what arrives together
                 await connection.send(request[:cut])
                 await asyncio.sleep(0.001)
                 await connection.send(request[cut:])
@@ -229,7 +229,7 @@ async def test_huge_headers_are_refused() -> None:
         connection = await running.connect()
         await connection.send(b"GET / HTTP/1.1\r\nhost: x\r\n")
         line = b"x-more: " + b"x" * 8000 + b"\r\n"
-        heard = b""
+        received = b""
         for _ in range(1000):
             try:
                 await connection.send(line)
@@ -238,8 +238,8 @@ async def test_huge_headers_are_refused() -> None:
                 break
             if connection.reader.at_eof():
                 break
-        heard = await connection.rest()
-        assert heard.startswith(b"HTTP/1.1 431 ") or heard == b""
+        received = await connection.rest()
+        assert received.startswith(b"HTTP/1.1 431 ") or received == b""
         assert running.app.requests == 0
         assert await (await running.connect()).get() == 200
 
@@ -294,8 +294,8 @@ async def test_trailers_without_an_end_are_refused(line: bytes) -> None:
                 break
         else:
             pytest.fail("8 MB of trailers were taken")
-        heard = await connection.rest()
-        assert heard == b"" or heard.startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 400 "))
+        received = await connection.rest()
+        assert received == b"" or received.startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 400 "))
         assert await (await running.connect()).get() == 200
 
 
@@ -313,7 +313,7 @@ async def test_a_large_body_in_small_pieces_is_no_trailer() -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "_SWEEP", 0.03)
-    monkeypatch.setattr(server_module, "_PATIENCE", 0.12)
+    monkeypatch.setattr(server_module, "_STUCK_TIME", 0.12)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -357,7 +357,7 @@ async def test_work_that_takes_long_is_waited_for() -> None:
     async with serving() as running:
         connection = await running.connect()
         waiting = asyncio.create_task(connection.get("/hold"))
-        await asyncio.sleep(0.3)  # more than 4 looks
+        await asyncio.sleep(0.3)  # more than 4 checks
         running.app.released.set()
         assert await waiting == 200
 
@@ -398,8 +398,8 @@ async def test_a_streaming_client_that_closed_its_half_is_gone() -> None:
         await connection.rest()
 
 
-async def test_more_connections_than_allowed_wait_their_turn() -> None:
-    async with serving(most=4) as running:
+async def test_more_connections_than_allowed_wait_for_a_slot() -> None:
+    async with serving(limit=4) as running:
         server = running.server
         holding = [await running.connect() for _ in range(4)]
         answers = [asyncio.create_task(connection.get("/hold")) for connection in holding]
@@ -419,7 +419,7 @@ async def test_more_connections_than_allowed_wait_their_turn() -> None:
 
 
 async def test_idle_connections_make_room() -> None:
-    async with serving(most=4) as running:
+    async with serving(limit=4) as running:
         idle = [await running.connect() for _ in range(3)]
         for connection in idle:
             assert await connection.get() == 200
@@ -435,7 +435,7 @@ async def test_idle_connections_make_room() -> None:
 
 
 async def test_many_short_connections_under_a_small_cap() -> None:
-    async with serving(most=8) as running:
+    async with serving(limit=8) as running:
 
         async def one() -> int:
             connection = await running.connect()
@@ -460,15 +460,15 @@ def test_the_cap_follows_from_the_open_files(monkeypatch: pytest.MonkeyPatch) ->
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-@pytest.mark.parametrize(("reserve", "most"), [(0, 500), (100, 400), (490, 32), (5000, 32)])
+@pytest.mark.parametrize(("reserve", "limit"), [(0, 500), (100, 400), (490, 32), (5000, 32)])
 async def test_connections_leave_room_for_other_files(
-    monkeypatch: pytest.MonkeyPatch, reserve: int, most: int
+    monkeypatch: pytest.MonkeyPatch, reserve: int, limit: int
 ) -> None:
     monkeypatch.setattr(server_module, "raise_file_limit", lambda: 500)
     server = LanServer(Server(host="127.0.0.1", port=0), App())
     server.bind()
     await server.start(reserve)
-    assert server.max_connections == most
+    assert server.max_connections == limit
     await server.stop(0)
 
 
@@ -559,18 +559,18 @@ async def test_https(certificate: TLS) -> None:
         await eventually(lambda: running.server.open_connections == 0)
 
 
-@pytest.mark.parametrize("say", [GET, b"\x16\x03", b""])
-async def test_handshakes_that_fail_or_do_not_come_take_no_places(
-    certificate: TLS, say: bytes
+@pytest.mark.parametrize("sent", [GET, b"\x16\x03", b""])
+async def test_handshakes_that_fail_or_do_not_come_take_no_slots(
+    certificate: TLS, sent: bytes
 ) -> None:
-    """Such a connection is never made, nor lost: counted, it would be counted for ever."""
-    async with serving(Server(host="127.0.0.1", port=0, tls=certificate), most=4) as running:
+    """Such a connection is never made, nor lost: counted, it would never be released."""
+    async with serving(Server(host="127.0.0.1", port=0, tls=certificate), limit=4) as running:
         trusting = ssl.create_default_context(cafile=certificate.cert)
         trusting.check_hostname = False
         for _ in range(20):
             connection = await running.connect()
-            await connection.send(say)
-            if say == GET:
+            await connection.send(sent)
+            if sent == GET:
                 assert await connection.rest() == b""
         async with asyncio.timeout(20):
             streams = await asyncio.open_connection("127.0.0.1", running.server.port, ssl=trusting)
@@ -623,7 +623,7 @@ async def test_a_renewed_certificate_is_used_without_a_restart(
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_nothing_wakes_up_when_nobody_is_connected() -> None:
+async def test_nothing_wakes_up_without_connections() -> None:
     async with serving() as running:
         connection = await running.connect()
         assert await connection.get() == 200
@@ -679,7 +679,7 @@ async def test_a_head_for_which_there_is_no_memory_is_refused() -> None:
         await eventually(lambda: memory.total == 0)
 
 
-@pytest.mark.parametrize(("size", "most"), [(1, 32), (64, 512), (1000, 1024)])
-async def test_the_memory_limits_connections(size: int, most: int) -> None:
+@pytest.mark.parametrize(("size", "limit"), [(1, 32), (64, 512), (1000, 1024)])
+async def test_the_memory_limits_connections(size: int, limit: int) -> None:
     async with serving(memory=MemoryBudget(size * 2**20, 0)) as running:
-        assert running.server.max_connections == most
+        assert running.server.max_connections == limit

@@ -129,11 +129,11 @@ async def test_a_job_of_the_node_is_not_changed(node: RunningNode) -> None:
 
 
 @pytest.mark.parametrize("address", ["10.0.0.9", "192.168.1.7", "172.17.0.2", "2001:db8::1"])
-async def test_nobody_else_may_report(node: RunningNode, address: str) -> None:
+async def test_others_may_not_report(node: RunningNode, address: str) -> None:
     reply = await node.put("/api/status", REPORT, speaking_from(address))
     assert reply.status == 403
     assert reply.body == {"error": "Unauthorized", "params": {}}
-    # Whether the body is right does not matter to somebody who may not send it.
+    # The body is not checked for a caller without permission.
     assert (await node.put("/api/status", b"[", speaking_from(address))).status == 403
 
 
@@ -220,7 +220,7 @@ async def test_lists_with_external_jobs_are_paged(tmp_path: Path, limit: int) ->
             given = []
             for number in range(4):
                 given.append(await node.job())
-                # Any text may be an id, also a UUID that says nothing of the time.
+                # Any text may be an id, also a UUID without a time in it.
                 for external in (str(uuid.uuid4()), f"~{number}", f"0{number} ü&=?"):
                     assert (await node.put("/api/status", REPORT | {"id": external})).status == 200
                     given.append(external)
@@ -240,7 +240,7 @@ async def test_lists_with_external_jobs_are_paged(tmp_path: Path, limit: int) ->
                 assert (reply.status, reply.body["params"]) == (400, {"field": "before"})
 
 
-async def test_somebody_relayed_through_this_machine_may_not(tmp_path: Path) -> None:
+async def test_a_client_relayed_through_this_machine_may_not(tmp_path: Path) -> None:
     """A program here that passes requests on is no proof that this machine is asking."""
     async with running(tmp_path) as node:
         assert (await node.put("/api/status", REPORT, speaking_from("10.0.0.9"))).status == 403

@@ -111,7 +111,7 @@ async def test_a_container_that_answers_an_error_at_once(node: RunningNode) -> N
     assert reply.status == 502
     found = await node.finished(reply.body["params"]["id"])
     assert found["result"] == {"container": "echo", "error": reply.body["error"]}
-    assert '"status"' in reply.body["error"]  # what the container said
+    assert '"status"' in reply.body["error"]  # the container's error
 
 
 async def test_bytes_are_passed_on_unchanged(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ async def test_bytes_are_passed_on_unchanged(tmp_path: Path) -> None:
         assert list(stored) == ["output_base64"]
 
 
-async def test_a_container_that_says_no_content_type(tmp_path: Path) -> None:
+async def test_a_container_that_sends_no_content_type(tmp_path: Path) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc")
@@ -189,20 +189,20 @@ async def test_a_container_that_dies_in_the_middle(tmp_path: Path) -> None:
     ):
         async with node.session.post(node.url + "/api/jobs/stream", json=REQUEST) as response:
             assert response.status == 200
-            heard = await response.content.readexactly(40)
+            received = await response.content.readexactly(40)
             with pytest.raises(ClientPayloadError):
                 await response.content.read()
-        assert heard[37:] == b"abc"
-        found = await node.finished(heard[:36].decode())
+        assert received[37:] == b"abc"
+        found = await node.finished(received[:36].decode())
         assert found["status"] == "failed"
         assert found["result"]["error"] == "Container broke off in the middle of its answer"
         assert found["intermediate_results"] == [{"container": "echo", "output": {"output": "abc"}}]
 
 
 async def test_a_client_that_goes_away(node: RunningNode, echo: Echo) -> None:
-    """The call to the container is ended, what had arrived is kept, the place is free again."""
+    """The call to the container is ended, what had arrived is kept, the slot is free again."""
     body = {"containers": ["echo"], "data": {"chunks": ["one", "wait"]}}
-    for _ in range(3):  # one more than there are places
+    for _ in range(3):  # one more than there are slots
         response = await node.session.post(node.url + "/api/jobs/stream", json=body)
         identifier = (await response.content.readchunk())[0].decode().strip()
         assert (await response.content.readchunk())[0] == b"one"

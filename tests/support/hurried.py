@@ -1,4 +1,4 @@
-"""A node whose patience is cut short, so that a test need not wait for a minute.
+"""A node with short timeouts, so that a test need not wait for a minute.
 
 NodeProcess(config, folder, command=hurried(**{"api.json_io._BODY_TIME": 1.0}))
 """
@@ -22,8 +22,8 @@ PATIENCE: dict[str, float] = {
     "api.json_io._BODY_TIME": 1.0,
     "api.server._KEEP_ALIVE": 2,
     "api.server._SWEEP": 0.2,
-    "api.server._PATIENCE": 0.8,
-    "api.server._PATIENCE_WHEN_FULL": 0.4,
+    "api.server._STUCK_TIME": 0.8,
+    "api.server._STUCK_TIME_WHEN_FULL": 0.4,
     "api.streams._SENDING_TIME": 1.0,
     "jobs.housekeeping._PERIOD": 0.1,
     "jobs.orchestrator._SAVE_RETRY": 0.1,
