@@ -49,7 +49,7 @@ _MAX_RESOURCES = 2**20  # bytes of a container's answer about its resources
 # What is saved first from a damaged database: unfinished work.
 _FIRST = (
     Part("jobs", "status = 0", needed=True),
-    Part("pieces", needed=True, of="SELECT id FROM jobs WHERE status = 0"),
+    Part("pieces", needed=True, keys_from="SELECT id FROM jobs WHERE status = 0"),
     Part("deliveries", "state NOT IN ('delivered', 'failed', 'skipped')", needed=True),
     Part("delegated_data", needed=True),
     Part("transactions", needed=True),

@@ -286,7 +286,7 @@ def test_settings_that_pages_name_exist(page: Path) -> None:
 # The architecture.
 
 
-def test_every_name_is_where_the_architecture_says() -> None:
+def test_every_name_is_where_the_architecture_lists_it() -> None:
     table = markdown.rows(markdown.section(ARCHITECTURE.read_text(), "## Where is ...?"))
     assert len(table) > 20
     for _, file, name in table:
@@ -326,7 +326,7 @@ def _unit(parts: tuple[str, ...]) -> str:
     return parts[0].removesuffix(".py")
 
 
-def test_packages_import_what_the_architecture_says() -> None:
+def test_packages_import_what_the_architecture_allows() -> None:
     layers, below = _layers(), _foundation() | {"config", "storage"}
     found = []
     for module in PACKAGE.rglob("*.py"):
@@ -369,7 +369,7 @@ def test_the_architecture_names_every_package_and_module_at_the_top() -> None:
     ],
     ids=name_of,
 )
-def test_sizes_and_versions_stand_in_one_place(page: Path) -> None:
+def test_sizes_and_versions_are_in_one_document(page: Path) -> None:
     """Decisions and the changelog are of their date, and not changed afterwards."""
     pattern = (
         r"(?:glibc|Podman|Python|Debian|Ubuntu|Linux|JetPack|Raspberry Pi OS) \d[\d.]*|\d+ MB\b"

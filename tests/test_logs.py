@@ -110,7 +110,7 @@ def test_every_line_for_journald_has_its_level() -> None:
 
 
 @pytest.mark.parametrize("formatter", [TextFormatter(), JournalFormatter(), JSONFormatter()])
-def test_the_words_of_an_exception_cannot_forge_a_line(formatter: logging.Formatter) -> None:
+def test_the_text_of_an_exception_cannot_forge_a_line(formatter: logging.Formatter) -> None:
     words = "a\n2027-01-15T08:00:00.250Z INFO    forged\rforged\u2028forged\x1b[2J"
     first, *others = line(formatter, logging.ERROR, error=_raised(words)).split("\n")
     assert "job.finished" in first

@@ -29,7 +29,7 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-def test_a_reservation_gives_back_what_it_took(budget: MemoryBudget) -> None:
+def test_a_reservation_releases_what_it_took(budget: MemoryBudget) -> None:
     with budget.reserve("requests") as held:
         held.take(MIB)
         held.take(5)
@@ -64,7 +64,7 @@ def test_a_request_without_memory_is_refused_with_retry_after(
     assert len(caplog.records) == 1, "once a minute"
 
 
-def test_large_ones_do_not_keep_small_ones_out(budget: MemoryBudget) -> None:
+def test_large_ones_do_not_block_small_ones(budget: MemoryBudget) -> None:
     for kind in SHARES:
         held = budget.reserve(kind)
         while held.try_take(MIB):
@@ -94,7 +94,7 @@ async def test_outputs_wait_for_room_in_the_order_in_which_they_came(budget: Mem
     assert not budget.is_short
 
 
-async def test_one_that_waits_always_comes_to_its_end(budget: MemoryBudget) -> None:
+async def test_one_that_waits_always_finishes(budget: MemoryBudget) -> None:
     """However many grow side by side: the one that may use the rest ends, and makes room."""
     largest, ended = 16 * MIB, 0
 
@@ -114,7 +114,7 @@ async def test_one_that_waits_always_comes_to_its_end(budget: MemoryBudget) -> N
     assert not budget.is_short
 
 
-async def test_one_that_is_cancelled_while_it_waits_leaves_the_line(budget: MemoryBudget) -> None:
+async def test_one_that_is_cancelled_while_it_waits_leaves_the_queue(budget: MemoryBudget) -> None:
     full = budget.reserve("outputs")
     while full.try_take(MIB):
         pass

@@ -74,7 +74,7 @@ async def test_a_busy_port_fails_before_anything_is_begun(tmp_path: Path) -> Non
     await eventually(lambda: not left_running())
 
 
-async def test_a_folder_in_use_fails_and_gives_the_port_back(tmp_path: Path) -> None:
+async def test_a_folder_in_use_fails_and_releases_the_port(tmp_path: Path) -> None:
     port = free_port()
     async with running(tmp_path) as first:
         second = Node(configuration(tmp_path, {"server": {"port": port}}))

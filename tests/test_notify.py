@@ -63,7 +63,7 @@ async def test_ready_and_stopping(listener: Listener) -> None:
     ]
 
 
-async def test_the_watchdog_is_fed_twice_in_its_time_while_the_loop_turns(
+async def test_the_watchdog_is_notified_twice_in_its_time_while_the_loop_runs(
     listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: asyncio.Queue[float] = asyncio.Queue()
@@ -117,7 +117,9 @@ async def test_a_socket_that_is_gone_is_logged(
         ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, None),
     ],
 )
-def test_whose_watchdog_it_is(environment: dict[str, str], seconds: float | None) -> None:
+def test_which_process_the_watchdog_watches(
+    environment: dict[str, str], seconds: float | None
+) -> None:
     assert watchdog_seconds(environment) == seconds
 
 

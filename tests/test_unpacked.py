@@ -69,7 +69,7 @@ def test_one_that_was_not_unpacked_to_its_end(tmp_path: Path) -> None:
     assert remove(tmp_path) == [path]
 
 
-def test_all_places_of_the_bootloader(tmp_path: Path) -> None:
+def test_all_folders_of_the_bootloader(tmp_path: Path) -> None:
     names = ("tmp", "var/tmp", "TMPDIR", "TEMP", "TMP")
     left = {folder(tmp_path / name) for name in names}
     environment = {name: str(tmp_path / name) for name in ("TMPDIR", "TEMP", "TMP")}

@@ -66,7 +66,7 @@ def test_a_missing_field() -> None:
     assert explain(str(refused.value)) == ("[0].needed", "a value", "nothing")
 
 
-def test_ranges_patterns_and_choices_are_said() -> None:
+def test_ranges_patterns_and_choices_are_described() -> None:
     assert mistake(small=10)[:2] == ("small", "a whole number <= 9")
     assert "letters" in mistake(name="A").expected
     assert "^[a-z]" not in mistake(name="A").expected

@@ -325,7 +325,7 @@ class Database:
             "database.salvaged",
             logging.ERROR,
             saved=saved.rows,
-            of=saved.of,
+            total=saved.total,
             kept=str(kept),
             **({} if saved.all_read else {"reason": "The disk has no space for the other rows"}),
         )

@@ -42,14 +42,14 @@ _SALVAGES = (
 class Part(NamedTuple):
     """What to copy: a table, or those of its rows that a condition names.
 
-    Without rows that are `needed`, work would be lost, so they must be saved completely. With `of`,
-    a query of the new database, only rows whose first key is among its results.
+    Without rows that are `needed`, work would be lost, so they must be saved completely. With
+    `keys_from`, a query of the new database, only rows whose first key is among its results.
     """
 
     table: str
     condition: str = "true"
     needed: bool = False
-    of: str = ""
+    keys_from: str = ""
 
 
 class Saved(NamedTuple):
@@ -59,7 +59,7 @@ class Saved(NamedTuple):
     """
 
     rows: int
-    of: int | None
+    total: int | None
     all_read: bool = True
 
 
@@ -98,7 +98,7 @@ def rebuild(
         saved = salvage(damaged, target, first, on_progress, lambda: _has_space(path.parent))
         migrate(target, path, migrations)
         target.execute(_SALVAGES)
-        row = (kept.name, saved.rows, saved.of)
+        row = (kept.name, saved.rows, saved.total)
         target.execute("INSERT OR REPLACE INTO salvages VALUES (?, ?, ?)", row)
     finally:
         damaged.close()
@@ -137,7 +137,7 @@ def salvage(
     named = [part for part in parts if part.table in tables]
     needed = [part for part in named if part.needed]
     rest = sorted(
-        tables - {part.table for part in named if part.condition == "true" and not part.of}
+        tables - {part.table for part in named if part.condition == "true" and not part.keys_from}
     )
     # Tables that are not named are small, such as the state of the chain.
     ordered = [*needed, *map(Part, rest), *(part for part in named if not part.needed)]
@@ -282,12 +282,12 @@ def _rows_of(
     damaged: sqlite3.Connection, target: sqlite3.Connection, table: Table, part: Part
 ) -> Iterator[Row]:
     """The rows of a part that can be read."""
-    if not part.of:
+    if not part.keys_from:
         yield from readable_rows(damaged, target, table, part.condition)
         return
     columns = ",".join(table.columns)
     query = f"SELECT {columns} FROM {table} WHERE {table.keys[0]} = ?"  # noqa: S608 - its schema
-    for (key,) in target.execute(part.of).fetchall():
+    for (key,) in target.execute(part.keys_from).fetchall():
         with contextlib.suppress(*DAMAGE):
             yield from damaged.execute(query, (key,))
 

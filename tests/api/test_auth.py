@@ -132,7 +132,7 @@ def test_several_fields_of_proxies_are_one_list() -> None:
     assert (caller.address, caller.relayed) == ("192.0.2.7", False)
 
 
-def test_an_ipv6_address_of_ours_may_carry_a_zone() -> None:
+def test_an_ipv6_address_of_the_node_may_have_a_zone() -> None:
     assert admitted({}, scope(host="[fe80::1]:4000", own="fe80::1%eth0", peer="fe80::2%eth0"))
 
 

@@ -27,14 +27,14 @@ def hosts(tmp_path: Path, host: str = "0.0.0.0", allowed_hosts: Sequence[str] = 
 
 @pytest.mark.parametrize("name", ["192.168.1.3", "203.0.113.7", "2001:db8::7", "127.0.0.1", "::1"])
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", ""])
-def test_any_address_will_do_where_the_node_listens_on_all(
+def test_any_address_is_allowed_where_the_node_listens_on_all(
     tmp_path: Path, name: str, host: str
 ) -> None:
     """Behind a port forward or in a cloud, clients use one of another machine."""
     assert hosts(tmp_path, host).allows(name, "10.0.0.1")
 
 
-def test_on_one_address_only_that_one_and_loopback_will_do(tmp_path: Path) -> None:
+def test_on_one_address_only_that_one_and_loopback_are_allowed(tmp_path: Path) -> None:
     bound = hosts(tmp_path, "192.168.1.2")
     assert bound.allows("192.168.1.2", "192.168.1.2")
     assert bound.allows("127.0.0.1", "192.168.1.2")

@@ -108,7 +108,7 @@ async def test_the_first_failing_container_ends_the_job(node: RunningNode, echo:
     assert len(echo.calls) == 1
 
 
-async def test_the_same_container_may_stand_in_a_chain_twice(node: RunningNode) -> None:
+async def test_the_same_container_may_be_in_a_chain_twice(node: RunningNode) -> None:
     found = await node.finished(await node.job(["echo", "echo"], {"a": 1}))
     assert found["result"]["output"] == {"output": {"output": {"a": 1}, "by": ""}, "by": ""}
 
@@ -587,7 +587,7 @@ async def test_what_cannot_be_stored_is_not_acknowledged(
     assert (await node.get("/info")).body["pending"]["offchain"] <= 1
 
 
-async def test_many_refused_requests_are_one_line_in_the_log(
+async def test_many_refused_requests_are_one_event_in_the_log(
     node: RunningNode, caplog: pytest.LogCaptureFixture
 ) -> None:
     with read_only(node.parts.database):
@@ -612,7 +612,7 @@ async def test_an_outcome_that_cannot_be_written_is_written_later(
     assert len(echo.calls) == 1
 
 
-async def test_a_node_that_stops_takes_nothing_new(node: RunningNode) -> None:
+async def test_a_node_that_stops_refuses_new_jobs(node: RunningNode) -> None:
     node.parts.store.close_intake("The node is shutting down")
     for path, body in (("/api/jobs", REQUEST), ("/api/jobs/stream", REQUEST)):
         reply = await node.post(path, body)

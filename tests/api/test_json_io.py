@@ -97,7 +97,7 @@ async def test_a_long_body_that_is_announced_is_not_read() -> None:
     assert await body_of(b"abc", content_length="rubbish") == b"abc"
 
 
-async def test_a_client_that_goes_away_in_the_middle() -> None:
+async def test_a_client_that_disconnects_in_the_middle() -> None:
     with pytest.raises(ClientDisconnect):
         await body_of(b"abc", more=True)
 

@@ -344,7 +344,7 @@ async def test_a_trickling_head_is_not_waited_for() -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_an_answer_that_is_not_taken_is_not_waited_for() -> None:
+async def test_an_answer_that_is_not_read_is_not_waited_for() -> None:
     async with serving() as running:
         with socket.create_connection(("127.0.0.1", running.server.port)) as connection:
             connection.sendall(GET.replace(b"/ ", b"/flood "))
@@ -482,7 +482,7 @@ async def test_a_busy_port_is_named_and_explained() -> None:
 
 
 @pytest.mark.parametrize("host", ["203.0.113.1", "no-such-host.invalid", "a..b"])
-async def test_an_address_that_is_not_ours(host: str) -> None:
+async def test_an_address_of_another_machine(host: str) -> None:
     server = LanServer(Server(host=host, port=free_port()), App())
     with pytest.raises(StartupError, match=f"Cannot listen on {host}"):
         server.bind()
@@ -514,7 +514,7 @@ async def test_a_stop_lets_requests_in_work_end() -> None:
         assert await connection.rest() == b""
 
 
-async def test_a_stop_does_not_wait_for_ever() -> None:
+async def test_a_stop_has_a_time_limit() -> None:
     async with serving() as running:
         idle, working = await running.connect(), await running.connect()
         assert await idle.get() == 200

@@ -199,7 +199,7 @@ async def test_a_container_that_dies_in_the_middle(tmp_path: Path) -> None:
         assert found["intermediate_results"] == [{"container": "echo", "output": {"output": "abc"}}]
 
 
-async def test_a_client_that_goes_away(node: RunningNode, echo: Echo) -> None:
+async def test_a_client_that_disconnects(node: RunningNode, echo: Echo) -> None:
     """The call to the container is ended, what had arrived is kept, the slot is free again."""
     body = {"containers": ["echo"], "data": {"chunks": ["one", "wait"]}}
     for _ in range(3):  # one more than there are slots
@@ -217,7 +217,9 @@ async def test_a_client_that_goes_away(node: RunningNode, echo: Echo) -> None:
     assert node.parts.store.pending == {}
 
 
-async def test_a_client_that_goes_away_before_its_turn(node: RunningNode, echo: Echo) -> None:
+async def test_a_client_that_disconnects_before_a_slot_is_free(
+    node: RunningNode, echo: Echo
+) -> None:
     for _ in range(2):
         await node.job(data={"hold": True})
     await eventually(lambda: echo.open == 2)
@@ -232,7 +234,7 @@ async def test_a_client_that_goes_away_before_its_turn(node: RunningNode, echo: 
     assert len(echo.calls) == 3
 
 
-async def test_streams_share_the_places_of_a_container(node: RunningNode, echo: Echo) -> None:
+async def test_streams_share_the_slots_of_a_container(node: RunningNode, echo: Echo) -> None:
     body = {"containers": ["echo"], "data": {"hold": True, "chunks": ["x"]}}
     posts = [asyncio.create_task(node.post("/api/jobs/stream", body)) for _ in range(3)]
     jobs = [await node.job(data={"hold": True}) for _ in range(3)]

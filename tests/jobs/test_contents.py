@@ -88,7 +88,7 @@ def test_what_an_earlier_version_stored_in_the_row(
     assert whole(connection, Content(KEY, part, len(expected))) == expected
 
 
-def test_pieces_go_with_their_job(connection: sqlite3.Connection) -> None:
+def test_pieces_are_deleted_with_their_job(connection: sqlite3.Connection) -> None:
     for key in (KEY, b"other"):
         connection.execute(
             "INSERT INTO jobs (id, client, kind, status, containers, requires_proof, attempts,"

@@ -63,7 +63,7 @@ def test_what_breaks_no_rule_may_run(containers: tuple[str, ...]) -> None:
         ),
     ],
 )
-def test_the_first_broken_rule_is_said(
+def test_the_first_broken_rule_is_reported(
     containers: tuple[str, ...], proof: bool, message: str, params: dict[str, Any]
 ) -> None:
     with pytest.raises(Refused) as refused:

@@ -200,7 +200,7 @@ async def test_a_disk_that_others_filled_refuses_jobs_and_keeps_those_stored(
         assert parts.store.refusal == ""
 
 
-async def test_a_disk_that_the_jobs_filled_is_given_room(
+async def test_a_disk_that_the_jobs_filled_gets_free_space(
     tmp_path: Path, disk: Disk, clock: Clock
 ) -> None:
     async with working(tmp_path, {"storage": {"min_free_bytes": 200 * 2**20}}) as parts:

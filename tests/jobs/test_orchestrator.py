@@ -346,7 +346,7 @@ async def test_a_chain_starts_again_after_a_kill(
 
 
 @pytest.mark.usefixtures("hasty")
-async def test_a_job_that_takes_the_node_down_is_given_up(
+async def test_a_job_that_crashes_the_node_fails_after_some_attempts(
     tmp_path: Path, document: dict[str, Any], echo: Echo
 ) -> None:
     document["jobs"] = {"max_attempts": 2}
@@ -480,7 +480,7 @@ async def test_on_restart_fail_does_not_call_before_the_start_is_stored(
 
 
 @pytest.mark.parametrize("on_restart", ["fail", "retry"])
-async def test_many_jobs_on_a_disk_that_takes_nothing_are_one_line(
+async def test_many_jobs_on_a_disk_that_cannot_be_written_are_one_event(
     tmp_path: Path,
     document: dict[str, Any],
     echo: Echo,

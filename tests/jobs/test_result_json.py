@@ -16,7 +16,7 @@ from infernet_edge.jobs.result_json import (
 )
 
 
-def test_an_output_stands_as_the_container_sent_it() -> None:
+def test_an_output_is_stored_as_the_container_sent_it() -> None:
     wide = b'{ "r": %d, "f": 1.10 }' % (2**256)
     assert container_output("a", wide) == b'{"container":"a","output":%b}' % wide
 

@@ -84,7 +84,7 @@ async def test_unfinished_jobs_are_loaded_in_their_order(tmp_path: Path) -> None
     assert summaries[2].client == "token:bob"
 
 
-async def test_load_gives_back_what_was_stored(parts: Parts, tmp_path: Path) -> None:
+async def test_load_returns_what_was_stored(parts: Parts, tmp_path: Path) -> None:
     job = made(parts, ["a", "b"], {"n": 1}, client="x", requires_proof=True, attempts=2)
     await parts.store.add([job])
     parts.store.pending.clear()
@@ -261,7 +261,7 @@ async def test_the_newest_of_all_clients(parts: Parts) -> None:
     assert [summary.id for summary in await parts.store.newest(1)] == [second.id]
 
 
-async def test_the_space_of_deleted_jobs_is_given_back(parts: Parts) -> None:
+async def test_the_space_of_deleted_jobs_is_released(parts: Parts) -> None:
     async def size() -> int:
         def pages(connection: sqlite3.Connection) -> int:
             return int(connection.execute("PRAGMA page_count").fetchone()[0])

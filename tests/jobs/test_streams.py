@@ -98,7 +98,7 @@ async def test_a_reader_that_saw_the_failure_finds_it(parts: Parts, echo: Echo) 
     assert (await result(parts, stream.job))["status"] == "failed"
 
 
-async def test_a_disk_that_hangs_does_not_keep_the_reader_for_ever(
+async def test_a_disk_that_hangs_does_not_block_the_reader(
     parts: Parts, echo: Echo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("infernet_edge.jobs.streams._SAVING_TIME", 0.05)

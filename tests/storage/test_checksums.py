@@ -34,7 +34,7 @@ def test_each_bit_counts() -> None:
     assert len(sums) == 1 + 8 * len(text)
 
 
-def test_a_text_counts_only_at_its_place() -> None:
+def test_a_text_is_valid_only_at_its_location() -> None:
     assert checksum(b"text", 1) != checksum(b"text", 2)
     assert checksum(b"text", 1, 2) != checksum(b"text", 12)
     assert checksum(b"text", b"a") != checksum(b"text", b"b")

@@ -138,7 +138,7 @@ def test_nearly_all_that_can_be_read_is_saved(
         found = present(target, wanted)
         assert found >= 0.95 * readable, f"page {page}: {found} of {readable}"
         assert saved.rows >= found
-        assert saved.of is None or saved.of >= saved.rows
+        assert saved.total is None or saved.total >= saved.rows
 
 
 def test_what_is_named_comes_first(intact: Path, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_what_is_named_comes_first(intact: Path, tmp_path: Path) -> None:
     old = sqlite3.connect(intact, isolation_level=None)
     unfinished = Part("jobs", "status = 0", needed=True)
     saved = salvage(old, new, [Part("reports", needed=True), unfinished])
-    assert saved.rows == saved.of == JOBS * 3 + 4 * 3
+    assert saved.rows == saved.total == JOBS * 3 + 4 * 3
     assert order[:JOBS] == ["reports"] * JOBS
     assert order[JOBS : JOBS + 12] == ["jobs"] * 12
     old.close()
@@ -371,7 +371,7 @@ async def test_what_a_newer_version_added_is_saved_by_an_older_one(
     connection.close()
 
 
-def test_where_there_is_no_room_what_is_needed_comes_first(intact: Path, tmp_path: Path) -> None:
+def test_without_space_for_all_what_is_needed_is_saved_first(intact: Path, tmp_path: Path) -> None:
     old = sqlite3.connect(intact, isolation_level=None)
     for batches, enough in ((1, False), (3, True), (1000, True)):
         new = opened(tmp_path / f"{batches}.sqlite")
@@ -383,7 +383,7 @@ def test_where_there_is_no_room_what_is_needed_comes_first(intact: Path, tmp_pat
         else:
             saved = salvage(old, new, first, has_space=room)
             assert saved.all_read == (batches == 1000)
-            assert saved.rows < (saved.of or 0) or saved.all_read
+            assert saved.rows < (saved.total or 0) or saved.all_read
             (count,) = new.execute("SELECT count(*) FROM deliveries").fetchone()
             assert count == JOBS
         new.close()
@@ -399,7 +399,7 @@ async def test_what_belongs_to_unfinished_jobs_is_needed_too(intact: Path, tmp_p
     old = sqlite3.connect(damaged, isolation_level=None)
     new = opened(tmp_path / "new.sqlite")
     room = partial(next, iter([True] * 2), False)
-    pieces = Part("pieces", needed=True, of="SELECT id FROM jobs WHERE status = 0")
+    pieces = Part("pieces", needed=True, keys_from="SELECT id FROM jobs WHERE status = 0")
     saved = salvage(old, new, [Part("jobs", "status = 0", needed=True), pieces], has_space=room)
     assert not saved.all_read
     (count,) = new.execute("SELECT count(*) FROM pieces").fetchone()
@@ -408,7 +408,7 @@ async def test_what_belongs_to_unfinished_jobs_is_needed_too(intact: Path, tmp_p
     new.close()
 
 
-async def test_what_the_disk_does_not_take_is_no_damage(intact: Path, tmp_path: Path) -> None:
+async def test_what_cannot_be_written_is_not_damage(intact: Path, tmp_path: Path) -> None:
     """Nothing that is needed is left out in silence."""
     new = opened(tmp_path / "new.sqlite")
     (pages,) = new.execute("PRAGMA page_count").fetchone()
@@ -538,7 +538,7 @@ async def test_a_mark_without_a_file_is_over(tmp_path: Path) -> None:
     assert not mark.exists()
 
 
-def test_a_mark_takes_what_sqlite_says(tmp_path: Path) -> None:
+def test_a_mark_stores_any_text_of_sqlite(tmp_path: Path) -> None:
     damage.mark(tmp_path / "file.sqlite", "Could not decode '\udcff\ufffd'")
     assert (tmp_path / "file.sqlite.damaged").read_bytes().decode("ascii", "replace")
 
