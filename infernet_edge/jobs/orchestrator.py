@@ -134,9 +134,9 @@ class Orchestrator:
     ) -> bytes | bytearray:
         """Run containers for a caller that stores the outcome; returns the last answer.
 
-        `source` and `destination` are those of the whole chain of containers, between
-        two of them both are off-chain. `memory` is for the answers, one at a time; the caller
-        releases it after the last one. Raises ContainerFailure, StorageError.
+        `source` and `destination` are those of all containers as a whole; between two of them, both
+        are off-chain. `memory` is for the answers, one at a time; the caller releases it after the
+        last one. Raises ContainerFailure, StorageError.
         """
         last = len(containers) - 1
         answer: bytes | bytearray = b""

@@ -489,6 +489,6 @@ def test_an_index_that_shrinks_ends_the_node_with_its_reason(
             api.post({"containers": ["echo"], "data": {}})
         assert node.exit_code() == -signal.SIGBUS
         assert "Bus error" in node.log()
-        assert "database_threads.py" in node.log()
+        assert "storage/threads.py" in node.log()
         node.start()
         assert api.results([each["id"] for each in kept]) == kept
