@@ -36,8 +36,8 @@ SUFFIXES = {"K": 2**10, "M": 2**20, "G": 2**30}  # of systemd
 
 MILLISECONDS = {
     "chain/chain.py _KEPT",
-    "jobs/housekeeping.py _SPARED",
-    "jobs/housekeeping.py _SPARED_FROM_LIMIT",
+    "jobs/housekeeping.py _MIN_AGE_DISK_FULL",
+    "jobs/housekeeping.py _MIN_AGE_AT_LIMIT",
     "storage/elapsed.py _MAX_CREDITED",
     "storage/elapsed.py _MAX_ELAPSED",
 }
