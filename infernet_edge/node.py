@@ -313,8 +313,8 @@ def all_migrations(*, chain: bool) -> dict[str, Sequence[str]]:
 def memory_budget(config: Config) -> MemoryBudget:
     """The budget of a node: the configured one, or a share of this machine's memory."""
     server = config.server
-    limit = server.max_held_bytes or budget_of(memory_limit(), server.least_held_bytes)
-    return MemoryBudget(limit, server.largest_held)
+    limit = server.max_held_bytes or budget_of(memory_limit(), server.min_held_bytes)
+    return MemoryBudget(limit, server.max_call_bytes)
 
 
 def _limit(parameters: Parameters) -> int:

@@ -150,6 +150,6 @@ def test_a_budget_has_room_for_the_largest_body_and_output() -> None:
     with pytest.raises(ValueError, match="at least"):
         MemoryBudget(3 * MIB - 1, MIB)
     server = Server()
-    budget = MemoryBudget(server.least_held_bytes, server.largest_held)
+    budget = MemoryBudget(server.min_held_bytes, server.max_call_bytes)
     budget.reserve("requests").take(16 * MIB)
     budget.reserve("outputs").take(8 * MIB)

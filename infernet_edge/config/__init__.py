@@ -1,4 +1,4 @@
-"""The configuration: `load()` gives a Config, or a ConfigurationError with every mistake."""
+"""The configuration: `load()` returns a Config or raises a ConfigurationError with every error."""
 
 from infernet_edge.config.errors import ConfigurationError, Problem
 from infernet_edge.config.loading import Loaded, load

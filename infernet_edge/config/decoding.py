@@ -1,6 +1,6 @@
-"""From a decoded document to Structs, with every mistake noted and none stopping the rest.
+"""Convert a decoded document to Structs, and collect every error instead of stopping at the first.
 
-msgspec alone would stop at the first mistake; here each leaf is converted by msgspec on its own.
+msgspec alone would stop at the first error; here each leaf is converted by msgspec on its own.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ _SHOWN = 60  # characters of a wrong value that are shown
 
 
 class EnvironmentText(str):
-    """A value from an environment variable, which may stand for a number, a list or an object."""
+    """A value of an environment variable, which may represent a number, a list or an object."""
 
     __slots__ = ()
 
 
 class Conversion:
-    """One run over one document; `problems` and `warnings` fill up as it goes."""
+    """The conversion of one document; collects `problems` and `warnings`."""
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self.warnings: list[str] = []
 
     def struct(self, value: Any, target: type[Struct], path: str) -> Any:
-        """Make a `target` of a mapping.
+        """Convert a mapping to a `target`.
 
-        Where a value is wrong its default stands in (or "" where there is none), so that the rules
-        between keys can still be checked; the result is only to be used without `problems`.
+        An invalid value is replaced by its default (or "" where there is none), so that the rules
+        between keys can still be checked. The result is valid only if there are no `problems`.
         """
         if isinstance(value, EnvironmentText):
             value = _json_or_text(value)
@@ -61,7 +61,7 @@ class Conversion:
             item = value.get(name)
             required = definition.default is NODEFAULT and definition.default_factory is NODEFAULT
             made = _INVALID
-            if item is not None:  # null stands for "not set", as in the reference's files
+            if item is not None:  # null means "not set", as in the reference node's files
                 made = self.value(item, hints[name], join(path, name))
             elif required and whole:
                 self._problem(join(path, name), "nothing", describe(hints[name]))
@@ -72,7 +72,7 @@ class Conversion:
         return target(**arguments)
 
     def value(self, value: Any, hint: Any, path: str) -> Any:
-        """Convert one value of any type of the tree; `_INVALID` when it is wrong."""
+        """Convert one value of any type of the tree; returns `_INVALID` if it is invalid."""
         if isinstance(value, str) and (found := flaw(value)):
             return self._problem(path, found, EXPECTED)
         base, extra = unwrap(hint)
@@ -139,9 +139,9 @@ class Conversion:
         attempts: list[tuple[Any, bool]] = [(value, not extra.get("text_allowed", False))]
         if isinstance(value, EnvironmentText):
             attempts = [(str(value), False), (_json_or_text(value), True)]
-            if value.startswith(("[", "{")):  # where text would do too, a list is meant
+            if value.startswith(("[", "{")):  # where text is valid too, a list is meant
                 attempts.reverse()
-            elif extra.get("bool_first"):  # 1 and true are meant as such, "1" in quotes as text
+            elif extra.get("bool_first"):  # 1 and true are booleans, "1" in quotes is text
                 attempts = [(_bool_or_json(value), True), *attempts]
         failure: msgspec.ValidationError | None = None
         for candidate, strict in attempts:
@@ -154,11 +154,11 @@ class Conversion:
             below = list(flaws(candidate, path))
             self.problems += below
             return _INVALID if below else made
-        mistake = explain(str(failure))
-        expected = extra.get("expected", mistake.expected)
+        explained = explain(str(failure))
+        expected = extra.get("expected", explained.expected)
         if get_origin(base := unwrap(hint)[0]) is Literal:
             expected = " or ".join(f'"{choice}"' for choice in get_args(base))
-        suffix = mistake.path
+        suffix = explained.path
         joined = not suffix or suffix.startswith("[")
         where = path + suffix if joined else join(path, suffix)
         found = show(_descend(value, suffix)) if not extra.get("secret") else type_name(value)
@@ -186,7 +186,7 @@ def field_types(target: type[Struct]) -> dict[str, Any]:
 
 
 def unwrap(hint: Any) -> tuple[Any, dict[str, Any]]:
-    """The type below Annotated and `| None`, and what its Meta says in `extra`."""
+    """The type below Annotated and `| None`, and the merged `extra` of its Meta notes."""
     extra: dict[str, Any] = {}
     while True:
         origin = get_origin(hint)
@@ -216,7 +216,7 @@ def show(value: Any) -> str:
 
 
 def type_name(value: Any) -> str:
-    """What kind of JSON value this is, for secrets and whole structures."""
+    """The kind of a JSON value, for secrets and whole structures, whose values are not shown."""
     kinds: list[tuple[type | tuple[type, ...], str]] = [
         (bool, "true or false"),
         (int, "a number"),
@@ -229,13 +229,13 @@ def type_name(value: Any) -> str:
 
 
 def describe(hint: Any) -> str:
-    """What a value of this type looks like, in words."""
+    """A description of the values of this type."""
     base, _ = unwrap(hint)
     return words(getattr(base, "__name__", "") or "a value")
 
 
 def _descend(value: Any, suffix: str) -> Any:
-    """The part of `value` that msgspec's path below it points at."""
+    """The part of `value` at msgspec's path `suffix`, such as "[0].name"."""
     for index, key in re.findall(r"\[(\d+)\]|([^.\[\]]+)", suffix):
         if index and isinstance(value, list) and int(index) < len(value):
             value = value[int(index)]

@@ -1,4 +1,4 @@
-"""How devices are named in a configuration: by paths, and by the Container Device Interface."""
+"""Names of devices in a configuration: paths, and names of the Container Device Interface (CDI)."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ _CDI_NAME = re.compile(f"{_KIND}={_NAME}")
 _GPU = f"(?:{_KIND}=)?{_NAME}"
 
 GPU_PATTERN = rf"^(?!(?i:true|false|yes|no|on|off|none)$){_GPU}(?:\s*,\s*{_GPU})*$"
-"""GPUs by name, with commas between them; what stands for true or false elsewhere is none."""
+"""Names of GPUs, separated by commas; words that mean true or false elsewhere are not names."""
 
 GPU_KIND = "nvidia.com/gpu"
-"""The kind that NVIDIA's container toolkit gives to GPUs; the names are "0", …, and "all"."""
+"""The CDI kind of GPUs in NVIDIA's container toolkit; the names are "0", …, and "all"."""
 
 
 def is_cdi_name(device: str) -> bool:
-    """Whether this is a name of the Container Device Interface, such as nvidia.com/gpu=0."""
+    """Whether `device` is a CDI name, such as nvidia.com/gpu=0."""
     return _CDI_NAME.fullmatch(device) is not None
 
 
 def host_path(device: str) -> str:
-    """The path on the host of a configured device, "/dev/a" of "/dev/a:/dev/b:rw"; "" of CDI's."""
+    """The host's path of a configured device, "/dev/a" of "/dev/a:/dev/b:rw"; "" of a CDI name."""
     return "" if is_cdi_name(device) else device.partition(":")[0]
 
 
-def gpu_names(gpu: bool | str) -> list[str]:  # it is a value of the configuration
-    """The CDI names of what `containers[].gpu` asks for: true, "0", "0,1", "amd.com/gpu=all"."""
+def gpu_names(gpu: bool | str) -> list[str]:
+    """The CDI names of a value of `containers[].gpu`: true, "0", "0,1", "amd.com/gpu=all"."""
     if isinstance(gpu, bool):
         return [f"{GPU_KIND}=all"] if gpu else []
     names = (name.strip() for name in gpu.split(","))

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, said so that its author can fix it."""
+"""Configuration errors and warnings, worded so that the user can fix them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from infernet_edge.errors import InfernetEdgeError
 
 
 class Problem(NamedTuple):
-    """One mistake: where it is (`containers[1].port`), what stands there, what should."""
+    """One configuration error: its key (`containers[1].port`), what was found and expected."""
 
     path: str
     found: str
@@ -20,17 +20,17 @@ class Problem(NamedTuple):
 
 
 class PermissionWarning(str):
-    """A warning that others can read a file; the doctor's check of the secrets reports it, too."""
+    """A warning that other users can read a file; the doctor's check of secrets reports it too."""
 
     __slots__ = ()
 
 
 class ConfigurationError(InfernetEdgeError):
-    """A configuration that cannot be used, with all its problems."""
+    """The configuration cannot be used; `problems` lists all errors in it."""
 
     def __init__(self, source: str, problems: Sequence[Problem]) -> None:
         self.source = source
         self.problems = list(problems)
-        count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+        count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
         lines = "\n".join(f"  {problem}" for problem in problems)
         super().__init__(f"{source}: {count}\n{lines}")

@@ -1,7 +1,7 @@
-"""What systemd tells the node, for commands that somebody runs beside the installed service.
+"""The environment of the installed service, for commands that run beside it.
 
-The service's data, credentials and Podman are where its units say (systemd/), not where the user
-who runs a command would have them.
+The service's data, credentials and Podman are where its units (systemd/) put them, not where they
+are for the user who runs a command.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from infernet_edge.config.sources import SYSTEM_FILES
 def service_environment(
     file: Path | None, environment: Mapping[str, str], root: Path = Path("/")
 ) -> dict[str, str]:
-    """The variables that the service has, when `file` is its configuration; nothing otherwise.
+    """The variables that systemd sets for the service, if `file` is its configuration; else none.
 
-    `environment` is that of this process: it is the service itself when it has a STATE_DIRECTORY.
+    `environment` is that of this process: with a STATE_DIRECTORY, it is the service itself.
     """
     if file not in SYSTEM_FILES or "STATE_DIRECTORY" in environment:
         return {}
     if not (root / paths.UNITS / paths.NODE_UNIT).is_file():
         return {}
-    told = {"STATE_DIRECTORY": str(root / paths.STATE)}
+    variables = {"STATE_DIRECTORY": str(root / paths.STATE)}
     runtime = root / paths.PODMAN_RUNTIME
     if os.access(runtime / "podman/podman.sock", os.R_OK | os.W_OK):
-        told["XDG_RUNTIME_DIR"] = str(runtime)
+        variables["XDG_RUNTIME_DIR"] = str(runtime)
     # While the service runs, its user sees the first of these; root sees the second.
-    for place in (paths.LOADED_CREDENTIALS, paths.CREDENTIALS):
-        if os.access(root / place, os.R_OK | os.X_OK):
-            return {**told, "CREDENTIALS_DIRECTORY": str(root / place)}
-    return told
+    for folder in (paths.LOADED_CREDENTIALS, paths.CREDENTIALS):
+        if os.access(root / folder, os.R_OK | os.X_OK):
+            return {**variables, "CREDENTIALS_DIRECTORY": str(root / folder)}
+    return variables

@@ -1,4 +1,4 @@
-"""From files, environment and credentials to one Config."""
+"""Load one Config from a file, the environment and systemd credentials."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OLD_NAMES = {"log_path": ("log", "path")}  # keys of older reference configurat
 
 
 class Loaded(NamedTuple):
-    """A configuration, what its author should know, and the file it came from (None: defaults)."""
+    """A configuration, its warnings, and the file it was read from (None: the defaults)."""
 
     config: Config
     warnings: list[str]
@@ -27,7 +27,7 @@ class Loaded(NamedTuple):
 def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) -> Loaded:
     """Read the configuration (see `sources.find_file` for where).
 
-    Raises ConfigurationError with all mistakes at once.
+    Raises ConfigurationError with all errors at once.
     """
     file = sources.find_file(path, environment)
     document = sources.read_file(file) if file is not None else {}
@@ -40,7 +40,7 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) 
 def build(
     document: dict[str, Any], source: str, environment: Mapping[str, str]
 ) -> tuple[Config, list[str]]:
-    """Make a Config of a decoded document; raises ConfigurationError with all mistakes."""
+    """Convert a decoded document to a Config; raises ConfigurationError with all errors."""
     config, warnings, problems = _convert(document, environment)
     if problems:
         raise ConfigurationError(source, problems)
@@ -50,9 +50,8 @@ def build(
 def load_valid_parts(
     path: Path | None = None, environment: Mapping[str, str] = os.environ
 ) -> tuple[Loaded, list[Problem]]:
-    """What can be used of a configuration, and its mistakes: what is wrong has its default.
-
-    For the doctor alone, which checks what does not depend on the wrong parts.
+    """Load the valid parts of a configuration, with defaults for the invalid ones, and the errors.
+    Only for the doctor, which checks everything that does not depend on the invalid parts.
     """
     file = sources.find_file(path, environment)
     document: dict[str, Any] = {}
@@ -76,7 +75,7 @@ def load_valid_parts(
 def _convert(
     document: dict[str, Any], environment: Mapping[str, str]
 ) -> tuple[Config, list[str], list[Problem]]:
-    """A Config, warnings and mistakes. Raises ConfigurationError for credentials alone."""
+    """A Config, warnings and errors. Raises ConfigurationError only for unreadable credentials."""
     document = dict(document)
     _move_old_names(document)
     sources.apply_environment(document, environment)
@@ -90,7 +89,7 @@ def _convert(
         for problem in rules.check(config, environment)
         if not problem.path.startswith(reported)
     ]
-    config, warnings = rules.settle(config, environment)
+    config, warnings = rules.resolve(config, environment)
     return config, conversion.warnings + warnings, problems
 
 

@@ -1,7 +1,7 @@
-"""The whole configuration as one tree of Structs: every key, its type, its default, its meaning.
+"""The configuration as one tree of Structs: every key with its type, default and description.
 
 The names are those of the reference node's `config.json` where it has them. Sizes are in bytes,
-times in seconds, money in wei. The descriptions are what `infernet-edge init` writes as comments.
+times in seconds, money in wei. `infernet-edge init` writes the descriptions as comments.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from msgspec import Meta, Struct, field
 from infernet_edge.config.devices import GPU_PATTERN
 
 Port = Annotated[int, Meta(ge=0, le=65535, extra={"text_allowed": True})]
-_MAX_DURATION = 100 * 365 * 24 * 3600  # seconds; longer is a mistake, and more than clocks can add
+_MAX_DURATION = 100 * 365 * 24 * 3600  # seconds; more would overflow when added to a time
 Seconds = Annotated[float, Meta(gt=0, le=_MAX_DURATION)]
 Bytes = Annotated[int, Meta(ge=0)]
 Wei = Annotated[int, Meta(ge=0)]
 
 
 class Secret:
-    """A text that is never printed: only `reveal()` gives it away."""
+    """A text that is never printed; only `reveal()` returns it."""
 
     __slots__ = ("_text", "file")
 
@@ -79,28 +79,31 @@ class Server(Struct, frozen=True):
     port: Annotated[Port, Meta(description="Port of the REST API")] = 4000
     rate_limit: RateLimit = field(default_factory=RateLimit)
     max_body_bytes: Annotated[
-        int, Meta(ge=1024, description="Largest request body, and largest output of a container")
+        int,
+        Meta(ge=1024, description="Maximum size of a request body, and of a container's output"),
     ] = 16 * 2**20
     max_held_bytes: Annotated[
         Annotated[int, Meta(ge=4 * 2**20)] | None,
         Meta(
-            description="Most bytes of requests, inputs, outputs and answers in memory; default: a"
-            " quarter of the machine's memory, at most 512 MiB",
+            description="Maximum bytes of requests, inputs, outputs and answers in memory; default:"
+            " a quarter of the machine's memory, at most 512 MiB",
         ),
     ] = None
     max_connections_per_client: Annotated[
         int,
         Meta(
             ge=1,
-            description="Most connections from one address; not for this machine and proxies",
+            description="Maximum connections from one address; this machine and proxies have no"
+            " limit",
         ),
     ] = 256
     min_body_bytes_per_second: Annotated[
-        int, Meta(ge=1, description="Least speed of a request's body, after its first 20 seconds")
+        int,
+        Meta(ge=1, description="Minimum speed of a request's body, after its first 20 seconds"),
     ] = 16 * 2**10
     trusted_proxies: Annotated[
         list[str],
-        Meta(description="Addresses or networks of proxies whose X-Forwarded-For counts"),
+        Meta(description="Addresses or networks of proxies whose X-Forwarded-For is trusted"),
     ] = []
     allowed_hosts: Annotated[
         list[str],
@@ -108,26 +111,26 @@ class Server(Struct, frozen=True):
     ] = []
     tokens: Annotated[
         dict[str, Secret],
-        Meta(description="Client name -> token; with any, callers need Authorization: Bearer"),
+        Meta(description="Client name -> token; if set, clients must send Authorization: Bearer"),
     ] = {}
     tls: Annotated[TLS | None, Meta(description="Certificate and key for HTTPS")] = None
     external_jobs: Annotated[
         bool,
         Meta(
-            description="Whether PUT /api/status takes jobs from this machine and its containers;"
+            description="Whether PUT /api/status accepts jobs from this machine and its containers;"
             " false behind a proxy on this machine that adds no header"
         ),
     ] = True
 
     @property
-    def largest_held(self) -> int:
-        """Bytes of memory that a single call of a container may need."""
+    def max_call_bytes(self) -> int:
+        """Maximum bytes of memory that a single call of a container needs."""
         return self.max_body_bytes + 256 * 2**10
 
     @property
-    def least_held_bytes(self) -> int:
-        """The least for `max_held_bytes`: room for a body, an output, and all the rest."""
-        return max(3 * self.largest_held, 4 * 2**20)
+    def min_held_bytes(self) -> int:
+        """The minimum for `max_held_bytes`: room for a body, an output, and everything else."""
+        return max(3 * self.max_call_bytes, 4 * 2**20)
 
 
 class Registry(Struct, frozen=True):
@@ -157,10 +160,11 @@ class Container(Struct, frozen=True):
     ]
     image: Annotated[str, Meta(description="Image to run, e.g. docker.io/library/alpine:3")] = ""
     url: Annotated[
-        str, Meta(description="Base URL of a service elsewhere; such a container is not managed")
+        str,
+        Meta(description="Base URL of a running service, which the node does not manage"),
     ] = ""
     bearer: Annotated[Secret | None, Meta(description="Bearer token for that service")] = None
-    port: Annotated[Port, Meta(description="Port on 127.0.0.1 that leads to the container")] = 3000
+    port: Annotated[Port, Meta(description="Port on 127.0.0.1 of the service container")] = 3000
     external: Annotated[bool, Meta(description="May be the first container of a job")] = True
     gpu: Annotated[
         bool | Annotated[str, Meta(pattern=GPU_PATTERN)],
@@ -173,7 +177,7 @@ class Container(Struct, frozen=True):
         ),
     ] = False
     accepted_payments: Annotated[
-        dict[str, Wei], Meta(description="Token address -> least payment in wei; empty = any")
+        dict[str, Wei], Meta(description="Token address -> minimum payment in wei; empty = any")
     ] = {}
     allowed_ips: Annotated[
         list[str], Meta(description="Addresses or networks that may use it; empty = all")
@@ -184,7 +188,7 @@ class Container(Struct, frozen=True):
     allowed_delegate_addresses: Annotated[
         list[str], Meta(description="Owners whose delegated subscriptions it serves; empty = all")
     ] = []
-    description: Annotated[str, Meta(description="A sentence for people, shown in /info")] = ""
+    description: Annotated[str, Meta(description="Description for users, shown in /info")] = ""
     command: Annotated[str, Meta(description="Arguments for the image, as in a shell")] = ""
     env: Annotated[
         dict[str, str | int | float | bool],
@@ -192,7 +196,7 @@ class Container(Struct, frozen=True):
     ] = {}
     volumes: Annotated[list[str], Meta(description="Volumes, each as source:target[:options]")] = []
     generates_proofs: Annotated[bool, Meta(description="Can prove its results")] = False
-    timeout: Annotated[Seconds, Meta(description="Longest wait for an answer, in seconds")] = 180.0
+    timeout: Annotated[Seconds, Meta(description="Maximum wait for an answer, in seconds")] = 180.0
     max_concurrency: Annotated[
         int, Meta(ge=1, le=1024, description="Jobs that run in it at the same time")
     ] = 8
@@ -202,7 +206,7 @@ class Container(Struct, frozen=True):
     cpus: Annotated[
         Annotated[float, Meta(gt=0)] | None, Meta(description="CPU limit, in cores")
     ] = None
-    pids: Annotated[int, Meta(ge=0, description="Most processes in it; 0 = no limit")] = 512
+    pids: Annotated[int, Meta(ge=0, description="Maximum processes in it; 0 = no limit")] = 512
     devices: Annotated[
         list[str],
         Meta(
@@ -217,7 +221,7 @@ class Container(Struct, frozen=True):
     task: Annotated[list[str], Meta(description="Tasks it serves, e.g. text_generation")] = []
     type: Annotated[str, Meta(description="Kind of inference service, e.g. ONNX")] = ""
     health_path: Annotated[
-        str, Meta(description="Path that answers below 400 when it is ready; empty = any answer")
+        str, Meta(description="Path with a status below 400 when it is ready; empty = any status")
     ] = ""
 
 
@@ -227,7 +231,7 @@ class Wallet(Struct, frozen=True):
     ] = None
     keystore: Annotated[
         str | None,
-        Meta(description="Encrypted file with that key instead; infernet-edge wallet new makes it"),
+        Meta(description="Encrypted file with that key; infernet-edge wallet new creates it"),
     ] = None
     keystore_password: Annotated[
         Secret | None, Meta(description="Password of the keystore; better as a file")
@@ -235,7 +239,7 @@ class Wallet(Struct, frozen=True):
     payment_address: Annotated[
         str | None, Meta(description="Wallet contract that is paid for results")
     ] = None
-    max_gas_limit: Annotated[int, Meta(ge=21000, description="Most gas for one delivery")] = (
+    max_gas_limit: Annotated[int, Meta(ge=21000, description="Maximum gas for one delivery")] = (
         5_000_000
     )
     allowed_sim_errors: Annotated[
@@ -246,8 +250,8 @@ class Wallet(Struct, frozen=True):
 class SnapshotSync(Struct, frozen=True):
     sleep: Annotated[float, Meta(ge=0, description="Seconds between two batches")] = 1.0
     batch_size: Annotated[int, Meta(ge=1, le=100_000, description="Subscriptions per batch")] = 500
-    starting_sub_id: Annotated[int, Meta(ge=0, description="First subscription to look at")] = 0
-    sync_period: Annotated[float, Meta(gt=0, description="Seconds between two looks")] = 0.5
+    starting_sub_id: Annotated[int, Meta(ge=0, description="First subscription to read")] = 0
+    sync_period: Annotated[float, Meta(gt=0, description="Seconds between two polls")] = 0.5
 
 
 class Chain(Struct, frozen=True):
@@ -278,30 +282,35 @@ class Storage(Struct, frozen=True):
         Bytes, Meta(description="With less free disk, new jobs are answered with 503")
     ] = 200 * 2**20
     max_bytes: Annotated[
-        int, Meta(ge=2**20, description="Most that jobs may take; the oldest finished go first")
+        int,
+        Meta(ge=2**20, description="Maximum size of jobs; the oldest finished are removed first"),
     ] = 2 * 2**30
 
 
 class Jobs(Struct, frozen=True):
     max_pending: Annotated[
-        int, Meta(ge=1, le=1_000_000, description="Most unfinished jobs; more are answered 503")
+        int,
+        Meta(ge=1, le=1_000_000, description="Maximum unfinished jobs; more are answered with 503"),
     ] = 10_000
     retention: Annotated[
         Seconds, Meta(description="Seconds for which finished jobs are kept; default 7 days")
     ] = 7 * 24 * 3600.0
     on_restart: Annotated[
         Literal["retry", "fail"],
-        Meta(description='What becomes of jobs that a restart interrupted: "retry" or "fail"'),
+        Meta(description='What to do with jobs that a restart interrupted: "retry" or "fail"'),
     ] = "retry"
     max_attempts: Annotated[
-        int, Meta(ge=1, le=1000, description="Starts of one job, before it counts as failed")
+        int, Meta(ge=1, le=1000, description="Maximum attempts of one job before it has failed")
     ] = 3
 
 
 class Podman(Struct, frozen=True):
     url: Annotated[
         str | None,
-        Meta(description="Podman's API, e.g. unix:///run/podman/podman.sock; default: found"),
+        Meta(
+            description="Podman's API, e.g. unix:///run/podman/podman.sock; default: detected"
+            " automatically"
+        ),
     ] = None
 
 
@@ -311,20 +320,20 @@ class Discovery(Struct, frozen=True):
 
 
 class Stats(Struct, frozen=True):
-    host: Annotated[str, Meta(description="Where a Fluent forward receiver listens")] = ""
-    port: Annotated[Port, Meta(description="Its port")] = 24224
+    host: Annotated[str, Meta(description="Host of a Fluent forward receiver")] = ""
+    port: Annotated[Port, Meta(description="Port of that receiver")] = 24224
 
 
 class Config(Struct, frozen=True):
-    """Everything that can be set. Made by `load()`, never changed afterwards."""
+    """All settings. Created by `load()`, never changed afterwards."""
 
     log: Log = field(default_factory=Log)
     manage_containers: Annotated[
-        bool, Meta(description="false: containers are started by somebody else")
+        bool, Meta(description="Whether the node starts and stops the containers")
     ] = True
     startup_wait: Annotated[
         float,
-        Meta(ge=0, description="Longest wait at start until containers are ready, in seconds"),
+        Meta(ge=0, description="Maximum wait at start until containers are ready, in seconds"),
     ] = 5.0
     server: Server = field(default_factory=Server)
     redis: Annotated[

@@ -1,7 +1,7 @@
-"""Whether a path of the configuration can be what it is for. Looks at the disk, changes nothing.
+"""Check whether a path of the configuration can serve its purpose. Reads the disk, writes nothing.
 
-Only what no start can overcome is a mistake: a folder that this user may not write is none, since
-the commands also run as other users than the node.
+An error is only what would stop every start of the node. A folder that this user may not write is
+not an error, since the commands also run as other users than the node.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ def expanded(text: str) -> Path:
         raise ValueError(f"user {user} has no home folder" if user else NO_HOME) from None
 
 
-def folder_flaw(text: str, longest: int = _MAX_PATH) -> str:
-    """Why `text` cannot be a folder that is made when it is missing; "" when it can.
+def folder_flaw(text: str, max_bytes: int = _MAX_PATH) -> str:
+    """Why `text` cannot be a folder that is created when it is missing; "" when it can.
 
-    `longest` is how many bytes its absolute path may have.
+    `max_bytes` is the maximum length of its absolute path.
     """
-    return _flaw(text, longest, 0, stat.S_ISDIR, "is not a folder")
+    return _flaw(text, max_bytes, 0, stat.S_ISDIR, "is not a folder")
 
 
 def new_file_flaw(text: str, suffix: int) -> str:
-    """Why `text` cannot be a file that is made when it is missing, and its folder; "" if it can.
+    """Why `text` cannot be a file that is created, with its folder, when missing; "" if it can.
 
-    `suffix` is how many bytes are added to its name for further files.
+    `suffix` is the number of bytes that are added to its name for further files.
     """
     return _flaw(text, _MAX_PATH - suffix, suffix, lambda mode: not stat.S_ISDIR(mode), _FOLDER)
 
@@ -69,7 +69,9 @@ def socket_flaw(text: str) -> str:
     return ""
 
 
-def _flaw(text: str, longest: int, suffix: int, fits: Callable[[int], bool], otherwise: str) -> str:
+def _flaw(
+    text: str, max_bytes: int, suffix: int, fits: Callable[[int], bool], otherwise: str
+) -> str:
     try:
         path = expanded(text).absolute()
     except ValueError as error:
@@ -78,23 +80,23 @@ def _flaw(text: str, longest: int, suffix: int, fits: Callable[[int], bool], oth
         return f"the current folder cannot be found: {error.strerror}"
     if found := flaw(str(path)):  # of the home or the current folder
         return found
-    if len(os.fsencode(path)) > longest:
-        return f"is longer than {longest} bytes"
+    if len(os.fsencode(path)) > max_bytes:
+        return f"is longer than {max_bytes} bytes"
     if any(len(os.fsencode(part)) > _MAX_NAME for part in path.parts):
         return f"has a name of more than {_MAX_NAME} bytes"
     if len(os.fsencode(path.name)) + suffix > _MAX_NAME:
         return f"has a name of more than {_MAX_NAME - suffix} bytes"
-    for place in (*reversed(path.parents), path):
+    for each in (*reversed(path.parents), path):
         try:
-            mode = place.stat().st_mode
+            mode = each.stat().st_mode
         except FileNotFoundError:
-            return f"{place} is a link to nothing" if place.is_symlink() else ""
+            return f"{each} is a broken link" if each.is_symlink() else ""
         except PermissionError:
             return ""  # the node's user may be another one
         except OSError as error:
-            return f"{place}: {error.strerror}"
-        if place != path and not stat.S_ISDIR(mode):
-            return f"{place} is not a folder"
-        if place == path and not fits(mode):
+            return f"{each}: {error.strerror}"
+        if each != path and not stat.S_ISDIR(mode):
+            return f"{each} is not a folder"
+        if each == path and not fits(mode):
             return otherwise
     return ""

@@ -1,4 +1,4 @@
-"""Where the installed service lies, below the root of the machine. Its units say so, too."""
+"""Paths of the installed service, relative to the root folder. Its units contain the same paths."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ UNITS = "etc/systemd/system"
 SETTINGS = "etc/infernet-edge"
 
 FILES = ("config.json", "config.toml")
-"""What the configuration is called in there; the first that exists is read."""
+"""Names of the configuration in that folder; the first one that exists is read."""
 
 CREDENTIALS = f"{SETTINGS}/credentials"
-"""Holds a file for each secret, named by its key of the configuration."""
+"""Contains one file for each secret, named by its key of the configuration."""
 
 LOADED_CREDENTIALS = f"run/credentials/{NODE_UNIT}"
-"""Where systemd lays the secrets for the running service, systemd.exec(5)."""
+"""Where systemd puts the secrets for the running service, systemd.exec(5)."""
 
 STATE = "var/lib/infernet-edge"
 """The node's data."""
 
 PODMAN_RUNTIME = "run/infernet-edge-podman"
-"""What XDG_RUNTIME_DIR is for the service: Podman's socket is in there."""
+"""The service's XDG_RUNTIME_DIR, which contains Podman's socket."""

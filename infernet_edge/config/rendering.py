@@ -1,6 +1,6 @@
-"""A configuration as a file for people: what was chosen, and every other key to choose from.
+"""Write a configuration file: the chosen keys, and every other key as a comment.
 
-Names, descriptions and defaults come from the tree itself, so that none can be forgotten.
+Names, descriptions and defaults come from the model itself, so that none can be missing.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _INTRODUCTION = """\
 The configuration of an infernet-edge node.
 
-A line such as "#port = 4000" shows a key and what holds without it \
-(nothing, where nothing follows the "="). To change it, take the "#" away and \
+A line such as "#port = 4000" shows a key and its default \
+(none, where nothing follows the "="). To change it, remove the "#" and \
 write another value. Sizes are in bytes, times in seconds, money in wei."""
 
 
@@ -38,20 +38,20 @@ class Key(NamedTuple):
 
     @property
     def table(self) -> type[Struct] | None:
-        """The Struct of which this key holds one, if it does."""
+        """The Struct that this key holds, if it holds one."""
         base = unwrap(self.hint)[0]
         return base if isinstance(base, type) and issubclass(base, Struct) else None
 
     @property
     def item_table(self) -> type[Struct] | None:
-        """The Struct of which this key holds a list, if it does."""
+        """The Struct of the items, if this key holds a list of Structs."""
         base = unwrap(self.hint)[0]
         item = get_args(base)[0] if get_origin(base) is list else None
         return item if isinstance(item, type) and issubclass(item, Struct) else None
 
 
 def keys(target: type[Struct]) -> list[Key]:
-    """The keys of one level of the tree, those that hold further levels last (as TOML wants it)."""
+    """The keys of one level of the tree; those with further levels last, as TOML requires."""
     hints = field_types(target)
     found = []
     for field in msgspec.structs.fields(target):
@@ -80,8 +80,8 @@ def toml_value(value: Any) -> str:
         return "{ " + ", ".join(pairs) + " }" if value else "{}"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(toml_value(item) for item in value) + "]"
-    # Numbers, booleans and text are written as in JSON, but for the one control character that
-    # JSON leaves alone.
+    # Numbers, booleans and text are written as in JSON, except for the one control character that
+    # JSON does not escape.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -104,7 +104,7 @@ def _level(target: type[Struct], chosen: Mapping[str, Any], path: str, *, live: 
 
 
 def _table(key: Key, target: type[Struct], value: Any, path: str) -> Iterator[str]:
-    # The head of a table that may be left out would ask for its required keys.
+    # The header of an optional table would make its required keys mandatory.
     live = value is not None or key.default is not None
     yield from _comment(key.description)
     yield f"{'' if live else '#'}[{path}]"
@@ -131,7 +131,7 @@ def _leaf(key: Key, value: Any, *, live: bool) -> list[str]:
 
 
 def _placeholder(key: Key) -> str:
-    """What a key that was not chosen shows: its default, or the form of a value."""
+    """The value shown for a key that was not chosen: its default, or an example."""
     if unwrap(key.hint)[0] is Secret:
         return '{ file = "/path/of/a/file" }'
     if key.default is NODEFAULT:
@@ -140,7 +140,7 @@ def _placeholder(key: Key) -> str:
 
 
 def _alternatives(hint: Any) -> Iterator[str]:
-    """How the items of a list are written that may be a Struct or something simpler."""
+    """The written form of list items that may be a Struct or a simpler value."""
     items = get_args(unwrap(hint)[0])
     for choice in itertools.chain.from_iterable(get_args(item) for item in items):
         if isinstance(choice, type) and issubclass(choice, Struct):
@@ -149,7 +149,7 @@ def _alternatives(hint: Any) -> Iterator[str]:
 
 
 def _description(hint: Any) -> str:
-    """The description that stands nearest to the key."""
+    """The outermost description, which is the one closest to the key."""
     if get_origin(hint) is not Annotated:
         return ""
     notes = [note for note in get_args(hint)[1:] if isinstance(note, Meta)]

@@ -1,4 +1,4 @@
-"""What must hold between the keys of a configuration, beyond the type of each."""
+"""Check the rules between the keys of a configuration, beyond the type of each."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SHOWN = 100  # characters of a wrong path that are shown
 # Bytes of the folder's path: SQLite opens no file whose path has more than 512 (MAX_PATHNAME of its
 # os_unix.c), and the names in there, those of a damaged database too, have less than 64.
 _MAX_STORAGE = 512 - 64
-_SPARE_PORT = 3999  # the reference node hands out 3999, 3998, … when ports clash
+_SPARE_PORT = 3999  # the reference node assigns 3999, 3998, … when ports conflict
 
 
 def size_in_bytes(size: int | str) -> int:
@@ -45,14 +45,14 @@ def size_in_bytes(size: int | str) -> int:
 
 
 def check(config: Config, environment: Mapping[str, str]) -> list[Problem]:
-    """All mistakes that only show when keys are looked at together, or at what they name."""
+    """All errors that show only when keys are compared, or when what they name is checked."""
     problems = [*_check_server(config.server), *_check_chain(config.chain)]
     for position, container in enumerate(config.containers):
         managed = config.manage_containers and not container.url
         problems += _check_container(container, f"containers[{position}]", managed=managed)
         first = next(n for n, other in enumerate(config.containers) if other.id == container.id)
         if first != position:
-            expected = f"an id of its own (containers[{first}] has it)"
+            expected = f"a unique id (containers[{first}] has the same)"
             problems.append(Problem(f"containers[{position}].id", f'"{container.id}"', expected))
     if config.podman.url and not _is_podman_url(config.podman.url):
         expected = "unix:///path/of/a/socket or tcp://host:port"
@@ -61,14 +61,14 @@ def check(config: Config, environment: Mapping[str, str]) -> list[Problem]:
         expected = "a path of a file that the node can write"
         problems.append(_wrong_path("log.path", config.log.path, found, expected))
     path = _storage_path(config, environment)
-    if found := folder_flaw(path, longest=_MAX_STORAGE):
+    if found := folder_flaw(path, max_bytes=_MAX_STORAGE):
         expected = "a folder for the node's data: set storage.path to a path of one"
         problems.append(_wrong_path("storage.path", path, found, expected))
     return problems
 
 
 def _storage_path(config: Config, environment: Mapping[str, str]) -> str:
-    """The folder of the node's data, perhaps with a ~ at its beginning."""
+    """The folder of the node's data; it may begin with ~."""
     if path := config.storage.path or environment.get("STATE_DIRECTORY", "").split(":")[0]:
         return path
     return str(Path(environment.get("XDG_DATA_HOME") or "~/.local/share", "infernet-edge"))
@@ -87,9 +87,9 @@ def _check_server(server: Server) -> Iterator[Problem]:
         if len(token.reveal()) < 16:
             yield Problem(f"server.tokens.{name}", "a short text", "at least 16 characters")
         yield from _check_header(token, f"server.tokens.{name}")
-    least = server.least_held_bytes
-    if server.max_held_bytes is not None and server.max_held_bytes < least:
-        expected = f"at least {least} (3 times server.max_body_bytes, and a little more)"
+    minimum = server.min_held_bytes
+    if server.max_held_bytes is not None and server.max_held_bytes < minimum:
+        expected = f"at least {minimum} (3 times server.max_body_bytes, and a little more)"
         yield Problem("server.max_held_bytes", str(server.max_held_bytes), expected)
     if server.tls is not None:
         for key, path in (("cert", server.tls.cert), ("key", server.tls.key)):
@@ -106,7 +106,7 @@ def _check_header(token: Secret | None, path: str) -> Iterator[Problem]:
 
 def _check_container(container: Container, path: str, *, managed: bool) -> Iterator[Problem]:
     if managed and not container.image:
-        yield Problem(f"{path}.image", "nothing", "an image, or a url of a service elsewhere")
+        yield Problem(f"{path}.image", "nothing", "an image, or the url of a running service")
     if container.url and not _is_http_url(container.url):
         yield Problem(f"{path}.url", _shown(container.url), "a URL such as http://10.0.0.5:3000")
     elif _has_user(container.url):
@@ -177,7 +177,7 @@ def _check_chain(chain: Chain) -> Iterator[Problem]:
 
 
 def _check_key(wallet: Wallet) -> Iterator[Problem]:
-    """There is exactly one key: as text, or in a keystore."""
+    """Exactly one key must be set: as text, or in a keystore."""
     if wallet.keystore:
         if wallet.private_key:
             yield Problem("chain.wallet.keystore", "a private_key beside it", "only one of the two")
@@ -187,13 +187,13 @@ def _check_key(wallet: Wallet) -> Iterator[Problem]:
         if not wallet.keystore_password:
             yield Problem("chain.wallet.keystore_password", "nothing", "the keystore's password")
     elif wallet.private_key is None or not _KEY.match(wallet.private_key.reveal()):
-        found = "text of another form" if wallet.private_key else "nothing"
+        found = "text in another format" if wallet.private_key else "nothing"
         expected = "64 hex digits, with or without 0x (infernet-edge wallet new makes a key)"
         yield Problem("chain.wallet.private_key", found, expected)
 
 
 def is_host(text: str) -> bool:
-    """Whether it is an address, or can be looked up as a name."""
+    """Whether `text` is an IP address, or a name that can be resolved."""
     if not text:
         return False
     try:
@@ -220,7 +220,7 @@ def _is_podman_url(text: str) -> bool:
 
 
 def _is_http_url(text: str) -> bool:
-    """Whether requests can be sent there: a known scheme, a host that can be looked up, a port."""
+    """Whether requests can be sent there: a known scheme, a host that can be resolved, a port."""
     try:
         url = urlsplit(text)
         host = (url.hostname or "").encode("idna")
@@ -234,7 +234,7 @@ def _has_user(url: str) -> bool:
 
 
 def _shown(url: str) -> str:
-    """A URL without the user name and the password that may stand in it."""
+    """A URL without the user name and the password that it may contain."""
     shown = re.sub(r"^(\s*[a-z0-9+.-]*:?//)?.*@", r"\1***@", url, flags=re.IGNORECASE | re.DOTALL)
     return f'"{shown}"'
 
@@ -248,25 +248,25 @@ def _check_networks(networks: list[str], path: str) -> Iterator[Problem]:
             yield Problem(f"{path}[{position}]", f'"{network}"', expected)
 
 
-def settle(config: Config, environment: Mapping[str, str]) -> tuple[Config, list[str]]:
-    """Fill in what depends on other keys or on the machine; returns it with warnings."""
+def resolve(config: Config, environment: Mapping[str, str]) -> tuple[Config, list[str]]:
+    """Fill in values that depend on other keys or on the machine; returns them with warnings."""
     warnings: list[str] = []
     containers = _spread_ports(config, warnings)
     path = _expanded_if_possible(_storage_path(config, environment))
     if config.redis:
-        warnings.append("redis is ignored: jobs are kept in SQLite, nothing else has to run")
+        warnings.append("redis is ignored: jobs are kept in SQLite, no other service is needed")
     if config.forward_stats:
         warnings.append("forward_stats is not served by this version: nothing leaves the device")
     if config.discovery.enabled:
         warnings.append("discovery is not served by this version: the node is not announced")
-    settled = msgspec.structs.replace(
+    resolved = msgspec.structs.replace(
         config,
         containers=containers,
         server=_with_expanded_paths(config.server),
         chain=_with_prefixes(config.chain),
         storage=msgspec.structs.replace(config.storage, path=path),
     )
-    return settled, warnings
+    return resolved, warnings
 
 
 def _with_expanded_paths(server: Server) -> Server:
@@ -277,7 +277,7 @@ def _with_expanded_paths(server: Server) -> Server:
 
 
 def _expanded_if_possible(path: str) -> str:
-    """A path without ~. Where the home folder is not known, `check` has reported the path."""
+    """A path without ~. Unchanged if the home folder is not known, which `check` reports."""
     try:
         return str(expanded(path))
     except ValueError:
@@ -285,7 +285,7 @@ def _expanded_if_possible(path: str) -> str:
 
 
 def _with_prefixes(chain: Chain) -> Chain:
-    """Addresses may be written without 0x; the chain wants it."""
+    """Add 0x to addresses: the configuration may omit it, the chain package requires it."""
     payment = chain.wallet.payment_address
     return msgspec.structs.replace(
         chain,
@@ -302,13 +302,13 @@ def _with_prefix(address: str) -> str:
 
 
 def _spread_ports(config: Config, warnings: list[str]) -> list[Container]:
-    """Give containers on a port that is spoken for another one, as the reference node does."""
+    """Assign another port to containers whose port is in use, as the reference node does."""
     local = [container for container in config.containers if not container.url]
     taken = {config.server.port, *(container.port for container in local)}
     used = {config.server.port}
     containers = []
     for position, container in enumerate(config.containers):
-        # Without management the port is a fact, not a wish.
+        # The node cannot choose the port of a container that it does not manage.
         if container.url or not config.manage_containers:
             containers.append(container)
             continue

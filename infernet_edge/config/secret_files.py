@@ -1,4 +1,4 @@
-"""Reads the files that hold a secret each: those that the configuration names, and credentials."""
+"""Read files with one secret each: those that the configuration names, and credentials."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MAX_SECRET = 64 * 2**10  # bytes
 
 
 def read_secret(file: Path) -> tuple[str, int]:
-    """The text of a file without the white space around it, and the file's mode. Blocks.
+    """The text of a file without surrounding white space, and the file's mode. Blocks.
 
     Raises OSError, and ValueError with a reason when the content cannot be a secret.
     """

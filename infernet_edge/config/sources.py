@@ -1,4 +1,4 @@
-"""Where a configuration comes from: a file, environment variables, systemd credentials."""
+"""The sources of a configuration: a file, environment variables, systemd credentials."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def find_file(path: Path | None, environment: Mapping[str, str]) -> Path | None:
     """The configuration file to read; None when there is none and the defaults apply.
 
     The order: `path` (from --config), $INFERNET_CONFIG_PATH, ./config.json, /etc/infernet-edge.
-    A file that was named is returned whether it exists or not, so that its absence is an error;
-    so is one of /etc/infernet-edge that this user may not see, so that it is not ignored.
+    A named file is returned even if it does not exist, so that its absence is reported. So is one
+    of /etc/infernet-edge whose folder this user may not read, so that it is not ignored.
     """
     if path is not None:
         return path
@@ -44,7 +44,7 @@ def find_file(path: Path | None, environment: Mapping[str, str]) -> Path | None:
 
 
 def _is_file(file: Path, *, if_hidden: bool) -> bool:
-    """Whether it is a file; `if_hidden` when this user may not look into its folder."""
+    """Whether it is a file; `if_hidden` when this user may not read its folder."""
     try:
         return file.is_file()
     except PermissionError:
@@ -67,7 +67,7 @@ def read_file(file: Path) -> dict[str, Any]:
     try:
         text = content.decode("utf-8-sig")
         decoded = tomllib.loads(text) if file.suffix == ".toml" else msgspec.json.decode(text)
-    except (msgspec.DecodeError, ValueError) as error:  # UnicodeDecodeError and TOML's are ones
+    except (msgspec.DecodeError, ValueError) as error:  # UnicodeDecodeError, TOMLDecodeError too
         kind = "TOML" if file.suffix == ".toml" else "JSON"
         raise wrong(f"something that is not {kind} ({error})", f"a {kind} file") from error
     except RecursionError as error:
@@ -78,10 +78,10 @@ def read_file(file: Path) -> dict[str, Any]:
 
 
 def apply_environment(document: dict[str, Any], environment: Mapping[str, str]) -> None:
-    """Put `INFERNET_EDGE_SERVER__PORT=4001` and its like over what the file says.
+    """Override values of the file by variables such as `INFERNET_EDGE_SERVER__PORT=4001`.
 
-    The keys of the configuration are found in any case; keys that are its author's own, such as
-    the names of a container's variables, are taken as they are written.
+    The keys of the configuration match in any case; keys that the user chooses, such as the names
+    of a container's variables, are kept as they are written.
     """
     for name in sorted(environment):
         if name.startswith(PREFIX):
@@ -104,11 +104,11 @@ def _keys(steps: list[str]) -> list[str]:
 
 
 def apply_credentials(document: dict[str, Any], environment: Mapping[str, str]) -> None:
-    """Put systemd credentials (systemd.exec(5), LoadCredential) where the file leaves a gap.
+    """Set secrets that the file does not set from systemd credentials.
 
-    The credential is named by its key: `chain.wallet.private_key`,
-    `chain.wallet.keystore_password`, `docker.password`, `server.tokens.<name>`,
-    `containers.<id>.bearer`.
+    See LoadCredential in systemd.exec(5). The name of a credential is its key:
+    `chain.wallet.private_key`, `chain.wallet.keystore_password`, `docker.password`,
+    `server.tokens.<name>`, `containers.<id>.bearer`.
     """
     folder = environment.get("CREDENTIALS_DIRECTORY")
     if not folder:
@@ -150,22 +150,22 @@ def _read_credential(file: Path) -> str:
 
 
 def _put(document: dict[str, Any], keys: list[str], value: Any, *, replace: bool = True) -> None:
-    """Set the value at a path of keys and list positions, making objects where nothing is."""
-    place: Any = document
+    """Set the value at a path of keys and list positions; creates objects that are missing."""
+    parent: Any = document
     for key in keys[:-1]:
-        if isinstance(place, list):
-            if not key.isdigit() or int(key) >= len(place):
+        if isinstance(parent, list):
+            if not key.isdigit() or int(key) >= len(parent):
                 return
-            place = place[int(key)]
-        elif isinstance(place, dict):
-            if place.get(key) is None:
-                place[key] = {}
-            place = place[key]
+            parent = parent[int(key)]
+        elif isinstance(parent, dict):
+            if parent.get(key) is None:
+                parent[key] = {}
+            parent = parent[key]
         else:
             return
     last = keys[-1]
-    if isinstance(place, dict):
-        if replace or not place.get(last):
-            place[last] = value
-    elif isinstance(place, list) and last.isdigit() and int(last) < len(place):
-        place[int(last)] = value
+    if isinstance(parent, dict):
+        if replace or not parent.get(last):
+            parent[last] = value
+    elif isinstance(parent, list) and last.isdigit() and int(last) < len(parent):
+        parent[int(last)] = value

@@ -1,4 +1,4 @@
-"""Texts that no path, host, command, environment variable or header can hold."""
+"""Check texts for content that is invalid in paths, hosts, commands, variables and headers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ EXPECTED = "UTF-8 text without NUL characters"
 
 
 def flaw(text: str) -> str:
-    """What is wrong with a text of the configuration, in words; "" when it can be used.
+    """Why a text of the configuration is invalid; "" when it is valid.
 
-    The system's calls take no NUL, and UTF-8 has no lone surrogates: Python makes such of bytes
-    in the environment that are not UTF-8 (PEP 383). The text is not shown: it may be a secret.
+    System calls accept no NUL, and UTF-8 has no lone surrogates: Python decodes bytes of the
+    environment that are not UTF-8 to those (PEP 383). The text is not shown: it may be a secret.
     """
     position = text.find("\0")
     if position >= 0:
@@ -29,30 +29,30 @@ def flaw(text: str) -> str:
 
 def flaws(value: Any, path: str) -> Iterator[Problem]:
     """The flaws of all texts in a decoded value, keys of objects included."""
-    waiting = [(value, path)]
-    while waiting:  # not recursive: the decoders accept deeper values than Python can recurse
-        item, place = waiting.pop()
+    pending = [(value, path)]
+    while pending:  # not recursive: the decoders accept deeper values than Python can recurse
+        item, at = pending.pop()
         if isinstance(item, str):
             if found := flaw(item):
-                yield Problem(place, found, EXPECTED)
+                yield Problem(at, found, EXPECTED)
         elif isinstance(item, list):
-            waiting += ((each, f"{place}[{n}]") for n, each in enumerate(item))
+            pending += ((each, f"{at}[{n}]") for n, each in enumerate(item))
         elif isinstance(item, dict):
             for key, each in item.items():
-                below = join(place, str(key))
+                below = join(at, str(key))
                 if found := flaw(str(key)):
                     yield Problem(below, f"a key that is {found}", EXPECTED)
-                waiting.append((each, below))
+                pending.append((each, below))
 
 
 def join(path: str, key: str) -> str:
-    """The path of a key below `path`, printable whatever the key holds."""
+    """The path of a key below `path`, with characters that are not printable escaped."""
     key = printable(key)
     return f"{path}.{key}" if path else key
 
 
 def printable(text: str) -> str:
-    """The text with all that is not printable in it as JSON writes it."""
+    """The text with characters that are not printable escaped as in JSON."""
     if text.isprintable():
         return text
-    return "".join(sign if sign.isprintable() else json.dumps(sign)[1:-1] for sign in text)
+    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)

@@ -38,7 +38,7 @@ async def check(case: Case) -> list[Finding]:
     ]
     if found:
         return found
-    return [ok(f"{case.source or 'the defaults'}: no mistakes")]
+    return [ok(f"{case.source or 'the defaults'}: no errors")]
 
 
 def _here() -> str:

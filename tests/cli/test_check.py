@@ -32,24 +32,24 @@ def test_a_right_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     assert wrong == ""
     assert output == (
         "note: containers[1].port: 3000 is taken, using 3999 instead\n"
-        "config.json: no mistakes\n"
+        "config.json: no errors\n"
         "  API         0.0.0.0 port 4000\n"
         "  containers  a, b\n"
         "  storage     /data\n"
     )
 
 
-def test_all_mistakes_are_listed_with_their_paths(capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_errors_are_listed_with_their_paths(capsys: pytest.CaptureFixture[str]) -> None:
     document = {"server": {"port": 70000}, "containers": [{"id": "a"}, {"id": "a", "image": 7}]}
     assert check(document) == 78
     output, wrong = capsys.readouterr()
     assert output == ""
     assert wrong == (
-        "config.json: 4 mistakes\n"
+        "config.json: 4 errors\n"
         "  server.port: found 70000, expected a whole number <= 65535\n"
         "  containers[1].image: found 7, expected text\n"
-        "  containers[0].image: found nothing, expected an image, or a url of a service elsewhere\n"
-        '  containers[1].id: found "a", expected an id of its own (containers[0] has it)\n'
+        "  containers[0].image: found nothing, expected an image, or the url of a running service\n"
+        '  containers[1].id: found "a", expected a unique id (containers[0] has the same)\n'
         "Fix these, then try again: infernet-edge check --config config.json\n"
     )
 
@@ -61,7 +61,7 @@ def test_a_file_that_cannot_be_decoded(
     name: str, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert check(text, name) == 78
-    assert f"{name}: 1 mistake\n" in capsys.readouterr().err
+    assert f"{name}: 1 error\n" in capsys.readouterr().err
 
 
 def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,7 +72,7 @@ def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
 def test_without_a_file_the_defaults_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check"]) == 0
     output = capsys.readouterr().out
-    assert output.startswith("No file found, the defaults: no mistakes\n")
+    assert output.startswith("No file found, the defaults: no errors\n")
     assert "  containers  none\n" in output
 
 
@@ -81,12 +81,12 @@ def test_the_files_that_are_found(
 ) -> None:
     Path("config.json").write_text("{}")
     assert main(["check"]) == 0
-    assert capsys.readouterr().out.startswith("config.json: no mistakes")
+    assert capsys.readouterr().out.startswith("config.json: no errors")
     named = tmp_path / "named.toml"
     named.write_text("")
     monkeypatch.setenv("INFERNET_CONFIG_PATH", str(named))
     assert main(["check"]) == 0
-    assert capsys.readouterr().out.startswith(f"{named}: no mistakes")
+    assert capsys.readouterr().out.startswith(f"{named}: no errors")
 
 
 def test_secrets_are_not_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,11 +81,11 @@ def ended(node: NodeProcess) -> int:
     return node.exit_code()
 
 
-def test_mistakes_in_the_configuration_are_78(tmp_path: Path) -> None:
+def test_errors_in_the_configuration_are_78(tmp_path: Path) -> None:
     node = NodeProcess({"server": {"port": 70000}, "jobs": {"max_pending": 0}}, tmp_path)
     assert ended(node) == 78
     log = node.log()
-    assert f"{node.config_path}: 2 mistakes" in log
+    assert f"{node.config_path}: 2 errors" in log
     assert "server.port: found 70000" in log
     assert "jobs.max_pending: found 0" in log
     assert not node.data_path.exists()

@@ -1,4 +1,4 @@
-"""From a decoded document to Structs, with every mistake noted."""
+"""The conversion of a decoded document to Structs, which collects every error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def convert(document: Any) -> tuple[Config, Conversion]:
     return conversion.struct(document, Config, ""), conversion
 
 
-def right(document: dict[str, Any]) -> Config:
+def valid(document: dict[str, Any]) -> Config:
     config, conversion = convert(document)
     assert conversion.problems == []
     assert conversion.warnings == []
@@ -37,21 +37,21 @@ def wrong(document: Any) -> list[tuple[str, str, str]]:
     "gpu", [True, False, "0", "0,1", "0, all", "1:0", "amd.com/gpu=0", "GPU-3a-4"]
 )
 def test_gpus_all_none_or_by_name(gpu: Any) -> None:
-    assert right({"containers": [CONTAINER | {"gpu": gpu}]}).containers[0].gpu == gpu
+    assert valid({"containers": [CONTAINER | {"gpu": gpu}]}).containers[0].gpu == gpu
 
 
 def test_an_empty_document_is_the_defaults() -> None:
-    assert right({}) == Config()
+    assert valid({}) == Config()
 
 
-def test_null_stands_for_not_set() -> None:
+def test_null_means_not_set() -> None:
     """As the reference node writes it."""
-    assert right({"log": None, "server": {"port": None}, "containers": None}) == Config()
+    assert valid({"log": None, "server": {"port": None}, "containers": None}) == Config()
 
 
 @pytest.mark.parametrize("port", [4001, "4001"])
 def test_ports_may_be_text(port: Any) -> None:
-    config = right({"server": {"port": port}, "containers": [{**CONTAINER, "port": port}]})
+    config = valid({"server": {"port": port}, "containers": [{**CONTAINER, "port": port}]})
     assert config.server.port == 4001
     assert config.containers[0].port == 4001
 
@@ -114,16 +114,16 @@ def test_ports_may_be_text(port: Any) -> None:
         ),
     ],
 )
-def test_a_mistake_is_named_with_its_path(
+def test_an_error_is_reported_with_its_path(
     document: Any, path: str, found: str, expected: str
 ) -> None:
-    ((where, shown, wanted),) = wrong(document)
+    ((where, shown, described),) = wrong(document)
     assert (where, shown) == (path, found)
-    assert wanted.startswith(expected.split(" >=")[0].split(" <=")[0])
-    assert "`" not in wanted
+    assert described.startswith(expected.split(" >=")[0].split(" <=")[0])
+    assert "`" not in described
 
 
-def test_every_mistake_is_noted() -> None:
+def test_every_error_is_reported() -> None:
     document = {
         "log": {"backup_count": -1},
         "server": {"port": "x", "host": 1, "tokens": {"bob": 1}, "rate_limit": []},
@@ -172,16 +172,16 @@ def test_unknown_keys_are_ignored_with_a_warning(document: Any, warning: str) ->
     assert conversion.warnings == [warning]
 
 
-def test_keys_of_their_authors_own_are_not_unknown() -> None:
-    right({"redis": {"host": "x", "anything": [1]}})
-    right({"containers": [CONTAINER | {"env": {"ANY": "x", "N": 1, "B": True, "F": 0.5}}]})
+def test_keys_that_users_choose_are_not_unknown() -> None:
+    valid({"redis": {"host": "x", "anything": [1]}})
+    valid({"containers": [CONTAINER | {"env": {"ANY": "x", "N": 1, "B": True, "F": 0.5}}]})
 
 
 def test_a_secret_as_text_or_as_a_file(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text("  from a file\n")
     file.chmod(0o600)
-    config = right(
+    config = valid(
         {"docker": {"password": {"file": str(file)}}, "server": {"tokens": {"bob": "as text"}}}
     )
     assert config.docker.password == Secret("from a file")
@@ -212,7 +212,7 @@ def test_a_secret_in_a_file_that_others_can_read(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize(
-    "place",
+    "document",
     [
         lambda value: {"docker": {"password": value}},
         lambda value: {"server": {"tokens": {"bob": value}}},
@@ -221,8 +221,8 @@ def test_a_secret_in_a_file_that_others_can_read(tmp_path: Path) -> None:
         lambda value: {"chain": {"wallet": {"keystore_password": value}}},
     ],
 )
-def test_a_wrong_secret_is_never_shown(place: Any, value: Any) -> None:
-    _, conversion = convert(place(value))
+def test_a_wrong_secret_is_never_shown(document: Any, value: Any) -> None:
+    _, conversion = convert(document(value))
     (problem,) = conversion.problems
     assert problem.expected == 'text, or {"file": "/path/of/a/file"}'
     for part in ("hunter2", "12345678", "1.5", "true"):
@@ -286,14 +286,14 @@ def env(value: Any) -> Any:
 def test_text_from_the_environment_stands_for_any_value(
     document: dict[str, Any], same: dict[str, Any]
 ) -> None:
-    assert right(env(document)) == right(same)
+    assert valid(env(document)) == valid(same)
 
 
 def test_a_secret_in_a_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("top\n")
     file.chmod(0o600)
-    config = right(env({"docker": {"password": f'{{"file": "{file}"}}'}}))
+    config = valid(env({"docker": {"password": f'{{"file": "{file}"}}'}}))
     assert config.docker.password == Secret("top")
 
 
@@ -314,7 +314,7 @@ def test_wrong_text_from_the_environment(document: dict[str, Any], path: str) ->
 
 def test_models_in_both_forms() -> None:
     models = ["a/b", {"owner": "a", "name": "b", "files": ["x"]}]
-    config = right({"containers": [CONTAINER | {"models": models}]})
+    config = valid({"containers": [CONTAINER | {"models": models}]})
     assert config.containers[0].models == ["a/b", Model(owner="a", name="b", files=["x"])]
 
 

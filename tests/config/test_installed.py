@@ -17,15 +17,15 @@ def machine(tmp_path: Path) -> Path:
 
 
 def test_a_command_beside_the_service_sees_what_the_service_sees(machine: Path) -> None:
-    told = {"STATE_DIRECTORY": f"{machine}/var/lib/infernet-edge"}
-    assert service_environment(_FILE, {}, machine) == told
+    variables = {"STATE_DIRECTORY": f"{machine}/var/lib/infernet-edge"}
+    assert service_environment(_FILE, {}, machine) == variables
     with_file(machine, "run/infernet-edge-podman/podman/podman.sock")
-    told["XDG_RUNTIME_DIR"] = f"{machine}/run/infernet-edge-podman"
-    assert service_environment(_FILE, {}, machine) == told
-    for place in ("etc/infernet-edge/credentials", "run/credentials/infernet-edge.service"):
-        with_file(machine, f"{place}/chain.wallet.private_key")
-        told["CREDENTIALS_DIRECTORY"] = f"{machine}/{place}"
-        assert service_environment(_FILE, {}, machine) == told
+    variables["XDG_RUNTIME_DIR"] = f"{machine}/run/infernet-edge-podman"
+    assert service_environment(_FILE, {}, machine) == variables
+    for folder in ("etc/infernet-edge/credentials", "run/credentials/infernet-edge.service"):
+        with_file(machine, f"{folder}/chain.wallet.private_key")
+        variables["CREDENTIALS_DIRECTORY"] = f"{machine}/{folder}"
+        assert service_environment(_FILE, {}, machine) == variables
 
 
 def test_another_configuration_has_nothing_to_do_with_it(machine: Path) -> None:
@@ -33,7 +33,7 @@ def test_another_configuration_has_nothing_to_do_with_it(machine: Path) -> None:
     assert service_environment(None, {}, machine) == {}
 
 
-def test_the_service_itself_knows(machine: Path) -> None:
+def test_the_service_itself_needs_no_variables(machine: Path) -> None:
     assert service_environment(_FILE, {"STATE_DIRECTORY": "/var/lib/x"}, machine) == {}
 
 

@@ -17,7 +17,7 @@ from infernet_edge.config.rendering import toml_value
 KEY = "0x" + "5c" * 32
 ADDRESS = "0x" + "66" * 20
 
-# What a config.json of the reference node 1.4 looks like: its keys, their types, its habits.
+# A config.json of the reference node 1.4, with all its keys and their types.
 REFERENCE: dict[str, Any] = {
     "log_path": "infernet_node.log",
     "manage_containers": True,
@@ -107,11 +107,11 @@ def test_a_configuration_of_the_reference_node_works_unchanged(tmp_path: Path) -
     assert first.accepted_payments == {"0x" + "00" * 20: 10**18}
     assert second.bearer == Secret("bearer-token")
     assert second.env == {"MODEL": "a/b", "WORKERS": 2, "DEBUG": False}
-    # Only what the operator has to know: none of its keys is unknown.
+    # Only warnings for the operator: none of its keys is unknown.
     assert [warning.split()[0] for warning in warnings] == ["redis", "forward_stats"]
 
 
-def test_the_old_name_of_the_log_yields_to_the_new_one(tmp_path: Path) -> None:
+def test_the_new_name_of_the_log_takes_precedence_over_the_old_one(tmp_path: Path) -> None:
     for log, expected in (({"path": "new"}, "new"), ({"backup_count": 5}, "old"), (None, "old")):
         file = written(tmp_path, {"log_path": "old", "log": log})
         assert load(file, {}).config.log.path == expected
@@ -150,7 +150,7 @@ def test_json_and_toml_give_the_same(tmp_path: Path) -> None:
     assert from_toml.warnings == from_json.warnings
 
 
-def test_all_mistakes_of_a_reference_configuration_at_once(tmp_path: Path) -> None:
+def test_all_errors_of_a_reference_configuration_at_once(tmp_path: Path) -> None:
     broken = json.loads(json.dumps(REFERENCE))
     broken["server"]["port"] = "four thousand"
     broken["startup_wait"] = -1
@@ -171,7 +171,7 @@ def test_all_mistakes_of_a_reference_configuration_at_once(tmp_path: Path) -> No
     assert str(tmp_path / "config.json") in str(error)
 
 
-def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+def test_the_environment_takes_precedence_over_the_file(tmp_path: Path) -> None:
     config = load(
         written(tmp_path, REFERENCE),
         {
@@ -191,7 +191,7 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     assert config.docker.password == Secret("other")
 
 
-def test_mistakes_in_the_environment_are_found_like_others(tmp_path: Path) -> None:
+def test_errors_in_the_environment_are_reported_like_others(tmp_path: Path) -> None:
     file = written(tmp_path, {})
     error = refusal(file, INFERNET_EDGE_SERVER__PORT="x", INFERNET_EDGE_JOBS__ON_RESTART="maybe")
     assert sorted(problem.path for problem in error.problems) == ["jobs.on_restart", "server.port"]
@@ -229,7 +229,7 @@ def test_a_file_with_a_key_that_others_can_read(tmp_path: Path) -> None:
     assert load(harmless, {}).warnings == []
 
 
-def test_without_a_file_the_defaults_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_file_the_defaults_apply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("infernet_edge.config.sources.SYSTEM_FILES", ())
     config, warnings, source = load(None, {"STATE_DIRECTORY": "/state"})
@@ -241,14 +241,14 @@ def test_without_a_file_the_defaults_hold(tmp_path: Path, monkeypatch: pytest.Mo
     assert config.forward_stats is False
 
 
-def test_a_named_file_that_is_missing_is_a_mistake(tmp_path: Path) -> None:
+def test_a_named_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
     error = refusal(tmp_path / "absent.json")
     assert "no readable file" in str(error)
     with pytest.raises(ConfigurationError, match=r"absent\.toml"):
         load(None, {"INFERNET_CONFIG_PATH": str(tmp_path / "absent.toml")})
 
 
-def test_the_valid_parts_of_a_configuration_with_mistakes(tmp_path: Path) -> None:
+def test_the_valid_parts_of_a_configuration_with_errors(tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     file.write_text('{"server": {"port": 70000, "host": "127.0.0.1"}, "containers": [{"id": "a"}]}')
     loaded, problems = load_valid_parts(file, {})

@@ -108,7 +108,7 @@ def test_the_defaults_of_the_node_and_of_the_tree_are_the_same() -> None:
     assert Config() == msgspec.convert({}, Config)
 
 
-def test_a_secret_gives_itself_away_to_nobody() -> None:
+def test_a_secret_is_never_shown() -> None:
     secret = Secret("hunter2")
     for text in (repr(secret), str(secret), f"{secret}", f"{secret!r}", repr([secret])):
         assert "hunter2" not in text

@@ -33,7 +33,7 @@ def problems(document: dict[str, Any], **environment: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def base(tmp_path: Path) -> Path:
     (tmp_path / "file").write_text("x")
     (tmp_path / "folder").mkdir()
     (tmp_path / "nowhere").symlink_to("missing")
@@ -46,7 +46,7 @@ def place(tmp_path: Path) -> Path:
     [
         ("file/x", "file is not a folder"),
         ("file/x/y/z", "file is not a folder"),
-        ("nowhere/x", "nowhere is a link to nothing"),
+        ("nowhere/x", "nowhere is a broken link"),
         ("loop/x", "loop: "),
         ("a" * 256, "a name of more than 255 bytes"),
         ("ä" * 128 + "/x", "a name of more than 255 bytes"),
@@ -55,43 +55,43 @@ def place(tmp_path: Path) -> Path:
     ],
     ids=lambda text: text[:20],
 )
-def test_what_can_never_be_there(place: Path, name: str, word: str) -> None:
-    text = f"{place}/{name}"
+def test_invalid_paths(base: Path, name: str, word: str) -> None:
+    text = f"{base}/{name}"
     for found in (folder_flaw(text), file_flaw(text), new_file_flaw(text, 4), source_flaw(text)):
         assert word in found
 
 
-def test_what_may_be_there(place: Path) -> None:
+def test_valid_paths(base: Path) -> None:
     for name in ("", "folder", "folder/x/y", "missing", "a" * 255, "folder/../folder"):
-        assert folder_flaw(f"{place}/{name}") == source_flaw(f"{place}/{name}") == ""
-    assert new_file_flaw(f"{place}/file", 4) == new_file_flaw(f"{place}/missing/x", 4) == ""
-    assert new_file_flaw(f"{place}/{'a' * 251}", 4) == ""
-    assert file_flaw(f"{place}/file") == ""
+        assert folder_flaw(f"{base}/{name}") == source_flaw(f"{base}/{name}") == ""
+    assert new_file_flaw(f"{base}/file", 4) == new_file_flaw(f"{base}/missing/x", 4) == ""
+    assert new_file_flaw(f"{base}/{'a' * 251}", 4) == ""
+    assert file_flaw(f"{base}/file") == ""
     assert file_flaw("/dev/null") == source_flaw("/dev/null") == ""
 
 
-def test_what_is_of_another_kind(place: Path) -> None:
-    assert folder_flaw(f"{place}/file") == "is not a folder"
-    assert new_file_flaw(f"{place}/folder", 4) == file_flaw(f"{place}/folder") == "is a folder"
-    assert file_flaw(f"{place}/missing") == "does not exist"
-    assert "a name of more than 251 bytes" in new_file_flaw(f"{place}/{'a' * 252}", 4)
-    assert folder_flaw(str(place), longest=5) == "is longer than 5 bytes"
+def test_paths_of_another_kind(base: Path) -> None:
+    assert folder_flaw(f"{base}/file") == "is not a folder"
+    assert new_file_flaw(f"{base}/folder", 4) == file_flaw(f"{base}/folder") == "is a folder"
+    assert file_flaw(f"{base}/missing") == "does not exist"
+    assert "a name of more than 251 bytes" in new_file_flaw(f"{base}/{'a' * 252}", 4)
+    assert folder_flaw(str(base), max_bytes=5) == "is longer than 5 bytes"
 
 
-def test_relative_paths(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(place / "folder")
+def test_relative_paths(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(base / "folder")
     assert folder_flaw("x") == ""
     assert "is not a folder" in folder_flaw("../file/x")
-    (place / "folder").rmdir()
+    (base / "folder").rmdir()
     assert "the current folder cannot be found" in folder_flaw("x")
 
 
-def test_a_folder_that_this_user_may_not_enter_is_no_mistake() -> None:
-    with tempfile.TemporaryDirectory() as base:
-        place = Path(base, "closed")
-        place.mkdir(mode=0o000)
-        Path(base).chmod(0o755)
-        code = f"print(repr(folder_flaw({str(place / 'x/y')!r})))"
+def test_a_folder_that_this_user_may_not_enter_is_not_an_error() -> None:
+    with tempfile.TemporaryDirectory() as parent:
+        folder = Path(parent, "closed")
+        folder.mkdir(mode=0o000)
+        Path(parent).chmod(0o755)
+        code = f"print(repr(folder_flaw({str(folder / 'x/y')!r})))"
         if os.geteuid() == 0:  # root may enter everything
             code = f"import os; os.setuid(12345); {code}"
         done = subprocess.run(
@@ -143,13 +143,13 @@ def test_homes(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=lambda value: str(value)[:50],
 )
-def test_check_says_so(place: Path, document: dict[str, Any], key: str) -> None:
+def test_check_reports_invalid_paths(base: Path, document: dict[str, Any], key: str) -> None:
     def here(value: Any) -> Any:
         if isinstance(value, dict):
             return {name: here(item) for name, item in value.items()}
         if isinstance(value, list):
             return [here(item) for item in value]
-        return value.replace("{file}", str(place / "file"))
+        return value.replace("{file}", str(base / "file"))
 
     made = here(document)
     for container in made.get("containers", []):
@@ -157,40 +157,40 @@ def test_check_says_so(place: Path, document: dict[str, Any], key: str) -> None:
     assert list(problems(made)) == [key]
 
 
-def test_a_keystore(place: Path) -> None:
+def test_a_keystore(base: Path) -> None:
     def chain(keystore: str) -> dict[str, Any]:
         wallet = {"keystore": keystore, "keystore_password": "x"}
         address = "0x" + "aB" * 20
         chain = {"enabled": True, "rpc_url": "http://a", "registry_address": address}
         return {"chain": {**chain, "wallet": wallet}}
 
-    assert problems(chain(f"{place}/file")) == {}
-    for wrong in (f"{place}/file/x", f"{place}/folder", "~nobody-here/x", "a" * 300):
+    assert problems(chain(f"{base}/file")) == {}
+    for wrong in (f"{base}/file/x", f"{base}/folder", "~nobody-here/x", "a" * 300):
         assert list(problems(chain(wrong))) == ["chain.wallet.keystore"]
 
 
-def test_folders_of_the_environment(place: Path) -> None:
-    assert "file is not a folder" in problems({}, XDG_DATA_HOME=f"{place}/file")["storage.path"]
-    assert "is not a folder" in problems({}, STATE_DIRECTORY=f"{place}/file")["storage.path"]
-    assert problems({}, STATE_DIRECTORY=f"{place}/folder/x") == {}
+def test_folders_of_the_environment(base: Path) -> None:
+    assert "file is not a folder" in problems({}, XDG_DATA_HOME=f"{base}/file")["storage.path"]
+    assert "is not a folder" in problems({}, STATE_DIRECTORY=f"{base}/file")["storage.path"]
+    assert problems({}, STATE_DIRECTORY=f"{base}/folder/x") == {}
 
 
 def test_homes_and_current_folders_that_are_not_utf8(
-    place: Path, monkeypatch: pytest.MonkeyPatch
+    base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    odd = place / os.fsdecode(b"caf\xe9")
+    odd = base / os.fsdecode(b"caf\xe9")
     odd.mkdir()
     monkeypatch.setenv("HOME", str(odd))
     assert "text that is not UTF-8" in problems({})["storage.path"]
     monkeypatch.chdir(odd)
     assert "text that is not UTF-8" in problems({"storage": {"path": "x"}})["storage.path"]
-    assert problems({"storage": {"path": str(place / "x")}}) == {}
+    assert problems({"storage": {"path": str(base / "x")}}) == {}
 
 
 def test_certificates_may_be_in_the_home_folder(
-    place: Path, monkeypatch: pytest.MonkeyPatch
+    base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HOME", str(place))
+    monkeypatch.setenv("HOME", str(base))
     config, _ = build({"server": {"tls": {"cert": "~/file", "key": "~/file"}}}, "x", {})
     assert config.server.tls is not None
-    assert config.server.tls.cert == config.server.tls.key == str(place / "file")
+    assert config.server.tls.cert == config.server.tls.key == str(base / "file")

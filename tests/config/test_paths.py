@@ -1,4 +1,4 @@
-"""The units, which are installed as they are, name the places that the commands look in."""
+"""The units, which are installed unchanged, contain the paths that the commands use."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from infernet_edge.config import paths
 from tests.support.process import ROOT
 
 
-def test_the_units_mean_the_same_places() -> None:
+def test_the_units_contain_the_same_paths() -> None:
     node = (ROOT / "systemd" / paths.NODE_UNIT).read_text()
     assert f"\nStateDirectory={paths.STATE.removeprefix('var/lib/')}\n" in node
     assert f"\nEnvironment=XDG_RUNTIME_DIR=/{paths.PODMAN_RUNTIME}\n" in node

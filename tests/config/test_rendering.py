@@ -1,4 +1,4 @@
-"""The file that `init` writes: complete, and true to the tree."""
+"""The file that `init` writes: complete, and consistent with the model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHOSEN: dict[str, Any] = {
 
 
 def paths(target: type[msgspec.Struct], path: str = "") -> Iterator[tuple[str, str]]:
-    """Each key of the tree with the head of the table in which it stands."""
+    """Each key of the tree with the header of its table."""
     for key in keys(target):
         below = f"{path}.{key.name}" if path else key.name
         if key.table:
@@ -37,8 +37,8 @@ def paths(target: type[msgspec.Struct], path: str = "") -> Iterator[tuple[str, s
             yield path, key.name
 
 
-def places(text: str) -> set[tuple[str, str]]:
-    """Each key of a file, commented or not, with the head of its table."""
+def keys_of(text: str) -> set[tuple[str, str]]:
+    """Each key of a file, commented or not, with the header of its table."""
     found, table = set(), ""
     for line in text.splitlines():
         if head := re.fullmatch(r"#?\[+([a-z_.]+)\]+", line):
@@ -49,9 +49,9 @@ def places(text: str) -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("chosen", [{}, CHOSEN], ids=["nothing", "something"])
-def test_every_key_of_the_tree_stands_in_its_table(chosen: dict[str, Any]) -> None:
+def test_every_key_of_the_tree_is_in_its_table(chosen: dict[str, Any]) -> None:
     text = to_toml(chosen)
-    assert places(text) == set(paths(Config))
+    assert keys_of(text) == set(paths(Config))
     joined = text.replace("\n#", "")
     assert all(f"{key.name} = " in joined for key in keys(Model))
     assert all(len(line) <= 80 for line in text.splitlines() if not line.startswith("env"))
@@ -73,7 +73,7 @@ def test_what_was_chosen_is_live_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(("name", "write"), [("c.toml", to_toml), ("c.json", to_json)])
-def test_it_loads_without_mistakes(tmp_path: Path, name: str, write: Any) -> None:
+def test_it_loads_without_errors(tmp_path: Path, name: str, write: Any) -> None:
     file = tmp_path / name
     file.write_text(write(CHOSEN))
     config, warnings, _ = load(file, {})

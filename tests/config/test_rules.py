@@ -52,7 +52,7 @@ def test_ids_are_unique() -> None:
     document = {"containers": [{"id": name, "image": "x"} for name in ("a", "b", "a", "a")]}
     found = problems(document)
     assert list(found) == ["containers[2].id", "containers[3].id"]
-    assert "containers[0] has it" in found["containers[3].id"]
+    assert "containers[0] has the same" in found["containers[3].id"]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_urls_of_containers(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://a", "https://a.b:8443/c", "http://[::1]:3000", "HTTP://A"])
-def test_right_urls_of_containers(url: str) -> None:
+def test_valid_urls_of_containers(url: str) -> None:
     assert problems(container(url=url)) == {}
 
 
@@ -135,7 +135,7 @@ def test_a_password_in_a_url_is_not_shown() -> None:
         ("devices", ["nvidia.com/gpu"], "devices[0]"),
     ],
 )
-def test_wrong_keys_of_containers(key: str, value: Any, path: str) -> None:
+def test_invalid_keys_of_containers(key: str, value: Any, path: str) -> None:
     assert list(problems(container(**{key: value}))) == [f"containers[0].{path}"]
 
 
@@ -156,7 +156,7 @@ def test_wrong_keys_of_containers(key: str, value: Any, path: str) -> None:
         ("devices", ["/dev/dri", "/dev/a:/dev/b:rw", "nvidia.com/gpu=0", "hailo.ai/npu=all"]),
     ],
 )
-def test_right_keys_of_containers(key: str, value: Any) -> None:
+def test_valid_keys_of_containers(key: str, value: Any) -> None:
     assert problems(container(**{key: value})) == {}
 
 
@@ -169,7 +169,7 @@ def test_sizes(text: int | str, size: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", "1.5g", "-1", "1t", "1 m b", "0x10"])
-def test_no_sizes(text: str) -> None:
+def test_invalid_sizes(text: str) -> None:
     with pytest.raises(ValueError, match="not a size"):
         size_in_bytes(text)
 
@@ -217,7 +217,7 @@ def test_hosts(host: str) -> None:
         "a\u202eb",
     ],
 )
-def test_no_hosts(host: str) -> None:
+def test_invalid_hosts(host: str) -> None:
     assert list(problems({"server": {"host": host}})) == ["server.host"]
 
 
@@ -231,7 +231,7 @@ def test_a_token_that_no_header_can_carry() -> None:
 @pytest.mark.parametrize(
     "url", ["unix:///run/podman/podman.sock", "tcp://127.0.0.1:8080", "tcp://[::1]:8080"]
 )
-def test_podmans_urls(url: str) -> None:
+def test_valid_podman_urls(url: str) -> None:
     assert problems({"podman": {"url": url}}) == {}
 
 
@@ -239,11 +239,11 @@ def test_podmans_urls(url: str) -> None:
     "url",
     ["http://x", "unix:", "unix://", "unix://x", "tcp://", "tcp://[::1", "tcp://a:99999", "x"],
 )
-def test_no_podmans_urls(url: str) -> None:
+def test_invalid_podman_urls(url: str) -> None:
     assert list(problems({"podman": {"url": url}})) == ["podman.url"]
 
 
-def test_a_right_chain() -> None:
+def test_a_valid_chain() -> None:
     for changes in (
         {},
         {"rpc_url": ["http://127.0.0.1:8545", "https://b"]},
@@ -269,7 +269,7 @@ def test_a_right_chain() -> None:
         ({"wallet": {"private_key": KEY, "payment_address": "x"}}, "chain.wallet.payment_address"),
     ],
 )
-def test_a_wrong_chain(changes: dict[str, Any], path: str) -> None:
+def test_an_invalid_chain(changes: dict[str, Any], path: str) -> None:
     found = problems(chain(**changes))
     assert list(found) == [path]
     assert "hunter2" not in str(found)
@@ -280,7 +280,7 @@ def test_a_chain_that_is_off_needs_nothing() -> None:
     assert problems({"chain": {"enabled": False, "rpc_url": "", "wallet": {}}}) == {}
 
 
-def test_all_mistakes_come_at_once_and_none_twice() -> None:
+def test_all_errors_are_reported_at_once_and_none_twice() -> None:
     document = {
         "server": {"port": "x", "trusted_proxies": ["y"]},
         "containers": [
@@ -307,11 +307,11 @@ def test_all_mistakes_come_at_once_and_none_twice() -> None:
         "server.trusted_proxies[0]",
     ]
     text = str(refused.value)
-    assert text.startswith("x: 11 mistakes\n")
+    assert text.startswith("x: 11 errors\n")
     assert all(f"  {path}: found " in text for path in paths)
 
 
-def test_ports_that_clash_are_spread_with_a_warning() -> None:
+def test_ports_in_conflict_are_replaced_with_a_warning() -> None:
     containers = [{"id": name, "image": "x"} for name in ("a", "b", "c")]
     containers[1]["port"] = "4000"
     config, warnings = made({"containers": containers})
@@ -322,7 +322,7 @@ def test_ports_that_clash_are_spread_with_a_warning() -> None:
     ]
 
 
-def test_a_spare_port_is_nobody_elses() -> None:
+def test_a_spare_port_is_not_in_use() -> None:
     ports = {"a": 3000, "b": 3000, "c": 3999}
     containers = [{"id": name, "image": "x", "port": port} for name, port in ports.items()]
     config, _ = made({"containers": containers, "server": {"port": 3998}})
@@ -360,7 +360,7 @@ def test_the_folder_of_the_data() -> None:
         ({"discovery": {"enabled": True}}, "discovery"),
     ],
 )
-def test_what_is_not_served_is_said(document: dict[str, Any], word: str) -> None:
+def test_unsupported_settings_are_reported(document: dict[str, Any], word: str) -> None:
     (warning,) = made(document)[1]
     assert warning.startswith(word)
 

@@ -16,7 +16,7 @@ def test_the_text_and_the_mode(tmp_path: Path) -> None:
     assert mode & 0o777 == 0o640
 
 
-def test_what_is_no_secret(tmp_path: Path) -> None:
+def test_invalid_secrets(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_bytes(b"x" * MAX_SECRET)
     assert len(read_secret(file)[0]) == MAX_SECRET

@@ -66,7 +66,7 @@ def test_json_and_toml_are_the_same(tmp_path: Path) -> None:
     assert sources.read_file(json_file) == sources.read_file(toml_file)
 
 
-def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_an_error(tmp_path: Path) -> None:
     file = tmp_path / "c.json"
     file.write_bytes(b"\xef\xbb\xbf{}")
     assert sources.read_file(file) == {}
@@ -112,7 +112,7 @@ def test_a_file_that_cannot_be_decoded(
         ("c.toml", b'"hunter2" = 1\n"hunter2" = 2'),
     ],
 )
-def test_what_is_around_a_mistake_is_not_shown(tmp_path: Path, name: str, content: bytes) -> None:
+def test_the_text_around_an_error_is_not_shown(tmp_path: Path, name: str, content: bytes) -> None:
     """It may be a secret."""
     file = tmp_path / name
     file.write_bytes(content)
@@ -133,7 +133,7 @@ def applied(document: dict[str, Any], **environment: str) -> dict[str, Any]:
     return document
 
 
-def test_the_environment_is_laid_over_the_file() -> None:
+def test_the_environment_overrides_the_file() -> None:
     document: dict[str, Any] = {"server": {"port": 1, "host": "x"}, "containers": [{"id": "a"}]}
     applied(
         document,
@@ -150,7 +150,7 @@ def test_the_environment_is_laid_over_the_file() -> None:
     }
 
 
-def test_names_that_are_their_authors_own_keep_their_case() -> None:
+def test_names_that_users_choose_keep_their_case() -> None:
     document: dict[str, Any] = {"containers": [{"id": "a"}]}
     applied(
         document,
@@ -169,11 +169,11 @@ def test_a_null_in_the_file_is_filled() -> None:
 @pytest.mark.parametrize(
     "name", ["CONTAINERS__7__ID", "CONTAINERS__X__ID", "SERVER__PORT__BELOW", "CONTAINERS__0", ""]
 )
-def test_a_place_that_is_not_there_breaks_nothing(name: str) -> None:
+def test_a_path_that_does_not_exist_is_ignored(name: str) -> None:
     applied({"containers": [{"id": "a"}], "server": {"port": 1}}, **{name: "x"})
 
 
-def test_credentials_fill_gaps(tmp_path: Path) -> None:
+def test_credentials_set_what_the_file_does_not(tmp_path: Path) -> None:
     for name in (
         "chain.wallet.private_key",
         "chain.wallet.keystore_password",
@@ -221,7 +221,7 @@ def test_without_credentials_nothing_changes(tmp_path: Path) -> None:
         assert document == {}
 
 
-def test_a_folder_of_credentials_that_can_be_none(tmp_path: Path) -> None:
+def test_an_invalid_folder_of_credentials(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file/x"):
         sources.apply_credentials({}, {"CREDENTIALS_DIRECTORY": str(folder)})

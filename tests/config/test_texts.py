@@ -50,7 +50,7 @@ def test_paths_can_be_printed() -> None:
 
 @pytest.mark.parametrize("bad", ["a\0b", NOT_UTF8], ids=ascii)
 @pytest.mark.parametrize(
-    ("place", "path"),
+    ("document", "path"),
     [
         (lambda bad: {"server": {"host": bad}}, "server.host"),
         (lambda bad: {"server": {"tls": {"cert": bad, "key": "/dev/null"}}}, "server.tls.cert"),
@@ -81,8 +81,8 @@ def test_paths_can_be_printed() -> None:
         (lambda bad: {"unknown": {"deep": [bad]}}, "unknown.deep[0]"),
     ],
 )
-def test_no_text_of_a_file_may_be_such(place: Any, path: str, bad: str) -> None:
-    found = problems(place(bad))
+def test_invalid_texts_of_a_file(document: Any, path: str, bad: str) -> None:
+    found = problems(document(bad))
     assert list(found) == [path]
     assert "NUL" in found[path]
     assert bad not in found[path]
@@ -99,7 +99,7 @@ def test_no_text_of_a_file_may_be_such(place: Any, path: str, bad: str) -> None:
         ({"redis": {"a": {"\0": 1}}}, "redis.a.\\u0000"),
     ],
 )
-def test_no_key_may_be_such(document: dict[str, Any], path: str) -> None:
+def test_invalid_keys(document: dict[str, Any], path: str) -> None:
     found = problems(document)
     assert list(found) == [path]
     assert "a key that is text with a NUL character at position" in found[path]
@@ -122,19 +122,19 @@ def test_no_key_may_be_such(document: dict[str, Any], path: str) -> None:
     ],
     ids=ascii,
 )
-def test_no_text_of_the_environment_may_be_such(name: str, text: str, path: str) -> None:
+def test_invalid_texts_of_the_environment(name: str, text: str, path: str) -> None:
     found = problems({"containers": [dict(CONTAINER)]}, **{f"INFERNET_EDGE_{name}": text})
     assert list(found) == [path]
     assert "NUL" in found[path]
 
 
 @pytest.mark.parametrize("variable", ["STATE_DIRECTORY", "XDG_DATA_HOME"])
-def test_no_folder_of_the_environment_may_be_such(variable: str) -> None:
+def test_invalid_folders_of_the_environment(variable: str) -> None:
     found = problems({}, **{variable: f"/tmp/{NOT_UTF8}"})
     assert "text that is not UTF-8" in found["storage.path"]
 
 
-def test_no_text_of_a_credential_may_be_such(tmp_path: Path) -> None:
+def test_invalid_text_of_a_credential(tmp_path: Path) -> None:
     (tmp_path / "docker.password").write_text("hunter2\0")
     (tmp_path / os.fsdecode(b"server.tokens.caf\xe9")).write_text("0123456789abcdef")
     found = problems({}, CREDENTIALS_DIRECTORY=str(tmp_path))
@@ -142,7 +142,7 @@ def test_no_text_of_a_credential_may_be_such(tmp_path: Path) -> None:
     assert "hunter2" not in str(found)
 
 
-def test_no_file_of_a_secret_may_hold_such(tmp_path: Path) -> None:
+def test_invalid_text_in_a_secret_file(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("hunter2\0")
     found = problems({"docker": {"password": {"file": str(tmp_path / "secret")}}})
     assert "text with a NUL character at position 8" in found["docker.password"]

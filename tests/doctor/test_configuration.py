@@ -13,7 +13,7 @@ async def test_one_without_warnings(tmp_path: Path) -> None:
     source = tmp_path / "config.toml"
     source.touch()
     found = await finding(checked, configuration(tmp_path), source=source)
-    assert found == Finding("ok", f"{source}: no mistakes")
+    assert found == Finding("ok", f"{source}: no errors")
 
 
 async def test_its_warnings_are_handed_on(tmp_path: Path) -> None:

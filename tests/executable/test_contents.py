@@ -83,7 +83,7 @@ def test_nor_when_debians_python_builds_it(debian_executable: Executable, tmp_pa
     assert debian_executable.file.stat().st_size <= _MOST
     for command, said in (
         (["version"], "infernet-edge "),
-        (["check"], "no mistakes"),
+        (["check"], "no errors"),
         (["demo", "--once", "--no-podman"], '{"rating": "positive", "confidence": '),
         (["service", "unpack", str(tmp_path / "unpacked")], ""),
     ):

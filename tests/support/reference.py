@@ -57,7 +57,7 @@ It counts where the file says nothing.
 infernet-edge check --config config.toml
 ```
 
-lists all mistakes at once, each with its key, what was found and what is expected, and ends with
+lists all errors at once, each with its key, what was found and what is expected, and ends with
 78 when there are any. A key that is not known is ignored with a note that names the nearest one.
 The node reads its configuration at the start only: restart it after a change.
 
@@ -80,7 +80,7 @@ says the same.
 | 0 | success |
 | 1 | failure: the text says why. `status`: no node, or an unhealthy one. `doctor`: problems |
 | 2 | wrong usage: an unknown command, option or value |
-| 78 | mistakes in the configuration; all of them are listed |
+| 78 | configuration errors; all of them are listed |
 | 130 | stopped by Ctrl+C |
 
 `run` ends with 0 when it is stopped by Ctrl+C or SIGTERM.
