@@ -2,8 +2,8 @@
 
 `/proc/cpuinfo` gives ARM cores by number only: "CPU implementer" and "CPU part" of the register
 MIDR_EL1. The numbers are those of arch/arm64/include/asm/cputype.h and arch/arm/include/asm/
-cputype.h in Linux and of ARM's reference manuals; the spellings are those that lscpu prints, so
-that the node says what users see there.
+cputype.h in Linux and of ARM's reference manuals; the spellings are those of lscpu, so that the
+node reports the same names.
 """
 
 from __future__ import annotations
@@ -110,12 +110,12 @@ CORES = {
 
 
 def implementer_name(code: str) -> str:
-    """Who made a core, by its "CPU implementer" ("0x41" -> "ARM"); "" when not known."""
+    """The manufacturer of a core, by its "CPU implementer" ("0x41" -> "ARM"); "" if not known."""
     return IMPLEMENTERS.get(_number(code), "")
 
 
 def core_name(implementer: str, part: str) -> str:
-    """The core, by its "CPU implementer" and "CPU part"; "" when not known."""
+    """The name of a core, by its "CPU implementer" and "CPU part"; "" if not known."""
     return CORES.get((_number(implementer), _number(part)), "")
 
 

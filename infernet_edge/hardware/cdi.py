@@ -1,9 +1,9 @@
-"""What the Container Device Interface says of devices: its files, and which of them counts.
+"""Read the files of the Container Device Interface (CDI), and resolve conflicts between them.
 
 https://tags.cncf.io/container-device-interface: files of JSON or YAML in /etc/cdi and /var/run/cdi
-describe devices of a kind. A device in a file of the second folder counts instead of one of the
-same name in the first; two of the same name in one folder are a conflict, and neither counts, even
-if there is a third in the other. So it does in Podman 4.3 and 5.
+describe devices of a kind. A device in the second folder takes precedence over one of the same name
+in the first. Two of the same name in one folder are a conflict, and neither is used, even if there
+is a third in the other folder. Podman 4.3 and 5 do the same.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MAX_BYTES = 4 * 2**20
 
 
 class Device(NamedTuple):
-    """A device of a specification; `paths` are files of the host that it puts into a container."""
+    """A device of a specification; `paths` are the host's files that it adds to a container."""
 
     name: str
     file: Path
@@ -53,7 +53,7 @@ def read(root: Path) -> Described:
                 continue
             try:
                 found = list(_devices(file, _document(file)))
-            except (OSError, ValueError) as error:  # msgspec's and those of UTF-8 among them
+            except (OSError, ValueError) as error:  # includes those of msgspec and UTF-8
                 unread[file] = _reason(error)
                 continue
             for device in found:
@@ -66,14 +66,14 @@ def read(root: Path) -> Described:
 
 
 def files_of(names: Iterable[str], root: Path) -> list[Path]:
-    """The device files that the devices of these names put into a container. Blocks."""
+    """The device files that the devices of these names add to a container. Blocks."""
     found = read(root).devices
     paths = dict.fromkeys(path for name in names if name in found for path in found[name].paths)
     return [root / path[1:] for path in paths if path.startswith("/dev/")]
 
 
 def _files(root: Path, names: tuple[str, ...]) -> list[Path]:
-    """Those that are meant to be specifications, each once."""
+    """The files that are intended as specifications, at most _MAX_FILES."""
     folder = next((root / name for name in names if (root / name).is_dir()), None)
     if folder is None:
         return []
@@ -103,7 +103,7 @@ def _devices(file: Path, document: Any) -> Iterator[Device]:
 
 
 def _paths(edits: Any) -> Iterator[str]:
-    """Of the mounts, and of the device nodes, whose path is the same inside unless it is said."""
+    """The paths of mounts and of device nodes; the latter may have the same path inside."""
     if not isinstance(edits, dict):
         return
     for key, names in (("mounts", ("hostPath",)), ("deviceNodes", ("hostPath", "path"))):
@@ -119,8 +119,8 @@ def _list(value: Any) -> list[Any]:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, yaml.NotUnderstood):
-        return f"it cannot be understood, {error}"
+    if isinstance(error, yaml.UnsupportedYAML):
+        return f"it cannot be parsed, {error}"
     if isinstance(error, UnicodeDecodeError):
         return "it is not UTF-8 text"
     return error.strerror or type(error).__name__ if isinstance(error, OSError) else str(error)

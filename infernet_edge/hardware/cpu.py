@@ -1,7 +1,7 @@
-"""The processor: from /proc, /sys and the device tree; py-cpuinfo for what those do not say.
+"""The processor: from /proc, /sys and the device tree; py-cpuinfo for values that those lack.
 
 /proc/cpuinfo alone is complete on x86, and on ARM boards whose cores arm.py names. There
-py-cpuinfo, which takes seconds on a small board and starts other programs, is never asked.
+py-cpuinfo, which takes seconds on a small board and starts other programs, is never called.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _GENERIC = re.compile(r"(ARMv\d|AArch64)", re.IGNORECASE)
 
 
 class Processor(Struct, frozen=True):
-    """What the kernel says of the processor; "" where it says nothing.
+    """The kernel's description of the processor; "" for what it does not report.
 
-    `name` says which processor it is; `generic_name` is what there is where nobody knows better.
+    `name` identifies the processor; `generic_name` is the fallback when there is no better name.
     """
 
     architecture: str
@@ -42,43 +42,43 @@ class Processor(Struct, frozen=True):
 
 
 def read_processor(root: Path, architecture: str) -> Processor:
-    """Read what /proc and /sys below `root` say. Blocks; missing files are no error."""
+    """Read the processor from /proc and /sys below `root`. Blocks; missing files are allowed."""
     blocks = _read_blocks(root / "proc/cpuinfo")
-    said = _first(blocks, "model name", "cpu model", "uarch")
+    reported = _first(blocks, "model name", "cpu model", "uarch")
     return Processor(
         architecture=architecture,
         cores=_cores(root, blocks),
-        name=_core_names(blocks) or ("" if _GENERIC.match(said) else said),
-        generic_name=said or _first(blocks, "Processor", "cpu", "Hardware"),
+        name=_core_names(blocks) or ("" if _GENERIC.match(reported) else reported),
+        generic_name=reported or _first(blocks, "Processor", "cpu", "Hardware"),
         board=_board(root) or _first(blocks, "Model"),
         vendor=_first(blocks, "vendor_id") or implementer_name(_first(blocks, "CPU implementer")),
     )
 
 
-def cpu_info(processor: Processor, said: Mapping[str, object]) -> CPUInfo:
-    """The processor as /resources shows it, `said` being what py-cpuinfo adds.
+def cpu_info(processor: Processor, fallback: Mapping[str, object]) -> CPUInfo:
+    """The processor as /resources shows it, with py-cpuinfo's values as `fallback`.
 
-    The model of a board is its cores and, since that is what people know it by, the board:
+    The model of a board is its cores and the name by which users know it, the board:
     "Cortex-A76 (Raspberry Pi 5 Model B Rev 1.0)". Byte order is spelled as lscpu does.
     """
-    name = processor.name or _text(said, "brand_raw") or processor.generic_name
+    name = processor.name or _text(fallback, "brand_raw") or processor.generic_name
     board = processor.board
     return CPUInfo(
-        architecture=processor.architecture or _text(said, "arch_string_raw"),
+        architecture=processor.architecture or _text(fallback, "arch_string_raw"),
         byte_order=f"{sys.byteorder.capitalize()} Endian",
         cores=processor.cores,
         model=f"{name} ({board})" if name and board else name or board,
         num_cores=len(processor.cores),
-        vendor_id=processor.vendor or _text(said, "vendor_id_raw"),
+        vendor_id=processor.vendor or _text(fallback, "vendor_id_raw"),
     )
 
 
-def ask_py_cpuinfo() -> Mapping[str, object]:
-    """What py-cpuinfo finds. Blocks for a second and more, and may hang or raise anything."""
+def query_py_cpuinfo() -> Mapping[str, object]:
+    """The values of py-cpuinfo. Blocks for a second and more, and may hang or raise anything."""
     import cpuinfo
 
-    said: Mapping[str, object] = cpuinfo.get_cpu_info()
-    return said
+    values: Mapping[str, object] = cpuinfo.get_cpu_info()
+    return values
 
 
 def _read_blocks(path: Path) -> list[Block]:
@@ -117,8 +117,8 @@ def _cores(root: Path, blocks: list[Block]) -> list[str]:
 
 
 def _core(root: Path, number: int, block: Block) -> str:
-    # psutil is no help here: it reads the same files, but one value a frequency domain, which on
-    # a Raspberry Pi is one for all four cores.
+    # psutil cannot be used here: it reads the same files, but returns one value for each frequency
+    # domain, and a Raspberry Pi has one domain for all four cores.
     folder = root / f"sys/devices/system/cpu/cpu{number}/cpufreq"
     now = _megahertz(folder / "scaling_cur_freq") or _rounded(block.get("cpu MHz", ""))
     low = _megahertz(folder / "cpuinfo_min_freq")
@@ -161,6 +161,6 @@ def _read(path: Path) -> str:
         return ""
 
 
-def _text(said: Mapping[str, object], key: str) -> str:
-    value = said.get(key)
+def _text(values: Mapping[str, object], key: str) -> str:
+    value = values.get(key)
     return value.strip() if isinstance(value, str) else ""

@@ -1,4 +1,4 @@
-"""Device files of GPUs, NPUs and render nodes: which exist, what they are, who may open them."""
+"""Device files of GPUs, NPUs and render nodes: which exist, their kinds, drivers and groups."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from infernet_edge.schema import DeviceInfo
 
 MAX_FILES = 256
-"""Device files that are looked at in one folder such as /dev/bus/usb."""
+"""Maximum number of device files that are checked in one folder such as /dev/bus/usb."""
 
 # Where the kernel's drivers put GPUs, below /dev.
 _NVIDIA = ("nvidiactl", "nvidia[0-9]*", "nvidia-uvm*", "nvidia-modeset", "nvidia-caps/nvidia-cap*")
@@ -67,9 +67,9 @@ def gpu_files(root: Path) -> list[Path]:
 
 
 def nvml_files(root: Path) -> list[Path]:
-    """The device files without which NVML and CUDA do not work, on a Jetson too. Blocks.
+    """The device files that NVML and CUDA need, on a Jetson too. Blocks.
 
-    Others, such as nvidia-caps/nvidia-cap1 and a Jetson's nvhost-sched-gpu, are for root alone.
+    Others, such as nvidia-caps/nvidia-cap1 and a Jetson's nvhost-sched-gpu, are only for root.
     """
     return _matching(root, _NVML)
 
@@ -96,7 +96,7 @@ def groups_of(files: Iterable[Path]) -> list[int]:
     for file in files:
         try:
             found.add(file.stat().st_gid)
-        except OSError:  # it was unplugged meanwhile
+        except OSError:  # the device was unplugged in the meantime
             continue
     return sorted(found - {0})
 

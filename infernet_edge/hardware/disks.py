@@ -10,7 +10,7 @@ from typing import NamedTuple
 from infernet_edge.schema import DiskInfo
 
 IMAGES = {"squashfs", "erofs", "cramfs", "iso9660", "udf"}
-"""Read-only images (snaps, installation media): on a block device, but no disk space."""
+"""Read-only images (snaps, installation media): on a block device, but without free space."""
 
 IN_MEMORY = {"tmpfs", "ramfs", "rootfs", "devtmpfs"}
 
@@ -43,7 +43,7 @@ def disk_usage(mount_point: str) -> Usage | None:
 
     try:
         if not Path(mount_point).is_dir():
-            return None  # a single file is bound there, as containers do with /etc/hosts
+            return None  # a bind mount of a single file, such as a container's /etc/hosts
         usage = psutil.disk_usage(mount_point)
     except OSError:
         return None
@@ -53,7 +53,7 @@ def disk_usage(mount_point: str) -> Usage | None:
 def read_disks(root: Path, usage_of: Callable[[str], Usage | None] = disk_usage) -> list[DiskInfo]:
     """The real filesystems that are mounted, by mount point. Blocks, and may hang on a bad disk."""
     disks: dict[str, DiskInfo] = {}
-    for mount in sorted(real_mounts(root), key=_most_telling_first):
+    for mount in sorted(real_mounts(root), key=_preference):
         if mount.device in disks:
             continue
         usage = usage_of(mount.mount_point)
@@ -69,7 +69,7 @@ def read_disks(root: Path, usage_of: Callable[[str], Usage | None] = disk_usage)
 
 
 def mount_of(path: Path, root: Path) -> Mount | None:
-    """What `path` is on; None where that is not known. Blocks."""
+    """The mount that contains `path`; None if it is not known. Blocks."""
     try:
         lines = (root / "proc/self/mountinfo").read_text("utf-8", "replace").splitlines()
     except OSError:
@@ -80,7 +80,7 @@ def mount_of(path: Path, root: Path) -> Mount | None:
 
 
 def real_mounts(root: Path) -> list[Mount]:
-    """What is mounted from a disk, and "/" whatever it is on (overlay, NFS), memory excepted."""
+    """The mounts of disks, and "/" on any filesystem (overlay, NFS) except one in memory."""
     try:
         lines = (root / "proc/self/mountinfo").read_text("utf-8", "replace").splitlines()
         listed = (root / "proc/filesystems").read_text("utf-8", "replace").splitlines()
@@ -97,7 +97,7 @@ def real_mounts(root: Path) -> list[Mount]:
 
 
 def _visible(lines: Iterable[str]) -> dict[str, Mount]:
-    """By mount point: the last one at a place hides those below it."""
+    """The mounts by mount point; the last one at a mount point hides the earlier ones."""
     return {mount.mount_point: mount for mount in map(_parse, lines) if mount}
 
 
@@ -106,7 +106,7 @@ def _parse(line: str) -> Mount | None:
     fields, source = before.split(" "), after.split(" ")
     if not separator or len(fields) < 6:
         return None
-    # Those of this mount and, last of all, those of the whole filesystem.
+    # The options of this mount, and in the last field those of the whole filesystem.
     options = {*fields[5].split(","), *source[-1].split(",")}
     return Mount(
         fields[2], _unescaped(fields[3]), _unescaped(fields[4]), source[0], "ro" in options
@@ -117,12 +117,13 @@ def _unescaped(path: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), path)
 
 
-def _most_telling_first(mount: Mount) -> tuple[bool, bool, int]:
+def _preference(mount: Mount) -> tuple[bool, bool, int]:
+    """Sort key that selects one mount of a filesystem: "/", then a whole one, then a short path."""
     return mount.mount_point != "/", mount.subtree != "/", len(mount.mount_point)
 
 
 def _mounts_by_psutil() -> list[Mount]:
-    """For systems without /proc."""
+    """The mounts on a system without /proc."""
     import psutil
 
     return [

@@ -1,6 +1,6 @@
 """NVIDIA GPUs, through NVML: the package nvidia-ml-py (the extra `gpu`) and NVIDIA's driver.
 
-A Jetson whose NVML is missing or says nothing is read from the device tree, see jetson.py.
+A Jetson whose NVML is missing or reports no GPU is read from the device tree, see jetson.py.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from infernet_edge.schema import GPUCapability, GPUInfo
 
 logger = logging.getLogger(__name__)
 
-_NVIDIA, _DISPLAY = "0x10de", "0x03"  # PCI's vendor and the begin of its class (pci_ids.h in Linux)
-_MAX_OPENED = 4  # device files, to say why a GPU cannot be read
-_FOR_GUESTS = {"vfio-pci", "pciback"}  # drivers that keep a GPU for a virtual machine
+_NVIDIA, _DISPLAY = "0x10de", "0x03"  # PCI vendor, and prefix of the class (pci_ids.h in Linux)
+_MAX_OPENED = 4  # device files that are opened to find out why a GPU cannot be read
+_FOR_GUESTS = {"vfio-pci", "pciback"}  # drivers that reserve a GPU for a virtual machine
 
 
 class GPUReader:
-    """Reads the GPUs again and again; logs why one cannot be read, once for each reason."""
+    """Reads the GPUs repeatedly; logs why one cannot be read, once for each reason."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -38,10 +38,10 @@ class GPUReader:
         if reason and reason != self._logged:
             log_event(
                 logger,
-                "gpu.unreadable",
+                "gpu.read_failed",
                 logging.WARNING,
                 reason=reason,
-                remedy="infernet-edge doctor says more",
+                remedy="run infernet-edge doctor for details",
             )
         self._logged = reason
         return found
@@ -50,7 +50,7 @@ class GPUReader:
 def read_gpus(root: Path, problems: list[str] | None = None) -> GPUCapability | None:
     """The GPUs and their driver; None when there is none that can be read. Blocks.
 
-    To `problems` is added why a GPU that exists is not among them; nothing where none exists.
+    Reasons why an existing GPU is missing are appended to `problems`; none if no GPU exists.
     """
     found: list[str] = []
     read = _read_nvml(root, found)
@@ -78,13 +78,13 @@ def _read_nvml(root: Path, problems: list[str]) -> GPUCapability | None:
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
-        problems.append(f"NVML, a library of NVIDIA's driver, says: {error}")
+        problems.append(f"NVML, a library of NVIDIA's driver, reports: {error}")
         return None
     try:
         gpus = _gpus(pynvml, root, problems)
         return GPUCapability(
-            driver_version=_ask(pynvml, pynvml.nvmlSystemGetDriverVersion) or "",
-            cuda_version=_version(_ask(pynvml, pynvml.nvmlSystemGetCudaDriverVersion) or 0),
+            driver_version=_query(pynvml, pynvml.nvmlSystemGetDriverVersion) or "",
+            cuda_version=_version(_query(pynvml, pynvml.nvmlSystemGetCudaDriverVersion) or 0),
             gpu_info=gpus,
         )
     finally:
@@ -92,7 +92,7 @@ def _read_nvml(root: Path, problems: list[str]) -> GPUCapability | None:
 
 
 def _gpus(pynvml: Any, root: Path, problems: list[str]) -> list[GPUInfo]:
-    """Those that can be read: one that is lost does not hide the others."""
+    """The GPUs that can be read: one that fails does not hide the others."""
     gpus = []
     try:
         count = pynvml.nvmlDeviceGetCount()
@@ -110,33 +110,33 @@ def _gpus(pynvml: Any, root: Path, problems: list[str]) -> list[GPUInfo]:
 def _gpu(pynvml: Any, index: int, root: Path) -> GPUInfo:
     """`index` is NVML's and nvidia-smi's, and CUDA's with CUDA_DEVICE_ORDER=PCI_BUS_ID."""
     handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-    # Version 2 leaves out of `used` what the driver keeps for itself, as nvidia-smi does.
-    memory = _ask(pynvml, pynvml.nvmlDeviceGetMemoryInfo, handle, pynvml.nvmlMemory_v2)
-    memory = memory or _ask(pynvml, pynvml.nvmlDeviceGetMemoryInfo, handle)
+    # Version 2 excludes from `used` what the driver reserves for itself, as nvidia-smi does.
+    memory = _query(pynvml, pynvml.nvmlDeviceGetMemoryInfo, handle, pynvml.nvmlMemory_v2)
+    memory = memory or _query(pynvml, pynvml.nvmlDeviceGetMemoryInfo, handle)
     total, used = (memory.total, memory.used) if memory else shared_memory(root)
     return GPUInfo(
-        name=_ask(pynvml, pynvml.nvmlDeviceGetName, handle) or "",
+        name=_query(pynvml, pynvml.nvmlDeviceGetName, handle) or "",
         memory_total=total,
         memory_used=used,
         cuda_device_id=index,
     )
 
 
-def _ask(pynvml: Any, question: Callable[..., Any], *arguments: Any) -> Any:
-    """The answer; None where this driver does not know it (NVML_ERROR_NOT_SUPPORTED)."""
+def _query(pynvml: Any, function: Callable[..., Any], *arguments: Any) -> Any:
+    """The result of an NVML function; None on an error such as NVML_ERROR_NOT_SUPPORTED."""
     try:
-        return question(*arguments)
+        return function(*arguments)
     except pynvml.NVMLError:
         return None
 
 
 def _version(number: int) -> str:
-    """NVML gives 12.2 as 12020: 1000 * major + 10 * minor."""
+    """NVML encodes 12.2 as 12020: 1000 * major + 10 * minor."""
     return f"{number // 1000}.{number % 1000 // 10}" if number else ""
 
 
 def _has_nvidia_gpu(root: Path) -> bool:
-    """Whether the kernel or the driver shows one, other than one that is kept for a guest."""
+    """Whether the kernel or the driver lists one that is not reserved for a virtual machine."""
     if any((root / "dev").glob("nvidia[0-9]*")) or any(
         (root / "proc/driver/nvidia/gpus").glob("*")
     ):
@@ -146,7 +146,7 @@ def _has_nvidia_gpu(root: Path) -> bool:
 
 
 def _is_nvidia_gpu(device: Path) -> bool:
-    """By the files that the kernel has for each PCI device (sysfs-bus-pci)."""
+    """Whether a folder of sysfs-bus-pci is an NVIDIA GPU that this machine itself uses."""
     try:
         vendor, kind = (
             (device / name).read_text("ascii", "replace").strip() for name in ("vendor", "class")
@@ -154,12 +154,12 @@ def _is_nvidia_gpu(device: Path) -> bool:
         uevent = (device / "uevent").read_text("ascii", "replace")
     except OSError:
         return False
-    kept = any(f"DRIVER={driver}" in uevent.splitlines() for driver in _FOR_GUESTS)
-    return vendor == _NVIDIA and kind.startswith(_DISPLAY) and not kept
+    reserved = any(f"DRIVER={driver}" in uevent.splitlines() for driver in _FOR_GUESTS)
+    return vendor == _NVIDIA and kind.startswith(_DISPLAY) and not reserved
 
 
 def _unopened(root: Path) -> list[tuple[str, str]]:
-    """Which of the device files this process cannot open, and why."""
+    """The device files that this process cannot open, and the reason for each."""
     found = []
     for file in nvml_files(root)[:_MAX_OPENED]:
         try:

@@ -1,8 +1,8 @@
-"""The GPU of a Jetson, by the device tree: for machines whose NVML is missing or says nothing.
+"""The GPU of a Jetson, by the device tree: for machines whose NVML is missing or reports no GPU.
 
 The chip is in the property `compatible` of the device tree's root, as in Linux's
-Documentation/devicetree/bindings/arm/tegra.yaml. The GPU is a part of it and has no memory
-of its own.
+Documentation/devicetree/bindings/arm/tegra.yaml. The GPU is a part of it and shares the machine's
+memory.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _RELEASE = re.compile(r"R(\d+) .*?REVISION: (\d[\d.]*)")
 
 
 def read_jetson(root: Path) -> GPUCapability | None:
-    """The GPU with the name of the machine and its memory; None where it is no Jetson. Blocks.
+    """The GPU with the name of the machine and its memory; None on other machines. Blocks.
 
-    The driver's version is that of Jetson Linux, CUDA's that of the toolkit; "" without them.
+    The driver's version is that of Jetson Linux, CUDA's that of the toolkit; "" if not installed.
     """
     chip, model = _chip(root), _property(root, "model")
     if not chip and "Jetson" not in model:
@@ -74,16 +74,16 @@ def _property(root: Path, name: str) -> str:
 
 
 def _driver_version(root: Path) -> str:
-    """36.4.0 of "# R36 (release), REVISION: 4.0, GCID: …", the file that Jetson Linux has."""
+    """36.4.0 of "# R36 (release), REVISION: 4.0, GCID: …", a file of Jetson Linux."""
     match = _RELEASE.search(_text(root / "etc/nv_tegra_release"))
     return f"{match[1]}.{match[2]}" if match else ""
 
 
 def _cuda_version(root: Path) -> str:
-    """Major and minor number, as NVML gives them, of the file that CUDA's packages have."""
+    """Major and minor number, as NVML reports them, from a file of CUDA's packages."""
     try:
-        said = msgspec.json.decode(_text(root / "usr/local/cuda/version.json"))
-        return ".".join(said["cuda"]["version"].split(".")[:2])
+        document = msgspec.json.decode(_text(root / "usr/local/cuda/version.json"))
+        return ".".join(document["cuda"]["version"].split(".")[:2])
     except (msgspec.DecodeError, RecursionError, LookupError, TypeError, AttributeError):
         return ""
 

@@ -1,4 +1,4 @@
-"""What this machine is, for GET /resources."""
+"""The hardware and operating system of this machine, for GET /resources."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from infernet_edge.hardware.cpu import Processor, ask_py_cpuinfo, cpu_info, read_processor
+from infernet_edge.hardware.cpu import Processor, cpu_info, query_py_cpuinfo, read_processor
 from infernet_edge.hardware.devices import read_devices
 from infernet_edge.hardware.disks import read_disks
 from infernet_edge.hardware.gpu import GPUReader
@@ -31,7 +31,8 @@ USAGE_KEPT = 10.0
 class Hardware:
     """CPU and OS are read once, disks, GPUs and devices at most every 10 seconds, all in threads.
 
-    `root` is where /proc, /sys and /etc are. No read is waited for longer than `timeout` seconds.
+    `root` is the folder of /proc, /sys and /etc. A caller waits at most `timeout` seconds for each
+    read.
     """
 
     def __init__(
@@ -39,20 +40,20 @@ class Hardware:
         root: Path = Path("/"),
         *,
         architecture: str = "",
-        py_cpuinfo: Callable[[], Mapping[str, object]] = ask_py_cpuinfo,
+        py_cpuinfo: Callable[[], Mapping[str, object]] = query_py_cpuinfo,
         timeout: float = 3.0,
     ) -> None:
         kernel = os.uname()
         machine = architecture or kernel.machine
         unknown = Processor(machine, cores=[], name="", generic_name="", board="", vendor="")
-        nothing_said: Mapping[str, object] = {}
+        not_reported: Mapping[str, object] = {}
         no_disks: list[DiskInfo] = []
         no_gpus: GPUCapability | None = None
         no_devices: list[DeviceInfo] = []
         self._processor = Reading(
             "cpu", partial(read_processor, root, machine), unknown, timeout=timeout
         )
-        self._py_cpuinfo = Reading("py-cpuinfo", py_cpuinfo, nothing_said, timeout=timeout)
+        self._py_cpuinfo = Reading("py-cpuinfo", py_cpuinfo, not_reported, timeout=timeout)
         self._os = Reading(
             "os",
             partial(read_os, root),
@@ -66,18 +67,18 @@ class Hardware:
         self._devices = Reading(
             "devices", partial(read_devices, root), no_devices, keep=USAGE_KEPT, timeout=timeout
         )
-        self._first_look: asyncio.Future[tuple[OSInfo, CPUInfo]] | None = None
+        self._initial_read: asyncio.Future[tuple[OSInfo, CPUInfo]] | None = None
 
     async def start(self) -> None:
         """Begin to read CPU and OS in the background; returns at once."""
-        self._first_look = asyncio.gather(self._os.get(), self._cpu())
+        self._initial_read = asyncio.gather(self._os.get(), self._cpu())
 
     async def stop(self) -> None:
-        """Stop waiting for reads. A thread that hangs is left to end with the process."""
-        if self._first_look is not None:
-            self._first_look.cancel()
-            await asyncio.gather(self._first_look, return_exceptions=True)
-            self._first_look = None
+        """Stop waiting for reads. A thread that hangs ends with the process."""
+        if self._initial_read is not None:
+            self._initial_read.cancel()
+            await asyncio.gather(self._initial_read, return_exceptions=True)
+            self._initial_read = None
 
     async def capabilities(self) -> list[HardwareCapability]:
         """The machine, and the GPUs if it has any."""
@@ -90,5 +91,5 @@ class Hardware:
 
     async def _cpu(self) -> CPUInfo:
         processor = await self._processor.get()
-        said = {} if processor.is_known else await self._py_cpuinfo.get()
-        return cpu_info(processor, said)
+        fallback = {} if processor.is_known else await self._py_cpuinfo.get()
+        return cpu_info(processor, fallback)

@@ -1,4 +1,4 @@
-"""How much memory this process may use, and how freed memory goes back to the system."""
+"""How much memory this process may use, and how to release freed memory to the system."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-_PART = 4  # of the memory, one part is for what the node holds for others
+_PART = 4  # one fourth of the memory is for requests, inputs, outputs and answers
 _MAX_BUDGET = 512 * 2**20  # bytes; the rest is for the models
-_UNKNOWN = 512 * 2**20  # bytes that a machine is taken to have when it does not say
+_UNKNOWN = 512 * 2**20  # bytes that are assumed when the machine's memory is not known
 # Parameters of mallopt(3), from glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-_LARGE = 128 * 2**10  # bytes; glibc's own start value, which it raises unless it is set
+_LARGE = 128 * 2**10  # bytes; glibc's default, which it raises over time unless it is set
 
 
 def memory_limit(root: Path = Path("/")) -> int:
@@ -26,16 +26,16 @@ def memory_limit(root: Path = Path("/")) -> int:
     return min((size for size in sizes if size), default=_UNKNOWN)
 
 
-def budget_of(memory: int, least: int) -> int:
-    """Bytes that the node may hold for others, where `memory` bytes are there for the process."""
-    return max(min(memory // _PART, _MAX_BUDGET), least)
+def budget_of(memory: int, minimum: int) -> int:
+    """Bytes that the node may hold for requests, if the process may use `memory` bytes."""
+    return max(min(memory // _PART, _MAX_BUDGET), minimum)
 
 
 def keep_little_freed_memory() -> None:
-    """Let glibc give large blocks back as soon as they are freed.
+    """Make glibc release large blocks to the system as soon as they are freed.
 
-    By default it keeps blocks of up to 32 MiB once it has seen such, and a heap for each thread.
-    Other C libraries have no such parameters.
+    By default it keeps freed blocks of up to 32 MiB once such a block was used, and a heap for each
+    thread. Other C libraries have no such parameters.
     """
     if (mallopt := _from_libc("mallopt")) is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGE)
@@ -44,9 +44,9 @@ def keep_little_freed_memory() -> None:
 
 
 def return_freed_memory() -> None:
-    """Give back what is left of freed small blocks, malloc_trim(3). Blocks for a moment.
+    """Release the memory of freed small blocks to the system, malloc_trim(3). Blocks for a moment.
 
-    Objects that hold each other, as those of an ended connection do, are freed before.
+    Reference cycles, such as those of a closed connection, are collected before.
     """
     gc.collect()
     if (trim := _from_libc("malloc_trim")) is not None:
@@ -54,7 +54,7 @@ def return_freed_memory() -> None:
 
 
 def resident_memory() -> int:
-    """Bytes of this process in memory (statm in proc(5)); 0 when that is not known. Blocks."""
+    """Bytes of this process in memory (statm in proc(5)); 0 if not known. Blocks."""
     try:
         pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     except (OSError, ValueError, IndexError):

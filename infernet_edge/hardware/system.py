@@ -10,7 +10,7 @@ from infernet_edge.schema import OSInfo
 
 
 def read_os(root: Path) -> OSInfo:
-    """Name and version of the distribution; of the kernel where there is no os-release. Blocks."""
+    """Name and version of the distribution, or of the kernel if there is no os-release. Blocks."""
     release = _read_release(root)
     kernel = os.uname()
     version = (release.get(key) for key in ("VERSION", "VERSION_ID", "BUILD_ID"))

@@ -1,7 +1,7 @@
-"""The part of YAML 1.2 that programs write CDI specifications in; no library is needed for that.
+"""Parse the subset of YAML 1.2 in which programs write CDI specifications, without a library.
 
-It has block mappings and sequences, plain and quoted scalars on one line, and JSON's forms on one
-line; not anchors, tags, aliases or texts of several lines. Every scalar is text.
+Supported: block mappings and sequences, plain and quoted scalars on one line, and JSON's forms on
+one line. Not supported: anchors, tags, aliases and texts of several lines. Every scalar is text.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _QUOTED = re.compile(r""""((?:[^"\\]|\\.)*)"|'((?:[^']|'')*)'""")
 _REFUSED = re.compile(r"[&*!|>%@`]")
 
 
-class NotUnderstood(ValueError):
-    """The text is no YAML, or of a form that this reader does not have; it says in which line."""
+class UnsupportedYAML(ValueError):
+    """The text is not YAML, or has a form that is not supported; the error names the line."""
 
 
 class _Line(NamedTuple):
@@ -29,7 +29,7 @@ class _Line(NamedTuple):
 
 
 def parse(text: str) -> Any:
-    """The document's mapping, sequence or text. Raises NotUnderstood."""
+    """The document's mapping, sequence or text. Raises UnsupportedYAML."""
     lines = _lines(text)
     if not lines:
         return ""
@@ -47,7 +47,7 @@ def _lines(text: str) -> list[_Line]:
             continue
         content = stripped.lstrip(" ")
         if content.startswith("\t") or stripped == "...":
-            raise NotUnderstood(f"line {number}")
+            raise UnsupportedYAML(f"line {number}")
         found.append(_Line(number, len(stripped) - len(content), content))
     return found
 
@@ -64,12 +64,12 @@ def _without_comment(line: str) -> str:
     return line
 
 
-def _error(line: _Line) -> NotUnderstood:
-    return NotUnderstood(f"line {line.number}")
+def _error(line: _Line) -> UnsupportedYAML:
+    return UnsupportedYAML(f"line {line.number}")
 
 
 def _block(lines: list[_Line], at: int, indent: int, depth: int) -> tuple[Any, int]:
-    """What begins in line `at`, and the line after it."""
+    """The value that begins in line `at`, and the index of the line after it."""
     line = lines[at]
     if depth > _MAX_DEPTH or line.indent != indent:
         raise _error(line)
@@ -87,7 +87,7 @@ def _sequence(lines: list[_Line], at: int, indent: int, depth: int) -> tuple[lis
         if line.text != "-" and not line.text.startswith("- "):
             break
         rest = line.text[1:].lstrip(" ")
-        if rest:  # what stands behind the dash is as if in a line of its own
+        if rest:  # text after the dash is parsed like a separate line with that indent
             inner = indent + len(line.text) - len(rest)
             lines[at] = _Line(line.number, inner, rest)
             value, at = _block(lines, at, inner, depth + 1)
@@ -112,7 +112,7 @@ def _mapping(lines: list[_Line], at: int, indent: int, depth: int) -> tuple[dict
             values[key] = _flow(_Line(line.number, indent, rest))
             continue
         following = lines[at] if at < len(lines) else None
-        # A sequence may stand as far left as its key.
+        # A sequence may have the same indent as its key.
         inner = following and (
             following.indent > indent
             or (following.indent == indent and following.text.startswith("-"))

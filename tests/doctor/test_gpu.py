@@ -163,7 +163,7 @@ async def test_there_is_none(tmp_path: Path) -> None:
     ("file", "text", "why"),
     [
         ("nvidia.yml", _YAML, "its name must end with .yaml or .json"),
-        ("nvidia.yaml", "kind: &a nvidia.com/gpu\n", "it cannot be understood, line 1"),
+        ("nvidia.yaml", "kind: &a nvidia.com/gpu\n", "it cannot be parsed, line 1"),
         ("nvidia.yaml", "a: b\n", "it has no kind"),
         ("nvidia.json", "", "it has no kind"),
     ],

@@ -50,7 +50,7 @@ def test_kinds_do_not_conflict_and_a_broken_file_hides_no_other(tmp_path: Path) 
     assert {file.name for file in described.unread} == {"c.json", "d.json", "e.json", "f.json"}
 
 
-def test_odd_values_are_no_devices(tmp_path: Path) -> None:
+def test_invalid_values_are_not_devices(tmp_path: Path) -> None:
     for number, devices in enumerate(('"x"', '["x", 1, {}, {"name": ""}]', '{"name": "x"}')):
         with_file(tmp_path, f"etc/cdi/{number}.json", f'{{"kind": "a/b", "devices": {devices}}}')
     with_file(

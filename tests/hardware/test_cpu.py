@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infernet_edge.hardware.cpu import ask_py_cpuinfo, cpu_info, read_processor
+from infernet_edge.hardware.cpu import cpu_info, query_py_cpuinfo, read_processor
 from infernet_edge.schema import CPUInfo
 from tests.support.machines import FOLDER, architecture_of, py_cpuinfo_of, root_of
 
@@ -20,8 +20,8 @@ BOARDS = {
 }
 
 
-def cpu_of(root: Path, architecture: str = "aarch64", **said: object) -> CPUInfo:
-    return cpu_info(read_processor(root, architecture), said)
+def cpu_of(root: Path, architecture: str = "aarch64", **fallback: object) -> CPUInfo:
+    return cpu_info(read_processor(root, architecture), fallback)
 
 
 def machine_with(folder: Path, files: dict[str, str]) -> Path:
@@ -50,7 +50,7 @@ def test_boards_are_known_without_py_cpuinfo(machine: str) -> None:
 
 
 @pytest.mark.parametrize("machine", BOARDS)
-def test_py_cpuinfo_does_not_overrule_what_is_known(machine: str) -> None:
+def test_py_cpuinfo_does_not_override_known_values(machine: str) -> None:
     assert cpu_of(root_of(machine), **py_cpuinfo_of(machine)) == cpu_of(root_of(machine))
 
 
@@ -100,7 +100,7 @@ def test_cores_are_counted_where_the_kernel_does_not_list_them(tmp_path: Path) -
     assert cpu_of(tmp_path).num_cores == os.cpu_count()
 
 
-def test_x86_is_what_proc_says(tmp_path: Path) -> None:
+def test_x86_is_read_from_proc(tmp_path: Path) -> None:
     cpuinfo = "processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel name\t: AMD  Ryzen 7   5800U\n"
     machine_with(tmp_path, {"proc/cpuinfo": cpuinfo})
 
@@ -143,19 +143,19 @@ def test_old_kernels_give_the_board_in_cpuinfo(tmp_path: Path) -> None:
     assert cpu_of(tmp_path).model == "ARM1176 (Pi Zero W)"
 
 
-def test_where_nothing_is_known_py_cpuinfo_is_believed(tmp_path: Path) -> None:
+def test_py_cpuinfo_is_used_where_nothing_is_known(tmp_path: Path) -> None:
     cpu = cpu_of(tmp_path, "", brand_raw="M9", vendor_id_raw="Apple", arch_string_raw="arm64")
 
     assert (cpu.model, cpu.vendor_id, cpu.architecture) == ("M9", "Apple", "arm64")
 
 
-def test_fields_of_py_cpuinfo_that_are_no_text_are_not_believed(tmp_path: Path) -> None:
+def test_fields_of_py_cpuinfo_that_are_not_text_are_ignored(tmp_path: Path) -> None:
     cpu = cpu_of(tmp_path, brand_raw=None, vendor_id_raw=7)
 
     assert (cpu.model, cpu.vendor_id) == ("", "")
 
 
-def test_odd_files_are_no_error(tmp_path: Path) -> None:
+def test_invalid_files_are_ignored(tmp_path: Path) -> None:
     machine_with(
         tmp_path,
         {
@@ -180,9 +180,9 @@ def test_this_machine() -> None:
 
 
 def test_py_cpuinfo_agrees_about_this_machine() -> None:
-    said = ask_py_cpuinfo()
+    values = query_py_cpuinfo()
     processor = read_processor(Path("/"), platform.machine())
 
-    assert said["arch_string_raw"] == processor.architecture
-    if "vendor_id_raw" in said and processor.vendor:
-        assert said["vendor_id_raw"] == processor.vendor
+    assert values["arch_string_raw"] == processor.architecture
+    if "vendor_id_raw" in values and processor.vendor:
+        assert values["vendor_id_raw"] == processor.vendor

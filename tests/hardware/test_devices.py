@@ -55,7 +55,7 @@ def test_nothing_is_there(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_of_an_unknown_device_there_is_what_is_known(
+def test_an_unknown_device_has_the_known_fields(
     tmp_path: Path, file: str, driver: str, expected: DeviceInfo
 ) -> None:
     with_file(tmp_path, f"dev/{file}")
@@ -64,7 +64,7 @@ def test_of_an_unknown_device_there_is_what_is_known(
     assert read_devices(tmp_path) == [expected]
 
 
-def test_a_rockchip_npu_is_no_gpu_although_it_is_a_render_node(tmp_path: Path) -> None:
+def test_a_rockchip_npu_is_not_a_gpu_although_it_is_a_render_node(tmp_path: Path) -> None:
     for number, driver in ((128, "panthor"), (129, "rknpu")):
         with_file(tmp_path, f"dev/dri/renderD{number}")
         with_file(tmp_path, f"sys/class/drm/renderD{number}/device/uevent", f"DRIVER={driver}\n")
@@ -79,7 +79,9 @@ def test_a_rockchip_npu_is_no_gpu_although_it_is_a_render_node(tmp_path: Path) -
     [("1a6e", "089b", "4"), ("1a6e", "089a", ""), ("1a6e", "089a", "5"), ("", "", "4")],
     ids=["another device", "no number", "no device file", "no ids"],
 )
-def test_what_is_no_coral_on_usb(tmp_path: Path, vendor: str, product: str, number: str) -> None:
+def test_usb_devices_that_are_not_a_coral(
+    tmp_path: Path, vendor: str, product: str, number: str
+) -> None:
     folder = "sys/bus/usb/devices/1-1"
     with_file(tmp_path, f"{folder}/idVendor", vendor)
     with_file(tmp_path, f"{folder}/idProduct", product)
@@ -101,7 +103,7 @@ def test_gpu_files_are_those_of_cards_and_of_jetsons() -> None:
     assert names("raspberry-pi-5-hailo") == {"dri/renderD128"}
 
 
-def test_the_files_in_a_folder_count_and_not_without_end(tmp_path: Path) -> None:
+def test_the_files_in_a_folder_are_listed_up_to_a_limit(tmp_path: Path) -> None:
     for number in range(MAX_FILES + 5):
         with_file(tmp_path, f"bus/usb/001/{number:03}")
     assert files_of(tmp_path / "bus/usb/001/003") == [tmp_path / "bus/usb/001/003"]
@@ -109,7 +111,7 @@ def test_the_files_in_a_folder_count_and_not_without_end(tmp_path: Path) -> None
     assert files_of(tmp_path / "gone") == []
 
 
-def test_files_for_root_alone_are_none_that_nvml_needs(tmp_path: Path) -> None:
+def test_nvml_does_not_need_files_that_are_only_for_root(tmp_path: Path) -> None:
     for name in ("nvidia0", "nvidiactl", "nvidia-caps/nvidia-cap1", "nvhost-sched-gpu", "nvmap"):
         with_file(tmp_path, f"dev/{name}")
     assert {file.name for file in nvml_files(tmp_path)} == {"nvidia0", "nvidiactl", "nvmap"}

@@ -40,7 +40,7 @@ def test_raspberry_pi_has_its_card_and_its_usb_disk() -> None:
     ]
 
 
-def test_snaps_are_no_disks() -> None:
+def test_snaps_are_not_disks() -> None:
     assert disks_of(root_of("jetson-orin-nano")) == [("/", "ext4"), ("/boot/efi", "vfat")]
 
 
@@ -72,7 +72,7 @@ def test_a_root_without_a_block_device_counts(tmp_path: Path, filesystem: str) -
     assert disks_of(root) == [("/", filesystem)]
 
 
-def test_a_root_in_memory_is_no_disk(tmp_path: Path) -> None:
+def test_a_root_in_memory_is_not_a_disk(tmp_path: Path) -> None:
     assert disks_of(mounted(tmp_path, "0:2 / / rootfs", "0:3 / /run tmpfs")) == []
 
 
@@ -93,7 +93,7 @@ def test_what_cannot_be_read_or_has_no_size_is_left_out(tmp_path: Path) -> None:
     assert [disk.mount_point for disk in read_disks(root, usages.get)] == ["/x"]
 
 
-def test_a_file_is_no_disk(tmp_path: Path) -> None:
+def test_a_file_is_not_a_disk(tmp_path: Path) -> None:
     (tmp_path / "hosts").write_text("")
 
     assert disk_usage(str(tmp_path / "hosts")) is None
@@ -101,7 +101,7 @@ def test_a_file_is_no_disk(tmp_path: Path) -> None:
     assert disk_usage(str(tmp_path)) is not None
 
 
-def test_odd_lines_are_no_error(tmp_path: Path) -> None:
+def test_invalid_lines_are_ignored(tmp_path: Path) -> None:
     root = mounted(tmp_path, "8:1 / / ext4")
     with (root / "proc/self/mountinfo").open("ab") as file:
         file.write(b"\nnonsense\n1 2 3 - ext4\n1 2 8:9 / /\xff\\040 rw - ext4 x rw\n")
@@ -111,7 +111,7 @@ def test_odd_lines_are_no_error(tmp_path: Path) -> None:
     odd.mount_point.encode()
 
 
-def test_without_proc_psutil_is_asked(tmp_path: Path) -> None:
+def test_without_proc_psutil_is_used(tmp_path: Path) -> None:
     expected = {disk.mountpoint for disk in psutil.disk_partitions()}
 
     assert {mount.mount_point for mount in real_mounts(tmp_path)} == expected

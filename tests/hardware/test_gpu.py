@@ -128,7 +128,7 @@ def without_driver(monkeypatch: pytest.MonkeyPatch, why: str = "Driver Not Loade
 
 
 def reasons(events: Events) -> list[str]:
-    return [fields["reason"] for fields in events.of("gpu.unreadable")]
+    return [fields["reason"] for fields in events.of("gpu.read_failed")]
 
 
 PC = root_of("debian-12-nvidia-535")
@@ -182,7 +182,7 @@ def test_a_gpu_is_noticed_by_its_driver(
     with_file(tmp_path, path)
     problems: list[str] = []
     assert read_gpus(tmp_path, problems) is None
-    assert problems == ["NVML, a library of NVIDIA's driver, says: Driver Not Loaded"]
+    assert problems == ["NVML, a library of NVIDIA's driver, reports: Driver Not Loaded"]
 
 
 @pytest.mark.parametrize(

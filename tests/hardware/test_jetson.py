@@ -50,7 +50,7 @@ def test_without_a_model_the_chip_names_it(tmp_path: Path, chip: str, name: str)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"cuda": {"version": 12}}', "\0"])
-def test_files_of_another_form_say_nothing(tmp_path: Path, text: str) -> None:
+def test_files_in_another_format_are_ignored(tmp_path: Path, text: str) -> None:
     shutil.copytree(root_of("jetson-orin-nano"), tmp_path, dirs_exist_ok=True)
     with_file(tmp_path, "usr/local/cuda/version.json", text)
     with_file(tmp_path, "etc/nv_tegra_release", text)
@@ -62,10 +62,10 @@ def test_files_of_another_form_say_nothing(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("machine", ["raspberry-pi-5", "orange-pi-5", "debian-12-nvidia-535"])
-def test_others_are_none(machine: str) -> None:
+def test_other_machines_are_not_jetsons(machine: str) -> None:
     assert read_jetson(root_of(machine)) is None
 
 
-def test_a_tegra_that_runs_no_cuda_is_none(tmp_path: Path) -> None:
+def test_a_tegra_without_cuda_is_ignored(tmp_path: Path) -> None:
     with_file(tmp_path, "proc/device-tree/compatible", "toradex,apalis_t30\0nvidia,tegra30\0")
     assert read_jetson(tmp_path) is None

@@ -18,20 +18,20 @@ ARM_BOARDS = ["raspberry-pi-5", "raspberry-pi-4", "jetson-orin-nano", "jetson-na
 
 
 class PyCpuinfo:
-    """Stands in for py-cpuinfo: waits for `go_on`, then says what it was given."""
+    """Replaces py-cpuinfo: waits for `released`, then returns or raises `result`."""
 
-    def __init__(self, said: Mapping[str, object] | Exception) -> None:
-        self.said = said
-        self.asked = 0
-        self.go_on = threading.Event()
-        self.go_on.set()
+    def __init__(self, result: Mapping[str, object] | Exception) -> None:
+        self.result = result
+        self.calls = 0
+        self.released = threading.Event()
+        self.released.set()
 
     def __call__(self) -> Mapping[str, object]:
-        self.asked += 1
-        self.go_on.wait(30)
-        if isinstance(self.said, Exception):
-            raise self.said
-        return self.said
+        self.calls += 1
+        self.released.wait(30)
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
 
 
 def base_of(capabilities: list[HardwareCapability]) -> BaseCapability:
@@ -101,10 +101,10 @@ async def test_every_field_of_an_arm_board_is_filled(machine: str) -> None:
     cpu = base.cpu_info
     assert all((cpu.architecture, cpu.byte_order, cpu.model, cpu.vendor_id, cpu.cores))
     assert all((base.os_info.name, base.os_info.version))
-    assert not py_cpuinfo.asked, "the kernel says it all"
+    assert not py_cpuinfo.calls, "the kernel reports every field"
 
 
-async def test_py_cpuinfo_is_asked_once_for_what_the_kernel_does_not_say() -> None:
+async def test_py_cpuinfo_is_called_once_for_what_the_kernel_does_not_report() -> None:
     py_cpuinfo = PyCpuinfo({"brand_raw": "POWER11", "vendor_id_raw": "IBM"})
     hardware = Hardware(root_of("nowhere"), py_cpuinfo=py_cpuinfo, timeout=30)
     await hardware.start()
@@ -112,7 +112,7 @@ async def test_py_cpuinfo_is_asked_once_for_what_the_kernel_does_not_say() -> No
     for _ in range(3):
         cpu = base_of(await hardware.capabilities()).cpu_info
         assert (cpu.model, cpu.vendor_id) == ("POWER11", "IBM")
-    assert py_cpuinfo.asked == 1
+    assert py_cpuinfo.calls == 1
     await hardware.stop()
 
 
@@ -130,7 +130,7 @@ async def test_py_cpuinfo_may_fail(error: Exception) -> None:
 
 async def test_py_cpuinfo_may_hang() -> None:
     py_cpuinfo = PyCpuinfo({"brand_raw": "late"})
-    py_cpuinfo.go_on.clear()
+    py_cpuinfo.released.clear()
     hardware = Hardware(root_of("nowhere"), py_cpuinfo=py_cpuinfo, timeout=0.5)
     try:
         await hardware.start()
@@ -140,12 +140,12 @@ async def test_py_cpuinfo_may_hang() -> None:
         assert base.os_info.name
         await hardware.stop()
     finally:
-        py_cpuinfo.go_on.set()
+        py_cpuinfo.released.set()
 
 
-async def test_stop_does_not_wait_for_a_read_and_may_come_twice_or_first() -> None:
+async def test_stop_does_not_wait_for_a_read_and_may_be_called_twice_or_first() -> None:
     py_cpuinfo = PyCpuinfo({})
-    py_cpuinfo.go_on.clear()
+    py_cpuinfo.released.clear()
     hardware = Hardware(root_of("nowhere"), py_cpuinfo=py_cpuinfo, timeout=3600)
     try:
         await hardware.stop()
@@ -153,7 +153,7 @@ async def test_stop_does_not_wait_for_a_read_and_may_come_twice_or_first() -> No
         await hardware.stop()
         await hardware.stop()
     finally:
-        py_cpuinfo.go_on.set()
+        py_cpuinfo.released.set()
 
 
 def test_a_hanging_read_does_not_keep_the_process() -> None:

@@ -31,7 +31,7 @@ def root_of(folder: Path, files: dict[str, str]) -> Path:
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
-        ({}, GIB // 2),  # a machine that does not say
+        ({}, GIB // 2),  # a machine whose memory is not known
         (MACHINE, GIB),
         (MACHINE | V2, GIB),
         (MACHINE | V2 | {f"{FOLDER}/infernet-edge.service/memory.max": "max\n"}, GIB),
@@ -84,7 +84,7 @@ print(resident_memory() - before)
 """
 
 
-def test_freed_memory_goes_back() -> None:
+def test_freed_memory_is_released() -> None:
     """In a process of its own: this one has a heap of which much is free."""
     command = [sys.executable, "-c", FREED]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
@@ -93,7 +93,7 @@ def test_freed_memory_goes_back() -> None:
     assert afterwards < 8 * 2**20
 
 
-def test_other_c_libraries_go_without(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_c_libraries_are_supported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctypes.CDLL", lambda name: object())
     keep_little_freed_memory()
     return_freed_memory()

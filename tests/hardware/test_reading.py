@@ -15,7 +15,7 @@ def log_reaches_caplog(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Counter:
-    """A read that counts its calls and says on which thread they were."""
+    """A read that counts its calls and records their threads."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -46,12 +46,12 @@ async def test_a_value_is_read_again_when_it_is_stale() -> None:
 async def test_a_slow_read_is_not_waited_for_and_still_counts_when_it_is_done(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    go_on = threading.Event()
+    released = threading.Event()
     calls = []
 
     def slow() -> str:
         calls.append(1)
-        go_on.wait(30)
+        released.wait(30)
         return "late"
 
     reading = Reading("slow", slow, "unknown", keep=0, timeout=0.05)
@@ -59,9 +59,9 @@ async def test_a_slow_read_is_not_waited_for_and_still_counts_when_it_is_done(
         assert await reading.get() == "unknown"
         assert await reading.get() == "unknown"
         assert len(calls) == 1, "one thread at a time"
-        assert [record.getMessage() for record in caplog.records] == ["hardware.slow"]
+        assert [record.getMessage() for record in caplog.records] == ["hardware.read_timed_out"]
     finally:
-        go_on.set()
+        released.set()
     async with asyncio.timeout(30):
         while await reading.get() != "late":
             await asyncio.sleep(0.01)
@@ -83,25 +83,25 @@ async def test_a_failed_read_leaves_the_last_value(caplog: pytest.LogCaptureFixt
     assert await reading.get() == "value 3"
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert record.__dict__["fields"] == {"what": "chip", "error": "ValueError: no such chip"}
+    assert record.__dict__["fields"] == {"reading": "chip", "error": "ValueError: no such chip"}
 
 
 async def test_a_caller_may_leave() -> None:
-    go_on = threading.Event()
-    reading = Reading("slow", lambda: go_on.wait(30), False, timeout=30)
+    released = threading.Event()
+    reading = Reading("slow", lambda: released.wait(30), False, timeout=30)
     caller = asyncio.create_task(reading.get())
     await asyncio.sleep(0)
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
 
-    go_on.set()
+    released.set()
     assert await reading.get()
 
 
 def test_a_loop_may_end_before_the_read(recwarn: pytest.WarningsRecorder) -> None:
-    go_on = threading.Event()
-    reading = Reading("slow", lambda: go_on.wait(30), False, timeout=30)
+    released = threading.Event()
+    reading = Reading("slow", lambda: released.wait(30), False, timeout=30)
 
     async def leave() -> None:
         task = asyncio.create_task(reading.get())
@@ -111,7 +111,7 @@ def test_a_loop_may_end_before_the_read(recwarn: pytest.WarningsRecorder) -> Non
     asyncio.run(leave())
     (thread,) = (t for t in threading.enumerate() if t.name == "hardware-slow")
     assert thread.daemon
-    go_on.set()
+    released.set()
     thread.join(30)
     assert not list(recwarn)
 
@@ -129,7 +129,7 @@ async def test_what_cannot_be_read_is_logged_once_for_each_error(
     reading = Reading("it", read, "unknown", keep=0, timeout=30)
     for _ in range(5):
         await reading.get()
-    logged = [record for record in caplog.records if record.message == "hardware.unreadable"]
+    logged = [record for record in caplog.records if record.message == "hardware.read_failed"]
     assert [record.__dict__["fields"]["error"] for record in logged] == [
         "OSError: a",
         "OSError: b",

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from infernet_edge.hardware.yaml import NotUnderstood, parse
+from infernet_edge.hardware.yaml import UnsupportedYAML, parse
 
 # The form of NVIDIA's, AMD's and hand-written ones.
 _DOCUMENT = """\
@@ -106,6 +106,6 @@ def test_small_documents(text: str, value: Any) -> None:
         ("- " * 100 + "a", 1),
     ],
 )
-def test_what_is_not_understood(text: str, line: int) -> None:
-    with pytest.raises(NotUnderstood, match=f"^line {line}$"):
+def test_unsupported_forms(text: str, line: int) -> None:
+    with pytest.raises(UnsupportedYAML, match=f"^line {line}$"):
         parse(text)

@@ -41,7 +41,7 @@ The file is the first of these that exists: `--config PATH`, `$INFERNET_CONFIG_P
 named and does not exist is an error. Without a file all defaults apply. JSON and TOML have the same
 keys. A `config.json` of the Infernet node 1.4 works unchanged.
 
-Each setting can also come from the environment, which replaces what the file says. The name is
+Each setting can also come from the environment, which overrides the file. The name is
 `INFERNET_EDGE_` and the key in capitals, with two underscores between levels:
 `INFERNET_EDGE_SERVER__PORT=4001`, `INFERNET_EDGE_CONTAINERS__0__MEMORY=512m`. Lists and tables are
 written as JSON.
@@ -49,7 +49,7 @@ written as JSON.
 A secret can be a text, a file (`{ file = "/path" }` in TOML, `{"file": "/path"}` in JSON), or a
 credential of systemd. A credential has the name of its key: `chain.wallet.private_key`,
 `chain.wallet.keystore_password`, `docker.password`, `server.tokens.NAME`, `containers.ID.bearer`.
-It counts where the file says nothing.
+It is used if the file does not set the key.
 
 ## How to check it
 
