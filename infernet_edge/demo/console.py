@@ -1,4 +1,4 @@
-"""What the demo prints: for people, in 80 columns."""
+"""Print the demo's text, wrapped to 80 columns."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 _WIDTH = 79
 
 
-def tell(text: str = "", indent: int = 0) -> None:
-    """Print a paragraph, wrapped; words that are too long, such as URLs, stay whole."""
+def print_text(text: str = "", indent: int = 0) -> None:
+    """Print a paragraph, wrapped; words longer than a line, such as URLs, are not broken."""
     margin = " " * indent
     print(
         textwrap.fill(
@@ -25,13 +25,13 @@ def tell(text: str = "", indent: int = 0) -> None:
     )
 
 
-def tell_json(value: Any, indent: int) -> None:
-    """Print a JSON value, on as many lines as it takes."""
-    tell(json.dumps(value, ensure_ascii=False), indent)
+def print_json(value: Any, indent: int) -> None:
+    """Print a JSON value, wrapped."""
+    print_text(json.dumps(value, ensure_ascii=False), indent)
 
 
-class Teller:
-    """Prints a text as it arrives in pieces, breaking lines between words."""
+class StreamPrinter:
+    """Prints a text that arrives in pieces, and breaks lines between words."""
 
     def __init__(self, indent: int) -> None:
         self._indent = indent
@@ -45,7 +45,7 @@ class Teller:
             self._print(word)
 
     def end(self) -> None:
-        """Print what is left, and end the line."""
+        """Print the last word, and end the line."""
         self._print(self._word)
         self._word, self._column = "", 0
         print(flush=True)

@@ -1,4 +1,4 @@
-"""A real node with two small services: it shows what it does, and stays up to be tried."""
+"""Run a real node with two small services, show what it does, and keep it running to be tried."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import NamedTuple
 import aiohttp
 
 from infernet_edge.config.model import Config, Container, Podman, RateLimit, Server, Storage
-from infernet_edge.demo.console import tell
+from infernet_edge.demo.console import print_text
 from infernet_edge.demo.services import as_containers, as_processes, obtain_image
-from infernet_edge.demo.walkthrough import DemoFailed, Example, Tour
+from infernet_edge.demo.walkthrough import DemoFailed, Example, Walkthrough
 from infernet_edge.errors import StartupError
 from infernet_edge.folders import PREFIX, TemporaryFolder, remove_abandoned_folders
 from infernet_edge.node import Node
@@ -30,7 +30,7 @@ _REASON_LENGTH = 300
 
 
 class Options(NamedTuple):
-    """What the user asked for. A `port` of None is 4000 or the next free one, a `podman` of
+    """The options of the command. A `port` of None is 4000 or the next free one, a `podman` of
     None means processes."""
 
     host: str
@@ -42,50 +42,50 @@ class Options(NamedTuple):
 
 
 async def run_demo(options: Options) -> None:
-    """Show everything; unless `options.once`, stay up until this is cancelled.
+    """Run all steps; unless `options.once`, keep the node running until this is cancelled.
 
     Raises DemoFailed or StartupError.
     """
-    tell("This is an Infernet node of your own, with two small services to try it on.")
-    tell()
+    print_text("This is your own Infernet node, with two small services to try.")
+    print_text()
     port = _choose_port(options)
     await asyncio.to_thread(remove_abandoned_folders)
     async with contextlib.AsyncExitStack() as stack:
         folder = stack.enter_context(_folder(keep=options.keep))
         node = await stack.enter_async_context(_started(options, folder, port))
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        _tell_examples(await Tour(session, node.url).run(), gone=options.once)
+        _print_examples(await Walkthrough(session, node.url).run(), stops=options.once)
         if options.once:
             return
-        tell("The node stays up until you press Ctrl+C.")
+        print_text("The node runs until you press Ctrl+C.")
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
-        tell("Stopping.")
+        print_text("Stopping.")
 
 
 @contextlib.asynccontextmanager
 async def _started(options: Options, folder: Path, port: int) -> AsyncIterator[Node]:
     """A node that has both services ready, as containers or else as processes."""
-    obstacle = "you said --no-podman"
+    obstacle = "--no-podman is set"
     if options.podman:
         obstacle = await obtain_image(options.image, options.podman)
         if not obstacle:
             containers = as_containers(options.image, folder, port)
-            tell("Podman starts the services ...")
+            print_text("Podman starts the services ...")
             async with _node(options, folder, port, containers) as node:
                 obstacle = _obstacle(node)
                 if not obstacle:
-                    tell(f"The services run as containers of {options.image}, by Podman.")
-                    _tell_where(node)
+                    print_text(f"The services run as containers of {options.image}, in Podman.")
+                    _print_url(node)
                     yield node
                     return
         obstacle = f"Podman cannot run them: {_shortened(obstacle)}"
     async with as_processes() as containers:
-        tell(f"The services run as processes of their own, not as containers, because {obstacle}.")
+        print_text(f"The services run as processes, not as containers, because {obstacle}.")
         async with _node(options, folder, port, containers) as node:
             if obstacle := _obstacle(node):
                 raise DemoFailed(f"The example services do not answer: {obstacle}")
-            _tell_where(node)
+            _print_url(node)
             yield node
 
 
@@ -98,7 +98,7 @@ async def _node(
         startup_wait=_READY_TIMEOUT,
         containers=list(containers),
         podman=options.podman or Podman(),
-        # A temporary folder may be a small one in memory.
+        # A temporary folder may be on a small disk in memory, below the default limit.
         storage=Storage(path=str(folder / "data"), min_free_bytes=0),
     )
     node = Node(config)
@@ -119,7 +119,7 @@ async def _stop(node: Node) -> None:
 
 
 def _obstacle(node: Node) -> str:
-    """Why a service cannot be used, or "" when all can."""
+    """Why a service cannot be used, or "" when all are ready."""
     reasons = (
         f"{service.id}: {service.reason}"
         for service in node.services.values()
@@ -134,34 +134,35 @@ def _shortened(reason: str) -> str:
 
 @contextlib.contextmanager
 def _folder(*, keep: bool) -> Iterator[Path]:
-    """A fresh folder for the demo's data."""
+    """A new folder for the demo's data; removed at the end of the block, unless `keep`."""
     if keep:
         folder = Path(tempfile.mkdtemp(prefix=_FOLDER))
-        tell(f"The data of this node is in {folder} and stays there.")
+        print_text(f"The data of this node is in {folder} and is kept.")
         yield folder
     else:
-        # Removed by the next start of a node, if this process is killed.
+        # If this process is killed, the next start of a node removes the folder.
         with TemporaryFolder(_FOLDER) as folder:
             yield folder
 
 
 def _choose_port(options: Options) -> int:
-    """The port that was asked for, else the first free one from 4000. Raises StartupError."""
+    """The port of the options, else the first free one from 4000. Raises StartupError."""
     if options.port is not None:
         if not _is_free(options.host, options.port):
             raise StartupError(
-                f"Port {options.port} of {options.host} cannot be used: it is taken, not allowed to"
-                " you, or not of this machine. Choose with --port and --host."
+                f"Port {options.port} of {options.host} cannot be used: it is in use, not permitted"
+                " for this user, or the address is not one of this machine. Choose others with"
+                " --port and --host."
             )
         return options.port
     for port in range(_FIRST_PORT, _FIRST_PORT + _PORTS):
         if _is_free(options.host, port):
             if port != _FIRST_PORT:
-                tell(f"Port {_FIRST_PORT} is taken, perhaps by another node: using {port}.")
+                print_text(f"Port {_FIRST_PORT} is in use, perhaps by another node: using {port}.")
             return port
     raise StartupError(
-        f"The ports {_FIRST_PORT} to {_FIRST_PORT + _PORTS - 1} are all taken, or {options.host}"
-        " is no address of this machine. Choose with --port and --host."
+        f"The ports {_FIRST_PORT} to {_FIRST_PORT + _PORTS - 1} are all in use, or {options.host}"
+        " is not an address of this machine. Choose others with --port and --host."
     )
 
 
@@ -175,17 +176,17 @@ def _is_free(host: str, port: int) -> bool:
     return True
 
 
-def _tell_where(node: Node) -> None:
-    tell(f"The node answers at {node.url}")
-    tell()
+def _print_url(node: Node) -> None:
+    print_text(f"The node answers at {node.url}")
+    print_text()
 
 
-def _tell_examples(examples: Sequence[Example], *, gone: bool) -> None:
-    if gone:
-        tell("This node ends now. One that you start without --once stays, for you to try more:")
+def _print_examples(examples: Sequence[Example], *, stops: bool) -> None:
+    if stops:
+        print_text("This node stops now. To try more, start the demo without --once:")
     else:
-        tell("Try it yourself, in another terminal:")
-    tell()
+        print_text("Try it yourself, in another terminal:")
+    print_text()
     for example in examples:
-        tell(f"{example.shows}:")
+        print_text(f"{example.shows}:")
         print(textwrap.indent(example.command, "  "), end="\n\n", flush=True)

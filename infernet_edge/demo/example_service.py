@@ -4,10 +4,10 @@
     curl http://127.0.0.1:3000/service_output -H 'content-type: application/json' \\
         -d '{"source": 1, "destination": 1, "data": {"prompt": "The house", "length": 20}}'
 
-An Infernet node needs one thing of a service: `POST /service_output` takes a JSON object whose
-`data` is the input, and answers the output as JSON. `destination` 2 asks for a stream instead:
-plain bytes, sent as they are made. To make a service of your own, copy this file and put your
-model in place of the two at its top: a class with `run(data)` and `stream(data)`.
+An Infernet node requires one endpoint: `POST /service_output` takes a JSON object whose `data` is
+the input, and answers the output as JSON. `destination` 2 requests a stream instead: plain bytes,
+sent as they are generated. To write your own service, copy this file and replace the two models at
+its top by yours: a class with `run(data)` and `stream(data)`.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from urllib.parse import parse_qs, urlsplit
 
 STREAM = 2  # the `destination` of a job whose output is streamed
 MAX_BODY = 2**20  # bytes
-IDLE_SECONDS = 60  # a connection without a request for so long is closed
-GRACE_SECONDS = 5  # how long requests may still take after SIGTERM
-SECONDS_A_WORD = 0.02  # about as fast as a language model on a desk; a Markov chain needs no time
+IDLE_SECONDS = 60  # a connection without a request is closed after this time
+GRACE_SECONDS = 5  # maximum time of requests in flight after SIGTERM
+SECONDS_PER_WORD = 0.02  # about the speed of a small language model; a Markov chain needs no time
 
-STORY = """
+TRAINING_TEXT = """
 The old house at the end of the lake was quiet in the winter. The wind came over the water at
 night, and the lamp in the kitchen was the only light for miles. A small computer stood on the
 shelf beside the radio, and nobody knew who had left it there. In the morning the children came
@@ -99,11 +99,11 @@ a sad letter with bad news
 
 
 class BadInput(Exception):
-    """The `data` of a request is not what the task takes; the text says what it takes."""
+    """The `data` of a request is invalid for the task; the text describes what is valid."""
 
 
 class Writer:
-    """Continues a text, word by word: a Markov chain learnt from STORY.
+    """Continues a text, word by word: a Markov chain trained on TRAINING_TEXT.
 
     Takes {"prompt": text, "length": words, "seed": number}, all optional. The same seed gives the
     same text. Answers {"text", "words", "seed"}.
@@ -113,7 +113,7 @@ class Writer:
     task = "text_generation"
 
     def __init__(self) -> None:
-        words = STORY.split()
+        words = TRAINING_TEXT.split()
         self.openings = [words[0]]
         self.followers: dict[tuple[str, ...], list[str]] = {}
         for position in range(1, len(words)):
@@ -133,12 +133,12 @@ class Writer:
         prompt, length, seed = self._read(data)
         yield " ".join(prompt)
         for word in self._write(prompt, length, seed):
-            time.sleep(SECONDS_A_WORD)
+            time.sleep(SECONDS_PER_WORD)
             yield " " + word
         yield "\n"
 
     def _write(self, prompt: list[str], length: int, seed: int) -> Iterator[str]:
-        chance = random.Random(seed)  # noqa: S311 - for a story, not for a secret
+        chance = random.Random(seed)  # noqa: S311 - not for a secret
         last = tuple(prompt[-2:])
         for _ in range(length):
             word = chance.choice(self._candidates(last))
@@ -146,7 +146,7 @@ class Writer:
             yield word
 
     def _candidates(self, last: tuple[str, ...]) -> list[str]:
-        """The words that followed the last two in the story, else those that followed the last."""
+        """The words that follow the last two in the training text, else those after the last."""
         return self.followers.get(last) or self.followers.get(last[-1:]) or self.openings
 
     def _read(self, data: dict[str, Any]) -> tuple[list[str], int, int]:
@@ -163,7 +163,7 @@ class Writer:
 
 
 class Rater:
-    """Says whether a text sounds positive or negative: naive Bayes, learnt from the examples.
+    """Rates a text as positive or negative: naive Bayes, trained on the examples above.
 
     Takes {"text": text}. Answers {"rating": "positive" or "negative", "confidence": 0.5 to 1}.
     """
@@ -191,7 +191,7 @@ class Rater:
             yield f"{rated['rating']} {rated['confidence']:.2f}  {sentence}\n"
 
     def _score(self, text: str, rating: str) -> float:
-        """The logarithm of how probable the words are, one added to each count (Laplace)."""
+        """The log likelihood of the words, with one added to each count (Laplace smoothing)."""
         counts = self.counts[rating]
         total = sum(counts.values()) + len(self.vocabulary)
         known = (word for word in self._words(text) if word in self.vocabulary)
@@ -228,13 +228,13 @@ class Server(ThreadingHTTPServer):
             self.changed.notify_all()
 
     def finish(self) -> None:
-        """Take no more connections, and let the requests that are being answered end."""
+        """Accept no more connections, and wait for the requests in flight."""
         self.socket.close()
         with self.changed:
             self.changed.wait_for(lambda: self.answering == 0, timeout=GRACE_SECONDS)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Report what went wrong in a connection; a client that left is nothing to report."""
+        """Report an error of a connection, unless the client closed it."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
@@ -261,7 +261,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.count(+1)
         try:
             self.work()
-            self.wfile.flush()  # a stop waits for it only as long as it counts
+            self.wfile.flush()  # before count(-1): `finish` waits only until then
         except BadInput as error:
             self.fail(HTTPStatus.BAD_REQUEST, str(error))
             self.wfile.flush()
@@ -293,12 +293,12 @@ class Handler(BaseHTTPRequestHandler):
             raise BadInput('The body must be an object with an object "data"')
         return job
 
-    def resources(self, wanted: list[str] | None) -> dict[str, Any]:
-        """What a node's GET /resources says of this service; the node adds the hardware."""
+    def resources(self, model_ids: list[str] | None) -> dict[str, Any]:
+        """The description of this service for GET /resources; the node adds the hardware."""
         model = self.server.model
-        if wanted:
+        if model_ids:
             names = (model.name, f"infernet-edge/{model.name}", f"local/infernet-edge/{model.name}")
-            return {"supported": wanted[0] in names}
+            return {"supported": model_ids[0] in names}
         described = {
             "owner": "infernet-edge",
             "name": model.name,
@@ -331,7 +331,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def send_stream(self, pieces: Iterator[str]) -> None:
         """Send each piece at once, in the chunked coding of HTTP/1.1 (RFC 9112, 7.1)."""
-        first = next(pieces)  # bad input shows here, while the status can still say so
+        first = next(pieces)  # raises BadInput before the status is sent
         self.send_response(HTTPStatus.OK)
         self.send_header("content-type", "text/plain; charset=utf-8")
         self.send_header("transfer-encoding", "chunked")
@@ -344,25 +344,25 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Say nothing of each request: the node keeps the log."""
+        """Log no requests: the node logs its jobs."""
 
 
 def serve(task: str, host: str, port: int) -> None:
-    """Serve until SIGTERM or Ctrl+C. Port 0 takes a free one; the line printed says which."""
+    """Serve until SIGTERM or Ctrl+C. Port 0 selects a free one; the printed line contains it."""
     server = Server((host, port), Writer() if task == "write" else Rater())
 
     def stop(number: int, frame: Any) -> None:
-        # An exception here could close a connection that has just been accepted. And `shutdown`
-        # waits for the loop that this signal has interrupted: it needs a thread. The second one
-        # ends the process at once.
+        # An exception here could close a connection that has just been accepted. `shutdown` waits
+        # for the loop that this signal has interrupted, so it needs a thread to avoid a deadlock.
+        # A second signal ends the process immediately.
         signal.signal(number, signal.SIG_DFL)
         threading.Thread(target=server.shutdown).start()
 
-    # In a container this is process 1, which ignores signals unless it asks for them.
+    # In a container this is process 1, for which the kernel ignores signals without a handler.
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, stop)
     print(f"{task}: listening on http://{host}:{server.server_address[1]}", flush=True)
-    server.serve_forever(poll_interval=0.2)  # seconds until it sees that it shall stop
+    server.serve_forever(poll_interval=0.2)  # seconds between two checks for `shutdown`
     server.finish()
 
 

@@ -16,21 +16,21 @@ from infernet_edge.containers.blocking import EngineUnreachable, Threads
 from infernet_edge.containers.connection import Connection
 from infernet_edge.containers.podman import Engine
 from infernet_edge.containers.ports import Ports
-from infernet_edge.demo.console import tell
+from infernet_edge.demo.console import print_text
 from infernet_edge.errors import EngineError, StartupError
 from infernet_edge.executable import is_frozen
 
 DEFAULT_IMAGE = "docker.io/library/python:3.12-alpine"
-"""The official Python image in its smallest form, some 20 MB to fetch, for x86-64 and ARM."""
+"""The smallest official Python image, about 20 MB to pull, for x86-64 and ARM."""
 
 TASKS = {"writer": "write", "rater": "rate"}
-"""The containers of the demo and what the example service does in each."""
+"""The containers of the demo, and the task of the example service in each."""
 
 _DESCRIPTIONS = {
     "writer": "Continues a text, word by word",
-    "rater": "Says whether a text sounds positive or negative",
+    "rater": "Rates a text as positive or negative",
 }
-_LOOK_TIMEOUT = 30.0  # seconds to ask Podman whether it has the image
+_FIND_TIMEOUT = 30.0  # seconds for Podman to find the image
 _PULL_TIMEOUT = 60.0
 _START_TIMEOUT = 20.0
 _STOP_TIMEOUT = 7.0  # the example service gives its requests 5 seconds
@@ -38,12 +38,12 @@ _FILE = "example_service.py"
 
 
 async def obtain_image(image: str, podman: Podman) -> str:
-    """See to it that Podman has the image; returns "", or why it has not, in words."""
+    """Make sure that Podman has the image; returns "", or the reason why it is not available."""
     threads = Threads()
     connection = Connection(Config(podman=podman), threads)
     try:
         engine = await connection.open()
-        if await threads.run(_LOOK_TIMEOUT, engine.find_image, image) is None:
+        if await threads.run(_FIND_TIMEOUT, engine.find_image, image) is None:
             await _pull(threads, engine, image)
     except EngineError as error:
         return str(error)
@@ -53,28 +53,28 @@ async def obtain_image(image: str, podman: Podman) -> str:
 
 
 async def _pull(threads: Threads, engine: Engine, image: str) -> None:
-    tell(f"Podman fetches the image {image} ...")
-    given_up = threading.Event()
+    print_text(f"Podman pulls the image {image} ...")
+    cancelled = threading.Event()
 
     def progress(text: str) -> None:
-        tell(text, indent=2)
+        print_text(text, indent=2)
 
     try:
-        await threads.run(_PULL_TIMEOUT, engine.pull, image, progress, given_up)
+        await threads.run(_PULL_TIMEOUT, engine.pull, image, progress, cancelled)
     except EngineUnreachable as error:
         raise EngineError(
-            f"The image {image} did not arrive within {_PULL_TIMEOUT:g} seconds"
-            f" (to fetch it: podman pull {image})"
+            f"The image {image} was not pulled within {_PULL_TIMEOUT:g} seconds"
+            f" (to pull it: podman pull {image})"
         ) from error
     finally:
-        given_up.set()
+        cancelled.set()
 
 
 def as_containers(image: str, folder: Path, port: int) -> list[Container]:
-    """Containers that run the example service, a copy of which is put into `folder`.
+    """Containers that run the example service, which is copied to `folder`.
 
     A copy, because the package may be inside an executable, and because Podman relabels what it
-    mounts on machines with SELinux (option z). `port` is the node's, which they must not take.
+    mounts on machines with SELinux (option z). `port` is the node's, which they must not use.
     """
     service = folder / _FILE
     service.write_text(resources.files(__package__).joinpath(_FILE).read_text("utf-8"), "utf-8")
@@ -96,7 +96,7 @@ def as_containers(image: str, folder: Path, port: int) -> list[Container]:
 
 @contextlib.asynccontextmanager
 async def as_processes() -> AsyncIterator[list[Container]]:
-    """Run the example service as processes on free ports of 127.0.0.1; they end with the block.
+    """Run the example service as processes on free ports of 127.0.0.1, within the block.
 
     Raises StartupError when one does not start.
     """
@@ -114,25 +114,25 @@ async def as_processes() -> AsyncIterator[list[Container]]:
 
 @contextlib.asynccontextmanager
 async def _process(task: str) -> AsyncIterator[str]:
-    """One process; gives its URL."""
+    """Run one process within the block; yields its URL."""
     process = await asyncio.create_subprocess_exec(
         *service_command(task), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
     )
     try:
         yield await _url_of(process)
     finally:
-        await _end(process)
+        await _stop(process)
 
 
 def service_command(task: str) -> list[str]:
-    if is_frozen():  # there is no Python
+    if is_frozen():  # an executable has no separate Python: it runs itself as the service
         return [sys.executable, "demo", "--service", task]
     with resources.as_file(resources.files(__package__).joinpath(_FILE)) as file:
         return [sys.executable, "-I", str(file), "--task", task, "--port", "0"]
 
 
 async def _url_of(process: asyncio.subprocess.Process) -> str:
-    """The URL that the first line of the process names."""
+    """The URL in the first line that the process prints."""
     line = b""
     if process.stdout is not None:
         with contextlib.suppress(TimeoutError):
@@ -142,17 +142,17 @@ async def _url_of(process: asyncio.subprocess.Process) -> str:
     if found is None:
         raise StartupError(
             f"The example service did not start within {_START_TIMEOUT:g} seconds."
-            " What it wrote, if anything, stands above."
+            " Its output, if any, is above."
         )
     return found[0].decode()
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    for ask in (process.terminate, process.kill):
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    for send in (process.terminate, process.kill):
         if process.returncode is not None:
             return
         with contextlib.suppress(ProcessLookupError):
-            ask()
+            send()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STOP_TIMEOUT):
                 await process.wait()

@@ -121,7 +121,7 @@ def test_signals_end_it_and_all_that_it_started(
 
 def test_a_signal_in_the_middle_leaves_nothing_behind(start: Callable[..., Running]) -> None:
     demo = start()
-    demo.wait_for("Then come the writer's words:")
+    demo.wait_for("The writer's words follow:")
     assert demo.end(signal.SIGTERM) == 1
     assert "Stopped before the end." in demo.output
     assert "Traceback" not in demo.output

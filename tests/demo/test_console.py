@@ -1,4 +1,4 @@
-"""What the demo prints keeps to its width and loses nothing."""
+"""The demo's text is wrapped and complete."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import random
 
 import pytest
 
-from infernet_edge.demo.console import Teller, tell, tell_json
+from infernet_edge.demo.console import StreamPrinter, print_json, print_text
 
 TEXT = "The small computer stood on the shelf beside the radio, and nobody knew why. " * 5
 
 
 def test_paragraphs_are_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
-    tell(TEXT, 3)
+    print_text(TEXT, 3)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) > 4
     assert all(line.startswith("   ") and len(line) < 80 for line in lines)
@@ -20,29 +20,29 @@ def test_paragraphs_are_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_empty_paragraph_is_an_empty_line(capsys: pytest.CaptureFixture[str]) -> None:
-    tell()
+    print_text()
     assert capsys.readouterr().out == "\n"
 
 
-def test_long_words_stay_whole(capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_words_are_not_broken(capsys: pytest.CaptureFixture[str]) -> None:
     url = "http://127.0.0.1:4000/" + "a-b" * 40
-    tell(f"See {url} there", 2)
+    print_text(f"See {url} there", 2)
     assert f"  {url}\n" in capsys.readouterr().out
 
 
 def test_json_is_shown_as_it_is_sent(capsys: pytest.CaptureFixture[str]) -> None:
-    tell_json({"data": {"prompt": "é", "list": [1, True, None]}}, 2)
+    print_json({"data": {"prompt": "é", "list": [1, True, None]}}, 2)
     assert capsys.readouterr().out == '  {"data": {"prompt": "é", "list": [1, true, null]}}\n'
 
 
 def test_a_text_in_pieces_is_wrapped_between_words(capsys: pytest.CaptureFixture[str]) -> None:
     chance = random.Random(1)
-    teller, rest = Teller(4), TEXT + "the end\n"
+    printer, rest = StreamPrinter(4), TEXT + "the end\n"
     while rest:
         length = chance.randrange(1, 12)
-        teller.add(rest[:length])
+        printer.add(rest[:length])
         rest = rest[length:]
-    teller.end()
+    printer.end()
     lines = capsys.readouterr().out.splitlines()
     assert all(line.startswith("    ") and len(line) < 80 for line in lines)
     assert " ".join(line.strip() for line in lines) == TEXT + "the end"
@@ -51,8 +51,8 @@ def test_a_text_in_pieces_is_wrapped_between_words(capsys: pytest.CaptureFixture
 def test_words_are_printed_as_soon_as_they_are_complete(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    teller = Teller(0)
-    teller.add("The lamp in")
+    printer = StreamPrinter(0)
+    printer.add("The lamp in")
     assert capsys.readouterr().out == "The lamp"
-    teller.add(" ")
+    printer.add(" ")
     assert capsys.readouterr().out == " in"

@@ -1,4 +1,4 @@
-"""How the demo chooses: containers or processes, and the port."""
+"""The demo's choice of containers or processes, and of the port."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ async def test_with_podman_and_an_image_they_are_containers(
 ) -> None:
     image = make_demo_image(podman)
     await run_demo(options._replace(image=image, podman=Podman(url=podman.url)))
-    told = capsys.readouterr().out
-    assert f"containers of {image}, by Podman" in told
-    assert '{"rating": "positive"' in told
+    printed = capsys.readouterr().out
+    assert f"containers of {image}, in Podman" in printed
+    assert '{"rating": "positive"' in printed
     assert podman.containers() == []
 
 
@@ -45,12 +45,12 @@ async def test_with_an_image_that_does_not_work_they_are_processes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(demo, "_READY_TIMEOUT", 5.0)
-    # This image has an entry point of its own, which knows no --task.
+    # The entry point of this image has no option --task.
     image = podman.echo_image()
     await run_demo(options._replace(image=image, podman=Podman(url=podman.url)))
-    told = " ".join(capsys.readouterr().out.split())
-    assert "as processes of their own, not as containers, because Podman cannot run them" in told
-    assert '{"rating": "positive"' in told
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "as processes, not as containers, because Podman cannot run them" in printed
+    assert '{"rating": "positive"' in printed
     assert podman.containers() == []
 
 
@@ -58,32 +58,32 @@ async def test_without_podman_they_are_processes(
     options: Options, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await run_demo(options._replace(podman=Podman(url=f"unix://{tmp_path}/none")))
-    told = " ".join(capsys.readouterr().out.split())
-    assert "because Podman cannot run them: Podman does not answer" in told
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "because Podman cannot run them: Podman does not answer" in printed
 
 
 async def test_port_4000_or_the_next_that_is_free(
     options: Options, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.socket() as taken:
+    with socket.socket() as used:
         first = free_port()
-        taken.bind(("127.0.0.1", first))
-        taken.listen()
+        used.bind(("127.0.0.1", first))
+        used.listen()
         monkeypatch.setattr(demo, "_FIRST_PORT", first)
         await run_demo(options._replace(port=None))
-    told = capsys.readouterr().out
-    assert f"Port {first} is taken" in told
-    found = re.search(r"The node answers at http://127.0.0.1:(\d+)\n", told)
+    printed = capsys.readouterr().out
+    assert f"Port {first} is in use" in printed
+    found = re.search(r"The node answers at http://127.0.0.1:(\d+)\n", printed)
     assert found is not None
     assert first < int(found[1]) < first + 50
 
 
-async def test_a_port_that_was_asked_for_and_is_taken_is_refused(options: Options) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
+async def test_a_chosen_port_that_is_in_use_is_refused(options: Options) -> None:
+    with socket.socket() as used:
+        used.bind(("127.0.0.1", 0))
+        used.listen()
         with pytest.raises(StartupError, match="--port"):
-            await run_demo(options._replace(port=taken.getsockname()[1]))
+            await run_demo(options._replace(port=used.getsockname()[1]))
 
 
 async def test_what_a_killed_demo_left_is_removed_by_the_next(
@@ -98,10 +98,10 @@ async def test_what_a_killed_demo_left_is_removed_by_the_next(
     ) as killed:
         assert killed.stdout is not None
         for line in killed.stdout:
-            if "stays up until" in line:
+            if "node runs until" in line:
                 break
         assert len(podman.containers()) == 2
-        # Another one leaves it alone as long as it runs.
+        # Another demo does not remove it while it runs.
         await run_demo(options._replace(image=image, podman=Podman(url=podman.url)))
         assert len(podman.containers()) == 2
         assert len(list(tmp_path.iterdir())) == 1

@@ -1,4 +1,4 @@
-"""The example service, run as the demo runs it: a process of its own, spoken to over HTTP."""
+"""The example service, run as the demo runs it: a separate process, called over HTTP."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from infernet_edge.schema import ComputeCapability
 from tests.support.ports import free_port
 from tests.support.process import ServerProcess
 
-pytestmark = pytest.mark.xdist_group("example service")  # its fixtures are made once
+pytestmark = pytest.mark.xdist_group("example service")  # creates its fixtures only once
 
 SOURCE = Path(example_service.__file__)
 PROMPT = {"prompt": "The small computer", "length": 12, "seed": 3}
@@ -49,7 +49,7 @@ def connect(service: ServerProcess) -> http.client.HTTPConnection:
     return http.client.HTTPConnection(urlsplit(service.url).netloc, timeout=20)
 
 
-def ask(service: ServerProcess, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+def request(service: ServerProcess, method: str, path: str, body: Any = None) -> tuple[int, Any]:
     connection = connect(service)
     sent = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
     connection.request(method, path, sent)
@@ -61,7 +61,7 @@ def ask(service: ServerProcess, method: str, path: str, body: Any = None) -> tup
 
 def job(service: ServerProcess, data: Any) -> tuple[int, Any]:
     body = {"source": 1, "destination": 1, "data": data, "requires_proof": False}
-    return ask(service, "POST", "/service_output", body)
+    return request(service, "POST", "/service_output", body)
 
 
 def stream(service: ServerProcess, data: Any) -> Iterator[bytes]:
@@ -77,7 +77,7 @@ def stream(service: ServerProcess, data: Any) -> Iterator[bytes]:
     connection.close()
 
 
-def test_the_writer_continues_the_prompt_and_the_seed_decides_how(writer: ServerProcess) -> None:
+def test_the_writer_continues_the_prompt_by_the_seed(writer: ServerProcess) -> None:
     status, output = job(writer, PROMPT)
     assert status == 200
     assert output["text"].startswith("The small computer ")
@@ -87,7 +87,7 @@ def test_the_writer_continues_the_prompt_and_the_seed_decides_how(writer: Server
     assert job(writer, {**PROMPT, "seed": 4})[1]["text"] != output["text"]
 
 
-def test_the_writer_chooses_what_it_is_not_told(writer: ServerProcess) -> None:
+def test_the_writer_chooses_missing_values(writer: ServerProcess) -> None:
     status, output = job(writer, {})
     assert status == 200
     again = {"length": output["words"], "seed": output["seed"]}
@@ -107,14 +107,16 @@ def test_a_prompt_of_unknown_words_is_continued_too(writer: ServerProcess) -> No
         ("Terrible. It is slow and broken, and I hate it.", "negative"),
     ],
 )
-def test_the_rater_tells_good_from_bad(rater: ServerProcess, text: str, rating: str) -> None:
+def test_the_rater_distinguishes_positive_from_negative(
+    rater: ServerProcess, text: str, rating: str
+) -> None:
     status, output = job(rater, {"text": text})
     assert status == 200
     assert output["rating"] == rating
     assert 0.8 < output["confidence"] <= 1
 
 
-def test_the_rater_does_not_know_what_it_has_never_seen(rater: ServerProcess) -> None:
+def test_the_rater_has_no_confidence_in_unknown_words(rater: ServerProcess) -> None:
     assert job(rater, {"text": "42"})[1]["confidence"] == 0.5
 
 
@@ -161,14 +163,14 @@ def test_a_stream_without_a_prompt_is_not_empty(writer: ServerProcess) -> None:
     ],
 )
 def test_bad_input_is_answered_with_400_and_a_reason(writer: ServerProcess, body: Any) -> None:
-    status, error = ask(writer, "POST", "/service_output", body)
+    status, error = request(writer, "POST", "/service_output", body)
     assert status == 400
     assert error["code"] == "400"
     assert error["name"] == "Bad Request"
     assert error["description"]
 
 
-def test_the_rater_wants_a_text(rater: ServerProcess) -> None:
+def test_the_rater_requires_a_text(rater: ServerProcess) -> None:
     assert job(rater, {"texts": []})[0] == 400
 
 
@@ -182,12 +184,12 @@ def test_a_body_that_is_too_large_is_not_read(writer: ServerProcess) -> None:
 
 
 def test_other_paths_are_404(writer: ServerProcess) -> None:
-    assert ask(writer, "GET", "/")[0] == 404
-    assert ask(writer, "POST", "/", {"data": {}})[0] == 404
+    assert request(writer, "GET", "/")[0] == 404
+    assert request(writer, "POST", "/", {"data": {}})[0] == 404
 
 
 def test_resources_are_what_the_node_can_pass_on(writer: ServerProcess) -> None:
-    status, resources = ask(writer, "GET", "/service-resources")
+    status, resources = request(writer, "GET", "/service-resources")
     assert status == 200
     assert resources["service_id"] == "markov-writer"
     capabilities = msgspec.convert(resources["compute_capability"], list[ComputeCapability])
@@ -195,12 +197,12 @@ def test_resources_are_what_the_node_can_pass_on(writer: ServerProcess) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "supported"), [("infernet-edge/markov-writer", True), ("somebody/else", False)]
+    ("model", "supported"), [("infernet-edge/markov-writer", True), ("other/model", False)]
 )
-def test_resources_say_which_model_is_served(
+def test_resources_report_which_model_is_supported(
     writer: ServerProcess, model: str, supported: bool
 ) -> None:
-    answer = ask(writer, "GET", f"/service-resources?model_id={model}")
+    answer = request(writer, "GET", f"/service-resources?model_id={model}")
     assert answer == (200, {"supported": supported})
 
 

@@ -1,4 +1,4 @@
-"""Where the demo's services come from: Podman's images, or processes."""
+"""The demo's services as containers of an image, or as processes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_processes_end_when_the_demo_is_cancelled() -> None:
     assert psutil.Process().children(recursive=True) == before
 
 
-async def test_a_process_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_process_that_does_not_start_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(services, "TASKS", {"writer": "write", "rater": "nonsense"})
     before = psutil.Process().children(recursive=True)
     with pytest.raises(StartupError, match="did not start"):
@@ -62,19 +62,19 @@ def test_containers_get_the_service_and_ports_of_their_own(tmp_path: Path) -> No
     assert "--task rate " in rater.command
 
 
-async def test_no_podman_is_told(tmp_path: Path) -> None:
+async def test_a_missing_podman_is_reported(tmp_path: Path) -> None:
     obstacle = await obtain_image("any", Podman(url=f"unix://{tmp_path}/none.sock"))
     assert "Podman does not answer" in obstacle
 
 
-async def test_an_image_that_is_there_needs_no_registry(podman: IsolatedPodman) -> None:
+async def test_a_local_image_needs_no_registry(podman: IsolatedPodman) -> None:
     assert await obtain_image(podman.echo_image(), Podman(url=podman.url)) == ""
 
 
-async def test_an_image_that_cannot_be_had_is_told(
+async def test_an_image_that_is_not_available_is_reported(
     podman: IsolatedPodman, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image = f"127.0.0.1:{free_port()}/no/image:1"
     obstacle = await obtain_image(image, Podman(url=podman.url))
     assert f"could not pull image {image}" in obstacle
-    assert "fetches the image" in capsys.readouterr().out
+    assert "pulls the image" in capsys.readouterr().out

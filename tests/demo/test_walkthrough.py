@@ -1,4 +1,4 @@
-"""The demo's steps against nodes on which they cannot succeed; test_demo.py has the good one."""
+"""The demo's steps against nodes on which they fail; test_demo.py tests the success."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from infernet_edge.demo.walkthrough import DemoFailed, Tour, examples
+from infernet_edge.demo.walkthrough import DemoFailed, Walkthrough, examples
 from tests.support.node import NodeProcess
 from tests.support.ports import free_port
 
@@ -16,22 +16,22 @@ from tests.support.ports import free_port
 async def failure(url: str) -> str:
     async with aiohttp.ClientSession() as session:
         with pytest.raises(DemoFailed) as caught:
-            await Tour(session, url).run()
+            await Walkthrough(session, url).run()
     return str(caught.value)
 
 
-async def test_a_refusal_is_told(tmp_path: Path) -> None:
+async def test_a_refusal_is_reported(tmp_path: Path) -> None:
     node = NodeProcess({}, tmp_path)
     await asyncio.to_thread(node.start)
     try:
-        told = await failure(node.url)
+        reason = await failure(node.url)
     finally:
         await asyncio.to_thread(node.stop)
-    assert "POST /api/jobs was answered with 405" in told
-    assert "Container not supported" in told
+    assert "POST /api/jobs was answered with 405" in reason
+    assert "Container not supported" in reason
 
 
-async def test_a_container_that_fails_is_told(tmp_path: Path) -> None:
+async def test_a_container_that_fails_is_reported(tmp_path: Path) -> None:
     dead = f"http://127.0.0.1:{free_port()}"
     node = NodeProcess({"containers": [{"id": "writer", "url": dead}]}, tmp_path)
     await asyncio.to_thread(node.start)
@@ -41,7 +41,7 @@ async def test_a_container_that_fails_is_told(tmp_path: Path) -> None:
         await asyncio.to_thread(node.stop)
 
 
-async def test_no_node_is_told() -> None:
+async def test_a_missing_node_is_reported() -> None:
     assert "did not answer" in await failure(f"http://127.0.0.1:{free_port()}")
 
 
