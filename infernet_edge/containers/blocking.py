@@ -1,4 +1,4 @@
-"""Blocking calls off the event loop, each in a thread of its own."""
+"""Run blocking calls off the event loop, each in a separate thread."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ Result = TypeVar("Result")
 
 
 class EngineUnreachable(EngineError):
-    """Podman does not answer; what it runs goes on running."""
+    """Podman does not answer; running containers keep running."""
 
 
 class Threads:
     """Runs blocking calls in daemon threads.
 
-    Not a ThreadPoolExecutor: the interpreter waits for that one's threads when it exits, so a call
-    that hangs would hold up the end of the node; and calls are rare, so idle threads would only
-    cost memory.
+    Not a ThreadPoolExecutor: the interpreter waits for its threads at exit, so a call that hangs
+    would block the shutdown of the node. Calls are rare, so idle threads would only cost memory.
     """
 
     def __init__(self) -> None:
@@ -39,8 +38,8 @@ class Threads:
     ) -> Result:
         """Await `function(*arguments)`, at most `timeout` seconds.
 
-        Raises EngineUnreachable when it takes longer; the thread is then left to itself, and ends
-        by the time-outs of the function's own.
+        Raises EngineUnreachable when it takes longer; the thread then continues until the time-outs
+        of the function end it.
         """
         loop = asyncio.get_running_loop()
         finished: asyncio.Future[None] = loop.create_future()
@@ -49,9 +48,9 @@ class Threads:
         def work() -> None:
             try:
                 outcome.set_result(function(*arguments, **options))
-            except BaseException as error:  # noqa: BLE001  # handed to the caller, whatever it is
+            except BaseException as error:  # noqa: BLE001  # raised again in the caller
                 outcome.set_exception(error)
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed: no caller waits
                 loop.call_soon_threadsafe(finished.set_result, None)
 
         self._outstanding.add(finished)
@@ -62,7 +61,7 @@ class Threads:
             raise EngineUnreachable(f"Podman did not answer within {timeout:g} seconds")
         return outcome.result()
 
-    async def settle(self, timeout: float) -> None:
-        """Wait until no call is under way any more, at most `timeout` seconds."""
+    async def wait_idle(self, timeout: float) -> None:
+        """Wait until no call is in progress, at most `timeout` seconds."""
         if self._outstanding:
             await asyncio.wait(set(self._outstanding), timeout=timeout)

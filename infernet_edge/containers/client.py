@@ -1,7 +1,7 @@
-"""HTTP to a service container: one call and its answer, or one call and a stream of bytes.
+"""HTTP client of service containers: one call and its answer, or one call and a stream of bytes.
 
-What a container speaks is Infernet's container interface: POST /service_output with a source, a
-destination, data and requires_proof; the answer is JSON.
+The protocol is Infernet's container interface: POST /service_output with a source, a destination,
+data and requires_proof; the answer is JSON.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ ON_CHAIN: Final = 0
 OFF_CHAIN: Final = 1
 STREAM: Final = 2
 
-_AT_ONCE = 2**20  # bytes of a body that are handed to the socket in one go
-_MAX_ERROR_TEXT = 4096  # bytes of a container's own words that are kept
-_MAX_CHUNK = 64 * 2**10  # bytes of a stream that are passed on in one go
-_CONNECT_TIME = 10.0  # seconds until a container, perhaps on another machine, has to be reached
+_WRITE_BYTES = 2**20  # bytes of a body that are written to the socket at once
+_MAX_ERROR_BYTES = 4096  # bytes of a container's error text that are kept
+_MAX_CHUNK = 64 * 2**10  # bytes of a stream that are forwarded at once
+_CONNECT_TIMEOUT = 10.0  # seconds to connect to a container, perhaps on another machine
 # Seconds for which an idle connection is kept. Servers in containers close theirs after 2 s
-# (gunicorn) or 5 s (uvicorn, hypercorn): letting go first avoids sending into a closing one.
+# (gunicorn) or 5 s (uvicorn, hypercorn): closing first avoids sending into a closing connection.
 _KEEP_ALIVE = 1.5
 
 _json = msgspec.json.Decoder(msgspec.Raw)
 
 
 class ContainerFailure(InfernetEdgeError):
-    """A container did not give a usable answer; the text is for the job's client."""
+    """A container did not return a valid answer; the text is for the job's client."""
 
 
 def make_session() -> aiohttp.ClientSession:
-    """The process's one HTTP session. Each container's own limit bounds its connections."""
+    """Create the HTTP session of the process. Each container's limit bounds its connections."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=60),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -67,12 +67,12 @@ class RequestBody(NamedTuple):
 
     before: bytes
     data: StoredInput
-    behind: bytes
+    after: bytes
 
     @property
     def size(self) -> int:
         """The length in bytes."""
-        return len(self.before) + self.data.size + len(self.behind)
+        return len(self.before) + self.data.size + len(self.after)
 
 
 @overload
@@ -88,12 +88,12 @@ def request_body(
 def request_body(
     data: bytes | StoredInput, source: int, destination: int, *, requires_proof: bool
 ) -> bytes | RequestBody:
-    """The body of POST /service_output; `data` is JSON text and goes in as it is."""
+    """The body of POST /service_output; `data` is JSON text, which is inserted unchanged."""
     before = b'{"source":%d,"destination":%d,"data":' % (source, destination)
-    behind = b',"requires_proof":%b}' % (b"true" if requires_proof else b"false")
+    after = b',"requires_proof":%b}' % (b"true" if requires_proof else b"false")
     if isinstance(data, bytes):
-        return b"%b%b%b" % (before, data, behind)
-    return RequestBody(before, data, behind)
+        return b"%b%b%b" % (before, data, after)
+    return RequestBody(before, data, after)
 
 
 class ServiceClient:
@@ -106,12 +106,12 @@ class ServiceClient:
     async def call(
         self, service: Service, body: bytes | RequestBody, memory: Reservation | None = None
     ) -> bytes | bytearray:
-        """Send a job's body and return the JSON text of the answer, which `memory` has to hold.
+        """Send a job's body and return the JSON text of the answer, for which `memory` is reserved.
 
-        While there is no room for it, the container has to wait; its time-out does not run then.
-        Raises ContainerFailure when the container is not there, takes longer than its time-out to
-        get ready and to answer, answers with a status that is no success, or with something that is
-        not JSON. Raises StorageError or Damaged when the input cannot be read.
+        While there is no memory for it, the answer is not read and the time-out is suspended.
+        Raises ContainerFailure when the container cannot be reached, takes longer than its time-out
+        to get ready and to answer, or answers with an error status or with something that is not
+        JSON. Raises StorageError or Damaged when the input cannot be read.
         """
         timeout = service.container.timeout
         until = asyncio.get_running_loop().time() + timeout
@@ -127,11 +127,10 @@ class ServiceClient:
     async def stream(
         self, service: Service, body: bytes | RequestBody
     ) -> AsyncIterator[ServiceStream]:
-        """Send a streaming job's body; gives the stream once the container began to answer.
+        """Send a streaming job's body; yields the stream once the container began to answer.
 
-        The container's time-out bounds the wait for the head, also where the container has to get
-        ready first, and for each next chunk. Raises ContainerFailure, here or from the stream's
-        chunks.
+        The container's time-out limits the wait for the head, which includes getting ready, and the
+        wait for each chunk. Raises ContainerFailure, here or from the stream's chunks.
         """
         timeout = service.container.timeout
         until = asyncio.get_running_loop().time() + timeout
@@ -153,7 +152,7 @@ class ServiceClient:
         if isinstance(body, RequestBody):
             headers["Content-Length"] = str(body.size)
         try:
-            # Never sent twice: a container that died over a job would get that job again.
+            # Never sent twice: a container that crashed on a job would get that job again.
             return await self._session.post(
                 _output_url(service.base_url),
                 data=_sent(body, problems),
@@ -192,16 +191,16 @@ class ServiceClient:
         return answer
 
     def _too_large(self) -> ContainerFailure:
-        """Made where it is raised: kept in a frame, its traceback would keep that frame's bytes."""
+        """Created where it is raised: a stored error's traceback would keep the frame's bytes."""
         return ContainerFailure(f"Container's answer is larger than {self._max_bytes} bytes")
 
 
 _CLOSED = (errno.ECONNRESET, errno.EPIPE)
-_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIME)
+_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT)
 
 
 class ServiceStream:
-    """The bytes of a streaming container, as they come; `content_type` is "" when it said none."""
+    """The bytes of a streaming container as they arrive; `content_type` is "" if it sent none."""
 
     def __init__(self, response: aiohttp.ClientResponse, timeout: float) -> None:
         self._response = response
@@ -222,16 +221,16 @@ class ServiceStream:
 def _sent(
     body: bytes | RequestBody, problems: list[StorageError | Damaged]
 ) -> bytes | io.BytesIO | AsyncIterator[bytes]:
-    """A body as aiohttp takes it: long ones in pieces, so that the event loop goes on meanwhile."""
+    """A body for aiohttp: long ones are sent in pieces, so that the event loop is not blocked."""
     if isinstance(body, bytes):
-        return body if len(body) <= _AT_ONCE else io.BytesIO(body)
+        return body if len(body) <= _WRITE_BYTES else io.BytesIO(body)
     return _pieces(body, problems)
 
 
 async def _pieces(
     body: RequestBody, problems: list[StorageError | Damaged]
 ) -> AsyncIterator[bytes]:
-    """A body, piece by piece. aiohttp makes other errors of those that are raised here."""
+    """A body in pieces. aiohttp wraps errors that are raised here, so `problems` keeps them."""
     yield body.before
     try:
         async for piece in body.data.pieces():
@@ -239,11 +238,11 @@ async def _pieces(
     except (StorageError, Damaged) as error:
         problems.append(error)
         raise
-    yield body.behind
+    yield body.after
 
 
 async def _wait_for(memory: Reservation, size: int, limit: asyncio.Timeout) -> None:
-    """Wait for room for a part of an answer, while the time limit is put off."""
+    """Wait for memory for a part of an answer, while the time limit is suspended."""
     loop, until = asyncio.get_running_loop(), limit.when()
     began = loop.time()
     limit.reschedule(None)
@@ -253,7 +252,7 @@ async def _wait_for(memory: Reservation, size: int, limit: asyncio.Timeout) -> N
 
 @contextmanager
 def _failures(timeout: float) -> Iterator[None]:
-    """Turn whatever can go wrong between the node and a container into a ContainerFailure."""
+    """Convert every error between the node and a container to a ContainerFailure."""
     try:
         yield
     except aiohttp.ConnectionTimeoutError:
@@ -264,7 +263,7 @@ def _failures(timeout: float) -> Iterator[None]:
         raise ContainerFailure(str(error)) from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
         # ValueError: a host name or a token that cannot be sent over HTTP.
-        raise ContainerFailure(_in_words(error)) from None
+        raise ContainerFailure(_reason(error)) from None
 
 
 @functools.lru_cache(maxsize=1024)
@@ -278,20 +277,20 @@ async def _refuse_errors(response: aiohttp.ClientResponse) -> None:
         return
     if status < 400:
         raise ContainerFailure(f"Container answered with a redirect ({status}), not followed")
-    said = await _beginning(response)
+    text = await _beginning(response)
     response.close()  # the rest of a long error page is not waited for
-    raise ContainerFailure(said or f"Container answered {status} {response.reason or ''}".rstrip())
+    raise ContainerFailure(text or f"Container answered {status} {response.reason or ''}".rstrip())
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> str:
-    """The first words of an answer, as text."""
-    said = b""
-    while len(said) < _MAX_ERROR_TEXT:
-        part = await response.content.read(_MAX_ERROR_TEXT - len(said))
+    """The beginning of an answer, as text."""
+    content = b""
+    while len(content) < _MAX_ERROR_BYTES:
+        part = await response.content.read(_MAX_ERROR_BYTES - len(content))
         if not part:
             break
-        said += part
-    return said.decode("utf-8", "replace").strip()
+        content += part
+    return content.decode("utf-8", "replace").strip()
 
 
 def _checked(answer: bytes | bytearray, response: aiohttp.ClientResponse) -> bytes | bytearray:
@@ -308,8 +307,8 @@ def _checked(answer: bytes | bytearray, response: aiohttp.ClientResponse) -> byt
     return answer
 
 
-def _in_words(error: BaseException) -> str:
-    """What went wrong between the node and a container, without the machine's jargon."""
+def _reason(error: BaseException) -> str:
+    """The reason for an error between the node and a container, for the job's client."""
     if isinstance(error, aiohttp.ClientConnectorError):
         number = error.os_error.errno
         reason = os.strerror(number) if number and number > 0 else error.os_error.strerror
@@ -319,4 +318,4 @@ def _in_words(error: BaseException) -> str:
         return "Container closed the connection without an answer"
     if isinstance(error, aiohttp.ClientPayloadError):
         return "Container broke off in the middle of its answer"
-    return f"Container's answer is not proper HTTP ({type(error).__name__})"
+    return f"Container's answer is not valid HTTP ({type(error).__name__})"

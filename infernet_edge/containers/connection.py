@@ -1,8 +1,8 @@
-"""Finding Podman, finding it again, and starting it when it is needed.
+"""Find Podman, reconnect to it, and start it when it is needed.
 
 Podman's API costs 40 to 60 MB and 64 wake-ups a second while it runs, more than the node. So the
-node keeps no connection to it: it runs for as long as something is asked of it and some seconds
-more, and is started again by its socket unit, or by this if it is a service of the node's own.
+node keeps no connection to it: it runs during calls and for some seconds after the last one. It is
+started again by its socket unit, or by this module if the node itself runs Podman's service.
 """
 
 from __future__ import annotations
@@ -29,41 +29,41 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 _PING_TIMEOUT = 10.0
-_IDLE = 10.0  # seconds without a call after which a service of the node's own is ended
-OLDEST = 4  # Podman's version in Debian 12 and Raspberry Pi OS
+_IDLE_SECONDS = 10.0  # without a call, after which Podman's service is stopped if the node runs it
+OLDEST = 4  # the oldest supported version: that of Debian 12 and Raspberry Pi OS
 
 
 class Connection:
-    """The engine, as long as there is one; `problem` says why there is none."""
+    """The connection to Podman: `engine` while there is one, else the reason in `problem`."""
 
     def __init__(self, config: Config, threads: Threads) -> None:
         self._url = config.podman.url
         self._registry = config.docker
         self._threads = threads
         self.daemon = Daemon()
-        self._starting = asyncio.Lock()  # held while the service of the node's own starts or ends
-        self._calls = 0  # under way
+        self._starting = asyncio.Lock()  # held while `daemon` starts or stops: never both at once
+        self._calls = 0  # in progress
         self._idle: asyncio.TimerHandle | None = None
-        self._ending: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Task[None] | None = None
         self._listener: WatchedProcess | None = None
-        # Whose Podman it was. Another user's has other containers, so once there is one, only
-        # another way to the same user's will do.
+        # The user of the first Podman. Another user's Podman has other containers, so a reconnect
+        # accepts only one of the same user.
         self._owner: int | None = None
         self._up = asyncio.Event()
-        self.doubted = asyncio.Event()
+        self.check_requested = asyncio.Event()
         self.problem = ""
         self.engine: Engine | None = None
         self.info = EngineInfo("", frozenset())
 
     @property
     def is_own(self) -> bool:
-        """Whether Podman, once there is one, is this user's."""
+        """Whether Podman runs as this user; True until it is found."""
         return self._owner in (None, os.getuid())
 
     async def open(self) -> Engine:
-        """Find Podman, or start a service of our own.
+        """Find Podman, or start its service.
 
-        Raises EngineError with what to do about it.
+        Raises EngineError with advice.
         """
         failures = []
         for url in self._candidates():
@@ -73,18 +73,18 @@ class Connection:
                 failures.append(str(error))
         if self._url:
             raise EngineError(
-                f"{failures[0]}. Check podman.url; Podman's own service is started with:"
+                f"{failures[0]}. Check podman.url; start Podman's own service with:"
                 " systemctl enable --now podman.socket"
             )
         if not self.is_own:
-            raise EngineError("; ".join(failures) or "Podman's socket is gone")
+            raise EngineError("; ".join(failures) or "Podman's socket does not exist")
         self._calls += 1
         try:
             await self._start_own()
             return await self._try(self.daemon.url)
         except (EngineError, OSError) as error:
             async with self._starting:
-                await self.daemon.stop()
+                await self.daemon.close()
             raise EngineError("; ".join([*failures, str(error)])) from error
         finally:
             self._calls -= 1
@@ -106,7 +106,7 @@ class Connection:
 
     @contextlib.asynccontextmanager
     async def in_use(self) -> AsyncIterator[None]:
-        """See to it that a service of the node's own runs within the block.
+        """Make sure that Podman's service runs within the block, if the node runs it.
 
         Raises EngineUnreachable when it cannot be started.
         """
@@ -121,62 +121,62 @@ class Connection:
         finally:
             self._calls -= 1
             if not self._calls and self._uses_own:
-                self._end_later()
+                self._stop_later()
 
-    def announce(self) -> None:
-        """Let all that await `ready()` have the engine."""
+    def set_ready(self) -> None:
+        """Resume all callers that await `ready()`."""
         self.problem = ""
         self._up.set()
 
-    def lost(self, problem: str) -> None:
-        """Podman does not answer."""
+    def set_lost(self, problem: str) -> None:
+        """Record that Podman does not answer; `ready()` waits from now on."""
         self.problem = problem
         self._up.clear()
 
-    def doubt(self) -> None:
-        """Podman may be gone, or a container may have ended: the manager has to ask Podman."""
-        self.doubted.set()
+    def request_check(self) -> None:
+        """Request a check by the manager: Podman or a container may have stopped."""
+        self.check_requested.set()
 
     async def ready(self) -> Engine:
-        """The engine, as soon as there is one; this may be never."""
+        """Wait for the engine, without a time limit."""
         while self.engine is None or not self._up.is_set():
             await self._up.wait()
         return self.engine
 
     async def close(self) -> None:
-        """End a service of our own."""
+        """Stop Podman's service, if the node runs it."""
         self._up.clear()
-        self._forget_timers()
-        if self._ending is not None:
-            await asyncio.gather(self._ending, return_exceptions=True)
+        self._stop_watching()
+        if self._stopping is not None:
+            await asyncio.gather(self._stopping, return_exceptions=True)
         async with self._starting:
-            await self.daemon.stop()
+            await self.daemon.close()
 
     @property
     def _uses_own(self) -> bool:
         return self.engine is not None and self.engine.url == self.daemon.url
 
     async def _start_own(self) -> None:
-        """Start the service of the node's own, unless it runs; once, for calls at the same time."""
-        async with self._starting:
+        """Start Podman's service, unless it runs."""
+        async with self._starting:  # so that calls at the same time start it once
             if not self.daemon.running:
                 await self.daemon.start()
 
-    def _end_later(self) -> None:
+    def _stop_later(self) -> None:
         if self._idle is not None:
             self._idle.cancel()
-        self._idle = asyncio.get_running_loop().call_later(_IDLE, self._begin_to_end)
+        self._idle = asyncio.get_running_loop().call_later(_IDLE_SECONDS, self._start_stopping)
 
-    def _begin_to_end(self) -> None:
+    def _start_stopping(self) -> None:
         self._idle = None
-        self._ending = asyncio.create_task(self._end_idle(), name="end Podman")
+        self._stopping = asyncio.create_task(self._stop_if_idle(), name="stop Podman")
 
-    async def _end_idle(self) -> None:
+    async def _stop_if_idle(self) -> None:
         async with self._starting:
-            if not self._calls:
-                await self.daemon.end()
+            if not self._calls:  # a call may have begun while this waited for the lock
+                await self.daemon.stop()
 
-    def _forget_timers(self) -> None:
+    def _stop_watching(self) -> None:
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
@@ -195,9 +195,10 @@ class Connection:
         return engine
 
     async def _watch_listener(self, url: str) -> None:
-        """Notice when a service ends that nothing starts again.
+        """Watch a service that is not started again when it ends.
 
-        For a socket unit this is systemd, which does not end; the node's own may end at any time.
+        The listener of a socket unit is systemd, which does not end. The node's own service is not
+        watched: it stops when it is idle, and the next call starts it.
         """
         if self._listener is not None:
             self._listener.close()
@@ -205,7 +206,7 @@ class Connection:
         scheme, _, path = url.partition("://")
         if scheme == "unix" and url != self.daemon.url:
             pid = await self._threads.run(_PING_TIMEOUT + 1, listener_pid, path, _PING_TIMEOUT)
-            self._listener = WatchedProcess.open(pid, self.doubt)
+            self._listener = WatchedProcess.open(pid, self.request_check)
 
     def _log_connected(self, url: str) -> None:
         version = self.info.version
@@ -213,7 +214,11 @@ class Connection:
         with contextlib.suppress(ValueError):
             if int(version.partition(".")[0]) < OLDEST:
                 log_event(
-                    logger, "podman.old", logging.WARNING, version=version, wanted=f"{OLDEST}.0"
+                    logger,
+                    "podman.outdated",
+                    logging.WARNING,
+                    version=version,
+                    minimum=f"{OLDEST}.0",
                 )
 
     def _candidates(self) -> Iterator[str]:
@@ -226,7 +231,7 @@ class Connection:
 
 
 def standard_sockets(environment: Mapping[str, str]) -> list[Path]:
-    """Where Podman's own units listen: this user's, then the system's."""
+    """The sockets of Podman's own units: this user's, then the system's."""
     runtime = environment.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
     return [Path(runtime, "podman/podman.sock"), Path("/run/podman/podman.sock")]
 

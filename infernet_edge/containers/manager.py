@@ -1,8 +1,8 @@
-"""What should run, does run: the containers of the configuration, through Podman.
+"""Run the containers of the configuration with Podman.
 
-While the node runs, containers that end are started anew. At its end they are stopped and removed,
-since each start makes a fresh one anyway; only what is in volumes stays. If the node is killed,
-they run on, and its next start adopts those that are still as configured.
+While the node runs, containers that stop are started again. At its shutdown they are stopped and
+removed, since each start creates a new one anyway; only the content of volumes is kept. If the node
+is killed, they keep running, and its next start adopts those that are still as configured.
 """
 
 from __future__ import annotations
@@ -27,48 +27,48 @@ from infernet_edge.containers.ports import Ports
 from infernet_edge.containers.readiness import watch_unmanaged
 from infernet_edge.containers.service import Service
 from infernet_edge.containers.specification import STORAGE_LABEL, node_name
-from infernet_edge.containers.supervisor import Means, Supervisor
+from infernet_edge.containers.supervisor import Supervisor, SupervisorContext
 from infernet_edge.containers.timing import Timing
 from infernet_edge.errors import EngineError
 from infernet_edge.folders import remove_abandoned_folders
-from infernet_edge.logs import log_event
+from infernet_edge.logs import log_event, log_exception
 
 logger = logging.getLogger(__name__)
 
-_PARALLEL_PULLS = 2  # more only make each of them slower
-_STILL_BUSY = 4.5  # checks that are made at a busy node's pace after the last job
-_SETTLE_TIMEOUT = 5.0
-_STOP_MARGIN = 10.0  # seconds that Podman may take beyond the containers' own stop time-out
+_PARALLEL_PULLS = 2  # more would only slow down each of them
+_BUSY_POLLS = 4.5  # polls at the interval of a busy node after the last job
+_IDLE_TIMEOUT = 5.0
+_STOP_MARGIN = 10.0  # seconds for Podman in addition to the stop time-out of the containers
 
 
 class ContainerManager:
-    """Starts, watches and stops managed containers, and probes those of others."""
+    """Starts, watches and stops managed containers, and probes unmanaged ones."""
 
     def __init__(
         self,
         config: Config,
         services: dict[str, Service],
         session: aiohttp.ClientSession,
-        pace: Timing | None = None,
+        timing: Timing | None = None,
     ) -> None:
         self._config = config
         self._services = services
         self._session = session
-        self._pace = pace or Timing()
+        self._timing = timing or Timing()
         self._node = node_name(config.storage_path)
         self._threads = Threads()
         self.connection = Connection(config, self._threads)
         self._supervisors: dict[str, Supervisor] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._unseen = asyncio.Event()
+        self._polling_needed = asyncio.Event()
 
     @property
     def engine_problem(self) -> str:
-        """Why Podman cannot be used, or "" when it can or is not needed."""
+        """Why Podman cannot be used; "" when it can be used or is not needed."""
         return self.connection.problem
 
     def networks(self) -> list[IPNetwork]:
-        """The networks that managed containers are in, from which their requests come."""
+        """The networks of managed containers, from which their requests come."""
         return sorted(
             {
                 network
@@ -81,25 +81,25 @@ class ContainerManager:
     def container_at(self, address: str) -> str | None:
         """The id of the managed container that has this address, or had it last; "" for none.
 
-        None: some container has just been started, and it is not known yet where it is.
+        None if it is not known, because a container was just started and its address is not known.
         """
-        had = [each for each in self._supervisors.values() if address in each.addresses]
-        for supervisor in sorted(had, key=lambda each: not each.running_id):
+        matching = [each for each in self._supervisors.values() if address in each.addresses]
+        for supervisor in sorted(matching, key=lambda each: not each.running_id):
             return supervisor.service.id
         starting = any(each.running_id and not each.located for each in self._supervisors.values())
         return None if starting else ""
 
     async def start(self) -> None:
-        """Begin with everything, and return at once."""
+        """Start all tasks in the background, and return immediately."""
         managed = [service for service in self._services.values() if service.managed]
         unmanaged = [service for service in self._services.values() if not service.managed]
         if unmanaged:
-            self._hold(watch_unmanaged(self._session, unmanaged, self._pace), "probe services")
+            self._spawn(watch_unmanaged(self._session, unmanaged, self._timing), "probe services")
         if not managed:
             return
         storage = self._config.storage_path
         ports = {service.container.port for service in managed}
-        means = Means(
+        context = SupervisorContext(
             connection=self.connection,
             threads=self._threads,
             ports=Ports({self._config.server.port, *ports}),
@@ -107,15 +107,15 @@ class ContainerManager:
             session=self._session,
             node=self._node,
             node_labels=await self._threads.run(CALL_TIMEOUT, storage_labels, storage),
-            unseen=self._unseen,
-            pace=self._pace,
+            polling_needed=self._polling_needed,
+            timing=self._timing,
         )
-        self._supervisors = {service.id: Supervisor(service, means) for service in managed}
+        self._supervisors = {service.id: Supervisor(service, context) for service in managed}
         for name, supervisor in self._supervisors.items():
-            supervisor.service.set_starting("Podman is being looked for")
-            self._hold(supervisor.run(), f"container {name}")
-        self._hold(self._keep_connected(), "podman")
-        self._hold(self._knock(), "containers' ports")
+            supervisor.service.set_starting("the node is connecting to Podman")
+            self._spawn(supervisor.run(), f"container {name}")
+        self._spawn(self._keep_connected(), "podman")
+        self._spawn(self._poll_ports(), "containers' ports")
 
     async def wait_until_settled(self, timeout: float) -> None:
         """Wait until every service is ready or has failed, at most `timeout` seconds."""
@@ -128,19 +128,19 @@ class ContainerManager:
                 wait.cancel()
 
     async def stop(self) -> None:
-        """Stop and remove the managed containers, all at the same time, and end Podman's service.
+        """Stop and remove the managed containers, all at the same time, and stop Podman's service.
 
-        Takes the containers' stop time-out and some seconds more at most. May be called twice.
+        Takes at most the containers' stop time-out and _STOP_MARGIN. May be called twice.
         """
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        # A container that is being created just now must not be overlooked.
-        await self._threads.settle(_SETTLE_TIMEOUT)
+        # Wait for threads that create a container, so that the list below contains it.
+        await self._threads.wait_idle(_IDLE_TIMEOUT)
         if self._supervisors:
             for supervisor in self._supervisors.values():
-                supervisor.service.set_failed("the node is being stopped")
+                supervisor.service.set_failed("the node is shutting down")
             await self._remove_all()
         self._supervisors = {}
         await self.connection.close()
@@ -150,30 +150,30 @@ class ContainerManager:
             return
         try:
             async with asyncio.timeout(_STOP_MARGIN):
-                engine, found = await self._list_once_more(self.connection.engine)
+                engine, found = await self._list_with_reconnect(self.connection.engine)
         except (EngineError, TimeoutError) as error:
             reason = str(error) or "Podman does not answer"
-            log_event(logger, "container.left_running", logging.WARNING, reason=reason)
+            log_event(logger, "container.remove_failed", logging.WARNING, reason=reason)
             return
         await asyncio.gather(*(self._remove(engine, each) for each in found))
 
-    async def _list_once_more(self, engine: Engine) -> tuple[Engine, list[Found]]:
+    async def _list_with_reconnect(self, engine: Engine) -> tuple[Engine, list[Found]]:
         try:
             return engine, await self.connection.run(CALL_TIMEOUT, engine.containers, self._node)
         except EngineUnreachable:
-            # systemd may have ended Podman's service together with the node.
+            # systemd may have stopped Podman's service together with the node.
             engine = await self.connection.open()
             return engine, await self.connection.run(CALL_TIMEOUT, engine.containers, self._node)
 
     async def _remove(self, engine: Engine, found: Found) -> None:
-        timeout = self._pace.stop + _STOP_MARGIN
+        timeout = self._timing.stop + _STOP_MARGIN
         begin = time.monotonic()
         try:
             await self.connection.run(timeout, engine.remove, found.id)
         except EngineError as error:
             log_event(
                 logger,
-                "container.left_running",
+                "container.remove_failed",
                 logging.WARNING,
                 container=found.container,
                 reason=error,
@@ -183,102 +183,113 @@ class ContainerManager:
             log_event(logger, "container.removed", container=found.container, seconds=seconds)
 
     async def _keep_connected(self) -> None:
-        pauses = Backoff(self._pace.reconnect, self._pace.reconnect_limit)
+        backoff = Backoff(self._timing.reconnect, self._timing.reconnect_limit)
         with running(self._node):
             while True:
                 try:
                     engine = await self.connection.open()
-                    self.connection.doubted.clear()
-                    await self._compare(engine)
+                    # Cleared before the check, so that a request during it leads to another one.
+                    self.connection.check_requested.clear()
+                    await self._reconcile(engine)
                     await self._remove_unconfigured(engine)
-                    pauses.reset()
-                    self.connection.announce()
+                    backoff.reset()
+                    self.connection.set_ready()
                     await self._remove_abandoned(engine)
-                    await self._keep_comparing(engine)
+                    await self._keep_reconciled(engine)
                 except EngineError as error:
-                    self._report(str(error))
-                await asyncio.sleep(pauses.next())
+                    self._disconnected(str(error))
+                await asyncio.sleep(backoff.next())
 
-    def _report(self, problem: str) -> None:
+    def _disconnected(self, problem: str) -> None:
         if problem != self.connection.problem:
             log_event(logger, "podman.lost", logging.WARNING, reason=problem)
-        self.connection.lost(problem)
+        self.connection.set_lost(problem)
         for supervisor in self._supervisors.values():
-            supervisor.doubt(problem)
+            supervisor.request_probe(problem)
 
-    async def _keep_comparing(self, engine: Engine) -> None:
-        """Ask Podman when there is doubt, and now and then; raises EngineError when it is gone."""
-        doubted = self.connection.doubted
+    async def _keep_reconciled(self, engine: Engine) -> None:
+        """Reconcile on request and periodically; raises EngineError when Podman fails."""
+        check_requested = self.connection.check_requested
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._pace.reconcile):
-                    await doubted.wait()
-            doubted.clear()
-            await self._compare(engine)
+                async with asyncio.timeout(self._timing.reconcile):
+                    await check_requested.wait()
+            check_requested.clear()
+            await self._reconcile(engine)
 
-    async def _compare(self, engine: Engine) -> None:
-        """Find containers that ended unnoticed."""
-        believed = {each.running_id: each for each in self._supervisors.values()}
+    async def _reconcile(self, engine: Engine) -> None:
+        """Find containers whose end was not detected."""
+        # Before the call: a container that starts during the call may be missing in its result.
+        expected = {each.running_id: each for each in self._supervisors.values()}
         found = await self.connection.run(CALL_TIMEOUT, engine.containers, self._node)
-        runs = {each.id for each in found if each.running}
-        for container_id, supervisor in believed.items():
-            if container_id and container_id not in runs:
-                supervisor.end(container_id)
+        running_ids = {each.id for each in found if each.running}
+        for container_id, supervisor in expected.items():
+            if container_id and container_id not in running_ids:
+                supervisor.mark_ended(container_id)
 
-    async def _knock(self) -> None:
-        """Check the ports of containers whose processes cannot be seen, see `Timing`."""
+    async def _poll_ports(self) -> None:
+        """Poll the ports of containers whose processes are not visible, see `Timing`."""
         checked = busy_until = 0.0
         calls = 0
         services = self._services.values()
-        await self._unseen.wait()
+        await self._polling_needed.wait()
         while True:
-            await asyncio.sleep(self._pace.knock_busy)
+            await asyncio.sleep(self._timing.port_poll_busy)
             now = time.monotonic()
             before, calls = calls, sum(service.calls for service in services)
             if calls != before or any(service.working_on for service in services):
-                # Somewhat longer, since what ends a container ends its job, too.
-                busy_until = now + _STILL_BUSY * self._pace.knock_busy
-            if now >= busy_until and now - checked < self._pace.knock_idle:
+                # Some polls more, since the crash of a container ends its job as well.
+                busy_until = now + _BUSY_POLLS * self._timing.port_poll_busy
+            if now >= busy_until and now - checked < self._timing.port_poll_idle:
                 continue
             checked = now
             supervisors = list(self._supervisors.values())
-            gone = await asyncio.gather(*(each.seems_gone() for each in supervisors))
-            if any(gone) and not self.connection.problem:
-                self.connection.doubt()
+            closed = await asyncio.gather(*(each.needs_check() for each in supervisors))
+            if any(closed) and not self.connection.problem:
+                self.connection.request_check()
                 continue
-            for supervisor in itertools.compress(supervisors, gone):
-                supervisor.doubt(self.connection.problem)
+            for supervisor in itertools.compress(supervisors, closed):
+                supervisor.request_probe(self.connection.problem)
 
     async def _remove_unconfigured(self, engine: Engine) -> None:
         found = await self.connection.run(CALL_TIMEOUT, engine.containers, self._node)
-        unwanted = [each for each in found if each.container not in self._supervisors]
-        for each in unwanted:
-            log_event(logger, "container.unconfigured", container=each.container)
-        await asyncio.gather(*(self._remove(engine, each) for each in unwanted))
+        unconfigured = [each for each in found if each.container not in self._supervisors]
+        for each in unconfigured:
+            log_event(logger, "container.unconfigured_found", container=each.container)
+        await asyncio.gather(*(self._remove(engine, each) for each in unconfigured))
 
     async def _remove_abandoned(self, engine: Engine) -> None:
-        """Remove what killed nodes left; a failure is only logged, since this node needs none."""
+        """Remove the containers and folders of killed nodes.
+
+        A failure is only logged, since this node does not depend on it.
+        """
         run = self._threads.run
         try:
             found = await self.connection.run(CALL_TIMEOUT, engine.containers)
             for path in await run(CALL_TIMEOUT, remove_abandoned_folders, folders_of(found)):
                 log_event(logger, "folder.removed", path=path)
-            left = await run(CALL_TIMEOUT, abandoned, found, self._node)
+            leftovers = await run(CALL_TIMEOUT, abandoned, found, self._node)
         except (EngineError, OSError) as error:
             log_event(logger, "container.search_failed", logging.WARNING, reason=error)
             return
-        for each in left:
+        for each in leftovers:
             storage = each.labels.get(STORAGE_LABEL)
-            log_event(logger, "container.abandoned", container=each.container, storage=storage)
-        await asyncio.gather(*(self._remove(engine, each) for each in left))
+            log_event(
+                logger, "container.abandoned_found", container=each.container, storage=storage
+            )
+        await asyncio.gather(*(self._remove(engine, each) for each in leftovers))
 
-    def _hold(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(_report_failure)
         self._tasks.append(task)
 
 
 def _report_failure(task: asyncio.Task[None]) -> None:
-    """These tasks never end by themselves, so one that does must not do so in silence."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logger.error("task.failed", exc_info=error, extra={"fields": {"task": task.get_name()}})
+    """Log the error of a task, which nothing awaits before the shutdown."""
+    if task.cancelled():
+        return
+    try:
+        task.result()
+    except Exception:  # noqa: BLE001 - a task may fail with any error, and it must be logged
+        log_exception(logger, "task.failed", task=task.get_name())

@@ -1,4 +1,4 @@
-"""The models that a container is declared to serve, and which model ids mean one of them.
+"""The declared models of a container, and the model ids that match one of them.
 
 Ritual's services write a model id as `storage/owner/name[/version][:file,file]` (`MlModelId` of
 infernet-ml 2.0); their clients also send the "owner/name" of Hugging Face.
@@ -18,14 +18,14 @@ STORAGES = ("local", "arweave", "huggingface")
 
 
 def declared_model(model: str | Model) -> MLModel:
-    """A model as the configuration gives it, as /resources shows it."""
+    """Convert a model of the configuration to the form of /resources."""
     if isinstance(model, str):
         return parse_model_id(model)
     return msgspec.convert(model, MLModel, from_attributes=True)
 
 
 def parse_model_id(text: str, storages: Iterable[str] = STORAGES) -> MLModel:
-    """Take `[storage/][owner/]name[/version][:file,file]` apart; what is left out stays "".
+    """Parse `[storage/][owner/]name[/version][:file,file]`; omitted parts are "".
 
     A first part counts as a storage only when it is one of `storages` and two more follow.
     """
@@ -43,24 +43,24 @@ def parse_model_id(text: str, storages: Iterable[str] = STORAGES) -> MLModel:
 
 
 def is_declared(model_id: str, models: Iterable[str | Model]) -> bool:
-    """Whether `model_id` means one of `models`.
+    """Whether `model_id` matches one of `models`.
 
     It may be the whole text of the configuration, a name, owner/name, or a full id. An owner must
-    be the declared one; storage, version and files must not contradict what is declared.
+    be the declared one; storage, version and files must not contradict the declaration.
     """
-    return any(_means(model_id, model) for model in models)
+    return any(_matches(model_id, model) for model in models)
 
 
-def _means(model_id: str, model: str | Model) -> bool:
+def _matches(model_id: str, model: str | Model) -> bool:
     if model_id == (model if isinstance(model, str) else model.name):
         return True
     declared = declared_model(model)
-    places = {declared.storage.lower(), declared.repository.lower()} - {""}
-    asked = parse_model_id(model_id, {*STORAGES, *places})
+    storages = {declared.storage.lower(), declared.repository.lower()} - {""}
+    requested = parse_model_id(model_id, {*STORAGES, *storages})
     return (
-        asked.name == declared.name
-        and asked.owner in ("", declared.owner)
-        and (not asked.storage or not places or asked.storage.lower() in places)
-        and (not asked.version or not declared.version or asked.version == declared.version)
-        and (not declared.files or set(asked.files) <= set(declared.files))
+        requested.name == declared.name
+        and requested.owner in ("", declared.owner)
+        and (not requested.storage or not storages or requested.storage.lower() in storages)
+        and (not requested.version or not declared.version or requested.version == declared.version)
+        and (not declared.files or set(requested.files) <= set(declared.files))
     )

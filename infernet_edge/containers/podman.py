@@ -1,8 +1,8 @@
 """Podman's API, by podman-py.
 
-podman-py is imported inside the methods: it costs 7 MB, and a node without containers of its own
-never needs it. Every call makes a client of its own, since clients are not to be shared between
-threads and Podman drops connections that idle for 5 seconds.
+podman-py is imported inside the methods: it costs 7 MB, and a node without managed containers never
+needs it. Every call creates a client, since clients must not be shared between threads and Podman
+closes connections that are idle for 5 seconds.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from infernet_edge.errors import EngineError
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-CALL_TIMEOUT = 60.0  # seconds; creating a container on a slow SD card takes its time
-PULL_STALL_TIMEOUT = 600.0  # seconds without any news of a pull
-_PROGRESS_PERIOD = 3.0  # seconds between two reports of a pull
-_KNOCK_TIMEOUT = 10.0
+CALL_TIMEOUT = 60.0  # seconds; creating a container on an SD card is slow
+PULL_STALL_TIMEOUT = 600.0  # seconds without progress of a pull
+_PROGRESS_PERIOD = 3.0  # seconds between two progress reports of a pull
+_CONNECT_TIMEOUT = 10.0
 _LOG_LINES = 8
 _LOG_CHARACTERS = 600
 
 
 class EngineInfo(NamedTuple):
-    """Podman's version, and which of "memory", "cpu" and "pids" it can limit.
+    """Podman's version, and the `limits` that it can apply: "memory", "cpu", "pids".
 
     `rootless` is whether it runs without root, `runtime` the name of its OCI runtime ("crun").
     """
@@ -50,7 +50,7 @@ class EngineInfo(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A container of a node that Podman knows."""
+    """A container of a node in Podman's list."""
 
     id: str
     container: str  # the configured id
@@ -64,7 +64,7 @@ class Found(NamedTuple):
 
 
 class State(NamedTuple):
-    """How one container is, by Podman."""
+    """The state of one container, by Podman."""
 
     running: bool
     exit_code: int
@@ -75,7 +75,7 @@ class Engine:
     """Podman at one address, unix:///path or tcp://host:port.
 
     Every method blocks, for CALL_TIMEOUT at most: call them in threads. They raise
-    EngineUnreachable when Podman does not answer, EngineError with its own words when it refuses.
+    EngineUnreachable when Podman does not answer, EngineError with its error text when it fails.
     """
 
     def __init__(self, url: str, registry: Registry) -> None:
@@ -83,35 +83,35 @@ class Engine:
         self._registry = registry
 
     def info(self, timeout: float = CALL_TIMEOUT) -> EngineInfo:
-        """Blocks. Raises EngineError when what answers is not Podman."""
-        with self._client("be asked for its version", timeout) as client:
+        """Blocks. Raises EngineError when the server is not Podman."""
+        with self._client("report its version", timeout) as client:
             info = client.info()
             host = info["host"]
             limits = set(host["cgroupControllers"] or [])
             rootless = bool(host["security"]["rootless"])
             if rootless and host["cgroupVersion"] == "v1":
-                limits = set()  # the kernel gives cgroups of version 1 to root only
+                limits = set()  # the kernel permits cgroups of version 1 only for root
             runtime = str((host.get("ociRuntime") or {}).get("name", ""))
             return EngineInfo(info["version"]["Version"], frozenset(limits), rootless, runtime)
 
     def find_image(self, name: str) -> str | None:
-        """Blocks. The id of an image that is here, or None."""
+        """Blocks. The id of a local image, or None."""
         from podman.errors import ImageNotFound
 
-        with self._client(f"look for image {name}") as client:
+        with self._client(f"find image {name}") as client:
             try:
                 return str(client.images.get(name).id)
             except ImageNotFound:
                 return None
 
-    def pull(self, name: str, progress: Callable[[str], None], given_up: threading.Event) -> str:
-        """Blocks, for hours if need be. Fetch an image and return its id.
+    def pull(self, name: str, progress: Callable[[str], None], cancelled: threading.Event) -> str:
+        """Blocks, for hours if needed. Pull an image and return its id.
 
-        `progress` is told how far it is, every few seconds, in this thread. Once `given_up` is
-        set, it ends with an EngineError at the next news of the pull.
+        `progress` is called with a text every few seconds, in this thread. Once `cancelled` is set,
+        EngineError is raised at the next progress message of Podman.
 
-        Docker's form of the call is used, since libpod's own says nothing between the start and
-        the end of a layer, and reads a name without a registry in it as Docker does not.
+        Docker's form of the call is used, since libpod's form reports nothing between the start and
+        the end of a layer, and resolves a name without a registry differently.
         """
         from podman.api import encode_auth_header
 
@@ -133,13 +133,13 @@ class Engine:
             response.raise_for_status()
             with contextlib.closing(response):
                 for text in progress_texts(response.iter_lines(), name):
-                    if given_up.is_set():
-                        raise EngineError(f"The pull of image {name} was given up")
+                    if cancelled.is_set():
+                        raise EngineError(f"The pull of image {name} was cancelled")
                     if text:
                         progress(text)
         image = self.find_image(name)
         if image is None:
-            raise EngineError(f"Podman pulled image {name}, but does not know it")
+            raise EngineError(f"Podman pulled image {name}, but does not list it")
         return image
 
     def create(self, specification: Mapping[str, Any]) -> str:
@@ -161,7 +161,7 @@ class Engine:
     def remove(self, container_id: str) -> None:
         """Blocks for the container's stop time-out too: stop it, kill it, remove it.
 
-        Its anonymous volumes go with it. It is no error if it is gone already.
+        Its anonymous volumes are removed as well. A container that does not exist is ignored.
         """
         from podman.errors import NotFound
 
@@ -169,7 +169,7 @@ class Engine:
             client.containers.remove(container_id, force=True, v=True)
 
     def logs(self, container_id: str) -> str:
-        """Blocks. The last words of a container, a few lines."""
+        """Blocks. The last lines of a container's log, at most _LOG_CHARACTERS."""
         with self._client("read the container's log") as client:
             frames = client.containers.get(container_id).logs(tail=_LOG_LINES)
             text = b"".join(frames).decode("utf-8", "replace").strip()
@@ -188,7 +188,7 @@ class Engine:
     def containers(self, node: str = "") -> list[Found]:
         """Blocks. All containers of that node, or else of all nodes, running or not."""
         with self._client("list the containers") as client:
-            # A list of labels as the filter finds nothing.
+            # The label is one text: with a list as filter, Podman finds nothing.
             label = f"{NODE_LABEL}={node}" if node else NODE_LABEL
             containers = client.containers.list(all=True, filters={"label": label})
             return [_found(container.attrs) for container in containers]
@@ -198,10 +198,10 @@ class Engine:
         from podman.errors import NotFound
 
         networks: list[IPNetwork] = []
-        with self._client("look up the container's networks") as client:
+        with self._client("read the container's networks") as client:
             settings = client.containers.get(container_id).attrs["NetworkSettings"]
             for name in settings.get("Networks") or {}:
-                # "slirp4netns" and "pasta" are shown as networks, but are none.
+                # "slirp4netns" and "pasta" are listed, but are not networks.
                 with contextlib.suppress(NotFound):
                     subnets = client.networks.get(name).attrs.get("subnets") or []
                     networks += [ipaddress.ip_network(subnet["subnet"]) for subnet in subnets]
@@ -209,7 +209,7 @@ class Engine:
 
     def addresses_of(self, container_id: str) -> list[str]:
         """Blocks. The addresses that a container has in its networks; none when it is rootless."""
-        with self._client("look up the container's addresses") as client:
+        with self._client("read the container's addresses") as client:
             settings = client.containers.get(container_id).attrs["NetworkSettings"]
         networks = (settings.get("Networks") or {}).values()
         found = [each.get(key) for each in networks for key in ("IPAddress", "GlobalIPv6Address")]
@@ -221,7 +221,7 @@ class Engine:
         from podman.errors import APIError, PodmanError
 
         try:
-            _knock(self.url)
+            _check_listener(self.url)
             with podman.PodmanClient(base_url=self.url, timeout=timeout) as client:
                 yield client
         except APIError as error:
@@ -229,9 +229,9 @@ class Engine:
                 raise EngineUnreachable(
                     f"Podman does not answer at {self.url}: {_innermost(error)}"
                 ) from error
-            words = str(error.explanation or error)
-            raise EngineError(f"Podman could not {action}: {words}") from error
-        except OSError as error:  # every error of requests is one
+            reason = str(error.explanation or error)
+            raise EngineError(f"Podman could not {action}: {reason}") from error
+        except OSError as error:  # includes every error of requests
             raise EngineUnreachable(
                 f"Podman does not answer at {self.url}: {_innermost(error)}"
             ) from error
@@ -240,30 +240,30 @@ class Engine:
 
 
 def progress_texts(lines: Iterator[bytes], name: str) -> Iterator[str]:
-    """One text for each line of a pull, mostly empty; raises EngineError with the pull's error."""
+    """One text for each line of a pull, usually ""; raises EngineError with the pull's error."""
     parts: dict[str, str] = {}
     next_report = time.monotonic() + _PROGRESS_PERIOD
     for line in lines:
         if not line:
             continue
-        news = json.loads(line)
-        if "error" in news:
-            raise EngineError(f"Podman could not pull image {name}: {news['error']}")
-        parts[news.get("id", "")] = news.get("status", "")
+        update = json.loads(line)
+        if "error" in update:
+            raise EngineError(f"Podman could not pull image {name}: {update['error']}")
+        parts[update.get("id", "")] = update.get("status", "")
         text = ""
         if time.monotonic() >= next_report:
             next_report = time.monotonic() + _PROGRESS_PERIOD
             done = sum(status.startswith("Download complete") for status in parts.values())
-            text = f"{done} of {len(parts)} parts complete; {_part(news)}"
+            text = f"{done} of {len(parts)} parts complete; {_part(update)}"
         yield text
 
 
-def _part(news: Mapping[str, Any]) -> str:
-    detail = news.get("progressDetail") or {}
+def _part(update: Mapping[str, Any]) -> str:
+    detail = update.get("progressDetail") or {}
     size = ""
     if detail.get("total"):
         size = f" {detail.get('current', 0) / 1e6:.1f} of {detail['total'] / 1e6:.1f} MB"
-    return f"{news.get('id', '')}: {news.get('status', '')}{size}"
+    return f"{update.get('id', '')}: {update.get('status', '')}{size}"
 
 
 def _found(attributes: Mapping[str, Any]) -> Found:
@@ -294,17 +294,17 @@ def _state(attributes: Mapping[str, Any]) -> State:
     )
 
 
-def _knock(url: str) -> None:
-    """Raise OSError when nobody listens: podman-py would leave its socket open then."""
+def _check_listener(url: str) -> None:
+    """Raise OSError when nothing listens there: podman-py would leak its socket in that case."""
     parts = urlsplit(url)
     if parts.scheme == "unix":
         with socket.socket(socket.AF_UNIX) as attempt:
-            attempt.settimeout(_KNOCK_TIMEOUT)
+            attempt.settimeout(_CONNECT_TIMEOUT)
             attempt.connect(parts.path)
 
 
 def _innermost(error: BaseException) -> str:
-    """The first cause: podman-py wraps a refused connection three times."""
+    """The root cause: podman-py wraps a refused connection three times."""
     while error.__cause__ is not None or error.__context__ is not None:
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
     return str(error) or type(error).__name__

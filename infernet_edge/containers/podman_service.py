@@ -1,4 +1,4 @@
-"""A `podman system service` of the node's own, for machines on which none is set up."""
+"""Run `podman system service` as a child process, on machines that have no Podman service."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pathlib import Path
 from infernet_edge.errors import EngineError
 from infernet_edge.folders import TemporaryFolder, runtime_folders
 
-# Seconds without a connection after which it ends by itself, if the node was killed. A node that
-# runs ends it sooner (connection.py), so it does not end in the moment in which it is needed.
+# Seconds without a connection after which it exits, if the node was killed. A running node stops it
+# earlier (connection.py), so that it does not exit at the moment at which it is needed.
 _LIFETIME = 60
 _START_TIMEOUT = 20.0
 _STOP_TIMEOUT = 3.0
-_LAST_WORDS_TIMEOUT = 0.5
+_OUTPUT_TIMEOUT = 0.5
 
-# What systemd says to the node is not for Podman, which would hand some of it to containers.
-_OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID")
+# systemd's variables for the node are not for Podman, which would pass some on to containers.
+_SYSTEMD_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID")
 
 
 class Daemon:
-    """Starts and ends the process; `url` is where it listens, the same one until `stop()`."""
+    """Starts and stops the process; `url` is its address, which does not change until `close()`."""
 
     def __init__(self) -> None:
         self._folder: TemporaryFolder | None = None
@@ -49,17 +49,17 @@ class Daemon:
     async def start(self) -> None:
         """Start it and wait until it listens.
 
-        Raises EngineError when Podman is not installed, or with what it said when it ended.
+        Raises EngineError when Podman is not installed, or with its output when it exits.
         """
-        await self.end()
+        await self.stop()
         program = shutil.which("podman")
         if program is None:
             raise EngineError(
                 "Podman is not installed. Install it with: apt-get install podman; or start the"
-                " containers by other means and set manage_containers to false"
+                " containers yourself and set manage_containers to false"
             )
         if self._folder is not None and not self._folder.path.is_dir():
-            await self.stop()  # another program removed it
+            await self.close()  # another program removed it
         if self._folder is None:
             self._folder = _new_folder()
         self._socket.unlink(missing_ok=True)
@@ -70,8 +70,8 @@ class Daemon:
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             env=clean_environment(os.environ),
-            cwd=self._folder.path,  # conmon leaves a file "oom" where it was started
-            # Ctrl-C on the terminal is for the node, which needs Podman to stop its containers.
+            cwd=self._folder.path,  # conmon creates a file "oom" in its current folder
+            # Ctrl-C on the terminal must only reach the node, which stops containers with Podman.
             start_new_session=True,
         )
         self._reader = asyncio.create_task(self._read_errors(self.process))
@@ -80,30 +80,30 @@ class Daemon:
                 while not await _listens(self._socket):
                     if not self.running:
                         await self._reader
-                        raise EngineError(f"podman system service ended: {self._words()}")
+                        raise EngineError(f"podman system service ended: {self._last_output()}")
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            await self.end()
+            await self.stop()
             raise EngineError(
                 f"podman system service did not start within {_START_TIMEOUT:g} seconds:"
-                f" {self._words()}"
+                f" {self._last_output()}"
             ) from None
 
-    async def stop(self) -> None:
-        """End it for good, and remove its folder."""
-        await self.end()
+    async def close(self) -> None:
+        """Stop it, and remove its folder."""
+        await self.stop()
         if self._folder is not None:
             self._folder.remove()
             self._folder = None
 
-    async def end(self) -> None:
-        """End it, if it runs. Containers go on without it; `start()` starts it again."""
+    async def stop(self) -> None:
+        """Stop it, if it runs. Containers keep running; `start()` starts it again."""
         if self.process is not None:
-            await _end(self.process)
+            await _stop(self.process)
             self.process = None
         if self._reader is not None:
-            # Its end closes the pipe; what Podman started may hold that open for ever.
-            await asyncio.wait({self._reader}, timeout=_LAST_WORDS_TIMEOUT)
+            # The reader ends when the pipe closes, but children of Podman may keep it open.
+            await asyncio.wait({self._reader}, timeout=_OUTPUT_TIMEOUT)
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
             self._reader = None
@@ -111,18 +111,18 @@ class Daemon:
     async def _read_errors(self, process: asyncio.subprocess.Process) -> None:
         if process.stderr is None:
             return
-        # By pieces: a line may be of any length.
+        # In pieces, not lines: a line may have any length.
         while piece := await process.stderr.read(4096):
             text = piece.decode("utf-8", "replace")
             self._last_lines.extend(line for line in text.splitlines() if line.strip())
 
-    def _words(self) -> str:
-        return "; ".join(self._last_lines)[-500:] or "without a word"
+    def _last_output(self) -> str:
+        return "; ".join(self._last_lines)[-500:] or "without output"
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    # Podman without root runs itself once more, in a user namespace: SIGTERM it hands on to that
-    # process, SIGKILL has to go to both.
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    # Rootless Podman runs a second process in a user namespace: it forwards SIGTERM to that one,
+    # but SIGKILL has to be sent to both.
     for number, send in ((signal.SIGTERM, os.kill), (signal.SIGKILL, os.killpg)):
         if process.returncode is not None:
             break
@@ -131,7 +131,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STOP_TIMEOUT):
                 await process.wait()
-    # Soon after its start it may end without having handed anything on.
+    # Soon after its start it may exit without having forwarded the signal.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
 
@@ -148,10 +148,10 @@ async def _listens(path: Path) -> bool:
 
 
 def _new_folder() -> TemporaryFolder:
-    """In memory and with a short path, where the system provides that."""
+    """A folder in memory and with a short path, if the system provides one."""
     return TemporaryFolder(parent=next(iter(runtime_folders()), None))
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment for Podman: that of the node without what systemd says to the node."""
-    return {name: value for name, value in environment.items() if name not in _OURS}
+    """The environment for Podman: that of the node without systemd's variables for the node."""
+    return {name: value for name, value in environment.items() if name not in _SYSTEMD_VARIABLES}

@@ -1,8 +1,8 @@
-"""The end of a process of this machine, noticed at once and at no cost while it lasts.
+"""Detect the end of a process of this machine immediately, without polling.
 
-By a pidfd (pidfd_open(2)), which is readable from the end of its process on. Opening one needs no
-permission on the process and no /proc, so it works for Podman's containers of root, too, and where
-systemd hides them (ProtectProc=).
+A pidfd (pidfd_open(2)) becomes readable when its process ends. Opening one needs no permission for
+the process and no /proc, so it works for containers of root, too, and where systemd hides processes
+(ProtectProc=).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _READ_BYTES = 64 * 2**10  # of a file below /proc or /sys
 
 
 class ContainerProcess(NamedTuple):
-    """The first process of a running container, as Podman names it; 0 and "" for unknown."""
+    """The first process of a running container, by Podman; 0 and "" if not known."""
 
     pid: int
     conmon_pid: int
@@ -37,7 +37,7 @@ class WatchedProcess:
 
     @classmethod
     def open(cls, pid: int, on_end: Callable[[], None]) -> Self | None:
-        """None when there is no such process here, or this kernel (before 5.3) has no pidfds."""
+        """Watch a process; None if it does not exist, or the kernel (before 5.3) has no pidfds."""
         pidfd = _open(pid)
         return None if pidfd is None else cls(pidfd, on_end)
 
@@ -45,16 +45,16 @@ class WatchedProcess:
     def open_container(
         cls, container_id: str, process: ContainerProcess, on_end: Callable[[], None]
     ) -> Self | None:
-        """The same for the first process of a container.
+        """Watch the first process of a container.
 
-        None as well when it cannot be seen that the process with this number is the container's:
+        None as well if it cannot be verified that the process with this number is the container's:
         Podman may run on another machine or in another pid namespace, or the number may have been
-        given to another process since Podman was asked.
+        assigned to another process since Podman reported it.
         """
         pidfd = _open(process.pid)
         if pidfd is None:
             return None
-        # Only now: as long as the container has the number, what was opened is the container's.
+        # Checked after opening: if the container has the number now, the pidfd is the container's.
         if not _is_of_container(container_id, process):
             os.close(pidfd)
             return None
@@ -73,7 +73,7 @@ class WatchedProcess:
 
 
 def listener_pid(path: str, timeout: float) -> int:
-    """The process that made the socket at `path` (systemd, for those of its units), or 0.
+    """The process that created the socket at `path` (systemd, for those of its units), or 0.
 
     Blocks for `timeout` seconds at most. See SO_PEERCRED in unix(7).
     """
@@ -95,14 +95,14 @@ def _open(pid: int) -> int | None:
 
 
 def _is_of_container(container_id: str, process: ContainerProcess) -> bool:
-    """Whether the process with this number is the container's; blocks for no time (proc(5))."""
+    """Whether the process with this number is the container's, by proc(5). Does not block."""
     pid = process.pid
     if container_id in _read(Path(f"/proc/{pid}/cgroup")):
         return True
-    # Without cgroups of its own it is known by its parent, Podman's conmon.
+    # Without its own cgroup it is identified by its parent, Podman's conmon.
     if container_id in _read(Path(f"/proc/{process.conmon_pid}/cmdline")):
-        _, _, behind_name = _read(Path(f"/proc/{pid}/stat")).rpartition(")")
-        return behind_name.split()[1:2] == [str(process.conmon_pid)]
+        _, _, after_name = _read(Path(f"/proc/{pid}/stat")).rpartition(")")
+        return after_name.split()[1:2] == [str(process.conmon_pid)]
     # Where /proc hides the processes of others, cgroups still list them.
     if container_id not in process.cgroup:
         return False
@@ -110,7 +110,7 @@ def _is_of_container(container_id: str, process: ContainerProcess) -> bool:
 
 
 def _process_lists(cgroup: str) -> Iterator[Path]:
-    """Where a cgroup lists its processes: version 2, else each hierarchy of version 1."""
+    """The files that list a cgroup's processes: version 2, else each hierarchy of version 1."""
     root, below = Path("/sys/fs/cgroup"), cgroup.lstrip("/")
     with contextlib.suppress(OSError):
         hierarchies = [root, *(path for path in root.iterdir() if path.is_dir())]

@@ -1,4 +1,4 @@
-"""Whether a service answers."""
+"""Check whether service containers answer."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ from infernet_edge.logs import log_event
 logger = logging.getLogger(__name__)
 
 _TIMEOUT = aiohttp.ClientTimeout(total=5.0)
-_CONNECT_TIME = 0.5  # seconds; the kernel of this machine takes connections at once
-_CLOSE_TIME = 0.2  # seconds in which a forwarder closes a connection that leads nowhere
+_CONNECT_TIMEOUT = 0.5  # seconds; the kernel of this machine accepts connections immediately
+_CLOSE_TIMEOUT = 0.2  # seconds in which a forwarder closes a connection without a service
 
 
 async def probe(session: aiohttp.ClientSession, service: Service) -> str:
-    """Ask a service for its health path; "" when it is ready, else what is wrong.
+    """Request the health path of a service; returns "" when it is ready, else the reason.
 
-    Without a health path any HTTP answer will do: services need not have a page at "/". That a
-    connection is accepted says nothing, since port forwarders do that for a service that is not
-    there yet.
+    Without a health path any HTTP answer is sufficient: services need not have a page at "/". An
+    accepted connection is not sufficient: port forwarders accept it before the service listens.
     """
     container = service.container
     headers = {}
@@ -45,20 +44,20 @@ async def probe(session: aiohttp.ClientSession, service: Service) -> str:
     return ""
 
 
-async def seems_gone(port: int) -> bool:
-    """Whether a container on this port of 127.0.0.1 seems to have ended.
+async def port_seems_closed(port: int) -> bool:
+    """Whether the container on this port of 127.0.0.1 seems to have stopped.
 
-    True when its port refuses connections, or closes them at once, as port forwarders do for a
-    service that is not there. Nothing is sent, and one that is busy is no suspect: the kernel takes
+    True when its port refuses connections, or closes them immediately, as port forwarders do
+    without a service. Nothing is sent. A busy container is not reported: the kernel accepts
     connections for it.
     """
     try:
-        async with asyncio.timeout(_CONNECT_TIME):
+        async with asyncio.timeout(_CONNECT_TIMEOUT):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
     except (OSError, TimeoutError):
         return True
     try:
-        async with asyncio.timeout(_CLOSE_TIME):
+        async with asyncio.timeout(_CLOSE_TIMEOUT):
             return not await reader.read(1)
     except TimeoutError:
         return False
@@ -69,32 +68,32 @@ async def seems_gone(port: int) -> bool:
 
 
 async def watch_unmanaged(
-    session: aiohttp.ClientSession, services: Sequence[Service], pace: Timing
+    session: aiohttp.ClientSession, services: Sequence[Service], timing: Timing
 ) -> None:
-    """Keep saying which of the services that somebody else runs answer; never returns.
+    """Probe the services that the node does not manage and update their state; never returns.
 
-    All are asked at the same time, so that the machine wakes up once for them all.
+    All are probed at the same time, so that the machine wakes up only once.
     """
-    pauses = Backoff(pace.unmanaged_down, pace.unmanaged)
+    pauses = Backoff(timing.unmanaged_down, timing.unmanaged)
     while True:
         before = [service.state for service in services]
-        await asyncio.gather(*(_judge(session, service) for service in services))
+        await asyncio.gather(*(_update(session, service) for service in services))
         after = [service.state for service in services]
         if before != after:
             pauses.reset()
         all_ready = all(state == "ready" for state in after)
-        await asyncio.sleep(pace.unmanaged if all_ready else pauses.next())
+        await asyncio.sleep(timing.unmanaged if all_ready else pauses.next())
 
 
-async def _judge(session: aiohttp.ClientSession, service: Service) -> None:
+async def _update(session: aiohttp.ClientSession, service: Service) -> None:
     problem = await probe(session, service)
     if not problem and service.state != "ready":
         service.set_ready()
-        log_event(logger, "container.ready", container=service.id, url=service.base_url)
+        log_event(logger, "container.became_ready", container=service.id, url=service.base_url)
     elif problem and service.state != "failed":
         log_event(
             logger,
-            "container.unreachable",
+            "container.probe_failed",
             logging.WARNING,
             container=service.id,
             reason=problem,

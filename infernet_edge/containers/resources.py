@@ -1,4 +1,4 @@
-"""GET /resources: what the running containers say of themselves, completed by the node."""
+"""GET /resources: the resources that running containers report, completed by the node."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from infernet_edge.schema import (
 
 logger = logging.getLogger(__name__)
 
-AT_ONCE = 16
-"""Containers that are asked at the same time, for all requests together."""
+MAX_PARALLEL = 16
+"""Maximum number of containers that are requested at the same time, for all clients together."""
 
 MAX_WAIT = 10.0
-"""Seconds after which a container counts as silent whose turn has not come."""
+"""Seconds for one container, the wait for a slot included, before its configuration is used."""
 
 Answer = TypeVar("Answer")
 Fields = dict[str, Raw]
 
 
 class NoAnswer(Exception):
-    """The container does not serve /service-resources, or not now; the text says why."""
+    """The container does not serve /service-resources, or not now; the text is the reason."""
 
 
 class Resources:
-    """Asks the containers that are ready; where one does not answer, its configuration does.
+    """Requests the resources of ready containers; the configuration replaces missing answers.
 
-    `max_bytes` bounds an answer, `timeout` (seconds) the wait for it.
+    `max_bytes` limits an answer, `timeout` (seconds) the wait for it.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Resources:
         self._session = session
         self._max_bytes = max_bytes
         self._timeout = aiohttp.ClientTimeout(total=timeout)
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(MAX_PARALLEL)
 
     async def all(self) -> dict[str, Raw | ServiceResources]:
         """Container id -> its resources, for every container that is ready."""
@@ -68,7 +68,7 @@ class Resources:
 
         async def resources(service: Service) -> Raw | ServiceResources:
             try:
-                return completed(await self._ask(service), host)
+                return completed(await self._request(service), host)
             except NoAnswer:
                 return declared_resources(service.container, host)
 
@@ -79,7 +79,7 @@ class Resources:
 
         async def support(service: Service) -> Raw | ModelSupport:
             try:
-                return checked(await self._ask(service, model_id))
+                return checked(await self._request(service, model_id))
             except NoAnswer:
                 return declared_support(service.container, model_id)
 
@@ -88,26 +88,26 @@ class Resources:
     async def _of_each(self, answer: Callable[[Service], Awaitable[Answer]]) -> dict[str, Answer]:
         ready = [service for service in self._services.values() if service.state == "ready"]
         answers = await asyncio.gather(*(answer(service) for service in ready))
-        return {service.id: given for service, given in zip(ready, answers, strict=True)}
+        return {service.id: each for service, each in zip(ready, answers, strict=True)}
 
-    async def _ask(self, service: Service, model_id: str = "") -> Fields:
+    async def _request(self, service: Service, model_id: str = "") -> Fields:
         """The fields of the container's answer. Raises NoAnswer."""
         try:
-            async with asyncio.timeout(MAX_WAIT), self._places:
+            async with asyncio.timeout(MAX_WAIT), self._slots:
                 body = await self._get(service, {"model_id": model_id} if model_id else {})
             # Raw fields are not checked for UTF-8, text is.
             return msgspec.json.decode(body.decode(), type=Fields)
         except (
             NoAnswer,
             aiohttp.ClientError,
-            OSError,  # TimeoutError among them
-            ValueError,  # a URL that is none, and every way in which a body is not a JSON object
+            OSError,  # includes TimeoutError
+            ValueError,  # an invalid URL, or a body that is not a JSON object
             RecursionError,
         ) as error:
             reason = str(error) or type(error).__name__
             log_event(
                 logger,
-                "resources.unanswered",
+                "resources.request_failed",
                 logging.DEBUG,
                 container=service.id,
                 reason=reason,
@@ -134,7 +134,7 @@ class Resources:
 
 
 def completed(fields: Fields, host: list[HardwareCapability]) -> Raw:
-    """A container's answer, with the host's hardware where it gives none."""
+    """A container's answer, with the host's hardware if it reports none."""
     hardware = bytes(fields.get("hardware_capabilities", b""))
     if b"".join(hardware.split()) in (b"", b"null", b"[]", b"{}", b'""'):
         fields["hardware_capabilities"] = Raw(encoder.encode(host))
@@ -142,7 +142,7 @@ def completed(fields: Fields, host: list[HardwareCapability]) -> Raw:
 
 
 def checked(fields: Fields) -> Raw | ModelSupport:
-    """A container's answer about a model, if it is one."""
+    """A container's answer about a model, if it is valid; else one with an error."""
     if bytes(fields.get("supported", b"")) in (b"true", b"false"):
         return Raw(encoder.encode(fields))
     return ModelSupport(
@@ -152,9 +152,9 @@ def checked(fields: Fields) -> Raw | ModelSupport:
 
 
 def declared_resources(container: Container, host: list[HardwareCapability]) -> ServiceResources:
-    """What the configuration says of a container that does not answer itself."""
+    """The resources by the configuration, for a container that does not answer."""
     declared = container.models or container.task or container.type
-    # "ml" is the id that Ritual's services give to machine learning (ComputeId of infernet-ml).
+    # "ml" is the id of machine learning in Ritual's services (ComputeId of infernet-ml).
     capability = ComputeCapability(
         id="ml",
         type=container.type,
@@ -170,11 +170,11 @@ def declared_resources(container: Container, host: list[HardwareCapability]) -> 
 
 
 def declared_support(container: Container, model_id: str) -> ModelSupport:
-    """What the configuration says of a model and a container that does not answer itself."""
+    """The support of a model by the configuration, for a container that does not answer."""
     if is_declared(model_id, container.models):
         return ModelSupport(supported=True)
     if container.models:
         error = "The model is not among those declared for the container"
     else:
-        error = "The container does not say which models it serves, and none are declared for it"
+        error = "The container does not report its models, and none are declared for it"
     return ModelSupport(supported=False, error=error)

@@ -1,4 +1,4 @@
-"""One configured container as the rest of the node sees it: where it is, whether it answers."""
+"""The state of one configured container: its URL, and whether it answers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ ServiceState = Literal["starting", "ready", "failed"]
 
 
 class ServiceUnavailable(InfernetEdgeError):
-    """The container cannot take a job now; the text says why."""
+    """The container cannot accept a job now; the text is the reason."""
 
 
 class Service:
     """State of one container.
 
-    The manager (or a prober) says `starting`, `ready` or `failed`; the orchestrator waits for
-    `ready`. A service that the node does not manage is never held back: only a call can tell.
+    The manager sets `starting`, `ready` or `failed`; the orchestrator waits for `ready`. Jobs of a
+    service that the node does not manage never wait: only the call shows whether it answers.
     """
 
     def __init__(self, container: Container, *, managed: bool) -> None:
@@ -32,8 +32,8 @@ class Service:
         self.port = container.port
         self.state: ServiceState = "starting"
         self.reason = "it has not been started yet"
-        self.working_on = 0  # jobs
-        self.calls = 0  # of jobs, all that there were
+        self.working_on = 0  # jobs in progress
+        self.calls = 0  # jobs since the start
         self._changed = asyncio.Event()
         self.info = schema.Container(
             id=container.id,
@@ -48,7 +48,7 @@ class Service:
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
-        """Count a job for as long as the block lasts."""
+        """Count a job as in progress within the block."""
         self.calls += 1
         self.working_on += 1
         try:
@@ -57,12 +57,12 @@ class Service:
             self.working_on -= 1
 
     def set_port(self, port: int) -> None:
-        """Say on which port of 127.0.0.1 a managed container answers."""
+        """Set the port of 127.0.0.1 on which a managed container answers."""
         self.port = port
         self.base_url = f"http://127.0.0.1:{port}"
 
     def set_starting(self, reason: str) -> None:
-        """It is on its way: jobs wait for it."""
+        """It will be ready soon: jobs wait for it."""
         self._set("starting", reason)
 
     def set_ready(self) -> None:
@@ -79,7 +79,7 @@ class Service:
         self._changed = asyncio.Event()
 
     async def wait_settled(self) -> None:
-        """Wait until it is ready or has failed, however long that takes."""
+        """Wait until it is ready or has failed, without a time limit."""
         while self.state == "starting":
             await self._changed.wait()
 

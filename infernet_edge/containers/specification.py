@@ -1,8 +1,8 @@
-"""What Podman is asked to create for a configured container.
+"""The specification with which Podman creates a configured container.
 
 The form is libpod's SpecGenerator, the body of `POST /libpod/containers/create`
-(https://docs.podman.io/en/latest/_static/api.html). podman-py's keywords for it cannot say all of
-this: one source mounted twice, or limits that are left out.
+(https://docs.podman.io/en/latest/_static/api.html). podman-py's keywords for it do not support all
+of this: one source mounted twice, or limits that are omitted.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ STORAGE_LABEL = "io.infernet-edge.storage"  # the folder of the node, see leftov
 VIEW_LABEL = "io.infernet-edge.view"
 SERVICE_PORT = 3000  # on which every service listens inside its container
 
-# By it crun, the runtime, leaves the groups of Podman's process to the container: what the command
-# line calls --group-add keep-groups. Groups cannot be named where they have no id in the user
-# namespace of a Podman without root.
+# With this annotation the runtime crun keeps the groups of Podman's process in the container, like
+# --group-add keep-groups of the command line. The groups cannot be listed by id: they have none in
+# the user namespace of rootless Podman.
 _KEEP_GROUPS = {"run.oci.keep_original_groups": "1"}
 _LOG_BYTES = 5 * 2**20
 _PERIOD = 100_000  # microseconds, the scheduler's default for CPU quotas
@@ -40,12 +40,12 @@ _NAMED_VOLUME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
 
 
 def node_name(storage_path: Path) -> str:
-    """A name for the node whose data is there, so that it knows its containers again."""
+    """A name for the node with this storage, by which it finds its containers after a restart."""
     return hashlib.sha256(str(storage_path.absolute()).encode()).hexdigest()[:16]
 
 
 def device_groups(container: Container, root: Path = Path("/")) -> list[int]:
-    """The ids of the groups that own what the container gets of /dev, CDI's too. Blocks."""
+    """The ids of the groups that own the container's device files, CDI's too. Blocks."""
     devices = _devices(container)
     paths = [path for path in map(host_path, devices) if path]
     files = [file for path in paths for file in files_of(root / path.lstrip("/"))]
@@ -65,11 +65,11 @@ def make_specification(
     *,
     rootless: bool = False,
 ) -> dict[str, Any]:
-    """What to create for `container`, but for its host port (`publish` adds that).
+    """The specification of `container` without its host port, which `publish` adds.
 
-    `limits` says which of "memory", "cpu" and "pids" Podman can apply here; `stop_timeout` is in
-    seconds; `groups` are those of its devices, `rootless` whether Podman runs without root.
-    `node_labels` say more of the node; other ones are no reason to replace a container. Raises
+    `limits` are those of "memory", "cpu" and "pids" that Podman can apply here; `stop_timeout` is
+    in seconds; `groups` are those of its devices; `rootless` is whether Podman runs without root.
+    `node_labels` describe the node; a container is not replaced when only they differ. Raises
     EngineError when the command cannot be split as a shell would.
     """
     try:
@@ -89,8 +89,8 @@ def make_specification(
         "volumes": volumes,
         "devices": [{"path": device} for device in _devices(container)],
         "resource_limits": _limits(container, limits),
-        # Podman runs an image's HEALTHCHECK by systemd timers, which many machines do not have
-        # for this user; the node probes by itself.
+        # Podman runs an image's HEALTHCHECK by systemd timers, which are often not available for
+        # this user; the node probes the container itself.
         "healthconfig": {"Test": ["NONE"]},
         "log_configuration": {"driver": "k8s-file", "size": _LOG_BYTES},
         "restart_policy": "no",
@@ -101,15 +101,15 @@ def make_specification(
         specification["annotations"] = _KEEP_GROUPS
     elif groups:
         specification["groups"] = [str(group) for group in groups]
-    matters = [specification, container.port]
-    fingerprint = hashlib.sha256(msgspec.json.encode(matters, order="deterministic")).hexdigest()
+    relevant = [specification, container.port]
+    fingerprint = hashlib.sha256(msgspec.json.encode(relevant, order="deterministic")).hexdigest()
     specification["labels"][SPECIFICATION_LABEL] = fingerprint[:32]
     specification["labels"] |= node_labels or {}
     return specification
 
 
 def publish(specification: dict[str, Any], port: int) -> dict[str, Any]:
-    """The same with `port` of 127.0.0.1 leading to the service: never to be had from the LAN."""
+    """Add the mapping of `port` of 127.0.0.1 to the service; the LAN cannot reach that port."""
     mapping = {
         "host_ip": "127.0.0.1",
         "host_port": port,
@@ -120,9 +120,9 @@ def publish(specification: dict[str, Any], port: int) -> dict[str, Any]:
 
 
 def missing_limits(container: Container, limits: Collection[str]) -> list[str]:
-    """Which limits of the configuration Podman cannot apply here."""
-    wanted = {"memory": container.memory, "cpu": container.cpus, "pids": container.pids}
-    return [name for name, value in wanted.items() if value and name not in limits]
+    """The configured limits that Podman cannot apply here."""
+    configured = {"memory": container.memory, "cpu": container.cpus, "pids": container.pids}
+    return [name for name, value in configured.items() if value and name not in limits]
 
 
 def _devices(container: Container) -> list[str]:
@@ -130,7 +130,7 @@ def _devices(container: Container) -> list[str]:
 
 
 def is_named_volume(source: str) -> bool:
-    """Whether the source of a volume is one of Podman's, and not a path of this machine."""
+    """Whether the source of a volume is a named volume of Podman, not a path of this machine."""
     return bool(_NAMED_VOLUME.match(source))
 
 

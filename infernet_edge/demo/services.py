@@ -79,13 +79,13 @@ def as_containers(image: str, folder: Path, port: int) -> list[Container]:
     service = folder / _FILE
     service.write_text(resources.files(__package__).joinpath(_FILE).read_text("utf-8"), "utf-8")
     ports = Ports(())
-    ports.keep("node", port)
+    ports.register("node", port)
     return [
         Container(
             id=name,
             image=image,
             description=_DESCRIPTIONS[name],
-            port=ports.take(name, 3000),
+            port=ports.assign(name, 3000),
             command=f"python3 /service/{_FILE} --task {task} --host 0.0.0.0",
             volumes=[f"{service}:/service/{_FILE}:ro,z"],
             health_path="/health",

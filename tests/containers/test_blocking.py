@@ -8,34 +8,34 @@ import pytest
 from infernet_edge.containers.blocking import EngineUnreachable, Threads
 
 
-async def test_the_result_or_the_error_is_handed_on() -> None:
+async def test_the_result_or_the_error_is_returned() -> None:
     threads = Threads()
     assert await threads.run(5, divmod, 7, 2) == (3, 1)
     with pytest.raises(ZeroDivisionError):
         await threads.run(5, divmod, 7, 0)
 
 
-async def test_the_loop_goes_on_and_a_call_that_hangs_is_left_to_itself() -> None:
+async def test_a_call_that_hangs_does_not_block_the_loop() -> None:
     threads = Threads()
     release = threading.Event()
     with pytest.raises(EngineUnreachable, match=r"within 0\.05 seconds"):
         await threads.run(0.05, release.wait, 30)
-    settling = asyncio.create_task(threads.settle(30))
+    waiting = asyncio.create_task(threads.wait_idle(30))
     await asyncio.sleep(0.05)
-    assert not settling.done()
+    assert not waiting.done()
     release.set()
-    await settling
+    await waiting
 
 
-async def test_settling_has_a_time_out() -> None:
+async def test_waiting_for_calls_has_a_time_out() -> None:
     threads = Threads()
     release = threading.Event()
     call = asyncio.create_task(threads.run(30, release.wait, 30))
     await asyncio.sleep(0.05)
     call.cancel()
-    await threads.settle(0.05)
+    await threads.wait_idle(0.05)
     release.set()
-    await threads.settle(30)
+    await threads.wait_idle(30)
 
 
 def test_a_call_that_outlives_the_loop_does_no_harm() -> None:

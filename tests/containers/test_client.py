@@ -43,7 +43,7 @@ def service(url: str, **settings: Any) -> Service:
     return Service(container, managed=False)
 
 
-def saying(*parts: bytes) -> Talk:
+def sending(*parts: bytes) -> Talk:
     """A container that says this to each connection's first request, and hangs up."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -56,7 +56,7 @@ def saying(*parts: bytes) -> Talk:
 
 
 async def failure(awaitable: Awaitable[Any]) -> str:
-    """What the job's client is told."""
+    """The reason that the job's client gets."""
     with pytest.raises(ContainerFailure) as failed:
         await awaitable
     text = str(failed.value)
@@ -83,7 +83,7 @@ def test_the_body_is_what_containers_expect() -> None:
     assert wide in body
 
 
-async def test_an_answer_is_given_back_as_it_came(client: ServiceClient) -> None:
+async def test_an_answer_is_returned_unchanged(client: ServiceClient) -> None:
     async def answer(request: web.Request) -> web.Response:
         assert request.method == "POST"
         assert request.path == "/some/where/service_output"
@@ -118,7 +118,7 @@ async def test_the_bearer_token_goes_to_its_container_only(client: ServiceClient
     assert "Authorization" not in echo.headers[1]
 
 
-async def test_a_container_gets_no_cookies_and_asks_for_no_compression(
+async def test_a_container_gets_no_cookies_and_no_compression_is_requested(
     client: ServiceClient,
 ) -> None:
     seen: list[set[str]] = []
@@ -157,13 +157,13 @@ async def test_an_answer_that_is_not_json(client: ServiceClient, name: str) -> N
         return web.Response(body=NOT_JSON[name], content_type="text/html")
 
     async with serving(answer) as url:
-        told = await failure(client.call(service(url), BODY))
-        assert told.startswith("Container's answer is not JSON (text/html")
-        assert len(told) < 400
+        reason = await failure(client.call(service(url), BODY))
+        assert reason.startswith("Container's answer is not JSON (text/html")
+        assert len(reason) < 400
 
 
 @pytest.mark.parametrize(
-    ("status", "said", "told"),
+    ("status", "body", "reason"),
     [
         (500, b'{"error":"boom","code":7}', '{"error":"boom","code":7}'),
         (400, b'{"code": "400", "name": "x"}', '{"code": "400", "name": "x"}'),
@@ -173,15 +173,15 @@ async def test_an_answer_that_is_not_json(client: ServiceClient, name: str) -> N
         (500, b"caf\xe9", "caf\ufffd"),
     ],
 )
-async def test_a_status_that_is_no_success(
-    client: ServiceClient, status: int, said: bytes, told: str
+async def test_an_error_status(
+    client: ServiceClient, status: int, body: bytes, reason: str
 ) -> None:
     async def answer(request: web.Request) -> web.Response:
-        return web.Response(status=status, body=said)
+        return web.Response(status=status, body=body)
 
     async with serving(answer) as url:
-        assert await failure(client.call(service(url), BODY)) == told
-        assert await failure(streamed(client, service(url))) == told
+        assert await failure(client.call(service(url), BODY)) == reason
+        assert await failure(streamed(client, service(url))) == reason
 
 
 async def test_a_long_error_is_cut(client: ServiceClient) -> None:
@@ -203,8 +203,8 @@ async def test_redirects_are_not_followed(client: ServiceClient, status: int) ->
 
     async with serving(answer) as url:
         for call in (client.call(service(url), BODY), streamed(client, service(url))):
-            told = await failure(call)
-            assert told == f"Container answered with a redirect ({status}), not followed"
+            reason = await failure(call)
+            assert reason == f"Container answered with a redirect ({status}), not followed"
     assert set(visited) == {"/service_output"}
 
 
@@ -224,7 +224,7 @@ async def test_a_container_that_is_down(client: ServiceClient) -> None:
         "http://127.0.0.1:99999",
     ],
 )
-async def test_an_address_that_cannot_be(client: ServiceClient, url: str) -> None:
+async def test_an_invalid_address(client: ServiceClient, url: str) -> None:
     assert len(await failure(client.call(service(url), BODY))) < 500
     await failure(streamed(client, service(url)))
 
@@ -232,20 +232,20 @@ async def test_an_address_that_cannot_be(client: ServiceClient, url: str) -> Non
 async def test_the_address_of_a_container_is_not_shown(client: ServiceClient) -> None:
     """The text is for the client of a job; a URL may hold a password and names of inner hosts."""
     for said in (b"rubbish\r\n\r\n", b"", b"HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n"):
-        async with talking(saying(said)) as url:
+        async with talking(sending(said)) as url:
             hidden = url.replace("http://", "http://user:hunter2@") + "/inner"
             for call in (client.call(service(hidden), BODY), streamed(client, service(hidden))):
-                told = await failure(call)
-                assert not any(part in told for part in ("hunter2", "inner", "127.0.0.1")), told
+                reason = await failure(call)
+                assert not any(part in reason for part in ("hunter2", "inner", "127.0.0.1")), reason
     down = service(f"http://user:hunter2@127.0.0.1:{free_port()}/inner")
-    told = await failure(client.call(down, BODY))
-    assert not any(part in told for part in ("hunter2", "inner", "127.0.0.1")), told
+    reason = await failure(client.call(down, BODY))
+    assert not any(part in reason for part in ("hunter2", "inner", "127.0.0.1")), reason
 
 
 async def test_a_token_that_cannot_be_sent_is_not_shown(client: ServiceClient) -> None:
     async with serving(Echo()) as url:
-        told = await failure(client.call(service(url, bearer=Secret("top\nsecret")), BODY))
-    assert "secret" not in told
+        reason = await failure(client.call(service(url, bearer=Secret("top\nsecret")), BODY))
+    assert "secret" not in reason
 
 
 async def test_a_container_that_does_not_accept(
@@ -264,10 +264,10 @@ async def test_a_container_that_does_not_accept(
             waiting.append(socket.socket())
             waiting[-1].setblocking(False)
             waiting[-1].connect_ex(address)
-        told = await failure(client.call(service(f"http://127.0.0.1:{address[1]}"), BODY))
+        reason = await failure(client.call(service(f"http://127.0.0.1:{address[1]}"), BODY))
         for one in waiting:
             one.close()
-    assert told == "Cannot connect to container: Connection timed out"
+    assert reason == "Cannot connect to container: Connection timed out"
 
 
 async def test_a_container_that_hangs(client: ServiceClient) -> None:
@@ -275,15 +275,15 @@ async def test_a_container_that_hangs(client: ServiceClient) -> None:
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
-        await reader.read()  # until the node hangs up
+        await reader.read()  # until the node closes the connection
         gone.set()
 
     async with talking(talk) as url:
-        told = await failure(client.call(service(url, timeout=0.1), BODY))
-        assert told == "Container did not answer within 0.1 s"
+        reason = await failure(client.call(service(url, timeout=0.1), BODY))
+        assert reason == "Container did not answer within 0.1 s"
         async with asyncio.timeout(10):
             await gone.wait()
-        assert await failure(streamed(client, service(url, timeout=0.1))) == told
+        assert await failure(streamed(client, service(url, timeout=0.1))) == reason
 
 
 @pytest.mark.parametrize(
@@ -291,36 +291,36 @@ async def test_a_container_that_hangs(client: ServiceClient) -> None:
     [b"HTT", b"HTTP/1.1 200 OK\r\ncontent-le", OK + b"content-length: 10\r\n\r\n{"],
     ids=["status line", "headers", "body"],
 )
-async def test_a_container_that_falls_silent(client: ServiceClient, beginning: bytes) -> None:
+async def test_a_container_that_stops_sending(client: ServiceClient, beginning: bytes) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await saying(beginning)(reader, writer)
+        await sending(beginning)(reader, writer)
         await reader.read()
 
     async with talking(talk) as url:
-        told = await failure(client.call(service(url, timeout=0.1), BODY))
-        assert told == "Container did not answer within 0.1 s"
+        reason = await failure(client.call(service(url, timeout=0.1), BODY))
+        assert reason == "Container did not answer within 0.1 s"
 
 
 async def test_the_timeout_is_for_the_whole_answer(client: ServiceClient) -> None:
     """A trickle of bytes does not help."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await saying(OK + b"content-length: 100000\r\n\r\n")(reader, writer)
+        await sending(OK + b"content-length: 100000\r\n\r\n")(reader, writer)
         while True:
-            await saying_more(writer, b" ")
+            await sending_more(writer, b" ")
 
-    async def saying_more(writer: asyncio.StreamWriter, part: bytes) -> None:
+    async def sending_more(writer: asyncio.StreamWriter, part: bytes) -> None:
         writer.write(part)
         await writer.drain()
         await asyncio.sleep(0.01)
 
     async with talking(talk) as url:
-        told = await failure(client.call(service(url, timeout=0.3), BODY))
-        assert told == "Container did not answer within 0.3 s"
+        reason = await failure(client.call(service(url, timeout=0.3), BODY))
+        assert reason == "Container did not answer within 0.3 s"
 
 
 @pytest.mark.parametrize(
-    ("parts", "told"),
+    ("parts", "reason"),
     [
         ((), "Container closed the connection without an answer"),
         ((b"HTTP/1.1 200",), "Container"),
@@ -332,8 +332,8 @@ async def test_the_timeout_is_for_the_whole_answer(client: ServiceClient) -> Non
             (OK + b"transfer-encoding: chunked\r\n\r\n", b'5\r\n{"a":\r\n'),
             "Container broke off in the middle of its answer",
         ),
-        ((b"rubbish\r\n\r\n",), "Container's answer is not proper HTTP"),
-        ((b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",), "Container's answer is not proper HTTP"),
+        ((b"rubbish\r\n\r\n",), "Container's answer is not valid HTTP"),
+        ((b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",), "Container's answer is not valid HTTP"),
         (
             (OK + b"transfer-encoding: chunked\r\n\r\n", b"zz\r\n"),
             "Container",
@@ -343,10 +343,10 @@ async def test_the_timeout_is_for_the_whole_answer(client: ServiceClient) -> Non
     ],
 )
 async def test_half_answers_and_answers_that_are_not_http(
-    client: ServiceClient, parts: tuple[bytes, ...], told: str
+    client: ServiceClient, parts: tuple[bytes, ...], reason: str
 ) -> None:
-    async with talking(saying(*parts)) as url:
-        assert (await failure(client.call(service(url), BODY))).startswith(told)
+    async with talking(sending(*parts)) as url:
+        assert (await failure(client.call(service(url), BODY))).startswith(reason)
 
 
 async def test_a_container_that_resets_the_connection(client: ServiceClient) -> None:
@@ -356,18 +356,18 @@ async def test_a_container_that_resets_the_connection(client: ServiceClient) -> 
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
     async with talking(talk) as url:
-        told = await failure(client.call(service(url), BODY))
-        assert told == "Container closed the connection without an answer"
+        reason = await failure(client.call(service(url), BODY))
+        assert reason == "Container closed the connection without an answer"
 
 
 async def test_a_container_that_dies_in_the_middle_of_a_stream(client: ServiceClient) -> None:
     head = OK + b"transfer-encoding: chunked\r\n\r\n"
-    async with talking(saying(head, b"3\r\nabc\r\n")) as url:
+    async with talking(sending(head, b"3\r\nabc\r\n")) as url:
         async with client.stream(service(url), BODY) as stream:
             chunks = stream.chunks()
             assert await anext(chunks) == b"abc"
-            told = await failure(anext(chunks))
-        assert told == "Container broke off in the middle of its answer"
+            reason = await failure(anext(chunks))
+        assert reason == "Container broke off in the middle of its answer"
 
 
 async def test_a_stream(client: ServiceClient) -> None:
@@ -391,7 +391,7 @@ async def test_a_stream(client: ServiceClient) -> None:
 async def test_a_stream_that_ends_with_its_connection(client: ServiceClient) -> None:
     """HTTP/1.0, as simple servers speak it."""
     async with (
-        talking(saying(b"HTTP/1.0 200 OK\r\n\r\n", b"abc")) as url,
+        talking(sending(b"HTTP/1.0 200 OK\r\n\r\n", b"abc")) as url,
         client.stream(service(url), BODY) as stream,
     ):
         assert stream.content_type == ""
@@ -416,7 +416,9 @@ async def test_a_large_answer_within_the_limit(client: ServiceClient) -> None:
 
 
 @pytest.mark.parametrize("announced", [True, False])
-async def test_an_answer_of_a_gigabyte_is_not_taken(client: ServiceClient, announced: bool) -> None:
+async def test_an_answer_of_a_gigabyte_is_not_accepted(
+    client: ServiceClient, announced: bool
+) -> None:
     sent = 0
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -431,8 +433,8 @@ async def test_an_answer_of_a_gigabyte_is_not_taken(client: ServiceClient, annou
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     async with talking(talk) as url:
-        told = await failure(client.call(service(url), BODY))
-        assert told == f"Container's answer is larger than {16 * MEGABYTE} bytes"
+        reason = await failure(client.call(service(url), BODY))
+        assert reason == f"Container's answer is larger than {16 * MEGABYTE} bytes"
     assert sent < 100
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 200 * 1024  # KiB
@@ -465,22 +467,22 @@ async def test_connections_are_used_again(client: ServiceClient) -> None:
 
 
 async def test_a_container_that_closes_kept_connections(client: ServiceClient) -> None:
-    """Once each answer is out, with or without a word: the next call takes a new connection."""
+    """After each answer, with or without a notice: the next call opens a new connection."""
     for header in (b"", b"connection: close\r\n"):
-        async with talking(saying(OK + header + b"content-length: 2\r\n\r\n{}")) as url:
+        async with talking(sending(OK + header + b"content-length: 2\r\n\r\n{}")) as url:
             for _ in range(20):
                 assert await client.call(service(url), BODY) == b"{}"
                 await asyncio.sleep(0.005)
 
 
-async def test_an_idle_connection_is_let_go_before_the_container_closes_it() -> None:
+async def test_an_idle_connection_is_closed_before_the_container_closes_it() -> None:
     """gunicorn closes after 2 s: sending into a closing connection would fail a job."""
     async with make_session() as session:
         assert isinstance(session.connector, aiohttp.TCPConnector)
         assert (session.connector._keepalive_timeout or 99) < 2  # noqa: SLF001 - aiohttp's
 
 
-async def test_a_container_that_dies_over_a_job_gets_it_once(client: ServiceClient) -> None:
+async def test_a_container_that_crashes_on_a_job_gets_it_once(client: ServiceClient) -> None:
     calls = 0
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -489,8 +491,8 @@ async def test_a_container_that_dies_over_a_job_gets_it_once(client: ServiceClie
         calls += 1
 
     async with talking(talk) as url:
-        told = await failure(client.call(service(url), BODY))
-        assert told == "Container closed the connection without an answer"
+        reason = await failure(client.call(service(url), BODY))
+        assert reason == "Container closed the connection without an answer"
     assert calls == 1
 
 
@@ -518,13 +520,13 @@ async def test_a_cancelled_call_ends_in_the_container_too(client: ServiceClient)
 async def test_a_managed_container_that_is_not_ready_in_time(client: ServiceClient) -> None:
     waiting = Service(Container(id="x", image="y", timeout=0.05), managed=True)
     waiting.set_starting("the image is being pulled")
-    told = await failure(client.call(waiting, BODY))
-    assert told == "Container is not ready: the image is being pulled"
-    assert await failure(streamed(client, waiting)) == told
+    reason = await failure(client.call(waiting, BODY))
+    assert reason == "Container is not ready: the image is being pulled"
+    assert await failure(streamed(client, waiting)) == reason
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_the_timeout_holds_for_getting_ready_and_answering_together(
+async def test_the_timeout_applies_to_getting_ready_and_answering_together(
     client: ServiceClient, stream: bool
 ) -> None:
     echo = Echo()

@@ -39,15 +39,15 @@ async def test_the_first_socket_that_answers_is_used(
     await connection.close()
 
 
-async def test_everybody_waits_until_the_engine_is_announced(podman: IsolatedPodman) -> None:
+async def test_callers_wait_until_the_engine_is_ready(podman: IsolatedPodman) -> None:
     connection = Connection(Config(podman=Podman(url=podman.url)), Threads())
     waiting = asyncio.create_task(connection.ready())
     engine = await connection.open()
     await asyncio.sleep(0)
     assert not waiting.done()
-    connection.announce()
+    connection.set_ready()
     assert await waiting is engine
-    connection.lost("gone")
+    connection.set_lost("gone")
     assert connection.problem == "gone"
     waiting = asyncio.create_task(connection.ready())
     await asyncio.sleep(0.01)
@@ -64,7 +64,7 @@ async def test_a_configured_address_is_the_only_one(
         await connection.open()
 
 
-async def test_without_podman_it_says_how_to_get_it(
+async def test_without_podman_the_error_has_a_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_sockets(monkeypatch)
@@ -73,7 +73,7 @@ async def test_without_podman_it_says_how_to_get_it(
         await Connection(Config(), Threads()).open()
 
 
-async def test_the_podman_of_another_user_is_not_replaced_by_ones_own(
+async def test_the_podman_of_another_user_is_not_replaced_by_the_nodes_own(
     podman: IsolatedPodman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other one has the node's containers; ones own would start them a second time."""
@@ -82,7 +82,7 @@ async def test_the_podman_of_another_user_is_not_replaced_by_ones_own(
     await connection.open()
     monkeypatch.setattr("os.getuid", lambda: podman.socket.stat().st_uid + 1)
     use_sockets(monkeypatch, tmp_path / "absent")
-    with pytest.raises(EngineError, match="socket is gone"):
+    with pytest.raises(EngineError, match="socket does not exist"):
         await connection.open()
     assert not connection.daemon.running
 
@@ -93,11 +93,11 @@ def own(podman: IsolatedPodman, monkeypatch: pytest.MonkeyPatch) -> Connection:
     use_sockets(monkeypatch)
     for name, value in podman.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(module, "_IDLE", 0.3)
+    monkeypatch.setattr(module, "_IDLE_SECONDS", 0.3)
     return Connection(Config(), Threads())
 
 
-async def test_ones_own_service_ends_when_idle_and_is_started_for_the_next_call(
+async def test_the_nodes_own_service_stops_when_idle_and_is_started_for_the_next_call(
     own: Connection,
 ) -> None:
     engine = await own.open()
@@ -110,7 +110,7 @@ async def test_ones_own_service_ends_when_idle_and_is_started_for_the_next_call(
     assert not own.daemon.running
 
 
-async def test_it_does_not_end_while_a_call_takes_long(own: Connection) -> None:
+async def test_it_does_not_stop_during_a_long_call(own: Connection) -> None:
     await own.open()
     begun = asyncio.Event()
 
@@ -142,12 +142,12 @@ async def test_a_service_that_cannot_be_started_again_is_not_reachable(
     await own.close()
 
 
-async def test_the_end_of_a_service_that_nothing_starts_again_is_noticed(
+async def test_the_end_of_a_service_without_a_socket_unit_is_detected(
     podman: IsolatedPodman,
 ) -> None:
     connection = Connection(Config(podman=Podman(url=podman.url)), Threads())
     await connection.open()
-    assert not connection.doubted.is_set()
+    assert not connection.check_requested.is_set()
     podman.kill_service()
-    await asyncio.wait_for(connection.doubted.wait(), 5)
+    await asyncio.wait_for(connection.check_requested.wait(), 5)
     await connection.close()

@@ -77,7 +77,9 @@ def test_only_what_lost_its_storage_is_abandoned(tmp_path: Path) -> None:
     assert folders_of(found) == [tmp_path]
 
 
-def test_what_is_not_certain_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_containers_of_which_it_is_not_certain_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     storage = tmp_path / "node"
     found = left_by(storage)
     view = found.labels[VIEW_LABEL]
@@ -95,7 +97,7 @@ def test_what_is_not_certain_is_left_alone(tmp_path: Path, monkeypatch: pytest.M
     assert abandoned([left_by(storage, **{VIEW_LABEL: ""})], OURS) == []
 
 
-def test_a_node_of_before_the_marks_is_known_by_its_lock(tmp_path: Path) -> None:
+def test_a_node_without_a_mark_is_detected_by_its_lock(tmp_path: Path) -> None:
     found = [left_by(tmp_path)]
     with (tmp_path / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -146,7 +148,7 @@ async def test_the_next_start_removes_what_killed_nodes_left(
         assert not demo.exists()
         assert not elsewhere.exists()
         assert len(events.of("folder.removed")) == 2
-        assert len(events.of("container.abandoned")) == 3
+        assert len(events.of("container.abandoned_found")) == 3
         (tmp_path / "runs").rmdir()  # under a node that runs
         async with managing(stored_at(tmp_path / "mine", "mine")):
             await asyncio.sleep(1)
@@ -156,7 +158,7 @@ async def test_the_next_start_removes_what_killed_nodes_left(
     assert (tmp_path / "kept").is_dir()
 
 
-async def test_that_they_cannot_be_found_does_not_keep_the_node_from_running(
+async def test_a_failed_search_does_not_keep_the_node_from_running(
     podman: IsolatedPodman, tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*given: object) -> list[Path]:
@@ -168,4 +170,4 @@ async def test_that_they_cannot_be_found_does_not_keep_the_node_from_running(
         assert managed.services["echo"].state == "ready"
         assert events.of("container.search_failed")
         podman.run("kill", podman.containers()[0])
-        await eventually(lambda: len(events.of("container.ready")) == 2)
+        await eventually(lambda: len(events.of("container.became_ready")) == 2)

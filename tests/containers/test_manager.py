@@ -141,7 +141,7 @@ async def test_environment_command_and_volumes_reach_the_container(
 async def test_limits_are_applied(podman: IsolatedPodman, tmp_path: Path, events: Events) -> None:
     configured = container("echo", podman.echo_image(), memory="128m", cpus=0.5, pids=40)
     async with managing(configuration(podman, tmp_path, configured)):
-        if events.of("container.unlimited"):
+        if events.of("container.limits_ignored"):
             pytest.skip("Podman has no control over limits here")
         applied = podman.inspect(podman.containers()[0])["HostConfig"]
         assert applied["Memory"] == 128 * 2**20
@@ -163,7 +163,7 @@ async def test_without_control_over_limits_it_runs_with_a_warning(
     async with managing(configuration(podman, tmp_path, configured)) as managed:
         assert managed.services["echo"].state == "ready"
         assert podman.inspect(podman.containers()[0])["HostConfig"]["Memory"] == 0
-    assert [fields["limits"] for fields in events.of("container.unlimited")] == ["memory, cpu"]
+    assert [fields["limits"] for fields in events.of("container.limits_ignored")] == ["memory, cpu"]
 
 
 async def test_the_health_check_of_the_image_is_off(podman: IsolatedPodman, tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ async def test_the_networks_of_containers_are_known(podman: IsolatedPodman, tmp_
         assert managed.manager.networks() == expected
 
 
-async def test_an_address_tells_the_container(podman: IsolatedPodman, tmp_path: Path) -> None:
+async def test_an_address_identifies_the_container(podman: IsolatedPodman, tmp_path: Path) -> None:
     """Also after the container was created again, with another address."""
     first = container("first", podman.echo_image())
     second = container("second", podman.echo_image())
@@ -281,9 +281,7 @@ async def test_a_changed_container_is_replaced_and_an_unconfigured_one_removed(
     assert podman.containers() == ["somebodys"]
 
 
-async def test_another_nodes_containers_are_left_alone(
-    podman: IsolatedPodman, tmp_path: Path
-) -> None:
+async def test_another_nodes_containers_are_kept(podman: IsolatedPodman, tmp_path: Path) -> None:
     image = podman.echo_image()
     first = configuration(podman, tmp_path / "first", container("echo", image))
     second = configuration(podman, tmp_path / "second", container("echo", image))
@@ -302,14 +300,14 @@ async def test_a_container_that_dies_is_started_again(
             await managed.call("echo", {"exit": 7})
         await eventually(lambda: events.of("container.stopped"))
         assert (
-            "exit code 7; its last words: told to exit"
+            "exit code 7; its last output: told to exit"
             in (events.of("container.stopped")[0]["reason"])
         )
         await managed.services["echo"].wait_ready(30)
         assert (await managed.call("echo", 1))["output"] == 1
 
 
-async def test_a_container_removed_by_hand_comes_back(
+async def test_a_container_removed_by_hand_is_created_again(
     podman: IsolatedPodman, tmp_path: Path
 ) -> None:
     config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
@@ -328,14 +326,14 @@ async def test_a_crash_loop_ends_in_failure_with_the_reason(
         service = managed.services["echo"]
         assert service.state == "failed"
         assert "stopped 5 times in a row" in service.reason
-        assert "exit code 3; its last words: model file is missing" in service.reason
+        assert "exit code 3; its last output: model file is missing" in service.reason
         pauses = [fields["next_start_seconds"] for fields in events.of("container.stopped")]
         assert pauses == [0.1, 0.2, 0.4, 0.5, 300.0]
         with pytest.raises(ServiceUnavailable, match="model file is missing"):
             await service.wait_ready(30)
 
 
-async def test_after_a_crash_loop_it_is_tried_again_and_recovers(
+async def test_after_a_crash_loop_it_is_retried_and_recovers(
     podman: IsolatedPodman, tmp_path: Path, events: Events
 ) -> None:
     (tmp_path / "models").mkdir()
@@ -345,11 +343,11 @@ async def test_after_a_crash_loop_it_is_tried_again_and_recovers(
         command="--need /models/one",
         volumes=[f"{tmp_path}/models:/models"],
     )
-    pace = msgspec.structs.replace(QUICK, crash_loop=0.2, crash_cap=2)
-    async with managing(configuration(podman, tmp_path, configured), pace) as managed:
+    timing = msgspec.structs.replace(QUICK, crash_loop=0.2, crash_cap=2)
+    async with managing(configuration(podman, tmp_path, configured), timing) as managed:
         service = managed.services["echo"]
         assert service.state == "failed"
-        # Jobs are told why at all times, also while another attempt is being made.
+        # Jobs get the reason at all times, also during another attempt.
         count = len(events.of("container.started"))
         await eventually(lambda: len(events.of("container.started")) > count)
         assert (service.state, "model file is missing" in service.reason) == ("failed", True)
@@ -357,7 +355,7 @@ async def test_after_a_crash_loop_it_is_tried_again_and_recovers(
         await eventually(lambda: service.state == "ready")
 
 
-async def test_a_container_that_cannot_be_created_is_tried_again(
+async def test_a_container_that_cannot_be_created_is_retried(
     podman: IsolatedPodman, tmp_path: Path
 ) -> None:
     source = tmp_path / "source"
@@ -374,7 +372,7 @@ async def test_a_container_that_cannot_be_created_is_tried_again(
     any([*Path("/etc/cdi").glob("nvidia*"), *Path("/run/cdi").glob("nvidia*")]),
     reason="this machine has GPUs described",
 )
-async def test_a_gpu_that_podman_does_not_know_is_told_with_the_remedy(
+async def test_a_gpu_that_podman_cannot_find_is_reported_with_the_remedy(
     podman: IsolatedPodman, tmp_path: Path
 ) -> None:
     configured = container("echo", podman.echo_image(), gpu=True)
@@ -403,13 +401,13 @@ async def test_a_missing_image_does_not_keep_others_from_running(
         assert absent in managed.services["broken"].reason
         assert "connection refused" in managed.services["broken"].reason
         assert managed.services["unrunnable"].state == "failed"
-        await eventually(lambda: len(events.of("container.failed")) >= 4)  # both try again
-        # It appears, and is taken.
+        await eventually(lambda: len(events.of("container.failed")) >= 4)  # both retry
+        # The image appears, and is used.
         podman.run("tag", podman.echo_image(), absent)
         await eventually(lambda: managed.services["broken"].state == "ready")
 
 
-async def test_a_port_that_is_taken_is_replaced_by_another(
+async def test_a_port_that_is_in_use_is_replaced_by_another(
     podman: IsolatedPodman, tmp_path: Path, events: Events
 ) -> None:
     configured = container("echo", podman.echo_image())
@@ -418,11 +416,11 @@ async def test_a_port_that_is_taken_is_replaced_by_another(
             assert (await managed.call("echo", 1))["output"] == 1
             used = port_of(managed.services["echo"].base_url)
     assert used < 4000
-    warning = events.of("container.port_taken")[0]
-    assert (warning["wanted"], warning["used"]) == (configured.port, used)
+    warning = events.of("container.port_replaced")[0]
+    assert (warning["configured_port"], warning["port"]) == (configured.port, used)
 
 
-async def test_podman_may_go_away_and_come_back(
+async def test_podman_may_stop_and_start_again(
     podman: IsolatedPodman, tmp_path: Path, events: Events
 ) -> None:
     config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
@@ -432,7 +430,7 @@ async def test_podman_may_go_away_and_come_back(
         await eventually(lambda: managed.manager.engine_problem)
         assert (await managed.call("echo", 1))["output"] == 1
         assert service.state == "ready"
-        # What dies meanwhile is noticed by probing, and started again later.
+        # A container that stops meanwhile is detected by probing, and started again later.
         podman.run("kill", podman.containers()[0])
         await eventually(lambda: service.state == "starting")
         podman.start_service()
@@ -442,13 +440,13 @@ async def test_podman_may_go_away_and_come_back(
         assert len(events.of("container.stopped")) == 1
 
 
-async def test_a_podman_that_is_ending_is_noticed_when_it_is_needed(
+async def test_a_podman_that_is_stopping_is_detected_when_it_is_needed(
     podman: IsolatedPodman, tmp_path: Path
 ) -> None:
     config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
     async with managing(config) as managed:
         await asyncio.to_thread(podman.end_service)
-        # Nothing is asked of it, so that alone is no reason to look for another one.
+        # No call needs it, so that alone does not make the node search for another one.
         podman.run("kill", podman.containers()[0])
         await eventually(lambda: managed.manager.engine_problem)
         podman.kill_service()
@@ -468,7 +466,25 @@ async def test_without_podman_containers_fail_with_the_reason(tmp_path: Path) ->
         assert "podman.socket" in managed.manager.engine_problem
 
 
-async def test_a_podman_that_a_socket_starts_ends_when_idle_and_comes_back(
+async def test_an_unexpected_error_of_a_task_is_logged(
+    tmp_path: Path,
+    events: Events,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fail(_: connection.Connection) -> Engine:
+        raise RuntimeError("not expected")
+
+    monkeypatch.setattr(connection.Connection, "open", fail)
+    config = Config(storage=Storage(path=str(tmp_path)), containers=[container("echo", "any")])
+    async with managing(config, settled=0):
+        await eventually(lambda: events.of("task.failed"))
+    assert events.of("task.failed") == [{"task": "podman"}]
+    (record,) = (record for record in caplog.records if record.message == "task.failed")
+    assert "not expected" in str(record.exc_info)
+
+
+async def test_a_podman_that_a_socket_starts_stops_when_idle_and_is_started_again(
     podman: IsolatedPodman, tmp_path: Path, events: Events
 ) -> None:
     with SocketUnit(podman, idle=1) as unit:
@@ -480,20 +496,20 @@ async def test_a_podman_that_a_socket_starts_ends_when_idle_and_comes_back(
             assert (await managed.call("echo", 1))["output"] == 1
             assert unit.starts == starts
             podman.run("kill", podman.containers()[0])
-            await eventually(lambda: len(events.of("container.ready")) == 2)
+            await eventually(lambda: len(events.of("container.became_ready")) == 2)
             assert "exit code 137" in events.of("container.stopped")[0]["reason"]
-            # Nothing notices that it is killed, nor has to.
+            # Its end is not detected, which is not necessary.
             unit.kill()
             await asyncio.sleep(0.5)
             assert managed.manager.engine_problem == ""
             podman.run("kill", podman.containers()[0])
-            await eventually(lambda: len(events.of("container.ready")) == 3)
+            await eventually(lambda: len(events.of("container.became_ready")) == 3)
             assert events.of("podman.lost") == []
             await eventually(lambda: not unit.running)
         assert podman.containers() == []
 
 
-async def test_podman_that_comes_late_is_used(podman: IsolatedPodman, tmp_path: Path) -> None:
+async def test_podman_that_starts_late_is_used(podman: IsolatedPodman, tmp_path: Path) -> None:
     podman.kill_service()
     config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
     async with managing(config) as managed:
@@ -506,7 +522,7 @@ async def test_podman_that_comes_late_is_used(podman: IsolatedPodman, tmp_path: 
 def own_service(podman: IsolatedPodman, monkeypatch: pytest.MonkeyPatch) -> None:
     """The node has to start Podman's service by itself, and soon ends it."""
     monkeypatch.setattr(connection, "standard_sockets", lambda environment: [])
-    monkeypatch.setattr(connection, "_IDLE", 0.5)
+    monkeypatch.setattr(connection, "_IDLE_SECONDS", 0.5)
     for name, value in podman.environment.items():
         monkeypatch.setenv(name, value)
 
@@ -520,13 +536,13 @@ def without_address(folder: Path, *containers: Container) -> Config:
 @pytest.mark.parametrize(
     ("how", "code"), [("podman kill", 137), ("SIGKILL", 137), ("exit", 7), ("memory", 137)]
 )
-async def test_an_end_is_noticed_at_once_without_a_podman_that_runs(
+async def test_an_end_is_detected_immediately_while_podman_does_not_run(
     podman: IsolatedPodman, tmp_path: Path, events: Events, how: str, code: int, busy: bool
 ) -> None:
     memory = {"memory": "64m"} if how == "memory" else {}
     config = without_address(tmp_path, container("echo", podman.echo_image(), **memory))
     async with managing(config) as managed:
-        if events.of("container.unlimited"):
+        if events.of("container.limits_ignored"):
             pytest.skip("Podman has no control over limits here")
         service = managed.services["echo"]
         daemon = managed.manager.connection.daemon
@@ -555,7 +571,7 @@ async def test_an_end_is_noticed_at_once_without_a_podman_that_runs(
         assert (await managed.call("echo", 1))["output"] == 1
         await asyncio.gather(job, return_exceptions=True)
         assert isinstance(job.exception(), aiohttp.ClientError) is busy
-        # It ends again, and its place stays the same.
+        # It stops again, and its address stays the same.
         await eventually(lambda: not daemon.running)
     assert podman.containers() == []
 
@@ -577,10 +593,10 @@ async def test_calls_at_the_same_time_start_podman_once(
             await real()
 
         monkeypatch.setattr(daemon, "start", start)
-        monkeypatch.setattr(connection, "_IDLE", 30)
+        monkeypatch.setattr(connection, "_IDLE_SECONDS", 30)
         for name in podman.containers():
             os.kill(podman.inspect(name)["State"]["Pid"], signal.SIGKILL)
-        await eventually(lambda: len(events.of("container.ready")) == 6)
+        await eventually(lambda: len(events.of("container.became_ready")) == 6)
         assert starts == [1]
 
 
@@ -588,7 +604,7 @@ async def test_calls_at_the_same_time_start_podman_once(
 async def test_podmans_service_is_killed_in_the_middle(
     podman: IsolatedPodman, tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_IDLE", 30)
+    monkeypatch.setattr(connection, "_IDLE_SECONDS", 30)
     config = without_address(tmp_path, container("echo", podman.echo_image()))
     async with managing(config) as managed:
         daemon = managed.manager.connection.daemon
@@ -598,7 +614,7 @@ async def test_podmans_service_is_killed_in_the_middle(
         await eventually(lambda: not daemon.running)
         assert (await managed.call("echo", 1))["output"] == 1
         os.kill(podman.inspect(podman.containers()[0])["State"]["Pid"], signal.SIGKILL)
-        await eventually(lambda: len(events.of("container.ready")) == 2)
+        await eventually(lambda: len(events.of("container.became_ready")) == 2)
         assert managed.manager.engine_problem == ""
     assert podman.containers() == []
     assert not folder.exists()
@@ -622,11 +638,11 @@ async def test_podman_that_cannot_be_started_again_is_a_problem_once_it_is_neede
             await eventually(lambda: "install podman" in managed.services["first"].reason)
             assert (await managed.call("second", 1))["output"] == 1
             assert managed.services["second"].state == "ready"
-            # What ends meanwhile is noticed as well.
+            # A container that stops meanwhile is detected as well.
             os.kill(pids[1], signal.SIGKILL)
             await eventually(lambda: managed.services["second"].state == "failed")
         await eventually(lambda: managed.manager.engine_problem == "")
-        await eventually(lambda: len(events.of("container.ready")) == 4)
+        await eventually(lambda: len(events.of("container.became_ready")) == 4)
 
 
 @pytest.mark.usefixtures("own_service")
@@ -658,14 +674,14 @@ async def test_a_container_that_was_restarted_by_hand_is_adopted(
         await eventually(lambda: managed.services["echo"].state == "ready")
         assert podman.inspect(podman.containers()[0])["Id"] == before
         os.kill(podman.inspect(before)["State"]["Pid"], signal.SIGKILL)
-        await eventually(lambda: len(events.of("container.ready")) == 3)
+        await eventually(lambda: len(events.of("container.became_ready")) == 3)
 
 
-async def test_a_container_whose_end_podman_does_not_know_is_replaced(
+async def test_a_container_whose_end_podman_missed_is_replaced(
     podman: IsolatedPodman, tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """conmon tells Podman of the end, and may have been killed before."""
-    monkeypatch.setattr(supervisor, "_EXIT_CODE_TIME", 1.0)
+    monkeypatch.setattr(supervisor, "_EXIT_CODE_TIMEOUT", 1.0)
     config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
     async with managing(config) as managed:
         name = podman.containers()[0]
@@ -673,24 +689,24 @@ async def test_a_container_whose_end_podman_does_not_know_is_replaced(
         os.kill(state["ConmonPid"], signal.SIGKILL)
         os.kill(state["Pid"], signal.SIGKILL)
         await eventually(lambda: managed.services["echo"].state != "ready", 2)
-        await eventually(lambda: len(events.of("container.ready")) == 2)
+        await eventually(lambda: len(events.of("container.became_ready")) == 2)
         assert (await managed.call("echo", 1))["output"] == 1
-        assert "does not say why" in events.of("container.stopped")[0]["reason"]
+        assert "does not report the reason" in events.of("container.stopped")[0]["reason"]
 
 
 async def test_a_container_that_was_paused_by_hand_is_replaced(
     podman: IsolatedPodman, tmp_path: Path, events: Events
 ) -> None:
-    pace = msgspec.structs.replace(QUICK, reconcile=0.5)
+    timing = msgspec.structs.replace(QUICK, reconcile=0.5)
     config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
-    async with managing(config, pace) as managed:
+    async with managing(config, timing) as managed:
         podman.run("pause", podman.containers()[0])
-        await eventually(lambda: len(events.of("container.ready")) == 2)
+        await eventually(lambda: len(events.of("container.became_ready")) == 2)
         assert (await managed.call("echo", 1))["output"] == 1
 
 
-def questions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Collect how often Podman is asked for the containers from now on."""
+def list_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Collect the calls that list Podman's containers from now on."""
     asked: list[str] = []
     real = Engine.containers
 
@@ -703,7 +719,7 @@ def questions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
-async def test_an_end_is_noticed_where_processes_cannot_be_seen(
+async def test_an_end_is_detected_where_processes_are_not_visible(
     podman: IsolatedPodman,
     tmp_path: Path,
     events: Events,
@@ -714,17 +730,17 @@ async def test_an_end_is_noticed_where_processes_cannot_be_seen(
         raise OSError(errno.ENOSYS, "no such call")  # before Linux 5.3
 
     monkeypatch.setattr(os, "pidfd_open", no_pidfd)
-    pace = msgspec.structs.replace(QUICK, knock_busy=0.3, knock_idle=30 if busy else 0.6)
+    timing = msgspec.structs.replace(QUICK, port_poll_busy=0.3, port_poll_idle=30 if busy else 0.6)
     config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
-    async with managing(config, pace) as managed:
-        assert events.of("container.unseen")
-        asked = questions(monkeypatch)
+    async with managing(config, timing) as managed:
+        assert events.of("container.watch_failed")
+        asked = list_calls(monkeypatch)
         service = managed.services["echo"]
         client = ServiceClient(managed.session, 2**20)
         body = request_body(b'{"sleep": 60}', 1, 1, requires_proof=False)
         job = asyncio.create_task(client.call(service, body)) if busy else None
         await asyncio.sleep(1.5)
-        assert not asked  # as long as it runs, Podman is not asked
+        assert not asked  # while it runs, Podman is not called
         podman.run("kill", podman.containers()[0])  # which ends the job as well
         await eventually(lambda: events.of("container.stopped"), 5)
         assert "exit code 137" in events.of("container.stopped")[0]["reason"]
@@ -734,15 +750,15 @@ async def test_an_end_is_noticed_where_processes_cannot_be_seen(
                 await job
 
 
-async def test_a_container_that_closes_its_port_is_asked_for_less_and_less_often(
+async def test_a_container_that_closes_its_port_is_checked_less_and_less_often(
     podman: IsolatedPodman, tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(os, "pidfd_open")  # a Python for older kernels
-    pace = msgspec.structs.replace(QUICK, knock_busy=0.1, knock_idle=0.1)
+    timing = msgspec.structs.replace(QUICK, port_poll_busy=0.1, port_poll_idle=0.1)
     deaf = container("deaf", podman.echo_image(), command="--deaf")
-    async with managing(configuration(podman, tmp_path, deaf), pace, settled=0):
-        await eventually(lambda: events.of("container.unseen"))
-        asked = questions(monkeypatch)
+    async with managing(configuration(podman, tmp_path, deaf), timing, settled=0):
+        await eventually(lambda: events.of("container.watch_failed"))
+        asked = list_calls(monkeypatch)
         await asyncio.sleep(3)
         assert 1 <= len(asked) <= 6
         assert events.of("container.stopped") == []
@@ -784,7 +800,7 @@ async def test_a_manager_stops_twice_and_without_having_started(tmp_path: Path) 
         await manager.stop()
 
 
-async def test_services_of_others_are_probed(tmp_path: Path) -> None:
+async def test_unmanaged_services_are_probed(tmp_path: Path) -> None:
     answers = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -814,7 +830,7 @@ async def test_services_of_others_are_probed(tmp_path: Path) -> None:
     assert make_services(config)["up"].state == "starting"
 
 
-async def test_a_pull_that_hangs_does_not_hold_up_the_end(
+async def test_a_pull_that_hangs_does_not_block_the_shutdown(
     podman: IsolatedPodman, tmp_path: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # a registry that never answers

@@ -63,7 +63,7 @@ MIRRORED = Model(owner="meta", name="llama", repository="my-mirror")
         ("meta/llama", Model(name="meta/llama")),
     ],
 )
-def test_ids_that_mean_the_model(asked: str, declared: str | Model) -> None:
+def test_ids_that_match_the_model(asked: str, declared: str | Model) -> None:
     assert is_declared(asked, ["something/else", declared])
 
 
@@ -85,7 +85,7 @@ def test_ids_that_mean_the_model(asked: str, declared: str | Model) -> None:
         (":", "meta/llama"),
     ],
 )
-def test_ids_that_mean_another_model(asked: str, declared: str | Model) -> None:
+def test_ids_that_match_another_model(asked: str, declared: str | Model) -> None:
     assert not is_declared(asked, [declared])
 
 

@@ -100,7 +100,7 @@ def test_without_root_there_are_no_limits_on_old_cgroups(
     assert (info.rootless, info.runtime) == (rootless, "crun")
 
 
-def test_nobody_listens(tmp_path: Path) -> None:
+def test_nothing_listens(tmp_path: Path) -> None:
     engine = Engine(f"unix://{tmp_path}/absent.sock", Login())
     with pytest.raises(EngineUnreachable, match=r"absent\.sock.*No such file"):
         engine.info()
@@ -157,7 +157,7 @@ def test_a_running_container_is_stopped_when_it_is_removed(
     assert state.running
     assert state.process.pid == found.pid == podman.inspect(created)["State"]["Pid"]
     assert state.process.conmon_pid > 0
-    # Those of all nodes, but of nobody else.
+    # Those of all nodes, but no others.
     podman.run("run", "--detach", podman.echo_image())
     assert [each.name for each in engine.containers()] == ["infernet-edge-echo-012345"]
     podman.run("kill", created)
@@ -178,7 +178,7 @@ def test_the_log_of_a_container_is_bounded(podman: IsolatedPodman, engine: Engin
     assert log["Size"] not in ("", "0B")
 
 
-def test_refusals_are_told_in_podmans_words(podman: IsolatedPodman, engine: Engine) -> None:
+def test_errors_have_podmans_text(podman: IsolatedPodman, engine: Engine) -> None:
     specification = specified(engine, podman.echo_image())
     engine.create(specification)
     with pytest.raises(EngineError, match=r"could not create container .* already in use"):
@@ -196,7 +196,7 @@ def test_a_pull_needs_the_password(podman: IsolatedPodman, registry: Registry) -
             pull(engine, image)
 
 
-def test_a_pull_tells_how_far_it_is(
+def test_a_pull_reports_its_progress(
     podman: IsolatedPodman, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_PROGRESS_PERIOD", 0)
@@ -208,10 +208,10 @@ def test_a_pull_tells_how_far_it_is(
     assert any("parts complete" in text for text in texts)
 
 
-def test_a_pull_that_is_given_up_ends(podman: IsolatedPodman, registry: Registry) -> None:
+def test_a_cancelled_pull_ends(podman: IsolatedPodman, registry: Registry) -> None:
     given_up = threading.Event()
     given_up.set()
-    with pytest.raises(EngineError, match="given up"):
+    with pytest.raises(EngineError, match="cancelled"):
         logged_in(podman).pull(f"{registry.address}/team/echo:1", lambda text: None, given_up)
 
 
@@ -222,7 +222,7 @@ def test_an_image_that_the_registry_does_not_have(
         pull(logged_in(podman), f"{registry.address}/team/none:1")
 
 
-def test_progress_is_told_at_most_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_reported_at_most_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     lines = [

@@ -15,7 +15,7 @@ from tests.support.podman import IsolatedPodman
 ID = "f" * 64
 
 
-async def test_the_end_of_a_process_is_noticed_once() -> None:
+async def test_the_end_of_a_process_is_detected_once() -> None:
     ended: list[float] = []
     with subprocess.Popen(["sleep", "60"]) as process:
         watched = WatchedProcess.open(process.pid, lambda: ended.append(1))
@@ -31,7 +31,7 @@ async def test_the_end_of_a_process_is_noticed_once() -> None:
         watched.close()
 
 
-async def test_nothing_is_noticed_after_the_close() -> None:
+async def test_nothing_is_detected_after_the_close() -> None:
     with subprocess.Popen(["sleep", "60"]) as process:
         open_files = len(list(Path("/proc/self/fd").iterdir()))
         watched = WatchedProcess.open(process.pid, lambda: pytest.fail("closed"))
@@ -42,14 +42,14 @@ async def test_nothing_is_noticed_after_the_close() -> None:
         await asyncio.sleep(0.05)
 
 
-async def test_what_is_no_process_here(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_numbers_that_are_not_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     for pid in (0, -1, 2**22 + 1):
         assert WatchedProcess.open(pid, lambda: None) is None
     monkeypatch.delattr(os, "pidfd_open")
     assert WatchedProcess.open(os.getpid(), lambda: None) is None
 
 
-async def test_the_process_of_a_container_is_known_in_three_ways(
+async def test_the_process_of_a_container_is_identified_in_three_ways(
     podman: IsolatedPodman, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     container = podman.run("run", "--detach", podman.echo_image())
@@ -88,7 +88,7 @@ async def test_the_process_of_a_container_is_known_in_three_ways(
     assert not seen(whole)
 
 
-def test_who_listens(tmp_path: Path) -> None:
+def test_the_process_that_listens(tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
     assert listener_pid(path, 1) == 0
     with socket.socket(socket.AF_UNIX) as listener:

@@ -10,7 +10,7 @@ import pytest
 
 from infernet_edge.config.model import Container, Secret
 from infernet_edge.containers import readiness as module
-from infernet_edge.containers.readiness import probe, seems_gone
+from infernet_edge.containers.readiness import port_seems_closed, probe
 from infernet_edge.containers.service import Service
 from tests.support.ports import free_port
 
@@ -57,7 +57,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @pytest.mark.parametrize("line", ["200 OK", "404 Not Found", "500 Oh", "302 Found"])
-async def test_any_answer_will_do_without_a_health_path(
+async def test_any_answer_is_sufficient_without_a_health_path(
     session: aiohttp.ClientSession, line: str
 ) -> None:
     async with Answering(status(line)) as server:
@@ -75,7 +75,7 @@ async def test_a_good_status_of_the_health_path(session: aiohttp.ClientSession, 
 
 
 @pytest.mark.parametrize("line", ["404 Not Found", "503 Busy"])
-async def test_a_bad_status_of_the_health_path_is_told(
+async def test_a_bad_status_of_the_health_path_is_reported(
     session: aiohttp.ClientSession, line: str
 ) -> None:
     async with Answering(status(line)) as server:
@@ -84,14 +84,14 @@ async def test_a_bad_status_of_the_health_path_is_told(
 
 
 @pytest.mark.parametrize("answer", [b"", b"SSH-2.0-OpenSSH\r\n"])
-async def test_to_accept_a_connection_is_not_enough(
+async def test_an_accepted_connection_is_not_sufficient(
     session: aiohttp.ClientSession, answer: bytes
 ) -> None:
     async with Answering(answer) as server:
         assert server.url in await probe(session, service(server.url))
 
 
-async def test_nobody_listens(session: aiohttp.ClientSession) -> None:
+async def test_nothing_listens(session: aiohttp.ClientSession) -> None:
     assert "no answer from" in await probe(session, service(f"http://127.0.0.1:{free_port()}"))
 
 
@@ -99,13 +99,13 @@ async def test_no_answer_in_time(
     session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_TIMEOUT", aiohttp.ClientTimeout(total=0.1))
-    # The kernel accepts the connection, and nobody reads from it.
+    # The kernel accepts the connection, and nothing reads from it.
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         assert "within 0.1 seconds" in await probe(session, service(url))
 
 
-async def test_a_container_seems_gone_when_its_port_refuses_or_closes() -> None:
+async def test_a_port_seems_closed_when_it_refuses_or_closes_connections() -> None:
     silent = asyncio.Event()
     closing: list[bool] = []
 
@@ -119,13 +119,13 @@ async def test_a_container_seems_gone_when_its_port_refuses_or_closes() -> None:
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        assert not await seems_gone(port)
+        assert not await port_seems_closed(port)
         await asyncio.wait_for(silent.wait(), 5)
         closing.append(True)
-        assert await seems_gone(port)
-    assert await seems_gone(free_port())
+        assert await port_seems_closed(port)
+    assert await port_seems_closed(free_port())
 
 
-async def test_a_container_that_is_busy_does_not_seem_gone() -> None:
+async def test_the_port_of_a_busy_container_does_not_seem_closed() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:  # accepts nothing itself
-        assert not await seems_gone(listener.getsockname()[1])
+        assert not await port_seems_closed(listener.getsockname()[1])

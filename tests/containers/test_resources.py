@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from infernet_edge.config.model import Container, Model, Secret
-from infernet_edge.containers.resources import AT_ONCE, Resources
+from infernet_edge.containers.resources import MAX_PARALLEL, Resources
 from infernet_edge.containers.service import Service
 from infernet_edge.hardware import Hardware
 from infernet_edge.schema import encoder
@@ -176,13 +176,13 @@ async def test_a_container_that_hangs_is_not_waited_for(node: Node, handler: Han
 
 
 @pytest.mark.parametrize("url", ["http://[::", "http://127.0.0.1:99999", "no url", "ftp://x"])
-async def test_an_address_that_is_none_is_no_answer(node: Node, url: str) -> None:
+async def test_an_invalid_address_is_a_missing_answer(node: Node, url: str) -> None:
     node.add_at("wrong", url)
 
     assert (await node.all())["wrong"]["compute_capability"] == []
 
 
-async def test_a_container_that_is_gone(node: Node) -> None:
+async def test_a_container_that_has_stopped(node: Node) -> None:
     node.add_at("gone", f"http://127.0.0.1:{free_port()}")
 
     assert (await node.all())["gone"]["compute_capability"] == []
@@ -205,7 +205,7 @@ async def test_a_containers_own_answer_is_passed_on(node: Node) -> None:
 
 
 @pytest.mark.parametrize("hardware", ["[]", "null", "{}", "[ ]", '""'])
-async def test_hardware_that_a_container_does_not_give_is_the_hosts(
+async def test_hardware_that_a_container_does_not_report_is_the_hosts(
     node: Node, hardware: str
 ) -> None:
     await node.add("x", answering(OWN % hardware))
@@ -232,7 +232,7 @@ async def test_hardware_that_a_container_leaves_out_is_the_hosts(node: Node) -> 
         '{ "supported" : true , "error": null, "more": [1] }',
     ],
 )
-async def test_a_containers_word_on_a_model_counts(node: Node, answer: str) -> None:
+async def test_a_containers_answer_about_a_model_is_used(node: Node, answer: str) -> None:
     await node.add("x", answering(answer), models=["owner/name"])
 
     assert await node.support("owner/name") == {"x": json.loads(answer)}
@@ -251,7 +251,7 @@ async def test_an_answer_of_the_wrong_shape_is_an_error(node: Node, answer: str)
     assert "supported" in support["error"]
 
 
-async def test_the_model_id_arrives_as_it_was_asked(node: Node) -> None:
+async def test_the_model_id_arrives_unchanged(node: Node) -> None:
     asked = []
 
     async def handler(request: web.Request) -> web.Response:
@@ -298,7 +298,7 @@ async def test_a_redirect_is_not_followed(node: Node) -> None:
     assert not visits
 
 
-async def test_only_containers_that_are_ready_are_asked_and_shown(node: Node) -> None:
+async def test_only_containers_that_are_ready_are_requested_and_shown(node: Node) -> None:
     await node.add("ready", answering('{"supported": true}'))
     (await node.add("starting")).set_starting("its image is pulled")
     (await node.add("failed")).set_failed("it crashed")
@@ -312,39 +312,39 @@ async def test_no_container_at_all(node: Node) -> None:
     assert await node.support("m") == {}
 
 
-async def test_containers_are_asked_together_in_bounds_and_answer_in_order(node: Node) -> None:
-    now, most = 0, 0
+async def test_containers_are_requested_in_parallel_within_the_limit(node: Node) -> None:
+    now, highest = 0, 0
     full = asyncio.Event()
 
     async def handler(_: web.Request) -> web.Response:
-        nonlocal now, most
+        nonlocal now, highest
         now += 1
-        most = max(now, most)
-        if now == AT_ONCE:
+        highest = max(now, highest)
+        if now == MAX_PARALLEL:
             full.set()
         await asyncio.wait_for(full.wait(), 30)
         now -= 1
         return web.json_response({"supported": True})
 
     service = await node.add("0", handler)
-    for number in range(1, AT_ONCE + 4):
+    for number in range(1, MAX_PARALLEL + 4):
         node.add_at(str(number), service.base_url)
 
     answers = await node.support("m")
 
-    assert list(answers) == [str(number) for number in range(AT_ONCE + 4)]
-    assert most == AT_ONCE
+    assert list(answers) == [str(number) for number in range(MAX_PARALLEL + 4)]
+    assert highest == MAX_PARALLEL
 
 
-async def test_a_container_whose_turn_does_not_come_is_silent(
+async def test_a_container_that_gets_no_slot_is_answered_by_its_configuration(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("infernet_edge.containers.resources.MAX_WAIT", 0.3)
     service = await node.add("0", hang, models=["owner/name"])
-    for number in range(1, AT_ONCE + 2):
+    for number in range(1, MAX_PARALLEL + 2):
         node.add_at(str(number), service.base_url, models=["owner/name"])
 
     answers = await node.support("owner/name")
 
-    assert len(answers) == AT_ONCE + 2
+    assert len(answers) == MAX_PARALLEL + 2
     assert all(answer == {"supported": True} for answer in answers.values())

@@ -35,14 +35,14 @@ def test_a_nodes_name_depends_on_where_its_data_is() -> None:
     assert len(node_name(Path("relative"))) == 16
 
 
-def test_name_and_labels_tell_whose_it_is() -> None:
+def test_name_and_labels_identify_the_node() -> None:
     made = make()
     assert made["name"] == "infernet-edge-echo-012345"
     assert made["labels"][specification.NODE_LABEL] == "0123456789abcdef"
     assert made["labels"][specification.CONTAINER_LABEL] == "echo"
 
 
-def test_more_labels_of_the_node_are_no_reason_to_replace_a_container() -> None:
+def test_more_labels_of_the_node_do_not_replace_a_container() -> None:
     container = Container(id="echo", image="an/image:1")
     given = make_specification(
         container, "0123456789abcdef", "imageid", ALL, 5, node_labels={"more": "x"}
@@ -194,7 +194,7 @@ def test_the_groups_of_devices_by_cdi(tmp_path: Path) -> None:
     assert groups(gpu="0") == [101, 102]
     assert groups(gpu="0,1") == [101, 102, 103]
     assert groups(devices=["nvidia.com/gpu=1"]) == [101, 103]
-    assert groups(gpu=True) == []  # not described: Podman says so
+    assert groups(gpu=True) == []  # not described: Podman reports that
 
 
 def test_the_port_is_published_on_loopback_only() -> None:
@@ -217,12 +217,12 @@ def test_the_port_is_published_on_loopback_only() -> None:
         {"image": "an/image:2"},
     ],
 )
-def test_the_fingerprint_changes_with_what_matters(change: dict[str, Any]) -> None:
+def test_the_fingerprint_changes_with_relevant_settings(change: dict[str, Any]) -> None:
     assert fingerprint(make(env={"A": "1"})) == fingerprint(make(env={"A": "1"}))
     assert fingerprint(make(env={"A": "1"})) != fingerprint(make(**{"env": {"A": "1"}, **change}))
 
 
-def test_the_fingerprint_does_not_change_with_what_does_not_matter() -> None:
+def test_the_fingerprint_does_not_change_with_other_settings() -> None:
     assert fingerprint(make()) == fingerprint(make(description="new", timeout=1.0, models=["a/b"]))
     env = {"A": "1", "B": "2"}
     assert fingerprint(make(env=env)) == fingerprint(make(env=dict(reversed(env.items()))))

@@ -125,7 +125,7 @@ def test_a_container_that_dies_in_a_job_is_started_anew(
         [result] = api.finished([api.submit("first", {"exit": 3})])
         assert result["status"] == "failed"
         assert result["result"]["error"]
-        eventually(lambda: node.log().count("container.ready") == 2, within=READY)
+        eventually(lambda: node.log().count("container.became_ready") == 2, within=READY)
         assert api.finished([api.submit("first", {"n": 1})])[0]["status"] == "success"
         # Jobs that come while it is down wait for it.
         podman.run("kill", *podman.run("ps", "--quiet").split())

@@ -106,7 +106,7 @@ def test_podman_ends_when_idle_and_comes_back_when_a_container_dies(machine: Mac
     assert machine.result_of(machine.start_job(number=2)) == {"number": 2}
     told = machine.log()
     assert "exit code 137" in told
-    assert "container.unseen" not in told
+    assert "container.watch_failed" not in told
     machine.wait_until(lambda: machine.run(*state) == "inactive", 60)
 
 

@@ -58,12 +58,12 @@ def configuration(podman: IsolatedPodman, folder: Path, *containers: Container) 
 
 @contextlib.asynccontextmanager
 async def managing(
-    config: Config, pace: Timing = QUICK, *, settled: float = 30, stop: bool = True
+    config: Config, timing: Timing = QUICK, *, settled: float = 30, stop: bool = True
 ) -> AsyncIterator[Managed]:
-    """Manage the containers of `config` within the block; without `stop` end as kill -9 does."""
+    """Manage the containers of `config` within the block; without `stop`, end as with kill -9."""
     services = make_services(config)
     async with aiohttp.ClientSession() as session:
-        manager = ContainerManager(config, services, session, pace)
+        manager = ContainerManager(config, services, session, timing)
         await manager.start()
         try:
             await manager.wait_until_settled(settled)
@@ -76,7 +76,7 @@ async def managing(
 
 
 async def abandon(manager: ContainerManager) -> None:
-    """End a manager's tasks without any of what it does at its end."""
+    """Cancel a manager's tasks without its shutdown."""
     for task in manager._tasks:  # noqa: SLF001
         task.cancel()
     await asyncio.gather(*manager._tasks, return_exceptions=True)  # noqa: SLF001
