@@ -49,7 +49,7 @@ is "unknown", with the reason.
 """
 
 _EPILOG = """\
-Exit codes: 0 no problem (there may be warnings), 1 a problem, 78 mistakes in the configuration.
+Exit codes: 0 no problem (there may be warnings), 1 a problem, 78 configuration errors.
 """
 
 
@@ -67,7 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print all findings; returns 78 for mistakes in the configuration, 1 for other problems."""
+    """Print all findings; returns 78 for configuration errors, 1 for other problems."""
     import asyncio
     import logging
 

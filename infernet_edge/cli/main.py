@@ -25,7 +25,7 @@ Start with:
   infernet-edge service  install it as a systemd service
   infernet-edge help     read the documentation
 
-Exit codes: 0 success, 1 failure, 2 wrong usage, 78 mistakes in configuration.
+Exit codes: 0 success, 1 failure, 2 wrong usage, 78 configuration errors.
 """
 
 

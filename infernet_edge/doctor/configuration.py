@@ -17,7 +17,7 @@ _NAME_IT = "run the doctor with sudo, or name another configuration with --confi
 
 
 async def check(case: Case) -> list[Finding]:
-    """Report each mistake and each warning of its loading."""
+    """Report each error and each warning of its loading."""
     if case.source is None and not case.problems and not case.warnings:
         return [
             warning(

@@ -104,7 +104,7 @@ class Case:
         ]
 
     def is_wrong(self, path: str) -> bool:
-        """Whether a mistake of the configuration is at this path, above it or below it.
+        """Whether an error of the configuration is at this path, above it or below it.
 
         A file that cannot be read at all leaves open which containers and which chain there are;
         for the rest the defaults apply.

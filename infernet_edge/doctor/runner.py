@@ -81,7 +81,7 @@ async def _bounded(check: Any, case: Case) -> list[Finding]:
     if lacking and any(not each.path for each in case.problems):
         return [not_checked("the configuration cannot be read")]
     if lacking:
-        return [not_checked(f"the configuration has a mistake at {lacking[0]}")]
+        return [not_checked(f"the configuration has an error at {lacking[0]}")]
     try:
         async with asyncio.timeout(CHECK_TIMEOUT):
             found: Finding | list[Finding] = await check.check(case)

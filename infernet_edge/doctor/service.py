@@ -85,7 +85,7 @@ def _judge(case: Case, state: dict[str, str]) -> Finding:
         again = as_root("systemctl", "restart", UNIT)
         if code == _BAD_CONFIGURATION:
             return problem(
-                f"{UNIT} did not start: its configuration had mistakes, which are corrected",
+                f"{UNIT} did not start: its configuration had errors, which are corrected",
                 command=again,
             )
         return problem(

@@ -131,7 +131,7 @@ def test_mistakes_leave_the_other_checks(
     found = json.loads(capsys.readouterr().out)
     assert found["configuration"]["level"] == "problem"
     assert place in found["configuration"]["text"]
-    reason = f"not checked: the configuration has a mistake at {place}"
+    reason = f"not checked: the configuration has an error at {place}"
     assert {name for name, each in found.items() if each["text"] == reason} == lost
     assert not lost or all(found[name]["level"] == "unknown" for name in lost)
 

@@ -49,7 +49,7 @@ def saying(**different: str) -> str:
         (
             {"ActiveState": "failed", "ExecMainStatus": "78", "Result": "exit-code"},
             "problem",
-            "configuration had mistakes",
+            "configuration had errors",
             "",  # it is not the configuration that is looked at here
         ),
         (
