@@ -260,7 +260,9 @@ class Chain(Struct, frozen=True):
         str | list[str],
         Meta(description="JSON-RPC URL, or several, tried in order", extra={"secret": True}),
     ] = ""
-    trail_head_blocks: Annotated[int, Meta(ge=0, description="Blocks to stay behind the head")] = 1
+    trail_head_blocks: Annotated[
+        int, Meta(ge=0, description="Confirmation depth: blocks behind the head")
+    ] = 1
     registry_address: Annotated[str, Meta(description="Registry contract (SDK 1.x)")] = ""
     coordinator_address: Annotated[str, Meta(description="Coordinator contract (SDK 0.1)")] = ""
     pipelines: Annotated[

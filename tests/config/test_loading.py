@@ -1,4 +1,4 @@
-"""From files, environment and credentials to one Config."""
+"""Loading one Config from a file, the environment and credentials."""
 
 from __future__ import annotations
 

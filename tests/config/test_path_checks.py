@@ -1,4 +1,4 @@
-"""Paths of a configuration that cannot be what they are for."""
+"""Checks of the paths of a configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must hold between the keys of a configuration."""
+"""The rules between the keys of a configuration."""
 
 from __future__ import annotations
 

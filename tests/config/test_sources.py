@@ -1,4 +1,4 @@
-"""Where a configuration comes from."""
+"""The sources of a configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts that nothing can be named by, wherever in a configuration they are."""
+"""Texts that are invalid anywhere in a configuration."""
 
 from __future__ import annotations
 

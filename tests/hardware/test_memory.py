@@ -1,4 +1,4 @@
-"""How much memory the process may use, on machines and in cgroups that are made of files."""
+"""How much memory the process may use, on machines and in cgroups that consist of files."""
 
 from __future__ import annotations
 
