@@ -278,6 +278,7 @@ class Node:
             self.chain = chain.Chain(
                 config, database, orchestrator, session, job_store.check_storage, memory, passed
             )
+        background = Background()
         return Parts(
             config=config,
             database=database,
@@ -285,12 +286,12 @@ class Node:
             external_jobs=reported,
             orchestrator=orchestrator,
             services=services,
-            manager=ContainerManager(config, services, session),
+            manager=ContainerManager(config, services, session, background=background),
             resources=Resources(services, self._hardware, session, min(max_bytes, _MAX_RESOURCES)),
             delegations=self.chain or NoDelegations(),
             memory=memory,
             elapsed=passed,
-            background=Background(),
+            background=background,
         )
 
 

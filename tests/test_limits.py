@@ -57,8 +57,9 @@ EXCEPTIONS = {
     "chain/txm/store.py _MAX_INTEGER": "the range of a number of SQLite",
     "cli/doctor.py _MIN_WIDTH": "the layout of a text",
     "cli/money.py _MAX_AMOUNT": "the range of a number of a contract",
-    "containers/client.py _TIMEOUT": "made of _CONNECT_TIME",
+    "containers/client.py _TIMEOUT": "made of _CONNECT_TIMEOUT",
     "containers/readiness.py _TIMEOUT": "listed by its text, total=5.0",
+    "containers/ports.py _MIN_PORT": "the range of ports",
     "storage/damaged_table.py _MAX_KEY": "the range of a key",
 }
 """Constants with such a name that are not in the page, and why."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import aiohttp
@@ -31,7 +32,8 @@ from infernet_edge.containers.supervisor import Supervisor, SupervisorContext
 from infernet_edge.containers.timing import Timing
 from infernet_edge.errors import EngineError
 from infernet_edge.folders import remove_abandoned_folders
-from infernet_edge.logs import log_event, log_exception
+from infernet_edge.logs import log_event
+from infernet_edge.tasks import Background
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +52,9 @@ class ContainerManager:
         services: dict[str, Service],
         session: aiohttp.ClientSession,
         timing: Timing | None = None,
+        background: Background | None = None,
     ) -> None:
+        """`background` runs the manager's tasks, and reports those that fail."""
         self._config = config
         self._services = services
         self._session = session
@@ -59,7 +63,8 @@ class ContainerManager:
         self._threads = Threads()
         self.connection = Connection(config, self._threads)
         self._supervisors: dict[str, Supervisor] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._background = background or Background()
+        self._task_names: list[str] = []
         self._polling_needed = asyncio.Event()
 
     @property
@@ -94,7 +99,8 @@ class ContainerManager:
         managed = [service for service in self._services.values() if service.managed]
         unmanaged = [service for service in self._services.values() if not service.managed]
         if unmanaged:
-            self._spawn(watch_unmanaged(self._session, unmanaged, self._timing), "probe services")
+            probe = functools.partial(watch_unmanaged, self._session, unmanaged, self._timing)
+            self._supervise("probes of services", probe)
         if not managed:
             return
         storage = self._config.storage_path
@@ -113,9 +119,9 @@ class ContainerManager:
         self._supervisors = {service.id: Supervisor(service, context) for service in managed}
         for name, supervisor in self._supervisors.items():
             supervisor.service.set_starting("the node is connecting to Podman")
-            self._spawn(supervisor.run(), f"container {name}")
-        self._spawn(self._keep_connected(), "podman")
-        self._spawn(self._poll_ports(), "containers' ports")
+            self._supervise(f"container {name}", supervisor.run)
+        self._supervise("podman", self._keep_connected)
+        self._supervise("ports of containers", self._poll_ports)
 
     async def wait_until_settled(self, timeout: float) -> None:
         """Wait until every service is ready or has failed, at most `timeout` seconds."""
@@ -132,10 +138,9 @@ class ContainerManager:
 
         Takes at most the containers' stop time-out and _STOP_MARGIN. May be called twice.
         """
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._task_names:
+            await self._background.stop(*self._task_names)
+        self._task_names = []
         # Wait for threads that create a container, so that the list below contains it.
         await self._threads.wait_idle(_IDLE_TIMEOUT)
         if self._supervisors:
@@ -279,17 +284,6 @@ class ContainerManager:
             )
         await asyncio.gather(*(self._remove(engine, each) for each in leftovers))
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.create_task(work, name=name)
-        task.add_done_callback(_report_failure)
-        self._tasks.append(task)
-
-
-def _report_failure(task: asyncio.Task[None]) -> None:
-    """Log the error of a task, which nothing awaits before the shutdown."""
-    if task.cancelled():
-        return
-    try:
-        task.result()
-    except Exception:  # noqa: BLE001 - a task may fail with any error, and it must be logged
-        log_exception(logger, "task.failed", task=task.get_name())
+    def _supervise(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._background.supervise(name, work)
+        self._task_names.append(name)

@@ -74,7 +74,7 @@ def _judge(case: Case, state: dict[str, str]) -> Finding:
     if active == "failed" or state.get("SubState") == "auto-restart":
         if code == _BAD_CONFIGURATION and not case.is_service:
             return problem(
-                f"{UNIT} did not start: its configuration had mistakes",
+                f"{UNIT} did not start: its configuration had errors",
                 "run the doctor with sudo and without --config, to check that configuration",
             )
         if code == _BAD_CONFIGURATION and case.problems:

@@ -76,7 +76,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
 def test_once_shows_a_job_a_chain_and_a_stream(start: Callable[..., Running]) -> None:
     demo = start("--once")
     assert demo.process.wait(60) == 0, demo.output
-    assert "as processes of their own, not as containers, because you said" in demo.output
+    assert "as processes, not as containers, because" in demo.output
     assert "The small computer had written a letter." in demo.output
     assert '{"rating": "positive", "confidence": ' in demo.output
     assert "At night the lamp in the window was bright" in demo.output

@@ -32,7 +32,7 @@ def test_help_lists_every_command_and_the_exit_codes(
     output = capsys.readouterr().out
     for command in COMMANDS:
         assert f"\n    {command} " in output
-    for word in ("demo", "0 success", "1 failure", "2 wrong usage", "78 mistakes"):
+    for word in ("demo", "0 success", "1 failure", "2 wrong usage", "78 configuration errors"):
         assert word in output
     assert all(len(line) <= 80 for line in output.splitlines())
 

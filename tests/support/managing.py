@@ -14,6 +14,7 @@ from infernet_edge.config.model import Config, Container, Podman, Storage
 from infernet_edge.containers.manager import ContainerManager
 from infernet_edge.containers.service import Service, make_services
 from infernet_edge.containers.timing import Timing
+from infernet_edge.tasks import Background
 from tests.support.podman import IsolatedPodman
 from tests.support.ports import free_port
 
@@ -63,7 +64,8 @@ async def managing(
     """Manage the containers of `config` within the block; without `stop`, end as with kill -9."""
     services = make_services(config)
     async with aiohttp.ClientSession() as session:
-        manager = ContainerManager(config, services, session, timing)
+        background = Background()
+        manager = ContainerManager(config, services, session, timing, background)
         await manager.start()
         try:
             await manager.wait_until_settled(settled)
@@ -72,14 +74,7 @@ async def managing(
             if stop:
                 await manager.stop()
             else:
-                await abandon(manager)
-
-
-async def abandon(manager: ContainerManager) -> None:
-    """Cancel a manager's tasks without its shutdown."""
-    for task in manager._tasks:  # noqa: SLF001
-        task.cancel()
-    await asyncio.gather(*manager._tasks, return_exceptions=True)  # noqa: SLF001
+                await background.stop()
 
 
 async def eventually(condition: Callable[[], Any], timeout: float = 30) -> None:
