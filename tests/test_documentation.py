@@ -33,6 +33,7 @@ from tests.support import markdown, reference
 from tests.support.markdown import ARCHITECTURE, DOCS, PACKAGE, README
 from tests.support.process import ROOT
 from tests.support.running import running
+from tests.test_events import described
 
 PAGES = markdown.pages()
 COMMANDS_PAGE = DOCS / "commands.md"
@@ -269,11 +270,13 @@ def test_settings_that_pages_name_exist(page: Path) -> None:
     """Such as `server.port`, and `containers[].gpu`."""
     known = {name for name, _ in reference.settings()}
     groups = {name.split(".")[0].removesuffix("[]") for name in known if "." in name}
+    events = set(described())
     for code in markdown.codes(page.read_text()):
         match = re.fullmatch(r"([a-z]+)((?:\[\])?(?:\.[a-z_]+)+)(?: = .*)?", code)
         if (
             match
             and match[1] in groups
+            and code not in events
             and not code.endswith((".py", ".json", ".toml", ".md", ".service"))
         ):
             name = match[1] + match[2]

@@ -30,7 +30,7 @@ from infernet_edge.chain.delivery.store import DeliveryStore
 from infernet_edge.chain.rpc.client import Call, RpcUnavailable
 from infernet_edge.chain.rpc.head_tracker import BlockHeader, HeadTracker
 from infernet_edge.errors import StorageError
-from infernet_edge.logs import log_event
+from infernet_edge.logs import log_event, log_exception
 from infernet_edge.storage.checksums import Damaged
 from infernet_edge.tasks import cancel
 
@@ -94,9 +94,9 @@ class DeliveryProcessor:
             delivery = await self._stored.get()
             try:
                 self.begin(delivery)
-            except Exception:
-                # A defect of ours must not keep the others waiting; the next start resumes it.
-                logger.exception("delivery.crashed", extra={"fields": names_of(delivery)})
+            except Exception as error:  # noqa: BLE001 - any defect is logged
+                # The others must not wait for it; the next start resumes it.
+                log_exception(logger, "delivery.crashed", error, **names_of(delivery))
 
     async def _end(self, delivery: Delivery, end: SubscriptionEnded) -> None:
         """End it without a successor: subscriptions are checked by the listener."""
@@ -142,7 +142,7 @@ class DeliveryProcessor:
         """Forget a task; a defect of ours in it is logged, and the next start resumes its work."""
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("delivery.crashed", exc_info=error)
+            log_exception(logger, "delivery.crashed", error)
 
     async def _run(self, delivery: OpenDelivery) -> None:
         recurs = True
@@ -188,9 +188,9 @@ class DeliveryProcessor:
                 return "failed", str(error), True
             except (ActionNeeded, RpcUnavailable, StorageError) as error:
                 problem = str(error)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - any defect is logged
                 # A defect of ours must not leave a delivery without a task.
-                logger.exception("delivery.crashed", extra={"fields": names_of(delivery)})
+                log_exception(logger, "delivery.crashed", error, **names_of(delivery))
                 refusals += 1
                 problem = f"A defect of the node, see its log: {type(error).__name__}"
                 if refusals == _MAX_REFUSALS:

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from infernet_edge.backoff import Backoff
 from infernet_edge.chain.rpc.client import Call, RpcClient, RpcError, RpcUnavailable, quantity
-from infernet_edge.logs import log_event
+from infernet_edge.logs import log_event, log_exception
 
 logger = logging.getLogger(__name__)
 
@@ -148,10 +148,10 @@ class HeadTracker:
     def _notify(self, watcher: HeadWatcher, block: BlockHeader, answers: list[Any]) -> None:
         try:
             watcher.answers(block, answers)
-        except Exception:
-            # A defect of one must not stop the others, nor the next poll.
+        except Exception as error:  # noqa: BLE001 - any defect is logged
+            # It must not stop the other watchers, nor the next poll.
             name = type(watcher).__name__
-            logger.exception("head.watcher_failed", extra={"fields": {"watcher": name}})
+            log_exception(logger, "head.watcher_failed", error, watcher=name)
 
     def _take(self, block: BlockHeader) -> bool:
         """Note the head; False when the answers are older than what is known."""

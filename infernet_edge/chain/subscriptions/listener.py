@@ -35,7 +35,7 @@ from infernet_edge.chain.subscriptions.scheduler import MAX_FOLLOWED, Scheduler
 from infernet_edge.chain.subscriptions.store import KnownSubscription, SubscriptionStore
 from infernet_edge.config.model import Chain
 from infernet_edge.errors import ApiError, StorageError
-from infernet_edge.logs import log_event
+from infernet_edge.logs import log_event, log_exception
 
 logger = logging.getLogger(__name__)
 
@@ -109,9 +109,8 @@ class Listener:
                 if str(error) != logged:
                     logged = str(error)
                     log_event(logger, "listener.deferred", logging.WARNING, reason=logged)
-            except Exception:
-                # A defect of ours must not end the listener in silence.
-                logger.exception("listener.crashed")
+            except Exception as error:  # noqa: BLE001 - any defect is logged
+                log_exception(logger, "listener.crashed", error)
             await asyncio.sleep(pauses.next())
 
     async def _begin(self) -> None:

@@ -31,7 +31,7 @@ from infernet_edge.chain.subscriptions.store import (
     SubscriptionStore,
 )
 from infernet_edge.errors import StorageError, Unavailable
-from infernet_edge.logs import log_event
+from infernet_edge.logs import log_event, log_exception
 from infernet_edge.tasks import cancel
 
 logger = logging.getLogger(__name__)
@@ -318,7 +318,7 @@ class Scheduler:
         """Forget a task; a defect of ours in it is logged, and the next start resumes its work."""
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("subscription.crashed", exc_info=error)
+            log_exception(logger, "subscription.crashed", error)
 
     async def stop(self) -> None:
         """Begin nothing any more; everything resumes at the next start."""

@@ -41,7 +41,7 @@ from infernet_edge.chain.txm.signing import broadcast, sign
 from infernet_edge.chain.txm.store import TransactionOutcome, TransactionStore
 from infernet_edge.clock import milliseconds
 from infernet_edge.errors import StorageError
-from infernet_edge.logs import log_event
+from infernet_edge.logs import log_event, log_exception
 from infernet_edge.tasks import cancel
 
 logger = logging.getLogger(__name__)
@@ -162,9 +162,9 @@ class Confirmer:
         except (RpcUnavailable, StorageError) as error:
             # The next observation finds the same and begins anew.
             log_transaction(logger, "deferred", each.transaction, logging.WARNING, reason=error)
-        except Exception:
-            # A defect of ours must not end in silence; the next observation tries again.
-            logger.exception("transaction.crashed", extra={"fields": {"key": key}})
+        except Exception as error:  # noqa: BLE001 - any defect is logged
+            # The next observation tries again.
+            log_exception(logger, "transaction.crashed", error, key=key)
         finally:
             del self.tasks[key]
 
