@@ -331,7 +331,7 @@ class Coordinator:
             raise TransientFailure(f"The subscription cannot be read: {error}") from None
 
     def _may_choose(self, delivery: OpenDelivery) -> bool:
-        """Whether the interval is chosen anew with the next retry."""
+        """Whether the interval is chosen again with the next retry."""
         return delivery.state == "accepted" and delivery.subscription_id is None
 
     def _begins(self, delivery: OpenDelivery, interval: int) -> bool:

@@ -1,4 +1,4 @@
-"""How far logs have been read, and those that wait to be handled. Pure: it asks nobody."""
+"""How far logs have been read, and those that wait to be handled. Pure: no input or output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notices that blocks which were seen have been replaced: a reorg. Pure: it asks nobody."""
+"""Notices that blocks which were seen have been replaced: a reorg. Pure: no input or output."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ class Broadcaster:
     def _on_sent(self, key: str, task: asyncio.Task[str]) -> None:
         del self._sending[key]
         if not task.cancelled():
-            task.exception()  # its caller may be gone, and nobody else asks
+            task.exception()  # its caller may be gone: without this, asyncio logs the exception
 
     async def _send(
         self,

@@ -160,7 +160,7 @@ class Confirmer:
         try:
             await work
         except (RpcUnavailable, StorageError) as error:
-            # The next observation finds the same and begins anew.
+            # The next observation finds the same and tries again.
             log_transaction(logger, "deferred", each.transaction, logging.WARNING, reason=error)
         except Exception as error:  # noqa: BLE001 - any defect is logged
             # The next observation tries again.

@@ -89,7 +89,7 @@ class InFlight:
         """Note what a server said, and return what has to be done now.
 
         `depth`: how many blocks have to follow its block until it is final. Each REPLACE and
-        CHECK_NONCE is returned once; the time or the count towards the next starts anew.
+        CHECK_NONCE is returned once; the time or the count towards the next starts again.
         """
         if seen.receipt_block is not None:
             self.state, self.block = InFlightState.INCLUDED, seen.receipt_block
