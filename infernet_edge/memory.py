@@ -13,6 +13,7 @@ from collections import deque
 from typing import Final, Literal, NamedTuple, Self
 
 from infernet_edge.errors import Unavailable
+from infernet_edge.invariants import invariant
 from infernet_edge.logs import log_event
 
 logger = logging.getLogger(__name__)
@@ -141,8 +142,8 @@ class MemoryBudget:
         self.held[kind] += size
         self.total += size
         self.peak = max(self.peak, self.total)
-        assert reservation.size >= 0, f"more {kind} were released than taken"
-        assert self.total <= self.limit, "more is held than the budget allows"
+        invariant(reservation.size >= 0, f"more bytes of {kind} were released than taken")
+        invariant(self.total <= self.limit, "more bytes are held than the budget allows")
 
     def _serve(self) -> None:
         """Grant memory to the waiters, in their order."""

@@ -24,6 +24,7 @@ from infernet_edge.control.server import ControlServer, Parameters
 from infernet_edge.errors import StartupError, StorageError
 from infernet_edge.hardware import Hardware
 from infernet_edge.hardware.memory import budget_of, memory_limit
+from infernet_edge.invariants import InvariantViolated
 from infernet_edge.jobs import external_jobs, store, table
 from infernet_edge.jobs.external_jobs import ExternalJobs
 from infernet_edge.jobs.housekeeping import Housekeeper
@@ -161,7 +162,8 @@ class Node:
     @property
     def damaged(self) -> asyncio.Event:
         """Set when the database turns out to be damaged; the next start rebuilds it."""
-        assert self.parts is not None, "the node has not been started"
+        if self.parts is None:
+            raise InvariantViolated("the node has not been started")
         return self.parts.database.damaged
 
     async def reload(self) -> None:

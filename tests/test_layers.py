@@ -29,7 +29,7 @@ LAYERS: Final = (
     {"folders", "tasks"},
     {"logs"},
     {"config"},
-    {"backoff", "clock", "executable", "journal", "schema", "validation"},
+    {"backoff", "clock", "executable", "invariants", "journal", "schema", "validation"},
     {"errors"},
 )
 

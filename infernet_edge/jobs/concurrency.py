@@ -6,6 +6,8 @@ import asyncio
 from collections import deque
 from typing import Generic, TypeVar
 
+from infernet_edge.invariants import invariant
+
 T = TypeVar("T")
 
 
@@ -17,6 +19,7 @@ class SlotQueue(Generic[T]):
     """
 
     def __init__(self, slots: int) -> None:
+        self._slots = slots
         self.free = slots
         self._waiting: deque[T | asyncio.Future[None]] = deque()
 
@@ -40,6 +43,7 @@ class SlotQueue(Generic[T]):
             if not first.done():  # a direct call that was cancelled is skipped
                 first.set_result(None)  # the slot is passed on without becoming free
                 return None
+        invariant(self.free < self._slots, "a slot was released that was not taken")
         self.free += 1
         return None
 

@@ -51,6 +51,7 @@ from infernet_edge.chain.rpc.head_tracker import HeadTracker
 from infernet_edge.config.model import Chain
 from infernet_edge.containers.client import OFF_CHAIN, ON_CHAIN, StoredInput
 from infernet_edge.errors import ApiError
+from infernet_edge.invariants import InvariantViolated
 from infernet_edge.logs import log_event
 
 logger = logging.getLogger(__name__)
@@ -344,5 +345,6 @@ class Coordinator:
 
 def _signed(delivery: OpenDelivery) -> DelegatedRequest:
     """The request that makes the subscription. Those on the chain have a subscription_id."""
-    assert delivery.signed is not None, "a contract's subscription has an id"
+    if delivery.signed is None:
+        raise InvariantViolated("a contract's subscription has an id")
     return delivery.signed

@@ -23,7 +23,13 @@ from infernet_edge.chain.delivery.errors import (
     TransientFailure,
 )
 from infernet_edge.chain.delivery.events import DeliveryEvents
-from infernet_edge.chain.delivery.record import UNFINISHED, Delivery, DeliveryState, OpenDelivery
+from infernet_edge.chain.delivery.record import (
+    UNFINISHED,
+    Delivery,
+    DeliveryState,
+    OpenDelivery,
+    check_transition,
+)
 from infernet_edge.chain.delivery.recovery import RecoveryCheck
 from infernet_edge.chain.delivery.steps import DeliverySteps, names_of
 from infernet_edge.chain.delivery.store import DeliveryStore
@@ -153,6 +159,7 @@ class DeliveryProcessor:
             if state not in UNFINISHED and recurs and delivery.delegated:
                 # Before the end is stored: a kill in between finds the successor there.
                 await self._add_successor(delivery)
+            check_transition(delivery.state, state)
             delivery.state, delivery.reason = state, reason
             await self._save(delivery)
             if state == "sent" and not delivery.delegated:

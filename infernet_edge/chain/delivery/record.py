@@ -10,11 +10,29 @@ from msgspec.structs import replace
 from infernet_edge.chain.contracts.abi import decode_subscription_v1
 from infernet_edge.chain.contracts.delegation import DelegatedRequest, parse_signed
 from infernet_edge.chain.contracts.subscription import Generation, Subscription
+from infernet_edge.invariants import invariant
 
 DeliveryState = Literal[
     "accepted", "computing", "sending", "sent", "delivered", "failed", "skipped"
 ]
 UNFINISHED: Final = ("accepted", "computing", "sending", "sent")
+
+_NEXT: Final[dict[str, tuple[str, ...]]] = {
+    "accepted": ("computing",),
+    "computing": ("sending",),
+    "sending": ("sent",),
+    "sent": ("sending",),  # its transaction failed, or is forgotten
+}
+_ENDS: Final = ("delivered", "failed", "skipped")
+
+
+def check_transition(before: str, after: str) -> None:
+    """Raise InvariantViolated unless a delivery may go from one state to another.
+
+    An unfinished one may end at any time; one that has ended keeps its state.
+    """
+    allowed = (*_NEXT[before], *_ENDS) if before in _NEXT else ()
+    invariant(after in allowed, f"a delivery must not go from {before} to {after}")
 
 
 class Delivery(Struct):

@@ -8,6 +8,7 @@ from infernet_edge.chain.delivery import table
 from infernet_edge.chain.delivery.record import UNFINISHED, Delivery, OpenDelivery
 from infernet_edge.clock import milliseconds
 from infernet_edge.errors import Unavailable
+from infernet_edge.invariants import invariant
 from infernet_edge.jobs.contents import Buffer
 from infernet_edge.memory import Reservation, unlimited
 from infernet_edge.storage.database import Database
@@ -104,6 +105,7 @@ class DeliveryStore:
         delivery.input, delivery.output, delivery.proof = b"", None, b""
         if was_unfinished and delivery.state not in UNFINISHED:
             self.pending -= 1
+            invariant(self.pending >= 0, "more deliveries ended than were pending")
             self._held.release(self._sizes.pop(delivery.number, 0))
 
     async def answer(self, delivery: Delivery) -> Payload:
