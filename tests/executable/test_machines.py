@@ -70,7 +70,7 @@ def test_without_a_home_every_command_says_what_to_do(bare_root: BareRoot, comma
     assert not (bare_root.folder / "etc/passwd").exists()  # so the user has no account
     told = bare_root.run(*command.split(), environment={"HOME": None})
     assert told.returncode == 78
-    assert "set storage.path" in told.stderr
+    assert "set storage.path" in told.stdout + told.stderr
     assert "Traceback" not in told.stderr
 
 
