@@ -45,12 +45,12 @@ def test_a_home_that_cannot_be_written(bare_root: BareRoot) -> None:
     [
         ("noexec", "/tmp/_MEI"),
         ("noexec", "failed to map segment from shared object"),
-        ("size=10m", "Failed to extract"),
-        ("nr_inodes=4", "Failed to create parent directory structure"),
+        ("size=10m", "Set TMPDIR (needs 40 MB)"),
+        ("nr_inodes=4", "Set TMPDIR"),
     ],
 )
 def test_a_tmp_that_cannot_be_used(bare_root: BareRoot, options: str, words: str) -> None:
-    """The README names these words of the bootloader, and what to do."""
+    """The text says what to do; that for noexec, of the C library, is in the troubleshooting."""
     mounted = [f"-t tmpfs -o {options} tmpfs {{root}}/tmp"]
     told = bare_root.run("version", mounted=mounted)
     assert told.returncode != 0
