@@ -129,7 +129,8 @@ async def test_a_proof_that_is_judged_later(
         assert await verdict(node) == "awaited"
         receipt = judge.send("finalize", 1, 1, NODE.address, right)
         await until_verdict(node, "accepted" if right else "slashed")
-    (event,) = events.of("proof.accepted" if right else "proof.slashed")
+        # It is logged after it is stored: the node must not stop between the two.
+        (event,) = await logged(events, "proof.accepted" if right else "proof.slashed")
     assert (event["subscription"], event["interval"]) == (1, 1)
     assert event["transaction"] == receipt.hash
     assert market.earned == MANY * PRICE + (PRICE if right else -PRICE)
@@ -152,6 +153,7 @@ async def test_a_verdict_is_reported_when_it_is_deep_enough(
         assert await verdict(node) == "awaited"
         market.anvil.mine(3)
         await until_verdict(node, "slashed")
+        await logged(events, "proof.slashed")
     assert len(events.of("proof.slashed")) == 1
 
 
@@ -167,7 +169,8 @@ async def test_a_proof_that_is_judged_while_the_node_is_off(
     market.anvil.mine(20)
     async with market.node(tmp_path, echo=Prover()) as (node, _):
         await until_verdict(node, "accepted" if right else "slashed")
-    (event,) = events.of("proof.accepted" if right else "proof.slashed")
+        # It is logged after it is stored: the node must not stop between the two.
+        (event,) = await logged(events, "proof.accepted" if right else "proof.slashed")
     assert event["transaction"] == receipt.hash
 
 
