@@ -33,7 +33,8 @@ async def check(case: Case) -> list[Finding]:
     if not any((case.root / folder / "systemd/system" / UNIT).is_file() for folder in _FOLDERS):
         return [ok("not installed: the node is started by hand (see infernet-edge service)")]
     try:
-        node, podman = await asyncio.gather(_ask_systemd(UNIT), _ask_systemd(SERVICE_SOCKET))
+        # One after the other: when one fails, no process of the other is left behind.
+        node, podman = await _ask_systemd(UNIT), await _ask_systemd(SERVICE_SOCKET)
     except (OSError, TimeoutError) as error:
         reason = f"{UNIT} is installed, but systemd does not answer ({error or 'no answer'})"
         return [not_checked(reason)]

@@ -7,7 +7,6 @@ import functools
 import json
 import resource
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import pytest
 
 from tests.support.client import Api, connected, eventually, exchange, head, post, until_closed
 from tests.support.echo import EchoService
-from tests.support.hurried import hurried
+from tests.support.hurried import hurried, with_values
 from tests.support.node import NodeProcess
 from tests.support.scripted import Call, ScriptedService
 
@@ -356,8 +355,11 @@ CROWD = 1500
 def small(echo: EchoService, tmp_path: Path) -> Iterator[NodeProcess]:
     """A node that may open 1,024 files."""
     _may_open(CROWD + 500)
-    command = (*FEW_FILES, sys.executable, "-m", "infernet_edge")
-    with NodeProcess(configuration(echo.url), tmp_path, command=command) as process:
+    # The tests open their connections one by one, which takes long on a busy machine.
+    patient = with_values(
+        {"api.server._STUCK_TIME": 60.0, "api.server._STUCK_TIME_WHEN_FULL": 60.0}
+    )
+    with NodeProcess(configuration(echo.url), tmp_path, command=(*FEW_FILES, *patient)) as process:
         assert "1024" in Path(f"/proc/{process.pid}/limits").read_text().split("Max open files")[1]
         yield process
         assert "Too many open files" not in process.log()
