@@ -20,6 +20,7 @@ WORDS: Final = {
     "looks at": "checks",
     "mend": "fix",
     "mended": "fixed",
+    "mends": "fixes",
     "misery": "error",
     "nobody": "no user, no caller",
     "on its way": "in flight",
