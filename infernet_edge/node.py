@@ -274,13 +274,20 @@ class Node:
         job_store = JobStore(database, reported, config.jobs.max_pending, memory, passed)
         client = ServiceClient(session, max_bytes)
         orchestrator = Orchestrator(config.jobs, job_store, services, client, max_bytes, memory)
+        background = Background()
         if config.chain.enabled:
             from infernet_edge.chain import chain
 
             self.chain = chain.Chain(
-                config, database, orchestrator, session, job_store.check_storage, memory, passed
+                config,
+                database,
+                orchestrator,
+                session,
+                job_store.check_storage,
+                memory,
+                passed,
+                background,
             )
-        background = Background()
         return Parts(
             config=config,
             database=database,

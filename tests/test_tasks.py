@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from infernet_edge.tasks import Background
+from infernet_edge.tasks import Background, TaskSet
 from tests.support.managing import eventually
 
 
@@ -105,3 +105,17 @@ async def test_a_cancelled_inner_task_is_a_failure_too() -> None:
     await eventually(lambda: runs == 2)
     await eventually(lambda: not background.problems)
     await background.stop()
+
+
+async def test_a_defect_in_one_task_of_a_set_leaves_the_others() -> None:
+    errors: list[BaseException] = []
+    tasks = TaskSet(errors.append)
+    broken, running = Work(1, RuntimeError("a defect")), Work(0)
+    tasks.start(broken())
+    tasks.start(running())
+    await tasks.wait(0.05)
+    assert [str(error) for error in errors] == ["a defect"]
+    assert (broken.ended, running.ended) == (1, 0)
+    await tasks.stop()
+    assert running.ended == 1
+    assert len(errors) == 1  # being cancelled is no defect

@@ -11,6 +11,7 @@ from infernet_edge.api.json_io import NOSNIFF, BodyReader
 from infernet_edge.containers.client import ContainerFailure
 from infernet_edge.errors import ContainerFailed
 from infernet_edge.jobs.streams import JobStream
+from infernet_edge.tasks import cancel
 
 _OPENING_TIME = 2.0  # seconds for which a container's failure still becomes an ErrorResponse
 # Seconds between the id and the first bytes of the container. The official client uses all bytes of
@@ -41,9 +42,7 @@ class StreamEndpoint:
                 sending.result()
         finally:
             stream.cancel()  # does nothing when the stream has ended
-            for task in (gone, sending):
-                task.cancel()
-            await asyncio.gather(gone, sending, return_exceptions=True)
+            await cancel(gone, sending)
 
     async def _open(self, scope: Scope, receive: Receive) -> JobStream:
         """Read and store the request; releases its body before the answer is streamed."""

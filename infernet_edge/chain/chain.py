@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
@@ -48,7 +48,7 @@ from infernet_edge.logs import log_event
 from infernet_edge.memory import MemoryBudget
 from infernet_edge.storage.database import Database
 from infernet_edge.storage.elapsed import AgeMarks, ElapsedTime
-from infernet_edge.tasks import Deadline, cancel
+from infernet_edge.tasks import Background, Deadline
 
 logger = logging.getLogger(__name__)
 
@@ -82,13 +82,18 @@ class Chain:
         check_storage: Callable[[], None],
         memory: MemoryBudget,
         elapsed: ElapsedTime,
+        background: Background,
     ) -> None:
-        """`check_storage` raises Unavailable when there is no room for new requests."""
+        """`check_storage` raises Unavailable when there is no room for new requests.
+
+        `background` runs the perpetual tasks, and reports those that fail.
+        """
         self._config = config
         self._database = database
         self._stopped = False
         self._orchestrator = orchestrator
         self._check_storage = check_storage
+        self._background = background
         urls = config.chain.rpc_url
         self._rpc = RpcClient(session, [urls] if isinstance(urls, str) else urls)
         self.head = HeadTracker(self._rpc, config.chain.snapshot_sync.sync_period)
@@ -160,16 +165,19 @@ class Chain:
             NoDeliveryEvents() if scheduler is None else scheduler,
         )
         stack.push_async_callback(processor.stop)
-        tasks = []
+        work: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+            "deliveries": processor.run,
+            "head of the chain": self.head.run,
+            "pruning of deliveries": self._prune,
+        }
         if scheduler is not None:
             self.head.watch(scheduler)
             stack.push_async_callback(scheduler.stop)
-            listener = self._make_listener(scheduler)
-            tasks.append(asyncio.create_task(listener.run(), name="listener"))
+            work["listener"] = self._make_listener(scheduler).run
         await processor.start()
-        tasks.append(asyncio.create_task(self.head.run(), name="head"))
-        tasks.append(asyncio.create_task(self._prune(), name="prune deliveries"))
-        stack.push_async_callback(cancel, *tasks)
+        stack.push_async_callback(self._background.stop, *work)
+        for name, each in work.items():
+            self._background.supervise(name, each)
         log_event(logger, "chain.started", address=self.address)
 
     def _make_scheduler(self, stored: asyncio.Queue[OpenDelivery]) -> Scheduler:

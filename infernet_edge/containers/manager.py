@@ -33,7 +33,7 @@ from infernet_edge.containers.timing import Timing
 from infernet_edge.errors import EngineError
 from infernet_edge.folders import remove_abandoned_folders
 from infernet_edge.logs import log_event
-from infernet_edge.tasks import Background
+from infernet_edge.tasks import Background, cancel
 
 logger = logging.getLogger(__name__)
 
@@ -130,8 +130,7 @@ class ContainerManager:
             if waits:
                 await asyncio.wait(waits, timeout=timeout)
         finally:
-            for wait in waits:
-                wait.cancel()
+            await cancel(*waits)
 
     async def stop(self) -> None:
         """Stop and remove the managed containers, all at the same time, and stop Podman's service.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from infernet_edge.errors import EngineError
 from infernet_edge.folders import TemporaryFolder, runtime_folders
+from infernet_edge.tasks import cancel
 
 # Seconds without a connection after which it exits, if the node was killed. A running node stops it
 # earlier (connection.py), so that it does not exit at the moment at which it is needed.
@@ -104,8 +105,7 @@ class Daemon:
         if self._reader is not None:
             # The reader ends when the pipe closes, but children of Podman may keep it open.
             await asyncio.wait({self._reader}, timeout=_OUTPUT_TIMEOUT)
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
+            await cancel(self._reader)
             self._reader = None
 
     async def _read_errors(self, process: asyncio.subprocess.Process) -> None:

@@ -370,7 +370,7 @@ class Supervisor:
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            requested.cancel()
+            await cancel(requested)
             self._probe_requested.clear()
 
     async def _stop_reason(self) -> str:

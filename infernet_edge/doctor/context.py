@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -20,6 +20,7 @@ from infernet_edge.containers.podman import Engine
 from infernet_edge.control.client import fetch
 from infernet_edge.doctor import commands
 from infernet_edge.doctor.user import this_user, user_named
+from infernet_edge.tasks import cancel
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -156,12 +157,7 @@ class Case:
 
     async def close(self) -> None:
         """Close the connection to Podman; may be called twice."""
-        started: list[Awaitable[Any]] = []
-        for task in (self._status, self._engine):
-            if task is not None:
-                task.cancel()
-                started.append(task)
-        await asyncio.gather(*started, return_exceptions=True)
+        await cancel(*(task for task in (self._status, self._engine) if task is not None))
         await self.connection.close()
 
 

@@ -23,6 +23,7 @@ from infernet_edge.schema import (
     HardwareCapability,
     OSInfo,
 )
+from infernet_edge.tasks import cancel
 
 USAGE_KEPT = 10.0
 """Seconds for which free disk space and GPU memory are shown before they are read again."""
@@ -76,8 +77,7 @@ class Hardware:
     async def stop(self) -> None:
         """Stop waiting for reads. A thread that hangs ends with the process."""
         if self._initial_read is not None:
-            self._initial_read.cancel()
-            await asyncio.gather(self._initial_read, return_exceptions=True)
+            await cancel(self._initial_read)
             self._initial_read = None
 
     async def capabilities(self) -> list[HardwareCapability]:

@@ -37,7 +37,7 @@ from infernet_edge.jobs.streams import STREAM_BUFFERS, JobStream, StreamRecord
 from infernet_edge.logs import log_event, log_exception
 from infernet_edge.memory import MemoryBudget, Reservation
 from infernet_edge.storage.checksums import Damaged
-from infernet_edge.tasks import cancel
+from infernet_edge.tasks import TaskSet
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Orchestrator:
         self._client = client
         self._max_bytes = max_bytes
         self._queues = {name: ServiceQueue(service) for name, service in services.items()}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet(_log_crash)
         self._started: dict[bytes, Job] = {}  # by this process, and not finished
         self._counted: set[bytes] = set()  # those of them whose start is stored
         self._counting: asyncio.TimerHandle | None = None
@@ -115,7 +115,7 @@ class Orchestrator:
         queue = self._queues[job.containers[0]]
         record = StreamRecord(job, self._store, self._max_bytes, memory)
         stream = JobStream(job, queue.service, self._client, record, self._save_stream)
-        self._start_task(self._run_stream(stream, queue))
+        self._tasks.start(self._run_stream(stream, queue))
         return stream
 
     def reserve(self) -> Reservation:
@@ -216,18 +216,13 @@ class Orchestrator:
     def _enqueue(self, run: Run) -> None:
         queue = self._queues[run.job.containers[run.position]]
         if queue.slots.put(run):
-            self._start_task(self._work(queue))
+            self._tasks.start(self._work(queue))
 
     def _release_slot(self, queue: ServiceQueue) -> None:
         """Release the slot of a stream or a `compute`, or start a worker in it for the next job."""
         run = queue.slots.next()
         if run is not None and not self._stopping:
-            self._start_task(self._work(queue, run))
-
-    def _start_task(self, work: asyncio._CoroutineLike[None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+            self._tasks.start(self._work(queue, run))
 
     async def _work(self, queue: ServiceQueue, run: Run | None = None) -> None:
         """Take runs from a queue, one after the other, until it is empty."""
@@ -359,7 +354,7 @@ class Orchestrator:
         jobs = [job for job in self._started.values() if job.key not in self._counted]
         if jobs and not self._stopping:
             self._counted.update(job.key for job in jobs)
-            self._start_task(self._save_attempts(jobs))
+            self._tasks.start(self._save_attempts(jobs))
 
     async def _save_attempts(self, jobs: list[Job]) -> None:
         with contextlib.suppress(StorageError):  # logged by the database
@@ -422,11 +417,10 @@ class Orchestrator:
         self._saved.set()
         if self._counting is not None:
             self._counting.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_GRACE)
+        await self._tasks.wait(_GRACE)
         for queue in self._queues.values():
             queue.slots.clear()
-        await cancel(*self._tasks)
+        await self._tasks.stop()
         await self._uncount_starts()
 
     async def _uncount_starts(self) -> None:
@@ -437,3 +431,8 @@ class Orchestrator:
         for job in interrupted:
             job.attempts -= 1
         await self._save_attempts(interrupted)
+
+
+def _log_crash(error: BaseException) -> None:
+    """A defect outside of all jobs: a worker of a queue has ended."""
+    log_exception(logger, "worker.crashed", error)

@@ -13,10 +13,12 @@ from eth_abi.abi import decode
 
 from infernet_edge.api.server import LanServer
 from infernet_edge.chain.chain import Chain
+from infernet_edge.chain.contracts.reader import SubscriptionReader
+from infernet_edge.chain.rpc.head_tracker import HeadTracker
 from infernet_edge.containers.manager import ContainerManager
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.storage.database import Database
-from tests.support.asking import received
+from tests.support.asking import call_back, received
 from tests.support.breaking import read_only
 from tests.support.delegated import request_v0, request_v1
 from tests.support.evm import ALICE, NODE, OTHER_NODE, V0, V1, Anvil, deliveries, deploy_v0
@@ -393,3 +395,42 @@ async def test_a_chain_that_was_stopped_takes_nothing_on(tmp_path: Path, v1: V1)
         await chain_of(node).stop()
         reply = await node.post("/api/jobs", request_v1(v1, consumer_of(v1)).body)
         assert (reply.status, reply.body["error"]) == (503, "The node is shutting down")
+
+
+async def _fail_once(
+    monkeypatch: pytest.MonkeyPatch, node: Any, owner: type, method: str, task: str
+) -> None:
+    """Make a part of the chain raise what nobody expects, and see that it is reported."""
+    proper = getattr(owner, method)
+
+    async def defect(*_: Any, **__: Any) -> Any:
+        monkeypatch.setattr(owner, method, proper)
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(owner, method, defect)
+    background = node.node.parts.background
+    await until(lambda: background.problems)
+    assert [problem for problem in background.problems if task in problem] == background.problems
+    assert (await node.get("/health")).body["status"] == "unhealthy"
+    assert "a defect" in str((await node.node.report_status({}))["problems"])
+
+
+async def test_a_defect_in_the_heads_polls_is_reported_and_they_go_on(
+    tmp_path: Path, v1: V1, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        await _fail_once(monkeypatch, node, HeadTracker, "poll", "head of the chain")
+        await node.post("/api/jobs", request_v1(v1, consumer_of(v1)).body)
+        assert (await settled(node))["state"] == "delivered"
+
+
+async def test_a_defect_in_the_listener_is_reported_and_it_goes_on(
+    tmp_path: Path, v1: V1, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consumer = v1.deploy("CallbackConsumer")
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        await polls(node)
+        call_back(v1, consumer)
+        await _fail_once(monkeypatch, node, SubscriptionReader, "read", "listener")
+        call_back(v1, consumer)
+        assert len(await received(consumer, 2)) == 2

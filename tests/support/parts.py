@@ -62,9 +62,7 @@ async def working(
         if stop:
             await parts.orchestrator.stop()
     finally:
-        for task in (tasks := list(parts.orchestrator._tasks)):  # noqa: SLF001
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await parts.orchestrator._tasks.stop()  # noqa: SLF001
         await parts.database.close()
         await session.close()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-from collections.abc import Coroutine
 from typing import Any
 
 from infernet_edge.backoff import Backoff
@@ -38,7 +37,7 @@ from infernet_edge.chain.rpc.head_tracker import BlockHeader, HeadTracker
 from infernet_edge.errors import StorageError
 from infernet_edge.logs import log_event, log_exception
 from infernet_edge.storage.checksums import Damaged
-from infernet_edge.tasks import cancel
+from infernet_edge.tasks import TaskSet
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +70,7 @@ class DeliveryProcessor:
         self._recovery = recovery
         self._stored = stored
         self._events = events
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet(_log_crash)
         self._early: list[tuple[int, int, OpenDelivery]] = []
 
     async def start(self) -> None:
@@ -80,22 +79,22 @@ class DeliveryProcessor:
         found = [(each, await self._steps.is_sent(each)) for each in loaded]
         for delivery, sent in found:
             if not isinstance(delivery, OpenDelivery):
-                self._start(self._end_damaged(delivery, sent=sent))
+                self._tasks.start(self._end_damaged(delivery, sent=sent))
                 continue
             try:
                 self._recovery.check_deployment(delivery)
                 if not sent:
                     self._recovery.check_rules(delivery)
             except SubscriptionEnded as end:
-                self._start(self._end(delivery, end))
+                self._tasks.start(self._end(delivery, end))
                 continue
             if sent:
                 self._steps.reserve(delivery)
             self.begin(delivery)
-        self._start(self._begin_stored())
         self._head.watch(self)
 
-    async def _begin_stored(self) -> None:
+    async def run(self) -> None:
+        """Begin what others store, until cancelled."""
         while True:
             delivery = await self._stored.get()
             try:
@@ -124,7 +123,7 @@ class DeliveryProcessor:
     def answers(self, block: BlockHeader, answers: list[Any]) -> None:
         """Begin the deliveries whose time has come."""
         while self._early and self._early[0][0] <= self._head.passed():
-            self._start(self._run(heapq.heappop(self._early)[2]))
+            self._tasks.start(self._run(heapq.heappop(self._early)[2]))
 
     def begin(self, delivery: OpenDelivery) -> None:
         """Work on a stored delivery, now or when its interval begins.
@@ -137,18 +136,7 @@ class DeliveryProcessor:
         if delivery.state == "accepted" and early:
             heapq.heappush(self._early, (due, delivery.number, delivery))
         else:
-            self._start(self._run(delivery))
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._on_ended)
-
-    def _on_ended(self, task: asyncio.Task[None]) -> None:
-        """Forget a task; a defect of ours in it is logged, and the next start resumes its work."""
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log_exception(logger, "delivery.crashed", error)
+            self._tasks.start(self._run(delivery))
 
     async def _run(self, delivery: OpenDelivery) -> None:
         recurs = True
@@ -295,4 +283,9 @@ class DeliveryProcessor:
     async def stop(self) -> None:
         """Shut down; every delivery resumes at the next start."""
         self._head.unwatch(self)
-        await cancel(*self._tasks)
+        await self._tasks.stop()
+
+
+def _log_crash(error: BaseException) -> None:
+    """A defect of ours; the next start resumes the work."""
+    log_exception(logger, "delivery.crashed", error)

@@ -35,7 +35,7 @@ from infernet_edge.chain.subscriptions.scheduler import MAX_FOLLOWED, Scheduler
 from infernet_edge.chain.subscriptions.store import KnownSubscription, SubscriptionStore
 from infernet_edge.config.model import Chain
 from infernet_edge.errors import ApiError, StorageError
-from infernet_edge.logs import log_event, log_exception
+from infernet_edge.logs import log_event
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +82,7 @@ class Listener:
         self._reader = SubscriptionReader(rpc, deployment, config.snapshot_sync.batch_size)
         self._first_id = max(1, config.snapshot_sync.starting_sub_id)
         self._next_id = self._first_id
+        self._begun = False
         self._coordinator = ""
         self._wanted = asyncio.Event()  # there is something to read
         self._head_next_id = 0  # the next id at the last poll; 0: there was none yet
@@ -93,11 +94,16 @@ class Listener:
 
     async def run(self) -> None:
         """Listen until cancelled."""
-        await self._retry(self._begin)
+        if not self._begun:  # a defect may have ended an earlier run
+            await self._retry(self._begin)
+            self._begun = True
         self._head.watch(self)
-        while True:
-            await self._retry(self._handle_found)
-            await self._wanted.wait()
+        try:
+            while True:
+                await self._retry(self._handle_found)
+                await self._wanted.wait()
+        finally:
+            self._head.unwatch(self)
 
     async def _retry(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do something, with retries while the server or the disk prevents it."""
@@ -109,8 +115,6 @@ class Listener:
                 if str(error) != logged:
                     logged = str(error)
                     log_event(logger, "listener.deferred", logging.WARNING, reason=logged)
-            except Exception as error:  # noqa: BLE001 - any defect is logged
-                log_exception(logger, "listener.crashed", error)
             await asyncio.sleep(pauses.next())
 
     async def _begin(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from infernet_edge.chain.contracts.abi import (
@@ -32,7 +32,7 @@ from infernet_edge.chain.subscriptions.store import (
 )
 from infernet_edge.errors import StorageError, Unavailable
 from infernet_edge.logs import log_event, log_exception
-from infernet_edge.tasks import cancel
+from infernet_edge.tasks import TaskSet
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Scheduler:
         self._planned: dict[int, int] = {}  # the interval that waits or is in work
         self._heap: list[tuple[int, int, int]] = []  # due time, id, interval
         self._waiting: set[int] = set()  # ids of which it was logged that they are deferred
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet(_log_crash)
         self._replaced: int | None = None  # the lowest id that was, see take_replaced
 
     def __len__(self) -> int:
@@ -101,9 +101,9 @@ class Scheduler:
         last = subscription.last_interval
         if interval > last:
             if earliest > last and earliest > 1:
-                self._start(self._conclude(known, "completed", ""))
+                self._tasks.start(self._conclude(known, "completed", ""))
             else:
-                self._start(self._expire(known, interval))
+                self._tasks.start(self._expire(known, interval))
             return
         if interval > earliest > 1:
             log_event(
@@ -117,7 +117,7 @@ class Scheduler:
             )
         due = subscription.due_time(interval)
         if due <= now:
-            self._start(self._store_due(known, interval))
+            self._tasks.start(self._store_due(known, interval))
         else:
             heapq.heappush(self._heap, (due, known.id, interval))
 
@@ -215,13 +215,13 @@ class Scheduler:
         if known is None:
             return
         if not recurs:
-            self._start(self._find_out(known, delivery.reason))
+            self._tasks.start(self._find_out(known, delivery.reason))
         elif not self._is_planned(known, delivery.interval):
             return  # the next one is planned since its transaction was sent
         elif delivery.state == "delivered" or delivery.interval < known.subscription.last_interval:
             self._plan(known, delivery.interval + 1)
         else:
-            self._start(self._conclude(known, "failed", delivery.reason))
+            self._tasks.start(self._conclude(known, "failed", delivery.reason))
 
     async def check(self, identifiers: Sequence[int]) -> None:
         """Read subscriptions again, and end those that their owners have cancelled.
@@ -307,23 +307,17 @@ class Scheduler:
         """After a reorg the coordinator has no such subscription any more."""
         known = self._known.get(identifier)
         if known is not None:
-            self._start(self._conclude(known, "removed", "a reorg of the chain removed it"))
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._on_done)
-
-    def _on_done(self, task: asyncio.Task[None]) -> None:
-        """Forget a task; a defect of ours in it is logged, and the next start resumes its work."""
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log_exception(logger, "subscription.crashed", error)
+            self._tasks.start(self._conclude(known, "removed", "a reorg of the chain removed it"))
 
     async def stop(self) -> None:
         """Begin nothing any more; everything resumes at the next start."""
         self._head.unwatch(self)
-        await cancel(*self._tasks)
+        await self._tasks.stop()
+
+
+def _log_crash(error: BaseException) -> None:
+    """A defect of ours; the next start resumes the work."""
+    log_exception(logger, "subscription.crashed", error)
 
 
 def _decode(answer: Any) -> SubscriptionV1 | None:
