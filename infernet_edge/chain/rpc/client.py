@@ -12,11 +12,12 @@ import math
 import random
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 
 from infernet_edge.backoff import Backoff
+from infernet_edge.chain.rpc.counters import HourlyCount
 from infernet_edge.chain.rpc.endpoint import (
     Call,
     Endpoint,
@@ -29,7 +30,15 @@ from infernet_edge.errors import InfernetEdgeError
 from infernet_edge.logs import log_event
 from infernet_edge.tasks import cancel
 
-__all__ = ["Call", "ReplyTooLarge", "RpcClient", "RpcError", "RpcUnavailable", "quantity"]
+__all__ = [
+    "Call",
+    "ReplyTooLarge",
+    "RpcClient",
+    "RpcError",
+    "RpcUnavailable",
+    "ServerReport",
+    "quantity",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +55,20 @@ class RpcUnavailable(InfernetEdgeError):
     """No server gave a usable answer; a retry may succeed."""
 
 
+class ServerReport(NamedTuple):
+    """What the operator is shown about a server.
+
+    `name` is its host and port; nothing else of its URL may be shown. `problem` is "" when there is
+    none. `requests` and `refused` are the HTTP requests of the last hour.
+    """
+
+    name: str
+    in_use: bool
+    problem: str
+    requests: int
+    refused: int
+
+
 class _Server:
     """What is known about one server; times are those of the monotonic clock, in seconds."""
 
@@ -56,10 +79,13 @@ class _Server:
         self.paused_until = -math.inf
         self.checked_at = -math.inf
         self.reason = ""
+        self.requests = HourlyCount(time.monotonic)
+        self.refused = HourlyCount(time.monotonic)
 
     def note_failure(self, failure: EndpointFailure, began: float) -> None:
         """Pause it. Failures of requests that ran at the same time count as one."""
         now = time.monotonic()
+        self.refused.add()
         if began >= self.failed_at:
             # At random: many nodes must not come back at once.
             pause = self._pauses.next() * random.uniform(0.5, 1.0)  # noqa: S311
@@ -113,12 +139,26 @@ class RpcClient:
         """
         return _result(await self._batch([(method, params)], once=True))
 
-    async def batch(self, calls: Sequence[Call]) -> list[Any | RpcError]:
+    async def batch(self, calls: Sequence[Call], *, priority: bool = False) -> list[Any | RpcError]:
         """The answers to some calls, in their order; all come from one server.
 
-        Raises RpcUnavailable when no server answers them all.
+        With `priority` they go ahead of all that wait: that is for the polls of the head. Raises
+        RpcUnavailable when no server answers them all.
         """
         return await self._batch(calls, once=False)
+
+    def servers(self) -> list[ServerReport]:
+        """What is known about each server, in the order of preference."""
+        return [
+            ServerReport(
+                server.endpoint.name,
+                position == self._current,
+                server.reason,
+                server.requests.total(),
+                server.refused.total(),
+            )
+            for position, server in enumerate(self._servers)
+        ]
 
     async def close(self) -> None:
         """Stop checking servers; may be called twice."""
@@ -156,6 +196,7 @@ class RpcClient:
         """One request, with the call for the chain id in front where that costs little."""
         async with self._slots:
             began = time.monotonic()
+            server.requests.add()
             cheap = len(calls) > 1 and server.endpoint.takes_batches
             checking = cheap or began - server.checked_at > _CHECK_PERIOD
             question: list[Call] = [("eth_chainId", [])] if checking else []

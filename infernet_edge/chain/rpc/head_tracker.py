@@ -130,7 +130,7 @@ class HeadTracker:
         self._soon.clear()
         asked = [(watcher, watcher.questions()) for watcher in self._watchers]
         calls = [call for _, questions in asked for call in questions]
-        first, *answers = await self._rpc.batch([LATEST_BLOCK, *calls])
+        first, *answers = await self._rpc.batch([LATEST_BLOCK, *calls], priority=True)
         if isinstance(first, RpcError):
             raise RpcUnavailable(f"The head is not available: {first}")
         try:

@@ -318,6 +318,26 @@ async def test_many_calls_at_once_are_one_failure(rpc: RpcClient, server: Script
     assert answers == ["0x5"] * 10
 
 
+async def test_servers_are_reported(session: aiohttp.ClientSession, server: ScriptedRpc) -> None:
+    async with ScriptedRpc() as second:
+        second.results["eth_blockNumber"] = "0x6"
+        url = f"http://alice:sesame@127.0.0.1:{server.port}/v3/apikey123?token=abc987"
+        rpc = RpcClient(session, [url, second.url])
+        first, spare = rpc.servers()
+        names = [f"127.0.0.1:{server.port}", f"127.0.0.1:{second.port}"]
+        assert first == (names[0], True, "", 0, 0)
+        assert spare == (names[1], False, "", 0, 0)
+        await rpc.batch([NUMBER, NUMBER], priority=True)
+        assert rpc.servers()[0] == (names[0], True, "", 1, 0)
+        server.always = reply(503, headers={"Retry-After": "60"})
+        await rpc.call(*NUMBER)
+        first, spare = rpc.servers()
+        assert (first.in_use, first.requests, first.refused) == (False, 2, 1)
+        assert "503" in first.problem
+        assert spare == (names[1], True, "", 1, 0)
+        await rpc.close()
+
+
 async def test_without_a_url(session: aiohttp.ClientSession) -> None:
     with pytest.raises(RpcUnavailable, match="none is set"):
         await RpcClient(session, [""]).call(*NUMBER)

@@ -202,8 +202,8 @@ async def test_an_answer_that_is_lost(
 
     conditions = proxied.rpc.batch
 
-    async def then_lose(calls: Any) -> Any:
-        answers = await conditions(calls)
+    async def then_lose(calls: Any, *, priority: bool = False) -> Any:
+        answers = await conditions(calls, priority=priority)
         proxy.faults.append(lose)
         proxied.rpc.batch = conditions  # type: ignore[method-assign]
         return answers
