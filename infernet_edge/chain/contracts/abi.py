@@ -161,6 +161,13 @@ WALLET_ALLOWANCE: Final = Function("allowance", ("address", "address"), _AMOUNT)
 WALLET_WITHDRAW: Final = Function("withdraw", ("address", "uint256"))
 TOKEN_BALANCE: Final = Function("balanceOf", _ADDRESS, _AMOUNT)
 
+SIMULATED_AT: Final[Call] = ("eth_call", [{"data": "0x4260005260206000f3"}, "pending"])
+"""The call for the time at which the server simulates with "pending", as one uint256.
+
+What it executes is the code of a contract's creation, which returns TIMESTAMP (Ethereum Yellow
+Paper, appendix H). Servers that take no such call answer with an error.
+"""
+
 
 def _topic(signature: str) -> str:
     return "0x" + keccak(signature.encode()).hex()

@@ -15,6 +15,7 @@ from infernet_edge.chain.contracts.abi import (
     DELEGATE_CREATED_IDS,
     GET_CONTAINER_INPUTS,
     INPUTS_GAS,
+    SIMULATED_AT,
     UnexpectedReply,
     decode_subscription,
     delegation_key,
@@ -40,6 +41,7 @@ from infernet_edge.chain.delivery.errors import (
     PaymentMissing,
     PermanentFailure,
     SubscriptionEnded,
+    TooEarly,
     TransientFailure,
 )
 from infernet_edge.chain.delivery.gas import estimate_gas
@@ -61,6 +63,8 @@ _EDGE = 30  # seconds around the beginning of an interval in which a server may 
 _ENDS = ("SubscriptionNotActive", "SubscriptionNotFound", "SubscriptionCompleted")
 # The errors that a coordinator checks for before wallets and proofs.
 _UNCLAIMED = (*ANSWERED, *_ENDS, "IntervalMismatch")
+# The errors of an interval that has not begun at the time of the simulation.
+_EARLY = ("SubscriptionNotActive", "IntervalMismatch")
 # The errors that a payment fixes, or a verdict that frees what is locked.
 _UNPAID = ("InsufficientFunds", "InsufficientAllowance", "InsufficientBalance", "TransferFailed")
 
@@ -294,20 +298,24 @@ class Coordinator:
         )
 
     async def _refuse(self, revert: Revert, delivery: OpenDelivery) -> None:
-        """Raise what a revert means for a delivery; see errors.py."""
+        """Raise what a revert means for a delivery, see errors.py; return if it means nothing."""
         if revert.name in ANSWERED:
             raise NothingToDo(str(revert))
-        if revert.name == "SubscriptionNotActive":
-            if await self._is_cancelled(delivery):
-                raise SubscriptionEnded("The subscription's owner has cancelled it")
+        if revert.name == "SubscriptionNotActive" and await self._is_cancelled(delivery):
+            raise SubscriptionEnded("The subscription's owner has cancelled it")
+        if revert.name in _EARLY and await self._is_simulated_early(delivery):
+            if self._begins_without_block(delivery):
+                return
+            raise TooEarly(f"The server has no block of the interval's time yet: {revert}")
+        on_chain = delivery.subscription_id is not None
+        if revert.name == "SubscriptionNotActive" and (on_chain or self._begins(delivery, 1)):
             # A cancellation that is not mined yet may also come to nothing.
-            if delivery.subscription_id is not None or self._begins(delivery, 1):
-                raise TransientFailure(str(revert))
+            raise TransientFailure(str(revert))
         if revert.name == "IntervalMismatch" and self._begins(delivery, delivery.interval):
             raise TransientFailure(str(revert))
         if revert.name == "IntervalMismatch" and self._may_choose(delivery):
             raise TransientFailure(str(revert))  # the head is not known yet, after an outage
-        if revert.name == "SubscriptionNotFound" and delivery.subscription_id is not None:
+        if revert.name == "SubscriptionNotFound" and on_chain:
             raise TransientFailure(str(revert))  # of a server that lags, or after a reorg
         if revert.name in _ENDS:
             raise SubscriptionEnded(str(revert))
@@ -330,6 +338,28 @@ class Coordinator:
             return decode_subscription(generation, await ask(self._rpc, question)).is_cancelled
         except (RpcError, UnexpectedReply) as error:
             raise TransientFailure(f"The subscription cannot be read: {error}") from None
+
+    async def _is_simulated_early(self, delivery: OpenDelivery) -> bool:
+        """Whether an interval has begun, but not at the time of the server's simulations.
+
+        That is so with servers that take "pending" for "latest", or lag behind.
+        """
+        due = self.due_time(delivery)
+        if self._head.now() < due:
+            return False
+        try:
+            reply = await ask(self._rpc, SIMULATED_AT)
+        except RpcError:
+            return False
+        return 0 < int.from_bytes(reply[:32]) < due
+
+    def _begins_without_block(self, delivery: OpenDelivery) -> bool:
+        """Whether an interval counts as begun although the chain has made no block in it.
+
+        Some chains make none without transactions: the delivery itself brings the next one.
+        """
+        due, latest = self.due_time(delivery), self._head.latest
+        return latest is not None and latest.timestamp < due <= self._head.passed()
 
     def _may_choose(self, delivery: OpenDelivery) -> bool:
         """Whether the interval is chosen again with the next retry."""

@@ -44,6 +44,13 @@ class PaymentMissing(TransientFailure):
     state = "skipped"
 
 
+class TooEarly(InfernetEdgeError):
+    """The server simulates at a time before the interval; it is retried with the next block.
+
+    The end of the interval ends the retries.
+    """
+
+
 class ActionNeeded(InfernetEdgeError):
     """People have to act first, such as to pay for gas; it is retried without limit.
 

@@ -19,6 +19,7 @@ from infernet_edge.chain.delivery.errors import (
     PaymentMissing,
     PermanentFailure,
     SubscriptionEnded,
+    TooEarly,
     TransientFailure,
 )
 from infernet_edge.chain.delivery.events import DeliveryEvents
@@ -43,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE = 1.0  # seconds before a retry; doubles
 _MAX_PAUSE = 30.0
+_MAX_BLOCK_WAIT = 15.0  # seconds for the next block, before a retry without it
 _MAX_REFUSALS = 8  # of one step by the contracts; outages of the RPC do not count
 
 
@@ -72,6 +74,8 @@ class DeliveryProcessor:
         self._events = events
         self._tasks = TaskSet(_log_crash)
         self._early: list[tuple[int, int, OpenDelivery]] = []
+        self._newest = ""  # the hash of the newest block
+        self._next_block = asyncio.Event()  # set, and replaced, when it comes
 
     async def start(self) -> None:
         """Resume what an earlier run left unfinished, and end what is not allowed any more."""
@@ -122,6 +126,10 @@ class DeliveryProcessor:
 
     def answers(self, block: BlockHeader, answers: list[Any]) -> None:
         """Begin the deliveries whose time has come."""
+        if block.hash != self._newest:
+            self._newest = block.hash
+            self._next_block.set()
+            self._next_block = asyncio.Event()
         while self._early and self._early[0][0] <= self._head.passed():
             self._tasks.start(self._run(heapq.heappop(self._early)[2]))
 
@@ -163,6 +171,7 @@ class DeliveryProcessor:
         """
         pauses, refusals, unpaid = Backoff(_FIRST_PAUSE, _MAX_PAUSE), 0, ""
         while True:
+            next_block = self._next_block  # one that comes during the step counts
             try:
                 return *(await self._steps.take(delivery)), True
             except NothingToDo as end:
@@ -173,6 +182,9 @@ class DeliveryProcessor:
                     return end.state, str(end), recurs
                 before = "" if unpaid in str(end) else f"; before that: {unpaid}"
                 return "skipped", f"{end}{before}", recurs
+            except TooEarly as error:
+                await self._wait_for(next_block, delivery, str(error))
+                continue
             except TransientFailure as error:
                 refusals += 1
                 unpaid = str(error) if isinstance(error, PaymentMissing) else unpaid
@@ -192,6 +204,14 @@ class DeliveryProcessor:
                     return "failed", problem, True
             await self._note_problem(delivery, problem)
             await asyncio.sleep(pauses.next())
+
+    async def _wait_for(self, block: asyncio.Event, delivery: OpenDelivery, problem: str) -> None:
+        """Wait for a block, for a limited time; if it does not come, note the problem."""
+        try:
+            async with asyncio.timeout(_MAX_BLOCK_WAIT):
+                await block.wait()
+        except TimeoutError:
+            await self._note_problem(delivery, problem)
 
     async def _note_problem(self, delivery: OpenDelivery, problem: str) -> None:
         """Log what a delivery waits for, and store it for the operator; once."""

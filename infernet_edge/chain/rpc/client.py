@@ -26,6 +26,7 @@ from infernet_edge.chain.rpc.endpoint import (
     RpcError,
     quantity,
 )
+from infernet_edge.chain.rpc.pending_tag import PendingTag
 from infernet_edge.errors import InfernetEdgeError
 from infernet_edge.logs import log_event
 from infernet_edge.tasks import cancel
@@ -74,6 +75,7 @@ class _Server:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
+        self.pending_tag = PendingTag(endpoint.name)
         self._pauses = Backoff(_FIRST_PAUSE, _MAX_PAUSE)
         self.failed_at = -math.inf
         self.paused_until = -math.inf
@@ -201,7 +203,8 @@ class RpcClient:
             checking = cheap or began - server.checked_at > _CHECK_PERIOD
             question: list[Call] = [("eth_chainId", [])] if checking else []
             try:
-                answers = await server.endpoint.answers([*question, *calls])
+                asked = [*question, *calls]
+                answers = await server.pending_tag.answers(server.endpoint.answers, asked)
                 if checking:
                     self._check_chain(server, answers.pop(0))
             except EndpointFailure as failure:

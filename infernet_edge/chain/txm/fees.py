@@ -56,13 +56,17 @@ async def ask_conditions(rpc: RpcClient, address: str) -> Conditions:
         ("eth_gasPrice", []),
         ("eth_maxPriorityFeePerGas", []),
     ]
-    block_, *answers, priority_answer = await rpc.batch(calls)
+    block_, mined_, pending_, *answers, priority_answer = await rpc.batch(calls)
     try:
         block = parse_block(block_)
-        mined, pending, balance, price = (quantity(answer) for answer in answers)
+        mined = quantity(mined_)
+        # Without it, the broadcaster leaves out the nonces of its own transactions in flight.
+        pending = quantity(mined_ if isinstance(pending_, RpcError) else pending_)
+        balance, price = (quantity(answer) for answer in answers)
         priority = _priority_fee(priority_answer, price, block.base_fee)
     except ValueError as error:
-        problem = next((a for a in (block_, *answers) if isinstance(a, RpcError)), error)
+        asked = (block_, mined_, *answers)
+        problem = next((answer for answer in asked if isinstance(answer, RpcError)), error)
         raise RpcUnavailable(f"The server does not say what gas costs: {problem}") from None
     if max(price, priority, block.base_fee or 0) > _MAX_GAS_PRICE:
         raise RpcUnavailable("The server asks for a gas price that cannot be right")

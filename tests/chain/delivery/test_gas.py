@@ -15,7 +15,7 @@ from tests.support.scripted_rpc import RpcFault, ScriptedRpc
 
 async def estimate(answer: Any) -> int:
     def answers(transaction: dict[str, Any], block: str) -> Any:
-        assert block == "pending"
+        assert block in ("pending", "latest")
         if isinstance(answer, dict):
             raise RpcFault(answer)
         return answer

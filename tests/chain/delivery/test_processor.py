@@ -409,7 +409,7 @@ def _asked_in(question: dict[str, Any], owner: str) -> str:
         return "sending"
     if question["method"] != "eth_call":
         return ""
-    call, block = question["params"]
-    if call["to"].lower() == owner.lower():
+    call, _ = question["params"]
+    if call.get("to", "").lower() == owner.lower():
         return "computing"
-    return "accepted" if block == "pending" else ""
+    return "accepted" if "from" in call else ""
