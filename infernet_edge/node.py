@@ -40,7 +40,7 @@ from infernet_edge.storage.salvage import Part
 from infernet_edge.tasks import Background
 
 if TYPE_CHECKING:
-    from infernet_edge.chain.chain import Chain
+    from infernet_edge.chain.chain import ChainSubsystem
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Node:
         self.parts: Parts | None = None
         self._server: LanServer | None = None
         self._api: Api | None = None
-        self.chain: Chain | None = None
+        self.chain: ChainSubsystem | None = None
 
     @property
     def url(self) -> str:
@@ -278,7 +278,7 @@ class Node:
         if config.chain.enabled:
             from infernet_edge.chain import chain
 
-            self.chain = chain.Chain(
+            self.chain = chain.ChainSubsystem(
                 config,
                 database,
                 orchestrator,

@@ -81,7 +81,7 @@ class StatusReport(Struct, frozen=True):
     containers: list[str]
 
 
-class Container(Struct, frozen=True, omit_defaults=False):
+class ContainerInfo(Struct, frozen=True, omit_defaults=False):
     """A container that runs on this node."""
 
     id: str
@@ -108,7 +108,7 @@ class NodeInfo(Struct, frozen=True):
     """What this node is and does."""
 
     version: str
-    containers: list[Container]
+    containers: list[ContainerInfo]
     pending: PendingJobs
     chain: ChainInfo
 

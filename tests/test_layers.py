@@ -164,3 +164,12 @@ def test_modules_are_short() -> None:
         for module, length in lengths.items()
         if length > MAX_LINES_OF.get(module, MAX_LINES)
     } == {}
+
+
+def test_one_class_name_stands_for_one_thing() -> None:
+    places: dict[str, list[str]] = {}
+    for path in sorted((ROOT / PACKAGE).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}

@@ -22,6 +22,8 @@ WORDS: Final = {
     "mended": "fixed",
     "mends": "fixes",
     "misery": "error",
+    "mistake": "error, configuration error",
+    "mistakes": "errors, configuration errors",
     "nobody": "no user, no caller",
     "on its way": "in flight",
     "own accord": "by itself",

@@ -70,7 +70,7 @@ _PRUNE_PERIOD = 6 * 3600.0  # seconds
 _CHECK_TIMEOUT = 3.0
 
 
-class Chain:
+class ChainSubsystem:
     """Serves one chain. Nothing of the off-chain half waits for it."""
 
     def __init__(

@@ -24,7 +24,7 @@ and how to fix it. A command that fixes it is on a separate line, to be copied. 
 Run it as the user that the node runs as; for the installed service, with sudo. What is not checked
 is "unknown", with the reason.
 
-  configuration  mistakes and warnings; other parts are still checked
+  configuration  errors and warnings; other parts are still checked
   clock          the date, and whether it follows a time server
   memory         what is available, and the limits of the containers
   storage        whether the jobs can be written; a disk that is mounted read-only
@@ -78,10 +78,10 @@ def run(arguments: argparse.Namespace) -> int:
     from infernet_edge.doctor.runner import examine
 
     os.environ.update(service_environment(find_file(arguments.config, os.environ), os.environ))
-    loaded, mistakes = load_valid_parts(arguments.config)
+    loaded, errors = load_valid_parts(arguments.config)
     # What the checks log is in the findings; without a handler warnings go to stderr.
     logging.getLogger("infernet_edge").addHandler(logging.NullHandler())
-    case = Case(loaded.config, loaded.source, loaded.warnings, problems=mistakes)
+    case = Case(loaded.config, loaded.source, loaded.warnings, problems=errors)
     findings = asyncio.run(examine(case))
     if arguments.json:
         print(json.dumps({name: _as_json(found) for name, found in findings.items()}, indent=2))
@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
             for each in found:
                 print("\n".join(_lines(name, each, width)))
         print(_summary(findings.values()))
-    if mistakes:
+    if errors:
         return 78
     return int(any(each.level == "problem" for found in findings.values() for each in found))
 

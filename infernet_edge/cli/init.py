@@ -120,9 +120,9 @@ def _from_flags(arguments: argparse.Namespace) -> dict[str, Any]:
     for position, (kind, source) in enumerate(arguments.sources):
         given = arguments.ids[position] if position < len(arguments.ids) else _id_from(source)
         _add_container(chosen, given, kind, source)
-    mistakes = "\n".join(_mistakes(chosen))
-    if mistakes:
-        raise Unusable(mistakes, _USAGE)
+    errors = "\n".join(_errors(chosen))
+    if errors:
+        raise Unusable(errors, _USAGE)
     return chosen
 
 
@@ -145,7 +145,7 @@ def _id_from(source: str) -> str:
     return name.lstrip("._-") or "service"
 
 
-def _mistakes(chosen: dict[str, Any]) -> list[str]:
+def _errors(chosen: dict[str, Any]) -> list[str]:
     """The errors of loading this document."""
     from infernet_edge.config import ConfigurationError
     from infernet_edge.config.loading import build
@@ -205,19 +205,19 @@ def _source(answer: str) -> tuple[str, str]:
     if answer.lower() in ("none yet", "none", "no"):
         return "image", ""
     kind = "url" if "://" in answer else "image"
-    _refuse_mistakes({"id": "service", kind: answer})
+    _refuse_errors({"id": "service", kind: answer})
     return kind, answer
 
 
 def _container_name(answer: str) -> str:
-    _refuse_mistakes({"id": answer, "image": "any"})
+    _refuse_errors({"id": answer, "image": "any"})
     return answer
 
 
-def _refuse_mistakes(container: dict[str, Any]) -> None:
-    mistakes = _mistakes({"containers": [container]})
-    if mistakes:
-        raise ValueError(mistakes[0].partition(": ")[2].capitalize() + ".")
+def _refuse_errors(container: dict[str, Any]) -> None:
+    errors = _errors({"containers": [container]})
+    if errors:
+        raise ValueError(errors[0].partition(": ")[2].capitalize() + ".")
 
 
 def _write(output: Path, kind: str, chosen: dict[str, Any], *, replace: bool) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from infernet_edge.installer.installation import Installer
     from infernet_edge.installer.paths import Paths
+    from infernet_edge.installer.trial import Trial
 
 HELP = "install the node as a systemd service, upgrade it, show its state"
 
@@ -156,22 +157,28 @@ def _install(arguments: argparse.Namespace) -> int:
         drop_in.configuration(paths)
     rootless = paths.rootless.exists() if arguments.rootless is None else arguments.rootless
     installer = Installer(paths, run_command)
-    with _alone(arguments, installer, paths):
+    with _alone(arguments):
         steps = installer.install(running_program(), arguments.config, rootless=rootless)
         changes = carry_out(steps, print, dry_run=arguments.dry_run)
     return _report(arguments, changes, f"Configuration: {paths.configuration()}")
 
 
-def _alone(
-    arguments: argparse.Namespace, installer: Installer, paths: Paths
-) -> AbstractContextManager[None]:
+def _alone(arguments: argparse.Namespace) -> AbstractContextManager[None]:
     """Exclude upgrades and roll-backs meanwhile; a dry run changes nothing."""
-    from infernet_edge.installer.commands import run as run_command
-    from infernet_edge.installer.trial import Trial
-
     if arguments.dry_run:
         return nullcontext()
-    return Trial(installer, paths, run_command, print).alone()
+    return _trial(print).alone()
+
+
+def _trial(log: Callable[[str], None]) -> Trial:
+    """The trial of a version on this machine."""
+    from infernet_edge.installer.commands import run
+    from infernet_edge.installer.installation import Installer
+    from infernet_edge.installer.paths import Paths
+    from infernet_edge.installer.trial import Machine, Trial
+
+    paths = Paths()
+    return Trial(Machine(paths, run, log, Installer(paths, run)))
 
 
 def _uninstall(arguments: argparse.Namespace) -> int:
@@ -184,7 +191,7 @@ def _uninstall(arguments: argparse.Namespace) -> int:
         return 1
     paths = Paths()
     installer = Installer(paths, run_command)
-    exclusive = _alone(arguments, installer, paths) if paths.programs.exists() else nullcontext()
+    exclusive = _alone(arguments) if paths.programs.exists() else nullcontext()
     with exclusive:
         changes = carry_out(
             installer.uninstall(purge=arguments.purge), print, dry_run=arguments.dry_run
@@ -196,45 +203,29 @@ def _uninstall(arguments: argparse.Namespace) -> int:
 
 
 def _upgrade(arguments: argparse.Namespace) -> int:
-    from infernet_edge.installer.commands import run as run_command
-    from infernet_edge.installer.installation import Installer
-    from infernet_edge.installer.paths import Paths
     from infernet_edge.installer.upgrade import Upgrade, expected_digest
 
     sha256 = expected_digest(arguments.binary, arguments.sha256)
     if not _may_go_on(arguments):
         return 1
-    paths = Paths()
-    upgrade = Upgrade(Installer(paths, run_command), paths, run_command, print)
-    upgrade.to(arguments.binary, sha256, arguments.timeout, arguments.trial)
+    Upgrade(_trial(print)).to(arguments.binary, sha256, arguments.timeout, arguments.trial)
     return 0
 
 
 def _rollback(arguments: argparse.Namespace) -> int:
-    from infernet_edge.installer.commands import run as run_command
-    from infernet_edge.installer.installation import Installer
-    from infernet_edge.installer.paths import Paths
     from infernet_edge.installer.upgrade import Upgrade
 
     if not _may_go_on(arguments):
         return 1
-    paths = Paths()
-    upgrade = Upgrade(Installer(paths, run_command), paths, run_command, print)
-    upgrade.roll_back(arguments.timeout, arguments.trial)
+    Upgrade(_trial(print)).roll_back(arguments.timeout, arguments.trial)
     return 0
 
 
 def _watch(arguments: argparse.Namespace) -> int:
     """What infernet-edge-trial.service runs."""
-    from infernet_edge.installer.commands import run as run_command
-    from infernet_edge.installer.installation import Installer
-    from infernet_edge.installer.paths import Paths
-    from infernet_edge.installer.trial import Trial
-
     if not _may_go_on(arguments):
         return 1
-    paths = Paths()
-    Trial(Installer(paths, run_command), paths, run_command, _log_line).watch()
+    _trial(_log_line).watch()
     return 0
 
 

@@ -316,11 +316,6 @@ class Podman(Struct, frozen=True):
     ] = None
 
 
-class Discovery(Struct, frozen=True):
-    enabled: Annotated[bool, Meta(description="Announce the node by mDNS")] = False
-    name: Annotated[str, Meta(description="Name to announce; default: the hostname")] = ""
-
-
 class Stats(Struct, frozen=True):
     host: Annotated[str, Meta(description="Host of a Fluent forward receiver")] = ""
     port: Annotated[Port, Meta(description="Port of that receiver")] = 24224
@@ -349,7 +344,6 @@ class Config(Struct, frozen=True):
     storage: Storage = field(default_factory=Storage)
     jobs: Jobs = field(default_factory=Jobs)
     podman: Podman = field(default_factory=Podman)
-    discovery: Discovery = field(default_factory=Discovery)
 
     @property
     def storage_path(self) -> Path:

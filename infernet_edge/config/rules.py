@@ -257,8 +257,6 @@ def resolve(config: Config, environment: Mapping[str, str]) -> tuple[Config, lis
         warnings.append("redis is ignored: jobs are kept in SQLite, no other service is needed")
     if config.forward_stats:
         warnings.append("forward_stats is not served by this version: nothing leaves the device")
-    if config.discovery.enabled:
-        warnings.append("discovery is not served by this version: the node is not announced")
     resolved = msgspec.structs.replace(
         config,
         containers=containers,

@@ -63,7 +63,7 @@ class Found(NamedTuple):
     labels: Mapping[str, str] = {}
 
 
-class State(NamedTuple):
+class ContainerState(NamedTuple):
     """The state of one container, by Podman."""
 
     running: bool
@@ -175,7 +175,7 @@ class Engine:
             text = b"".join(frames).decode("utf-8", "replace").strip()
             return text[-_LOG_CHARACTERS:]
 
-    def state(self, container_id: str) -> State | None:
+    def state(self, container_id: str) -> ContainerState | None:
         """Blocks. None when there is no such container."""
         from podman.errors import NotFound
 
@@ -282,8 +282,8 @@ def _found(attributes: Mapping[str, Any]) -> Found:
     )
 
 
-def _state(attributes: Mapping[str, Any]) -> State:
-    return State(
+def _state(attributes: Mapping[str, Any]) -> ContainerState:
+    return ContainerState(
         running=attributes["Running"],
         exit_code=attributes.get("ExitCode", 0),
         process=ContainerProcess(

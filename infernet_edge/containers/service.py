@@ -35,7 +35,7 @@ class Service:
         self.working_on = 0  # jobs in progress
         self.calls = 0  # jobs since the start
         self._changed = asyncio.Event()
-        self.info = schema.Container(
+        self.info = schema.ContainerInfo(
             id=container.id,
             external=container.external,
             image=container.image,

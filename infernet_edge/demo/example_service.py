@@ -211,7 +211,7 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-class Server(ThreadingHTTPServer):
+class ExampleServer(ThreadingHTTPServer):
     """An HTTP server with a thread for each connection, and one model."""
 
     request_queue_size = 128
@@ -242,7 +242,7 @@ class Server(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     """Answers the requests of one connection."""
 
-    server: Server
+    server: ExampleServer
     protocol_version = "HTTP/1.1"  # connections stay open between requests
     timeout = IDLE_SECONDS
     disable_nagle_algorithm = True  # small chunks leave at once
@@ -349,7 +349,7 @@ class Handler(BaseHTTPRequestHandler):
 
 def serve(task: str, host: str, port: int) -> None:
     """Serve until SIGTERM or Ctrl+C. Port 0 selects a free one; the printed line contains it."""
-    server = Server((host, port), Writer() if task == "write" else Rater())
+    server = ExampleServer((host, port), Writer() if task == "write" else Rater())
 
     def stop(number: int, frame: Any) -> None:
         # An exception here could close a connection that has just been accepted. `shutdown` waits

@@ -1,4 +1,4 @@
-"""Is there a configuration, and is it without mistakes?"""
+"""Is there a configuration, and is it without errors?"""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def check(case: Case) -> list[Finding]:
     if case.source is not None and not await case.blocking(os.access, case.source, os.R_OK):
         name = (await case.blocking(this_user)).name
         return [problem(f"{name} may not read {case.source}, or it does not exist", _NAME_IT)]
-    found = [problem(str(mistake), correct) for mistake in case.problems]
+    found = [problem(str(error), correct) for error in case.problems]
     found += [
         warning(text, f"correct or remove it in {where}")
         for text in case.warnings

@@ -34,7 +34,7 @@ class Case:
     """One run of the doctor. What several checks need is read once.
 
     `source` is the file of the configuration (None: there is none), `warnings` those of its
-    loading, `problems` its mistakes: `config` then has defaults in their paths. `root` is where
+    loading, `problems` its errors: `config` then has defaults in their paths. `root` is where
     /proc, /etc, /run and /var are.
     """
 
@@ -115,7 +115,7 @@ class Case:
     def lacks(self, need: str) -> bool:
         """Whether a check cannot do without this part, and it is wrong.
 
-        Mistakes in one container do not count here: "containers" means only the list itself.
+        Errors in one container do not count here: "containers" means only the list itself.
         """
         if need == "containers":
             return any(not each.path or _is_at_or_below(need, each.path) for each in self.problems)
@@ -161,10 +161,10 @@ class Case:
         await self.connection.close()
 
 
-def _touches(mistake: str, path: str) -> bool:
-    if not mistake:
+def _touches(error: str, path: str) -> bool:
+    if not error:
         return path.startswith(("containers", "chain", "server.tokens", "docker"))
-    return _is_at_or_below(mistake, path) or _is_at_or_below(path, mistake)
+    return _is_at_or_below(error, path) or _is_at_or_below(path, error)
 
 
 def _is_at_or_below(path: str, other: str) -> bool:

@@ -80,7 +80,7 @@ def _judge(case: Case, state: dict[str, str]) -> Finding:
             )
         if code == _BAD_CONFIGURATION and case.problems:
             return problem(
-                f"{UNIT} did not start: its configuration has mistakes",
+                f"{UNIT} did not start: its configuration has errors",
                 "correct them, see the check configuration; then restart the service",
             )
         again = as_root("systemctl", "restart", UNIT)
@@ -146,7 +146,7 @@ def _check_installation(case: Case) -> list[Finding]:
                 )
     try:
         wanted = drop_in.drop_in(paths)
-    except InfernetEdgeError as error:  # mistakes, or a name that is invalid in a unit
+    except InfernetEdgeError as error:  # errors, or a name that is invalid in a unit
         if case.problems:
             return [*found, not_checked("the permissions that the configuration needs")]
         return [*found, problem(str(error), "correct that, then install the service again")]

@@ -151,7 +151,7 @@ class Installer:
         """
         try:
             config = drop_in.configuration(self._paths)
-        except InfernetEdgeError:  # it has mistakes: the node did not run with it
+        except InfernetEdgeError:  # it has errors: the node did not run with it
             config = None
         name = node_name(config.storage_path if config else self._paths.state)
         listing = ["podman", "ps", "--all", "--quiet", f"--filter=label={NODE_LABEL}={name}"]

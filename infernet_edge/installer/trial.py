@@ -21,7 +21,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -54,7 +54,7 @@ class AnotherUpgrade(InfernetEdgeError):
     """Another process upgrades, installs or rolls back."""
 
 
-class State(msgspec.Struct, frozen=True):
+class TrialState(msgspec.Struct, frozen=True):
     """A trial that is not over. `new`, `old` and `before` are names of folders of versions.
 
     `before` was the kept version when the trial began, "" for none. `ready_within` and `lasts` are
@@ -79,7 +79,7 @@ class State(msgspec.Struct, frozen=True):
     boots: int = 0
 
 
-class Result(msgspec.Struct, frozen=True):
+class TrialResult(msgspec.Struct, frozen=True):
     """How a trial ended, at a time in milliseconds since 1970.
 
     `old_runs`: the version before got ready again.
@@ -94,32 +94,36 @@ class Result(msgspec.Struct, frozen=True):
     old_runs: bool = False
 
 
+class Machine(NamedTuple):
+    """What changes of versions work with: files, commands, the terminal or log, and the time."""
+
+    paths: Paths
+    run: Runner
+    log: Callable[[str], None]
+    installer: Installer
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+
+    @property
+    def programs(self) -> Programs:
+        """The installed versions."""
+        return Programs(self.paths, self.run)
+
+
 class Trial:
     """The trial on one machine. Blocks."""
 
-    def __init__(
-        self,
-        installer: Installer,
-        paths: Paths,
-        run: Runner,
-        log: Callable[[str], None],
-        *,
-        sleep: Callable[[float], None] = time.sleep,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._installer = installer
-        self._paths = paths
-        self._run = run
-        self._log = log
-        self._sleep = sleep
-        self._clock = clock
-        self._programs = Programs(paths, run)
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self._paths, self._run, self._log = machine.paths, machine.run, machine.log
+        self._installer, self._programs = machine.installer, machine.programs
+        self._sleep, self._clock = machine.sleep, machine.clock
 
-    def state(self) -> State | None:
+    def state(self) -> TrialState | None:
         """The trial that is not over; None when there is none."""
         return read_state(self._paths)
 
-    def result(self) -> Result | None:
+    def result(self) -> TrialResult | None:
         """How the last trial ended; None when there was none."""
         return last_result(self._paths)
 
@@ -141,10 +145,10 @@ class Trial:
 
     def begin(
         self, old: Program, new: Program, ready_within: float, lasts: float, copy: str = ""
-    ) -> State:
+    ) -> TrialState:
         """Write that `new` is tried. It is made the current version, and started, by the caller."""
         before = self._paths.previous
-        state = State(
+        state = TrialState(
             identifier=os.urandom(8).hex(),
             new=new.folder.name,
             old=old.folder.name,
@@ -161,7 +165,7 @@ class Trial:
         self._write(state)
         return state
 
-    def decide(self, state: State, reason: str) -> State:
+    def decide(self, state: TrialState, reason: str) -> TrialState:
         """Write that the trial ends with a roll-back, which the next `watch` performs."""
         return self._write(msgspec.structs.replace(state, ending=reason))
 
@@ -190,7 +194,7 @@ class Trial:
                 self._start_node()
                 self._sleep(_RETRY_PERIOD)
 
-    def _note_boot(self, state: State) -> State:
+    def _note_boot(self, state: TrialState) -> TrialState:
         """Count the boots during the trial: a version may take the machine down."""
         if (boot := self._boot()) == state.boot:
             return state
@@ -200,7 +204,7 @@ class Trial:
             return self.decide(state, f"The machine was restarted {boots} times during the trial")
         return state
 
-    def _wait_for_start(self, state: State) -> State:
+    def _wait_for_start(self, state: TrialState) -> TrialState:
         """Wait until an upgrade has made the version current; decide when it does so no more.
 
         A process that upgrades holds the lock. When it is free, the upgrade was killed.
@@ -212,7 +216,7 @@ class Trial:
             self._sleep(_PERIOD)
         return state
 
-    def _wait_for_end(self, state: State) -> str:
+    def _wait_for_end(self, state: TrialState) -> str:
         """Wait until the version is confirmed (""), or has to be rolled back: why."""
         begin = up_since = self._clock()
         invocation = ""
@@ -254,14 +258,14 @@ class Trial:
                     return f"It does not stay up ({outcome})"
             self._sleep(_PERIOD)
 
-    def _start_if_forgotten(self, state: State) -> None:
+    def _start_if_forgotten(self, state: TrialState) -> None:
         """Start the version when the upgrade was killed after it had made it current."""
         with contextlib.suppress(AnotherUpgrade), self.alone():
             if self._current() == state.new:
                 carry_out(self._installer.activate(self._program(state.new)), self._log)
                 unit.start_anew(self._run, NODE_UNIT)
 
-    def _confirm(self, state: State) -> None:
+    def _confirm(self, state: TrialState) -> None:
         """Keep the new version, with the one before beside it; all others are removed."""
         new, old = self._program(state.new), self._program(state.old)
         carry_out(self._installer.trial_unit(new), self._log)
@@ -270,7 +274,7 @@ class Trial:
             Path(state.copy).unlink(missing_ok=True)
         self._programs.keep_only(old, new)
 
-    def _roll_back(self, state: State) -> None:
+    def _roll_back(self, state: TrialState) -> None:
         """Run the version before again. Each step may be repeated.
 
         Where only a copy of the database could be read by it, and the new version has accepted
@@ -323,14 +327,16 @@ class Trial:
         except CommandFailed as error:
             return f"    ({error})"
 
-    def _end(self, state: State, *, is_kept: bool, reason: str, old_runs: bool = False) -> None:
-        result = Result(
+    def _end(
+        self, state: TrialState, *, is_kept: bool, reason: str, old_runs: bool = False
+    ) -> None:
+        result = TrialResult(
             state.identifier, state.new, state.old, is_kept, reason, milliseconds(), old_runs
         )
         replace_file(self._paths.last_trial, msgspec.json.encode(result).decode(), 0o644)
         self._paths.trial.unlink(missing_ok=True)
 
-    def _write(self, state: State) -> State:
+    def _write(self, state: TrialState) -> TrialState:
         replace_file(self._paths.trial, msgspec.json.encode(state).decode(), 0o644)
         return state
 
@@ -376,14 +382,14 @@ def _why_kept(copy: Path) -> str:
     )
 
 
-def read_state(paths: Paths) -> State | None:
+def read_state(paths: Paths) -> TrialState | None:
     """The trial that is not over; None when there is none."""
-    return _read(paths.trial, State)
+    return _read(paths.trial, TrialState)
 
 
-def last_result(paths: Paths) -> Result | None:
+def last_result(paths: Paths) -> TrialResult | None:
     """How the last trial ended; None when there was none."""
-    return _read(paths.last_trial, Result)
+    return _read(paths.last_trial, TrialResult)
 
 
 def _read(path: Path, kind: type[T]) -> T | None:

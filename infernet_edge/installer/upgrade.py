@@ -6,7 +6,6 @@ import hmac
 import shutil
 import sqlite3
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +14,11 @@ from infernet_edge.config.paths import NODE_UNIT
 from infernet_edge.errors import InfernetEdgeError
 from infernet_edge.executable import PROGRAM
 from infernet_edge.installer import drop_in, migration_check, unit
-from infernet_edge.installer.commands import Runner, must
-from infernet_edge.installer.installation import Installer
-from infernet_edge.installer.paths import TRIAL_UNIT, Paths
+from infernet_edge.installer.commands import must
+from infernet_edge.installer.paths import TRIAL_UNIT
 from infernet_edge.installer.steps import carry_out
-from infernet_edge.installer.trial import Result, State, Trial
-from infernet_edge.installer.versions import Program, Programs, digest_of_file
+from infernet_edge.installer.trial import Trial, TrialResult, TrialState
+from infernet_edge.installer.versions import Program, digest_of_file
 
 _CHECK_TIMEOUT = 60.0  # seconds
 _STOP_TIMEOUT = 90.0  # seconds; TimeoutStopSec of the node is 60
@@ -35,24 +33,12 @@ class UpgradeFailed(InfernetEdgeError):
 class Upgrade:
     """One upgrade of one machine. Blocks."""
 
-    def __init__(
-        self,
-        installer: Installer,
-        paths: Paths,
-        run: Runner,
-        log: Callable[[str], None],
-        *,
-        sleep: Callable[[float], None] = time.sleep,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._sleep = sleep
-        self._clock = clock
-        self._installer = installer
-        self._paths = paths
-        self._run = run
-        self._log = log
-        self._programs = Programs(paths, run)
-        self._trial = Trial(installer, paths, run, log, sleep=sleep, clock=clock)
+    def __init__(self, trial: Trial) -> None:
+        machine = trial.machine
+        self._trial = trial
+        self._paths, self._run, self._log = machine.paths, machine.run, machine.log
+        self._installer, self._programs = machine.installer, machine.programs
+        self._sleep, self._clock = machine.sleep, machine.clock
 
     def to(self, binary: Path, sha256: str, ready_within: float, lasts: float) -> None:
         """Install the one-file executable `binary` and run it instead of the current version.
@@ -67,7 +53,9 @@ class Upgrade:
         if state is not None:
             self._wait_until_ready(state)
 
-    def _begin(self, binary: Path, sha256: str, ready_within: float, lasts: float) -> State | None:
+    def _begin(
+        self, binary: Path, sha256: str, ready_within: float, lasts: float
+    ) -> TrialState | None:
         """Put a new version on trial; None when nothing has to be tried."""
         old = self._current()
         self._check_no_trial()
@@ -192,7 +180,9 @@ class Upgrade:
         config = drop_in.configuration(self._paths)
         return config.database_path if config else self._paths.state / "infernet-edge.sqlite"
 
-    def _exchange(self, old: Program, new: Program, ready_within: float, lasts: float) -> State:
+    def _exchange(
+        self, old: Program, new: Program, ready_within: float, lasts: float
+    ) -> TrialState:
         """Put a version on trial, and start it. When this is killed, the trial rolls back."""
         copy = self._planned_copy(old, new)
         carry_out(self._installer.trial_unit(old), self._log)
@@ -223,7 +213,7 @@ class Upgrade:
         must(self._run(command, _STOP_TIMEOUT), command)
         migration_check.make_copy(self._database_path(), copy)
 
-    def _wait_until_ready(self, state: State) -> None:
+    def _wait_until_ready(self, state: TrialState) -> None:
         """Until the version is ready. Raises UpgradeFailed when it is rolled back."""
         try:
             if state.ending:
@@ -243,7 +233,7 @@ class Upgrade:
             f" repeatedly, {old} runs again by itself. By hand: sudo infernet-edge service rollback"
         )
 
-    def _end_trial(self, state: State, reason: str) -> Result | None:
+    def _end_trial(self, state: TrialState, reason: str) -> TrialResult | None:
         """Have the trial roll back, and wait until it has; how it ended.
 
         The unit does it, so that it is done when this process is killed.
@@ -255,7 +245,7 @@ class Upgrade:
             self._wait_for(lambda now: now is None, state)
         return self._trial.result()
 
-    def _wait_for(self, condition: Callable[[State | None], bool], state: State) -> None:
+    def _wait_for(self, condition: Callable[[TrialState | None], bool], state: TrialState) -> None:
         until = self._clock() + state.ready_within + _ROLL_BACK_TIME
         while not condition(self._trial.state()):
             if self._clock() > until:
@@ -265,7 +255,7 @@ class Upgrade:
                 )
             self._sleep(_PERIOD)
 
-    def _report(self, result: Result | None, state: State) -> None:
+    def _report(self, result: TrialResult | None, state: TrialState) -> None:
         """Log how a trial ended; raises UpgradeFailed when the version before runs again."""
         if result is None or result.identifier != state.identifier:
             raise UpgradeFailed("It is not known how the trial ended: infernet-edge service status")

@@ -12,7 +12,7 @@ from aiohttp import web
 from eth_abi.abi import decode
 
 from infernet_edge.api.server import LanServer
-from infernet_edge.chain.chain import Chain
+from infernet_edge.chain.chain import ChainSubsystem
 from infernet_edge.chain.contracts.reader import SubscriptionReader
 from infernet_edge.chain.rpc.head_tracker import HeadTracker
 from infernet_edge.containers.manager import ContainerManager
@@ -315,7 +315,7 @@ async def test_deep_json_does_not_take_the_node_down(tmp_path: Path, v1: V1) -> 
 
 STOPS = [
     (LanServer, "close"),
-    (Chain, "stop"),
+    (ChainSubsystem, "stop"),
     (Orchestrator, "stop"),
     (ContainerManager, "stop"),
     (Database, "close"),

@@ -33,7 +33,6 @@ storage.min_free_bytes storage.max_bytes jobs.max_pending jobs.retention jobs.on
 jobs.max_attempts containers.timeout containers.max_concurrency containers.memory
 containers.cpus containers.pids containers.devices containers.models containers.task
 containers.type containers.health_path podman.url chain.coordinator_address chain.pipelines
-discovery.enabled discovery.name
 """,
 )
 
@@ -70,7 +69,6 @@ DEFAULTS: dict[str, Any] = {
     "jobs.retention": 7 * 24 * 3600,
     "jobs.on_restart": "retry",
     "jobs.max_attempts": 3,
-    "discovery.enabled": False,
 }
 
 

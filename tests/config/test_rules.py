@@ -357,7 +357,6 @@ def test_the_folder_of_the_data() -> None:
     [
         ({"redis": {"host": "x"}}, "redis"),
         ({"forward_stats": True}, "forward_stats"),
-        ({"discovery": {"enabled": True}}, "discovery"),
     ],
 )
 def test_unsupported_settings_are_reported(document: dict[str, Any], word: str) -> None:

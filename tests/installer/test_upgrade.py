@@ -21,7 +21,7 @@ from infernet_edge.installer.drop_in import CannotGrant, drop_in
 from infernet_edge.installer.installation import Installer, OtherVersion
 from infernet_edge.installer.paths import TRIAL_UNIT, Paths
 from infernet_edge.installer.steps import carry_out
-from infernet_edge.installer.trial import AnotherUpgrade, Trial
+from infernet_edge.installer.trial import AnotherUpgrade, Machine, Trial
 from infernet_edge.installer.upgrade import Upgrade, UpgradeFailed, expected_digest
 from infernet_edge.installer.versions import NotOurs, Program, Programs, digest_of_file
 from tests.support.process import ROOT
@@ -152,11 +152,7 @@ class Place:
         self.installer = Installer(self.paths, self.systemd, owner=me)
         self.programs = Programs(self.paths, self.systemd)
         self.told: list[str] = []
-        self.trial = self.systemd.watcher = Trial(
-            *(self.installer, self.paths, self.systemd, self.told.append),
-            sleep=self.systemd.sleep,
-            clock=lambda: self.systemd.now,
-        )
+        self.trial = self.systemd.watcher = self.trial_with(self.systemd.sleep)
 
     def binary(self, version: str, check: int = 0, migrations: str = "{}") -> Path:
         """An executable of this version."""
@@ -187,10 +183,18 @@ class Place:
         self._upgrade().roll_back(30, 600)
 
     def _upgrade(self) -> Upgrade:
-        return Upgrade(
-            *(self.installer, self.paths, self.systemd, self.told.append),
-            sleep=self.systemd.sleep,
-            clock=lambda: self.systemd.now,
+        return Upgrade(self.trial_with(self.systemd.sleep))
+
+    def trial_with(self, sleep: Callable[[float], None]) -> Trial:
+        return Trial(
+            Machine(
+                self.paths,
+                self.systemd,
+                self.told.append,
+                self.installer,
+                sleep,
+                lambda: self.systemd.now,
+            )
         )
 
     def installed(self) -> list[str]:
@@ -552,10 +556,7 @@ def test_a_version_that_takes_the_machine_down_is_rolled_back(
             raise Killed
 
     monkeypatch.setattr(installed.systemd, "sleep", down)
-    installed.trial = Trial(
-        *(installed.installer, installed.paths, installed.systemd, installed.told.append),
-        sleep=down,
-    )
+    installed.trial = installed.trial_with(down)
     with pytest.raises(Killed):
         installed.upgrade(installed.binary("2.0"))
     for number in (1, 2):

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from infernet_edge.chain.chain import Chain
+from infernet_edge.chain.chain import ChainSubsystem
 from infernet_edge.chain.rpc.client import Call
 from infernet_edge.chain.rpc.head_tracker import BlockHeader
 from tests.support.evm import NODE, V0, V1
@@ -57,7 +57,7 @@ async def on_chain(
             yield node, echo
 
 
-def chain_of(node: RunningNode) -> Chain:
+def chain_of(node: RunningNode) -> ChainSubsystem:
     """The on-chain half of a node."""
     chain = node.node.chain
     assert chain is not None
