@@ -23,14 +23,15 @@ _LATEST: Final = "latest"
 _NO_TAG: Final = ""  # some servers take no tag at all for an estimate
 _FIRST_PAUSE = 60.0  # seconds until "pending" is tried again; doubles
 _MAX_PAUSE = 3600.0
-_DOUBTED_AFTER = 2  # in a row of requests with "pending", before one is made without it
+_DOUBTED_AFTER = 2  # failures in a row of requests with "pending", before one is made without it
+_ANY = ""  # the key of what holds for all methods
 
 Ask = Callable[[Sequence[Call]], Awaitable[list[Any]]]
 """Makes calls at one server; the answers, each a result or an RpcError, come in their order."""
 
 
 class _Refusal:
-    """A method that a server does not answer for "pending"; `tag` is what it answers for."""
+    """That a server does not answer a method for "pending"; `tag` is what it answers for."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -54,7 +55,7 @@ class PendingTag:
 
     A refusal is an error that is no revert, or null, where the server answers for "latest". A
     server that does not answer at all, again and again, while "pending" is among the calls is
-    asked for "latest" once; if it answers that, it counts as refused too.
+    asked for "latest" once; if it answers that, "pending" counts as refused for all methods.
     """
 
     def __init__(self, server: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -62,42 +63,42 @@ class PendingTag:
         self._clock = clock
         self._refusals: dict[str, _Refusal] = {}
         self._failures = 0
-        self._failed_at = -math.inf
 
     async def answers(self, ask: Ask, calls: Sequence[Call]) -> list[Any]:
         """The answers to calls, some for "latest" instead of "pending". Raises EndpointFailure."""
-        doubted = self._failures >= _DOUBTED_AFTER
+        doubted = self._failures >= (1 if _ANY in self._refusals else _DOUBTED_AFTER)
         tags = [self._tag(call, doubted=doubted) for call in calls]
         asked = [_with_tag(call, tag) for call, tag in zip(calls, tags, strict=True)]
-        began = self._clock()
         try:
             answers = await ask(asked)
         except EndpointFailure:
-            self._note_failure(began, with_pending=PENDING in tags)
+            # Where it fails without "pending" as well, the server itself does not work.
+            self._failures = self._failures + 1 if PENDING in tags else 0
             raise
         if PENDING in tags:
             self._failures = 0
         elif doubted and any(map(_has_pending, calls)):
             self._failures = 0
-            for call in filter(_has_pending, calls):
-                self._note_refusal(call, _LATEST, "it did not answer")
+            self._note_refusal(_ANY, _LATEST, "it did not answer")
         for position, tag in enumerate(tags):
             if tag == PENDING:
                 answers[position] = await self._settle(ask, calls[position], answers[position])
         return answers
 
     def _tag(self, call: Call, *, doubted: bool) -> str:
-        refusal = self._refusals.get(call[0])
-        if refusal is not None and refusal.counts and _has_pending(call):
-            return refusal.tag
+        """The tag to make a call with, where it asks for "pending"."""
         if not _has_pending(call):
             return _LATEST
+        for key in (call[0], _ANY):
+            if (known := self._refusals.get(key)) is not None and known.counts:
+                return known.tag
         return _LATEST if doubted else PENDING
 
     async def _settle(self, ask: Ask, call: Call, answer: Any) -> Any:
         """The answer to a call that was made with "pending", or that for another tag."""
         if not _is_refusal(answer):
-            self._refusals.pop(call[0], None)
+            for key in (call[0], _ANY):
+                self._refusals.pop(key, None)
             return answer
         second = answer
         for tag in (_LATEST, _NO_TAG):
@@ -105,27 +106,19 @@ class PendingTag:
                 break
             [second] = await ask([_with_tag(call, tag)])
             if not _is_refusal(second):
-                self._note_refusal(call, tag, "null" if answer is None else str(answer))
+                self._note_refusal(call[0], tag, "null" if answer is None else str(answer))
                 return second
         return answer
 
-    def _note_refusal(self, call: Call, tag: str, reason: str) -> None:
-        known = self._refusals.get(call[0])
+    def _note_refusal(self, method: str, tag: str, reason: str) -> None:
+        known = self._refusals.get(method)
         if known is None:
-            known = self._refusals[call[0]] = _Refusal(self._clock)
+            known = self._refusals[method] = _Refusal(self._clock)
             log_event(
-                logger, "rpc.pending_refused", server=self._server, method=call[0], reason=reason
+                logger, "rpc.pending_refused", server=self._server, method=method, reason=reason
             )
         if not known.counts:  # calls that ran at the same time count once
             known.renew(tag)
-
-    def _note_failure(self, began: float, *, with_pending: bool) -> None:
-        """A request failed. Without "pending" the server itself does not work."""
-        if not with_pending:
-            self._failures = 0
-        elif began >= self._failed_at:  # requests that ran at the same time count as one
-            self._failures += 1
-        self._failed_at = self._clock()
 
 
 def _has_pending(call: Call) -> bool:

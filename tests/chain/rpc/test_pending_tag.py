@@ -152,10 +152,13 @@ async def test_a_server_that_never_answers_for_it(server: Server, events: Events
     assert await server.answers(MINED) == ["latest"]
     await server.fail(SENT)
     assert await server.answers(SENT, MINED) == ["latest", "latest"]
-    assert await server.answers(SENT) == ["latest"]
+    assert await server.answers(SENT, SIMULATION) == ["latest", "latest"], "for all methods"
     assert events.of("rpc.pending_refused")[0]["reason"] == "it did not answer"
-    server.hangs = False
     server.now += 70
+    await server.fail(SENT)
+    assert await server.answers(SENT) == ["latest"], "one failure is enough the next time"
+    server.hangs = False
+    server.now += 130
     assert await server.answers(SENT) == ["pending"]
 
 
