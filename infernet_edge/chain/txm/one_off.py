@@ -24,6 +24,7 @@ from infernet_edge.chain.txm.store import Transaction
 from infernet_edge.errors import InfernetEdgeError
 
 _GAS_MARGIN = 5, 4  # of the estimate: storage may have changed until it is mined
+_NONCE_TRIES = 16  # nonces that are tried
 _POLL_PERIOD = 1.0  # seconds
 
 
@@ -62,7 +63,8 @@ async def send_and_wait(
     to = to_checksum_address(to)
     gas = await _estimate(rpc, account.address, to, data)
     conditions = await ask_conditions(rpc, account.address)
-    for legacy in (False, True):
+    nonce, legacy = conditions.next_nonce, False
+    for _ in range(_NONCE_TRIES):
         fees = choose_fees(conditions, None, legacy=legacy)
         if gas * fees.max_fee > conditions.balance:
             raise NotDone(
@@ -70,15 +72,18 @@ async def send_and_wait(
                 f" has {conditions.balance} wei. Send the account some coins."
             )
         transaction = Transaction(
-            0, "", int(rpc.chain_id or 0), account.address, conditions.next_nonce, to, data, gas,
-            None,
-        )  # fmt: skip
+            0, "", int(rpc.chain_id or 0), account.address, nonce, to, data, gas, None
+        )
         signed = await sign(account, transaction, fees)
         result = await broadcast(rpc, signed)
         if result.answer in (BroadcastAnswer.TAKEN, BroadcastAnswer.UNCLEAR):
             on_sent(signed.hash)
             return await _wait(rpc, signed.hash, timeout)
-        if result.answer is not BroadcastAnswer.UNKNOWN_TYPE:
+        if result.answer is BroadcastAnswer.UNKNOWN_TYPE and not legacy:
+            legacy = True
+        elif result.answer is BroadcastAnswer.NONCE_USED:
+            nonce += 1  # the node may have sent some, which not all servers count
+        else:
             break
     raise NotDone(f"The transaction was refused: {result.message}")
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
@@ -86,8 +87,23 @@ async def test_a_server_that_knows_no_1559(send: Send, proxy: Proxy, anvil: Anvi
     assert transaction["type"] == "0x0"
 
 
+async def test_what_the_node_has_sent_is_left_alone(send: Send, proxy: Proxy, anvil: Anvil) -> None:
+    """Also where the server does not count what waits to be mined."""
+    anvil.set_automine(False)
+    others = [anvil.send_raw(NODE, ALICE.address, nonce=nonce, gas=21_000) for nonce in (0, 1)]
+    counted = anvil.rpc("eth_getTransactionCount", NODE.address, "latest")
+    proxy.results["eth_getTransactionCount"] = lambda address, tag: counted
+    proxy.refuse("eth_sendRawTransaction", "replacement transaction underpriced", times=2)
+    sent = asyncio.ensure_future(send(ALICE.address))
+    while len(anvil.mempool()) < 3:
+        await asyncio.sleep(0.01)
+    anvil.mine()
+    assert (await sent).succeeded
+    assert all((receipt := anvil.receipt(each)) and receipt.succeeded for each in others)
+
+
 async def test_refused(send: Send, hashes: list[str], proxy: Proxy) -> None:
-    proxy.refuse("eth_sendRawTransaction", "nonce too low")
+    proxy.refuse("eth_sendRawTransaction", "nonce too low", times=100)
     with pytest.raises(NotDone, match="refused: nonce too low"):
         await send(ALICE.address)
     assert not hashes
