@@ -22,6 +22,7 @@ from infernet_edge.containers.client import (
 )
 from infernet_edge.containers.service import Service
 from infernet_edge.errors import StorageError, TooLargeToStore
+from infernet_edge.invariants import InvariantViolated
 from infernet_edge.jobs.contents import OUTPUT, PIECE, Content
 from infernet_edge.jobs.job import FAILED, STREAM, SUCCESS, Job
 from infernet_edge.jobs.result_json import (
@@ -392,7 +393,9 @@ class Orchestrator:
             outcome.write = functools.partial(self._store.finish, outcome.job, FAILED, result)
             self._try_to_save(outcome)
             return
-        if error is not None:
+        if isinstance(error, InvariantViolated):
+            log_exception(logger, "job.crashed", error, job=outcome.job.id, container="")
+        elif error is not None:
             if not self._failed_saves:
                 asyncio.get_running_loop().call_later(_SAVE_RETRY, self._retry_saves)
             self._failed_saves.append(outcome)

@@ -16,6 +16,7 @@ from typing import Final
 
 from infernet_edge.clock import milliseconds
 from infernet_edge.errors import BadRequest, InfernetEdgeError, Unavailable
+from infernet_edge.invariants import InvariantViolated
 from infernet_edge.jobs import contents, listing, retrieval, table
 from infernet_edge.jobs.contents import PIECE, Buffer, Content
 from infernet_edge.jobs.external_jobs import ExternalJobs
@@ -229,7 +230,9 @@ class JobStore:
         return Moment(milliseconds(), self._elapsed.now())
 
     def _forget(self, job: Job, written: asyncio.Future[None]) -> None:
-        if written.cancelled() or written.exception() is not None:
+        error = None if written.cancelled() else written.exception()
+        has_ended = isinstance(error, InvariantViolated)  # in another way: it must not be retried
+        if written.cancelled() or not (error is None or has_ended):
             return
         self.pending.pop(job.key, None)
         if job.data is not None:

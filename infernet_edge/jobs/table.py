@@ -6,8 +6,10 @@ import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
+from infernet_edge.invariants import invariant
 from infernet_edge.jobs import contents
 from infernet_edge.jobs.contents import PIECE, Buffer, Content
+from infernet_edge.jobs.identifiers import to_text
 from infernet_edge.jobs.job import FAILED, SUCCESS, Job
 from infernet_edge.jobs.result_json import Streamed, container_error
 from infernet_edge.storage.checksums import Damaged, check, checksum
@@ -122,9 +124,11 @@ def _end(
     result: Buffer,
     intermediate: bytes | None,
 ) -> None:
-    connection.execute(
+    # A commit that seemed to fail is repeated, so that a job may end twice, but in one way.
+    changed = connection.execute(
         "UPDATE jobs SET status = ?, finished_at = ?, ended = ?, result = ?, intermediate = ?,"
-        " data = NULL, data_sum = NULL, result_sum = ?, intermediate_sum = ? WHERE id = ?",
+        " data = NULL, data_sum = NULL, result_sum = ?, intermediate_sum = ?"
+        " WHERE id = ? AND status IN (0, ?)",
         (
             status,
             *now,
@@ -133,8 +137,10 @@ def _end(
             checksum(result, status),
             checksum(intermediate),
             key,
+            status,
         ),
-    )
+    ).rowcount
+    invariant(changed == 1, f"job {to_text(key)} must not end twice, or is not stored")
 
 
 def keep_outputs(

@@ -14,9 +14,11 @@ from aiohttp import web
 from infernet_edge.containers.client import ContainerFailure
 from infernet_edge.errors import StorageError, TooLargeToStore
 from infernet_edge.jobs import orchestrator as orchestrator_module
+from infernet_edge.jobs import table
 from infernet_edge.jobs.contents import PIECE, Content
 from infernet_edge.jobs.job import FAILED, Job
 from infernet_edge.jobs.store import ContentGone
+from infernet_edge.jobs.table import Moment
 from tests.support.breaking import read_only
 from tests.support.managing import eventually
 from tests.support.parts import CLIENT, Parts, attempts_of, made, outcome, result, submit, working
@@ -710,3 +712,19 @@ async def test_what_a_killed_node_had_stored_for_the_chain_is_deleted(
     async with working(tmp_path, document) as parts:
         with pytest.raises(ContentGone):
             [piece async for piece in parts.store.read(content)]
+
+
+async def test_a_job_does_not_end_twice_in_two_ways(
+    parts: Parts, echo: Echo, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = await submit(parts, data=HOLD)
+    await eventually(lambda: echo.calls)
+    now = Moment(1, 1)
+    for _ in range(2):  # a commit that seemed to fail is repeated
+        await parts.database.write(table.finish, job.key, FAILED, now, b"{}", None, False, 0)
+    echo.release()
+    await eventually(lambda: not parts.store.pending)
+    assert f"job {job.id} must not end twice" in caplog.text
+    assert (await outcome(parts, job))["status"] == "failed"
+    await eventually(lambda: parts.memory.total == 0)
+    assert (await outcome(parts, await submit(parts)))["status"] == "success"
