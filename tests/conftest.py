@@ -8,7 +8,7 @@ A test is in the group of the fixtures that it uses, or of its own marker:
     nightly     small runs of the benchmarks
 
 All others are the fast tests. Each group that uses something of the whole machine is run by one
-worker, in one piece, and those that take longest begin first.
+worker, in one piece, and those that take longest begin first. Machines are those of a module.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         group = _group_of(item)
         if group in _ONE_WORKER_EACH:
             item.add_marker(group)
-            item.add_marker(pytest.mark.xdist_group(group))
+            # Each module boots machines of its own: workers can share those tests.
+            own = f" {item.path.stem}" if group == "machine" else ""
+            item.add_marker(pytest.mark.xdist_group(f"{group}{own}"))
     items.sort(key=_place)
 
 
