@@ -19,6 +19,7 @@ from infernet_edge.chain.delivery.coordinator import Coordinator
 from infernet_edge.chain.delivery.delegated_data import DelegatedData
 from infernet_edge.chain.delivery.escrow import Escrow
 from infernet_edge.chain.delivery.events import NoDeliveryEvents
+from infernet_edge.chain.delivery.next_block import NextBlock
 from infernet_edge.chain.delivery.processor import DeliveryProcessor
 from infernet_edge.chain.delivery.proofs import Proofs, ProofVerdict
 from infernet_edge.chain.delivery.record import Delivery, OpenDelivery
@@ -100,6 +101,7 @@ class ChainSubsystem:
         self._deployment = Deployment(config.chain, self._rpc)
         self._signer = SignerCheck(self._rpc, self._deployment)
         self._transactions = TransactionStore(database)
+        self._elapsed = elapsed
         self._marks = AgeMarks(database, elapsed)
         self.deliveries = DeliveryStore(
             database,
@@ -109,6 +111,7 @@ class ChainSubsystem:
         )
         self._rules = SubscriptionRules(config, ContainerLookup(config))
         self._subscriptions = SubscriptionStore(database, config.chain.registry_address)
+        self._sender: TransactionManager | None = None
         self._processor: DeliveryProcessor | None = None
         self.proofs: Proofs | None = None
         self._stack = AsyncExitStack()
@@ -121,8 +124,9 @@ class ChainSubsystem:
 
     @property
     def problem(self) -> str:
-        """Why the chain cannot be reached, "" when it can."""
-        return self._rpc.problem
+        """Why the chain cannot be reached, or why transactions wait; "" for no problem."""
+        hindrances = [] if self._sender is None else self._sender.problems
+        return "; ".join(filter(None, [self._rpc.problem, *hindrances]))
 
     async def start(self) -> None:
         """Load the key and resume what an earlier run left; the chain itself may be down.
@@ -133,7 +137,9 @@ class ChainSubsystem:
         self.address = account.address
         config, stack = self._config.chain, self._stack
         stack.push_async_callback(self._rpc.close)
-        transactions = TransactionManager(self._rpc, account, self._transactions, config, self.head)
+        transactions = self._sender = TransactionManager(
+            self._rpc, account, self._transactions, config, self.head, self._elapsed.now
+        )
         coordinator = Coordinator(
             config,
             self._rpc,
@@ -152,8 +158,17 @@ class ChainSubsystem:
         await transactions.load()
         stored: asyncio.Queue[OpenDelivery] = asyncio.Queue(_MAX_STORED)
         scheduler = self._make_scheduler(stored) if self._deployment.serves("1.x") else None
+        next_block = NextBlock(transactions.in_flight)
+        self.head.watch(next_block)
+        stack.callback(self.head.unwatch, next_block)
         steps = DeliverySteps(
-            self.deliveries, coordinator, self._orchestrator, transactions, escrow, self.proofs
+            self.deliveries,
+            coordinator,
+            self._orchestrator,
+            transactions,
+            next_block,
+            escrow,
+            self.proofs,
         )
         processor = self._processor = DeliveryProcessor(
             self.deliveries,
@@ -267,7 +282,7 @@ class ChainSubsystem:
         if known is None:
             self._processor.begin(delivery)
         else:
-            _check_same(known, parsed)
+            await _check_same(known, parsed)
 
     async def _verify(self, request: DelegatedRequest, deadline: Deadline) -> bool:
         """Whether the signature could be checked. Raises Refused when it is wrong."""
@@ -304,12 +319,15 @@ class ChainSubsystem:
         }
 
 
-def _check_same(known: Delivery, request: DelegatedRequest) -> None:
+async def _check_same(known: Delivery, request: DelegatedRequest) -> None:
     """Raise Conflict unless a request is the one that its nonce stands for already."""
     params = {"owner": known.owner, "nonce": known.nonce}
     if known.damaged:
         raise Conflict("Nonce used by a request that was damaged on the disk", params)
-    before = parse_signed(known.request)
+    if known.request == request.signed:
+        return
+    # Milliseconds, and some more for a request of an earlier version, which holds its input.
+    before = await asyncio.to_thread(parse_signed, known.request)
     if before.subscription != request.subscription:
         raise Conflict("Nonce already used for another subscription", params)
     if not known.verified and before.signature != request.signature:

@@ -263,6 +263,14 @@ class Chain(Struct, frozen=True):
     trail_head_blocks: Annotated[
         int, Meta(ge=0, description="Confirmation depth: blocks behind the head")
     ] = 1
+    max_pending_transactions: Annotated[
+        int,
+        Meta(ge=1, le=500, description="Maximum transactions sent and in no block yet; more wait"),
+    ] = 100
+    max_fee_wei_per_day: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="Maximum fees of transactions in 24 hours; default: no limit"),
+    ] = None
     registry_address: Annotated[str, Meta(description="Registry contract (SDK 1.x)")] = ""
     coordinator_address: Annotated[str, Meta(description="Coordinator contract (SDK 0.1)")] = ""
     pipelines: Annotated[

@@ -22,7 +22,7 @@ from infernet_edge.chain.rpc.head_tracker import HeadTracker
 from infernet_edge.chain.txm import store as transaction_store
 from infernet_edge.chain.txm.in_flight import StuckLimits
 from infernet_edge.chain.txm.manager import TransactionManager
-from infernet_edge.chain.txm.store import Transaction, TransactionOutcome, TransactionStore
+from infernet_edge.chain.txm.store import Payment, Transaction, TransactionOutcome, TransactionStore
 from infernet_edge.config.model import Chain
 from infernet_edge.storage.database import Database
 from tests.support.evm import ALICE, NODE, Anvil, Contract, RpcFailure, deploy
@@ -109,6 +109,8 @@ class Sending:
         token: Contract | None = None,
         with_token: bool = True,
         limits: StuckLimits = HURRIED,
+        max_pending: int = 100,
+        max_fee_wei_per_day: int | None = None,
     ) -> None:
         self.anvil = anvil
         self._token = token or (deploy(anvil, "Token") if with_token else None)
@@ -118,7 +120,14 @@ class Sending:
         self.outcomes: list[tuple[str, TransactionOutcome]] = []
         self.url = url or anvil.url
         self._path = folder / "ledger.sqlite"
-        self._config = Chain(trail_head_blocks=trail, registry_address=f"0x{'11' * 20}")
+        self.elapsed = 10**9
+        """The node's own time, in milliseconds."""
+        self._config = Chain(
+            trail_head_blocks=trail,
+            registry_address=f"0x{'11' * 20}",
+            max_pending_transactions=max_pending,
+            max_fee_wei_per_day=max_fee_wei_per_day,
+        )
         self._limits = limits
 
     async def __aenter__(self) -> Self:
@@ -136,7 +145,13 @@ class Sending:
         self.head = HeadTracker(self.rpc, 0.01)
         self.store = TransactionStore(self.database)
         self.sender = TransactionManager(
-            self.rpc, self.account, self.store, self._config, self.head, limits=self._limits
+            self.rpc,
+            self.account,
+            self.store,
+            self._config,
+            self.head,
+            lambda: self.elapsed,
+            limits=self._limits,
         )
         self._record_outcomes()
         if self.tripwire is not None:
@@ -148,8 +163,10 @@ class Sending:
     def _record_outcomes(self) -> None:
         finish = self.store.finish
 
-        async def recorded(transaction: Transaction, outcome: TransactionOutcome) -> None:
-            await finish(transaction, outcome)
+        async def recorded(
+            transaction: Transaction, outcome: TransactionOutcome, payment: Payment | None = None
+        ) -> None:
+            await finish(transaction, outcome, payment)
             self.outcomes.append((transaction.key, outcome))
 
         self.store.finish = recorded  # type: ignore[method-assign]

@@ -93,7 +93,7 @@ class DeliveryProcessor:
                 self._tasks.start(self._end(delivery, end))
                 continue
             if sent:
-                self._steps.reserve(delivery)
+                self._steps.resume(delivery)
             self.begin(delivery)
         self._head.watch(self)
 

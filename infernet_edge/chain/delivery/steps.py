@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Hashable
 from typing import Any, Final
 
 from infernet_edge.backoff import Backoff
@@ -20,11 +21,11 @@ from infernet_edge.chain.delivery.errors import (
     TransientFailure,
 )
 from infernet_edge.chain.delivery.escrow import Escrow
+from infernet_edge.chain.delivery.next_block import NextBlock
 from infernet_edge.chain.delivery.proofs import Proof, Proofs
 from infernet_edge.chain.delivery.record import Delivery, DeliveryState, OpenDelivery
 from infernet_edge.chain.delivery.store import DeliveryStore
-from infernet_edge.chain.txm.broadcaster import SendError
-from infernet_edge.chain.txm.in_flight import MAX_IN_FLIGHT
+from infernet_edge.chain.txm.broadcaster import OneAtATime, SendError
 from infernet_edge.chain.txm.manager import TransactionManager
 from infernet_edge.chain.txm.store import Subject, TransactionOutcome
 from infernet_edge.containers.client import ContainerFailure
@@ -36,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 MAX_ATTEMPTS: Final = 3
 _MAX_AT_CONTRACTS = 64  # deliveries that call the contracts at once; others queue
-_MAX_DELIVERIES = MAX_IN_FLIGHT - 4  # approvals and what fills gaps have room beside deliveries
+_MAX_TURNS = 4  # slots for one transaction in a row, where a server takes one after the other
 _FIRST_PAUSE = 1.0  # seconds before a container that failed is called again; grows
 _MAX_PAUSE = 30.0
 
@@ -53,6 +54,7 @@ class DeliverySteps:
         coordinator: Coordinator,
         orchestrator: Orchestrator,
         transactions: TransactionManager,
+        next_block: NextBlock,
         escrow: Escrow | None = None,
         proofs: Proofs | None = None,
     ) -> None:
@@ -60,11 +62,11 @@ class DeliverySteps:
         self._coordinator = coordinator
         self._orchestrator = orchestrator
         self._transactions = transactions
+        self._next_block = next_block
         self._escrow = escrow
         self._proofs = proofs
         self._contract_slots = asyncio.Semaphore(_MAX_AT_CONTRACTS)
-        self._transaction_slots = asyncio.Semaphore(_MAX_DELIVERIES)
-        self._in_flight: set[int] = set()  # the deliveries that have a transaction slot
+        self._sent: dict[int, str] = {}  # keys of transactions in flight, by delivery
         self._claims: dict[tuple[str, int, int], int] = {}  # which delivery is for an interval
 
     async def last_number(self) -> int:
@@ -80,8 +82,13 @@ class DeliverySteps:
             return delivery.state == "sent"
         return await self._transactions.find(_key(delivery)) is not None
 
-    def reserve(self, delivery: OpenDelivery) -> None:
-        """Reserve what a delivery of an earlier run locks: it counts on an approval."""
+    def resume(self, delivery: OpenDelivery) -> None:
+        """Note what a delivery of an earlier run holds, whose transaction may be in flight.
+
+        It counts on an approval, and those for later intervals wait for it.
+        """
+        self._transactions.slots.adopt(_key(delivery), _group(delivery))
+        self._sent[delivery.number] = _key(delivery)
         if self._escrow is not None and (locked := self._coordinator.locks(delivery)):
             self._escrow.reserve(delivery.number, locked)
 
@@ -92,9 +99,8 @@ class DeliverySteps:
 
     def release_transaction_slot(self, delivery: OpenDelivery) -> None:
         """Its transaction is final, or there is none. May be called more than once."""
-        if delivery.number in self._in_flight:
-            self._in_flight.remove(delivery.number)
-            self._transaction_slots.release()
+        if (key := self._sent.pop(delivery.number, None)) is not None:
+            self._transactions.slots.release(key)
 
     def release(self, delivery: OpenDelivery) -> None:
         """Release what is held for a delivery that has ended."""
@@ -179,15 +185,21 @@ class DeliverySteps:
             await self._escrow.secure(delivery.number, locked, _subject(delivery))
 
     async def _send_in_turn(self, delivery: OpenDelivery) -> None:
-        """Send when few enough transactions are in flight; one is until it is final."""
-        await self._transaction_slots.acquire()
-        try:
-            async with self._contract_slots:
+        """Send when few enough transactions wait for a block, and none of its subscription."""
+        key = _key(delivery)
+        for turn in range(_MAX_TURNS):
+            if await self._transactions.find(key) is not None:
                 await self._send(delivery)
-        except BaseException:
-            self._transaction_slots.release()
-            raise
-        self._in_flight.add(delivery.number)
+                return
+            slot = self._transactions.slots.slot(key, _group(delivery), first=turn > 0)
+            try:
+                async with slot, self._contract_slots:
+                    await self._send(delivery)
+                    self._sent[delivery.number] = key
+                return
+            except OneAtATime as error:
+                if turn == _MAX_TURNS - 1:
+                    raise ActionNeeded(str(error)) from None
 
     async def _send(self, delivery: OpenDelivery) -> None:
         """Simulate and send; a transaction that an earlier run stored is not sent twice."""
@@ -196,6 +208,7 @@ class DeliverySteps:
         if known is None:
             answer = await self._store.answer(delivery)
             order = await self._coordinator.prepare(delivery, answer)
+            self._next_block.check(delivery)
             try:
                 known = await self._transactions.send(
                     key,
@@ -205,6 +218,8 @@ class DeliverySteps:
                     max_gas_price=order.max_gas_price,
                     subject=_subject(delivery),
                 )
+            except OneAtATime:
+                raise
             except SendError as error:
                 if error.temporary:
                     raise ActionNeeded(str(error)) from None
@@ -268,6 +283,13 @@ def names_of(delivery: Delivery) -> dict[str, Any]:
 def _interval(delivery: OpenDelivery) -> tuple[str, int, int]:
     """What names an interval on the chain."""
     return delivery.generation, delivery.subscription_id or 0, delivery.interval
+
+
+def _group(delivery: OpenDelivery) -> Hashable | None:
+    """Of what there is one transaction at a time: a subscription on the chain."""
+    if delivery.subscription_id is None:
+        return None
+    return delivery.generation, delivery.subscription_id
 
 
 def _subject(delivery: OpenDelivery) -> Subject:

@@ -27,17 +27,14 @@ from eth_utils.address import to_checksum_address
 from infernet_edge.chain.rpc.client import RpcClient, RpcUnavailable
 from infernet_edge.chain.rpc.head_tracker import HeadTracker
 from infernet_edge.chain.txm.broadcast_errors import BroadcastAnswer
+from infernet_edge.chain.txm.conditions import ConditionsReader, LearnedFloor
 from infernet_edge.chain.txm.events import log_transaction
-from infernet_edge.chain.txm.fees import (
-    Conditions,
-    Fees,
-    PriceTooHigh,
-    ask_conditions,
-    choose_fees,
-)
+from infernet_edge.chain.txm.fees import Conditions, Fees, PriceTooHigh, choose_fees
+from infernet_edge.chain.txm.funds import BudgetUsed, FeeBudget
 from infernet_edge.chain.txm.in_flight import MAX_IN_FLIGHT, InFlight, InFlightSet, InFlightState
 from infernet_edge.chain.txm.outcomes import Outcomes
 from infernet_edge.chain.txm.signing import BroadcastResult, broadcast, sign
+from infernet_edge.chain.txm.slots import TransactionSlots
 from infernet_edge.chain.txm.store import (
     Subject,
     Transaction,
@@ -47,11 +44,14 @@ from infernet_edge.chain.txm.store import (
 )
 from infernet_edge.config.model import Chain
 from infernet_edge.errors import InfernetEdgeError
+from infernet_edge.logs import log_event
 from infernet_edge.tasks import cancel
 
 logger = logging.getLogger(__name__)
 
 _MAX_TRIES = 5  # of nonces, while another program uses the same key
+_MAX_BROADCASTS = 16  # of one transaction in a row, with other nonces and higher fees
+_RECENT = 1.0  # seconds for which the server's word counts before something is refused
 
 
 class SendError(InfernetEdgeError):
@@ -66,6 +66,10 @@ class BroadcastRefused(SendError):
     """The first server that saw a transaction did not take it; its nonce is still free."""
 
 
+class OneAtATime(BroadcastRefused):
+    """It was refused because another transaction of the account waits for a block."""
+
+
 class Broadcaster:
     """Gives nonces to the transactions of one account, signs, stores and broadcasts them."""
 
@@ -78,6 +82,10 @@ class Broadcaster:
         head: HeadTracker,
         in_flight: InFlightSet,
         outcomes: Outcomes,
+        slots: TransactionSlots,
+        reader: ConditionsReader,
+        floor: LearnedFloor,
+        budget: FeeBudget,
     ) -> None:
         self.address: str = account.address
         self._rpc = rpc
@@ -86,6 +94,10 @@ class Broadcaster:
         self._head = head
         self._in_flight = in_flight
         self._outcomes = outcomes
+        self._slots = slots
+        self._reader = reader
+        self._floor = floor
+        self._budget = budget
         self._contracts = contracts_of(config)
         self._chain_stored = False
         self._legacy = False  # the chain does not know EIP-1559
@@ -156,8 +168,8 @@ class Broadcaster:
                 await self._resume()
             return known
         if len(self._in_flight) >= MAX_IN_FLIGHT:
-            raise RpcUnavailable(f"{len(self._in_flight)} transactions wait to be mined")
-        conditions = await ask_conditions(self._rpc, self.address)
+            raise RpcUnavailable(f"{len(self._in_flight)} transactions wait to be final")
+        conditions = await self._reader.now()
         chain_id = await self._stored_chain()
         target = to_checksum_address(to)
         transaction = Transaction(
@@ -167,6 +179,8 @@ class Broadcaster:
         try:
             await self.broadcast_new(new, conditions)
         except SendError as error:
+            if isinstance(error, OneAtATime):
+                new.note_one_at_a_time()
             await self._remove(new, error)
         except RpcUnavailable as error:
             if new.transaction.number == 0:
@@ -194,41 +208,92 @@ class Broadcaster:
         What was signed before must be known to no server, or sure never to be mined.
         Raises SendError when no server has the new bytes, RpcUnavailable in the middle.
         """
-        min_nonce = 0
-        for _ in range(_MAX_TRIES):
+        min_nonce, used = 0, 0
+        result: BroadcastResult | None = None
+        for _ in range(_MAX_BROADCASTS):
             await self._sign_new(new, conditions, min_nonce)
             result = await broadcast(self._rpc, new.transaction.signed[-1])
             match result.answer:
                 case BroadcastAnswer.TAKEN | BroadcastAnswer.UNCLEAR:
-                    if result.answer is BroadcastAnswer.TAKEN:
-                        new.note_broadcast()
-                    _log_sent(new.transaction, result)
+                    self._note_sent(new, result)
                     return
-                case BroadcastAnswer.NONCE_USED:
+                case BroadcastAnswer.NONCE_USED if used + 1 < _MAX_TRIES:
                     min_nonce = new.transaction.nonce + 1
+                    used += 1
+                    conditions = await self._reader.fresh()
                 case BroadcastAnswer.UNKNOWN_TYPE if not self._legacy:
                     self._legacy = True
-                case _:
-                    raise BroadcastRefused(
-                        f"The transaction was refused: {result.message}",
-                        temporary=result.answer is not BroadcastAnswer.REFUSED,
+                case BroadcastAnswer.TOO_CHEAP if await self._learn(new.transaction, result):
+                    conditions = await self._reader.now()
+                case BroadcastAnswer.ONE_AT_A_TIME:
+                    self._slots.note_one_at_a_time()
+                    raise OneAtATime(
+                        "The account is delegated (EIP-7702), and the server takes one transaction"
+                        f" of it after the other: {result.message}",
+                        temporary=True,
                     )
-            conditions = await ask_conditions(self._rpc, self.address)
-        raise SendError(
-            f"No nonce of {self.address} stays free: another program uses the same key. Give this"
-            " node a key of its own.",
-            temporary=True,
+                case BroadcastAnswer.NONCE_USED:
+                    raise SendError(
+                        f"No nonce of {self.address} stays free: another program uses the same"
+                        " key. Give this node a key of its own.",
+                        temporary=True,
+                    )
+                case _:
+                    break
+        raise BroadcastRefused(
+            f"The transaction was refused: {result.message if result else ''}",
+            temporary=result is None or result.answer is not BroadcastAnswer.REFUSED,
         )
+
+    async def _learn(self, transaction: Transaction, result: BroadcastResult) -> bool:
+        """Raise the floor of all fees after a refusal; False when that would not help.
+
+        Raises RpcUnavailable.
+        """
+        signed = transaction.signed[-1]
+        refused = Fees(signed.max_fee, signed.priority_fee)
+        learned = await self._floor.learn(result.message, refused, self._reader)
+        if learned:
+            log_event(
+                logger,
+                "fees.floor_learned",
+                logging.INFO,
+                tip=self._floor.now.tip,
+                price=self._floor.now.price,
+                reason=result.message,
+            )
+        return learned
+
+    def _note_sent(self, sent: InFlight, result: BroadcastResult) -> None:
+        if result.answer is BroadcastAnswer.TAKEN:
+            sent.note_broadcast()
+            self._slots.note_taken(sent.transaction.key)
+        _log_sent(sent.transaction, result)
 
     async def _sign_new(self, new: InFlight, conditions: Conditions, min_nonce: int) -> None:
         """Give a transaction a nonce that is free and sign it, both durably."""
+        try:
+            await self._sign_and_store(new, conditions, min_nonce)
+        except SendError:
+            # Nothing is refused because of what was true in an earlier block or second.
+            fresh = await self._reader.fresh(_RECENT)
+            if fresh is conditions:
+                raise
+            await self._sign_and_store(new, fresh, min_nonce)
+
+    async def _sign_and_store(self, new: InFlight, conditions: Conditions, min_nonce: int) -> None:
         transaction = new.transaction
         try:
-            fees = choose_fees(conditions, transaction.max_gas_price, legacy=self._legacy)
+            fees = choose_fees(
+                conditions,
+                transaction.max_gas_price,
+                legacy=self._legacy,
+                floor=self._floor.now,
+            )
         except PriceTooHigh as error:
             raise SendError(f"{error}.", temporary=True) from None
-        self._check_funds(transaction, fees, conditions)
         async with self._lock:
+            self._check_funds(transaction, fees, conditions)
             taken = self._in_flight.nonces_besides(transaction)
             nonce = max(conditions.next_nonce, min_nonce)
             while nonce in taken:
@@ -245,6 +310,10 @@ class Broadcaster:
 
     def _check_funds(self, transaction: Transaction, fees: Fees, conditions: Conditions) -> None:
         needed = transaction.gas * fees.max_fee
+        try:
+            self._budget.check(needed, self._in_flight.most_besides(transaction))
+        except BudgetUsed as error:
+            raise SendError(f"{error}.", temporary=True) from None
         reserved = self._in_flight.reserved_besides(transaction)
         if needed + reserved <= conditions.balance:
             return

@@ -23,11 +23,13 @@ import msgspec
 from eth_account.signers.local import LocalAccount
 
 from infernet_edge.chain.rpc.client import Call, RpcClient, RpcError, RpcUnavailable, quantity
-from infernet_edge.chain.rpc.head_tracker import BlockHeader
+from infernet_edge.chain.rpc.head_tracker import BlockHeader, HeadTracker
 from infernet_edge.chain.txm.broadcast_errors import BroadcastAnswer
 from infernet_edge.chain.txm.broadcaster import Broadcaster, SendError
+from infernet_edge.chain.txm.conditions import ConditionsReader, LearnedFloor
 from infernet_edge.chain.txm.events import log_transaction
-from infernet_edge.chain.txm.fees import Fees, PriceTooHigh, ask_conditions, raise_fees
+from infernet_edge.chain.txm.fees import Conditions, Fees, PriceTooHigh, raise_fees
+from infernet_edge.chain.txm.funds import BudgetUsed, FeeBudget
 from infernet_edge.chain.txm.in_flight import (
     InFlight,
     InFlightSet,
@@ -36,9 +38,10 @@ from infernet_edge.chain.txm.in_flight import (
     Observation,
 )
 from infernet_edge.chain.txm.outcomes import Outcomes
-from infernet_edge.chain.txm.receipts import is_mined, receipt_question, why_reverted
-from infernet_edge.chain.txm.signing import broadcast, sign
-from infernet_edge.chain.txm.store import TransactionOutcome, TransactionStore
+from infernet_edge.chain.txm.receipts import fee_of, is_mined, receipt_question, why_reverted
+from infernet_edge.chain.txm.signing import BroadcastResult, broadcast, sign
+from infernet_edge.chain.txm.slots import TransactionSlots
+from infernet_edge.chain.txm.store import Transaction, TransactionOutcome, TransactionStore
 from infernet_edge.clock import milliseconds
 from infernet_edge.errors import StorageError
 from infernet_edge.logs import log_event, log_exception
@@ -47,12 +50,16 @@ from infernet_edge.tasks import cancel
 logger = logging.getLogger(__name__)
 
 _MAX_SIGNED = 10  # forms of one transaction; each raises the fees
-_MAX_ASKED = 16  # transactions whose receipts are asked for at once, those with the least nonces
+_MAX_RECEIPTS = 64  # asked for at once, those with the least nonces first
+_MAX_GUESSED = 4  # transactions whose receipts are asked for although their nonces were not used
+_MAX_REBROADCASTS = 16  # at once, those with the least nonces: later ones may be queued behind them
 _MAX_NONCE_DEPTH = 64  # blocks; servers forget the state of older ones
 _MIN_GAS = 21_000  # of a transaction that does nothing (Ethereum Yellow Paper, appendix G)
 
 
 class _Asked(NamedTuple):
+    """A transaction that is followed, and of which of its signed forms receipts are asked for."""
+
     pending: InFlight
     hashes: list[str]
 
@@ -69,9 +76,14 @@ class Confirmer:
         rpc: RpcClient,
         account: LocalAccount,
         store: TransactionStore,
+        head: HeadTracker,
         in_flight: InFlightSet,
         outcomes: Outcomes,
         broadcaster: Broadcaster,
+        slots: TransactionSlots,
+        reader: ConditionsReader,
+        floor: LearnedFloor,
+        budget: FeeBudget,
         depth: int,
     ) -> None:
         self.tasks: dict[str, asyncio.Task[None]] = {}
@@ -79,11 +91,20 @@ class Confirmer:
         self._account = account
         self._address: str = account.address
         self._store = store
+        self._head = head
         self._in_flight = in_flight
         self._outcomes = outcomes
         self._broadcaster = broadcaster
+        self._slots = slots
+        self._reader = reader
+        self._floor = floor
+        self._budget = budget
         self._depth = depth
-        self._asked: list[_Asked] = []
+        self._followed: list[_Asked] = []
+        self._rebroadcasts_left = 0  # for the answers to the present poll
+        self._mined = 0  # the account's next nonce after all that is mined, as was last seen
+        # Held while a replacement is made: the lowest nonce gets the funds first.
+        self._replacing = asyncio.Lock()
 
     async def stop(self) -> None:
         """Do nothing any more; the next run resumes. May be called twice."""
@@ -99,33 +120,57 @@ class Confirmer:
             and each.transaction.chain_id == self._rpc.chain_id
         ]
         followed.sort(key=lambda each: each.transaction.nonce)
-        self._asked = [
-            _Asked(each, [signed.hash for signed in each.transaction.signed])
-            for each in followed[:_MAX_ASKED]
-        ]
-        if not self._asked:
+        room, guesses = _MAX_RECEIPTS, _MAX_GUESSED
+        self._followed = []
+        for each in followed:
+            hashes = [signed.hash for signed in each.transaction.signed]
+            expected = self._may_have_receipt(each)
+            asked = (expected or guesses > 0) and (len(hashes) <= room or room == _MAX_RECEIPTS)
+            if asked and each.state is InFlightState.PENDING and not expected:
+                guesses -= 1
+            elif not expected:
+                asked = False
+            room -= len(hashes) if asked else 0
+            self._followed.append(_Asked(each, hashes if asked else []))
+        if not self._followed:
             return []
         return [
             ("eth_getTransactionCount", [self._address, "latest"]),
             ("eth_getTransactionCount", [self._address, "pending"]),
-            *(receipt_question(hash_) for asked in self._asked for hash_ in asked.hashes),
+            *(receipt_question(hash_) for each in self._followed for hash_ in each.hashes),
         ]
+
+    def _may_have_receipt(self, each: InFlight) -> bool:
+        """Whether a receipt is expected, or needed to know that one in a block is final."""
+        if each.state is InFlightState.PENDING:
+            return each.transaction.nonce < self._mined
+        latest = self._head.latest
+        return latest is None or latest.number + 1 - each.block >= self._depth
 
     def answers(self, block: BlockHeader, answers: list[Any]) -> None:
         """Note what the server says of each transaction, and begin what has to be done."""
         if not answers or isinstance(answers[0], RpcError):
             return
-        mined = quantity(answers[0])
+        mined = self._mined = quantity(answers[0])
         # Some servers know no "pending".
         pending = mined if isinstance(answers[1], RpcError) else quantity(answers[1])
         self._check_gap(mined, pending)
         receipts = iter(answers[2:])
-        for each, hashes in self._asked:
+        incomplete = False
+        self._rebroadcasts_left = _MAX_REBROADCASTS
+        for each, hashes in self._followed:
             own = [next(receipts) for _ in hashes]
-            busy = each.transaction.key in self.tasks
-            if not busy and not any(isinstance(answer, RpcError) for answer in own):
-                receipt = next((answer for answer in own if is_mined(answer)), None)
-                self._follow(each, block, mined, pending, receipt)
+            if each.transaction.key in self.tasks or any(isinstance(a, RpcError) for a in own):
+                continue
+            if not hashes and mined > each.transaction.nonce:
+                # It is in a block now, or was before: the next poll asks for its receipt.
+                incomplete = incomplete or self._may_have_receipt(each)
+                continue
+            receipt = next((answer for answer in own if is_mined(answer)), None)
+            self._follow(each, block, mined, pending, receipt)
+        if incomplete:
+            self._head.poll_soon()
+        self._slots.grant()
 
     def _follow(
         self,
@@ -147,7 +192,8 @@ class Confirmer:
             self._begin(each, self._check_nonce(each, head))
         elif step is NextStep.REPLACE:
             self._begin(each, self._replace(each))
-        elif step is NextStep.REBROADCAST:
+        elif step is NextStep.REBROADCAST and self._rebroadcasts_left > 0:
+            self._rebroadcasts_left -= 1
             self._begin(each, self._rebroadcast(each))
 
     def _begin(self, each: InFlight, work: Coroutine[Any, Any, None]) -> None:
@@ -167,6 +213,7 @@ class Confirmer:
             log_exception(logger, "transaction.crashed", error, key=key)
         finally:
             del self.tasks[key]
+            self._slots.grant()
 
     async def _finish(self, each: InFlight, receipt: dict[str, Any]) -> None:
         """A receipt is deep enough: the transaction is final."""
@@ -180,7 +227,8 @@ class Confirmer:
         if outcome.status == "reverted":
             reason = await why_reverted(self._rpc, transaction, outcome)
             outcome = msgspec.structs.replace(outcome, reason=reason)
-        await self._outcomes.finish(transaction, outcome)
+        fee = fee_of(receipt, transaction.signed[-1].max_fee)
+        await self._outcomes.finish(transaction, outcome, fee)
 
     async def _rebroadcast(self, each: InFlight) -> None:
         """No mempool has it: give a server the same bytes again."""
@@ -190,8 +238,21 @@ class Confirmer:
         taken = result.answer is BroadcastAnswer.TAKEN
         level = logging.INFO if taken else logging.WARNING
         log_transaction(logger, "rebroadcast", each.transaction, level, reason=result.message)
-        if result.answer is BroadcastAnswer.TOO_CHEAP:
-            each.note_too_cheap()
+        await self._note_answer(each, result)
+
+    async def _note_answer(self, each: InFlight, result: BroadcastResult) -> None:
+        """Note what a server's answer to bytes of a transaction that was stored before means."""
+        match result.answer:
+            case BroadcastAnswer.TAKEN:
+                self._slots.note_taken(each.transaction.key)
+            case BroadcastAnswer.ONE_AT_A_TIME:
+                each.note_one_at_a_time()
+                self._slots.note_one_at_a_time()
+            case BroadcastAnswer.TOO_CHEAP:
+                signed = each.transaction.signed[-1]
+                refused = Fees(signed.max_fee, signed.priority_fee)
+                await self._floor.learn(result.message, refused, self._reader)
+                each.note_too_cheap()
 
     async def _replace(self, each: InFlight) -> None:
         """It is stuck: sign it again with the same nonce and higher fees."""
@@ -200,21 +261,17 @@ class Confirmer:
         if len(transaction.signed) >= _MAX_SIGNED:
             _log_stuck(each, f"It was replaced {_MAX_SIGNED - 1} times already")
             return
-        conditions = await ask_conditions(self._rpc, self._address)
-        try:
-            fees = raise_fees(
-                Fees(before.max_fee, before.priority_fee), conditions, transaction.max_gas_price
-            )
-        except PriceTooHigh as error:
-            _log_stuck(each, str(error))
-            return
-        if transaction.gas * fees.max_fee > conditions.balance:
-            _log_stuck(each, f"{self._address} has too few coins for higher fees")
-            return
-        signed = await sign(self._account, transaction, fees)
-        changed = msgspec.structs.replace(transaction, signed=[*transaction.signed, signed])
-        await self._store.replace(changed)  # first: any form that a server has must be known
-        each.transaction = changed
+        async with self._replacing:
+            conditions = await self._reader.now()
+            try:
+                fees = self._higher_fees(transaction, conditions)
+            except (PriceTooHigh, BudgetUsed) as error:
+                _log_stuck(each, str(error))
+                return
+            signed = await sign(self._account, transaction, fees)
+            changed = msgspec.structs.replace(transaction, signed=[*transaction.signed, signed])
+            await self._store.replace(changed)  # first: any form that a server has must be known
+            each.transaction = changed
         result = await broadcast(self._rpc, signed)
         log_transaction(
             logger,
@@ -225,6 +282,29 @@ class Confirmer:
             priority_fee=signed.priority_fee,
             reason=result.message,
         )
+        if result.answer is BroadcastAnswer.NONCE_USED:
+            each.note_too_cheap()  # the raise was too small for this server, or it is mined now
+        await self._note_answer(each, result)
+
+    def _higher_fees(self, transaction: Transaction, conditions: Conditions) -> Fees:
+        """The fees of a replacement: good for long, or just enough where funds are short.
+
+        Raises PriceTooHigh, BudgetUsed.
+        """
+        newest = transaction.signed[-1]
+        before = Fees(newest.max_fee, newest.priority_fee)
+        funds = conditions.balance - self._in_flight.reserved_besides(transaction)
+        affordable = max(0, funds) // transaction.gas
+        cap = transaction.max_gas_price
+        least = affordable if cap is None else min(cap, affordable)
+        try:
+            fees = raise_fees(before, conditions, least, self._floor.now)
+        except PriceTooHigh:
+            raise_fees(before, conditions, cap, self._floor.now)  # raises when that is the reason
+            raise PriceTooHigh(f"{self._address} has too few coins for higher fees") from None
+        most = self._in_flight.most_besides(transaction)
+        self._budget.check(transaction.gas * fees.max_fee, most)
+        return fees
 
     async def _check_nonce(self, each: InFlight, head: BlockHeader) -> None:
         """Its nonce seems to be used by a transaction that is not ours: make sure, use another.
@@ -245,7 +325,7 @@ class Confirmer:
             return
         reason = "Another program sent a transaction with the key of this node"
         log_transaction(logger, "nonce_used", transaction, logging.WARNING, reason=reason)
-        conditions = await ask_conditions(self._rpc, self._address)
+        conditions = await self._reader.fresh()
         each.restart_stuck_time()
         try:
             await self._broadcaster.broadcast_new(each, conditions)
@@ -258,10 +338,10 @@ class Confirmer:
 
     def _check_gap(self, mined: int, pending: int) -> None:
         """Fill a gap below the lowest of our nonces, which nothing else may ever fill."""
-        nonces = [each.pending.transaction.nonce for each in self._asked]
+        nonces = [each.pending.transaction.nonce for each in self._followed]
         if not self._in_flight.has_lasting_gap(nonces, mined, pending):
             return
-        lowest = min((each.pending for each in self._asked), key=lambda e: e.transaction.nonce)
+        lowest = min((each.pending for each in self._followed), key=lambda e: e.transaction.nonce)
         if lowest.transaction.key not in self.tasks:
             self._in_flight.restart_gap_time()
             self._begin(lowest, self._fill_gap(mined))

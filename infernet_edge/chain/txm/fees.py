@@ -5,13 +5,18 @@ All prices are in wei per unit of gas.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from infernet_edge.chain.rpc.client import Call, RpcClient, RpcError, RpcUnavailable, quantity
 from infernet_edge.chain.rpc.head_tracker import LATEST_BLOCK, BlockHeader, parse_block
+from infernet_edge.chain.txm.broadcast_errors import FeeFloor
 from infernet_edge.errors import InfernetEdgeError
 
-_MAX_GAS_PRICE = 10**15  # wei, a million gwei; a server that gives more is wrong
+MAX_GAS_PRICE: Final = 10**15  # wei, a million gwei; a server that gives more is wrong
+_GWEI = 10**9
+_MIN_STEPPED_TIP = 10**6  # wei; the least that geth's own miner takes
+_MAX_STEPPED_TIP = 64 * _GWEI  # where servers name no floor; twice the highest known one
+_NO_FLOOR: Final = FeeFloor()
 
 
 class Fees(NamedTuple):
@@ -40,6 +45,7 @@ class Conditions(NamedTuple):
     balance: int  # wei
     gas_price: int
     priority_fee: int
+    suggests_tip: bool = True  # the server knows eth_maxPriorityFeePerGas
 
 
 class PriceTooHigh(InfernetEdgeError):
@@ -68,9 +74,10 @@ async def ask_conditions(rpc: RpcClient, address: str) -> Conditions:
         asked = (block_, mined_, *answers)
         problem = next((answer for answer in asked if isinstance(answer, RpcError)), error)
         raise RpcUnavailable(f"The server does not say what gas costs: {problem}") from None
-    if max(price, priority, block.base_fee or 0) > _MAX_GAS_PRICE:
+    if max(price, priority, block.base_fee or 0) > MAX_GAS_PRICE:
         raise RpcUnavailable("The server asks for a gas price that cannot be right")
-    return Conditions(block, max(pending, mined), mined, balance, price, priority)
+    suggests = not isinstance(priority_answer, RpcError)
+    return Conditions(block, max(pending, mined), mined, balance, price, priority, suggests)
 
 
 def _priority_fee(answer: Any, gas_price: int, base_fee: int | None) -> int:
@@ -80,39 +87,43 @@ def _priority_fee(answer: Any, gas_price: int, base_fee: int | None) -> int:
     return quantity(answer)
 
 
-def choose_fees(conditions: Conditions, cap: int | None, *, legacy: bool) -> Fees:
+def choose_fees(
+    conditions: Conditions, cap: int | None, *, legacy: bool, floor: FeeFloor = _NO_FLOOR
+) -> Fees:
     """Fees that suffice until the base fee has doubled, six full blocks at least (EIP-1559).
 
-    `legacy` asks for a plain gas price. Raises PriceTooHigh when `cap` is below the base fee.
+    `legacy` asks for a plain gas price; `floor` is what servers require. Raises PriceTooHigh when
+    `cap` is below that, or below the base fee.
     """
-    base_fee = conditions.block.base_fee
-    if base_fee is not None and cap is not None and cap < base_fee:
+    base_fee = conditions.block.base_fee or 0
+    priority_fee = max(conditions.priority_fee, floor.tip)
+    required = max(base_fee, floor.price, floor.tip)
+    if cap is not None and cap < required:
         raise PriceTooHigh(
-            f"Gas costs {base_fee} wei now, and this transaction may pay {cap} wei at most"
+            f"Gas costs {required} wei now, and this transaction may pay {cap} wei at most"
         )
-    if base_fee is None or legacy:
-        price = max(conditions.gas_price, (base_fee or 0) * 5 // 4)
+    if conditions.block.base_fee is None or legacy:
+        price = max(conditions.gas_price, base_fee * 5 // 4, base_fee + floor.tip, floor.price)
         return Fees(price if cap is None else min(price, cap), None)
-    priority_fee = conditions.priority_fee
-    max_fee = 2 * base_fee + priority_fee
+    max_fee = max(2 * base_fee + priority_fee, floor.price)
     if cap is not None:
         max_fee = min(max_fee, cap)
     return Fees(max_fee, min(priority_fee, max_fee))
 
 
-def raise_fees(before: Fees, conditions: Conditions, cap: int | None) -> Fees:
+def raise_fees(
+    before: Fees, conditions: Conditions, cap: int | None, floor: FeeFloor = _NO_FLOOR
+) -> Fees:
     """Fees for a transaction that replaces one with the same nonce.
 
-    Servers require at least 10 % more, some 12.5 %, of both. Raises PriceTooHigh when that is more
-    than `cap`.
+    Servers require at least 10 % more of both, some 12.5 % (geth's PriceBump is 10, that of Parity
+    was 12.5). Raises PriceTooHigh when that is more than `cap`.
     """
-    legacy = before.priority_fee is None
-    fresh = choose_fees(conditions, None, legacy=legacy)
-    max_fee = max(_raised(before.max_fee), fresh.max_fee)
-    if cap is not None and max_fee > cap:
-        raise PriceTooHigh(
-            f"Replacing it takes {max_fee} wei per gas, and it may pay {cap} wei at most"
-        )
+    fresh = choose_fees(conditions, cap, legacy=before.priority_fee is None, floor=floor)
+    least = _raised(before.max_fee)
+    if cap is not None and cap < least:
+        raise PriceTooHigh(f"Replacing it takes {least} wei per gas, and it may pay {cap} wei")
+    max_fee = max(least, fresh.max_fee)
     if before.priority_fee is None or fresh.priority_fee is None:
         return Fees(max_fee, None)
     return Fees(max_fee, min(max_fee, max(_raised(before.priority_fee), fresh.priority_fee)))
@@ -120,3 +131,13 @@ def raise_fees(before: Fees, conditions: Conditions, cap: int | None) -> Fees:
 
 def _raised(price: int) -> int:
     return price + price // 8 + 1
+
+
+def higher_tip(tip: int, conditions: Conditions) -> int | None:
+    """The next tip to try after one that was too low, where the server names no floor.
+
+    None: it was raised as far as is reasonable.
+    """
+    stepped = 2 * tip if tip >= _GWEI else min(_GWEI, max(_MIN_STEPPED_TIP, 10 * tip))
+    limit = max(_MAX_STEPPED_TIP, 2 * conditions.priority_fee)
+    return stepped if stepped <= limit else None

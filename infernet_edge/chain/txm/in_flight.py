@@ -19,7 +19,7 @@ from infernet_edge.backoff import Backoff
 from infernet_edge.chain.rpc.head_tracker import BlockHeader
 from infernet_edge.chain.txm.store import Transaction
 
-MAX_IN_FLIGHT: Final = 64  # as many of one account as geth's mempool takes
+MAX_IN_FLIGHT: Final = 1000  # in memory: those in a block that is not deep enough yet count too
 _STUCK_BLOCKS = 3  # that did not include a transaction although its nonce was the next
 _MIN_AGREEING = 3  # observations in a row, before a nonce may count as used by others
 
@@ -54,7 +54,7 @@ class NextStep(Enum):
 
     WAIT = auto()
     REBROADCAST = auto()  # no mempool has it
-    REPLACE = auto()  # it is stuck
+    REPLACE = auto()  # it is stuck, or cannot be mined at the present base fee
     CHECK_NONCE = auto()  # its nonce is used, and none of its signed forms has a receipt
     FINISH = auto()  # its block is deep enough
 
@@ -82,6 +82,9 @@ class InFlight:
         self._clock = clock
         self._without_receipt = 0  # observations in a row: its nonce used, no receipt
         self._next_since: tuple[float, int] | None = None  # time and block: its nonce is the next
+        self._underpriced_in = -1  # the last block whose base fee was above its maximum fee
+        self._too_cheap = False
+        self._waits_for_turn = False  # servers take it when its nonce is the next
         self._rebroadcast_at = -math.inf
         self._rebroadcast_pauses = Backoff(limits.rebroadcast, limits.rebroadcast_limit)
 
@@ -105,13 +108,26 @@ class InFlight:
         self._without_receipt = 0
         if seen.mined_nonce == nonce and self._next_since is None:
             self._next_since = (self._clock(), seen.head.number)
-        if self._is_stuck(seen.head):
+        if self._is_newly_underpriced(seen.head) or self._too_cheap or self._is_stuck(seen.head):
             self.restart_stuck_time()
+            self._too_cheap = False
             return NextStep.REPLACE
         missing = seen.pending_nonce <= nonce
-        if missing and self._clock() >= self._rebroadcast_at:
+        in_turn = seen.mined_nonce == nonce or not self._waits_for_turn
+        if missing and in_turn and self._clock() >= self._rebroadcast_at:
             return NextStep.REBROADCAST
         return NextStep.WAIT
+
+    def _is_newly_underpriced(self, head: BlockHeader) -> bool:
+        """Whether its maximum fee is below the base fee; once for each block.
+
+        No later nonce can be mined before it, so nobody gains from waiting for its turn.
+        """
+        price = self.transaction.signed[-1].max_fee
+        if head.base_fee is None or price >= head.base_fee or head.number == self._underpriced_in:
+            return False
+        self._underpriced_in = head.number
+        return True
 
     def _is_stuck(self, head: BlockHeader) -> bool:
         """Whether it should have been included by now."""
@@ -128,9 +144,12 @@ class InFlight:
         self._next_since = None
 
     def note_too_cheap(self) -> None:
-        """A server takes it for no such fees: it is stuck, if its nonce is the next."""
-        if self._next_since is not None:
-            self._next_since = (-math.inf, 0)
+        """A server does not take it for such fees: it has to be replaced."""
+        self._too_cheap = True
+
+    def note_one_at_a_time(self) -> None:
+        """A server takes it only when its nonce is the next."""
+        self._waits_for_turn = True
 
     def note_broadcast(self) -> None:
         """It was given to a server; the pause before the next time is longer."""
@@ -167,6 +186,23 @@ class InFlightSet:
             other.transaction.gas * other.transaction.signed[-1].max_fee
             for key, other in self.by_key.items()
             if key != transaction.key and other.state is not InFlightState.INCLUDED
+        )
+
+    def is_pending(self, key: str) -> bool:
+        """Whether there is such a transaction that is in no block."""
+        known = self.by_key.get(key)
+        return known is not None and known.state is not InFlightState.INCLUDED
+
+    def pending(self) -> set[str]:
+        """The keys of those that are in no block."""
+        return {key for key in self.by_key if self.is_pending(key)}
+
+    def most_besides(self, transaction: Transaction) -> int:
+        """Wei that the others may cost at most, also those that are included and not final."""
+        return sum(
+            other.transaction.gas * other.transaction.signed[-1].max_fee
+            for key, other in self.by_key.items()
+            if key != transaction.key
         )
 
     def has_later_nonce(self, transaction: Transaction) -> bool:

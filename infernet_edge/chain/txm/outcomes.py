@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 from infernet_edge.chain.txm.events import log_transaction
+from infernet_edge.chain.txm.funds import FeeBudget
 from infernet_edge.chain.txm.in_flight import InFlightSet
 from infernet_edge.chain.txm.store import Transaction, TransactionOutcome, TransactionStore
 
@@ -17,8 +18,9 @@ _REMEMBERED = 1000  # outcomes in memory
 class Outcomes:
     """The outcomes of one account's transactions. All its coroutines raise StorageError."""
 
-    def __init__(self, store: TransactionStore, in_flight: InFlightSet) -> None:
+    def __init__(self, store: TransactionStore, in_flight: InFlightSet, budget: FeeBudget) -> None:
         self._store = store
+        self._budget = budget
         self._in_flight = in_flight
         self._recent: dict[str, TransactionOutcome] = {}
         self._waiting: dict[str, asyncio.Future[TransactionOutcome]] = {}
@@ -48,10 +50,18 @@ class Outcomes:
         finally:
             self._waiting.pop(key, None)
 
-    async def finish(self, transaction: Transaction, outcome: TransactionOutcome) -> None:
-        """Store what became of a transaction, which is no longer in flight then."""
+    async def finish(
+        self, transaction: Transaction, outcome: TransactionOutcome, fee: int | None = None
+    ) -> None:
+        """Store what became of a transaction, which is no longer in flight then.
+
+        `fee`: what the chain has charged for it, in wei.
+        """
         key = transaction.key
-        await self._store.finish(transaction, outcome)
+        payment = None if fee is None else self._budget.payment(fee)
+        await self._store.finish(transaction, outcome, payment)
+        if payment is not None:
+            self._budget.note_paid(payment)
         self._in_flight.by_key.pop(key, None)
         self._recent[key] = outcome
         if len(self._recent) > 2 * _REMEMBERED:
@@ -64,6 +74,7 @@ class Outcomes:
             hash=outcome.hash,
             block=outcome.block,
             gas_used=outcome.gas_used,
+            fee=fee,
             reason=outcome.reason,
         )
         waiting = self._waiting.get(key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from infernet_edge.chain.contracts.reverts import revert_reason
-from infernet_edge.chain.rpc.client import Call, RpcClient, RpcError, RpcUnavailable
+from infernet_edge.chain.rpc.client import Call, RpcClient, RpcError, RpcUnavailable, quantity
 from infernet_edge.chain.txm.store import Transaction, TransactionOutcome
 
 
@@ -17,6 +17,18 @@ def receipt_question(hash_: str) -> Call:
 def is_mined(receipt: Any) -> bool:
     """Whether an answer is the receipt of a transaction that is in a block."""
     return isinstance(receipt, dict) and isinstance(receipt.get("blockNumber"), str)
+
+
+def fee_of(receipt: dict[str, Any], max_fee: int) -> int:
+    """What a transaction has cost, in wei.
+
+    `max_fee` counts where the receipt has no price. Chains of the OP stack charge for the data
+    apart (`l1Fee`).
+    """
+    price = receipt.get("effectiveGasPrice")
+    per_gas = max_fee if price is None else quantity(price)
+    gas = quantity(receipt.get("gasUsed", "0x0"))
+    return gas * per_gas + quantity(receipt.get("l1Fee") or "0x0")
 
 
 async def why_reverted(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from msgspec import Struct, field
 
@@ -43,6 +43,9 @@ MIGRATIONS: Final = (
     # See checksums.py. The first is of what is signed again when the fees rise.
     "ALTER TABLE transactions ADD COLUMN content_sum INTEGER",
     "ALTER TABLE signed_transactions ADD COLUMN sum INTEGER",
+    # What transactions have cost, by hours of the node's own time (see elapsed.py). As text: an
+    # integer has room for nine coins only.
+    "CREATE TABLE fees_paid (hour INTEGER PRIMARY KEY, wei TEXT NOT NULL) STRICT",
 )
 
 _MAX_INTEGER = 2**63 - 1  # what SQLite keeps as an integer
@@ -68,6 +71,17 @@ class TransactionOutcome(Struct, frozen=True):
     block: int = 0
     reason: str = ""
     gas_used: int = 0
+
+
+class Payment(NamedTuple):
+    """A fee in wei, and the hour of the node's own time in which it was paid.
+
+    What was paid before `first_hour` is not needed any more.
+    """
+
+    fee: int
+    hour: int
+    first_hour: int
 
 
 class Subject(Struct, frozen=True):
@@ -147,9 +161,22 @@ class TransactionStore:
         """Store the nonce and all that is signed of a transaction."""
         await self._database.write(_replace, transaction)
 
-    async def finish(self, transaction: Transaction, outcome: TransactionOutcome) -> None:
-        """Store what became of a transaction; its signed forms are not needed any more."""
-        await self._database.write(_finish, transaction.number, outcome)
+    async def finish(
+        self, transaction: Transaction, outcome: TransactionOutcome, payment: Payment | None = None
+    ) -> None:
+        """Store what became of a transaction, and what it has cost.
+
+        Its signed forms are not needed any more.
+        """
+        await self._database.write(_finish, transaction.number, outcome, payment)
+
+    async def fees_paid(self, first_hour: int) -> dict[int, int]:
+        """What was paid from an hour on: wei by hour."""
+        return await self._database.read(_fees_paid, first_hour)
+
+    async def last_gas(self) -> int | None:
+        """The limit of gas of the newest delivery; None when there is none."""
+        return await self._database.read(_last_gas)
 
     async def remove(self, transaction: Transaction) -> None:
         """Delete a transaction that surely no server has."""
@@ -303,7 +330,19 @@ def _delete_signed(connection: sqlite3.Connection, number: int) -> None:
     connection.execute("DELETE FROM signed_transactions WHERE transaction_number = ?", (number,))
 
 
-def _finish(connection: sqlite3.Connection, number: int, outcome: TransactionOutcome) -> None:
+def _finish(
+    connection: sqlite3.Connection,
+    number: int,
+    outcome: TransactionOutcome,
+    payment: Payment | None,
+) -> None:
+    if payment is not None:
+        before = _fees_paid(connection, payment.hour).get(payment.hour, 0)
+        connection.execute("DELETE FROM fees_paid WHERE hour < ?", (payment.first_hour,))
+        connection.execute(
+            "INSERT OR REPLACE INTO fees_paid VALUES (?, ?)",
+            (payment.hour, str(before + payment.fee)),
+        )
     connection.execute(
         "UPDATE transactions SET status = ?, hash = ?, block = ?, reason = ?, gas_used = ?,"
         " data = x'', finished_at = ? WHERE number = ?",
@@ -318,6 +357,19 @@ def _finish(connection: sqlite3.Connection, number: int, outcome: TransactionOut
         ),
     )
     _delete_signed(connection, number)
+
+
+def _fees_paid(connection: sqlite3.Connection, first_hour: int) -> dict[int, int]:
+    rows = connection.execute("SELECT hour, wei FROM fees_paid WHERE hour >= ?", (first_hour,))
+    with checked_types():
+        return {hour: int(wei) for hour, wei in rows}
+
+
+def _last_gas(connection: sqlite3.Connection) -> int | None:
+    row = connection.execute(
+        "SELECT gas FROM transactions WHERE key GLOB 'delivery:*' ORDER BY number DESC LIMIT 1"
+    ).fetchone()
+    return None if row is None else int(row[0])
 
 
 def _remove(connection: sqlite3.Connection, number: int) -> None:

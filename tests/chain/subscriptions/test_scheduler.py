@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from eth_abi.abi import decode, encode
 
-from infernet_edge.chain.delivery import steps
 from infernet_edge.chain.subscriptions import scheduler as schedule
 from tests.support.asking import call_back, received, subscribe
 from tests.support.delegated import container_hash
@@ -35,6 +34,7 @@ from tests.support.onchain import (
     settled,
     state_of,
     subscriptions,
+    until,
     until_state,
 )
 from tests.support.running import configuration
@@ -394,29 +394,30 @@ async def test_a_full_queue_is_waited_for(tmp_path: Path, v1: V1) -> None:
             await received(consumer, 1)
 
 
-async def test_no_more_are_in_flight_than_a_mempool_takes(
-    tmp_path: Path, v1: V1, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_no_more_are_pending_than_configured(tmp_path: Path, v1: V1) -> None:
     """The others wait for their turn, and simulate once only."""
-    monkeypatch.setattr(steps, "_MAX_DELIVERIES", 3)
     consumer = v1.deploy("CallbackConsumer")
     with listen("infernet_edge.chain.delivery") as events:
-        async with on_chain(tmp_path, v1=v1) as (node, echo):
+        async with on_chain(
+            tmp_path, v1=v1, chain={"max_pending_transactions": 3, "trail_head_blocks": 50}
+        ) as (node, echo):
             await chain_of(node).head.seen.wait()
             v1.anvil.set_automine(False)
             data = consumer.encode("requestCompute", "echo", b"\x07", 1, COIN, 0, NOBODY, NOBODY)
             first = v1.anvil.nonce(ALICE.address)
             for nonce in range(first, first + 9):
                 v1.anvil.send_raw(ALICE, consumer.address, data, gas=400_000, nonce=nonce)
-            v1.anvil.mine(1)
+            v1.anvil.mine(51)
             async with asyncio.timeout(10):
                 while len(v1.anvil.mempool()) < 3 or len(echo.calls) < 9:
                     await asyncio.sleep(0.05)
             await polls(node)
             assert len(v1.anvil.mempool()) == 3
-            v1.anvil.set_automine(True)
-            v1.anvil.mine(1)
-            await received(consumer, 9)
+            for mined in (3, 6, 9):  # long before the first ones are final
+                await until(lambda: len(v1.anvil.mempool()) == 3)
+                v1.anvil.mine(1)
+                await received(consumer, mined)
+            v1.anvil.mine(50)
             async with asyncio.timeout(10):
                 while chain_of(node).pending:
                     await asyncio.sleep(0.05)

@@ -127,12 +127,13 @@ async def test_funds_are_not_promised_twice(sending: Sending, anvil: Anvil) -> N
 async def test_what_the_server_refuses_was_surely_not_sent(
     proxied: Sending, proxy: Proxy, anvil: Anvil, words: str, temporary: bool
 ) -> None:
-    proxy.refuse("eth_sendRawTransaction", words)
+    proxy.refuse("eth_sendRawTransaction", words, times=99)
     with pytest.raises(SendError, match=words[:12]) as raised:
         await proxied.mint("one")
     assert raised.value.temporary is temporary
     assert await proxied.sender.find("one") is None
     assert len(proxied.sender.in_flight.by_key) == 0
+    del proxy.results["eth_sendRawTransaction"]
     await proxied.mint("two")
     await proxied.settle("two")
     assert anvil.nonce(NODE.address) == 1, "its nonce was used by another"

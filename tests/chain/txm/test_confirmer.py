@@ -131,17 +131,27 @@ async def test_stuck_and_replaced(sending: Sending, anvil: Anvil, events: Events
     assert sending.minted == 1
 
 
-async def test_only_the_next_nonce_is_replaced(
+async def test_all_below_the_base_fee_are_replaced_at_once_the_lowest_nonce_first(
     sending: Sending, anvil: Anvil, events: Events
 ) -> None:
-    await make_stuck(sending, "one", "two")
+    """With the first block after the jump, whatever the limits of time are."""
+    anvil.set_automine(False)
+    keys = [f"key {number}" for number in range(12)]
+    for key in keys:
+        await sending.mint(key)
     await sending.poll()
-    assert [logged["key"] for logged in events.of("transaction.replaced")] == ["one"]
-    await sending.settle("one")
-    for _ in range(3):
-        anvil.mine()
-    await sending.settle("two")
-    assert sending.minted == 2
+    price = 100 * anvil.block().base_fee
+    anvil.set_base_fee(price)
+    anvil.mine()
+    await sending.poll()
+    replaced = events.of("transaction.replaced")
+    assert [logged["key"] for logged in replaced] == keys
+    assert all(logged["max_fee"] >= price for logged in replaced)
+    await sending.poll()
+    assert len(events.of("transaction.replaced")) == len(keys), "once is enough"
+    anvil.mine()
+    assert sending.minted == len(keys)
+    await sending.settle(*keys)
 
 
 async def test_the_form_that_was_replaced_may_still_be_the_one_that_is_mined(

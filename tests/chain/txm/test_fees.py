@@ -77,5 +77,5 @@ def test_a_replacement_is_of_the_same_kind() -> None:
 
 
 def test_a_replacement_above_the_cap() -> None:
-    with pytest.raises(PriceTooHigh, match="23000000000 wei at most"):
+    with pytest.raises(PriceTooHigh, match="it may pay 23000000000 wei"):
         raise_fees(Fees(22 * GWEI, 2 * GWEI), conditions(), 23 * GWEI)

@@ -51,9 +51,13 @@ def add(those: InFlightSet, key: str = "one", nonce: int = NONCE, chain_id: int 
 
 
 def seen(
-    head: int = 10, mined: int = NONCE, pending: int = NONCE + 1, receipt: int | None = None
+    head: int = 10,
+    mined: int = NONCE,
+    pending: int = NONCE + 1,
+    receipt: int | None = None,
+    base_fee: int | None = None,
 ) -> Observation:
-    return Observation(BlockHeader(head, 0, "0x", None), mined, pending, receipt)
+    return Observation(BlockHeader(head, 0, "0x", base_fee), mined, pending, receipt)
 
 
 @pytest.mark.parametrize("depth", [0, 2])
@@ -98,12 +102,32 @@ def test_without_blocks_it_is_stuck_much_later(those: InFlightSet, clock: Clock)
     assert one.observe(seen(10), 0) is NextStep.REPLACE
 
 
-def test_what_is_too_cheap_is_stuck_at_once(those: InFlightSet) -> None:
+def test_what_is_too_cheap_is_replaced_once(those: InFlightSet) -> None:
     one = add(those)
     one.note_too_cheap()
-    assert one.observe(seen(10), 0) is NextStep.WAIT, "its nonce was not the next yet"
-    one.note_too_cheap()
-    assert one.observe(seen(10), 0) is NextStep.REPLACE
+    assert one.observe(seen(10, mined=NONCE - 1), 0) is NextStep.REPLACE
+    assert one.observe(seen(11, mined=NONCE - 1), 0) is NextStep.WAIT
+
+
+def test_what_pays_less_than_the_base_fee_is_replaced_with_each_block(those: InFlightSet) -> None:
+    """Whether its nonce is the next or not."""
+    one, two = add(those), add(those, "two", NONCE + 1)
+    for head in (10, 11):
+        for each in (one, two):
+            assert each.observe(seen(head, pending=NONCE + 2, base_fee=5), 0) is NextStep.WAIT
+    for head in (12, 13):
+        for each in (one, two):
+            dear = seen(head, pending=NONCE + 2, base_fee=6)
+            assert each.observe(dear, 0) is NextStep.REPLACE
+            assert each.observe(dear, 0) is NextStep.WAIT
+
+
+def test_one_at_a_time_is_broadcast_when_its_nonce_is_the_next(those: InFlightSet) -> None:
+    two = add(those, "two", NONCE + 1)
+    two.note_one_at_a_time()
+    assert two.observe(seen(10, pending=NONCE + 1), 0) is NextStep.WAIT
+    in_turn = seen(11, mined=NONCE + 1, pending=NONCE + 1)
+    assert two.observe(in_turn, 0) is NextStep.REBROADCAST
 
 
 def test_what_no_mempool_has_is_broadcast_again_with_longer_pauses(
