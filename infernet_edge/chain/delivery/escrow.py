@@ -27,14 +27,16 @@ logger = logging.getLogger(__name__)
 
 _GAS_MARGIN = 5, 4  # of the estimate
 _MAX_AMOUNT = 2**256 - 1  # amount that an allowance can be
+_MAX_WAIT = 30.0  # seconds for an approval; then the delivery checks whether it still makes sense
 _MAX_APPROVALS = 4  # for one delivery, those of an earlier run included
 
 
 class Escrow:
     """Approves what the coordinator locks for the deliveries in flight.
 
-    `approve` sets an allowance, it does not add to it: so there is one approval at a time, and
-    each is for all deliveries in flight.
+    `approve` sets an allowance, it does not add to it: so there is one approval at a time for each
+    token, and each is for all deliveries that wait or are in flight. A delivery for which the
+    allowance suffices waits for no approval.
     """
 
     def __init__(self, rpc: RpcClient, transactions: TransactionManager, wallet: str) -> None:
@@ -42,8 +44,12 @@ class Escrow:
         self._transactions = transactions
         self._node = transactions.address
         self._wallet = wallet
-        self._reserved: defaultdict[str, dict[int, int]] = defaultdict(dict)  # by token, number
-        self._lock = asyncio.Lock()  # held from reading the allowance to the end of its approval
+        # Amounts by token and number: of deliveries in flight, and of those that wait.
+        self._reserved: defaultdict[str, dict[int, int]] = defaultdict(dict)
+        self._waiting: defaultdict[str, dict[int, int]] = defaultdict(dict)
+        self._pending: dict[str, str] = {}  # the key of the approval in flight, by token
+        # Held from reading the allowance to the end of its approval, for each token.
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def reserve(self, number: int, payment: Payment) -> None:
         """Count a delivery among those in flight, whose transaction may be sent already."""
@@ -59,26 +65,47 @@ class Escrow:
 
         Raises TransientFailure or ActionNeeded when it may not, RpcUnavailable, StorageError.
         """
-        self.reserve(number, payment)
+        self.release(number)  # it does not count against others until it is secured
+        if await self._suffices(number, payment):
+            return
+        waiting = self._waiting[payment.token]
+        waiting[number] = payment.amount
         try:
-            async with self._lock:
+            async with asyncio.timeout(_MAX_WAIT), self._locks[payment.token]:
                 await self._secure(number, payment, subject)
-        except BaseException:
-            self.release(number)  # it does not count against others until it is retried
-            raise
+        except TimeoutError:
+            raise ActionNeeded(
+                f"An approval for the node's wallet {self._wallet} waits for a block"
+            ) from None
+        finally:
+            waiting.pop(number, None)
+
+    async def _suffices(self, number: int, payment: Payment) -> bool:
+        """Reserve the delivery's part of the allowance, if there is enough left."""
+        allowance = await self._allowance(payment.token)
+        reserved = self._reserved[payment.token]
+        if allowance < min(_MAX_AMOUNT, sum(reserved.values()) + payment.amount):
+            return False
+        reserved[number] = payment.amount
+        return True
 
     async def _secure(self, number: int, payment: Payment, subject: Subject) -> None:
-        reason = ""
-        for attempt in range(_MAX_APPROVALS):
-            needed = min(_MAX_AMOUNT, sum(self._reserved[payment.token].values()))
-            allowance = await self._allowance(payment.token)
-            if allowance >= needed:
+        token, reason = payment.token, ""
+        for attempt in range(_MAX_APPROVALS + 1):
+            if (pending := self._pending.get(token)) is not None:
+                outcome = await self._transactions.outcomes.wait(pending)
+                self._pending.pop(token)
+                reason = outcome.reason if outcome else "its transaction is no longer stored"
+            if await self._suffices(number, payment):
                 return
+            if attempt == _MAX_APPROVALS:
+                break
+            amounts = [*self._reserved[token].values(), *self._waiting[token].values()]
+            needed = min(_MAX_AMOUNT, sum(amounts))
             key = f"approval:{number}:{needed}:{attempt}"
             if await self._transactions.find(key) is None:
-                await self._approve(key, payment.token, needed, allowance, subject)
-            outcome = await self._transactions.outcomes.wait(key)
-            reason = outcome.reason if outcome else "its transaction is no longer stored"
+                await self._approve(key, token, needed, subject)
+            self._pending[token] = key
         raise TransientFailure(f"The approvals for {self._wallet} have no effect: {reason}")
 
     async def _allowance(self, token: str) -> int:
@@ -90,13 +117,14 @@ class Escrow:
                 f"The node's wallet {self._wallet} gives no allowance: {error}"
             ) from None
 
-    async def _approve(
-        self, key: str, token: str, needed: int, allowance: int, subject: Subject
-    ) -> None:
+    async def _approve(self, key: str, token: str, needed: int, subject: Subject) -> None:
+        before = await self._allowance(token)
         data = WALLET_APPROVE.encode(self._node, token, needed)
         gas = await self._estimate(data, needed)
+        send = self._transactions.send
         try:
-            hash_ = await self._transactions.send(key, self._wallet, data, gas=gas, subject=subject)
+            async with self._transactions.slots.slot(key, first=True):
+                hash_ = await send(key, self._wallet, data, gas=gas, subject=subject)
         except SendError as error:
             raise (ActionNeeded if error.temporary else TransientFailure)(
                 f"The approval: {error}"
@@ -109,7 +137,7 @@ class Escrow:
             wallet=self._wallet,
             token=token,
             amount=needed,
-            before=allowance,
+            before=before,
             transaction=hash_,
         )
 

@@ -159,9 +159,8 @@ async def test_what_was_sent_by_an_earlier_run_keeps_its_part(
 async def test_nobody_else_waits_for_an_approval(
     tmp_path: Path, v1: V1, market: Market, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not even where there is one place for all, and one transaction at a time."""
+    """Not even where there is one place for all."""
     monkeypatch.setattr(steps, "_MAX_AT_CONTRACTS", 1)
-    monkeypatch.setattr(steps, "_MAX_DELIVERIES", 1)
     judge = market.verifier("LazyVerifier")
     free = v1.deploy("DelegatedConsumer", ALICE.address)
     market.ask(verifier=judge.address)
