@@ -201,6 +201,7 @@ class Sending:
     async def poll(self, times: int = 1) -> None:
         """Look at the chain, and let everything end that follows from it."""
         for _ in range(times):
+            self.head.poll_soon()  # with all calls, without a new block as well
             await self.head.poll()
             while working := list(self.sender.confirmer.tasks.values()):
                 await asyncio.gather(*working)

@@ -132,6 +132,8 @@ class DeliveryProcessor:
             self._next_block = asyncio.Event()
         while self._early and self._early[0][0] <= self._head.passed():
             self._tasks.start(self._run(heapq.heappop(self._early)[2]))
+        if self._early:
+            self._head.poll_by(self._early[0][0])
 
     def begin(self, delivery: OpenDelivery) -> None:
         """Work on a stored delivery, now or when its interval begins.
@@ -143,6 +145,7 @@ class DeliveryProcessor:
         early = self._head.latest is None or due > self._head.now()
         if delivery.state == "accepted" and early:
             heapq.heappush(self._early, (due, delivery.number, delivery))
+            self._head.poll_by(due)
         else:
             self._tasks.start(self._run(delivery))
 

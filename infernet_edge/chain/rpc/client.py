@@ -53,7 +53,14 @@ _MAX_REQUESTS = 16  # at once
 
 
 class RpcUnavailable(InfernetEdgeError):
-    """No server gave a usable answer; a retry may succeed."""
+    """No server gave a usable answer; a retry may succeed.
+
+    `retry_after`: the seconds for which the servers want no requests, 0.0 when they do not say.
+    """
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class ServerReport(NamedTuple):

@@ -1,26 +1,26 @@
-"""The head of the chain, polled in one batch together with the calls of all watchers.
+"""The head of the chain, polled; with each new one the calls of all watchers, in one batch.
 
-Nothing else polls: what needs a call with each block becomes a watcher.
+Nothing else polls: what needs a call with each block becomes a watcher. While no block comes, a
+poll is one call.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections import deque
 from typing import Any, Final, NamedTuple, Protocol
 
-from infernet_edge.backoff import Backoff
+from infernet_edge.chain.rpc.block_times import BlockTimes
 from infernet_edge.chain.rpc.client import Call, RpcClient, RpcError, RpcUnavailable, quantity
+from infernet_edge.chain.rpc.outage import OutagePauses
 from infernet_edge.logs import log_event, log_exception
 
 logger = logging.getLogger(__name__)
 
 LATEST_BLOCK: Final[Call] = ("eth_getBlockByNumber", ["latest", False])
-_MAX_PAUSE = 30.0  # seconds between two polls while the RPC is unavailable
 _MAX_BLOCK_INTERVAL = 15.0  # seconds for which the head's time counts as the present
-_REMEMBERED = 8  # intervals between blocks
 _MAX_OLD_ANSWERS = 3  # in a row that are ignored: servers behind a load balancer lag
 
 
@@ -38,13 +38,16 @@ class BlockHeader(NamedTuple):
 
 
 class HeadWatcher(Protocol):
-    """What has calls to make with each poll of the head."""
+    """What has calls to make with each new block, or something to do as time passes."""
 
     def questions(self) -> list[Call]:
-        """The calls to make together with that for the head."""
+        """The calls to make: with each new head, and now and then while there is none."""
 
     def answers(self, block: BlockHeader, answers: list[Any]) -> None:
-        """The answers, each a result or an RpcError, in the order of the calls."""
+        """The answers, each a result or an RpcError, in the order of the calls.
+
+        A watcher that had no calls is notified with every poll.
+        """
 
 
 def parse_block(answer: Any) -> BlockHeader:
@@ -75,14 +78,21 @@ class HeadTracker:
         self._rpc = rpc
         self._period = period
         self._watchers: list[HeadWatcher] = []
-        self._seen_at = 0.0
-        self._intervals: deque[float] = deque(maxlen=_REMEMBERED)
+        self._silent: list[HeadWatcher] = []  # those that had no calls the last time
+        self._times = BlockTimes(period)
         self._old_answers = 0
-        self._soon = asyncio.Event()
+        self._answered_hash = ""  # the head with which the watchers' calls were answered
+        self._answered_at = -math.inf
+        self._wishes = 1  # how often it was wanted that all calls are made, without a new head
+        self._granted = 0  # those of them that were answered
+        self._due = math.inf  # chain seconds
+        self._sooner = asyncio.Event()  # the next poll may have to come sooner
+        self._hurried = False
 
     def watch(self, watcher: HeadWatcher) -> None:
         """Make a watcher's calls from now on."""
         self._watchers.append(watcher)
+        self._wishes += 1
 
     def unwatch(self, watcher: HeadWatcher) -> None:
         """Make them no longer; nothing happens when they were not made."""
@@ -96,56 +106,115 @@ class HeadTracker:
         """
         if self.latest is None:
             return int(time.time())
-        return self.latest.timestamp + int(time.monotonic() - self._seen_at)
+        return self.latest.timestamp + int(time.monotonic() - self._times.seen_at)
 
     def passed(self) -> int:
         """The time up to which what is due may begin: that of the head.
 
         When no block has come for long it is `now()`: some chains make none without transactions.
         """
-        if self.latest is None or time.monotonic() - self._seen_at < _MAX_BLOCK_INTERVAL:
+        if self.latest is None or time.monotonic() - self._times.seen_at < _MAX_BLOCK_INTERVAL:
             return 0 if self.latest is None else self.latest.timestamp
         return self.now()
 
     def poll_soon(self) -> None:
-        """Poll after one period, whenever the next block may be due."""
-        self._soon.set()
+        """Poll after one period, whenever the next block may be due, and make all calls."""
+        self._wishes += 1
+        self._hurried = True
+        self._sooner.set()
+
+    def poll_by(self, due: int) -> None:
+        """Poll when the time is `due` (chain seconds) at the latest, should no block come.
+
+        It holds until the next poll.
+        """
+        if due < self._due:
+            self._due = due
+            self._sooner.set()
 
     async def run(self) -> None:
         """Poll until cancelled."""
-        pauses = Backoff(min(2 * self._period, _MAX_PAUSE), _MAX_PAUSE)
+        outage = OutagePauses(2 * self._period)
         while True:
             try:
                 await self.poll()
-                pauses.reset()
+                outage.reset()
                 pause = self.pause()
             except RpcUnavailable as error:
-                pause = pauses.next()
+                pause = outage.next(error.retry_after, self._due - self.now())
                 log_event(logger, "head.poll_failed", logging.DEBUG, reason=str(error), pause=pause)
-            await asyncio.sleep(self._period)
-            await _wait(self._soon, pause - self._period)
+            await self._sleep(pause)
+
+    async def _sleep(self, pause: float) -> None:
+        """Wait until the next poll: one period at least, and not past what is due."""
+        until = time.monotonic() + pause
+        await asyncio.sleep(self._period)
+        while not self._hurried:
+            until = min(until, self._due_at())
+            remaining = until - time.monotonic()
+            if remaining <= 0:
+                return
+            self._sooner.clear()
+            await _wait(self._sooner, remaining)
 
     async def poll(self) -> None:
         """Poll once. Raises RpcUnavailable."""
-        self._soon.clear()
-        asked = [(watcher, watcher.questions()) for watcher in self._watchers]
-        calls = [call for _, questions in asked for call in questions]
-        first, *answers = await self._rpc.batch([LATEST_BLOCK, *calls], priority=True)
-        if isinstance(first, RpcError):
-            raise RpcUnavailable(f"The head is not available: {first}")
-        try:
-            block = parse_block(first)
-        except ValueError as error:
-            raise RpcUnavailable("The head is no block") from error
+        self._hurried = False
+        if self._asks_everything():
+            wishes, asked = self._wishes, self._questions()
+            first, *answers = await self._rpc.batch([LATEST_BLOCK, *_calls(asked)], priority=True)
+            block = _found(first)
+            if self._take(block):
+                self._notify(block, asked, answers, wishes)
+            return
+        [first] = await self._rpc.batch([LATEST_BLOCK], priority=True)
+        block = _found(first)
         if not self._take(block):
             return
+        for watcher in self._silent:  # what is due does not wait for the calls of others
+            self._notify_one(watcher, block, [])
+        if block.hash != self._answered_hash:
+            wishes, asked = self._wishes, [each for each in self._questions() if each[1]]
+            answers = await self._rpc.batch(_calls(asked), priority=True) if asked else []
+            self._notify(block, asked, answers, wishes)
+
+    def _asks_everything(self) -> bool:
+        """Whether the watchers' calls go together with that for the head.
+
+        Most polls find no new block, but where blocks come fast each one does. While there is none
+        the calls are repeated from time to time: watchers wait for more than blocks.
+        """
+        latest = self.latest
+        return (
+            self._wishes != self._granted
+            or latest is None
+            or latest.hash != self._answered_hash
+            or self._times.are_short
+            or time.monotonic() - self._answered_at >= _MAX_BLOCK_INTERVAL
+        )
+
+    def _questions(self) -> list[tuple[HeadWatcher, list[Call]]]:
+        asked = [(watcher, watcher.questions()) for watcher in self._watchers]
+        self._silent = [watcher for watcher, questions in asked if not questions]
+        return asked
+
+    def _notify(
+        self,
+        block: BlockHeader,
+        asked: list[tuple[HeadWatcher, list[Call]]],
+        answers: list[Any],
+        wishes: int,
+    ) -> None:
+        """Give the watchers the answers to all calls; `wishes` are those of before the calls."""
+        self._granted = wishes
+        self._answered_hash, self._answered_at = block.hash, time.monotonic()
         remaining = iter(answers)
         for watcher, questions in asked:
-            own = [next(remaining) for _ in questions]
-            if watcher in self._watchers:
-                self._notify(watcher, block, own)
+            self._notify_one(watcher, block, [next(remaining) for _ in questions])
 
-    def _notify(self, watcher: HeadWatcher, block: BlockHeader, answers: list[Any]) -> None:
+    def _notify_one(self, watcher: HeadWatcher, block: BlockHeader, answers: list[Any]) -> None:
+        if watcher not in self._watchers:
+            return  # it has left meanwhile
         try:
             watcher.answers(block, answers)
         except Exception as error:  # noqa: BLE001 - any defect is logged
@@ -157,35 +226,51 @@ class HeadTracker:
         """Note the head; False when the answers are older than what is known."""
         latest = self.latest
         if latest is not None and block.hash == latest.hash:
+            self._due = math.inf
             return True
         if latest is not None and block.number < latest.number:
             self._old_answers += 1
             if self._old_answers <= _MAX_OLD_ANSWERS:
                 return False
-        now = time.monotonic()
-        if latest is not None and block.number > latest.number:
-            self._intervals.append((now - self._seen_at) / (block.number - latest.number))
+        self._times.note(time.monotonic(), 0 if latest is None else block.number - latest.number)
         self._old_answers = 0
-        self._seen_at = now
+        self._due = math.inf  # watchers say it again
         self.latest = block
         self.seen.set()
         return True
 
     def pause(self) -> float:
-        """Seconds until the next poll.
+        """Seconds until the next poll, unless something is due before that."""
+        if not self._times.are_regular and self._due <= self.now():
+            return self._period  # the block that lets it begin may come at any moment
+        return self._times.pause(time.monotonic())
 
-        Where blocks come in regular intervals, it comes half a period before the next one is due:
-        if the block is there already, the polls move towards the moment at which blocks come, and
-        if not, the poll after it finds it. The later a block is, the longer are the pauses.
+    def _due_at(self) -> float:
+        """When what is due next may begin, should no block come before that.
+
+        By the steady clock; infinity when that moment is over, or nothing is due.
         """
-        if len(self._intervals) < _REMEMBERED:
-            return self._period
-        shortest, longest = min(self._intervals), max(self._intervals)
-        if longest > 2 * shortest + self._period:
-            return self._period
-        due = self._seen_at + shortest - self._period / 2
-        early = due - time.monotonic()
-        return max(self._period, min(_MAX_BLOCK_INTERVAL, max(early, -early / 2)))
+        if self.latest is None or self._due == math.inf:
+            return math.inf
+        seen_at, now = self._times.seen_at, time.monotonic()
+        moment = seen_at + self._due - self.latest.timestamp
+        if self._times.are_regular or moment <= now:
+            moment = max(moment, seen_at + _MAX_BLOCK_INTERVAL)  # see passed()
+        return moment if moment > now else math.inf
+
+
+def _found(answer: Any) -> BlockHeader:
+    """The head. Raises RpcUnavailable."""
+    if isinstance(answer, RpcError):
+        raise RpcUnavailable(f"The head is not available: {answer}")
+    try:
+        return parse_block(answer)
+    except ValueError as error:
+        raise RpcUnavailable("The head is no block") from error
+
+
+def _calls(asked: list[tuple[HeadWatcher, list[Call]]]) -> list[Call]:
+    return [call for _, questions in asked for call in questions]
 
 
 async def _wait(event: asyncio.Event, timeout: float) -> None:

@@ -120,6 +120,7 @@ class Scheduler:
             self._tasks.start(self._store_due(known, interval))
         else:
             heapq.heappush(self._heap, (due, known.id, interval))
+            self._head.poll_by(due)
 
     async def _expire(self, known: KnownSubscription, interval: int) -> None:
         """End a subscription whose time is over, if that is still so in a moment.
@@ -146,6 +147,8 @@ class Scheduler:
             known = self._known.get(identifier)
             if known is not None and self._planned.get(identifier) == interval:
                 self._plan(known, interval)
+        if self._heap:
+            self._head.poll_by(self._heap[0][0])
 
     async def _store_due(self, known: KnownSubscription, interval: int) -> None:
         """Store the delivery for an interval, once, and hand it over."""

@@ -7,11 +7,12 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from infernet_edge.chain.rpc import head_tracker as module
 from infernet_edge.chain.rpc.client import Call, RpcClient, RpcError, RpcUnavailable
 from infernet_edge.chain.rpc.head_tracker import BlockHeader, HeadTracker, parse_block
-from tests.support.scripted_rpc import RpcFault, ScriptedRpc, reply
+from tests.support.scripted_rpc import Asked, RpcFault, ScriptedRpc, reply, transformed
 
 
 class Clock:
@@ -119,6 +120,7 @@ async def test_everybody_is_asked_in_one_batch(
 
     head.unwatch(curious)
     head.unwatch(curious)
+    chain.mine()
     await head.poll()
     assert len(curious.seen) == 1
     assert len(other.seen) == 2
@@ -221,13 +223,104 @@ async def test_another_block_of_the_same_number_is_noticed(head: HeadTracker, ch
     assert head.latest.hash.endswith("bb")
 
 
+async def test_while_no_block_comes_a_poll_is_one_call(
+    head: HeadTracker, server: ScriptedRpc, chain: Chain
+) -> None:
+    server.results["eth_getBalance"] = "0x1"
+    curious, silent = Curious(("eth_getBalance", ["0x1"])), Curious()
+    head.watch(curious)
+    head.watch(silent)
+    for _ in range(4):
+        await head.poll()
+    assert server.asked("eth_getBalance") == len(curious.seen) == 1
+    assert len(silent.seen) == 4, "time passes without blocks"
+    chain.mine()
+    await head.poll()
+    assert [block.number for block, _ in curious.seen] == [100, 101]
+    assert len(silent.seen) == 5
+
+
+async def test_calls_that_failed_are_made_with_the_next_poll(
+    head: HeadTracker, server: ScriptedRpc, chain: Chain
+) -> None:
+    server.results["eth_getBalance"] = "0x1"
+    curious = Curious(("eth_getBalance", ["0x1"]))
+    head.watch(curious)
+    await head.poll()
+    chain.mine()
+
+    async def second_fails(request: web.Request, asked: Asked) -> web.StreamResponse:
+        if any(each["method"] == "eth_getBalance" for each in asked):
+            return web.Response(status=503)
+        return await transformed(lambda answers: answers, server)(request, asked)
+
+    server.always = second_fails
+    with pytest.raises(RpcUnavailable):
+        await head.poll()
+    assert head.latest is not None
+    assert head.latest.number == 101
+    server.always = None
+    await asyncio.sleep(1.0)  # the server is paused
+    await head.poll()
+    assert [block.number for block, _ in curious.seen] == [100, 101]
+
+
+async def test_calls_are_repeated_when_no_block_comes_for_long(
+    head: HeadTracker, server: ScriptedRpc, chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    server.results["eth_getBalance"] = "0x1"
+    curious = Curious(("eth_getBalance", ["0x1"]))
+    head.watch(curious)
+    for _ in range(60):
+        await head.poll()
+        clock.steady += 1
+    assert len(curious.seen) == 4
+
+
+@pytest.mark.parametrize("wish", ["poll_soon", "watch"])
+async def test_what_is_new_is_asked_without_a_new_block(
+    head: HeadTracker, server: ScriptedRpc, chain: Chain, wish: str
+) -> None:
+    """A transaction may have been mined in the block that is known already."""
+    server.results["eth_getBalance"] = "0x1"
+    curious = Curious(("eth_getBalance", ["0x1"]))
+    head.watch(curious)
+    await head.poll()
+    if wish == "watch":
+        head.watch(Curious(("eth_getBalance", ["0x2"])))
+    else:
+        head.poll_soon()
+    await head.poll()
+    assert len(curious.seen) == 2
+    await head.poll()
+    assert len(curious.seen) == 2
+
+
+async def test_where_blocks_come_fast_a_poll_is_one_request(
+    head: HeadTracker, server: ScriptedRpc, chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    server.results["eth_getBalance"] = "0x1"
+    curious = Curious(("eth_getBalance", ["0x1"]))
+    head.watch(curious)
+    for _ in range(20):
+        await head.poll()
+        chain.mine(2)
+        clock.steady += head.pause()
+    assert len(curious.seen) == 20
+    assert len(server.requests) <= 25
+
+
 async def polls(
-    head: HeadTracker, chain: Chain, clock: Clock, pace: Callable[[int], float], blocks: int
+    head: HeadTracker, chain: Chain, clock: Clock, seconds: float, blocks: int
 ) -> tuple[int, float]:
-    """Let blocks come at a pace; returns how many looks there were, and the worst delay."""
+    """Let blocks come at a pace; returns how many polls there were, and the worst delay."""
     count, worst, due = 0, 0.0, clock.steady
-    for number in range(blocks):
-        due += pace(number)
+    for _ in range(blocks):
+        due += seconds
         while clock.steady < due:
             await head.poll()
             count += 1
@@ -242,31 +335,49 @@ async def test_no_more_than_two_polls_a_block_where_blocks_come_steadily(
 ) -> None:
     clock = Clock()
     monkeypatch.setattr(module, "time", clock)
-    await polls(head, chain, clock, lambda number: 12.0, 15)
-    count, worst = await polls(head, chain, clock, lambda number: 12.0, 100)
+    await polls(head, chain, clock, 12.0, 15)
+    count, worst = await polls(head, chain, clock, 12.0, 100)
     assert count <= 200
     assert worst <= 0.5 + 1e-6
 
 
-async def test_missed_blocks_are_looked_for_more_and_more_rarely(
+async def test_what_is_due_does_not_wait_for_a_chain_that_stands_still(
     head: HeadTracker, chain: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = Clock()
-    monkeypatch.setattr(module, "time", clock)
-    await polls(head, chain, clock, lambda number: 12.0, 15)
-    count, worst = await polls(head, chain, clock, lambda number: 600.0, 1)
-    assert count < 70
-    assert worst <= 15
+    """A chain may make no blocks without transactions."""
+    monkeypatch.setattr(module, "_MAX_BLOCK_INTERVAL", 0.5)
+    monkeypatch.setattr(head, "pause", lambda: 3600.0)
+    due = chain.timestamp + 2
+
+    class Waiting(Curious):
+        def answers(self, block: BlockHeader, answers: list[Any]) -> None:
+            if head.passed() < due:
+                head.poll_by(due)
+            else:
+                super().answers(block, answers)
+
+    waiting = Waiting()
+    head.watch(waiting)
+    async with asyncio.timeout(6), asyncio.TaskGroup() as group:
+        task = group.create_task(head.run())
+        await until(lambda: bool(waiting.seen))
+        task.cancel()
 
 
-async def test_blocks_that_come_anyhow_are_looked_for_all_the_time(
+async def test_what_becomes_due_sooner_shortens_the_pause(
     head: HeadTracker, chain: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = Clock()
-    monkeypatch.setattr(module, "time", clock)
-    pace: Callable[[int], float] = lambda number: 1.0 if number % 2 else 9.0  # noqa: E731
-    _, worst = await polls(head, chain, clock, pace, 40)
-    assert worst <= 0.5 + 1e-6
+    monkeypatch.setattr(module, "_MAX_BLOCK_INTERVAL", 0.5)
+    monkeypatch.setattr(head, "pause", lambda: 3600.0)
+    watcher = Curious()
+    head.watch(watcher)
+    async with asyncio.timeout(6), asyncio.TaskGroup() as group:
+        task = group.create_task(head.run())
+        await until(lambda: len(watcher.seen) == 1)
+        await asyncio.sleep(0.6)
+        head.poll_by(chain.timestamp + 2)
+        await until(lambda: len(watcher.seen) == 2)
+        task.cancel()
 
 
 async def test_it_polls_on_through_an_outage(server: ScriptedRpc, chain: Chain) -> None:
