@@ -40,13 +40,13 @@ def main() -> int:
     if chosen.documentation:
         print(documentation())
         return 0
-    parts = [name.lower() for name in chosen.names]
+    goals = [name for name in GOALS if not chosen.names or name in chosen.names]
+    parts = [name.lower() for name in chosen.names if name not in GOALS]
     profiles = [
         profile
         for profile in PROFILES
-        if not parts or any(part in profile.name.lower() for part in parts)
+        if not chosen.names or any(part in profile.name.lower() for part in parts)
     ]
-    goals = [name for name in GOALS if not parts or name in parts]
     began, failed = time.monotonic(), 0
     folder = ROOT / ".cache"
     folder.mkdir(exist_ok=True)
