@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import json
+from typing import TYPE_CHECKING, Any
 
-from infernet_edge.cli.configuration import add_config_argument, load_or_explain
+from infernet_edge.cli.configuration import (
+    add_config_argument,
+    empty_note,
+    load_or_explain,
+    use_service_environment,
+)
+
+if TYPE_CHECKING:
+    from infernet_edge.config import Loaded
 
 HELP = "check the configuration and list all its errors"
 
@@ -12,18 +22,56 @@ HELP = "check the configuration and list all its errors"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     add_config_argument(parser)
+    parser.add_argument(
+        "--strict", action="store_true", help="fail (78) when there are notes, not only errors"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check; returns 0, or 78 when there are errors."""
+    """Check; returns 0, or 78 when there are errors, or, with --strict, notes."""
+    if arguments.json:
+        return _run_json(arguments)
     loaded = load_or_explain(arguments)
     if loaded is None:
         return 78
-    for warning in loaded.warnings:
-        print(f"note: {warning}")
+    notes = _notes(loaded)
+    for note in notes:
+        print(f"note: {note}")
     containers = ", ".join(container.id for container in loaded.config.containers) or "none"
     print(f"{loaded.source or 'No file found, the defaults'}: no errors")
     print(f"  API         {loaded.config.server.host} port {loaded.config.server.port}")
     print(f"  containers  {containers}")
     print(f"  storage     {loaded.config.storage_path}")
+    if arguments.strict and notes:
+        print("With --strict the notes above count as errors.")
+        return 78
     return 0
+
+
+def _run_json(arguments: argparse.Namespace) -> int:
+    """Print errors and notes as one JSON object; returns the same exit codes."""
+    from infernet_edge.config.loading import load_valid_parts
+
+    use_service_environment(arguments)
+    loaded, problems = load_valid_parts(arguments.config)
+    notes = _notes(loaded)
+    report: dict[str, Any] = {
+        "source": str(loaded.source) if loaded.source else None,
+        "valid": not problems,
+        "errors": [problem._asdict() for problem in problems],
+        "notes": notes,
+    }
+    if not problems:
+        report |= {
+            "api": {"host": loaded.config.server.host, "port": loaded.config.server.port},
+            "containers": [container.id for container in loaded.config.containers],
+            "storage": str(loaded.config.storage_path),
+        }
+    print(json.dumps(report, indent=2))
+    return 78 if problems or (arguments.strict and notes) else 0
+
+
+def _notes(loaded: Loaded) -> list[str]:
+    note = empty_note(loaded)
+    return [*map(str, loaded.warnings), *([note] if note else [])]

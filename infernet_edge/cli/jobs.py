@@ -49,10 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
     if answer is None:
         return 1
     found = answer["items"]
-    if found is None:
-        print("The chain is off: set chain.enabled to serve on-chain requests.")
-    elif arguments.json:
+    if arguments.json:
+        if arguments.onchain:
+            found = {"enabled": found is not None, **(found or _CHAIN_OFF)}
         print(json.dumps(found, indent=2))
+    elif found is None:
+        print("The chain is off. How to turn it on: infernet-edge help on-chain")
     elif arguments.onchain:
         _print_onchain(found, skipped=arguments.skipped)
     else:
@@ -60,7 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-_NOTHING = "None yet. The README shows how to send a job with curl."
+_NOTHING = "None yet. How to send a job: infernet-edge help api"
+_CHAIN_OFF: dict[str, Any] = {"subscriptions": [], "deliveries": []}
 _NOTHING_ONCHAIN = (
     "None yet. Contracts create subscriptions at the coordinator, clients send delegated"
     " requests; what this node does not serve is listed by: infernet-edge jobs --onchain --skipped"

@@ -12,7 +12,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from infernet_edge.cli.configuration import add_config_argument, load_or_explain
+from infernet_edge.cli.configuration import add_config_argument, empty_note, load_or_explain
 from infernet_edge.tasks import cancel
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
         logger = logging.getLogger(__name__)
         source = loaded.source or "none found, using defaults"
         log_event(logger, "config.loaded", source=source)
+        if note := empty_note(loaded):
+            log_event(logger, "config.missing", logging.WARNING, text=note)
         for warning in loaded.warnings:
             log_event(logger, "config.warning", logging.WARNING, text=warning)
         if is_frozen():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import platform
 import sqlite3
 
@@ -12,12 +13,24 @@ HELP = "print the versions of the node, Python, SQLite and the system"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """This command has no arguments."""
+    """Add the arguments of this command."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the versions; returns 0."""
+    versions = {
+        "version": __version__,
+        "infernet": INFERNET_VERSION,
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "system": platform.system(),
+        "machine": platform.machine(),
+    }
+    if arguments.json:
+        print(json.dumps(versions, indent=2))
+        return 0
     print(f"infernet-edge {__version__} (speaks Infernet {INFERNET_VERSION})")
-    print(f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}")
-    print(f"{platform.system()} {platform.machine()}")
+    print(f"Python {versions['python']}, SQLite {versions['sqlite']}")
+    print(f"{versions['system']} {versions['machine']}")
     return 0

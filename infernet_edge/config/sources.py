@@ -30,7 +30,8 @@ _NAMED_CREDENTIALS = (
 def find_file(path: Path | None, environment: Mapping[str, str]) -> Path | None:
     """The configuration file to read; None when there is none and the defaults apply.
 
-    The order: `path` (from --config), $INFERNET_CONFIG_PATH, ./config.json, /etc/infernet-edge.
+    The order: `path` (from --config), $INFERNET_CONFIG_PATH, the current folder,
+    /etc/infernet-edge; in a folder config.json, then config.toml.
     A named file is returned even if it does not exist, so that its absence is reported. So is one
     of /etc/infernet-edge whose folder this user may not read, so that it is not ignored.
     """
@@ -38,7 +39,8 @@ def find_file(path: Path | None, environment: Mapping[str, str]) -> Path | None:
         return path
     if named := environment.get("INFERNET_CONFIG_PATH"):
         return Path(named)
-    if _is_file(here := Path("config.json"), if_hidden=False):
+    here = next((file for file in map(Path, FILES) if _is_file(file, if_hidden=False)), None)
+    if here is not None:
         return here
     return next((file for file in SYSTEM_FILES if _is_file(file, if_hidden=True)), None)
 

@@ -71,9 +71,57 @@ def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_without_a_file_the_defaults_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check"]) == 0
-    output = capsys.readouterr().out
-    assert output.startswith("No file found, the defaults: no errors\n")
-    assert "  containers  none\n" in output
+    note, summary, *rest = capsys.readouterr().out.splitlines()
+    assert note.startswith("note: No configuration file was found")
+    assert "infernet-edge init" in note
+    assert summary == "No file found, the defaults: no errors"
+    assert "  containers  none" in rest
+
+
+def test_strict_makes_notes_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("config.json").write_text('{"redis": {"host": "x"}}')
+    for arguments, code in ((["--strict"], 78), (["--strict", "--json"], 78), ([], 0)):
+        assert main(["check", *arguments]) == code
+    capsys.readouterr()
+    assert main(["check", "--strict"]) == 78
+    output = capsys.readouterr().out.splitlines()
+    assert output[0].startswith("note: redis is ignored")
+    assert "--strict" in output[-1]
+    Path("config.json").write_text('{"containers": [{"id": "a", "image": "x"}]}')
+    for arguments in (["--strict"], ["--strict", "--json"]):
+        assert main(["check", *arguments]) == 0
+
+
+def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+    containers = [{"id": "a", "image": "x"}, {"id": "b", "image": "y"}]
+    document = {"containers": containers, "storage": {"path": "/data"}}
+    Path("config.json").write_text(json.dumps(document))
+    assert main(["check", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "source": "config.json",
+        "valid": True,
+        "errors": [],
+        "notes": ["containers[1].port: 3000 is taken, using 3999 instead"],
+        "api": {"host": "0.0.0.0", "port": 4000},
+        "containers": ["a", "b"],
+        "storage": "/data",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "paths"),
+    [("{", [""]), ('{"server": {"port": 70000}, "jobs": 1}', ["server.port", "jobs"])],
+)
+def test_errors_as_json(text: str, paths: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    Path("config.json").write_text(text)
+    assert main(["check", "--json"]) == 78
+    output, wrong = capsys.readouterr()
+    report = json.loads(output)
+    assert wrong == ""
+    assert report["valid"] is False
+    assert [error["path"] for error in report["errors"]] == paths
+    assert all(error["found"] and error["expected"] for error in report["errors"])
+    assert "api" not in report
 
 
 def test_the_files_that_are_found(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 import time
 from functools import partial
@@ -14,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.client import Api, eventually
-from tests.support.node import NodeProcess
+from tests.support.node import NodeProcess, free_port
+from tests.support.process import ROOT
 
 
 def test_it_runs_until_it_is_told_to_stop(tmp_path: Path) -> None:
@@ -29,6 +32,58 @@ def test_it_runs_until_it_is_told_to_stop(tmp_path: Path) -> None:
             assert f"node.started url={node.url}" in log
             assert log.splitlines()[-1].endswith("node.stopped")
             assert "Traceback" not in log
+
+
+def in_folder(folder: Path, *arguments: str, **env: str) -> subprocess.Popen[str]:
+    """Start a command without --config, as a user does in a folder of theirs."""
+    known = {name: text for name, text in os.environ.items() if not name.startswith("INFERNET_")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "infernet_edge", *arguments],
+        cwd=folder,
+        env={**known, "PYTHONPATH": str(ROOT), "XDG_DATA_HOME": str(folder / "share"), **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def ran(folder: Path, **env: str) -> str:
+    """The log of `run` in a folder, from its start to its stop."""
+    node = in_folder(folder, "run", **env)
+    assert node.stdout is not None
+    lines = []
+    with node.stdout:
+        for line in node.stdout:
+            lines.append(line)
+            if "node.ready" in line:
+                node.send_signal(signal.SIGTERM)
+    assert node.wait(30) == 0
+    return "".join(lines)
+
+
+def test_what_init_writes_is_found_by_check_and_run(tmp_path: Path) -> None:
+    service = ("--url", "http://127.0.0.1:9", "--id", "service")
+    api = ("--host", "127.0.0.1", "--port", str(free_port()))
+    written, _ = in_folder(tmp_path, "init", "--yes", *service, *api).communicate(timeout=60)
+    assert "infernet-edge run\n" in written
+    checked, _ = in_folder(tmp_path, "check", "--strict").communicate(timeout=60)
+    assert checked.startswith("config.toml: no errors\n")
+    assert "  containers  service\n" in checked
+    log = ran(tmp_path)
+    assert "config.loaded source=config.toml" in log
+    assert f"node.started url=http://127.0.0.1:{api[-1]}" in log
+    assert "config.missing" not in log
+
+
+def test_without_a_configuration_run_names_init(tmp_path: Path) -> None:
+    env = {
+        "INFERNET_EDGE_SERVER__HOST": "127.0.0.1",
+        "INFERNET_EDGE_SERVER__PORT": str(free_port()),
+    }
+    log = ran(tmp_path, **env)
+    assert re.search("WARNING config.missing text=.*infernet-edge init", log)
+    containers = '[{"id": "service", "url": "http://127.0.0.1:9"}]'
+    assert "config.missing" not in ran(tmp_path, **env, INFERNET_EDGE_CONTAINERS=containers)
 
 
 def test_a_terminal_that_closes_stops_the_node(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ async def test_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         document = {"containers": [{"id": "echo", "url": url}]}
         async with running(tmp_path, document) as node:
             assert await run_command(tmp_path, "jobs") == 0
-            assert capsys.readouterr().out.startswith("None yet")
+            assert capsys.readouterr().out.startswith("None yet. How to send a job: infernet-edge")
             ids = [await node.job(["echo", "echo"]), await node.job(data={"hold": True})]
             await node.finished(ids[0])
             assert await run_command(tmp_path, "jobs") == 0
@@ -89,7 +89,13 @@ async def test_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
             assert job["id"] == ids[1]
             assert job["status"] == "running"
             assert await run_command(tmp_path, "jobs", "--onchain") == 0
-            assert "chain.enabled" in capsys.readouterr().out
+            assert "infernet-edge help on-chain" in capsys.readouterr().out
+            assert await run_command(tmp_path, "jobs", "--onchain", "--json") == 0
+            assert json.loads(capsys.readouterr().out) == {
+                "enabled": False,
+                "subscriptions": [],
+                "deliveries": [],
+            }
             echo.release()
 
 

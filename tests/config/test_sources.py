@@ -26,8 +26,9 @@ def test_the_order_of_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for later in (system[1], system[0]):
         later.write_text("{}")
         assert sources.find_file(None, {}) == later
-    Path("config.json").write_text("{}")
-    assert sources.find_file(None, {}) == Path("config.json")
+    for here in (Path("config.toml"), Path("config.json")):
+        here.touch()
+        assert sources.find_file(None, {}) == here
     # A file that was named is taken whether it exists or not.
     assert sources.find_file(None, environment) == tmp_path / "env.json"
     assert sources.find_file(named, environment) == named

@@ -37,9 +37,10 @@ a file with the same settings as comments.
 ## Where it comes from
 
 The file is the first of these that exists: `--config PATH`, `$INFERNET_CONFIG_PATH`,
-`./config.json`, `/etc/infernet-edge/config.json`, `/etc/infernet-edge/config.toml`. A file that is
-named and does not exist is an error. Without a file all defaults apply. JSON and TOML have the same
-keys. A `config.json` of the Infernet node 1.4 works unchanged.
+`./config.json`, `./config.toml`, `/etc/infernet-edge/config.json`,
+`/etc/infernet-edge/config.toml`. A file that is named and does not exist is an error. Without a
+file all defaults apply. JSON and TOML have the same keys. A `config.json` of the
+Infernet node 1.4 works unchanged.
 
 Each setting can also come from the environment, which overrides the file. The name is
 `INFERNET_EDGE_` and the key in capitals, with two underscores between levels:
