@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
-import sys
 from collections.abc import Sequence
 
 from infernet_edge import __version__
+from infernet_edge.cli.output import flush_output
 
 COMMANDS = (
     *("run", "demo", "init", "check", "doctor", "status", "jobs", "wallet", "service"),
@@ -31,16 +30,16 @@ Exit codes: 0 success, 1 failure, 2 wrong usage, 78 configuration errors.
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command; returns its exit code."""
-    parsed = make_parser(arguments).parse_args(arguments)
-    module = importlib.import_module(f"infernet_edge.cli.{parsed.command}")
     try:
+        parsed = make_parser(arguments).parse_args(arguments)
+        module = importlib.import_module(f"infernet_edge.cli.{parsed.command}")
         return int(module.run(parsed))
     except KeyboardInterrupt:
         return 128 + 2  # as shells report SIGINT
     except BrokenPipeError:
-        # The reader closed the pipe; without this, Python reports an error at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+        return OK  # the reader has what it needs
+    finally:
+        flush_output()
 
 
 def make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from infernet_edge.cli.output import print_progress
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
@@ -128,6 +130,8 @@ def run(arguments: argparse.Namespace) -> int:
     except InfernetEdgeError as error:
         print(error, file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        raise  # the reader closed the pipe; main.py handles it
     except OSError as error:
         print(f"infernet-edge: {error}", file=sys.stderr)
         return 1
@@ -159,7 +163,7 @@ def _install(arguments: argparse.Namespace) -> int:
     installer = Installer(paths, run_command)
     with _alone(arguments):
         steps = installer.install(running_program(), arguments.config, rootless=rootless)
-        changes = carry_out(steps, print, dry_run=arguments.dry_run)
+        changes = carry_out(steps, print_progress, dry_run=arguments.dry_run)
     return _report(arguments, changes, f"Configuration: {paths.configuration()}")
 
 
@@ -167,7 +171,7 @@ def _alone(arguments: argparse.Namespace) -> AbstractContextManager[None]:
     """Exclude upgrades and roll-backs meanwhile; a dry run changes nothing."""
     if arguments.dry_run:
         return nullcontext()
-    return _trial(print).alone()
+    return _trial(print_progress).alone()
 
 
 def _trial(log: Callable[[str], None]) -> Trial:
@@ -194,7 +198,7 @@ def _uninstall(arguments: argparse.Namespace) -> int:
     exclusive = _alone(arguments) if paths.programs.exists() else nullcontext()
     with exclusive:
         changes = carry_out(
-            installer.uninstall(purge=arguments.purge), print, dry_run=arguments.dry_run
+            installer.uninstall(purge=arguments.purge), print_progress, dry_run=arguments.dry_run
         )
     left = (
         "Everything was removed." if arguments.purge else f"Kept: {paths.settings}, {paths.state}"
@@ -208,7 +212,7 @@ def _upgrade(arguments: argparse.Namespace) -> int:
     sha256 = expected_digest(arguments.binary, arguments.sha256)
     if not _may_go_on(arguments):
         return 1
-    Upgrade(_trial(print)).to(arguments.binary, sha256, arguments.timeout, arguments.trial)
+    Upgrade(_trial(print_progress)).to(arguments.binary, sha256, arguments.timeout, arguments.trial)
     return 0
 
 
@@ -217,7 +221,7 @@ def _rollback(arguments: argparse.Namespace) -> int:
 
     if not _may_go_on(arguments):
         return 1
-    Upgrade(_trial(print)).roll_back(arguments.timeout, arguments.trial)
+    Upgrade(_trial(print_progress)).roll_back(arguments.timeout, arguments.trial)
     return 0
 
 
@@ -225,12 +229,8 @@ def _watch(arguments: argparse.Namespace) -> int:
     """What infernet-edge-trial.service runs."""
     if not _may_go_on(arguments):
         return 1
-    _trial(_log_line).watch()
+    _trial(print_progress).watch()
     return 0
-
-
-def _log_line(text: str) -> None:
-    print(text, flush=True)
 
 
 def _migrations(arguments: argparse.Namespace) -> int:

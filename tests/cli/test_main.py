@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -61,6 +62,11 @@ def test_versions(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"infernet-edge {__version__} (speaks Infernet {INFERNET_VERSION})" in output
     assert "Python 3." in output
     assert "SQLite 3." in output
+    assert main(["version", "--json"]) == 0
+    versions = json.loads(capsys.readouterr().out)
+    assert versions["version"] == __version__
+    assert versions["infernet"] == INFERNET_VERSION
+    assert versions.keys() == {"version", "infernet", "python", "sqlite", "system", "machine"}
 
 
 @pytest.mark.parametrize(
@@ -98,15 +104,55 @@ def test_as_a_process() -> None:
     assert "walk" in wrong.stderr
 
 
-def test_a_reader_that_has_enough_is_no_mistake() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("version",), 0),
+        (("--help",), 0),
+        (("help", "limits"), 0),
+        (("check", "--config", "absent.json"), 78),
+        (("check", "--json", "--config", "absent.json"), 78),
+        (("service", "uninstall", "--dry-run"), 0),
+    ],
+)
+def test_a_reader_that_has_enough_is_no_mistake(arguments: tuple[str, ...], code: int) -> None:
     """As with `infernet-edge version | true`."""
-    command = f"{sys.executable} -m infernet_edge version | true; echo ${{PIPESTATUS[0]}}"
-    for _ in range(3):
-        done = subprocess.run(
-            ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True
+    done = run_unread(*arguments)
+    assert "Broken" not in done.stderr
+    assert done.returncode == code
+
+
+def test_work_continues_when_nobody_reads_its_progress(tmp_path: Path) -> None:
+    """As with `sudo infernet-edge service install | head -1`."""
+    program = (
+        "from pathlib import Path; import sys\n"
+        "from infernet_edge.cli.output import print_progress\n"
+        "print_progress('one'); print_progress('two'); Path(sys.argv[1]).touch()"
+    )
+    done = run_unread(str(tmp_path / "done"), command=(sys.executable, "-c", program))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "done").exists()
+
+
+def run_unread(
+    *arguments: str, command: tuple[str, ...] = (sys.executable, "-m", "infernet_edge")
+) -> subprocess.CompletedProcess[str]:
+    """Run a command whose stdout is a pipe that was closed by its reader."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        return subprocess.run(
+            [*command, *arguments],
+            cwd=ROOT,
+            env={key: text for key, text in os.environ.items() if key != "PYTHONUNBUFFERED"},
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
         )
-        assert done.stderr == ""
-        assert done.stdout == "0\n"
+    finally:
+        os.close(writer)
 
 
 def test_asking_for_help_imports_none_of_the_node() -> None:

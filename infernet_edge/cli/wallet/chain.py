@@ -27,6 +27,7 @@ from infernet_edge.chain.txm.one_off import NotDone, Receipt, send_and_wait
 from infernet_edge.chain.wallet.keystore import load_account
 from infernet_edge.cli.configuration import load_or_explain
 from infernet_edge.cli.money import coins
+from infernet_edge.cli.output import print_progress
 from infernet_edge.config.model import Chain
 from infernet_edge.errors import InfernetEdgeError
 
@@ -93,7 +94,7 @@ async def send(rpc: RpcClient, account: LocalAccount, to: str, data: bytes) -> R
 
 
 def _print_sent(hash_: str) -> None:
-    print(f"Transaction  {hash_}, waiting until it is mined ...", flush=True)
+    print_progress(f"Transaction  {hash_}, waiting until it is mined ...")
 
 
 async def _run(action: str, chain: Chain, account: LocalAccount) -> int:

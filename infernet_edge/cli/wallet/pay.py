@@ -27,6 +27,7 @@ from infernet_edge.chain.wallet.payment_wallet import (
 )
 from infernet_edge.cli.configuration import load_or_explain
 from infernet_edge.cli.money import coins
+from infernet_edge.cli.output import print_progress
 from infernet_edge.cli.wallet.chain import connected, send
 from infernet_edge.config.model import Chain, Config
 from infernet_edge.config.rendering import to_json, toml_value
@@ -149,7 +150,7 @@ async def _make(chain: Chain, account: LocalAccount) -> str:
             raise InfernetEdgeError(
                 f"The transaction {receipt.hash} made no wallet. Check chain.registry_address."
             )
-        print(f"Wallet       {wallet}", flush=True)
+        print_progress(f"Wallet       {wallet}")
         if not await _is_listed(rpc, factory, wallet):
             raise InfernetEdgeError(
                 f"The factory {factory} does not list the wallet {wallet} that it made. Check it"
