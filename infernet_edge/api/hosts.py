@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from infernet_edge.config.host_names import OF_THIS_MACHINE
 from infernet_edge.config.model import Server
 from infernet_edge.logs import log_event
 
@@ -23,7 +24,6 @@ logger = logging.getLogger(__name__)
 
 # RFC 6762, RFC 8375, and domains that are reserved for private use or that routers assign.
 _LOCAL_DOMAINS: Final = ("local", "lan", "home.arpa", "internal", "localdomain")
-_OF_CONTAINERS: Final = ("host.docker.internal", "host.containers.internal")
 _ALL_ADDRESSES: Final = ("0.0.0.0", "::", "")
 _SINGLE_LABEL: Final = re.compile(r"[a-z0-9_-]+")
 _NAME: Final = re.compile(r"[a-z0-9._-]+")
@@ -40,7 +40,7 @@ class Hosts:
         self._any_address = server.host in _ALL_ADDRESSES
         domains = (*_LOCAL_DOMAINS, *_search_domains(resolv_conf))
         self._names = {name.lower().rstrip(".") for name in server.allowed_hosts}
-        self._names |= {*_OF_CONTAINERS, *_own_names(domains)}
+        self._names |= {*OF_THIS_MACHINE, *_own_names(domains)}
         self.refused: deque[str] = deque(maxlen=_MAX_REFUSED)
         self._refused_count = 0
 

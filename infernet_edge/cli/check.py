@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from infernet_edge.cli.configuration import (
@@ -15,6 +16,7 @@ from infernet_edge.cli.configuration import (
 
 if TYPE_CHECKING:
     from infernet_edge.config import Loaded
+    from infernet_edge.config.model import Chain
 
 HELP = "check the configuration and list all its errors"
 
@@ -74,4 +76,17 @@ def _run_json(arguments: argparse.Namespace) -> int:
 
 def _notes(loaded: Loaded) -> list[str]:
     note = empty_note(loaded)
-    return [*map(str, loaded.warnings), *([note] if note else [])]
+    warnings = map(str, loaded.warnings)
+    return [*warnings, *_replaced_hosts(loaded.config.chain), *([note] if note else [])]
+
+
+def _replaced_hosts(chain: Chain) -> Iterator[str]:
+    """Which servers are searched on this machine, because of the names that they have."""
+    from infernet_edge.config.host_names import LOOPBACK, replaced_hosts
+
+    urls = [chain.rpc_url] if isinstance(chain.rpc_url, str) else chain.rpc_url
+    for host in replaced_hosts(urls) if chain.enabled else ():
+        yield (
+            f"chain.rpc_url: {host} is a name that only containers know. It is taken for this"
+            f" machine, {LOOPBACK}; write that instead."
+        )

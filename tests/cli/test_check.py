@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +153,29 @@ def test_secrets_are_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_nothing_is_started_or_written(tmp_path: Path) -> None:
     assert check({"storage": {"path": str(tmp_path / "data")}, "log": {"path": "x.log"}}) == 0
     assert sorted(file.name for file in tmp_path.iterdir()) == ["config.json"]
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_name_that_only_containers_know(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    def look_up(*arguments: Any, **options: Any) -> list[Any]:
+        if known:
+            return []
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    chain = {
+        "enabled": True,
+        "rpc_url": "http://host.docker.internal:8545/api-key",
+        "registry_address": "0x" + "11" * 20,
+        "wallet": {"private_key": "22" * 32},
+    }
+    assert check({"chain": chain}) == 0
+    output = capsys.readouterr().out
+    note = (
+        "note: chain.rpc_url: host.docker.internal is a name that only containers know. It is taken"
+        " for this machine, 127.0.0.1; write that instead.\n"
+    )
+    assert (note in output) is not known
+    assert "api-key" not in output

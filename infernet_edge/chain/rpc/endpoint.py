@@ -8,18 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
+import math
+import os
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
+from yarl import URL
 
+from infernet_edge.config.host_names import LOOPBACK, OF_THIS_MACHINE, RESOLVING_TIME, host_of
+from infernet_edge.config.proxies import Proxy, UnusableProxy, proxy_of
 from infernet_edge.errors import InfernetEdgeError
+from infernet_edge.logs import log_event
+
+logger = logging.getLogger(__name__)
 
 Call = tuple[str, list[Any]]
 """A method and its parameters."""
@@ -27,6 +37,8 @@ Call = tuple[str, list[Any]]
 MAX_PER_REQUEST: Final = 100
 _MAX_REPLY_BYTES = 16 * 2**20  # bytes
 _MAX_MESSAGE = 500  # characters of a server's message that are kept
+_REDIRECTIONS: Final = (301, 302, 303, 307, 308)
+_REPLACED_FOR = 300.0  # seconds until such a name is resolved again
 _THROTTLED_CODES = (429, -32097)
 _TRANSIENT = re.compile(
     r"^internal (json-?rpc |server )?error|missing trie node|unknown block|"
@@ -123,10 +135,9 @@ class Endpoint:
     """One server. `name` is its host, which is all of its URL that may be shown."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str, timeout: float) -> None:
-        parts = urlsplit(url)
-        self.name = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+        self._address = Address(url)
+        self.name = self._address.name
         self._session = session
-        self._url = url
         self._timeout = timeout
         self._max_calls = MAX_PER_REQUEST
 
@@ -175,24 +186,20 @@ class Endpoint:
                 status, reply = await self._post(body)
         except TimeoutError:
             raise EndpointFailure(f"no answer within {self._timeout:g} seconds") from None
-        except aiohttp.ClientConnectorError as error:
-            raise EndpointFailure(
-                f"no connection ({error.os_error.strerror or error.os_error})"
-            ) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            # Their texts may hold the whole URL.
-            raise EndpointFailure(f"the connection failed ({type(error).__name__})") from None
+            raise EndpointFailure(self._address.failure(error)) from None
         return _in_order(_decode(reply, status, len(calls)), identifiers)
 
     async def _post(self, body: bytes) -> tuple[int, bytes]:
         async with self._session.post(
-            self._url,
+            **await self._address.request_options(),
             data=body,
-            headers={"Content-Type": "application/json"},
             timeout=aiohttp.ClientTimeout(total=self._timeout),
             allow_redirects=False,
         ) as response:
             status = response.status
+            if status in _REDIRECTIONS or status == 407:
+                raise EndpointFailure(self._address.refusal(status, response.headers))
             if status == 429 or status >= 500:
                 pause = _retry_after(response.headers.get("Retry-After", ""))
                 raise EndpointFailure(f"status {status} {response.reason or ''}".strip(), pause)
@@ -204,6 +211,102 @@ class Endpoint:
                 if len(reply) > _MAX_REPLY_BYTES:
                     raise _TooLarge(f"a reply of more than {_MAX_REPLY_BYTES} bytes")
         return status, bytes(reply)
+
+
+class Address:
+    """Where a server is, and the proxy on the way. `name` is its host, which may be shown.
+
+    Requests to a host by which containers address this machine go to this machine when the name
+    cannot be resolved. `environment` may name a proxy, see config/proxies.py; other requests of the
+    node do not use it.
+    """
+
+    def __init__(self, url: str, environment: Mapping[str, str] = os.environ) -> None:
+        parts = urlsplit(url)
+        self.name = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+        self._url = url
+        self._proxy: Proxy | None = None
+        self._problem = ""
+        self._in_containers = host_of(url) in OF_THIS_MACHINE
+        self._resolved = False
+        self._replaced_until = -math.inf
+        self._replacement_logged = False
+        try:
+            self._proxy = proxy_of(url, environment)
+        except UnusableProxy as error:
+            self._problem = str(error)
+        if self._proxy is not None:
+            log_event(logger, "rpc.proxy_used", server=self.name, proxy=self._proxy.name)
+
+    async def request_options(self) -> dict[str, Any]:
+        """Where to send a request, as arguments of aiohttp. Raises EndpointFailure."""
+        if self._problem:
+            raise EndpointFailure(self._problem)
+        url = URL(self._url)
+        if self._in_containers and await self._is_replaced():
+            url = url.with_host(LOOPBACK)
+        options: dict[str, Any] = {"url": url, "headers": {"Content-Type": "application/json"}}
+        if self._proxy is not None:
+            options["proxy"] = self._proxy.url
+            if self._proxy.authorization:
+                # With https, the server itself must not see it: it is for CONNECT.
+                place = "proxy_headers" if url.scheme == "https" else "headers"
+                given = {"Proxy-Authorization": self._proxy.authorization}
+                options[place] = options.get(place, {}) | given
+        return options
+
+    async def _is_replaced(self) -> bool:
+        """Whether the name for this machine cannot be resolved."""
+        if self._resolved:
+            return False
+        if time.monotonic() < self._replaced_until:
+            return True
+        try:
+            async with asyncio.timeout(RESOLVING_TIME):
+                await asyncio.get_running_loop().getaddrinfo(host_of(self._url), None)
+        except (OSError, TimeoutError):
+            self._replaced_until = time.monotonic() + _REPLACED_FOR
+            if not self._replacement_logged:
+                log_event(logger, "rpc.host_replaced", server=self.name, used=LOOPBACK)
+            self._replacement_logged = True
+            return True
+        self._resolved = True
+        return False
+
+    def failure(self, error: Exception) -> str:
+        """Why a connection failed. The texts of aiohttp may hold the whole URL."""
+        if isinstance(error, aiohttp.ClientHttpProxyError):  # to CONNECT
+            return self.refusal(error.status, {})
+        if isinstance(error, aiohttp.ClientConnectorError):
+            words = error.os_error.strerror or error.os_error
+            of_proxy = isinstance(error, aiohttp.ClientProxyConnectionError)
+            return f"no connection{self._to_proxy if of_proxy else ''} ({words})"
+        return f"the connection failed ({type(error).__name__})"
+
+    @property
+    def _to_proxy(self) -> str:
+        proxy = self._proxy
+        return "" if proxy is None else f" to the proxy {proxy.name} of {proxy.variable}"
+
+    def refusal(self, status: int, headers: Mapping[str, str]) -> str:
+        """What a redirection, or a status of the proxy, means; without path or credentials."""
+        if status not in _REDIRECTIONS:
+            hint = "; is its user name and password right?" if status == 407 else ""
+            return f"status {status} of the connection{self._to_proxy}{hint}"
+        target = self._target(headers.get("Location", ""))
+        return f"status {status}: it redirects to {target}; correct chain.rpc_url"
+
+    def _target(self, location: str) -> str:
+        if not location:
+            return "nothing"
+        try:
+            target, origin = urlsplit(urljoin(self._url, location)), urlsplit(self._url)
+            if (target.scheme, target.netloc) == (origin.scheme, origin.netloc):
+                return "another path of the same server"
+            shown = URL.build(scheme=target.scheme, host=target.hostname or "", port=target.port)
+            return str(shown)
+        except ValueError:
+            return "something that is not a URL"
 
 
 def _decode(reply: bytes, status: int, asked: int) -> list[_Reply]:
