@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
+import re
 import sys
+import time
+from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -21,6 +24,18 @@ from infernet_edge.errors import StartupError
 from infernet_edge.journal import LEVELS, SOCKET, JournalHandler, stderr_is_journal
 
 _ROOT = "infernet_edge"
+
+REPEAT_SECONDS: Final = 3600.0
+"""A condition that lasts is logged again after this time."""
+
+_MAX_SUBJECTS = 10_000  # of a ConditionLog; with more, the oldest are logged again
+_REMEMBERED = 8  # kinds of texts of one subject
+# Numbers in a text that change while the condition is the same: amounts, blocks, durations. Numbers
+# that name something are not among them, nor are parts of addresses, hosts and versions.
+_AMOUNT: Final = re.compile(
+    r"(?<![\w.:/#-])(?<!status )(?<!code )(?<!code -)(?<!chain )(?<!port )(?<!subscription )"
+    r"(?<!delivery )(?<!interval )(?<!SDK )\d+(?:,\d{3})*(?:\.\d+)?(?![.:]?\w)"
+)
 
 
 # Commands that do not set up logging print their results, and must not log to stderr.
@@ -45,6 +60,42 @@ def log_exception(logger: logging.Logger, event: str, error: BaseException, **fi
 
 def _given(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value not in ("", None)}
+
+
+class ConditionLog:
+    """Which conditions were logged, so that one that lasts gives one line.
+
+    A condition is a subject, such as the number of a delivery, and a text. It is new when this
+    subject had no text of this kind since it ended last, or for `repeat_after` seconds. Texts that
+    differ in amounts only are of one kind.
+    """
+
+    def __init__(
+        self,
+        repeat_after: float = REPEAT_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._repeat_after = repeat_after
+        self._clock = clock
+        self._logged: dict[Hashable, dict[str, float]] = {}
+
+    def is_new(self, subject: Hashable, text: str) -> bool:
+        """Whether to log a condition now; it counts as logged then."""
+        if subject not in self._logged and len(self._logged) >= _MAX_SUBJECTS:
+            del self._logged[next(iter(self._logged))]
+        kinds = self._logged.setdefault(subject, {})
+        kind, now = _AMOUNT.sub("#", text), self._clock()
+        if kind in kinds and now - kinds[kind] < self._repeat_after:
+            return False
+        kinds.pop(kind, None)
+        if len(kinds) >= _REMEMBERED:
+            del kinds[next(iter(kinds))]
+        kinds[kind] = now
+        return True
+
+    def end(self, subject: Hashable) -> None:
+        """The conditions of a subject are over: the next one is new."""
+        self._logged.pop(subject, None)
 
 
 def set_up_logging(log: Log, *, verbose: bool = False) -> None:

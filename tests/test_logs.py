@@ -16,6 +16,7 @@ from infernet_edge import logs
 from infernet_edge.config.model import Log, Secret
 from infernet_edge.errors import StartupError
 from infernet_edge.logs import (
+    ConditionLog,
     JournalFormatter,
     JSONFormatter,
     TextFormatter,
@@ -243,3 +244,52 @@ def test_an_unexpected_exception_is_an_error_with_fields_and_traceback(tmp_path:
     assert (line["level"], line["event"], line["job"]) == ("error", "job.crashed", "one")
     assert "container" not in line
     assert "ZeroDivisionError" in line["exception"]
+
+
+def test_a_condition_that_lasts_is_logged_once() -> None:
+    now = 0.0
+    conditions = ConditionLog(repeat_after=60, clock=lambda: now)
+    funds = "Insufficient funds: it may cost {} wei and 0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+    assert conditions.is_new(1, funds.format(1234))
+    assert not conditions.is_new(1, funds.format(9))
+    assert conditions.is_new(2, funds.format(9)), "another subject"
+    assert conditions.is_new(1, "no connection"), "another kind"
+    assert not conditions.is_new(1, funds.format(7)), "two kinds in turn are two lines"
+    now = 60.0
+    assert conditions.is_new(1, funds.format(7)), "after a long time"
+    assert not conditions.is_new(1, funds.format(8))
+    conditions.end(1)
+    assert conditions.is_new(1, funds.format(8)), "it had ended"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "new"),
+    [
+        ("Block 1203 is not available", "Block 1204 is not available", False),
+        ("no answer within 1.5 seconds", "no answer within 10 seconds", False),
+        ("Gas costs 1,000 wei.", "Gas costs 20 wei.", False),
+        ("a.example: status 503", "a.example: status 429", True),
+        ("limited (code -32005)", "limited (code -32000)", True),
+        ("it serves chain 1", "it serves chain 137", True),
+        ("127.0.0.1:8545: no connection", "127.0.0.1:8546: no connection", True),
+        ("10.0.0.1: no connection", "10.0.0.2: no connection", True),
+        ("the wallet 0x12 holds 5 wei", "the wallet 0x13 holds 5 wei", True),
+        ("Delivery 7: no", "delivery 8: no", True),
+    ],
+)
+def test_amounts_make_no_other_condition(before: str, after: str, new: bool) -> None:
+    conditions = ConditionLog()
+    assert conditions.is_new("x", before)
+    assert conditions.is_new("x", after) == new
+
+
+def test_a_condition_log_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_MAX_SUBJECTS", 3)
+    conditions = ConditionLog()
+    assert all(conditions.is_new(subject, "down") for subject in range(4))
+    assert not conditions.is_new(3, "down")
+    assert conditions.is_new(0, "down"), "the oldest was forgotten"
+    words = "abcdefghijkl"
+    assert all(conditions.is_new("y", word) for word in words)
+    assert not conditions.is_new("y", words[-1])
+    assert conditions.is_new("y", words[0])

@@ -36,7 +36,7 @@ from infernet_edge.chain.delivery.store import DeliveryStore
 from infernet_edge.chain.rpc.client import Call, RpcUnavailable
 from infernet_edge.chain.rpc.head_tracker import BlockHeader, HeadTracker
 from infernet_edge.errors import StorageError
-from infernet_edge.logs import log_event, log_exception
+from infernet_edge.logs import ConditionLog, log_event, log_exception
 from infernet_edge.storage.checksums import Damaged
 from infernet_edge.tasks import TaskSet
 
@@ -76,6 +76,7 @@ class DeliveryProcessor:
         self._early: list[tuple[int, int, OpenDelivery]] = []
         self._newest = ""  # the hash of the newest block
         self._next_block = asyncio.Event()  # set, and replaced, when it comes
+        self._conditions = ConditionLog()  # of deliveries, by number, and of the storage, as None
 
     async def start(self) -> None:
         """Resume what an earlier run left unfinished, and end what is not allowed any more."""
@@ -217,10 +218,10 @@ class DeliveryProcessor:
             await self._note_problem(delivery, problem)
 
     async def _note_problem(self, delivery: OpenDelivery, problem: str) -> None:
-        """Log what a delivery waits for, and store it for the operator; once."""
-        if problem == delivery.reason:
-            return
+        """Log what a delivery waits for, and store it for the operator; once for each kind."""
         delivery.reason = problem
+        if not self._conditions.is_new(delivery.number, problem):
+            return
         log_event(logger, "delivery.deferred", **names_of(delivery), reason=problem)
         try:
             await self._store.save(delivery)
@@ -274,7 +275,8 @@ class DeliveryProcessor:
                     self.begin(successor)
                 return
             except (TransientFailure, RpcUnavailable, StorageError) as error:
-                log_event(logger, "delivery.deferred", **names_of(delivery), reason=str(error))
+                if self._conditions.is_new(delivery.number, str(error)):
+                    log_event(logger, "delivery.deferred", **names_of(delivery), reason=str(error))
             await asyncio.sleep(pauses.next())
 
     async def _save(self, delivery: Delivery) -> None:
@@ -284,8 +286,11 @@ class DeliveryProcessor:
                 await self._store.save(delivery)
                 break
             except StorageError as error:
-                log_event(logger, "delivery.save_failed", logging.ERROR, reason=str(error))
+                if self._conditions.is_new(None, str(error)):
+                    log_event(logger, "delivery.save_failed", logging.ERROR, reason=str(error))
                 await asyncio.sleep(_MAX_PAUSE)
+        self._conditions.end(None)
+        self._conditions.end(delivery.number)  # in the next state it may wait for the same
         self._log_state(delivery)
 
     def _log_state(self, delivery: Delivery) -> None:

@@ -13,7 +13,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from infernet_edge.backoff import Backoff
 from infernet_edge.chain.contracts.abi import (
@@ -35,7 +35,7 @@ from infernet_edge.chain.subscriptions.scheduler import MAX_FOLLOWED, Scheduler
 from infernet_edge.chain.subscriptions.store import KnownSubscription, SubscriptionStore
 from infernet_edge.config.model import Chain
 from infernet_edge.errors import ApiError, StorageError
-from infernet_edge.logs import log_event
+from infernet_edge.logs import ConditionLog, log_event
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,18 @@ class Claims(Protocol):
 
     async def claimed(self, found: Sequence[KnownSubscription], block: int) -> set[int]:
         """The ids of those, as of a block. Raises RpcUnavailable, StorageError."""
+
+
+class ListenerProgress(NamedTuple):
+    """How far the listener is.
+
+    `next_id` is the coordinator's next id, 0 while it is not known; what is before `read_to` was
+    read. `problem` is why that does not go on, "" when it does.
+    """
+
+    next_id: int
+    read_to: int
+    problem: str
 
 
 class Listener:
@@ -86,11 +98,19 @@ class Listener:
         self._coordinator = ""
         self._wanted = asyncio.Event()  # there is something to read
         self._head_next_id = 0  # the next id at the last poll; 0: there was none yet
+        self._problem = ""  # why nothing can be read now
+        self._silence = ""  # why the last poll gave no next id
         self._read_block = 0  # as of which was read last
         self._reorgs = ReorgDetector()
         self._logs = LogCursor(self._trail)
         self._replaced: int | None = None  # the oldest block that may have been replaced
         self._recent: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)  # block, id
+
+    @property
+    def progress(self) -> ListenerProgress:
+        """What is known and read now, for the operator."""
+        problem = self._problem or self._silence
+        return ListenerProgress(self._head_next_id, self._next_id, problem)
 
     async def run(self) -> None:
         """Listen until cancelled."""
@@ -107,14 +127,16 @@ class Listener:
 
     async def _retry(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do something, with retries while the server or the disk prevents it."""
-        pauses, logged = Backoff(_FIRST_PAUSE, _MAX_PAUSE), ""
+        pauses, conditions = Backoff(_FIRST_PAUSE, _MAX_PAUSE), ConditionLog()
         while True:
             try:
-                return await work()
+                await work()
+                self._problem = ""
+                return
             except (RpcUnavailable, StorageError) as error:
-                if str(error) != logged:
-                    logged = str(error)
-                    log_event(logger, "listener.deferred", logging.WARNING, reason=logged)
+                self._problem = str(error)
+                if conditions.is_new("listener", self._problem):
+                    log_event(logger, "listener.deferred", logging.WARNING, reason=self._problem)
             await asyncio.sleep(pauses.next())
 
     async def _begin(self) -> None:
@@ -174,8 +196,11 @@ class Listener:
             self._note_reorg(block, fallen)
         try:
             self._head_next_id = int(NEXT_ID.decode(to_bytes(next_id)))
-        except UnexpectedReply:
+            self._silence = ""
+        except UnexpectedReply as error:
             self._head_next_id = 0
+            said = next_id if isinstance(next_id, RpcError) else error
+            self._silence = f"The coordinator {self._coordinator} does not answer id(): {said}"
         if self._head_next_id not in (0, self._next_id) or self._scheduler.has_replaced:
             self._wanted.set()
         read = self._logs.take(block.number, logs)
