@@ -9,7 +9,11 @@ from infernet_edge.chain.subscriptions.store import KnownSubscription
 
 
 def report_delivery(delivery: Delivery, proof: str) -> dict[str, Any]:
-    """A delivery; `proof` is what its verifier said, "" when there is none."""
+    """A delivery; `proof` is what its verifier said, "" when there is none.
+
+    Its state is "answered" when the interval was answered, but not by this delivery;
+    `answered_by` is "others" or "delivery N" then.
+    """
     return {
         "number": delivery.number,
         "generation": delivery.generation,
@@ -19,7 +23,8 @@ def report_delivery(delivery: Delivery, proof: str) -> dict[str, Any]:
         "interval": delivery.interval,
         "containers": delivery.containers,
         "client": delivery.client,
-        "state": delivery.state,
+        "state": "answered" if delivery.answered_by else delivery.state,
+        "answered_by": delivery.answered_by,
         "reason": delivery.reason,
         "transaction": delivery.transaction_hash,
         "proof": proof,

@@ -155,8 +155,9 @@ async def test_others_have_answered(tmp_path: Path, v1: V1) -> None:
     async with on_chain(tmp_path, v1=v1) as (node, echo):
         assert (await node.post("/api/jobs", request.body)).status == 200
         found = await settled(node)
-        assert found["state"] == "delivered"
+        assert (found["state"], found["answered_by"]) == ("answered", "others")
         assert found["reason"].startswith("IntervalCompleted")
+        assert found["transaction"] == ""
         assert echo.calls == []
 
 

@@ -20,7 +20,7 @@ from tests.support.evm import NODE, V0, V1
 from tests.support.running import RunningNode, running
 from tests.support.serving import Echo, serving
 
-ENDED = ("delivered", "failed", "skipped")
+ENDED = ("delivered", "answered", "failed", "skipped")
 
 
 @asynccontextmanager

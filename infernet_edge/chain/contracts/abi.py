@@ -113,6 +113,8 @@ WALLET_FACTORY: Final = Function("WALLET_FACTORY", returns=_ADDRESS)
 NEXT_ID: Final = Function("id", returns=_UINT32)
 DELEGATE_CREATED_IDS: Final = Function("delegateCreatedIds", _KEY, _UINT32)
 
+NODE_RESPONDED: Final = Function("nodeResponded", _KEY, ("bool",))
+
 # Coordinator, 1.x
 GET_SUBSCRIPTION: Final = Function("getSubscription", _UINT32, (_V1,))
 _ANSWER = ("uint32", "bytes", "bytes", "bytes")  # interval, input, output, proof

@@ -15,6 +15,7 @@ from infernet_edge.chain.contracts.abi import (
     DELEGATE_CREATED_IDS,
     GET_CONTAINER_INPUTS,
     INPUTS_GAS,
+    NODE_RESPONDED,
     SIMULATED_AT,
     UnexpectedReply,
     decode_subscription,
@@ -23,6 +24,7 @@ from infernet_edge.chain.contracts.abi import (
     deliver_compute_delegatee,
     eth_call,
     get_subscription,
+    response_key,
 )
 from infernet_edge.chain.contracts.delegation import DelegatedRequest
 from infernet_edge.chain.contracts.payload import EMPTY, Payload
@@ -300,7 +302,8 @@ class Coordinator:
     async def _refuse(self, revert: Revert, delivery: OpenDelivery) -> None:
         """Raise what a revert means for a delivery, see errors.py; return if it means nothing."""
         if revert.name in ANSWERED:
-            raise NothingToDo(str(revert))
+            own = revert.name == "NodeRespondedAlready" or await self._has_responded(delivery)
+            raise NothingToDo(str(revert), "" if own else "others")
         if revert.name == "SubscriptionNotActive" and await self._is_cancelled(delivery):
             raise SubscriptionEnded("The subscription's owner has cancelled it")
         if revert.name in _EARLY and await self._is_simulated_early(delivery):
@@ -360,6 +363,17 @@ class Coordinator:
         """
         due, latest = self.due_time(delivery), self._head.latest
         return latest is not None and latest.timestamp < due <= self._head.passed()
+
+    async def _has_responded(self, delivery: OpenDelivery) -> bool:
+        """Whether a coordinator says that one of the answers to an interval is this node's."""
+        to = await self._deployment.coordinator(delivery.subscription.generation)
+        try:
+            identifier = await self.subscription_id(delivery)
+            key = response_key(identifier or 0, delivery.interval, self._node)
+            reply = await ask(self._rpc, eth_call(to, NODE_RESPONDED.encode(key)))
+            return bool(NODE_RESPONDED.decode(reply))
+        except (RpcError, UnexpectedReply, TransientFailure):
+            return False
 
     def _may_choose(self, delivery: OpenDelivery) -> bool:
         """Whether the interval is chosen again with the next retry."""

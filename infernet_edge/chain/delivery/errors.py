@@ -13,7 +13,14 @@ from infernet_edge.errors import InfernetEdgeError
 
 
 class NothingToDo(InfernetEdgeError):
-    """Nothing is left to do for a delivery; the text is the reason."""
+    """Nothing is left to do for a delivery; the text is the reason.
+
+    `answered_by` is who has answered instead of it, see Delivery.
+    """
+
+    def __init__(self, reason: str, answered_by: str = "") -> None:
+        super().__init__(reason)
+        self.answered_by = answered_by
 
 
 class PermanentFailure(InfernetEdgeError):

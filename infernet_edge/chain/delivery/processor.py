@@ -179,6 +179,7 @@ class DeliveryProcessor:
             try:
                 return *(await self._steps.take(delivery)), True
             except NothingToDo as end:
+                delivery.answered_by = end.answered_by
                 return "delivered", str(end), True
             except PermanentFailure as end:
                 recurs = not isinstance(end, SubscriptionEnded)
@@ -299,7 +300,7 @@ class DeliveryProcessor:
             amount, token = delivery.subscription.payment
         log_event(
             logger,
-            f"delivery.{delivery.state}",
+            "delivery.answered" if delivery.answered_by else f"delivery.{delivery.state}",
             logging.WARNING if delivery.state in ("failed", "skipped") else logging.INFO,
             **names_of(delivery),
             owner=delivery.owner,

@@ -41,6 +41,8 @@ class Delivery(Struct):
     `delegated`: it came as a signed request, not from a contract. `skipped` is the state of one
     for which nothing was computed, because it would not be paid. The answer (`input`, `output`,
     `proof`) is here only until it is stored. `damaged`: its request is not what was stored.
+    `answered_by` is who answered its interval when it is "delivered" and that was not this
+    delivery: "others", or another "delivery N" of this node.
 
     What it answers is named by `generation`, `anchor` (the configured address of the deployment, in
     lower case), `owner`, and, when it is delegated, `nonce`; else `subscription_id` and `active_at`
@@ -73,6 +75,7 @@ class Delivery(Struct):
     damaged: bool = False
     planned_interval: int | None = None
     active_at: int = 0
+    answered_by: str = ""
 
     @property
     def request_key(self) -> str:

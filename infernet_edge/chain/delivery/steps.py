@@ -137,7 +137,7 @@ class DeliverySteps:
         """
         other = self._claims.get(_interval(delivery), delivery.number)
         if other != delivery.number:
-            raise NothingToDo(f"Delivery {other} answers this interval")
+            raise NothingToDo(f"Delivery {other} answers this interval", f"delivery {other}")
 
     async def _compute(self, delivery: OpenDelivery) -> None:
         """Run the containers; three times at most, with a growing pause between."""

@@ -73,6 +73,7 @@ MIGRATIONS: Final = (
     " WHERE delegated = 1",
     "CREATE INDEX contract_deliveries ON deliveries (subscription_id, planned_interval)"
     " WHERE delegated = 0",
+    "ALTER TABLE deliveries ADD COLUMN answered_by TEXT NOT NULL DEFAULT ''",
 )
 
 _MAX_ENDED = 100_000  # deliveries that are kept after their end, some 50 MB
@@ -82,7 +83,8 @@ _MAX_NONCES = 200  # of one owner's delegated requests that are compared
 _COLUMNS = (
     "number, generation, anchor, owner, nonce, subscription_id, interval, containers, state,"
     " reason, verified, attempts, client, request, input, output, proof, transaction_hash,"
-    " created_at, changed_at, delegated, request_sum, planned_interval, active_at"
+    " created_at, changed_at, delegated, request_sum, planned_interval, active_at,"
+    " answered_by"
 )
 _WITHOUT_ANSWER = _COLUMNS.replace("input, output, proof", "x'', NULL, x''")
 _WITHOUT_CONTENT = _WITHOUT_ANSWER.replace("request,", "x'',").replace("request_sum", "NULL")
@@ -120,7 +122,16 @@ def convert(connection: sqlite3.Connection) -> None:
 def _from_row(row: tuple[Any, ...]) -> Delivery:
     number, generation, anchor, owner, nonce, subscription_id, interval, containers, *rest = row
     state, reason, verified, attempts, client, request, input_, output, proof, *last = rest
-    transaction_hash, created_at, changed_at, delegated, request_sum, planned, active_at = last
+    (
+        transaction_hash,
+        created_at,
+        changed_at,
+        delegated,
+        request_sum,
+        planned,
+        active_at,
+        answered_by,
+    ) = last
     with checked_types():
         return Delivery(
             number,
@@ -147,6 +158,7 @@ def _from_row(row: tuple[Any, ...]) -> Delivery:
             request_sum is not None and request_sum != checksum(request),
             planned,
             active_at,
+            answered_by,
         )
 
 
@@ -308,7 +320,8 @@ def update(connection: sqlite3.Connection, delivery: Delivery) -> bool:
     ).fetchone()
     connection.execute(
         "UPDATE deliveries SET subscription_id = ?, interval = ?, state = ?, reason = ?,"
-        " verified = ?, attempts = ?, transaction_hash = ?, changed_at = ? WHERE number = ?",
+        " verified = ?, attempts = ?, transaction_hash = ?, changed_at = ?, answered_by = ?"
+        " WHERE number = ?",
         (
             delivery.subscription_id,
             delivery.interval,
@@ -318,6 +331,7 @@ def update(connection: sqlite3.Connection, delivery: Delivery) -> bool:
             delivery.attempts,
             delivery.transaction_hash,
             delivery.changed_at,
+            delivery.answered_by,
             delivery.number,
         ),
     )

@@ -290,7 +290,7 @@ async def test_what_others_were_paid_for_is_not_called_unpaid(tmp_path: Path, v1
     async with market.node(tmp_path) as (node, echo):
         assert (await node.post("/api/jobs", request.body)).status == 200
         found = await settled(node)
-        assert found["state"] == "delivered"
+        assert (found["state"], found["answered_by"]) == ("answered", "others")
         assert found["reason"].startswith("IntervalCompleted")
         assert echo.calls == []
 

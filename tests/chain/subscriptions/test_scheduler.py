@@ -359,11 +359,14 @@ async def test_the_clock_of_the_host_does_not_count(
         assert intervals(consumer) == [1]
 
 
+@pytest.mark.parametrize(
+    ("redundancy", "revert"), [(2, "NodeRespondedAlready"), (1, "IntervalCompleted")]
+)
 async def test_an_answer_that_an_earlier_run_gave_is_not_given_again(
-    tmp_path: Path, v1: V1, consumer: Contract
+    tmp_path: Path, v1: V1, consumer: Contract, redundancy: int, revert: str
 ) -> None:
-    """Also when only the chain still knows of it."""
-    identifier = subscribe(v1, consumer, frequency=2, period=1000, redundancy=2)
+    """Also when only the chain still knows of it: by the node, or as complete."""
+    identifier = subscribe(v1, consumer, frequency=2, period=1000, redundancy=redundancy)
     async with on_chain(tmp_path, v1=v1) as (node, _):
         await until_state(node, identifier, "active")
         v1.anvil.increase_time(1000)
@@ -373,7 +376,9 @@ async def test_an_answer_that_an_earlier_run_gave_is_not_given_again(
         connection.execute("DELETE FROM transactions")
         connection.commit()
     async with on_chain(tmp_path, v1=v1) as (node, echo):
-        assert (await settled(node))["reason"].startswith("NodeRespondedAlready")
+        found = await settled(node)
+        assert found["reason"].startswith(revert)
+        assert (found["state"], found["answered_by"]) == ("delivered", "")
         v1.anvil.increase_time(1000)
         await received(consumer, 2)
         assert intervals(consumer) == [1, 2]
