@@ -49,6 +49,7 @@ from infernet_edge.chain.delivery.errors import (
 from infernet_edge.chain.delivery.gas import estimate_gas
 from infernet_edge.chain.delivery.payment_check import PaymentCheck
 from infernet_edge.chain.delivery.record import OpenDelivery
+from infernet_edge.chain.guard.rules import explain
 from infernet_edge.chain.guard.signer import SignerCheck
 from infernet_edge.chain.rpc.client import ReplyTooLarge, RpcClient, RpcError
 from infernet_edge.chain.rpc.head_tracker import HeadTracker
@@ -144,7 +145,7 @@ class Coordinator:
             try:
                 await self._signer.verify(_signed(delivery))
             except ApiError as error:
-                raise PermanentFailure(f"{error.message} {error.params or ''}".strip()) from None
+                raise PermanentFailure(explain(error)) from None
             delivery.verified = True
             self._choose_interval(delivery)  # that may have taken long
         subscription = delivery.subscription

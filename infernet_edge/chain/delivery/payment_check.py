@@ -107,6 +107,8 @@ def _question(to: str, data: bytes) -> Call:
 
 def _check_consumer(subscription: SubscriptionV1, balance: str, allowance: str) -> None:
     amount, token = subscription.payment
+    if balance == "0x":
+        raise PaymentMissing(f"The payment's token {token} is not a token: no balanceOf() answers")
     held = _number(balance)
     if held < amount:
         raise PaymentMissing(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from infernet_edge.chain.contracts.registry import Deployment
 from infernet_edge.chain.delivery.errors import SubscriptionEnded
 from infernet_edge.chain.delivery.record import OpenDelivery
-from infernet_edge.chain.guard.rules import SubscriptionRules
+from infernet_edge.chain.guard.rules import SubscriptionRules, explain
 from infernet_edge.errors import ApiError
 
 
@@ -35,6 +35,6 @@ class RecoveryCheck:
         except ApiError as error:
             containers = ",".join(delivery.containers)
             raise SubscriptionEnded(
-                f"{error.message} {error.params or ''}".strip()
-                + f'; it was allowed before the configuration changed, for "{containers}"'
+                f"{explain(error)}; it was allowed before the configuration changed, for"
+                f' "{containers}"'
             ) from None

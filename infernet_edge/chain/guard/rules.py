@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -12,10 +12,25 @@ from infernet_edge import __version__
 from infernet_edge.chain.contracts.subscription import Subscription, SubscriptionV1
 from infernet_edge.chain.guard.container_lookup import ContainerLookup
 from infernet_edge.config.model import Config, Container
-from infernet_edge.errors import BadRequest, Refused
+from infernet_edge.errors import ApiError, BadRequest, Refused
 from infernet_edge.jobs.guardian import MAX_CONTAINERS
 
 _MAX_SHOWN = 128  # characters of an unknown container's id; ids are not longer
+
+_REMEDIES: Final = {
+    "Container not supported": "no containers of this node have it; a chain of more than three of"
+    " them is known when chain.pipelines names it",
+    "First container must be external": "set external = true for it, to serve this",
+    "Container does not generate proof": "set generates_proofs = true for it, if it does",
+    "Container not allowed for address": "add the address to those that the container allows, to"
+    " serve it",
+    "Node has no payment address": "set chain.wallet.payment_address; this makes a wallet:"
+    " infernet-edge wallet pay create",
+    "Payment token not accepted": "add the token to accepted_payments of the container, to take it",
+    "Payment too small": "accepted_payments of its containers ask for more",
+    "Subscription pays nothing": "accepted_payments of the container asks for a payment",
+}
+"""What the operator can do about a refusal, by its message."""
 
 
 class _ContainerRules(NamedTuple):
@@ -55,6 +70,13 @@ class SubscriptionRules:
         self._check_payment(containers, subscription)
         return containers
 
+    def containers_of(self, subscription: Subscription) -> tuple[str, ...]:
+        """The containers of a subscription, whether it is served or not; () for unknown ones."""
+        try:
+            return self._known(subscription)
+        except ApiError:
+            return ()
+
     def _known(self, subscription: Subscription) -> tuple[str, ...]:
         if isinstance(subscription, SubscriptionV1):
             known = self._lookup.lookup(subscription.containers)
@@ -89,11 +111,13 @@ class SubscriptionRules:
         """The containers' minimums apply to a subscription that pays nothing as well."""
         amount, token = subscription.payment
         if amount and not self._payment_address:
-            raise Refused("Node has no payment address")
+            raise Refused("Node has no payment address", {"amount": amount, "token": token})
         minimum = 0
         for container in containers:
             minimums = self._rules[container].minimums
             if minimums and _plain(token) not in minimums:
+                if not amount:
+                    raise Refused("Subscription pays nothing", {"container": container})
                 raise Refused(
                     "Payment token not accepted", {"container": container, "token": token}
                 )
@@ -102,6 +126,13 @@ class SubscriptionRules:
             raise Refused(
                 "Payment too small", {"token": token, "amount": amount, "minimum": minimum}
             )
+
+
+def explain(refusal: ApiError) -> str:
+    """A refusal as one line for the operator: the rule, what breaks it, what can be done."""
+    params = "".join(f", {name} {value}" for name, value in refusal.params.items())
+    remedy = _REMEDIES.get(refusal.message, "")
+    return f"{refusal.message}{params}{remedy and f'; {remedy}'}"
 
 
 def check_expiry(expiry: int, now: int) -> None:

@@ -26,7 +26,7 @@ from infernet_edge.chain.contracts.reader import SubscriptionPage, SubscriptionR
 from infernet_edge.chain.contracts.registry import Deployment, to_bytes
 from infernet_edge.chain.contracts.subscription import SubscriptionV1
 from infernet_edge.chain.delivery import proofs
-from infernet_edge.chain.guard.rules import SubscriptionRules
+from infernet_edge.chain.guard.rules import SubscriptionRules, explain
 from infernet_edge.chain.rpc.client import Call, RpcClient, RpcError, RpcUnavailable, quantity
 from infernet_edge.chain.rpc.head_tracker import BlockHeader, HeadTracker
 from infernet_edge.chain.subscriptions.log_cursor import LogCursor, LogsRead
@@ -342,13 +342,13 @@ class Listener:
         return False
 
     def _by_rules(self, known: KnownSubscription) -> KnownSubscription:
+        known.containers = self._rules.containers_of(known.subscription)
         try:
-            known.containers = self._rules.check(known.subscription, delegated=False)
+            self._rules.check(known.subscription, delegated=False)
             if len(self._scheduler) >= MAX_FOLLOWED:
                 known.state, known.reason = "ignored", f"{MAX_FOLLOWED} are followed already"
         except ApiError as error:
-            params = "".join(f", {name} {value}" for name, value in error.params.items())
-            known.state, known.reason = "ignored", f"{error.message}{params}"
+            known.state, known.reason = "ignored", explain(error)
         return known
 
     def _forget_from(self, next_id: int) -> None:

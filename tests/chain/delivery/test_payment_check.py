@@ -29,7 +29,7 @@ from tests.support.evm import (
 )
 from tests.support.faulty_rpc import Answers, FaultyRpc
 from tests.support.market import PRICE, Market, Prover
-from tests.support.onchain import delivery, settled, waiting
+from tests.support.onchain import delivery, settled, subscriptions, waiting
 from tests.support.serving import serving
 
 
@@ -118,10 +118,13 @@ async def test_a_node_without_a_wallet_serves_nothing_that_is_paid(
     tmp_path: Path, coins: Market, events: Events
 ) -> None:
     coins.ask()
-    async with coins.node(tmp_path, wallet={"payment_address": None}) as (_, echo):
+    async with coins.node(tmp_path, wallet={"payment_address": None}) as (node, echo):
         (logged,) = await seen(events, "subscription.ignored")
-        assert logged["reason"] == "Node has no payment address"
+        reason = f"Node has no payment address, amount {PRICE}, token {COIN}; set chain.wallet"
+        assert logged["reason"].startswith(reason)
         assert (logged["subscription"], logged["amount"], logged["token"]) == (1, PRICE, COIN)
+        (ignored,) = await subscriptions(node, ignored=True)
+        assert ignored["containers"] == ("echo",), "they are known, whatever else is missing"
         assert echo.calls == []
 
 
@@ -276,7 +279,7 @@ async def test_a_token_that_is_none(tmp_path: Path, coins: Market) -> None:
     async with coins.node(tmp_path) as (node, echo):
         found = await settled(node)
         assert found["state"] == "skipped"
-        assert "InsufficientFunds" in found["reason"]
+        assert f"token {ALICE.address} is not a token" in found["reason"]
         assert echo.calls == []
 
 

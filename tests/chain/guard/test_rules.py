@@ -120,8 +120,8 @@ def test_what_is_served(
         ),
         (
             subscription_v0("dear"),
-            "Payment token not accepted",
-            {"container": "dear", "token": ZERO_ADDRESS},
+            "Subscription pays nothing",
+            {"container": "dear"},
         ),
     ],
 )
