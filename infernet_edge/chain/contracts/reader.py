@@ -86,7 +86,9 @@ def _parse(answers: list[Any], ids: range) -> SubscriptionPage:
         subscriptions = decode_subscriptions(found)
         counted = list(READ_REDUNDANCY_COUNT_BATCH.decode(counts))
     except UnexpectedReply as error:
-        raise RpcUnavailable(f"The contracts of chain.registry_address: {error}") from None
+        raise RpcUnavailable(
+            f"The contracts of chain.registry_address do not answer: {error}"
+        ) from None
     if not len(subscriptions) == len(counted) == len(ids):
         raise RpcUnavailable(
             f"The reader of chain.registry_address gave {len(subscriptions)} subscriptions and"

@@ -10,7 +10,7 @@ from infernet_edge.chain.contracts.abi import (
     UnexpectedReply,
     eth_call,
 )
-from infernet_edge.chain.contracts.subscription import Generation
+from infernet_edge.chain.contracts.subscription import ZERO_ADDRESS, Generation
 from infernet_edge.chain.rpc.client import Call, RpcClient, RpcError, RpcUnavailable
 from infernet_edge.config.model import Chain
 from infernet_edge.errors import Refused
@@ -73,10 +73,32 @@ class Deployment:
             reply = await ask(self._rpc, eth_call(self._registry, function.encode()))
             found: str = function.decode(reply)
         except (RpcError, UnexpectedReply) as error:
-            raise RpcUnavailable(
-                f"chain.registry_address is no Infernet registry: {error}"
-            ) from None
+            raise RpcUnavailable(await self._mistake(str(error))) from None
+        if found == ZERO_ADDRESS:
+            raise RpcUnavailable(await self._mistake(f"{function.name}() is the zero address"))
         return found
+
+    async def _mistake(self, reason: str) -> str:
+        """What is wrong with the configured registry: often it is that of another chain."""
+        chain = f"on chain {self._rpc.chain_id}"
+        remedy = "correct it, or set chain.rpc_url to a server of its chain"
+        if await has_code(self._rpc, self._registry):
+            return (
+                f"The contract at chain.registry_address {self._registry} {chain} is no Infernet"
+                f" registry ({reason}); {remedy}"
+            )
+        return f"No contract is at chain.registry_address {self._registry} {chain}; {remedy}"
+
+
+async def has_code(rpc: RpcClient, address: str) -> bool:
+    """Whether a contract is at an address; True when the server does not say.
+
+    Raises RpcUnavailable.
+    """
+    try:
+        return bool(to_bytes(await rpc.call("eth_getCode", [address, "latest"])))
+    except (RpcError, UnexpectedReply):
+        return True
 
 
 async def ask(rpc: RpcClient, question: Call) -> bytes:

@@ -9,6 +9,8 @@ from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 from eth_utils.crypto import keccak
 
+from infernet_edge.chain.contracts.subscription import Subscription, SubscriptionV0
+
 _MAX_TEXT: Final = 1024  # bytes of a contract's own text that are kept
 _MAX_DATA: Final = 68  # bytes of an unknown error that are shown: its selector and two words
 
@@ -98,6 +100,34 @@ _PANIC: Final = _selector("Panic(uint256)")
 
 ANSWERED: Final = ("NodeRespondedAlready", "IntervalCompleted")
 """Errors of an interval that has its deliveries already, or this node's."""
+
+
+def with_subject(revert: Revert, subscription: Subscription, node: str, wallet: str) -> str:
+    """A protocol's error in words, with the addresses that it is about.
+
+    `node` is the account that delivers, `wallet` the one in which it is paid.
+    """
+    owner, paid = subscription.owner, ""
+    if not isinstance(subscription, SubscriptionV0):
+        token, consumer = subscription.payment_token, subscription.wallet
+        paid = f"consumer's wallet {consumer}, node's wallet {wallet}, token {token}"
+        if subscription.requires_proof:
+            paid += f", verifier {subscription.verifier}"
+    subjects = {
+        "InvalidWallet": paid,
+        "InsufficientFunds": paid,
+        "InsufficientAllowance": paid,
+        "InsufficientBalance": paid,
+        "TransferFailed": paid,
+        "UnsupportedVerifierToken": paid,
+        "UnauthorizedVerifier": paid,
+        "NodeNotAllowed": f"contract {owner}, node {node}",
+        "NodeNotActive": f"node {node}",
+        "NodeRespondedAlready": f"node {node}",
+        "SignerMismatch": f"contract {owner}",
+    }
+    subject = subjects.get(revert.name, f"subscription of {owner}")
+    return f"{revert} ({subject})" if revert.protocol and subject else str(revert)
 
 
 def revert_reason(data: bytes) -> Revert:

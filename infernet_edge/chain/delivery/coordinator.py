@@ -29,7 +29,7 @@ from infernet_edge.chain.contracts.abi import (
 from infernet_edge.chain.contracts.delegation import DelegatedRequest
 from infernet_edge.chain.contracts.payload import EMPTY, Payload
 from infernet_edge.chain.contracts.registry import Deployment, ask
-from infernet_edge.chain.contracts.reverts import ANSWERED, Revert, revert_reason
+from infernet_edge.chain.contracts.reverts import ANSWERED, Revert, revert_reason, with_subject
 from infernet_edge.chain.contracts.subscription import (
     ZERO_ADDRESS,
     Payment,
@@ -208,7 +208,7 @@ class Coordinator:
         except (RpcError, UnexpectedReply) as error:
             if isinstance(error, RpcError) and error.is_aborted:
                 raise TransientFailure(
-                    f"The owner's contract gives no input in time: {error}"
+                    f"The owner's contract {subscription.owner} gives no input in time: {error}"
                 ) from None
             return b""  # an owner that gives no inputs, as the reference node takes it
 
@@ -302,34 +302,33 @@ class Coordinator:
 
     async def _refuse(self, revert: Revert, delivery: OpenDelivery) -> None:
         """Raise what a revert means for a delivery, see errors.py; return if it means nothing."""
+        reason = with_subject(revert, delivery.subscription, self._node, self._wallet)
         if revert.name in ANSWERED:
             own = revert.name == "NodeRespondedAlready" or await self._has_responded(delivery)
-            raise NothingToDo(str(revert), "" if own else "others")
+            raise NothingToDo(reason, "" if own else "others")
         if revert.name == "SubscriptionNotActive" and await self._is_cancelled(delivery):
             raise SubscriptionEnded("The subscription's owner has cancelled it")
         if revert.name in _EARLY and await self._is_simulated_early(delivery):
             if self._begins_without_block(delivery):
                 return
-            raise TooEarly(f"The server has no block of the interval's time yet: {revert}")
+            raise TooEarly(f"The server has no block of the interval's time yet: {reason}")
         on_chain = delivery.subscription_id is not None
         if revert.name == "SubscriptionNotActive" and (on_chain or self._begins(delivery, 1)):
             # A cancellation that is not mined yet may also come to nothing.
-            raise TransientFailure(str(revert))
+            raise TransientFailure(reason)
         if revert.name == "IntervalMismatch" and self._begins(delivery, delivery.interval):
-            raise TransientFailure(str(revert))
+            raise TransientFailure(reason)
         if revert.name == "IntervalMismatch" and self._may_choose(delivery):
-            raise TransientFailure(str(revert))  # the head is not known yet, after an outage
+            raise TransientFailure(reason)  # the head is not known yet, after an outage
         if revert.name == "SubscriptionNotFound" and on_chain:
-            raise TransientFailure(str(revert))  # of a server that lags, or after a reorg
+            raise TransientFailure(reason)  # of a server that lags, or after a reorg
         if revert.name in _ENDS:
-            raise SubscriptionEnded(str(revert))
+            raise SubscriptionEnded(reason)
         if revert.name in _UNPAID:
-            raise (PaymentMissing if delivery.state == "accepted" else TransientFailure)(
-                str(revert)
-            )
+            raise (PaymentMissing if delivery.state == "accepted" else TransientFailure)(reason)
         if revert.protocol:
-            raise PermanentFailure(str(revert))
-        raise TransientFailure(f"The consumer's contract reverts: {revert}")
+            raise PermanentFailure(reason)
+        raise TransientFailure(f"The contract {delivery.owner} reverts: {revert}")
 
     async def _is_cancelled(self, delivery: OpenDelivery) -> bool:
         """Whether a subscription that is on the chain is over, rather than not begun."""

@@ -130,7 +130,7 @@ def _answer(answer: Any) -> str:
         if answer.is_revert:
             return "0x"
         if answer.is_transient:
-            raise RpcUnavailable(f"The server has a problem: {answer}")
+            raise RpcUnavailable(f"The wallets cannot be read now: {answer}")
         raise TransientFailure(f"The wallets cannot be read: {answer}")
     if not isinstance(answer, str):
         raise RpcUnavailable("The server gives no balance of the wallets")

@@ -36,7 +36,7 @@ class SignerCheck:
             signer: str = function.decode(await ask(self._rpc, question))
         except (RpcError, UnexpectedReply) as error:
             if isinstance(error, RpcError) and error.is_aborted:
-                raise RpcUnavailable(f"The owner's contract does not answer: {error}") from None
+                raise RpcUnavailable(f"The contract {owner} does not answer: {error}") from None
             raise Refused(
                 "Signer mismatch",
                 {"owner": owner, "reason": f"the owner has no {function.name}() that answers"},

@@ -30,6 +30,7 @@ SELECTORS = {
     "NEXT_ID": "af640d0f",
     "GET_SUBSCRIPTION": "a17b920b",
     "DELEGATE_CREATED_IDS": "60ed0f61",
+    "NODE_RESPONDED": "298f7bdc",
     "DELIVER_COMPUTE": "c509543d",
     "DELIVER_COMPUTE_DELEGATEE": "9fff314a",
     "READ_SUBSCRIPTION_BATCH": "3ddc29f5",
@@ -47,6 +48,7 @@ HOMES = {
     "EIP712Coordinator": [
         "NEXT_ID",
         "DELEGATE_CREATED_IDS",
+        "NODE_RESPONDED",
         "GET_SUBSCRIPTION",
         "DELIVER_COMPUTE",
         "DELIVER_COMPUTE_DELEGATEE",
@@ -55,6 +57,7 @@ HOMES = {
     "CoordinatorV0": [
         "NEXT_ID",
         "DELEGATE_CREATED_IDS",
+        "NODE_RESPONDED",
         "SUBSCRIPTIONS_V0",
         "DELIVER_COMPUTE_V0",
         "DELIVER_COMPUTE_DELEGATEE_V0",

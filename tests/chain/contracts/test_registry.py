@@ -61,6 +61,7 @@ async def test_the_coordinator_of_sdk_0_1_is_configured(
         ("0x", "is no Infernet registry"),
         ("0x" + "ff" * 32, "is no Infernet registry"),
         ({"code": 3, "message": "execution reverted"}, "is no Infernet registry"),
+        ("0x" + "00" * 32, "COORDINATOR\\(\\) is the zero address"),
         ({"code": -32603, "message": "Internal error"}, "The server has a problem"),
         (None, "not hex"),
     ],

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 from eth_abi.abi import encode
 
-from infernet_edge.chain.contracts.reverts import ANSWERED, revert_reason
+from infernet_edge.chain.contracts.reverts import ANSWERED, revert_reason, with_subject
+from tests.support.subscriptions import OWNER, TOKEN, VERIFIER, subscription_v1
+
+NODE, WALLET, PAYER = ("0x" + 40 * digit for digit in "789")
 
 # As the deployed contracts have them.
 SELECTORS = {
@@ -77,6 +80,30 @@ def test_panics(code: int, words: str) -> None:
 def test_no_reason() -> None:
     assert revert_reason(b"").text == "the contract gave no reason"
     assert revert_reason(b"").name == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "subjects"),
+    [
+        ("NodeNotAllowed", (OWNER, NODE)),
+        ("InsufficientAllowance", (PAYER, WALLET, TOKEN)),
+        ("UnsupportedVerifierToken", (VERIFIER, TOKEN)),
+        ("IntervalCompleted", (OWNER,)),
+    ],
+)
+def test_an_error_names_what_it_is_about(name: str, subjects: tuple[str, ...]) -> None:
+    subscription = subscription_v1(
+        "echo", payment_amount=5, payment_token=TOKEN, wallet=PAYER, verifier=VERIFIER
+    )
+    revert = revert_reason(bytes.fromhex(SELECTORS[name]))
+    text = with_subject(revert, subscription, NODE, WALLET)
+    assert text.startswith(f"{revert} (")
+    assert all(address in text for address in subjects)
+
+
+def test_a_text_of_a_contract_gets_no_subject() -> None:
+    revert = revert_reason(error(b"Out of stock"))
+    assert with_subject(revert, subscription_v1("echo"), NODE, WALLET) == "Out of stock"
 
 
 @pytest.mark.parametrize(

@@ -294,7 +294,7 @@ async def test_a_consumer_that_reverts_is_given_up_with_its_words(tmp_path: Path
         consumer.send("createSubscription", "echo", 1, 0)
         found = await settled(node)
         assert found["state"] == "failed"
-        assert found["reason"] == "Given up: The consumer's contract reverts: not today"
+        assert found["reason"] == f"Given up: The contract {consumer.address} reverts: not today"
         await until_state(node, 1, "failed")
         (known,) = await subscriptions(node)
         assert known["reason"] == found["reason"]

@@ -450,7 +450,9 @@ class TestNone:
     def test_with_a_wrong_registry(self, v1: V1, pay: Pay, arguments: list[str]) -> None:
         payment = None if arguments == ["create"] else NOWHERE
         configure(v1, payment, registry_address=NOWHERE)
-        assert "chain.registry_address is no Infernet registry" in pay(*arguments, code=1)
+        assert f"No contract is at chain.registry_address {NOWHERE} on chain" in pay(
+            *arguments, code=1
+        )
 
     def test_without_a_registry(self, v1: V1, pay: Pay, arguments: list[str]) -> None:
         configure(v1, NOWHERE, registry_address="")
