@@ -211,8 +211,9 @@ class Node:
             return {}
         problems = [parts.store.refusal, parts.manager.engine_problem]
         problems += parts.background.problems
-        if self.chain is not None:
-            problems.append(self.chain.problem)
+        chain = None if self.chain is None else await self.chain.status()
+        if chain is not None:
+            problems += chain["problems"]
         for kept, saved, total in await parts.database.salvages():
             rows = f"{saved} rows" if total is None else f"{saved} of {total} rows"
             unknown = ", how many were lost is not known" if total is None else ""
@@ -242,6 +243,7 @@ class Node:
                 {"id": service.id, "state": service.state, "reason": service.reason}
                 for service in self.services.values()
             ],
+            "chain": chain,
         }
 
     async def _report_jobs(self, parameters: Parameters) -> Any:

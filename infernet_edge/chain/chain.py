@@ -32,6 +32,7 @@ from infernet_edge.chain.guard.signer import SignerCheck
 from infernet_edge.chain.operator_report import report_delivery, report_subscription
 from infernet_edge.chain.rpc.client import RpcClient, RpcUnavailable
 from infernet_edge.chain.rpc.head_tracker import HeadTracker
+from infernet_edge.chain.status import ChainStatus
 from infernet_edge.chain.subscriptions import store as subscriptions
 from infernet_edge.chain.subscriptions.delegated import DelegatedSubscriptions
 from infernet_edge.chain.subscriptions.listener import Listener
@@ -113,6 +114,7 @@ class ChainSubsystem:
         self._subscriptions = SubscriptionStore(database, config.chain.registry_address)
         self._sender: TransactionManager | None = None
         self._processor: DeliveryProcessor | None = None
+        self._status: ChainStatus | None = None
         self.proofs: Proofs | None = None
         self._stack = AsyncExitStack()
         self.address = ""
@@ -127,6 +129,16 @@ class ChainSubsystem:
         """Why the chain cannot be reached, or why transactions wait; "" for no problem."""
         hindrances = [] if self._sender is None else self._sender.problems
         return "; ".join(filter(None, [self._rpc.problem, *hindrances]))
+
+    async def status(self) -> dict[str, Any] | None:
+        """The state of the chain for the operator, see ChainStatus; None before the start.
+
+        Takes some seconds at most.
+        """
+        if self._status is None:
+            return None
+        await self._status.refresh()
+        return self._status.report()
 
     async def start(self) -> None:
         """Load the key and resume what an earlier run left; the chain itself may be down.
@@ -185,10 +197,23 @@ class ChainSubsystem:
             "head of the chain": self.head.run,
             "pruning of deliveries": self._prune,
         }
+        listener = None
         if scheduler is not None:
             self.head.watch(scheduler)
             stack.push_async_callback(scheduler.stop)
-            work["listener"] = self._make_listener(scheduler).run
+            listener = self._make_listener(scheduler)
+            work["listener"] = listener.run
+        self._status = ChainStatus(
+            self._config,
+            self._rpc,
+            self.head,
+            self._deployment,
+            self.deliveries,
+            self.address,
+            listener,
+            scheduler,
+        )
+        self.head.watch(self._status)
         await processor.start()
         stack.push_async_callback(self._background.stop, *work)
         for name, each in work.items():
@@ -306,6 +331,8 @@ class ChainSubsystem:
     async def report(self, limit: int, *, skipped: bool = False) -> dict[str, Any]:
         """Deliveries and subscriptions for the operator, newest first; times in ms since 1970.
 
+        With them comes the state of the chain: it says why there are none.
+
         `skipped`: those that this node does not serve, each with its reason.
         """
         found = await self.deliveries.newest(limit, skipped=skipped)
@@ -314,6 +341,7 @@ class ChainSubsystem:
             verdicts = await self.proofs.verdicts(each.number for each in found)
         known = await self._subscriptions.newest(limit, ignored=skipped)
         return {
+            "chain": await self.status(),
             "deliveries": [report_delivery(each, verdicts.get(each.number, "")) for each in found],
             "subscriptions": [report_subscription(each) for each in known],
         }

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from infernet_edge.cli.configuration import add_config_argument, load_or_explain
+from infernet_edge.cli.text import wrapped
 
 HELP = "list the newest jobs of all clients"
 
@@ -56,44 +58,69 @@ def run(arguments: argparse.Namespace) -> int:
     elif found is None:
         print("The chain is off. How to turn it on: infernet-edge help on-chain")
     elif arguments.onchain:
-        _print_onchain(found, skipped=arguments.skipped)
+        print("\n".join(_onchain_lines(found, skipped=arguments.skipped)))
     else:
         print("\n".join(map(_line, found)) or _NOTHING)
     return 0
 
 
 _NOTHING = "None yet. How to send a job: infernet-edge help api"
-_CHAIN_OFF: dict[str, Any] = {"subscriptions": [], "deliveries": []}
-_NOTHING_ONCHAIN = (
-    "None yet. Contracts create subscriptions at the coordinator, clients send delegated"
-    " requests; what this node does not serve is listed by: infernet-edge jobs --onchain --skipped"
-)
+_CHAIN_OFF: dict[str, Any] = {"chain": None, "subscriptions": [], "deliveries": []}
 
 
-def _print_onchain(found: dict[str, Any], *, skipped: bool) -> None:
-    subscriptions, deliveries = found["subscriptions"], found["deliveries"]
-    if not subscriptions and not deliveries:
-        print("Nothing was skipped." if skipped else _NOTHING_ONCHAIN)
+def _onchain_lines(found: dict[str, Any], *, skipped: bool) -> Iterator[str]:
+    from infernet_edge.cli.chain_report import problem_lines
+
+    chain, subscriptions, deliveries = found["chain"], found["subscriptions"], found["deliveries"]
+    problems = chain["problems"] if chain is not None else ["The chain is being started"]
+    if problems:
+        yield "Problems"
+        yield from problem_lines(problems)
     if subscriptions:
-        print("Subscriptions" if not skipped else "Subscriptions that this node does not serve")
-        print("\n".join(map(_subscription_line, subscriptions)))
+        yield "Subscriptions that this node does not serve" if skipped else "Subscriptions"
+        for each in subscriptions:
+            yield from _subscription_lines(each)
     if deliveries:
-        print("Deliveries" if not skipped else "Deliveries that were skipped")
-        print("\n".join(map(_delivery_line, deliveries)))
+        yield "Deliveries that were skipped" if skipped else "Deliveries"
+        for each in deliveries:
+            yield from _delivery_lines(each)
+    if not subscriptions and not deliveries:
+        yield from wrapped("", _why_none(chain, skipped=skipped, stopped=bool(problems)))
 
 
-def _subscription_line(known: dict[str, Any]) -> str:
-    line = (
-        f"{known['id']:>6}  {_moment(known['changed_at'])}  {known['state']:<9}  {known['owner']}"
-        f"  {' > '.join(known['containers']) or 'unknown containers'}"
+def _why_none(chain: dict[str, Any] | None, *, skipped: bool, stopped: bool) -> str:
+    """Why nothing is listed: what prevents it, or what there was to read."""
+    nothing = "Nothing is known to be skipped" if skipped else "Nothing is known to serve"
+    if chain is None or stopped:
+        return f"{nothing}; that may be because of the problems above."
+    if chain["registry"] and (chain["next_id"] is None or chain["next_read"] < chain["next_id"]):
+        return f"{nothing} yet. The node waits for {chain['waits_for']}."
+    if skipped:
+        return "Nothing was skipped."
+    where = ""
+    if chain["registry"]:
+        many = chain["next_id"] - 1
+        where = f" The coordinator {chain['coordinators'].get('1.x', '')} has"
+        where += f" {many} subscriptions" if many else " no subscription"
+        where += "; those that were over before the node read them are not listed." if many else "."
+    return (
+        f"None yet.{where} Contracts create subscriptions, clients send delegated requests; what"
+        " this node does not serve is listed by: infernet-edge jobs --onchain --skipped"
     )
+
+
+def _subscription_lines(known: dict[str, Any]) -> Iterator[str]:
+    times = ""
     if known["period"]:
-        line += f"  {known['frequency']} times, every {known['period']} s"
+        times = f", {known['frequency']} times, every {known['period']} s"
+    containers = " > ".join(known["containers"]) or "unknown containers"
+    line = f"{known['id']:>6}  {_moment(known['changed_at'])}  {known['state']:<9}  "
+    yield from wrapped(line, f"{containers}{times}", indent=8)
+    yield from wrapped("        ", f"of {known['owner']}")
     if known["payment_amount"]:
-        line += f"\n        pays {_paid(known)}"
+        yield from wrapped("        ", f"pays {_paid(known)}")
     if known["reason"]:
-        line += f"\n        reason: {known['reason']}"
-    return line
+        yield from wrapped("        ", f"reason: {known['reason']}")
 
 
 def _paid(known: dict[str, Any]) -> str:
@@ -107,20 +134,20 @@ def _moment(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _delivery_line(delivery: dict[str, Any]) -> str:
+def _delivery_lines(delivery: dict[str, Any]) -> Iterator[str]:
     named = delivery["subscription"] or f"nonce {delivery['nonce']}"
-    line = (
-        f"{delivery['number']:>6}  {_moment(delivery['created_at'])}  {delivery['state']:<9}"
-        f"  {delivery['owner']}  subscription {named}  interval {delivery['interval']}"
-        f"  {' > '.join(delivery['containers'])}"
-    )
+    state = delivery["state"]
+    if delivery["answered_by"]:
+        state = f"{state} by {delivery['answered_by']}"
+    line = f"{delivery['number']:>6}  {_moment(delivery['created_at'])}  {state:<9}  "
+    yield from wrapped(line, f"subscription {named}, interval {delivery['interval']}", indent=8)
+    yield from wrapped("        ", f"of {delivery['owner']}: {' > '.join(delivery['containers'])}")
     if delivery["transaction"]:
-        line += f"\n        transaction {delivery['transaction']}"
+        yield f"        tx {delivery['transaction']}"
     if delivery["proof"]:
-        line += f"\n        proof: {delivery['proof']}"
+        yield from wrapped("        ", f"proof: {delivery['proof']}")
     if delivery["reason"]:
-        line += f"\n        reason: {delivery['reason']}"
-    return line
+        yield from wrapped("        ", f"reason: {delivery['reason']}")
 
 
 def _line(job: dict[str, Any]) -> str:

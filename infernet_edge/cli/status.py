@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
+from typing import Any
 
 from infernet_edge.cli.configuration import add_config_argument, load_or_explain
+from infernet_edge.cli.text import wrapped
 
-HELP = "show the health, jobs, memory and containers of the running node"
+HELP = "show the health, jobs, memory, containers and chain of the running node"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -29,17 +32,26 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(status, indent=2))
     else:
-        health = "healthy" if status["healthy"] else "unhealthy"
-        print(f"{health}, version {status['version']}, at {status['url']}")
-        for problem in status["problems"]:
-            print(f"  problem: {problem}")
-        print(f"  pending: {status['pending']} jobs")
-        memory = status["memory"]
-        print(f"  memory: {_mebibytes(memory['held'])} of {_mebibytes(memory['limit'])} held")
-        for container in status["containers"]:
-            reason = f" ({container['reason']})" if container["reason"] else ""
-            print(f"  {container['id']:<24} {container['state']}{reason}")
+        print("\n".join(_lines(status)))
     return 0 if status["healthy"] else 1
+
+
+def _lines(status: dict[str, Any]) -> Iterator[str]:
+    from infernet_edge.cli.chain_report import chain_lines, problem_lines
+
+    health, problems = "healthy" if status["healthy"] else "unhealthy", status["problems"]
+    if problems and status["healthy"]:
+        health += f" with {len(problems)} problem{'' if len(problems) == 1 else 's'}"
+    yield from wrapped("", f"{health}, version {status['version']}, at {status['url']}")
+    yield from problem_lines(problems)
+    yield f"  pending: {status['pending']} jobs"
+    memory = status["memory"]
+    yield f"  memory: {_mebibytes(memory['held'])} of {_mebibytes(memory['limit'])} held"
+    for container in status["containers"]:
+        reason = f" ({container['reason']})" if container["reason"] else ""
+        yield from wrapped(f"  {container['id']:<24} ", f"{container['state']}{reason}", indent=4)
+    if status["chain"] is not None:
+        yield from chain_lines(status["chain"])
 
 
 def _mebibytes(size: int) -> str:

@@ -18,7 +18,7 @@ from infernet_edge.chain.wallet.keystore import load_account, read_keystore
 from infernet_edge.cli.main import main
 from infernet_edge.config import load
 from infernet_edge.config.model import Secret
-from tests.support.evm import ETHER, NODE, V0, Anvil
+from tests.support.evm import ETHER, NODE, V0, V1, Anvil
 from tests.support.ports import free_port
 from tests.support.process import ROOT
 from tests.support.terminal import on_a_terminal
@@ -334,9 +334,18 @@ def test_registration_is_only_for_the_old_coordinators(
 
 
 def test_an_address_without_a_coordinator(anvil: Anvil, capsys: pytest.CaptureFixture[str]) -> None:
-    for_the_chain(anvil, "0x" + 40 * "3")
+    nowhere = "0x" + 40 * "3"
+    for_the_chain(anvil, nowhere)
     assert wallet("register") == 1
-    assert "is not a coordinator of SDK 0.1 on chain 31337" in capsys.readouterr().err
+    problem = f"No contract is at chain.coordinator_address {nowhere} on chain 31337"
+    assert problem in capsys.readouterr().err
+
+
+def test_an_address_of_another_contract(v1: V1, capsys: pytest.CaptureFixture[str]) -> None:
+    for_the_chain(v1.anvil, v1.registry.address)
+    assert wallet("register") == 1
+    problem = f"{v1.registry.address} on chain 31337 is not a coordinator of SDK 0.1"
+    assert problem in capsys.readouterr().err
 
 
 def test_registration_without_coins(v0: V0, capsys: pytest.CaptureFixture[str]) -> None:

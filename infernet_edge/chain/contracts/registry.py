@@ -35,6 +35,10 @@ class Deployment:
         """The configured address that leads to the coordinator; it names the deployment."""
         return self._registry if generation == "1.x" else self._coordinators["0.1"]
 
+    def known(self) -> dict[Generation, str]:
+        """The addresses of the coordinators, as far as they are known now."""
+        return dict(self._coordinators)
+
     async def coordinator(self, generation: Generation) -> str:
         """The address of the coordinator. Raises RpcUnavailable while it cannot be read.
 

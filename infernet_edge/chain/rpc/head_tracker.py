@@ -75,6 +75,7 @@ class HeadTracker:
     def __init__(self, rpc: RpcClient, period: float) -> None:
         self.latest: BlockHeader | None = None
         self.seen = asyncio.Event()  # a block is known
+        self.problem = ""  # why the last poll found no head, "" when it found one
         self._rpc = rpc
         self._period = period
         self._watchers: list[HeadWatcher] = []
@@ -138,9 +139,11 @@ class HeadTracker:
         while True:
             try:
                 await self.poll()
+                self.problem = ""
                 outage.reset()
                 pause = self.pause()
             except RpcUnavailable as error:
+                self.problem = str(error)
                 pause = outage.next(error.retry_after, self._due - self.now())
                 log_event(logger, "head.poll_failed", logging.DEBUG, reason=str(error), pause=pause)
             await self._sleep(pause)

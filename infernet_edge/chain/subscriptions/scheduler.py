@@ -88,6 +88,12 @@ class Scheduler:
         """One that is followed. Raises KeyError."""
         return self._known[identifier]
 
+    @property
+    def next_due(self) -> tuple[int, int, int] | None:
+        """The interval that begins next: chain seconds, subscription, interval."""
+        planned = self._planned.get
+        return min((each for each in self._heap if planned(each[1]) == each[2]), default=None)
+
     def follow(self, known: KnownSubscription) -> None:
         """Serve an active subscription from now on, in the interval that is running."""
         self._known[known.id] = known

@@ -7,23 +7,23 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import NamedTuple
 
 import aiohttp
 from eth_account.signers.local import LocalAccount
 
 from infernet_edge.chain.contracts.abi import (
     ACTIVATE_NODE,
-    COOLDOWN,
-    NODE_INFO,
     REGISTER_NODE,
-    UnexpectedReply,
-    eth_call,
 )
-from infernet_edge.chain.contracts.registry import to_bytes
-from infernet_edge.chain.rpc.client import RpcClient, RpcError
+from infernet_edge.chain.rpc.client import RpcClient
 from infernet_edge.chain.txm.fees import Conditions, ask_conditions
 from infernet_edge.chain.txm.one_off import NotDone, Receipt, send_and_wait
+from infernet_edge.chain.wallet.account_state import (
+    ACTIVE,
+    INACTIVE,
+    Registration,
+    ask_registration,
+)
 from infernet_edge.chain.wallet.keystore import load_account
 from infernet_edge.cli.configuration import load_or_explain
 from infernet_edge.cli.money import coins
@@ -31,25 +31,7 @@ from infernet_edge.cli.output import print_progress
 from infernet_edge.config.model import Chain
 from infernet_edge.errors import InfernetEdgeError
 
-_INACTIVE, _REGISTERED, _ACTIVE = range(3)
-_USUAL_COOLDOWN = 3600  # seconds; that of the deployed coordinators of SDK 0.1
 _MAX_WAIT = 300.0  # seconds until a transaction must be mined
-
-
-class Registration(NamedTuple):
-    """The state of the node at a coordinator of SDK 0.1."""
-
-    status: int
-    wait: int  # seconds until the node may be activated
-
-    def __str__(self) -> str:
-        if self.status == _ACTIVE:
-            return "active"
-        if self.status == _INACTIVE:
-            return "not registered: infernet-edge wallet register"
-        if self.wait > 0:
-            return f"registered, can be activated in {_minutes(self.wait)}"
-        return "registered, can be activated now: infernet-edge wallet activate"
 
 
 def run_action(arguments: argparse.Namespace) -> int:
@@ -107,7 +89,7 @@ async def _run(action: str, chain: Chain, account: LocalAccount) -> int:
                 "chain.coordinator_address is not set. Only coordinators of SDK 0.1 need the"
                 " registration of nodes; those of SDK 1.x accept every node."
             )
-        registration = await _ask_registration(rpc, chain, account.address, conditions)
+        registration = await ask_registration(rpc, chain.coordinator_address, account.address)
         if action == "register":
             return await _register(rpc, chain, account, registration)
         return await _activate(rpc, chain, account, registration)
@@ -121,7 +103,7 @@ async def _show(rpc: RpcClient, chain: Chain, address: str, conditions: Conditio
         f"Paid to      {chain.wallet.payment_address or 'no wallet (payment_address is not set)'}"
     )
     if chain.coordinator_address:
-        registration = await _ask_registration(rpc, chain, address, conditions)
+        registration = await ask_registration(rpc, chain.coordinator_address, address)
         print(f"SDK 0.1      {registration}")
     if conditions.balance == 0:
         print("The account has no coins: it cannot pay for any delivery.", file=sys.stderr)
@@ -132,32 +114,10 @@ def _pending(conditions: Conditions) -> int:
     return conditions.next_nonce - conditions.mined_nonce
 
 
-async def _ask_registration(
-    rpc: RpcClient, chain: Chain, address: str, conditions: Conditions
-) -> Registration:
-    to = chain.coordinator_address
-    info, cooldown_answer = await rpc.batch(
-        [eth_call(to, NODE_INFO.encode(address)), eth_call(to, COOLDOWN.encode())]
-    )
-    try:
-        status, began = NODE_INFO.decode(to_bytes(info))
-    except UnexpectedReply as error:
-        reason = info if isinstance(info, RpcError) else error
-        raise InfernetEdgeError(
-            f"chain.coordinator_address {to} is not a coordinator of SDK 0.1 on chain"
-            f" {rpc.chain_id}: {reason}"
-        ) from None
-    try:
-        cooldown = int(COOLDOWN.decode(to_bytes(cooldown_answer)))
-    except UnexpectedReply:
-        cooldown = _USUAL_COOLDOWN
-    return Registration(status, max(0, began + cooldown - conditions.block.timestamp))
-
-
 async def _register(
     rpc: RpcClient, chain: Chain, account: LocalAccount, registration: Registration
 ) -> int:
-    if registration.status != _INACTIVE:
+    if registration.status != INACTIVE:
         print(f"{account.address} is {registration}.")
         return 0
     await send(rpc, account, chain.coordinator_address, REGISTER_NODE.encode(account.address))
@@ -171,16 +131,12 @@ async def _register(
 async def _activate(
     rpc: RpcClient, chain: Chain, account: LocalAccount, registration: Registration
 ) -> int:
-    if registration.status == _ACTIVE:
+    if registration.status == ACTIVE:
         print(f"{account.address} is already active.")
         return 0
-    if registration.status == _INACTIVE or registration.wait > 0:
+    if registration.status == INACTIVE or registration.wait > 0:
         print(f"{account.address} is {registration}.", file=sys.stderr)
         return 1
     await send(rpc, account, chain.coordinator_address, ACTIVATE_NODE.encode())
     print(f"{account.address} is active: it may deliver.")
     return 0
-
-
-def _minutes(seconds: int) -> str:
-    return f"{seconds} seconds" if seconds < 60 else f"{-(-seconds // 60)} minutes"
