@@ -134,8 +134,9 @@ class ChainStatus:
         servers = ", ".join(each.name for each in self._rpc.servers() if each.in_use)
         return (
             f"No new block for {_duration(age)}: the newest of chain {self._rpc.chain_id} at"
-            f" {servers} is {self._block.number}. The chain or this server stands still, or this"
-            " machine's clock is wrong; add another server to chain.rpc_url"
+            f" {servers} is {self._block.number}. The server or the chain stands still, this"
+            " machine's clock is wrong, or the chain makes blocks only for transactions; a second"
+            " server in chain.rpc_url shows which"
         )
 
     def waits_for(self) -> str:

@@ -13,6 +13,8 @@ import pytest
 
 from infernet_edge.cli.main import main
 from tests.support.breaking import read_only
+from tests.support.evm import NODE, V1
+from tests.support.onchain import chain_of, on_chain, polls, until
 from tests.support.ports import free_port
 from tests.support.running import RunningNode, running
 from tests.support.serving import Echo, serving
@@ -53,6 +55,52 @@ async def test_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
             assert "no answer" in lines[4]
             assert await run_command(tmp_path, "status", "--json") == 0
             assert json.loads(capsys.readouterr().out)["containers"][0]["state"] == "ready"
+
+
+async def test_the_chain_has_a_paragraph(
+    tmp_path: Path, v1: V1, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rpc = v1.anvil.url.removeprefix("http://")
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        await until(lambda: chain_of(node).head.latest)
+        await polls(node)
+        assert await run_command(tmp_path, "status") == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert max(map(len, lines)) <= 80
+        paragraph = lines[lines.index("chain 31337") + 1 :]
+        shown = {line[2:16].strip(): line[16:] for line in paragraph}
+        assert shown["waits for"] == "a subscription with the id 1, and delegated requests"
+        assert shown["account"] == NODE.address
+        assert shown["balance"].endswith(" coins")
+        assert shown["paid to"] == "no wallet: subscriptions that pay are skipped"
+        assert re.fullmatch(rf"{v1.anvil.block().number}, \d+ s ago", shown["block"])
+        assert shown["registry"] == v1.registry.address
+        assert shown["coordinator"] == f"{v1.coordinator.address} (SDK 1.x)"
+        assert shown["next id"] == "1, all before it were read"
+        assert shown["followed"] == "0 subscriptions"
+        assert re.fullmatch(
+            rf"{rpc} \(in use\): \d+ requests, 0 refused in an hour", shown["server"]
+        )
+        assert await run_command(tmp_path, "status", "--json") == 0
+        assert json.loads(capsys.readouterr().out)["chain"]["address"] == NODE.address
+
+
+async def test_a_chain_that_cannot_be_reached(
+    tmp_path: Path, v1: V1, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The node itself is healthy: jobs of clients are served."""
+    down = f"127.0.0.1:{free_port()}"
+    async with on_chain(tmp_path, v1=v1, rpc_url=f"http://{down}/key") as (node, _):
+        await until(lambda: chain_of(node).problem)
+        assert await run_command(tmp_path, "status") == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert max(map(len, lines)) <= 80
+        assert lines[0].startswith("healthy with 1 problem, version ")
+        text = " ".join(" ".join(lines).split())
+        assert f"problem: No JSON-RPC server of chain.rpc_url answers: {down}: no conn" in text
+        assert "waits for a JSON-RPC server that answers" in text
+        assert "block none is known yet" in text
+        assert (await node.get("/health")).body == {"status": "healthy"}
 
 
 async def test_problems_are_told_and_make_it_1(
