@@ -13,9 +13,10 @@ from aiohttp import web
 
 from infernet_edge.chain.contracts import delegation
 from infernet_edge.chain.delivery import processor, steps
-from tests.support.asking import subscribe
+from tests.support.asking import call_back, subscribe
 from tests.support.delegated import request_v1
-from tests.support.evm import ALICE, NODE, OTHER_NODE, V1, deliveries
+from tests.support.events import Events
+from tests.support.evm import ALICE, ETHER, NODE, OTHER_NODE, V1, deliveries
 from tests.support.faulty_rpc import Answers, FaultyRpc
 from tests.support.onchain import chain_of, delivery, on_chain, settled, waiting
 from tests.support.running import configuration
@@ -413,3 +414,25 @@ def _asked_in(question: dict[str, Any], owner: str) -> str:
     if call.get("to", "").lower() == owner.lower():
         return "computing"
     return "accepted" if "from" in call else ""
+
+
+async def test_a_delivery_that_waits_for_gas_is_one_line(
+    tmp_path: Path, v1: V1, events: Events
+) -> None:
+    """The price of gas, and so the amounts in the text, differ with each block."""
+    consumer = v1.deploy("CallbackConsumer")
+    v1.anvil.set_balance(NODE.address, 1000)
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        call_back(v1, consumer)
+        await waiting(node, "Insufficient funds")
+        for factor in range(2, 6):
+            v1.anvil.set_base_fee(factor * 10**9)
+            v1.anvil.set_balance(NODE.address, 1000 + factor)
+            v1.anvil.mine()
+            await asyncio.sleep(0.3)  # a retry or two
+        v1.anvil.set_balance(NODE.address, ETHER)
+        assert (await settled(node))["state"] == "delivered"
+    (line,) = events.of("delivery.deferred")
+    assert "Insufficient funds" in line["reason"]
+    assert NODE.address in line["reason"]
+    assert (line["subscription"], line["interval"]) == (1, 1)
