@@ -1,7 +1,7 @@
 """The state of the chain for the operator: what works, what does not, what is waited for.
 
 Nothing here changes what the node does. The account is read when a report is wanted, not with each
-block: a node that nobody watches makes no calls for it.
+block: without reports it costs no calls.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class ChainStatus:
         if progress is not None:
             found.append(progress.problem)
         if self._account is not None:
-            found += self._account.problems
+            found += map(str, self._account.problems)
         elif self._account_problem and not self._head.problem:
             found.append(f"The account {self._address} cannot be read: {self._account_problem}")
         return [each for each in dict.fromkeys(found) if each]

@@ -41,8 +41,9 @@ is "unknown", with the reason.
   gpu            whether Podman finds the GPUs, by CDI, and the node may read them
   devices        whether the devices that containers get exist and may be opened
   ports          whether the API's and the containers' ports are free
-  rpc            whether the JSON-RPC servers answer, and for the right chain
-  contracts      whether the Infernet contracts answer
+  rpc            whether the JSON-RPC servers answer, for the right chain, with new blocks
+  contracts      whether the Infernet contracts are at the configured addresses
+  wallet         whether the account can pay, may deliver, and can be paid
   service        the systemd units: their state, and whether they are up to date
   node           whether the node runs and is healthy
   containers     whether they are ready

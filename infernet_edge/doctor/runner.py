@@ -31,6 +31,7 @@ from infernet_edge.doctor import (
     storage,
     unpacked,
     volumes,
+    wallet,
 )
 from infernet_edge.doctor.context import CHECK_TIMEOUT, Case
 from infernet_edge.doctor.finding import Finding, not_checked, problem
@@ -57,6 +58,7 @@ CHECKS: Final = (
     ports,
     rpc,
     contracts,
+    wallet,
     service,
     node,
     containers,

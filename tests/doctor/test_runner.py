@@ -111,7 +111,7 @@ BROKEN: list[tuple[dict[str, Any], str, set[str]]] = [
         "storage.path",
         {"storage", "space", "database", "node", "leftovers"},
     ),
-    ({"chain": {"enabled": "perhaps"}}, "chain.enabled", {"rpc", "contracts"}),
+    ({"chain": {"enabled": "perhaps"}}, "chain.enabled", {"rpc", "contracts", "wallet"}),
     ({"containers": "none"}, "containers", {"containers", "images", "volumes", "gpu", "devices"}),
     ({"log": {"path": 3}}, "log.path", set()),
 ]

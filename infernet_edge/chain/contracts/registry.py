@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from infernet_edge.chain.contracts.abi import (
     COORDINATOR,
     READER,
@@ -14,6 +16,32 @@ from infernet_edge.chain.contracts.subscription import ZERO_ADDRESS, Generation
 from infernet_edge.chain.rpc.client import Call, RpcClient, RpcError, RpcUnavailable
 from infernet_edge.config.model import Chain
 from infernet_edge.errors import Refused
+
+
+class WrongContract(RpcUnavailable):
+    """A configured address does not lead to the contracts of the chain that the server serves.
+
+    A retry may succeed: a server may lag, and a configured chain may not have begun.
+    """
+
+    remedy: ClassVar[str] = "correct it, or set chain.rpc_url to a server of its chain"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"{problem}; {self.remedy}")
+        self.problem = problem
+
+
+async def check_code(rpc: RpcClient, key: str, address: str) -> None:
+    """Raise WrongContract when no contract is at the address that a key of the configuration has.
+
+    Raises RpcUnavailable. Nothing is raised when the server does not say.
+    """
+    try:
+        code = to_bytes(await rpc.call("eth_getCode", [address, "latest"]))
+    except (RpcError, UnexpectedReply):
+        return
+    if not code:
+        raise WrongContract(f"No contract is at {key} {address} on chain {rpc.chain_id}")
 
 
 class Deployment:
@@ -77,32 +105,16 @@ class Deployment:
             reply = await ask(self._rpc, eth_call(self._registry, function.encode()))
             found: str = function.decode(reply)
         except (RpcError, UnexpectedReply) as error:
-            raise RpcUnavailable(await self._mistake(str(error))) from None
-        if found == ZERO_ADDRESS:
-            raise RpcUnavailable(await self._mistake(f"{function.name}() is the zero address"))
-        return found
-
-    async def _mistake(self, reason: str) -> str:
-        """What is wrong with the configured registry: often it is that of another chain."""
-        chain = f"on chain {self._rpc.chain_id}"
-        remedy = "correct it, or set chain.rpc_url to a server of its chain"
-        if await has_code(self._rpc, self._registry):
-            return (
-                f"The contract at chain.registry_address {self._registry} {chain} is no Infernet"
-                f" registry ({reason}); {remedy}"
-            )
-        return f"No contract is at chain.registry_address {self._registry} {chain}; {remedy}"
-
-
-async def has_code(rpc: RpcClient, address: str) -> bool:
-    """Whether a contract is at an address; True when the server does not say.
-
-    Raises RpcUnavailable.
-    """
-    try:
-        return bool(to_bytes(await rpc.call("eth_getCode", [address, "latest"])))
-    except (RpcError, UnexpectedReply):
-        return True
+            reason = str(error)
+        else:
+            if found != ZERO_ADDRESS:
+                return found
+            reason = f"{function.name}() is the zero address"
+        await check_code(self._rpc, "chain.registry_address", self._registry)
+        raise WrongContract(
+            f"The contract at chain.registry_address {self._registry} on chain"
+            f" {self._rpc.chain_id} is no Infernet registry ({reason})"
+        )
 
 
 async def ask(rpc: RpcClient, question: Call) -> bytes:

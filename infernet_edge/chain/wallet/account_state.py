@@ -12,21 +12,16 @@ from infernet_edge.chain.contracts.abi import (
     UnexpectedReply,
     eth_call,
 )
-from infernet_edge.chain.contracts.registry import Deployment, has_code, to_bytes
+from infernet_edge.chain.contracts.registry import Deployment, WrongContract, check_code, to_bytes
 from infernet_edge.chain.rpc.client import RpcClient, RpcError, RpcUnavailable, quantity
 from infernet_edge.chain.rpc.head_tracker import LATEST_BLOCK, parse_block
 from infernet_edge.chain.wallet.payment_wallet import is_valid_wallet
 from infernet_edge.config.model import Chain
-from infernet_edge.errors import InfernetEdgeError
 
 INACTIVE: Final = 0
 REGISTERED: Final = 1
 ACTIVE: Final = 2
 _USUAL_COOLDOWN = 3600  # seconds; that of the deployed coordinators of SDK 0.1
-
-
-class NoCoordinator(InfernetEdgeError):
-    """At the configured address is no coordinator of SDK 0.1."""
 
 
 class Registration(NamedTuple):
@@ -45,14 +40,27 @@ class Registration(NamedTuple):
         return "registered, can be activated now: infernet-edge wallet activate"
 
 
+class AccountProblem(NamedTuple):
+    """What keeps the account from delivering, or from being paid, and what to do about it."""
+
+    text: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.text}; {self.remedy}"
+
+
 class AccountState(Struct, frozen=True):
-    """`balance` is in wei. `registration` is that at a coordinator of SDK 0.1, where one is
-    configured. `problems` says what keeps the account from delivering, or from being paid.
+    """`balance` is in wei. `registration` is that at the coordinator of SDK 0.1, if there is one.
+
+    `valid_wallet` is whether the payment wallet is one of the deployment; None when none is
+    configured, or when the deployment cannot be read.
     """
 
     balance: int
     registration: Registration | None
-    problems: list[str]
+    valid_wallet: bool | None
+    problems: list[AccountProblem]
 
 
 async def ask_account(
@@ -66,43 +74,45 @@ async def ask_account(
     problems, registration = [], None
     if not balance:
         problems.append(
-            f"The account {address} has no coins on chain {rpc.chain_id}, so it cannot pay for any"
-            " delivery; send it some"
+            AccountProblem(
+                f"The account {address} has no coins on chain {rpc.chain_id}, so it cannot pay for"
+                " any delivery",
+                "send it some",
+            )
         )
     if chain.coordinator_address:
         try:
             registration = await ask_registration(rpc, chain.coordinator_address, address)
-        except NoCoordinator as error:
-            problems.append(str(error))
+        except WrongContract as error:
+            problems.append(AccountProblem(error.problem, error.remedy))
         if registration is not None and registration.status != ACTIVE:
             problems.append(
-                f"The account {address} is not an active node of the coordinator"
-                f" {chain.coordinator_address} of SDK 0.1, which takes nothing from it;"
-                f" it is {registration}"
+                AccountProblem(
+                    f"The account {address} is not an active node of the coordinator"
+                    f" {chain.coordinator_address} of SDK 0.1, which takes nothing from it",
+                    f"it is {registration}",
+                )
             )
+    valid = None
     if (wallet := chain.wallet.payment_address) and deployment.serves("1.x"):
-        problems += await _wallet_problems(rpc, deployment, wallet)
-    return AccountState(balance, registration, problems)
-
-
-async def _wallet_problems(rpc: RpcClient, deployment: Deployment, wallet: str) -> list[str]:
-    try:
-        factory = await deployment.wallet_factory()
-        if await is_valid_wallet(rpc, factory, wallet):
-            return []
-    except RpcUnavailable:
-        if rpc.problem:
-            raise
-        return []  # the registry is wrong, which the listener reports
-    return [
-        f"chain.wallet.payment_address {wallet} was not made by the wallet factory {factory} of"
-        " chain.registry_address, so subscriptions that pay are skipped; make one with:"
-        " infernet-edge wallet pay create"
-    ]
+        try:
+            factory = await deployment.wallet_factory()
+            valid = await is_valid_wallet(rpc, factory, wallet) is True
+        except WrongContract:
+            valid = None  # who reads subscriptions reports it
+        if valid is False:
+            problems.append(
+                AccountProblem(
+                    f"chain.wallet.payment_address {wallet} was not made by the wallet factory"
+                    f" {factory} of chain.registry_address, so subscriptions that pay are skipped",
+                    "make one with: infernet-edge wallet pay create",
+                )
+            )
+    return AccountState(balance, registration, valid, problems)
 
 
 async def ask_registration(rpc: RpcClient, coordinator: str, address: str) -> Registration:
-    """The state of an account at a coordinator of SDK 0.1. Raises NoCoordinator, RpcUnavailable."""
+    """The state of an account at a coordinator of SDK 0.1. Raises WrongContract, RpcUnavailable."""
     info, cooldown_answer, block_answer = await rpc.batch(
         [
             eth_call(coordinator, NODE_INFO.encode(address)),
@@ -113,15 +123,10 @@ async def ask_registration(rpc: RpcClient, coordinator: str, address: str) -> Re
     try:
         status, began = NODE_INFO.decode(to_bytes(info))
     except UnexpectedReply as error:
-        chain = f"on chain {rpc.chain_id}"
-        if not await has_code(rpc, coordinator):
-            raise NoCoordinator(
-                f"No contract is at chain.coordinator_address {coordinator} {chain}; correct it,"
-                " or set chain.rpc_url to a server of its chain"
-            ) from None
-        raise NoCoordinator(
-            f"The contract at chain.coordinator_address {coordinator} {chain} is not a coordinator"
-            f" of SDK 0.1: {info if isinstance(info, RpcError) else error}"
+        await check_code(rpc, "chain.coordinator_address", coordinator)
+        raise WrongContract(
+            f"The contract at chain.coordinator_address {coordinator} on chain {rpc.chain_id} is"
+            f" not a coordinator of SDK 0.1 ({info if isinstance(info, RpcError) else error})"
         ) from None
     try:
         cooldown = int(COOLDOWN.decode(to_bytes(cooldown_answer)))

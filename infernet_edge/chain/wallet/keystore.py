@@ -18,6 +18,7 @@ from typing import Any
 
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
+from eth_utils.address import to_checksum_address
 
 from infernet_edge.config.model import Secret, Wallet
 from infernet_edge.errors import StartupError
@@ -84,13 +85,26 @@ def keystore_text(account: LocalAccount, password: Secret) -> str:
 
 def read_keystore(path: Path, password: Secret) -> LocalAccount:
     """The account whose key a keystore holds; blocks for up to some seconds. Raises KeyProblem."""
+    return decrypt_keystore(_read(path), password, str(path))
+
+
+def _read(path: Path) -> str:
     try:
         with path.open(encoding="utf-8") as file:
-            text = file.read(_MAX_KEYSTORE_BYTES + 1)
+            return file.read(_MAX_KEYSTORE_BYTES + 1)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise KeyProblem(f"The keystore {path} cannot be read ({reason}).") from None
-    return decrypt_keystore(text, password, str(path))
+
+
+def keystore_address(path: Path) -> str | None:
+    """The address that a keystore names, without opening it; None when it names none.
+
+    The field is optional. Raises KeyProblem.
+    """
+    address = _decode(_read(path), str(path)).get("address")
+    match = re.fullmatch(r"(?:0x)?([0-9a-fA-F]{40})", str(address))
+    return str(to_checksum_address(f"0x{match[1]}")) if match else None
 
 
 def decrypt_keystore(text: str, password: Secret, name: str) -> LocalAccount:
