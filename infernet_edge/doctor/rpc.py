@@ -21,7 +21,7 @@ TIMEOUT = 5.0  # seconds
 _OLD = 300  # seconds; a newest block that is older is reported: few chains make blocks so seldom
 
 
-class _Server(NamedTuple):
+class _Seen(NamedTuple):
     """What a server says of its chain. `age` is that of its newest block, in seconds."""
 
     chain: int | None
@@ -38,14 +38,14 @@ async def check(case: Case) -> list[Finding]:
     urls = list(dict.fromkeys([given] if isinstance(given, str) else filter(None, given)))
     known = await case.blocking(_stored_chain, case.config)
     answers = await asyncio.gather(*map(_ask, urls))
-    answering = [answer for answer in answers if isinstance(answer, _Server)]
+    answering = [answer for answer in answers if isinstance(answer, _Seen)]
     any_answers = bool(answering)
     if known is None and answering:
         known = answering[0].chain  # the node stays with the first that answers
     found = []
     for url, answer in zip(urls, answers, strict=True):
         where = "" if len(urls) == 1 else f"{urlsplit(url).netloc.rpartition('@')[2]}: "
-        if isinstance(answer, _Server):
+        if isinstance(answer, _Seen):
             found.append(_judge(where, answer, known))
             continue
         finding = warning if any_answers else problem  # the node uses those that answer
@@ -55,7 +55,7 @@ async def check(case: Case) -> list[Finding]:
     return found
 
 
-async def _ask(url: str) -> _Server | str:
+async def _ask(url: str) -> _Seen | str:
     """What a server says of its chain, or the error."""
     from infernet_edge.chain.rpc.client import RpcClient, RpcError, RpcUnavailable
     from infernet_edge.chain.rpc.head_tracker import LATEST_BLOCK, parse_block
@@ -75,10 +75,10 @@ async def _ask(url: str) -> _Server | str:
         finally:
             await rpc.close()
     syncs = syncing is not False and not isinstance(syncing, RpcError)
-    return _Server(rpc.chain_id, block.number, time.time() - block.timestamp, syncs)
+    return _Seen(rpc.chain_id, block.number, time.time() - block.timestamp, syncs)
 
 
-def _judge(where: str, server: _Server, known: int | None) -> Finding:
+def _judge(where: str, server: _Seen, known: int | None) -> Finding:
     chain, number = server.chain, server.block
     if known not in (None, chain):
         return problem(

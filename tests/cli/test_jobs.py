@@ -35,6 +35,13 @@ async def until_problem(node: RunningNode, problem: str) -> None:
             await asyncio.sleep(0.05)
 
 
+async def until_read(node: RunningNode) -> None:
+    """Wait until the node knows what subscriptions there are."""
+    async with asyncio.timeout(20):
+        while not ((await chain_of(node).status()) or {}).get("next_id"):
+            await asyncio.sleep(0.05)
+
+
 async def run_command(node: RunningNode, *arguments: str) -> int:
     """Run the command beside the running node."""
     storage = node.node.config.storage_path
@@ -48,6 +55,7 @@ async def test_subscriptions_and_deliveries(
 ) -> None:
     callback, recurring = v1.deploy("CallbackConsumer"), v1.deploy("SubscriptionConsumer")
     async with on_chain(tmp_path, v1=v1) as (node, _):
+        await until_read(node)
         assert await run_command(node, "--onchain") == 0
         assert words(capsys).startswith(
             f"None yet. The coordinator {v1.coordinator.address} has no subscription."
