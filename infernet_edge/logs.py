@@ -62,6 +62,11 @@ def _given(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value not in ("", None)}
 
 
+def kind_of(text: str) -> str:
+    """A text without its amounts: texts of one kind say the same."""
+    return _AMOUNT.sub("#", text)
+
+
 class ConditionLog:
     """Which conditions were logged, so that one that lasts gives one line.
 
@@ -84,7 +89,7 @@ class ConditionLog:
         if subject not in self._logged and len(self._logged) >= _MAX_SUBJECTS:
             del self._logged[next(iter(self._logged))]
         kinds = self._logged.setdefault(subject, {})
-        kind, now = _AMOUNT.sub("#", text), self._clock()
+        kind, now = kind_of(text), self._clock()
         if kind in kinds and now - kinds[kind] < self._repeat_after:
             return False
         kinds.pop(kind, None)

@@ -36,7 +36,7 @@ from infernet_edge.chain.delivery.store import DeliveryStore
 from infernet_edge.chain.rpc.client import Call, RpcUnavailable
 from infernet_edge.chain.rpc.head_tracker import BlockHeader, HeadTracker
 from infernet_edge.errors import StorageError
-from infernet_edge.logs import ConditionLog, log_event, log_exception
+from infernet_edge.logs import ConditionLog, kind_of, log_event, log_exception
 from infernet_edge.storage.checksums import Damaged
 from infernet_edge.tasks import TaskSet
 
@@ -219,11 +219,12 @@ class DeliveryProcessor:
             await self._note_problem(delivery, problem)
 
     async def _note_problem(self, delivery: OpenDelivery, problem: str) -> None:
-        """Log what a delivery waits for, and store it for the operator; once for each kind."""
-        delivery.reason = problem
-        if not self._conditions.is_new(delivery.number, problem):
+        """Log what a delivery waits for, once, and store it for the operator when it changes."""
+        before, delivery.reason = delivery.reason, problem
+        if self._conditions.is_new(delivery.number, problem):
+            log_event(logger, "delivery.deferred", **names_of(delivery), reason=problem)
+        elif kind_of(before) == kind_of(problem):
             return
-        log_event(logger, "delivery.deferred", **names_of(delivery), reason=problem)
         try:
             await self._store.save(delivery)
         except StorageError as error:
