@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from infernet_edge.chain.contracts.abi import (
@@ -24,6 +25,10 @@ logger = logging.getLogger(__name__)
 _GROWS_AFTER = 8  # pages that succeeded, before larger ones are tried again
 
 
+Subscriptions = dict[int, SubscriptionV1]
+"""Subscriptions by their ids."""
+
+
 class SubscriptionPage(NamedTuple):
     """What one request returns; `next_id` is that of the coordinator."""
 
@@ -33,7 +38,7 @@ class SubscriptionPage(NamedTuple):
 
 
 class SubscriptionReader:
-    """Reads at most `batch_size` subscriptions in one request.
+    """Reads at most `batch_size` subscriptions with one call.
 
     Pages shrink when the server refuses them, and grow again later.
     """
@@ -45,10 +50,16 @@ class SubscriptionReader:
         self._size = batch_size
         self._succeeded = 0
 
+    @property
+    def page_size(self) -> int:
+        """How many subscriptions a page may hold now."""
+        return self._size
+
     async def read(self, first: int, limit: int, block: int) -> SubscriptionPage:
         """Read the subscriptions from an id on, as they are in a block; up to `limit` exist.
 
-        All those that exist are in the page, or as many of them as it holds. Raises RpcUnavailable.
+        All those that exist are in the page, or as many of them as it holds. It goes ahead of other
+        calls. Raises RpcUnavailable.
         """
         coordinator = await self._deployment.coordinator("1.x")
         reader = await self._deployment.reader()
@@ -60,22 +71,87 @@ class SubscriptionReader:
                 (reader, READ_SUBSCRIPTION_BATCH.encode(ids.start, ids.stop)),
                 (reader, READ_REDUNDANCY_COUNT_BATCH.encode(list(ids), [1] * len(ids))),
             )
-            answers = await self._rpc.batch([eth_call(*each, block=tag) for each in asked])
+            calls = [eth_call(*each, block=tag) for each in asked]
+            answers = await self._rpc.batch(calls, priority=True)
             problem = next((each for each in answers if isinstance(each, RpcError)), None)
             if problem is None:
                 break
-            if problem.is_transient or len(ids) == 1:
-                raise RpcUnavailable(f"Subscriptions cannot be read: {problem}")
-            self._size = len(ids) // 2
-            log_event(logger, "listener.batch_shrunk", size=self._size, reason=str(problem))
+            self._note_problem(problem, len(ids))
         self._note_success()
         # 25 ms for 500 subscriptions, several times that on a small board.
         return await asyncio.to_thread(_parse, answers, ids)
+
+    async def read_again(self, ids: Sequence[int], pages: int, block: int) -> Subscriptions:
+        """Read subscriptions that exist, as they are in a block, in so many pages at most.
+
+        `ids` are in rising order. Those that are read are the first of them; when a page gets no
+        answer, those of the others are returned nevertheless. Raises RpcUnavailable without any.
+        """
+        reader = await self._deployment.reader()
+        while True:
+            ranges = _pages(ids, self._size, pages)
+            asked = [READ_SUBSCRIPTION_BATCH.encode(each.start, each.stop) for each in ranges]
+            answers = await self._rpc.batch(
+                [eth_call(reader, each, block=hex(block)) for each in asked]
+            )
+            answered = [
+                (each, answer)
+                for each, answer in zip(ranges, answers, strict=True)
+                if not isinstance(answer, RpcError)
+            ]
+            if answered:
+                self._note_success()
+                return await asyncio.to_thread(_parse_pages, answered, frozenset(ids))
+            largest = max(range(len(ranges)), key=lambda position: len(ranges[position]))
+            self._note_problem(answers[largest], len(ranges[largest]))
+
+    async def read_counts(self, intervals: Sequence[tuple[int, int]]) -> list[int]:
+        """How often each interval, (id, interval), is answered in the newest block.
+
+        At most `page_size` are read. Raises RpcUnavailable.
+        """
+        reader = await self._deployment.reader()
+        while True:
+            some = intervals[: self._size]
+            ids, numbers = [each for each, _ in some], [number for _, number in some]
+            [answer] = await self._rpc.batch(
+                [eth_call(reader, READ_REDUNDANCY_COUNT_BATCH.encode(ids, numbers))]
+            )
+            if not isinstance(answer, RpcError):
+                break
+            self._note_problem(answer, len(some))
+        try:
+            return list(READ_REDUNDANCY_COUNT_BATCH.decode(to_bytes(answer)))
+        except UnexpectedReply as error:
+            raise RpcUnavailable(f"The contracts of chain.registry_address: {error}") from None
+
+    def _note_problem(self, problem: RpcError, size: int) -> None:
+        """Shrink the pages after one of that size was refused. Raises RpcUnavailable otherwise."""
+        if problem.is_transient or size == 1:
+            raise RpcUnavailable(f"Subscriptions cannot be read: {problem}")
+        self._size = size // 2
+        log_event(logger, "listener.batch_shrunk", size=self._size, reason=str(problem))
 
     def _note_success(self) -> None:
         self._succeeded += 1
         if self._succeeded % _GROWS_AFTER == 0:
             self._size = min(self._max_size, self._size * 2)
+
+
+def _pages(ids: Sequence[int], size: int, limit: int) -> list[range]:
+    """The first ranges to read, `limit` of them and `size` long at most, that hold ids.
+
+    The ids are in rising order.
+    """
+    found: list[range] = []
+    for identifier in ids:
+        if found and identifier < found[-1].start + size:
+            found[-1] = range(found[-1].start, identifier + 1)
+        elif len(found) == limit:
+            break
+        else:
+            found.append(range(identifier, identifier + 1))
+    return found
 
 
 def _parse(answers: list[Any], ids: range) -> SubscriptionPage:
@@ -96,3 +172,24 @@ def _parse(answers: list[Any], ids: range) -> SubscriptionPage:
         )
     many = max(0, next_free - ids.start)
     return SubscriptionPage(next_free, subscriptions[:many], counted[:many])
+
+
+def _parse_pages(pages: list[tuple[range, Any]], ids: frozenset[int]) -> Subscriptions:
+    """The subscriptions with these ids. Raises RpcUnavailable when the contracts are others."""
+    found: Subscriptions = {}
+    for page, answer in pages:
+        try:
+            subscriptions = decode_subscriptions(to_bytes(answer))
+        except UnexpectedReply as error:
+            raise RpcUnavailable(f"The contracts of chain.registry_address: {error}") from None
+        if len(subscriptions) != len(page):
+            raise RpcUnavailable(
+                f"The reader of chain.registry_address gave {len(subscriptions)} subscriptions"
+                f" of {len(page)}"
+            )
+        found.update(
+            (identifier, subscription)
+            for identifier, subscription in zip(page, subscriptions, strict=True)
+            if identifier in ids
+        )
+    return found

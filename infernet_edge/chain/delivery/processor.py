@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+import math
 from typing import Any
 
-from infernet_edge.backoff import Backoff
 from infernet_edge.chain.delivery.coordinator import Coordinator
 from infernet_edge.chain.delivery.errors import (
     ActionNeeded,
@@ -35,6 +35,7 @@ from infernet_edge.chain.delivery.steps import DeliverySteps, names_of
 from infernet_edge.chain.delivery.store import DeliveryStore
 from infernet_edge.chain.rpc.client import Call, RpcUnavailable
 from infernet_edge.chain.rpc.head_tracker import BlockHeader, HeadTracker
+from infernet_edge.chain.rpc.retry import RetryPauses
 from infernet_edge.errors import StorageError
 from infernet_edge.logs import ConditionLog, kind_of, log_event, log_exception
 from infernet_edge.storage.checksums import Damaged
@@ -173,7 +174,8 @@ class DeliveryProcessor:
 
         Returns the state after it, its reason, and whether later intervals make sense.
         """
-        pauses, refusals, unpaid = Backoff(_FIRST_PAUSE, _MAX_PAUSE), 0, ""
+        pauses, outage = RetryPauses(_FIRST_PAUSE, _MAX_PAUSE), RetryPauses(_FIRST_PAUSE)
+        refusals, unpaid = 0, ""
         while True:
             next_block = self._next_block  # one that comes during the step counts
             try:
@@ -198,7 +200,11 @@ class DeliveryProcessor:
                 problem = str(error)
             except Damaged as error:  # reading it again would not help
                 return "failed", str(error), True
-            except (ActionNeeded, RpcUnavailable, StorageError) as error:
+            except RpcUnavailable as error:
+                await self._note_problem(delivery, str(error))
+                await asyncio.sleep(outage.next(error.retry_after, self._ends_in(delivery)))
+                continue
+            except (ActionNeeded, StorageError) as error:
                 problem = str(error)
             except Exception as error:  # noqa: BLE001 - any defect is logged
                 # A defect of ours must not leave a delivery without a task.
@@ -208,7 +214,12 @@ class DeliveryProcessor:
                 if refusals == _MAX_REFUSALS:
                     return "failed", problem, True
             await self._note_problem(delivery, problem)
-            await asyncio.sleep(pauses.next())
+            await asyncio.sleep(pauses.next(due_in=self._ends_in(delivery)))
+
+    def _ends_in(self, delivery: OpenDelivery) -> float:
+        """Seconds until the interval of a delivery is over, and the next one is due."""
+        end = delivery.subscription.end_time(delivery.interval)
+        return math.inf if end is None else end - self._head.now()
 
     async def _wait_for(self, block: asyncio.Event, delivery: OpenDelivery, problem: str) -> None:
         """Wait for a block, for a limited time; if it does not come, note the problem."""
@@ -249,8 +260,9 @@ class DeliveryProcessor:
                 reason=str(end),
             )
             return
-        pauses = Backoff(_FIRST_PAUSE, _MAX_PAUSE)
+        due, pauses = delivery.subscription.due_time(interval), RetryPauses(_FIRST_PAUSE)
         while True:
+            retry_after = 0.0
             try:
                 identifier = await self._coordinator.subscription_id(delivery)
                 if identifier is None and not self._coordinator.may_be_made(delivery, interval):
@@ -279,7 +291,9 @@ class DeliveryProcessor:
             except (TransientFailure, RpcUnavailable, StorageError) as error:
                 if self._conditions.is_new(delivery.number, str(error)):
                     log_event(logger, "delivery.deferred", **names_of(delivery), reason=str(error))
-            await asyncio.sleep(pauses.next())
+                if isinstance(error, RpcUnavailable):
+                    retry_after = error.retry_after
+            await asyncio.sleep(pauses.next(retry_after, due - self._head.now()))
 
     async def _save(self, delivery: Delivery) -> None:
         """Store the state, with retries without limit: the next step must not run before that."""

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from infernet_edge.chain.rpc.block_times import BlockTimes
 from infernet_edge.chain.rpc.client import Call, RpcClient, RpcError, RpcUnavailable, quantity
-from infernet_edge.chain.rpc.outage import OutagePauses
+from infernet_edge.chain.rpc.retry import RetryPauses
 from infernet_edge.logs import log_event, log_exception
 
 logger = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ class HeadTracker:
 
     async def run(self) -> None:
         """Poll until cancelled."""
-        outage = OutagePauses(2 * self._period)
+        outage = RetryPauses(2 * self._period)
         while True:
             try:
                 await self.poll()

@@ -4,6 +4,9 @@ Each poll of the head reads the id that the next subscription will have, and the
 cancellations and of the node's wallet. When there are new ids, they are read through the Reader in
 batches, `chain.trail_head_blocks` behind the head; at start that is all that came meanwhile. The
 next id to read is stored with what was found.
+
+What is new is read first. What was read before is read again after that: all that is followed at
+start (recheck.py), and the ids since blocks that a reorg has replaced.
 """
 
 from __future__ import annotations
@@ -15,7 +18,6 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from infernet_edge.backoff import Backoff
 from infernet_edge.chain.contracts.abi import (
     NEXT_ID,
     SUBSCRIPTION_CANCELLED,
@@ -29,7 +31,11 @@ from infernet_edge.chain.delivery import proofs
 from infernet_edge.chain.guard.rules import SubscriptionRules, explain
 from infernet_edge.chain.rpc.client import Call, RpcClient, RpcError, RpcUnavailable, quantity
 from infernet_edge.chain.rpc.head_tracker import BlockHeader, HeadTracker
+from infernet_edge.chain.rpc.retry import RetryPauses
+from infernet_edge.chain.subscriptions.listener_events import log_found, log_progress
 from infernet_edge.chain.subscriptions.log_cursor import LogCursor, LogsRead
+from infernet_edge.chain.subscriptions.next_ids import NextIds
+from infernet_edge.chain.subscriptions.recheck import Recheck
 from infernet_edge.chain.subscriptions.reorg import ReorgDetector
 from infernet_edge.chain.subscriptions.scheduler import MAX_FOLLOWED, Scheduler
 from infernet_edge.chain.subscriptions.store import KnownSubscription, SubscriptionStore
@@ -40,7 +46,6 @@ from infernet_edge.logs import ConditionLog, log_event
 logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE = 0.5  # seconds before what failed is tried again; doubles
-_MAX_PAUSE = 30.0
 _PROGRESS_PERIOD = 10.0  # seconds between two lines of a long sync
 _DEEPEST_REORG = 64  # blocks after which a subscription counts as settled
 _REMEMBERED = 1000  # subscriptions that a reorg may remove
@@ -97,26 +102,30 @@ class Listener:
         self._begun = False
         self._coordinator = ""
         self._wanted = asyncio.Event()  # there is something to read
-        self._head_next_id = 0  # the next id at the last poll; 0: there was none yet
+        self._next_ids = NextIds()
         self._problem = ""  # why nothing can be read now
         self._silence = ""  # why the last poll gave no next id
         self._read_block = 0  # as of which was read last
         self._reorgs = ReorgDetector()
         self._logs = LogCursor(self._trail)
+        self._recheck = Recheck(self._reader, scheduler)
+        self._proofs_missed = False  # logs with verdicts may be lost
         self._replaced: int | None = None  # the oldest block that may have been replaced
+        self._again = range(0)  # ids below the next one that have to be read again
         self._recent: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)  # block, id
 
     @property
     def progress(self) -> ListenerProgress:
         """What is known and read now, for the operator."""
         problem = self._problem or self._silence
-        return ListenerProgress(self._head_next_id, self._next_id, problem)
+        return ListenerProgress(self._next_ids.newest, self._next_id, problem)
 
     async def run(self) -> None:
         """Listen until cancelled."""
         if not self._begun:  # a defect may have ended an earlier run
-            await self._retry(self._begin)
+            await self._retry(self._resume)
             self._begun = True
+        await self._retry(self._check_for_reorg)
         self._head.watch(self)
         try:
             while True:
@@ -127,8 +136,9 @@ class Listener:
 
     async def _retry(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do something, with retries while the server or the disk prevents it."""
-        pauses, conditions = Backoff(_FIRST_PAUSE, _MAX_PAUSE), ConditionLog()
+        pauses, conditions = RetryPauses(_FIRST_PAUSE), ConditionLog()
         while True:
+            retry_after = 0.0
             try:
                 await work()
                 self._problem = ""
@@ -137,22 +147,23 @@ class Listener:
                 self._problem = str(error)
                 if conditions.is_new("listener", self._problem):
                     log_event(logger, "listener.deferred", logging.WARNING, reason=self._problem)
-            await asyncio.sleep(pauses.next())
+                if isinstance(error, RpcUnavailable):
+                    retry_after = error.retry_after
+            await asyncio.sleep(pauses.next(retry_after))
 
-    async def _begin(self) -> None:
-        """Find the contracts, and resume what an earlier run followed."""
+    async def _resume(self) -> None:
+        """Serve what an earlier run followed, as soon as the chain's time is known."""
         await self._head.seen.wait()
-        self._coordinator = await self._deployment.coordinator("1.x")
         fingerprint = f"{self._first_id}:{self._rules.fingerprint}"
         self._next_id, known = await self._store.begin(self._first_id, fingerprint)
-        await self._check_for_reorg()
         log_event(logger, "listener.started", next_id=self._next_id, followed=len(known))
         for each in known:
             self._scheduler.follow(each)
-        self._wanted.set()
 
     async def _check_for_reorg(self) -> None:
-        """A reorg while the node was off may have removed what was read last."""
+        """Find the contracts. A reorg while the node was off may have removed what was read."""
+        self._coordinator = await self._deployment.coordinator("1.x")
+        self._wanted.set()
         mark = await self._store.mark()
         if mark is None:
             return
@@ -161,13 +172,13 @@ class Listener:
         if isinstance(found, RpcError):
             raise RpcUnavailable(f"Block {number} is not available: {found}")
         if not isinstance(found, dict) or found.get("hash") != hash_:
-            before, self._next_id = self._next_id, max(self._first_id, self._next_id - _REMEMBERED)
+            self._read_from(self._next_id - _REMEMBERED)
             log_event(
                 logger,
                 "chain.reorged",
                 logging.WARNING,
                 block=number,
-                doubtful=before - self._next_id,
+                doubtful=len(self._again),
             )
 
     # With each poll of the head
@@ -194,14 +205,16 @@ class Listener:
         fallen = self._reorgs.observe(block, *found)
         if fallen is not None:
             self._note_reorg(block, fallen)
+        self._recheck.note_block()
         try:
-            self._head_next_id = int(NEXT_ID.decode(to_bytes(next_id)))
+            self._next_ids.note(block.number, int(NEXT_ID.decode(to_bytes(next_id))))
             self._silence = ""
         except UnexpectedReply as error:
-            self._head_next_id = 0
+            self._next_ids.note(block.number, 0)
             said = next_id if isinstance(next_id, RpcError) else error
             self._silence = f"The coordinator {self._coordinator} does not answer id(): {said}"
-        if self._head_next_id not in (0, self._next_id) or self._scheduler.has_replaced:
+        waiting = self._scheduler.has_replaced or self._recheck.is_ready or bool(self._again)
+        if waiting or self._is_behind():
             self._wanted.set()
         read = self._logs.take(block.number, logs)
         if read is LogsRead.MISSED:
@@ -216,6 +229,7 @@ class Listener:
         """
         oldest = block.number - _DEEPEST_REORG + 1 if fallen < _DEEPEST_REORG else -1
         self._logs.rewind(block.number)
+        self._next_ids.clear()
         self._read_block = 0
         doubtful = len(self._read_since(oldest))
         log_event(logger, "chain.reorged", logging.WARNING, block=block.number, doubtful=doubtful)
@@ -226,83 +240,143 @@ class Listener:
         """The ids of what was read since a block."""
         return [identifier for number, identifier in self._recent if number >= block]
 
+    def _is_behind(self) -> bool:
+        """Whether there are subscriptions to read that are deep enough."""
+        latest = self._head.latest
+        deep = 0 if latest is None else self._next_ids.at(latest.number - self._trail)
+        return deep not in (0, self._next_id)
+
     # In the listener's own task
 
     async def _handle_found(self) -> None:
-        """Handle what the polls have found."""
+        """Handle what the polls have found: what is new before what is known.
+
+        One kind of work that fails does not prevent the others.
+        """
         self._wanted.clear()
-        while self._logs.waiting:
-            await self._handle(list(self._logs.waiting))
+        more, failure = True, None
+        while more:
+            self._note_replaced()
+            more = False
+            for work in (self._read_new, self._handle_logs, self._read_again, self._read_followed):
+                try:
+                    more |= await work()
+                except (RpcUnavailable, StorageError) as error:
+                    failure = failure or error
+            if failure is not None:
+                raise failure
+
+    def _note_replaced(self) -> None:
+        """Blocks or subscriptions were replaced: what was read since has to be read again."""
         if self._logs.incomplete:
             self._logs.incomplete = False  # first: more may get lost meanwhile
-            try:
-                await self._check_all()
-            except BaseException:
-                self._logs.incomplete = True
-                raise
+            self._recheck.add(self._scheduler.ids())
+            self._proofs_missed = self._proofs is not None
         if self._replaced is not None:
-            again = self._read_since(self._replaced) if self._replaced >= 0 else [self._first_id]
-            self._next_id = min([self._next_id, *again])
+            since = self._read_since(self._replaced) if self._replaced >= 0 else [self._first_id]
+            self._read_from(min([self._next_id, *since]))
             self._replaced = None
         if (replaced := self._scheduler.take_replaced()) is not None:
-            self._next_id = max(self._first_id, min(self._next_id, replaced))
-        await self._read()
+            self._read_from(replaced)
 
-    async def _check_all(self) -> None:
-        """Read the state of all that is followed."""
-        await self._scheduler.check(self._scheduler.ids())
-        if self._proofs is not None:
-            await self._proofs.check()
+    def _read_from(self, identifier: int) -> None:
+        """Read again from an id on what was read before."""
+        first = max(self._first_id, identifier)
+        if self._again:
+            first = min(first, self._again.start)
+        self._again = range(first, self._next_id)
 
-    async def _handle(self, logs: list[dict[str, Any]]) -> None:
+    async def _handle_logs(self) -> bool:
         """Do what logs say; they wait until all is stored."""
-        for log in logs:
-            if (identifier := _cancelled(log)) is not None:
-                await self._scheduler.check([identifier])
+        if self._proofs_missed and self._proofs is not None:
+            await self._proofs.check()
+            self._proofs_missed = False
+        logs = list(self._logs.waiting)
+        cancelled = [each for log in logs if (each := _cancelled(log)) is not None]
+        self._recheck.add(cancelled, urgent=True)
         if self._proofs is not None:
             await self._proofs.take_logs(logs)
         self._logs.handled(len(logs))
+        return bool(logs)
 
-    async def _read(self) -> None:
+    async def _read_followed(self) -> bool:
+        """Read some of what is followed again, if there is need of it."""
+        if self._recheck.is_ready:
+            await self._recheck.read(self._deep_block())
+        return False  # the others wait for the next block
+
+    async def _read_again(self) -> bool:
+        """Read one page of what was read before and may have been replaced."""
+        if not self._again:
+            return False
+        first = self._again.start
+        page = await self._page(first, len(self._again))
+        done = first + len(page.subscriptions)
+        rest = range(done, min(self._again.stop, self._next_id))
+        if page.subscriptions:
+            found = await self._choose(
+                page, first, rest.start if rest else self._next_id, Counter()
+            )
+            log_found(found, few=len(found) <= _LOGGED_EACH)
+            await asyncio.sleep(self._sync.sleep)
+        self._again = rest
+        return bool(page.subscriptions)
+
+    async def _read_new(self) -> bool:
         """Read from the next id up to the last subscription that is deep enough."""
-        if self._next_id == self._head_next_id:
-            return  # it was read before the poll that found it was over
+        if self._next_ids.newest and not self._is_behind():
+            return False  # it was read before the poll that found it was over
         began = logged = time.monotonic()
         first, tally = self._next_id, Counter[str]()
         while True:
-            page = await self._page()
+            there_are = self._next_ids.newest - self._next_id if self._next_ids.newest else 2**32
+            page = await self._page(self._next_id, there_are)
             if page.subscriptions:
-                found = await self._choose(page, tally)
-                self._next_id += len(page.subscriptions)
-                self._log_found(found, few=self._next_id - first <= _LOGGED_EACH)
+                done = self._next_id + len(page.subscriptions)
+                stored = self._again.start if self._again else done  # the next run resumes there
+                found = await self._choose(page, self._next_id, stored, tally)
+                self._next_id = done
+                log_found(found, few=self._next_id - first <= _LOGGED_EACH)
             if self._next_id >= page.next_id:
                 break
             if time.monotonic() - logged > _PROGRESS_PERIOD:
                 logged = time.monotonic()
-                self._log_progress("listener.sync_advanced", first, page.next_id, tally)
+                log_progress(
+                    "listener.sync_advanced", self._next_id - first, page.next_id - first, tally
+                )
             await asyncio.sleep(self._sync.sleep)
         if self._next_id - first > _LOGGED_EACH:
             seconds = round(time.monotonic() - began, 1)
-            self._log_progress("listener.synced", first, page.next_id, tally, seconds=seconds)
+            many = page.next_id - first
+            log_progress("listener.synced", self._next_id - first, many, tally, seconds=seconds)
+        return False
 
-    async def _page(self) -> SubscriptionPage:
-        """Read as many subscriptions as the server gives at once."""
+    def _deep_block(self) -> int:
+        """The newest block that is deep enough. Raises RpcUnavailable while none is known."""
         latest = self._head.latest
         if latest is None:
             raise RpcUnavailable("No block is known yet")
-        block = max(0, latest.number - self._trail)
-        there_are = self._head_next_id - self._next_id if self._head_next_id else 2**32
-        page = await self._reader.read(self._next_id, there_are, block)
+        return max(0, latest.number - self._trail)
+
+    async def _page(self, first: int, limit: int) -> SubscriptionPage:
+        """Read as many subscriptions from an id on as the server gives at once."""
+        block = self._deep_block()
+        page = await self._reader.read(first, limit, block)
         if self._first_id <= page.next_id < self._next_id and block >= self._read_block:
             self._forget_from(page.next_id)
         self._read_block = max(self._read_block, block)
         return page
 
-    async def _choose(self, page: SubscriptionPage, tally: Counter[str]) -> list[KnownSubscription]:
-        """Choose what to follow of a page, and store it together with how far the listener is."""
+    async def _choose(
+        self, page: SubscriptionPage, first: int, stored_next_id: int, tally: Counter[str]
+    ) -> list[KnownSubscription]:
+        """Choose what to follow of a page, and store it together with how far the listener is.
+
+        `first` is the id of the first one in it; the next run reads from `stored_next_id` on.
+        """
         found: list[KnownSubscription] = []
         now, block = self._head.now(), self._head.latest
-        numbered = enumerate(zip(page.subscriptions, page.answers, strict=True), self._next_id)
+        numbered = enumerate(zip(page.subscriptions, page.answers, strict=True), first)
         for identifier, (subscription, count) in numbered:
             if block is not None:
                 self._recent.append((block.number, identifier))
@@ -319,7 +393,7 @@ class Listener:
         wanted = [known for known in found if known.state == "active"]
         claimed = await self._claims.claimed(wanted, self._read_block) if wanted else set()
         found = [known for known in found if known.id not in claimed]
-        await self._store.save(found, self._next_id + len(page.subscriptions), self._mark())
+        await self._store.save(found, stored_next_id, self._mark())
         for known in found:
             tally[known.state] += 1
             if known.state == "active":
@@ -357,39 +431,6 @@ class Listener:
             if identifier >= next_id:
                 self._scheduler.remove(identifier)
         self._next_id = next_id
-
-    def _log_found(self, found: list[KnownSubscription], *, few: bool) -> None:
-        for known in found:
-            if known.state == "active" or few:
-                _log_subscription(known)
-
-    def _log_progress(
-        self, event: str, first: int, next_id: int, tally: Counter[str], **more: Any
-    ) -> None:
-        fields: dict[str, Any] = {"done": self._next_id - first, "of": next_id - first, **more}
-        fields.update(sorted(tally.items()))
-        log_event(logger, event, **fields)
-
-
-def _log_subscription(known: KnownSubscription) -> None:
-    subscription = known.subscription
-    fields: dict[str, Any] = {
-        "subscription": known.id,
-        "owner": subscription.owner,
-        "containers": ",".join(known.containers),
-        "frequency": subscription.frequency,
-        "period": subscription.period,
-        "redundancy": subscription.redundancy,
-    }
-    if subscription.payment.amount:
-        fields |= {
-            "amount": subscription.payment_amount,
-            "token": subscription.payment_token,
-            "wallet": subscription.wallet,
-        }
-    followed = known.state == "active"
-    event = "subscription.found" if followed else "subscription.ignored"
-    log_event(logger, event, **fields, reason=known.reason)
 
 
 def _cancelled(log: dict[str, Any]) -> int | None:

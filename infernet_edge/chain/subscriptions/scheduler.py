@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from infernet_edge.chain.contracts.abi import (
@@ -232,36 +232,40 @@ class Scheduler:
         else:
             self._tasks.start(self._conclude(known, "failed", delivery.reason))
 
-    async def check(self, identifiers: Sequence[int]) -> None:
-        """Read subscriptions again, and end those that their owners have cancelled.
+    async def take(self, found: Mapping[int, SubscriptionV1]) -> None:
+        """Take subscriptions as the coordinator has them now, and end those that are over."""
+        now = self._head.now()
+        ends = [
+            (known, end)
+            for identifier, subscription in found.items()
+            if (known := self._known.get(identifier)) and (end := _end_of(known, subscription, now))
+        ]
+        await asyncio.gather(*(self._conclude(known, *end) for known, end in ends))
 
-        Raises RpcUnavailable.
-        """
-        known = [self._known[each] for each in identifiers if each in self._known]
-        for each, now in zip(known, await self._ask(known), strict=True):
-            if now is not None and (end := _end_of(each, now, self._head.now())):
-                await self._conclude(each, *end)
+    async def _ask(self, known: KnownSubscription) -> SubscriptionV1 | None:
+        """A subscription as it is now; None where the coordinator does not say.
 
-    async def _ask(self, known: Sequence[KnownSubscription]) -> list[SubscriptionV1 | None]:
-        """Subscriptions as they are now; None where the coordinator does not say.
-
-        They are read in a certain block: a server that lags has nothing to say of it then.
+        It is read in a certain block: a server that lags has nothing to say of it then. Raises
+        RpcUnavailable.
         """
         latest = self._head.latest
-        if not known or latest is None:
-            return [None] * len(known)
+        if latest is None:
+            return None
         coordinator = await self._deployment.coordinator("1.x")
         tag = hex(max(0, latest.number - self._trail))
-        answers = await self._rpc.batch(
-            [eth_call(coordinator, get_subscription("1.x", each.id), block=tag) for each in known]
+        [answer] = await self._rpc.batch(
+            [eth_call(coordinator, get_subscription("1.x", known.id), block=tag)]
         )
-        return await asyncio.to_thread(lambda: [_decode(answer) for answer in answers])
+        try:
+            return decode_subscription_v1(to_bytes(answer))
+        except UnexpectedReply:
+            return None
 
     async def _find_out(self, known: KnownSubscription, reason: str) -> None:
         """End a subscription that a delivery found to be over, with what the coordinator says."""
         for _ in range(_MAX_READS):
             try:
-                [now] = await self._ask([known])
+                now = await self._ask(known)
             except RpcUnavailable:
                 now = None
             if now is not None and (end := _end_of(known, now, self._head.now())):
@@ -327,13 +331,6 @@ class Scheduler:
 def _log_crash(error: BaseException) -> None:
     """A defect of ours; the next start resumes the work."""
     log_exception(logger, "subscription.crashed", error)
-
-
-def _decode(answer: Any) -> SubscriptionV1 | None:
-    try:
-        return decode_subscription_v1(to_bytes(answer))
-    except UnexpectedReply:
-        return None
 
 
 def _end_of(

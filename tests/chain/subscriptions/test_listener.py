@@ -303,10 +303,10 @@ async def test_a_reorg_in_the_middle_of_reading_mixes_no_ids_up(
 ) -> None:
     usual = Listener._page  # noqa: SLF001 - wrapped below
 
-    async def reorged(self: Listener) -> SubscriptionPage:
+    async def reorged(self: Listener, first: int, limit: int) -> SubscriptionPage:
         if self._next_id == 4 and self._head.latest is not None:
             self._note_reorg(self._head.latest, 0)
-        return await usual(self)
+        return await usual(self, first, limit)
 
     monkeypatch.setattr(Listener, "_page", reorged)
     consumer = v1.deploy("CallbackConsumer")

@@ -1,4 +1,4 @@
-"""How long to wait for servers that do not answer: the one policy of all that retries in chain/."""
+"""How long to wait before a retry of what no server answered: one policy for all of chain/."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Final
 from infernet_edge.backoff import Backoff
 
 MAX_OUTAGE_PAUSE_SECONDS: Final = 5.0
-"""After an outage everything resumes within this time, unless the servers name another."""
+"""After an outage everything resumes within this time, unless a server names another."""
 
 
-class OutagePauses:
-    """The pauses before retries of what no server answered: `first` seconds, then doubling."""
+class RetryPauses:
+    """Pauses of `first` seconds, doubling up to `limit`; without one it is that of outages."""
 
-    def __init__(self, first: float) -> None:
-        self._first = min(first, MAX_OUTAGE_PAUSE_SECONDS)
-        self._pauses = Backoff(self._first, MAX_OUTAGE_PAUSE_SECONDS)
+    def __init__(self, first: float, limit: float | None = None) -> None:
+        limit = MAX_OUTAGE_PAUSE_SECONDS if limit is None else limit
+        self._first = min(first, limit)
+        self._pauses = Backoff(self._first, limit)
 
     def next(self, retry_after: float = 0.0, due_in: float = math.inf) -> float:
         """Seconds before the next attempt.
