@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from tests.support.evm import COIN, NOBODY, V1, Contract, deliveries
+from tests.support.evm import ALICE, COIN, NOBODY, V1, Contract, deliveries
 
 
 def subscribe(
@@ -66,3 +66,21 @@ async def received(consumer: Contract, count: int, timeout: float = 20.0) -> lis
         while len(found := deliveries(consumer)) < count:
             await asyncio.sleep(0.03)
     return found
+
+
+def subscribe_many(v1: V1, consumer: Contract, count: int, *, period: int = 100_000) -> list[int]:
+    """Let a SubscriptionConsumer ask so many times, in few blocks; returns the ids."""
+    anvil, first = v1.anvil, v1.newest_id() + 1
+    data = consumer.encode(
+        "createSubscription", "echo", 9, period, 1, False, COIN, 0, NOBODY, NOBODY
+    )
+    nonce = anvil.nonce(ALICE.address)
+    anvil.set_automine(False)
+    for number in range(count):
+        anvil.send_raw(ALICE, consumer.address, data, gas=400_000, nonce=nonce + number)
+        if number % 50 == 49:
+            anvil.mine()
+    anvil.mine()
+    anvil.set_automine(True)
+    assert v1.newest_id() == first + count - 1
+    return list(range(first, first + count))

@@ -32,7 +32,7 @@ from infernet_edge.chain.guard.rules import SubscriptionRules, explain
 from infernet_edge.chain.rpc.client import Call, RpcClient, RpcError, RpcUnavailable, quantity
 from infernet_edge.chain.rpc.head_tracker import BlockHeader, HeadTracker
 from infernet_edge.chain.rpc.retry import RetryPauses
-from infernet_edge.chain.subscriptions.listener_events import log_found, log_progress
+from infernet_edge.chain.subscriptions.listener_events import log_found, log_synced
 from infernet_edge.chain.subscriptions.log_cursor import LogCursor, LogsRead
 from infernet_edge.chain.subscriptions.next_ids import NextIds
 from infernet_edge.chain.subscriptions.recheck import Recheck
@@ -205,7 +205,7 @@ class Listener:
         fallen = self._reorgs.observe(block, *found)
         if fallen is not None:
             self._note_reorg(block, fallen)
-        self._recheck.note_block()
+        self._recheck.note_block(block.hash)
         try:
             self._next_ids.note(block.number, int(NEXT_ID.decode(to_bytes(next_id))))
             self._silence = ""
@@ -347,8 +347,7 @@ class Listener:
             await asyncio.sleep(self._sync.sleep)
         if self._next_id - first > _LOGGED_EACH:
             seconds = round(time.monotonic() - began, 1)
-            many = page.next_id - first
-            log_progress("listener.synced", self._next_id - first, many, tally, seconds=seconds)
+            log_synced(self._next_id - first, page.next_id - first, tally, seconds)
         return False
 
     def _deep_block(self) -> int:

@@ -20,9 +20,15 @@ def log_found(found: Iterable[KnownSubscription], *, few: bool) -> None:
             _log_subscription(known)
 
 
-def log_progress(event: str, done: int, of: int, tally: Counter[str], **more: Any) -> None:
-    """Log how many subscriptions were read, and what was found: how many in each state."""
-    log_event(logger, event, done=done, of=of, **more, **dict(sorted(tally.items())))
+def log_advanced(done: int, of: int, tally: Counter[str]) -> None:
+    """Log how many subscriptions were read so far, and how many of them are in each state."""
+    log_event(logger, "listener.sync_advanced", done=done, of=of, **dict(sorted(tally.items())))
+
+
+def log_synced(done: int, of: int, tally: Counter[str], seconds: float) -> None:
+    """Log the same of all subscriptions, and how long it took."""
+    counts = dict(sorted(tally.items()))
+    log_event(logger, "listener.synced", done=done, of=of, seconds=seconds, **counts)
 
 
 def _log_subscription(known: KnownSubscription) -> None:

@@ -26,6 +26,7 @@ class Recheck:
         self._urgent: set[int] = set()
         self._others: set[int] = set()
         self._position = 0  # the id after those that were read last
+        self._block = ""  # the hash of the newest one
         self._may_read = False
 
     @property
@@ -37,9 +38,10 @@ class Recheck:
         """Read these again; those that are `urgent` before the others."""
         (self._urgent if urgent else self._others).update(ids)
 
-    def note_block(self) -> None:
-        """There is a new block: some more pages may be read."""
-        self._may_read = True
+    def note_block(self, hash_: str) -> None:
+        """The head; with a new one some more pages may be read."""
+        self._may_read = self._may_read or hash_ != self._block
+        self._block = hash_
 
     async def read(self, block: int) -> None:
         """Read some of them, as they are in a block. Raises RpcUnavailable."""

@@ -6,15 +6,18 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+from aiohttp import web
 
-from infernet_edge.chain.contracts.abi import READER
+from infernet_edge.chain.contracts.abi import READ_SUBSCRIPTION_BATCH, READER
 from infernet_edge.chain.contracts.reader import SubscriptionReader
 from infernet_edge.chain.contracts.registry import Deployment
 from infernet_edge.chain.rpc.client import RpcClient, RpcUnavailable
 from infernet_edge.config.model import Chain
 from tests.support.asking import call_back
 from tests.support.counting_proxy import CountingProxy
-from tests.support.evm import V1, Contract
+from tests.support.evm import NOBODY, OTHER_NODE, V1, Contract
+from tests.support.faulty_rpc import Answers, FaultyRpc
+from tests.support.serving import serving
 
 
 @pytest.fixture
@@ -87,3 +90,59 @@ async def test_one_request_for_a_page(v1: V1, consumer: Contract) -> None:
             before = len(proxy.requests)
             await pages.read(1, 100, v1.anvil.block().number)
             assert len(proxy.requests) == before + 1
+
+
+async def test_subscriptions_are_read_again_in_few_calls(
+    v1: V1, rpc: RpcClient, consumer: Contract
+) -> None:
+    newest = v1.anvil.block().number
+    with CountingProxy(v1.anvil.url) as proxy:
+        async with aiohttp.ClientSession() as session:
+            reader = pages_of(v1, RpcClient(session, [proxy.url]), 3)
+            found = await reader.read_again([1, 3, 5], 9, newest)
+            assert sorted(found) == [1, 3, 5]
+            assert {each.owner for each in found.values()} == {consumer.address}
+            assert sorted(await reader.read_again([1, 3, 4, 5], 1, newest)) == [1, 3]
+        called = [each for asked in proxy.requests for each in asked.functions]
+        assert called.count(READ_SUBSCRIPTION_BATCH.selector) == 3
+
+
+async def test_those_that_a_block_does_not_have_are_found_to_be_missing(
+    v1: V1, rpc: RpcClient, consumer: Contract
+) -> None:
+    found = await pages_of(v1, rpc, 9).read_again([1, 77], 4, v1.anvil.block().number)
+    assert [each.exists for each in found.values()] == [True, False]
+
+
+async def test_pages_that_are_read_again_shrink_too(v1: V1, consumer: Contract) -> None:
+    proxy = FaultyRpc(v1.anvil.url)
+
+    async def too_large(proxy: FaultyRpc, request: web.Request, asked: Answers) -> web.Response:
+        proper = await proxy.proper(asked)
+        for question, each in zip(asked, proper, strict=True):
+            if len(str(each.get("result"))) > 3 * 704 + 200 and question["method"] == "eth_call":
+                del each["result"]
+                each["error"] = {"code": -32000, "message": "response is too large"}
+        return web.json_response(proper[0] if len(proper) == 1 else proper)
+
+    proxy.fault = too_large
+    async with serving(proxy) as url, aiohttp.ClientSession() as session:
+        reader = pages_of(v1, RpcClient(session, [url]), 5)
+        found = await reader.read_again([1, 2, 3, 4, 5], 1, v1.anvil.block().number)
+        assert sorted(found) == [1, 2]
+        assert reader.page_size == 2
+
+
+async def test_counts_of_many_intervals_are_one_call(
+    v1: V1, rpc: RpcClient, consumer: Contract
+) -> None:
+    answer_elsewhere(v1, 2)
+    reader = pages_of(v1, rpc, 4)
+    assert await reader.read_counts([(1, 1), (2, 1), (2, 2)]) == [0, 1, 0]
+    assert len(await reader.read_counts([(each, 1) for each in range(1, 10)])) == 4
+
+
+def answer_elsewhere(v1: V1, identifier: int) -> None:
+    """Answer an interval as another node."""
+    arguments = (identifier, 1, b"", b"\x01", b"", NOBODY)
+    v1.coordinator.send("deliverCompute", *arguments, sender=OTHER_NODE)
