@@ -317,7 +317,6 @@ class JobsEndpoint:
         identifiers = parameters.get("id")
         if identifiers is None:
             return Answer(await self._list(parameters, client))
-        identifiers = list(dict.fromkeys(identifiers))
         if len(identifiers) > _MAX_IDS:
             raise BadRequest(f"id: expected at most {_MAX_IDS} ids", {"field": "id"})
         intermediate = parameters.get("intermediate", [""])[-1].lower() in _TRUE
@@ -332,7 +331,7 @@ class JobsEndpoint:
 
     async def _list(self, parameters: dict[str, list[str]], client: str) -> list[str]:
         pending = parameters.get("pending", [""])[-1].lower()
-        limit = parameters.get("limit", [str(MAX_LISTED)])[-1]
+        limit = parameters.get("limit", [""])[-1] or str(MAX_LISTED)
         if not _DIGITS.fullmatch(limit) or not 1 <= int(limit) <= MAX_LISTED:
             raise BadRequest(
                 f"limit: expected a whole number from 1 to {MAX_LISTED}", {"field": "limit"}

@@ -248,9 +248,13 @@ def _expected_of(decoder: msgspec.json.Decoder[Any], field: str) -> str:
 
 
 def query(scope: Scope, limit: int) -> dict[str, list[str]]:
-    """The query's parameters, each with all its values; raises BadRequest beyond `limit` values."""
+    """The query's parameters, each with all its values, "" for one without a value.
+
+    Raises BadRequest beyond `limit` values.
+    """
+    text = scope["query_string"].decode("latin-1")
     try:
-        return parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=limit)
+        return parse_qs(text, keep_blank_values=True, max_num_fields=limit)
     except ValueError:
         raise BadRequest(f"query: expected at most {limit} parameters") from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
@@ -60,7 +61,7 @@ class Result(Struct, frozen=True):
 def find(
     connection: sqlite3.Connection, client: str, keys: Sequence[bytes], intermediate: bool
 ) -> dict[bytes, Result]:
-    """The client's jobs with the given keys, all read in one snapshot."""
+    """The client's jobs with the given keys, all read in one snapshot; a key may repeat."""
     connection.execute("BEGIN")
     try:
         return _find(connection, client, keys, intermediate)
@@ -72,9 +73,12 @@ def _find(
     connection: sqlite3.Connection, client: str, keys: Sequence[bytes], intermediate: bool
 ) -> dict[bytes, Result]:
     found: dict[bytes, Result] = {}
+    none = b"[]" if intermediate else None
+    times = Counter(keys)  # a job that is requested twice is answered twice
+    unique = list(times)
     size = 0
-    for start in range(0, len(keys), _CHUNK):
-        chunk = keys[start : start + _CHUNK]
+    for start in range(0, len(unique), _CHUNK):
+        chunk = unique[start : start + _CHUNK]
         marks = ",".join("?" * len(chunk))
         query = f"{_FIND} IN ({marks})"
         for row in connection.execute(query, (PIECE, intermediate, PIECE, client, *chunk)):
@@ -85,9 +89,9 @@ def _find(
                 if between is not None:
                     check(between_sum, between, what="The intermediate results")
             except Damaged:
-                found[key] = Result(to_text(key), "failed", _DAMAGED)
+                found[key] = Result(to_text(key), "failed", _DAMAGED, none)
                 continue
-            size += len(result or b"") + len(between or b"")
+            size += times[key] * (len(result or b"") + len(between or b""))
             if size > _AT_ONCE:
                 result = between = None
             stored: dict[int, int] = {}
@@ -95,7 +99,7 @@ def _find(
                 stored = contents.sizes(connection, key)
             damaged = result_size == 0 and contents.RESULT not in stored
             if damaged or (between_size == 0 and intermediate and _has_gap(stored)):
-                found[key] = Result(to_text(key), "failed", _DAMAGED)
+                found[key] = Result(to_text(key), "failed", _DAMAGED, none)
                 continue
             found[key] = Result(
                 to_text(key),

@@ -242,7 +242,10 @@ class JobStore:
     async def results(
         self, client: str, identifiers: Sequence[str], *, intermediate: bool
     ) -> list[Result]:
-        """The client's jobs in the requested order, without ids that it does not have."""
+        """The client's jobs in the requested order, without ids that it does not have.
+
+        A job is in the list as often as its id is requested.
+        """
         keys = [(text, from_text(text)) for text in identifiers]
         known = [key for _, key in keys if key is not None]
         found: dict[bytes, Result] = {}
@@ -251,13 +254,16 @@ class JobStore:
         if known:
             found = await self._database.read(retrieval.find, client, known, intermediate)
         missing = [text for text, key in keys if key not in found]
-        reported = await self._external_jobs.statuses(missing) if missing else {}
+        reported = (
+            await self._external_jobs.statuses(list(dict.fromkeys(missing))) if missing else {}
+        )
         results = []
         for text, key in keys:
             if key is not None and key in found:
                 results.append(found[key])
             elif text in reported:
-                results.append(Result(text, reported[text]))
+                between = b"[]" if intermediate else None  # the node runs no container for it
+                results.append(Result(text, reported[text], intermediate=between))
         return results
 
     async def identifiers(

@@ -456,13 +456,54 @@ async def test_too_many_ids_at_once(node: RunningNode) -> None:
     assert (await node.get("/api/jobs?" + "a=1&" * 5000)).status == 400
 
 
-async def test_an_id_asked_again_and_again_is_answered_once(node: RunningNode) -> None:
+async def test_an_id_that_is_asked_twice_is_answered_twice(node: RunningNode) -> None:
     first, second = [await node.job() for _ in range(2)]
     await node.finished(first)
     await node.finished(second)
-    asked = "&".join(f"id={identifier}" for identifier in [first, second, first] * 300)
-    reply = await node.get("/api/jobs?" + asked)
-    assert [found["id"] for found in reply.body] == [first, second]
+    await node.put("/api/status", {"id": "external", "status": "running", "containers": []})
+    asked = [first, "external", second, first, "external", "absent", first]
+    reply = await node.get("/api/jobs?" + "&".join(f"id={text}" for text in asked))
+    assert [found["id"] for found in reply.body] == [text for text in asked if text != "absent"]
+    assert reply.body[0] == reply.body[3] == reply.body[5]
+    assert reply.body[1] == reply.body[4]
+
+
+@pytest.mark.parametrize("size", [100, 20_000, 70_000])
+async def test_a_result_that_is_asked_often_takes_no_memory(node: RunningNode, size: int) -> None:
+    identifier = await node.job(data={"a": "x" * size})
+    await node.finished(identifier)
+    path = "/api/jobs?" + f"id={identifier}&" * 999
+    await node.get(path)
+    limit = node.parts.memory.limit
+    tracemalloc.start()
+    try:
+        async with node.session.get(node.url + path) as response:
+            length = 0
+            async for piece in response.content.iter_chunked(2**16):
+                length += len(piece)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (response.status, length) == (200, response.content_length)
+    assert length > 999 * size
+    assert peak < 4 * 2**20 < limit
+
+
+@pytest.mark.parametrize("query", ["id=", "id", "id=&id=", "id=&intermediate=true"])
+async def test_an_empty_id_is_an_unknown_one(node: RunningNode, query: str) -> None:
+    identifier = await node.job()
+    await node.finished(identifier)
+    reply = await node.get(f"/api/jobs?{query}")
+    assert (reply.status, reply.body) == (200, [])
+    (found,) = (await node.get(f"/api/jobs?{query}&id={identifier}")).body
+    assert found["id"] == identifier
+
+
+async def test_other_parameters_without_a_value_are_ignored(node: RunningNode) -> None:
+    identifier = await node.job()
+    await node.finished(identifier)
+    reply = await node.get("/api/jobs?pending=&limit=&before=&intermediate=")
+    assert (reply.status, reply.body) == (200, [identifier])
 
 
 async def test_large_results_come_in_one_answer(node: RunningNode) -> None:
