@@ -15,6 +15,7 @@ from infernet_edge.api.info import HealthEndpoint, InfoEndpoint, ResourcesEndpoi
 from infernet_edge.api.jobs import BatchEndpoint, Delegations, JobIntake, JobsEndpoint
 from infernet_edge.api.json_io import Answer, BodyReader, error_answer
 from infernet_edge.api.openapi import document
+from infernet_edge.api.rate_limits import Charge
 from infernet_edge.api.status import StatusEndpoint
 from infernet_edge.api.streams import StreamEndpoint
 from infernet_edge.config.model import Config
@@ -28,6 +29,7 @@ from infernet_edge.errors import (
     MethodNotAllowed,
     NotFound,
     StorageError,
+    TooManyRequests,
     Unavailable,
 )
 from infernet_edge.jobs.external_jobs import ExternalJobs
@@ -88,7 +90,8 @@ class Api:
             path = scope["path"]
             endpoint = f"{scope['method']} {path if path in self._paths else '*'}"
             scope["app"] = self  # makes Starlette raise on a wrong path or method
-            scope["caller"], response.headers = self.access.admit(scope, endpoint)
+            scope["caller"], charge = self.access.admit(scope, endpoint)
+            scope["charge"] = response.charge = charge
             await self._router(scope, receive, response)
         except ClientDisconnect:
             log_event(logger, "request.abandoned", logging.DEBUG, path=scope["path"])
@@ -96,24 +99,36 @@ class Api:
             failure = _as_api_error(error, scope)
             if response.started:  # the server closes the connection: the client sees a cut answer
                 raise
-            await error_answer(failure)(scope, receive, response)
+            await error_answer(response.counted(failure))(scope, receive, response)
         finally:
             held.release()
 
 
 class _Response:
-    """Sends a response, with the headers about the rate limit."""
+    """Sends a response, with the headers about the rate limit.
 
-    __slots__ = ("_send", "headers", "started")
+    Raises TooManyRequests in place of an answer that counts and exceeds the limit.
+    """
+
+    __slots__ = ("_send", "charge", "started")
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self.headers: list[tuple[bytes, bytes]] = []
+        self.charge: Charge | None = None
         self.started = False
 
+    def counted(self, failure: ApiError) -> ApiError:
+        """The failure to answer: another one when the request counts and exceeds the limit."""
+        try:
+            if self.charge is not None:
+                self.charge.settle()
+        except TooManyRequests as refusal:
+            return refusal
+        return failure
+
     async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start" and self.headers:
-            message["headers"] = [*message["headers"], *self.headers]
+        if message["type"] == "http.response.start" and self.charge is not None:
+            message["headers"] = [*message["headers"], *self.charge.settle()]
         await self._send(message)
         self.started = True
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import logging
-import time
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from starlette.types import Scope
 
 from infernet_edge.api.hosts import Hosts, host_name, is_address
+from infernet_edge.api.rate_limits import POLLS, Charge, RateLimiter
 from infernet_edge.config.model import RateLimit, Server
 from infernet_edge.errors import (
     BadRequest,
@@ -30,9 +30,11 @@ logger = logging.getLogger(__name__)
 
 _READ: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _OPEN_PATHS: Final = frozenset({"/health"})  # no token and no limit: supervisors poll these
+# Their execution decides whether they count: see api/jobs.py and api/status.py.
+_MAY_POLL: Final = frozenset({"GET /api/jobs", "HEAD /api/jobs"})
+_STATUS: Final = "PUT /api/status"
 _WRONG_TOKENS: Final = RateLimit(num_requests=10, period=60)  # per address
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_MAX_COUNTERS = 10_000  # pairs of a client and an endpoint with a counter
 _NEEDED: Final = frozenset(
     {
         b"host",
@@ -72,10 +74,11 @@ class Access:
         ]
         self.hosts = Hosts(server)
         self._limiter = RateLimiter(server.rate_limit)
+        self._polls = RateLimiter(POLLS)
         self._wrong_tokens = RateLimiter(_WRONG_TOKENS)
 
-    def admit(self, scope: Scope, endpoint: str) -> tuple[Caller, list[tuple[bytes, bytes]]]:
-        """The caller, and headers about its rate limit for the answer.
+    def admit(self, scope: Scope, endpoint: str) -> tuple[Caller, Charge | None]:
+        """The caller, and the charge of the request to its rate limit, if it has one.
 
         Raises BadRequest, Forbidden (Host or Origin), Unauthenticated, UnsupportedMediaType,
         TooManyRequests.
@@ -86,8 +89,13 @@ class Access:
             self._check_browser(headers, scope)
         caller = self._caller(headers, scope)
         if not self._limiter.active or scope["path"] in _OPEN_PATHS:
-            return caller, []
-        return caller, self._limiter.count(caller.client, endpoint)
+            return caller, None
+        charge = Charge(self._limiter, self._polls, caller.client, endpoint)
+        if endpoint in _MAY_POLL:
+            charge.admit_poll()
+        elif endpoint != _STATUS:
+            charge.settle()
+        return caller, charge
 
     def _check_host(self, headers: dict[bytes, bytes], scope: Scope) -> None:
         """Refuse other names than the node's: a web page may point its own name at its address."""
@@ -188,61 +196,6 @@ class Access:
             raise TooManyRequests(
                 "Too many wrong tokens from this address", {}, {"retry-after": reset}
             )
-
-
-class RateLimiter:
-    """Counts requests per client and endpoint in windows of `period` seconds."""
-
-    def __init__(self, limit: RateLimit) -> None:
-        self._limit = limit.num_requests
-        self._period = limit.period
-        self._windows: dict[tuple[str, str], tuple[float, int]] = {}
-        self.active = self._limit > 0 and self._period > 0
-
-    @property
-    def counters(self) -> int:
-        """How many pairs of a client and an endpoint are counted now."""
-        return len(self._windows)
-
-    def count(self, client: str, endpoint: str) -> list[tuple[bytes, bytes]]:
-        """Count one request and return the headers that inform the client about its limit.
-
-        Raises TooManyRequests, with the same headers and retry-after, when the limit is exceeded.
-        """
-        used, reset = self.use(client, endpoint)
-        headers = {
-            "ratelimit-limit": str(self._limit),
-            "ratelimit-remaining": str(max(0, self._limit - used)),
-            "ratelimit-reset": reset,
-        }
-        if used > self._limit:
-            raise TooManyRequests(
-                "Too many requests",
-                {"limit": self._limit, "period": self._period},
-                {**headers, "retry-after": reset},
-            )
-        return [(name.encode(), value.encode()) for name, value in headers.items()]
-
-    def use(self, client: str, endpoint: str) -> tuple[int, str]:
-        """Count one; returns the number in this window, and the seconds to its end."""
-        now = time.monotonic()
-        key = (client, endpoint)
-        end, used = self._windows.get(key, (0.0, 0))
-        if now >= end:
-            end, used = now + self._period, 0
-            self._windows.pop(key, None)  # inserted again below: the dict is ordered by the ends
-            self._evict(now)
-        used += 1
-        self._windows[key] = (end, used)
-        return used, str(max(1, round(end - now)))
-
-    def _evict(self, now: float) -> None:
-        """Remove the counters whose window has ended, and the oldest beyond the maximum."""
-        while self._windows:
-            oldest = next(iter(self._windows))
-            if self._windows[oldest][0] > now and len(self._windows) < _MAX_COUNTERS:
-                break
-            del self._windows[oldest]
 
 
 def _fields(scope: Scope) -> dict[bytes, bytes]:

@@ -42,6 +42,7 @@ _ITEMS_AT_ONCE = 100  # of those, checked before other requests run
 _DELEGATED_AT_ONCE = 16  # delegated subscriptions of a batch, accepted concurrently
 _DIGITS = re.compile("[0-9]{1,9}")
 _TRUE: Final = ("true", "1")
+_PENDING: Final = {"true": True, "false": False}  # any other value: all jobs
 
 _MAX_IDS_BYTES = 64 * 2**10  # bytes of a request's container ids; longer lists are not decoded
 
@@ -308,15 +309,22 @@ class JobsEndpoint:
         else:
             parameters = query(scope, _MAX_IDS + 10)
             with self._store.kept(parameters.get("id", [])):
-                answer = await self._get(parameters, caller.client)
+                answer, is_poll = await self._get(parameters, caller.client)
+                if is_poll and scope["charge"] is not None:
+                    scope["charge"].waive_poll()
                 await answer(scope, receive, send)
             return
         await answer(scope, receive, send)
 
-    async def _get(self, parameters: dict[str, list[str]], client: str) -> Answer | StoredAnswer:
+    async def _get(
+        self, parameters: dict[str, list[str]], client: str
+    ) -> tuple[Answer | StoredAnswer, bool]:
+        """The answer, and whether the request is a poll: it found nothing but unfinished jobs."""
         identifiers = parameters.get("id")
         if identifiers is None:
-            return Answer(await self._list(parameters, client))
+            pending = _PENDING.get(parameters.get("pending", [""])[-1].lower())
+            found = await self._list(parameters, client, pending)
+            return Answer(found), bool(found and pending)
         if len(identifiers) > _MAX_IDS:
             raise BadRequest(f"id: expected at most {_MAX_IDS} ids", {"field": "id"})
         intermediate = parameters.get("intermediate", [""])[-1].lower() in _TRUE
@@ -327,10 +335,12 @@ class JobsEndpoint:
                 parts.append(b",")
             parts += result.json()
         parts.append(b"]")
-        return _answer_of(parts, self._store)
+        is_poll = bool(results) and all(result.status == "running" for result in results)
+        return _answer_of(parts, self._store), is_poll
 
-    async def _list(self, parameters: dict[str, list[str]], client: str) -> list[str]:
-        pending = parameters.get("pending", [""])[-1].lower()
+    async def _list(
+        self, parameters: dict[str, list[str]], client: str, pending: bool | None
+    ) -> list[str]:
         limit = parameters.get("limit", [""])[-1] or str(MAX_LISTED)
         if not _DIGITS.fullmatch(limit) or not 1 <= int(limit) <= MAX_LISTED:
             raise BadRequest(
@@ -339,7 +349,7 @@ class JobsEndpoint:
         before = parameters.get("before", [""])[-1]
         return await self._store.identifiers(
             client,
-            pending={"true": True, "false": False}.get(pending),
+            pending=pending,
             limit=int(limit),
             before=before,
         )

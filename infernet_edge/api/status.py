@@ -62,6 +62,8 @@ class StatusEndpoint:
             raise Forbidden("External jobs are switched off (server.external_jobs)")
         if caller.relayed or not self._is_local(caller.address):
             raise Forbidden("Unauthorized")
+        if scope["charge"] is not None:
+            scope["charge"].waive()
         body = await self._bodies.read(scope, receive, MAX_BODY_BYTES)
         check_utf8(body)
         report = decode(body, _decoder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 from starlette.types import Scope
 
 from infernet_edge.api import auth
-from infernet_edge.api.auth import Access, RateLimiter
+from infernet_edge.api.auth import Access
 from infernet_edge.config.model import RateLimit, Secret, Server
 from infernet_edge.errors import (
     BadRequest,
@@ -284,84 +283,6 @@ def test_without_a_valid_token_nothing_is_served(authorization: str) -> None:
     assert "0123456789abcdef" not in str(refused.value)
     with pytest.raises(Unauthenticated):
         admitted({"tokens": TOKENS}, scope())
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    now = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    return now
-
-
-def test_the_rate_limit_counts_per_client_and_endpoint(clock: list[float]) -> None:
-    limiter = RateLimiter(RateLimit(num_requests=2, period=10))
-    assert limiter.count("a", "GET /info") == [
-        (b"ratelimit-limit", b"2"),
-        (b"ratelimit-remaining", b"1"),
-        (b"ratelimit-reset", b"10"),
-    ]
-    clock[0] += 3
-    assert limiter.count("a", "GET /info")[1:] == [
-        (b"ratelimit-remaining", b"0"),
-        (b"ratelimit-reset", b"7"),
-    ]
-    with pytest.raises(TooManyRequests) as refused:
-        limiter.count("a", "GET /info")
-    assert refused.value.headers == {
-        "ratelimit-limit": "2",
-        "ratelimit-remaining": "0",
-        "ratelimit-reset": "7",
-        "retry-after": "7",
-    }
-    limiter.count("b", "GET /info")
-    limiter.count("a", "POST /api/jobs")
-    clock[0] += 6.99
-    with pytest.raises(TooManyRequests):
-        limiter.count("a", "GET /info")
-    clock[0] += 0.01
-    assert limiter.count("a", "GET /info")[1] == (b"ratelimit-remaining", b"1")
-
-
-@pytest.mark.parametrize("limit", [RateLimit(num_requests=0), RateLimit(period=0)])
-def test_the_rate_limit_can_be_off(limit: RateLimit) -> None:
-    assert not RateLimiter(limit).active
-
-
-def test_counters_are_limited(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auth, "_MAX_COUNTERS", 10)
-    limiter = RateLimiter(RateLimit(num_requests=2, period=10))
-    for number in range(100):
-        limiter.count(f"client {number}", "GET /info")
-        clock[0] += 0.01
-    assert limiter.counters <= 10
-    clock[0] += 10
-    limiter.count("one more", "GET /info")
-    assert limiter.counters == 1
-
-
-async def test_the_limit_over_http(tmp_path: Path) -> None:
-    document = {"server": {"rate_limit": {"num_requests": 2, "period": 60}}}
-    async with running(tmp_path, document) as node:
-        for remaining in ("1", "0"):
-            reply = await node.get("/info")
-            assert reply.status == 200
-            assert reply.headers["ratelimit-limit"] == "2"
-            assert reply.headers["ratelimit-remaining"] == remaining
-            assert 0 < int(reply.headers["ratelimit-reset"]) <= 60
-        reply = await node.get("/info")
-        assert reply.status == 429
-        assert reply.headers["content-type"] == "application/json"
-        assert reply.body == {"error": "Too many requests", "params": {"limit": 2, "period": 60}}
-        for name in ("retry-after", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"):
-            assert len(reply.headers.getall(name)) == 1
-        # Paths that do not exist share one counter, so that they cannot be used up one by one.
-        statuses = [(await node.get(f"/{number}")).status for number in range(3)]
-        assert statuses == [404, 404, 429]
-        for _ in range(5):
-            assert (await node.get("/health")).status == 200
-        # A refused body costs one of the requests too.
-        statuses = [(await node.post("/api/jobs", b"{")).status for _ in range(3)]
-        assert statuses == [400, 400, 429]
 
 
 async def test_tokens_over_http(tmp_path: Path) -> None:
