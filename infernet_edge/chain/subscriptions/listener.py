@@ -32,7 +32,7 @@ from infernet_edge.chain.guard.rules import SubscriptionRules, explain
 from infernet_edge.chain.rpc.client import Call, RpcClient, RpcError, RpcUnavailable, quantity
 from infernet_edge.chain.rpc.head_tracker import BlockHeader, HeadTracker
 from infernet_edge.chain.rpc.retry import RetryPauses
-from infernet_edge.chain.subscriptions.listener_events import log_found, log_synced
+from infernet_edge.chain.subscriptions.listener_events import log_advanced, log_found, log_synced
 from infernet_edge.chain.subscriptions.log_cursor import LogCursor, LogsRead
 from infernet_edge.chain.subscriptions.next_ids import NextIds
 from infernet_edge.chain.subscriptions.recheck import Recheck
@@ -341,9 +341,7 @@ class Listener:
                 break
             if time.monotonic() - logged > _PROGRESS_PERIOD:
                 logged = time.monotonic()
-                log_progress(
-                    "listener.sync_advanced", self._next_id - first, page.next_id - first, tally
-                )
+                log_advanced(self._next_id - first, page.next_id - first, tally)
             await asyncio.sleep(self._sync.sleep)
         if self._next_id - first > _LOGGED_EACH:
             seconds = round(time.monotonic() - began, 1)
