@@ -22,7 +22,7 @@ from infernet_edge.chain.rpc.head_tracker import HeadTracker
 from infernet_edge.chain.txm import store as transaction_store
 from infernet_edge.chain.txm.in_flight import StuckLimits
 from infernet_edge.chain.txm.manager import TransactionManager
-from infernet_edge.chain.txm.store import Payment, Transaction, TransactionOutcome, TransactionStore
+from infernet_edge.chain.txm.store import PaidFee, Transaction, TransactionOutcome, TransactionStore
 from infernet_edge.config.model import Chain
 from infernet_edge.storage.database import Database
 from tests.support.evm import ALICE, NODE, Anvil, Contract, RpcFailure, deploy
@@ -164,7 +164,7 @@ class Sending:
         finish = self.store.finish
 
         async def recorded(
-            transaction: Transaction, outcome: TransactionOutcome, payment: Payment | None = None
+            transaction: Transaction, outcome: TransactionOutcome, payment: PaidFee | None = None
         ) -> None:
             await finish(transaction, outcome, payment)
             self.outcomes.append((transaction.key, outcome))

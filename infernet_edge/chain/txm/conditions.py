@@ -63,8 +63,11 @@ class ConditionsReader:
     def _is_current(self, known: Conditions) -> bool:
         """Whether no block came since: the head is as it was, or the block of the conditions."""
         latest = self._head.latest
-        young = time.monotonic() - self._asked_at < _MAX_AGE
-        return young and latest is not None and latest.hash in (self._head_then, known.block.hash)
+        if latest is None or time.monotonic() - self._asked_at >= _MAX_AGE:
+            return False
+        if latest.hash == known.block.hash:
+            self._head_then = known.block.hash  # the one before it may come back in a reorg
+        return latest.hash == self._head_then
 
     async def _ask(self) -> Conditions:
         began, latest = time.monotonic(), self._head.latest
@@ -123,9 +126,10 @@ class LearnedFloor:
 
         To what the server names, else to what blocks pay, else by a step. Raises RpcUnavailable.
         """
-        if is_below_base_fee(message):  # which changes: nothing is kept
+        if is_below_base_fee(message):
             fresh = await reader.fresh()
-            return 2 * (fresh.block.base_fee or 0) > refused.max_fee
+            if 2 * (fresh.block.base_fee or 0) > refused.max_fee:
+                return True  # nothing is kept: it changes with each block
         before, named = self.now, named_floor(message)
         tip, price = refused.priority_fee or 0, refused.max_fee
         if max(named) > MAX_GAS_PRICE:

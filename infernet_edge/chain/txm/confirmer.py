@@ -154,6 +154,8 @@ class Confirmer:
         mined = self._mined = quantity(answers[0])
         # Some servers know no "pending".
         pending = mined if isinstance(answers[1], RpcError) else quantity(answers[1])
+        if pending - mined > 1:
+            self._slots.note_several()
         self._check_gap(mined, pending)
         receipts = iter(answers[2:])
         incomplete = False

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from infernet_edge.chain.rpc.client import Call, RpcError, quantity
 from infernet_edge.chain.rpc.head_tracker import BlockHeader
-from infernet_edge.chain.txm.store import Payment, TransactionStore
+from infernet_edge.chain.txm.store import PaidFee, TransactionStore
 from infernet_edge.errors import InfernetEdgeError
 from infernet_edge.logs import log_event
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 _HOUR = 3_600_000  # milliseconds
 _HOURS: Final = 24
 _LOW: Final = 10  # deliveries; with less the operator is warned
-_CHECK_PERIOD = 60.0  # seconds between two looks at the balance
+_CHECK_PERIOD = 60.0  # seconds between two checks of the balance
 _TYPICAL_GAS = 300_000  # of a delivery, while none is known
 
 Elapsed = Callable[[], int]
@@ -58,11 +58,11 @@ class FeeBudget:
         """Wei that transactions have cost in the last day."""
         return sum(wei for hour, wei in self._paid.items() if hour >= self._first_hour)
 
-    def payment(self, fee: int) -> Payment:
+    def payment(self, fee: int) -> PaidFee:
         """What is to be stored for a fee that is paid now."""
-        return Payment(fee, self._elapsed() // _HOUR, self._first_hour)
+        return PaidFee(fee, self._elapsed() // _HOUR, self._first_hour)
 
-    def note_paid(self, payment: Payment) -> None:
+    def note_paid(self, payment: PaidFee) -> None:
         """Count what has been stored."""
         self._paid = {hour: wei for hour, wei in self._paid.items() if hour >= payment.first_hour}
         self._paid[payment.hour] = self._paid.get(payment.hour, 0) + payment.fee

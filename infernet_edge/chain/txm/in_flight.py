@@ -121,7 +121,7 @@ class InFlight:
     def _is_newly_underpriced(self, head: BlockHeader) -> bool:
         """Whether its maximum fee is below the base fee; once for each block.
 
-        No later nonce can be mined before it, so nobody gains from waiting for its turn.
+        No later nonce can be mined before it, so waiting for its turn gains nothing.
         """
         price = self.transaction.signed[-1].max_fee
         if head.base_fee is None or price >= head.base_fee or head.number == self._underpriced_in:

@@ -143,7 +143,12 @@ class TransactionSlots:
 
     def note_taken(self, key: str) -> None:
         """A server has taken a transaction; with another one pending it takes several."""
-        if self._in_flight.pending() - {key} and self._clock() >= self._one_until:
+        if self._in_flight.pending() - {key}:
+            self.note_several()
+
+    def note_several(self) -> None:
+        """A server has several of the account that wait for a block."""
+        if self._clock() >= self._one_until and not self._several:
             self._several = True
             self.grant()
 

@@ -73,7 +73,7 @@ class TransactionOutcome(Struct, frozen=True):
     gas_used: int = 0
 
 
-class Payment(NamedTuple):
+class PaidFee(NamedTuple):
     """A fee in wei, and the hour of the node's own time in which it was paid.
 
     What was paid before `first_hour` is not needed any more.
@@ -162,7 +162,7 @@ class TransactionStore:
         await self._database.write(_replace, transaction)
 
     async def finish(
-        self, transaction: Transaction, outcome: TransactionOutcome, payment: Payment | None = None
+        self, transaction: Transaction, outcome: TransactionOutcome, payment: PaidFee | None = None
     ) -> None:
         """Store what became of a transaction, and what it has cost.
 
@@ -334,7 +334,7 @@ def _finish(
     connection: sqlite3.Connection,
     number: int,
     outcome: TransactionOutcome,
-    payment: Payment | None,
+    payment: PaidFee | None,
 ) -> None:
     if payment is not None:
         before = _fees_paid(connection, payment.hour).get(payment.hour, 0)

@@ -1,17 +1,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from eth_account.typed_transactions.typed_transaction import TypedTransaction
+from hexbytes import HexBytes
 
 from infernet_edge.chain.rpc.client import RpcUnavailable
-from infernet_edge.chain.txm.broadcaster import SendError
+from infernet_edge.chain.txm.broadcaster import OneAtATime, SendError
 from infernet_edge.errors import StorageError
 from tests.support.events import Events
-from tests.support.evm import ALICE, ETHER, NODE, Anvil
-from tests.support.scripted_rpc import hang_up, reply
+from tests.support.evm import ALICE, ETHER, NODE, Anvil, deploy
+from tests.support.rpc_behaviours import Behaviour
+from tests.support.rpc_proxy import RpcProxy
+from tests.support.scripted_rpc import RpcFault, hang_up, reply
 from tests.support.sending import GAS, Proxy, Sending
 
 GWEI = 10**9
@@ -294,3 +300,185 @@ async def test_nonces_that_never_stay_free(proxied: Sending, proxy: Proxy) -> No
     assert raised.value.temporary
     assert await proxied.sender.find("one") is None
     assert len(proxied.sender.in_flight.by_key) == 0
+
+
+# Floors of fees
+
+
+FLOOR = 25 * GWEI
+TIP = 2 * GWEI  # that the server suggests
+NAMED = "transaction underpriced: gas tip cap {tip}, minimum needed {floor}"
+
+
+def require_tip(proxy: Proxy, anvil: Anvil, floor: int, words: str) -> list[int]:
+    """Refuse transactions with less; returns the tips that were offered."""
+    offered: list[int] = []
+
+    def answer(raw: str) -> Any:
+        tip = int(TypedTransaction.from_bytes(HexBytes(raw)).as_dict()["maxPriorityFeePerGas"])
+        offered.append(tip)
+        if tip < floor:
+            message = words.format(tip=tip, floor=floor)
+            raise RpcFault({"code": -32000, "message": message})
+        return anvil.rpc("eth_sendRawTransaction", raw)
+
+    proxy.results["eth_sendRawTransaction"] = answer
+    return offered
+
+
+async def test_a_floor_that_is_named_is_paid_and_remembered(
+    proxied: Sending, proxy: Proxy, anvil: Anvil, events: Events
+) -> None:
+    offered = require_tip(proxy, anvil, FLOOR, NAMED)
+    await proxied.mint("one")
+    await proxied.mint("two")
+    assert offered == [TIP, FLOOR, FLOOR]
+    assert events.of("fees.floor_learned")[0]["tip"] == FLOOR
+    await proxied.settle("one", "two")
+    assert proxied.minted == 2
+
+
+@pytest.mark.parametrize(
+    "words", ["transaction underpriced", "FeeTooLow, MaxFeePerGas too low.", "fee too low"]
+)
+async def test_a_floor_that_is_not_named_is_found_by_steps(
+    proxied: Sending, proxy: Proxy, anvil: Anvil, words: str
+) -> None:
+    offered = require_tip(proxy, anvil, FLOOR, words)
+    await proxied.mint("one")
+    assert offered == [TIP * 2**step for step in range(5)]
+    await proxied.settle("one")
+    assert proxied.minted == 1
+
+
+async def test_what_blocks_pay_is_offered_before_steps(
+    proxied: Sending, proxy: Proxy, anvil: Anvil
+) -> None:
+    rewards = [[hex(30 * GWEI)], ["0x0"], [hex(30 * GWEI)]]
+    proxy.results["eth_feeHistory"] = {"reward": rewards, "gasUsedRatio": [0.5, 0, 0.1]}
+    offered = require_tip(proxy, anvil, FLOOR, "transaction underpriced")
+    await proxied.mint("one")
+    assert offered == [TIP, 30 * GWEI]
+
+
+@pytest.mark.parametrize("words", [NAMED, "transaction underpriced"])
+async def test_a_floor_above_the_cap_is_not_paid(
+    proxied: Sending, proxy: Proxy, anvil: Anvil, words: str
+) -> None:
+    cap = 5 * GWEI
+    offered = require_tip(proxy, anvil, FLOOR, words)
+    with pytest.raises(SendError, match=f"may pay {cap} wei at most") as raised:
+        await proxied.mint("one", max_gas_price=cap)
+    assert raised.value.temporary
+    assert max(offered) <= cap
+    assert await proxied.sender.find("one") is None
+
+
+async def test_a_floor_that_cannot_be(proxied: Sending, proxy: Proxy, anvil: Anvil) -> None:
+    offered = require_tip(proxy, anvil, 10**16, NAMED)
+    with pytest.raises(SendError, match="minimum needed 10000000000000000"):
+        await proxied.mint("one")
+    assert len(offered) == 1
+
+
+async def test_no_more_steps_than_are_reasonable(
+    proxied: Sending, proxy: Proxy, anvil: Anvil
+) -> None:
+    offered = require_tip(proxy, anvil, 10**15, "transaction underpriced")
+    with pytest.raises(SendError, match="underpriced"):
+        await proxied.mint("one")
+    assert max(offered) == 64 * GWEI
+    assert len(proxied.sender.in_flight.by_key) == 0
+
+
+async def test_the_base_fee_has_jumped_since_the_last_block(
+    proxied: Sending, proxy: Proxy, anvil: Anvil
+) -> None:
+    """Servers check it before the node has seen the block."""
+    await proxied.poll()
+    await proxied.mint("before")
+    await proxied.settle("before")
+    await proxied.mint("kept")  # whose conditions are kept
+    await proxied.settle("kept", mine=False)
+    anvil.set_base_fee(900 * GWEI)
+    anvil.mine()
+    words = "max fee per gas less than block base fee: address 0x20, maxFeePerGas: 1, baseFee: 2"
+    proxy.refuse("eth_sendRawTransaction", words)
+    transaction = anvil.transaction(await proxied.mint("one"))
+    assert transaction is not None
+    assert int(transaction["maxFeePerGas"], 16) > 900 * GWEI
+
+
+# Accounts that are delegated (EIP-7702)
+
+ONE = Behaviour(max_in_flight=1)
+
+
+@asynccontextmanager
+async def delegated(tmp_path: Path, anvil: Anvil) -> AsyncIterator[tuple[Sending, RpcProxy]]:
+    """A sender whose server takes one transaction of an account at a time."""
+    token = deploy(anvil, "Token")
+    anvil.set_automine(False)
+    async with (
+        RpcProxy(anvil.url, ONE) as server,
+        Sending(tmp_path, anvil, url=server.url, token=token) as sending,
+    ):
+        yield sending, server
+
+
+async def test_a_delegated_account_sends_one_after_the_other(tmp_path: Path, anvil: Anvil) -> None:
+    async with delegated(tmp_path, anvil) as (sending, _):
+        slots = sending.sender.slots
+        await sending.mint("one")
+        with pytest.raises(OneAtATime, match="EIP-7702"):
+            await sending.mint("two")
+        assert await sending.sender.find("two") is None, "no server has it"
+        assert slots.limit == 1
+        waiting = asyncio.create_task(_mint_in_turn(sending, "two"))
+        await asyncio.sleep(0.05)
+        assert len(anvil.mempool()) == 1
+        await sending.settle("one")
+        await waiting
+        await sending.settle("two")
+        assert sending.minted == 2
+
+
+async def _mint_in_turn(sending: Sending, key: str) -> None:
+    async with sending.sender.slots.slot(key):
+        await sending.mint(key)
+
+
+async def test_transactions_of_a_delegated_account_that_were_stored_before(
+    tmp_path: Path, anvil: Anvil, events: Events
+) -> None:
+    """The account was delegated while they waited, and the mempool has lost them."""
+    async with delegated(tmp_path, anvil) as (sending, server):
+        server.behaviour = Behaviour(loses_transactions=True)
+        keys = [f"key {number}" for number in range(4)]
+        for key in keys:
+            await sending.mint(key)
+        server.behaviour = ONE
+        for mined in range(4):
+            await sending.poll(3)
+            assert len(anvil.mempool()) == 1
+            anvil.mine()
+            assert sending.minted == mined + 1
+        refused = [each for each in events.of("transaction.rebroadcast") if "reason" in each]
+        assert len(refused) == 3, "none is refused twice"
+        await sending.settle(*keys)
+
+
+# Conditions
+
+
+async def test_conditions_are_asked_for_once_for_each_block(
+    proxied: Sending, proxy: Proxy, anvil: Anvil
+) -> None:
+    anvil.set_automine(False)
+    await proxied.poll()
+    for blocks in range(1, 4):
+        keys = [f"key {blocks} {number}" for number in range(10)]
+        await asyncio.gather(*map(proxied.mint, keys))
+        assert proxy.asked("eth_maxPriorityFeePerGas") == blocks
+        anvil.mine()
+        await proxied.poll()
