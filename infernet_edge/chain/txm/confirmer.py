@@ -170,6 +170,7 @@ class Confirmer:
                 continue
             receipt = next((answer for answer in own if is_mined(answer)), None)
             self._follow(each, block, mined, pending, receipt)
+            incomplete = incomplete or each.is_doubted
         if incomplete:
             self._head.poll_soon()
         self._slots.grant()

@@ -118,6 +118,11 @@ class InFlight:
             return NextStep.REBROADCAST
         return NextStep.WAIT
 
+    @property
+    def is_doubted(self) -> bool:
+        """Whether its nonce seems to be used by another, and more observations have to agree."""
+        return self._without_receipt > 0
+
     def _is_newly_underpriced(self, head: BlockHeader) -> bool:
         """Whether its maximum fee is below the base fee; once for each block.
 
