@@ -70,15 +70,15 @@ async def test_what_is_in_work_is_waited_for(tmp_path: Path, v1: V1) -> None:
         await until_state(node, 1, "completed")
 
 
-async def test_reports_in_a_row_read_the_balance_once(tmp_path: Path, v1: V1) -> None:
+async def test_reports_cost_few_calls(tmp_path: Path, v1: V1) -> None:
+    """Such as those of a page that is open for hours."""
     proxy = FaultyRpc(v1.anvil.url)
     async with serving(proxy) as url, on_chain(tmp_path, v1=v1, rpc_url=url) as (node, _):
         await polls(node)
         before = proxy.methods.count("eth_getBalance")
-        assert before <= 1  # the check of the funds
-        for _ in range(5):
+        for _ in range(20):
             await report(node)
-        assert proxy.methods.count("eth_getBalance") == before + 1
+        assert proxy.methods.count("eth_getBalance") <= before + 1
 
 
 async def test_a_server_that_is_lost_keeps_the_last_values(

@@ -141,6 +141,7 @@ async def test_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
             assert await run_command(tmp_path, "jobs", "--onchain", "--json") == 0
             assert json.loads(capsys.readouterr().out) == {
                 "enabled": False,
+                "chain": None,
                 "subscriptions": [],
                 "deliveries": [],
             }
