@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import re
 import traceback
 from pathlib import Path
@@ -67,6 +68,10 @@ CHECKS: Final = (
 
 async def examine(case: Case) -> dict[str, list[Finding]]:
     """Run all checks; returns the findings of each by its name, in the order of CHECKS."""
+    if case.config.chain.enabled:
+        # Checks import parts of it, some in threads: what two threads import at once may be
+        # incomplete for one of them, where modules import each other.
+        importlib.import_module("infernet_edge.chain.chain")
     try:
         findings = await asyncio.gather(*(_bounded(check, case) for check in CHECKS))
     finally:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,6 +19,8 @@ from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding
 from infernet_edge.doctor.runner import CHECKS, examine
 from infernet_edge.doctor.user import this_user
+from tests.support.evm import NODE, V1
+from tests.support.process import ROOT
 from tests.support.running import configuration, running
 
 
@@ -29,6 +33,25 @@ async def test_a_node_that_runs_well(tmp_path: Path) -> None:
     del found["clock"]  # a test's machine may have one that is set by hand
     del found["leftovers"], found["unpacked"]  # other tests beside this one kill nodes
     assert {each.level for findings in found.values() for each in findings} == {"ok"}
+
+
+def test_the_chain_is_checked_in_a_new_process(tmp_path: Path, v1: V1) -> None:
+    """Where nothing is imported yet, and several checks need the same modules at once."""
+    settings = {
+        "enabled": True,
+        "rpc_url": v1.anvil.url,
+        "registry_address": v1.registry.address,
+        "wallet": {"private_key": NODE.key.hex()},
+    }
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"storage": {"path": str(tmp_path / "data")}, "chain": settings}))
+    command = [sys.executable, "-m", "infernet_edge", "doctor", "--json", "--config", str(file)]
+    ended = subprocess.run(
+        command, capture_output=True, check=False, timeout=60, cwd=ROOT, env=os.environ
+    )
+    found = json.loads(ended.stdout)
+    levels = {name: found[name]["level"] for name in ("rpc", "contracts", "wallet")}
+    assert levels == {"rpc": "ok", "contracts": "ok", "wallet": "ok"}
 
 
 async def test_a_check_that_hangs_is_a_problem(

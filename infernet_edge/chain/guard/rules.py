@@ -18,8 +18,8 @@ from infernet_edge.jobs.guardian import MAX_CONTAINERS
 _MAX_SHOWN = 128  # characters of an unknown container's id; ids are not longer
 
 _REMEDIES: Final = {
-    "Container not supported": "no containers of this node have it; a chain of more than three of"
-    " them is known when chain.pipelines names it",
+    "Container not supported": "no container of this node has this id or hash; chains of more"
+    " than three are known only when chain.pipelines names them",
     "First container must be external": "set external = true for it, to serve this",
     "Container does not generate proof": "set generates_proofs = true for it, if it does",
     "Container not allowed for address": "add the address to those that the container allows, to"
