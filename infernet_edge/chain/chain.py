@@ -12,6 +12,7 @@ import aiohttp
 import msgspec
 
 from infernet_edge.chain.contracts.delegation import DelegatedRequest, parse_request, parse_signed
+from infernet_edge.chain.contracts.reader import SubscriptionReader
 from infernet_edge.chain.contracts.registry import Deployment
 from infernet_edge.chain.delivery import proofs
 from infernet_edge.chain.delivery import table as deliveries
@@ -100,6 +101,8 @@ class ChainSubsystem:
         self._rpc = RpcClient(session, [urls] if isinstance(urls, str) else urls)
         self.head = HeadTracker(self._rpc, config.chain.snapshot_sync.sync_period)
         self._deployment = Deployment(config.chain, self._rpc)
+        batch_size = config.chain.snapshot_sync.batch_size
+        self._reader = SubscriptionReader(self._rpc, self._deployment, batch_size)
         self._signer = SignerCheck(self._rpc, self._deployment)
         self._transactions = TransactionStore(database)
         self._elapsed = elapsed
@@ -229,6 +232,7 @@ class ChainSubsystem:
             self._subscriptions,
             self.deliveries,
             stored,
+            self._reader,
             self._config.chain.trail_head_blocks,
         )
 
@@ -241,6 +245,7 @@ class ChainSubsystem:
             self._config.chain,
             self._subscriptions,
             self._rules,
+            self._reader,
             scheduler,
             DelegatedSubscriptions(self._rpc, self._deployment, self.deliveries),
             self.proofs,

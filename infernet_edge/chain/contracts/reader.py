@@ -105,25 +105,29 @@ class SubscriptionReader:
             largest = max(range(len(ranges)), key=lambda position: len(ranges[position]))
             self._note_problem(answers[largest], len(ranges[largest]))
 
-    async def read_counts(self, intervals: Sequence[tuple[int, int]]) -> list[int]:
-        """How often each interval, (id, interval), is answered in the newest block.
+    async def read_counts(self, intervals: Sequence[tuple[int, int]], block: int) -> list[int]:
+        """How often each interval, (id, interval), is answered in a block.
 
-        At most `page_size` are read. Raises RpcUnavailable.
+        Those of the first ones are returned, `page_size` of them at most. Raises RpcUnavailable.
         """
         reader = await self._deployment.reader()
         while True:
             some = intervals[: self._size]
             ids, numbers = [each for each, _ in some], [number for _, number in some]
-            [answer] = await self._rpc.batch(
-                [eth_call(reader, READ_REDUNDANCY_COUNT_BATCH.encode(ids, numbers))]
-            )
+            asked = READ_REDUNDANCY_COUNT_BATCH.encode(ids, numbers)
+            [answer] = await self._rpc.batch([eth_call(reader, asked, block=hex(block))])
             if not isinstance(answer, RpcError):
                 break
             self._note_problem(answer, len(some))
         try:
-            return list(READ_REDUNDANCY_COUNT_BATCH.decode(to_bytes(answer)))
+            counts = list(READ_REDUNDANCY_COUNT_BATCH.decode(to_bytes(answer)))
         except UnexpectedReply as error:
             raise RpcUnavailable(f"The contracts of chain.registry_address: {error}") from None
+        if len(counts) != len(some):
+            raise RpcUnavailable(
+                f"The reader of chain.registry_address gave {len(counts)} counts of {len(some)}"
+            )
+        return counts
 
     def _note_problem(self, problem: RpcError, size: int) -> None:
         """Shrink the pages after one of that size was refused. Raises RpcUnavailable otherwise."""

@@ -16,8 +16,7 @@ class RetryPauses:
 
     def __init__(self, first: float, limit: float | None = None) -> None:
         limit = MAX_OUTAGE_PAUSE_SECONDS if limit is None else limit
-        self._first = min(first, limit)
-        self._pauses = Backoff(self._first, limit)
+        self._pauses = Backoff(min(first, limit), limit)
 
     def next(self, retry_after: float = 0.0, due_in: float = math.inf) -> float:
         """Seconds before the next attempt.
@@ -26,7 +25,7 @@ class RetryPauses:
         past the moment at which work is due, which is in `due_in` seconds.
         """
         pause = max(self._pauses.next(), retry_after)
-        return pause if due_in <= 0 else max(min(self._first, pause), min(pause, due_in))
+        return min(pause, due_in) if due_in > 0 else pause
 
     def reset(self) -> None:
         """Begin with the first pause again, after an answer."""

@@ -82,6 +82,7 @@ class Listener:
         config: Chain,
         store: SubscriptionStore,
         rules: SubscriptionRules,
+        reader: SubscriptionReader,
         scheduler: Scheduler,
         claims: Claims,
         verdicts: proofs.Proofs | None,
@@ -96,7 +97,7 @@ class Listener:
         self._scheduler = scheduler
         self._claims = claims
         self._proofs = verdicts
-        self._reader = SubscriptionReader(rpc, deployment, config.snapshot_sync.batch_size)
+        self._reader = reader
         self._first_id = max(1, config.snapshot_sync.starting_sub_id)
         self._next_id = self._first_id
         self._begun = False
@@ -108,7 +109,7 @@ class Listener:
         self._read_block = 0  # as of which was read last
         self._reorgs = ReorgDetector()
         self._logs = LogCursor(self._trail)
-        self._recheck = Recheck(self._reader, scheduler)
+        self._recheck = Recheck(reader, scheduler)
         self._proofs_missed = False  # logs with verdicts may be lost
         self._replaced: int | None = None  # the oldest block that may have been replaced
         self._again = range(0)  # ids below the next one that have to be read again
@@ -324,13 +325,12 @@ class Listener:
 
     async def _read_new(self) -> bool:
         """Read from the next id up to the last subscription that is deep enough."""
-        if self._next_ids.newest and not self._is_behind():
+        if not self._is_behind():
             return False  # it was read before the poll that found it was over
         began = logged = time.monotonic()
         first, tally = self._next_id, Counter[str]()
         while True:
-            there_are = self._next_ids.newest - self._next_id if self._next_ids.newest else 2**32
-            page = await self._page(self._next_id, there_are)
+            page = await self._page(self._next_id, self._next_ids.newest - self._next_id)
             if page.subscriptions:
                 done = self._next_id + len(page.subscriptions)
                 stored = self._again.start if self._again else done  # the next run resumes there

@@ -19,6 +19,7 @@ from infernet_edge.chain.contracts.abi import (
     eth_call,
     get_subscription,
 )
+from infernet_edge.chain.contracts.reader import SubscriptionReader
 from infernet_edge.chain.contracts.registry import Deployment, to_bytes
 from infernet_edge.chain.contracts.subscription import SubscriptionV1
 from infernet_edge.chain.delivery.record import UNFINISHED, OpenDelivery
@@ -38,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 MAX_FOLLOWED: Final = 20_000  # active subscriptions; each takes about 1.5 kB of memory
 _MAX_READS = 12  # of a subscription, to find out why it is over
+_LATE = 30  # seconds after which others may have answered an interval
+_ANSWERED = "its last interval is answered"
 _PAUSE = 5.0  # seconds before a retry of what the disk, the server or a full queue prevented
 
 
@@ -58,6 +61,7 @@ class Scheduler:
         store: SubscriptionStore,
         deliveries: DeliveryStore,
         stored: asyncio.Queue[OpenDelivery],
+        reader: SubscriptionReader,
         trail: int,
     ) -> None:
         self._rpc = rpc
@@ -66,10 +70,12 @@ class Scheduler:
         self._store = store
         self._deliveries = deliveries
         self._stored = stored
+        self._reader = reader
         self._trail = trail
         self._known: dict[int, KnownSubscription] = {}
         self._planned: dict[int, int] = {}  # the interval that waits or is in work
         self._heap: list[tuple[int, int, int]] = []  # due time, id, interval
+        self._late: list[tuple[KnownSubscription, int]] = []  # to be begun, running for long
         self._waiting: set[int] = set()  # ids of which it was logged that they are deferred
         self._tasks = TaskSet(_log_crash)
         self._replaced: int | None = None  # the lowest id that was, see take_replaced
@@ -122,7 +128,11 @@ class Scheduler:
                 reason="they were over before the node could answer them",
             )
         due = subscription.due_time(interval)
-        if due <= now:
+        if due <= now - _LATE:
+            if not self._late:
+                self._tasks.start(self._begin_late())
+            self._late.append((known, interval))
+        elif due <= now:
             self._tasks.start(self._store_due(known, interval))
         else:
             heapq.heappush(self._heap, (due, known.id, interval))
@@ -155,6 +165,42 @@ class Scheduler:
                 self._plan(known, interval)
         if self._heap:
             self._head.poll_by(self._heap[0][0])
+
+    async def _begin_late(self) -> None:
+        """Begin intervals that are running for long, but those that others have answered.
+
+        After a start or an outage that may be many: one call says it of all of them.
+        """
+        await asyncio.sleep(0)  # there may be more of them
+        late, self._late = self._late, []
+        while late:
+            answers = await self._count_answers([(known.id, number) for known, number in late])
+            for (known, interval), count in zip(late, answers, strict=False):
+                if not self._is_planned(known, interval):
+                    continue
+                if count < known.subscription.redundancy:
+                    self._tasks.start(self._store_due(known, interval))
+                elif interval < known.subscription.last_interval:
+                    self._plan(known, interval + 1)
+                else:
+                    self._tasks.start(self._conclude(known, "completed", _ANSWERED))
+            late = late[len(answers) :]
+
+    async def _count_answers(self, intervals: list[tuple[int, int]]) -> list[int]:
+        """How often the first of some intervals are answered; 0 where that is not known.
+
+        Then the simulation of the delivery shows it.
+        """
+        latest = self._head.latest
+        if latest is None or len(intervals) == 1:  # a simulation is one call, too
+            return [0] * len(intervals)
+        try:
+            async with asyncio.timeout(_PAUSE):
+                return await self._reader.read_counts(
+                    intervals, max(0, latest.number - self._trail)
+                )
+        except (RpcUnavailable, TimeoutError):
+            return [0] * len(intervals)
 
     async def _store_due(self, known: KnownSubscription, interval: int) -> None:
         """Store the delivery for an interval, once, and hand it over."""

@@ -137,9 +137,11 @@ async def test_counts_of_many_intervals_are_one_call(
     v1: V1, rpc: RpcClient, consumer: Contract
 ) -> None:
     answer_elsewhere(v1, 2)
-    reader = pages_of(v1, rpc, 4)
-    assert await reader.read_counts([(1, 1), (2, 1), (2, 2)]) == [0, 1, 0]
-    assert len(await reader.read_counts([(each, 1) for each in range(1, 10)])) == 4
+    reader, newest = pages_of(v1, rpc, 4), v1.anvil.block().number
+    assert await reader.read_counts([(1, 1), (2, 1), (2, 2)], newest) == [0, 1, 0]
+    assert await reader.read_counts([(2, 1)], newest - 1) == [0]
+    many = [(each, 1) for each in range(1, 10)]
+    assert await reader.read_counts(many, newest) == [0, 1, 0, 0]
 
 
 def answer_elsewhere(v1: V1, identifier: int) -> None:

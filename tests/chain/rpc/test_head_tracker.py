@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from infernet_edge.chain.rpc import head_tracker as module
+from infernet_edge.chain.rpc import retry
 from infernet_edge.chain.rpc.client import Call, RpcClient, RpcError, RpcUnavailable
 from infernet_edge.chain.rpc.head_tracker import BlockHeader, HeadTracker, parse_block
 from tests.support.scripted_rpc import Asked, RpcFault, ScriptedRpc, reply, transformed
@@ -396,6 +397,54 @@ async def test_it_polls_on_through_an_outage(server: ScriptedRpc, chain: Chain) 
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await rpc.close()
+
+
+async def test_after_an_outage_it_polls_within_five_seconds(
+    server: ScriptedRpc, chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "MAX_OUTAGE_PAUSE_SECONDS", 5.0)
+    pauses = await pauses_of(server, chain, monkeypatch, outage=8)
+    assert pauses[:-1] == sorted(pauses[:-1])
+    assert pauses[-1] == 5.0
+
+
+async def test_in_an_outage_no_pause_goes_past_what_is_due(
+    server: ScriptedRpc, chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "MAX_OUTAGE_PAUSE_SECONDS", 5.0)
+    pauses = await pauses_of(server, chain, monkeypatch, outage=8, due_in=3)
+    assert pauses == [1.0, 2.0, 3, 3, 3, 3, 3, 3]
+
+
+async def pauses_of(
+    server: ScriptedRpc,
+    chain: Chain,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    outage: int,
+    due_in: int | None = None,
+) -> list[float]:
+    """The pauses after so many polls in an outage, which are not waited for."""
+    async with aiohttp.ClientSession() as session:
+        rpc = RpcClient(session, [server.url])
+        head = HeadTracker(rpc, 0.5)
+        await head.poll()
+        if due_in is not None:
+            head.poll_by(chain.timestamp + due_in)
+            monkeypatch.setattr(head, "now", lambda: chain.timestamp)
+        server.always = reply(503)
+        pauses: list[float] = []
+
+        async def note(pause: float) -> None:
+            pauses.append(pause)
+            if len(pauses) == outage:
+                raise EOFError
+
+        monkeypatch.setattr(head, "_sleep", note)
+        with pytest.raises(EOFError):
+            await head.run()
+        await rpc.close()
+    return pauses
 
 
 async def test_it_starts_without_the_chain(server: ScriptedRpc, chain: Chain) -> None:

@@ -37,7 +37,7 @@ def test_the_time_that_a_server_names_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("due_in", "pause"), [(3.0, 3.0), (0.2, 1.0), (0.0, 5.0), (-7.0, 5.0), (math.inf, 5.0)]
+    ("due_in", "pause"), [(3.0, 3.0), (0.2, 0.2), (0.0, 5.0), (-7.0, 5.0), (math.inf, 5.0)]
 )
 def test_no_pause_goes_past_what_is_due(due_in: float, pause: float) -> None:
     """What is due at once, or was, does not end the pauses: then there would be none."""

@@ -10,10 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from eth_abi.abi import decode, encode
 
+from infernet_edge.chain.contracts.abi import DELIVER_COMPUTE
+from infernet_edge.chain.contracts.reader import SubscriptionReader
+from infernet_edge.chain.delivery import processor
+from infernet_edge.chain.rpc import retry
+from infernet_edge.chain.rpc.client import RpcUnavailable
 from infernet_edge.chain.subscriptions import scheduler as schedule
-from tests.support.asking import call_back, received, subscribe
+from tests.support.asking import call_back, received, subscribe, subscribe_many
+from tests.support.counting_proxy import CountingProxy
 from tests.support.delegated import container_hash
 from tests.support.events import listen
 from tests.support.evm import (
@@ -26,6 +33,7 @@ from tests.support.evm import (
     Contract,
     deliveries,
 )
+from tests.support.faulty_rpc import Answers, FaultyRpc
 from tests.support.onchain import (
     chain_of,
     delivery,
@@ -36,9 +44,10 @@ from tests.support.onchain import (
     subscriptions,
     until,
     until_state,
+    waiting,
 )
 from tests.support.running import configuration
-from tests.support.serving import Echo
+from tests.support.serving import Echo, serving
 
 
 @pytest.fixture
@@ -123,8 +132,7 @@ async def test_one_of_two_nodes_is_enough(tmp_path: Path, v1: V1) -> None:
 async def test_what_others_have_completed_is_paused(tmp_path: Path, v1: V1) -> None:
     consumer = v1.deploy("CallbackConsumer")
     identifier = call_back(v1, consumer)
-    arguments = (identifier, 1, b"", b"theirs", b"", "0x" + "00" * 20)
-    v1.coordinator.send("deliverCompute", *arguments, sender=OTHER_NODE)
+    answer_elsewhere(v1, identifier, 1)
     async with on_chain(tmp_path, v1=v1) as (node, echo):
         own = call_back(v1, consumer)
         await until_state(node, own, "completed")
@@ -457,3 +465,98 @@ async def test_inputs_are_asked_for_the_interval_and_this_node(
         (call,) = echo.calls
         assert call["data"] == encode(["string"], ["what"]).hex()
         assert (call["source"], call["destination"]) == (0, 0)
+
+
+async def test_after_a_start_one_call_shows_what_others_have_answered(
+    tmp_path: Path, v1: V1, consumer: Contract
+) -> None:
+    ids = subscribe_many(v1, consumer, 8, period=200)
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        await until_state(node, ids[-1], "active")
+    v1.anvil.increase_time(200 + 60)
+    for each in ids[:6]:
+        answer_elsewhere(v1, each, 1)
+    with CountingProxy(v1.anvil.url) as proxy:
+        async with on_chain(tmp_path, v1=v1, rpc_url=proxy.url) as (node, _):
+            await received(consumer, 8)  # six of the other node
+            own = [each["subscriptionId"] for each in deliveries(consumer)[6:]]
+            assert sorted(own) == ids[6:]
+            called = [each for asked in proxy.requests for each in asked.functions]
+            assert called.count(DELIVER_COMPUTE.selector) == 2  # one simulation of each
+            v1.anvil.increase_time(200)
+            await received(consumer, 16)
+
+
+async def test_without_the_counts_all_is_begun(
+    tmp_path: Path, v1: V1, consumer: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unavailable(*arguments: Any) -> list[int]:
+        raise RpcUnavailable("status 503")
+
+    ids = subscribe_many(v1, consumer, 3, period=200)
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        await until_state(node, ids[-1], "active")
+    v1.anvil.increase_time(200 + 60)
+    answer_elsewhere(v1, ids[0], 1)
+    monkeypatch.setattr(SubscriptionReader, "read_counts", unavailable)
+    async with on_chain(tmp_path, v1=v1):
+        await received(consumer, 3)
+        assert sorted(each["subscriptionId"] for each in deliveries(consumer)) == ids
+
+
+async def test_a_last_interval_that_others_have_answered_ends_the_subscription(
+    tmp_path: Path, v1: V1
+) -> None:
+    consumer = v1.deploy("CallbackConsumer")
+    async with on_chain(tmp_path, v1=v1, echo=Slow(Echo()), chain={"trail_head_blocks": 1}) as (
+        node,
+        _,
+    ):
+        ids = [call_back(v1, consumer) for _ in range(3)]
+        v1.anvil.mine()
+        await until_state(node, ids[-1], "active")
+        database = configuration(tmp_path).database_path
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("DELETE FROM deliveries")  # as if none had fitted into the queue
+    for each in ids:
+        answer_elsewhere(v1, each, 1)
+    v1.anvil.increase_time(60)
+    v1.anvil.mine(2)
+    async with on_chain(tmp_path, v1=v1, chain={"trail_head_blocks": 1}) as (node, echo):
+        for each in ids:
+            await until_state(node, each, "completed")
+        assert echo.calls == []
+        assert (await chain_of(node).report(100))["deliveries"] == []
+
+
+async def test_no_retry_waits_past_the_next_interval(
+    tmp_path: Path, v1: V1, consumer: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was prevented in one interval does not cost the next one."""
+    monkeypatch.setattr(processor, "_FIRST_PAUSE", 10.0)
+    monkeypatch.setattr(retry, "MAX_OUTAGE_PAUSE_SECONDS", 10.0)
+    proxy = FaultyRpc(v1.anvil.url)
+
+    async def refuse(proxy: FaultyRpc, request: web.Request, asked: Answers) -> web.StreamResponse:
+        answers = await proxy.proper(asked)
+        for call, answer in zip(asked, answers, strict=True):
+            if DELIVER_COMPUTE.selector.hex() in str(call):
+                answer.pop("result", None)
+                answer["error"] = {"code": -32000, "message": "header not found"}
+        return web.json_response(answers[0] if len(answers) == 1 else answers)
+
+    proxy.fault = refuse
+    async with serving(proxy) as url, on_chain(tmp_path, v1=v1, rpc_url=url) as (node, _):
+        identifier = subscribe(v1, consumer, frequency=9, period=4)
+        await until_state(node, identifier, "active")
+        v1.anvil.set_block_time(1)
+        await waiting(node, "header not found")
+        proxy.heal()
+        await received(consumer, 1)
+        assert intervals(consumer)[0] <= 2  # 10 s later it is the third
+
+
+def answer_elsewhere(v1: V1, identifier: int, interval: int) -> None:
+    """Answer an interval as another node."""
+    arguments = (identifier, interval, b"", b"theirs", b"", NOBODY)
+    v1.coordinator.send("deliverCompute", *arguments, sender=OTHER_NODE)
