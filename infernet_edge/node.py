@@ -117,10 +117,11 @@ class Node:
         parts = self.parts = self._make_parts(session)
         self._api = Api(parts)
         server = self._server = LanServer(config.server, self._api, memory=parts.memory)
+        stack.push_async_callback(parts.database.close)
+        await parts.database.lock()  # first: a second start of this node ends here
         server.bind()
         stack.push_async_callback(server.close)
-
-        stack.push_async_callback(parts.database.close)
+        parts.database.name_owner(self.url)
         await parts.database.open()
         await _load(parts)
         stack.push_async_callback(self._save_elapsed)

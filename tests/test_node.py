@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
+import os
 import socket
 import sqlite3
 import threading
@@ -70,17 +71,21 @@ async def test_a_busy_port_fails_before_anything_is_begun(tmp_path: Path) -> Non
         node = Node(configuration(tmp_path, {"server": {"port": port}}))
         with pytest.raises(StartupError, match=f"port {port}"):
             await node.start()
-    assert not (tmp_path / "data").exists()
+    assert not node.config.database_path.exists()
     await eventually(lambda: not left_running())
 
 
-async def test_a_folder_in_use_fails_and_releases_the_port(tmp_path: Path) -> None:
+async def test_a_second_start_of_a_node_names_the_first(tmp_path: Path) -> None:
+    """Also where both have the same port."""
     port = free_port()
-    async with running(tmp_path) as first:
-        second = Node(configuration(tmp_path, {"server": {"port": port}}))
-        with pytest.raises(StartupError, match="Another infernet-edge"):
-            await second.start()
-        socket.create_server(("127.0.0.1", port)).close()
+    async with running(tmp_path, {"server": {"port": port}}) as first:
+        for other in (port, free_port()):
+            second = Node(configuration(tmp_path, {"server": {"port": other}}))
+            with pytest.raises(StartupError, match="This node runs already") as refused:
+                await second.start()
+            assert f"process {os.getpid()}, {first.url};" in str(refused.value)
+            assert str(tmp_path / "data") in str(refused.value)
+        socket.create_server(("127.0.0.1", other)).close()
         assert (await first.get("/health")).status == 200
 
 

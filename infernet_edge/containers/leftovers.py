@@ -18,7 +18,7 @@ from pathlib import Path
 
 from infernet_edge.containers.podman import Found
 from infernet_edge.containers.specification import NODE_LABEL, STORAGE_LABEL, VIEW_LABEL
-from infernet_edge.storage.database import is_in_use
+from infernet_edge.storage.lock import is_in_use
 
 _MARK = "\0infernet-edge/{}"  # in the abstract namespace, unix(7): visible to all users, no file
 

@@ -12,7 +12,7 @@ from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, not_checked, ok, warning
 from infernet_edge.errors import EngineError
 from infernet_edge.folders import abandoned_folders
-from infernet_edge.storage.database import is_in_use
+from infernet_edge.storage.lock import is_in_use
 
 NAME = "leftovers"
 NEEDS = ("storage.path", "podman", "manage_containers")

@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Iterator
 
 from infernet_edge.config.model import Config
-from infernet_edge.storage.database import is_in_use
+from infernet_edge.storage.lock import is_in_use
 
 
 class InUse(Exception):

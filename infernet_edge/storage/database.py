@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
 import sqlite3
@@ -21,6 +20,7 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 from infernet_edge.errors import StartupError, StorageError
 from infernet_edge.logs import log_event
 from infernet_edge.storage import damage
+from infernet_edge.storage.lock import FolderLock
 from infernet_edge.storage.migrations import Migrations, migrate
 from infernet_edge.storage.salvage import Part, rebuild
 from infernet_edge.storage.threads import Request, Thread
@@ -77,7 +77,7 @@ class Database:
         self._on_salvage = on_salvage
         self.path = path
         self._migrations = migrations
-        self._lock: int | None = None
+        self._lock = FolderLock(path.parent)
         self._writer: Thread | None = None
         self._reader: Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -92,6 +92,20 @@ class Database:
         self.damaged = asyncio.Event()
         """Set when SQLite finds the file damaged while it is open; the next `open` rebuilds it."""
         self._marking: asyncio.Task[None] | None = None
+
+    async def lock(self) -> None:
+        """Lock the folder, before anything else of a node starts; `open` does it otherwise.
+
+        Raises StartupError when another node uses it, or it cannot be used.
+        """
+        try:
+            await asyncio.to_thread(self._lock.acquire)
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def name_owner(self, url: str) -> None:
+        """Write the URL of the node into the file of the lock, for the error of a second node."""
+        self._lock.name_owner(url)
 
     async def open(self) -> None:
         """Open or create the file and bring its tables up to date.
@@ -255,14 +269,11 @@ class Database:
         if self._closing:
             log_event(logger, "database.close_timed_out", logging.ERROR, seconds=_CLOSING_TIME)
             return
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.release()
 
     def _open_blocking(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = _lock_folder(self.path.parent)
+            self._lock.acquire()
             if (kept := damage.find(self.path)) is not None:
                 self._rebuild(kept)
             try:
@@ -278,11 +289,14 @@ class Database:
             )
             reader.execute("PRAGMA busy_timeout = 5000")
         except (OSError, sqlite3.Error) as error:
-            raise StartupError(
-                f"The database {self.path} cannot be opened ({error}). Check that its folder"
-                " is writable for this user and has space, or set storage.path to another one."
-            ) from error
+            raise self._unusable(error) from error
         return writer, reader
+
+    def _unusable(self, error: Exception) -> StartupError:
+        return StartupError(
+            f"The database {self.path} cannot be opened ({error}). Check that its folder"
+            " is writable for this user and has space, or set storage.path to another one."
+        )
 
     def _open_writer(self) -> sqlite3.Connection:
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -354,32 +368,3 @@ def _touch(connection: sqlite3.Connection) -> None:
     """Write a number that is not used; SQLite writes nothing where nothing changes."""
     (number,) = connection.execute("PRAGMA user_version").fetchone()
     connection.execute(f"PRAGMA user_version = {(number + 1) % 2**31}")
-
-
-def is_in_use(folder: Path) -> bool:
-    """Whether a node has locked the folder, see `Database.open`. Does not wait; raises OSError."""
-    try:
-        lock = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
-
-
-def _lock_folder(folder: Path) -> int:
-    """Lock the folder for this process; a second node there would run the same jobs again."""
-    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise StartupError(
-            f"Another infernet-edge already uses {folder}. Stop it, or set storage.path to a"
-            " separate folder for this one."
-        ) from None
-    return lock

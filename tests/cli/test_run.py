@@ -156,6 +156,19 @@ def test_a_start_that_is_impossible_is_1(tmp_path: Path) -> None:
     assert "Traceback" not in node.log()
 
 
+def test_a_second_run_of_the_same_node_is_1(tmp_path: Path) -> None:
+    with NodeProcess({}, tmp_path) as node:
+        second = in_folder(tmp_path, "run", "--config", str(node.config_path))
+        output, _ = second.communicate(timeout=60)
+        assert second.returncode == 1
+        last = output.splitlines()[-1]
+        assert last.startswith(
+            f"infernet-edge: This node runs already (process {node.pid}, {node.url};"
+        )
+        assert "infernet-edge status" in last
+        assert node.answers()
+
+
 def test_a_log_file_that_cannot_be_written_is_1(tmp_path: Path) -> None:
     node = NodeProcess({"log": {"path": "/proc/nobody/makes/x.log"}}, tmp_path)
     assert ended(node) == 1

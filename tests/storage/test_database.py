@@ -19,7 +19,8 @@ import pytest
 
 from infernet_edge.errors import StartupError, StorageError, TooLargeToStore
 from infernet_edge.storage import database as database_module
-from infernet_edge.storage.database import Database, is_in_use
+from infernet_edge.storage.database import Database
+from infernet_edge.storage.lock import is_in_use
 from infernet_edge.storage.migrations import Breaking
 from tests.support.breaking import full_disk, read_only
 from tests.support.managing import eventually
@@ -333,7 +334,7 @@ async def test_closing_finishes_what_waits_and_may_be_done_twice(database: Datab
 
 async def test_a_second_node_in_the_same_folder_is_refused(database: Database) -> None:
     second = Database(database.path, MIGRATIONS)
-    with pytest.raises(StartupError, match=r"Another infernet-edge.*storage\.path"):
+    with pytest.raises(StartupError, match=r"This node runs already.*storage\.path"):
         await second.open()
     await second.close()
     assert await database.write(insert, 1) == 1
@@ -439,7 +440,8 @@ async def test_names_with_odd_characters(tmp_path: Path) -> None:
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from infernet_edge.storage.database import Database, is_in_use
+from infernet_edge.storage.database import Database
+from infernet_edge.storage.lock import is_in_use
 from tests.storage.test_database import MIGRATIONS, insert
 
 async def main():
@@ -486,15 +488,6 @@ async def test_threads_end_with_the_database(database: Database) -> None:
     assert names <= {thread.name for thread in threading.enumerate()}
     await database.close()
     await eventually(lambda: not names & {thread.name for thread in threading.enumerate()})
-
-
-async def test_others_can_see_that_it_is_in_use(tmp_path: Path) -> None:
-    assert not is_in_use(tmp_path)
-    database = Database(tmp_path / "jobs.sqlite", {})
-    await database.open()
-    assert is_in_use(tmp_path)
-    await database.close()
-    assert not is_in_use(tmp_path)
 
 
 async def test_a_text_that_is_too_long_is_no_fault_of_the_storage(database: Database) -> None:
