@@ -24,6 +24,7 @@ from infernet_edge.control.server import ControlServer, Parameters
 from infernet_edge.errors import StartupError, StorageError
 from infernet_edge.hardware import Hardware
 from infernet_edge.hardware.memory import budget_of, memory_limit
+from infernet_edge.hardware.network import reachable_hosts, url_host
 from infernet_edge.invariants import InvariantViolated
 from infernet_edge.jobs import external_jobs, store, table
 from infernet_edge.jobs.external_jobs import ExternalJobs
@@ -85,9 +86,21 @@ class Node:
         """The address of the API for programs on this machine."""
         server = self.config.server
         host = server.host if server.host not in ("0.0.0.0", "::", "") else "127.0.0.1"
-        scheme = "https" if server.tls else "http"
+        return self._url_of(url_host(host))
+
+    def _url_of(self, host: str) -> str:
+        server = self.config.server
         port = self._server.port if self._server else server.port
-        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+        return f"{'https' if server.tls else 'http'}://{host}:{port}"
+
+    async def network_urls(self) -> list[str]:
+        """The addresses of the API for other machines of the network; none when it serves none."""
+        bound = self._server.bound if self._server else None
+        if bound is None:
+            return []
+        address, both = bound
+        hosts = await asyncio.to_thread(reachable_hosts, address, both=both)
+        return [self._url_of(host) for host in hosts]
 
     async def start(self) -> None:
         """Start everything; when this returns, the API answers and containers are starting.
@@ -158,7 +171,8 @@ class Node:
         in_containers = sum(container.max_concurrency for container in config.containers)
         await server.start(reserve=_OTHER_FILES + in_containers)
         stack.push_async_callback(server.stop, _CLOSING_TIME)
-        log_event(logger, "node.started", url=self.url, version=VERSION)
+        network = " ".join(await self.network_urls())
+        log_event(logger, "node.started", url=self.url, network=network, version=VERSION)
 
     @property
     def damaged(self) -> asyncio.Event:
@@ -233,6 +247,7 @@ class Node:
         return {
             "version": VERSION,
             "url": self.url,
+            "network": await self.network_urls(),
             "healthy": is_healthy(
                 parts.database, parts.store, self.services.values(), parts.background
             ),

@@ -79,6 +79,19 @@ class LanServer:
         return int(self._socket.getsockname()[1]) if self._socket else self._settings.port
 
     @property
+    def bound(self) -> tuple[str, bool] | None:
+        """The address of the socket, and whether it is an IPv6 one that accepts IPv4 too.
+
+        None while there is no socket.
+        """
+        if self._socket is None:
+            return None
+        both = self._socket.family == socket.AF_INET6 and not self._socket.getsockopt(
+            socket.IPPROTO_IPV6, socket.IPV6_V6ONLY
+        )
+        return str(self._socket.getsockname()[0]), both
+
+    @property
     def max_connections(self) -> int:
         """The maximum number of connections; `start` lowers it to what the machine allows."""
         return self._connections.limit

@@ -43,6 +43,8 @@ def _lines(status: dict[str, Any]) -> Iterator[str]:
     if problems and status["healthy"]:
         health += f" with {len(problems)} problem{'' if len(problems) == 1 else 's'}"
     yield from wrapped("", f"{health}, version {status['version']}, at {status['url']}")
+    for url in status.get("network", []):
+        yield f"  network: {url}"
     yield from problem_lines(problems)
     yield f"  pending: {status['pending']} jobs"
     memory = status["memory"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import aiohttp
 import pytest
 
 from infernet_edge.cli.main import main
+from infernet_edge.hardware.network import reachable_hosts
 from tests.support.breaking import read_only
 from tests.support.evm import NODE, V1
 from tests.support.onchain import chain_of, on_chain, polls, until
@@ -55,6 +57,31 @@ async def test_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
             assert "no answer" in lines[4]
             assert await run_command(tmp_path, "status", "--json") == 0
             assert json.loads(capsys.readouterr().out)["containers"][0]["state"] == "ready"
+
+
+async def test_the_addresses_for_other_machines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that is only for this machine has none."""
+    async with running(tmp_path) as node:
+        assert await node.node.network_urls() == []
+        assert await run_command(tmp_path, "status") == 0
+        assert "network" not in capsys.readouterr().out
+    if not (hosts := reachable_hosts("0.0.0.0")):
+        pytest.skip("this machine has no network")
+    caplog.set_level(logging.INFO, "infernet_edge")
+    async with running(tmp_path, {"server": {"host": "0.0.0.0"}}) as node:
+        port = node.url.rpartition(":")[2]
+        urls = [f"http://{host}:{port}" for host in hosts]
+        assert await run_command(tmp_path, "status") == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [line for line in lines if "network" in line] == [f"  network: {u}" for u in urls]
+        assert await run_command(tmp_path, "status", "--json") == 0
+        assert json.loads(capsys.readouterr().out)["network"] == urls
+        async with node.session.get(f"{urls[0]}/health") as response:
+            assert response.status == 200
+    (started,) = (each for each in caplog.records if each.getMessage() == "node.started")
+    assert started.__dict__["fields"]["network"] == " ".join(urls)
 
 
 async def test_the_chain_has_a_paragraph(
