@@ -19,6 +19,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
+from infernet_edge.api import plain_http
 from infernet_edge.api.connections import Connections, Slot
 from infernet_edge.api.protocol import LanProtocol
 from infernet_edge.config.model import Server
@@ -223,6 +224,12 @@ class LanServer:
     async def _make(self, connection: socket.socket, slot: Slot) -> None:
         """Create the protocol of a socket; with TLS after a handshake."""
         loop = asyncio.get_running_loop()
+        if self._config.ssl is not None:
+            async with asyncio.timeout(_HANDSHAKE_TIME):
+                is_plain = await plain_http.is_plain_http(connection)
+            if is_plain:
+                await plain_http.refuse(connection)
+                raise ConnectionAbortedError("plain HTTP at the port of HTTPS")
 
         def protocol() -> LanProtocol:
             slot.protocol = LanProtocol(

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from infernet_edge.api import plain_http
 from infernet_edge.api import server as server_module
 from infernet_edge.api.json_io import Answer, BodyReader
 from infernet_edge.api.server import MAX_CONNECTIONS, LanServer, raise_file_limit
@@ -553,9 +554,6 @@ async def test_https(certificate: TLS) -> None:
         assert await connection.get() == 200
         assert await connection.get("/2") == 200
         connection.writer.close()
-        plain = await running.connect()
-        await plain.send(GET)
-        assert await plain.rest() == b""
         await eventually(lambda: running.server.open_connections == 0)
 
 
@@ -571,13 +569,75 @@ async def test_handshakes_that_fail_or_do_not_come_take_no_slots(
             connection = await running.connect()
             await connection.send(sent)
             if sent == GET:
-                assert await connection.rest() == b""
+                assert b"400 Bad Request" in await connection.rest()
         async with asyncio.timeout(20):
             streams = await asyncio.open_connection("127.0.0.1", running.server.port, ssl=trusting)
         connection = Connection(*streams)
         assert await connection.get() == 200
         connection.writer.close()
         await eventually(lambda: running.server.open_connections == 0)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        GET,
+        b"HEAD / HTTP/1.0\r\n\r\n",
+        b"\r\nget / HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"PUT /api/jobs HTTP/1.1\r\nhost: x\r\ncontent-length: 3000000\r\n\r\n" + b"x" * 3_000_000,
+    ],
+    ids=["GET", "HEAD", "empty line", "body"],
+)
+async def test_plain_http_at_the_port_of_https_is_answered(certificate: TLS, sent: bytes) -> None:
+    async with serving(Server(host="127.0.0.1", port=0, tls=certificate)) as running:
+        plain = await running.connect()
+        await plain.send(sent)
+        status, headers, body = await plain.response()
+        assert status == 400
+        assert headers["content-type"] == "application/json"
+        answer = json.loads(body)
+        assert "https://" in answer["error"]
+        assert answer["params"] == {}
+        assert await plain.rest() == b""
+        running.hang_up()
+        await eventually(lambda: running.server.open_connections == 0)
+        assert running.app.requests == 0
+
+
+async def test_after_that_answer_a_client_is_not_waited_for(
+    certificate: TLS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plain_http, "_REFUSAL_TIMEOUT", 0.1)
+    async with serving(Server(host="127.0.0.1", port=0, tls=certificate)) as running:
+        plain = await running.connect()
+        await plain.send(GET)
+        await eventually(lambda: running.server.open_connections == 0)
+        assert (await plain.response())[0] == 400
+
+
+async def test_a_handshake_in_pieces(certificate: TLS) -> None:
+    async with serving(Server(host="127.0.0.1", port=0, tls=certificate)) as running:
+        trusting = ssl.create_default_context(cafile=certificate.cert)
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = trusting.wrap_bio(incoming, outgoing, server_hostname="localhost")
+        connection = await running.connect()
+        while True:
+            try:
+                client.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                for byte in outgoing.read():
+                    await connection.send(bytes([byte]))
+                    await asyncio.sleep(0)
+                incoming.write(await connection.reader.read(2**16))
+        client.write(GET)
+        await connection.send(outgoing.read())
+        while True:
+            try:
+                assert client.read(2**16).startswith(b"HTTP/1.1 200")
+                break
+            except ssl.SSLWantReadError:
+                incoming.write(await connection.reader.read(2**16))
 
 
 async def test_a_certificate_that_cannot_be_used(certificate: TLS, tmp_path: Path) -> None:
