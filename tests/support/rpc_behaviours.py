@@ -91,7 +91,7 @@ class Behaviour:
     max_in_flight: int | None = None
     """How many transactions of one account may wait, as for accounts with code (EIP-7702)."""
     loses_transactions: bool = False
-    """Transactions are accepted and reach nobody."""
+    """Transactions are accepted, and no other server gets them."""
 
 
 def failure(call: Mapping[str, Any], error: Error) -> Reply:

@@ -112,34 +112,34 @@ BATCHES = [
         "nodereal: MegaNode, handling errors, -32005",
     ),
     Profile(
-        "no batches",
-        "one error, -32600",
+        "servers without batches",
+        "one error, -32600, for any batch",
         Behaviour(max_batch=1, batch_refusal="invalid_request"),
         "jsonrpc.org, specification, 6: batches",
     ),
     Profile(
-        "no batches, answers the first call",
-        "one answer for all",
+        "servers that read one call",
+        "the answer to the first call alone",
         Behaviour(max_batch=1, batch_refusal="first_only"),
         "small servers that decode one object",
     ),
     Profile(
-        "no batches, says so in a text",
-        "status 200, no JSON",
-        Behaviour(max_batch=1, batch_refusal="text"),
         "gateways that check the body",
+        "status 200 and a text",
+        Behaviour(max_batch=1, batch_refusal="text"),
+        "web application firewalls",
     ),
     Profile(
-        "answers the first calls of a batch",
-        "the others are missing",
+        "gateways that shorten batches",
+        "the answers to the last calls are missing",
         Behaviour(max_batch=4, batch_refusal="truncated"),
-        "gateways that split batches",
+        "limits that count calls",
     ),
     Profile(
-        "refuses the last calls of a batch",
-        "an error each",
-        Behaviour(max_batch=4, batch_refusal="rest_refused"),
         "gateways that split batches",
+        "an error for each of the last calls",
+        Behaviour(max_batch=4, batch_refusal="rest_refused"),
+        "limits that count calls",
     ),
     Profile(
         "nginx before a node",
@@ -148,8 +148,8 @@ BATCHES = [
         "nginx.org: client_max_body_size, limit_req_status",
     ),
     Profile(
-        "answers batches in another order",
-        "which JSON-RPC allows",
+        "servers that reorder batches",
+        "answers in another order",
         Behaviour(reversed_batch=True),
         "jsonrpc.org, specification, 6",
     ),
@@ -221,7 +221,13 @@ RATES = [
         'chainstack.com: "You\'ve exceeded the RPS limit"',
     ),
     Profile(
-        "says the rate in an error",
+        "gateways that drop requests",
+        "close the connection",
+        Behaviour(requests_per_second=10, rate_refusal="closed"),
+        "nginx.org, return 444",
+    ),
+    Profile(
+        "limits of EIP-1474",
         "status 200, -32005",
         Behaviour(requests_per_second=10, rate_refusal="200_error"),
         "EIP-1474, limit exceeded",
@@ -233,17 +239,17 @@ RATES = [
         "NethermindEth/nethermind, JsonRpc errors",
     ),
     Profile(
-        "5 requests/s, no batches",
-        "status 429 without a word",
+        "the smallest plans",
+        "5 requests/s, no batches; status 429 without a body",
         Behaviour(
             max_batch=1, batch_refusal="invalid_request", requests_per_second=5, rate_refusal="429"
         ),
-        "the smallest free plans",
+        "free plans of small providers",
     ),
 ]
 
 ANSWERS = [
-    Profile("anvil", "everything", Behaviour(), "book.getfoundry.sh"),
+    Profile("anvil", "no limits", Behaviour(), "book.getfoundry.sh"),
     Profile(
         "Avalanche (coreth)",
         'refuses "pending" everywhere: "cannot query unfinalized data"',
@@ -259,24 +265,24 @@ ANSWERS = [
         "go-ethereum, eth/api_backend.go",
     ),
     Profile(
-        'refuses nonces at "pending"',
-        "-32602",
+        "Frontier",
+        'no nonces at "pending": -32602',
         Behaviour(
             refuses_pending=frozenset({"eth_getTransactionCount"}), pending_refusal="unsupported"
         ),
         "polkadot-evm/frontier, issue 171",
     ),
     Profile(
-        'answers null for "pending"',
-        "eth_getBlockByNumber",
+        "clients without a pending block",
+        'null for eth_getBlockByNumber of "pending"',
         Behaviour(refuses_pending=frozenset({"eth_getBlockByNumber"}), pending_refusal="null"),
         "ethereum/execution-apis: the block may be null",
     ),
     Profile(
-        "gives the chain's number as a number",
-        "and identifiers as texts",
+        "gateways without types",
+        "the chain id is a number, identifiers are texts",
         Behaviour(numeric_chain_id=True, ids_as_text=True),
-        "gateways in languages without types",
+        "gateways that decode and encode JSON",
     ),
     Profile(
         "Infura, Polygon",
@@ -285,16 +291,48 @@ ANSWERS = [
         "ethereum/go-ethereum, issue 27353",
     ),
     Profile(
-        "far away",
+        "slow links",
         "half a second for each answer",
         Behaviour(latency=0.5),
         "satellite and mobile links",
     ),
     Profile(
-        "hangs at times",
+        "unreliable load balancers",
         "5 % of the requests are not answered",
         Behaviour(hang_share=0.05),
         "load balancers with a machine that has died",
+    ),
+    Profile(
+        "gateways without eth_getLogs",
+        "-32601",
+        Behaviour(refused_methods=frozenset({"eth_getLogs"}), method_refusal="plan"),
+        "QuickNode, methods of a plan",
+    ),
+    Profile(
+        "clients before EIP-1559",
+        "no eth_maxPriorityFeePerGas, no eth_feeHistory",
+        Behaviour(
+            refused_methods=frozenset({"eth_maxPriorityFeePerGas", "eth_feeHistory"}),
+            method_refusal="not_available",
+        ),
+        "go-ethereum before 1.10",
+    ),
+    Profile(
+        "many limits at once",
+        'batches, calls/s, "pending", a floor of tips, slow answers',
+        Behaviour(
+            max_batch=3,
+            batch_refusal="500_per_item",
+            requests_per_second=20,
+            counts_calls=True,
+            rate_refusal="per_item",
+            refuses_pending=_BY_TAG,
+            pending_refusal="invalid",
+            min_tip_wei=25 * GWEI,
+            ids_as_text=True,
+            latency=0.1,
+        ),
+        "free plans behind several gateways",
     ),
 ]
 
@@ -306,13 +344,13 @@ TRANSACTIONS = [
         "maticnetwork/bor, txpool.pricelimit",
     ),
     Profile(
-        "says only that the tip is too low",
-        "a tip of 3 Gwei at least",
+        "old clients",
+        "a tip of 3 Gwei at least, which the error does not name",
         Behaviour(min_tip_wei=3 * GWEI, tip_refusal="unnamed"),
         "go-ethereum before 1.10, Erigon",
     ),
     Profile(
-        "an account with code (EIP-7702)",
+        "accounts with code (EIP-7702)",
         "one transaction in flight",
         Behaviour(max_in_flight=1),
         "go-ethereum, core/txpool/legacypool, ErrInflightTxLimitReached",
@@ -321,30 +359,30 @@ TRANSACTIONS = [
 
 SECOND = [
     Profile(
-        "stopped at a block",
-        "its head stands still; the second server is used",
+        "clients without peers",
+        "the head stands still",
         Behaviour(),
-        "a client without peers",
+        "geth that has lost its consensus client",
         freezes=True,
         second=True,
     ),
     Profile(
         "Erigon that synchronizes",
-        '"latest" is null; the second server is used',
+        '"latest" is null',
         Behaviour(latest_is_null=True),
         "erigontech/erigon, issue 5893; node-real/bsc-erigon, issue 716",
         second=True,
     ),
     Profile(
-        "a gateway without eth_estimateGas",
-        '"rpc method is not whitelisted"; the second server is asked',
+        "gateways without eth_estimateGas",
+        '"rpc method is not whitelisted", status 403',
         Behaviour(refused_methods=frozenset({"eth_estimateGas"})),
         "ethereum-optimism/infra, proxyd/backend.go, ErrMethodNotWhitelisted",
         second=True,
     ),
     Profile(
-        "a gateway that only reads",
-        "no eth_sendRawTransaction; the second server is asked",
+        "gateways that only read",
+        "no eth_sendRawTransaction",
         Behaviour(
             refused_methods=frozenset({"eth_sendRawTransaction"}), method_refusal="not_available"
         ),
@@ -352,8 +390,8 @@ SECOND = [
         second=True,
     ),
     Profile(
-        "a key that is wrong",
-        "status 401; the second server is used",
+        "wrong keys",
+        "status 401",
         Behaviour(
             status=401,
             body=b'{"jsonrpc":"2.0","error":{"code":-32000,"message":"Unauthorized"},"id":null}',
@@ -362,15 +400,15 @@ SECOND = [
         second=True,
     ),
     Profile(
-        "hangs at times, with a second server",
+        "unreliable load balancers, with a second server",
         "20 % of the requests are not answered",
         Behaviour(hang_share=0.2),
         "load balancers with a machine that has died",
         second=True,
     ),
     Profile(
-        "a day's requests are used up",
-        "status 402; the second server is used",
+        "used up plans",
+        "status 402",
         Behaviour(requests_per_second=0.001, burst=5, rate_refusal="402"),
         "docs.metamask.io, avoid rate limiting",
         second=True,
