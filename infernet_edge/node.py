@@ -196,7 +196,7 @@ class Node:
         """Wait until each container is ready or has failed, at most `timeout` seconds."""
         if self.parts is not None:
             await self.parts.manager.wait_until_settled(timeout)
-        running = [service.id for service in self.services.values() if service.state == "ready"]
+        running = [service.id for service in self.services.values() if service.is_up]
         log_event(logger, "node.ready", containers=",".join(running) or "none")
 
     async def stop(self) -> None:
@@ -290,9 +290,10 @@ class Node:
         reported = ExternalJobs(database, config.jobs.max_pending, passed)
         memory = memory_budget(config)
         job_store = JobStore(database, reported, config.jobs.max_pending, memory, passed)
-        client = ServiceClient(session, max_bytes)
-        orchestrator = Orchestrator(config.jobs, job_store, services, client, max_bytes, memory)
         background = Background()
+        manager = ContainerManager(config, services, session, background=background)
+        client = ServiceClient(session, max_bytes, logs=manager)
+        orchestrator = Orchestrator(config.jobs, job_store, services, client, max_bytes, memory)
         if config.chain.enabled:
             from infernet_edge.chain import chain
 
@@ -313,7 +314,7 @@ class Node:
             external_jobs=reported,
             orchestrator=orchestrator,
             services=services,
-            manager=ContainerManager(config, services, session, background=background),
+            manager=manager,
             resources=Resources(services, self._hardware, session, min(max_bytes, _MAX_RESOURCES)),
             delegations=self.chain or NoDelegations(),
             memory=memory,

@@ -25,7 +25,7 @@ def is_healthy(
 ) -> bool:
     """Whether jobs can be stored, a managed container (if any) and all background tasks run."""
     managed = [service for service in services if service.managed]
-    running = not managed or any(service.state == "ready" for service in managed)
+    running = not managed or any(service.is_up for service in managed)
     return running and database.writable and not store.refusal and not background.problems
 
 
@@ -74,7 +74,7 @@ class InfoEndpoint:
         address = self._delegations.address
         info = schema.NodeInfo(
             version=VERSION,
-            containers=[s.info for s in self._services.values() if s.state == "ready"],
+            containers=[s.info for s in self._services.values() if s.is_up],
             pending=schema.PendingJobs(
                 offchain=len(self._store.pending) + self._external_jobs.pending,
                 onchain=self._delegations.pending,

@@ -197,6 +197,15 @@ class Container(Struct, frozen=True):
     volumes: Annotated[list[str], Meta(description="Volumes, each as source:target[:options]")] = []
     generates_proofs: Annotated[bool, Meta(description="Can prove its results")] = False
     timeout: Annotated[Seconds, Meta(description="Maximum wait for an answer, in seconds")] = 180.0
+    retries: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10,
+            description="How often a call is repeated that failed without an answer, with status"
+            " 429 or from 500; not for streams",
+        ),
+    ] = 0
     max_concurrency: Annotated[
         int, Meta(ge=1, le=1024, description="Jobs that run in it at the same time")
     ] = 8

@@ -7,23 +7,30 @@ data and requires_proof; the answer is JSON.
 from __future__ import annotations
 
 import asyncio
-import errno
 import functools
 import io
-import os
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Final, NamedTuple, overload
+from typing import Final, NamedTuple, Protocol, overload
 
 import aiohttp
 import msgspec
 from yarl import URL
 
+from infernet_edge.backoff import Backoff
+from infernet_edge.containers.answers.failures import failure_of
+from infernet_edge.containers.answers.numbers import has_numbers, without_numbers
+from infernet_edge.containers.answers.pages import is_page, page_text
 from infernet_edge.containers.service import Service, ServiceUnavailable
 from infernet_edge.errors import InfernetEdgeError, StorageError
+from infernet_edge.invariants import InvariantViolated
+from infernet_edge.logs import log_event
 from infernet_edge.memory import Reservation
 from infernet_edge.storage.checksums import Damaged
 from infernet_edge.validation import is_utf8
+
+logger = logging.getLogger(__name__)
 
 ON_CHAIN: Final = 0
 OFF_CHAIN: Final = 1
@@ -37,11 +44,37 @@ _CONNECT_TIMEOUT = 10.0  # seconds to connect to a container, perhaps on another
 # (gunicorn) or 5 s (uvicorn, hypercorn): closing first avoids sending into a closing connection.
 _KEEP_ALIVE = 1.5
 
+_RETRY_PAUSE = 1.0  # seconds before a call is repeated, where containers[].retries allows it
+_MAX_RETRY_PAUSE = 30.0  # up to which that pause grows
+
 _json = msgspec.json.Decoder(msgspec.Raw)
 
 
 class ContainerFailure(InfernetEdgeError):
-    """A container did not return a valid answer; the text is for the job's client."""
+    """A container did not return a valid answer; the text is for the job's client.
+
+    `repeatable` is whether the same call may succeed later, see `containers[].retries`;
+    `unexplained` whether the container's log may say more than its answer.
+    """
+
+    def __init__(self, text: str, *, repeatable: bool = False, unexplained: bool = False) -> None:
+        super().__init__(text)
+        self.repeatable = repeatable
+        self.unexplained = unexplained
+
+
+class LogReader(Protocol):
+    """Reads the logs of managed containers."""
+
+    async def last_log_line(self, service: Service) -> str:
+        """The last line of the container's log; "" when there is none, or it is not managed."""
+
+
+class NoLogs:
+    """For services whose logs the node cannot read."""
+
+    async def last_log_line(self, service: Service) -> str:
+        return ""
 
 
 def make_session() -> aiohttp.ClientSession:
@@ -99,29 +132,60 @@ def request_body(
 class ServiceClient:
     """Calls containers. Answers over `max_bytes` are failures."""
 
-    def __init__(self, session: aiohttp.ClientSession, max_bytes: int) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, max_bytes: int, logs: LogReader | None = None
+    ) -> None:
+        """`logs` adds the last line of a container's log to failures that say little."""
         self._session = session
         self._max_bytes = max_bytes
+        self._logs = logs or NoLogs()
 
     async def call(
-        self, service: Service, body: bytes | RequestBody, memory: Reservation | None = None
+        self,
+        service: Service,
+        body: bytes | RequestBody,
+        memory: Reservation | None = None,
+        *,
+        keep_numbers: bool = False,
     ) -> bytes | bytearray:
         """Send a job's body and return the JSON text of the answer, for which `memory` is reserved.
 
-        While there is no memory for it, the answer is not read and the time-out is suspended.
+        NaN and Infinity in it, which JSON does not have, are `null`; with `keep_numbers` they are
+        kept. While there is no memory for the answer, it is not read and the time-out is suspended.
         Raises ContainerFailure when the container cannot be reached, takes longer than its time-out
         to get ready and to answer, or answers with an error status or with something that is not
-        JSON. Raises StorageError or Damaged when the input cannot be read.
+        JSON; that of the last attempt, where `retries` of the container allows several. Raises
+        StorageError or Damaged when the input cannot be read.
         """
+        held = memory.size if memory is not None else 0
+        pauses = Backoff(_RETRY_PAUSE, _MAX_RETRY_PAUSE)
+        for left in range(service.container.retries, -1, -1):
+            try:
+                answer, response = await self._call_once(service, body, memory)
+                return await self._checked(answer, response, memory, keep_numbers=keep_numbers)
+            except ContainerFailure as error:
+                if not left or not error.repeatable:
+                    raise await self._explained(service, error) from None
+                reason = str(error)  # not the error: its traceback would keep the answer's bytes
+            log_event(logger, "container.call_repeated", container=service.id, reason=reason)
+            answer = b""
+            if memory is not None:
+                memory.release(memory.size - held)
+            await asyncio.sleep(pauses.next())
+        raise InvariantViolated("a call has at least one attempt")
+
+    async def _call_once(
+        self, service: Service, body: bytes | RequestBody, memory: Reservation | None
+    ) -> tuple[bytes | bytearray, aiohttp.ClientResponse]:
         timeout = service.container.timeout
         until = asyncio.get_running_loop().time() + timeout
-        with service.working(), _failures(timeout):
+        with service.working(), _failures(service):
             await service.wait_ready(timeout)
-            async with asyncio.timeout_at(until) as limit:
-                async with await self._post(service, body) as response:
-                    await _refuse_errors(response)
-                    answer = await self._read(response, memory, limit)
-        return _checked(answer, response)
+            with service.calling():
+                async with asyncio.timeout_at(until) as limit:
+                    async with await self._post(service, body) as response:
+                        await _refuse_errors(service, response)
+                        return await self._read(response, memory, limit), response
 
     @asynccontextmanager
     async def stream(
@@ -134,16 +198,55 @@ class ServiceClient:
         """
         timeout = service.container.timeout
         until = asyncio.get_running_loop().time() + timeout
-        with _failures(timeout):
-            await service.wait_ready(timeout)
-            async with asyncio.timeout_at(until):
-                response = await self._post(service, body)
         with service.working():
-            async with response:
-                with _failures(timeout):
+            with _failures(service):
+                await service.wait_ready(timeout)
+            with service.calling():
+                with _failures(service):
                     async with asyncio.timeout_at(until):
-                        await _refuse_errors(response)
-                yield ServiceStream(response, timeout)
+                        response = await self._post(service, body)
+                async with response:
+                    try:
+                        with _failures(service):
+                            async with asyncio.timeout_at(until):
+                                await _refuse_errors(service, response)
+                    except ContainerFailure as error:
+                        raise await self._explained(service, error) from None
+                    yield ServiceStream(response, service)
+
+    async def _explained(self, service: Service, error: ContainerFailure) -> ContainerFailure:
+        """The failure with the last line of the container's log, where that may say more."""
+        line = await self._logs.last_log_line(service) if error.unexplained else ""
+        return ContainerFailure(f"{error}; the last line of its log: {line}") if line else error
+
+    async def _checked(
+        self,
+        answer: bytes | bytearray,
+        response: aiohttp.ClientResponse,
+        memory: Reservation | None,
+        *,
+        keep_numbers: bool,
+    ) -> bytes | bytearray:
+        """The answer, if it is JSON text in UTF-8, apart from NaN and Infinity."""
+        if _is_json(answer):
+            return answer
+        if has_numbers(answer):
+            replaced = await without_numbers(answer)
+            if _is_json(replaced):
+                if keep_numbers:
+                    return answer
+                if len(replaced) > self._max_bytes:
+                    raise self._too_large()
+                if memory is not None:
+                    await memory.wait_for(max(0, len(replaced) - len(answer)))
+                return replaced
+        kind = response.headers.get("Content-Type", "no content type")
+        shown = answer[:_MAX_ERROR_BYTES].decode("utf-8", "replace")
+        page = is_page(shown, kind)
+        shown = page_text(shown) if page else shown[:200].strip()
+        raise ContainerFailure(
+            f"Container's answer is not JSON ({kind}): {shown}", unexplained=page
+        )
 
     async def _post(self, service: Service, body: bytes | RequestBody) -> aiohttp.ClientResponse:
         bearer = service.container.bearer
@@ -195,23 +298,22 @@ class ServiceClient:
         return ContainerFailure(f"Container's answer is larger than {self._max_bytes} bytes")
 
 
-_CLOSED = (errno.ECONNRESET, errno.EPIPE)
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT)
 
 
 class ServiceStream:
     """The bytes of a streaming container as they arrive; `content_type` is "" if it sent none."""
 
-    def __init__(self, response: aiohttp.ClientResponse, timeout: float) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, service: Service) -> None:
         self._response = response
-        self._timeout = timeout
+        self._service = service
         self.content_type = response.headers.get("Content-Type", "")
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The chunks, none empty. Raises ContainerFailure when the container breaks off."""
         while True:
-            with _failures(self._timeout):
-                async with asyncio.timeout(self._timeout):
+            with _failures(self._service):
+                async with asyncio.timeout(self._service.container.timeout):
                     chunk = await self._response.content.read(_MAX_CHUNK)
             if not chunk:
                 return
@@ -251,19 +353,27 @@ async def _wait_for(memory: Reservation, size: int, limit: asyncio.Timeout) -> N
 
 
 @contextmanager
-def _failures(timeout: float) -> Iterator[None]:
-    """Convert every error between the node and a container to a ContainerFailure."""
+def _failures(service: Service) -> Iterator[None]:
+    """Convert every error between the node and a container to a ContainerFailure.
+
+    The container is suspect when it is not known whether it still answers.
+    """
     try:
         yield
     except aiohttp.ConnectionTimeoutError:
-        raise ContainerFailure("Cannot connect to container: Connection timed out") from None
+        text = "Cannot connect to container: Connection timed out"
     except TimeoutError:
-        raise ContainerFailure(f"Container did not answer within {timeout:g} s") from None
+        text = f"Container did not answer within {service.container.timeout:g} s"
     except ServiceUnavailable as error:
         raise ContainerFailure(str(error)) from None
-    except (aiohttp.ClientError, OSError, ValueError) as error:
-        # ValueError: a host name or a token that cannot be sent over HTTP.
-        raise ContainerFailure(_reason(error)) from None
+    except (aiohttp.ClientError, OSError) as error:
+        text = failure_of(error)
+    except ValueError as error:  # a host name or a token that cannot be sent over HTTP
+        raise ContainerFailure(failure_of(error)) from None
+    else:
+        return
+    service.set_suspect(f"a call failed: {text}")
+    raise ContainerFailure(text, repeatable=True)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -271,15 +381,36 @@ def _output_url(base_url: str) -> URL:
     return URL(base_url + "/service_output")
 
 
-async def _refuse_errors(response: aiohttp.ClientResponse) -> None:
+async def _refuse_errors(service: Service, response: aiohttp.ClientResponse) -> None:
     status = response.status
+    if status < 500:
+        service.clear_suspicion()
+    elif service.container.health_path:  # without it the probe would accept the same status
+        service.set_suspect(f"a call was answered with status {status}")
     if status < 300:
         return
     if status < 400:
         raise ContainerFailure(f"Container answered with a redirect ({status}), not followed")
     text = await _beginning(response)
     response.close()  # the rest of a long error page is not waited for
-    raise ContainerFailure(text or f"Container answered {status} {response.reason or ''}".rstrip())
+    raise ContainerFailure(
+        _error_text(response, text),
+        repeatable=status >= 500 or status == 429,
+        unexplained=status >= 500 and not text.startswith(("{", "[")),
+    )
+
+
+def _error_text(response: aiohttp.ClientResponse, text: str) -> str:
+    """What a container answered with an error status; a page as one line."""
+    status = f"{response.status} {response.reason or ''}".rstrip()
+    if text and not is_page(text, response.headers.get("Content-Type", "")):
+        return text
+    line = page_text(text)
+    if line in status:
+        line = status
+    elif not line.startswith(str(response.status)):  # otherwise the page shows the status itself
+        line = f"{status}: {line}"
+    return f"Container answered {line}"
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> str:
@@ -293,29 +424,10 @@ async def _beginning(response: aiohttp.ClientResponse) -> str:
     return content.decode("utf-8", "replace").strip()
 
 
-def _checked(answer: bytes | bytearray, response: aiohttp.ClientResponse) -> bytes | bytearray:
-    """The answer, if it is JSON text in UTF-8."""
+def _is_json(answer: bytes | bytearray) -> bool:
+    """Whether it is JSON text in UTF-8."""
     try:
         _json.decode(answer)
-        valid = is_utf8(answer)
+        return is_utf8(answer)
     except (msgspec.DecodeError, RecursionError):
-        valid = False
-    if not valid:
-        kind = response.headers.get("Content-Type", "no content type")
-        shown = answer[:200].decode("utf-8", "replace").strip()
-        raise ContainerFailure(f"Container's answer is not JSON ({kind}): {shown}")
-    return answer
-
-
-def _reason(error: BaseException) -> str:
-    """The reason for an error between the node and a container, for the job's client."""
-    if isinstance(error, aiohttp.ClientConnectorError):
-        number = error.os_error.errno
-        reason = os.strerror(number) if number and number > 0 else error.os_error.strerror
-        return f"Cannot connect to container: {reason or 'its name or address is not known'}"
-    closed = isinstance(error, OSError) and error.errno in _CLOSED
-    if closed or isinstance(error, aiohttp.ServerDisconnectedError | ConnectionError):
-        return "Container closed the connection without an answer"
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return "Container broke off in the middle of its answer"
-    return f"Container's answer is not valid HTTP ({type(error).__name__})"
+        return False

@@ -94,6 +94,11 @@ class ContainerManager:
         starting = any(each.running_id and not each.located for each in self._supervisors.values())
         return None if starting else ""
 
+    async def last_log_line(self, service: Service) -> str:
+        """The last line of a managed container's log; "" when there is none."""
+        supervisor = self._supervisors.get(service.id)
+        return await supervisor.last_log_line() if supervisor is not None else ""
+
     async def start(self) -> None:
         """Start all tasks in the background, and return immediately."""
         managed = [service for service in self._services.values() if service.managed]

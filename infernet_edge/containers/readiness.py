@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import aiohttp
 
 from infernet_edge.backoff import Backoff
+from infernet_edge.containers.answers.failures import cause_of
 from infernet_edge.containers.service import Service
 from infernet_edge.containers.timing import Timing
 from infernet_edge.logs import log_event
@@ -40,7 +41,7 @@ async def probe(session: aiohttp.ClientSession, service: Service) -> str:
     except TimeoutError:
         return f"no answer from {url} within {_TIMEOUT.total:g} seconds"
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        return f"no answer from {url} ({error or type(error).__name__})"
+        return f"no answer from {url} ({cause_of(error)})"
     return ""
 
 
@@ -87,6 +88,8 @@ async def watch_unmanaged(
 
 async def _update(session: aiohttp.ClientSession, service: Service) -> None:
     problem = await probe(session, service)
+    if problem and service.in_call:
+        return  # a single worker does not answer while it computes
     if not problem and service.state != "ready":
         service.set_ready()
         log_event(logger, "container.became_ready", container=service.id, url=service.base_url)

@@ -12,6 +12,8 @@ import msgspec
 from msgspec import Raw
 
 from infernet_edge.config.model import Container
+from infernet_edge.containers.answers.failures import cause_of
+from infernet_edge.containers.answers.numbers import has_numbers, without_numbers
 from infernet_edge.containers.models import declared_model, is_declared
 from infernet_edge.containers.service import Service
 from infernet_edge.hardware import Hardware
@@ -86,7 +88,7 @@ class Resources:
         return await self._of_each(support)
 
     async def _of_each(self, answer: Callable[[Service], Awaitable[Answer]]) -> dict[str, Answer]:
-        ready = [service for service in self._services.values() if service.state == "ready"]
+        ready = [service for service in self._services.values() if service.is_up]
         answers = await asyncio.gather(*(answer(service) for service in ready))
         return {service.id: each for service, each in zip(ready, answers, strict=True)}
 
@@ -95,6 +97,8 @@ class Resources:
         try:
             async with asyncio.timeout(MAX_WAIT), self._slots:
                 body = await self._get(service, {"model_id": model_id} if model_id else {})
+            if has_numbers(body):
+                body = await without_numbers(body)
             # Raw fields are not checked for UTF-8, text is.
             return msgspec.json.decode(body.decode(), type=Fields)
         except (
@@ -104,7 +108,7 @@ class Resources:
             ValueError,  # an invalid URL, or a body that is not a JSON object
             RecursionError,
         ) as error:
-            reason = str(error) or type(error).__name__
+            reason = _reason(error)
             log_event(
                 logger,
                 "resources.request_failed",
@@ -131,6 +135,13 @@ class Resources:
                 if len(body) > self._max_bytes:
                     raise NoAnswer(f"more than {self._max_bytes} bytes")
             return bytes(body)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    known = isinstance(error, aiohttp.ClientError | OSError)
+    return cause_of(error) if known else str(error) or type(error).__name__
 
 
 def completed(fields: Fields, host: list[HardwareCapability]) -> Raw:

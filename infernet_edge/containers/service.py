@@ -11,7 +11,7 @@ from infernet_edge import schema
 from infernet_edge.config.model import Config, Container
 from infernet_edge.errors import InfernetEdgeError
 
-ServiceState = Literal["starting", "ready", "failed"]
+ServiceState = Literal["starting", "ready", "suspect", "failed"]
 
 
 class ServiceUnavailable(InfernetEdgeError):
@@ -21,8 +21,10 @@ class ServiceUnavailable(InfernetEdgeError):
 class Service:
     """State of one container.
 
-    The manager sets `starting`, `ready` or `failed`; the orchestrator waits for `ready`. Jobs of a
-    service that the node does not manage never wait: only the call shows whether it answers.
+    The manager sets `starting`, `ready` or `failed`; the orchestrator waits for `ready`. A ready
+    container becomes `suspect` when a call fails: no other call starts until one that is in
+    progress is answered, or the supervisor has probed it. Jobs of a service that the node does not
+    manage never wait: only the call shows whether it answers.
     """
 
     def __init__(self, container: Container, *, managed: bool) -> None:
@@ -34,6 +36,8 @@ class Service:
         self.reason = "it has not been started yet"
         self.working_on = 0  # jobs in progress
         self.calls = 0  # jobs since the start
+        self.in_call = 0  # calls that were sent, and have not ended or reached their time-out
+        self.probe_requested = asyncio.Event()
         self._changed = asyncio.Event()
         self.info = schema.ContainerInfo(
             id=container.id,
@@ -56,6 +60,20 @@ class Service:
         finally:
             self.working_on -= 1
 
+    @property
+    def is_up(self) -> bool:
+        """Whether it answered the last probe, also while it is suspect."""
+        return self.state in ("ready", "suspect")
+
+    @contextlib.contextmanager
+    def calling(self) -> Iterator[None]:
+        """Count a call as in progress within the block."""
+        self.in_call += 1
+        try:
+            yield
+        finally:
+            self.in_call -= 1
+
     def set_port(self, port: int) -> None:
         """Set the port of 127.0.0.1 on which a managed container answers."""
         self.port = port
@@ -72,6 +90,17 @@ class Service:
     def set_failed(self, reason: str) -> None:
         """It will not answer soon: jobs fail with `reason` instead of waiting."""
         self._set("failed", reason)
+
+    def set_suspect(self, reason: str) -> None:
+        """A call failed in a way that leaves open whether a managed container still answers."""
+        if self.managed and self.is_up:
+            self._set("suspect", reason)
+            self.probe_requested.set()
+
+    def clear_suspicion(self) -> None:
+        """It answered a call."""
+        if self.state == "suspect":
+            self.set_ready()
 
     def _set(self, state: ServiceState, reason: str) -> None:
         self.state, self.reason = state, reason
@@ -92,7 +121,8 @@ class Service:
             return
         try:
             async with asyncio.timeout(timeout):
-                await self.wait_settled()
+                while self.state in ("starting", "suspect"):
+                    await self._changed.wait()
         except TimeoutError:
             raise ServiceUnavailable(f"Container is not ready: {self.reason}") from None
         if self.state == "failed":

@@ -20,6 +20,8 @@ from infernet_edge.containers.ports import Ports
 from infernet_edge.containers.processes import WatchedProcess
 from infernet_edge.containers.readiness import port_seems_closed, probe
 from infernet_edge.containers.service import Service
+from infernet_edge.containers.supervision.endings import stop_reason, with_last_output
+from infernet_edge.containers.supervision.log_lines import LastLine
 from infernet_edge.containers.timing import Timing
 from infernet_edge.errors import EngineError
 from infernet_edge.logs import log_event
@@ -29,18 +31,7 @@ logger = logging.getLogger(__name__)
 
 _PULL_TIMEOUT = 12 * 3600.0  # seconds; a large image over a slow network
 _PORT_ATTEMPTS = 3
-# Seconds until Podman reports that a container's process has ended: conmon records it.
-_EXIT_CODE_TIMEOUT = 10.0
-
-_EXIT_CODES = {
-    125: " (Podman itself failed)",
-    126: " (its command cannot be executed)",
-    127: " (its command was not found)",
-    137: " (killed; out of memory?)",
-    139: " (segmentation fault)",
-    143: " (terminated)",
-}
-_UNKNOWN_REASON = "its process ended, and Podman does not report the reason"
+_FAILED_PROBES = 3  # in a row, after which a container that ran is down
 
 _HINTS = {
     "unresolvable CDI devices": "describe the GPU for Podman with:"
@@ -79,7 +70,6 @@ class Supervisor:
         self._container_id = ""
         self._started = False
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._probe_requested = asyncio.Event()
         self._process: WatchedProcess | None = None
         self._pid = 0
         self._ended_process = ("", 0)  # the last container and process whose end was detected
@@ -91,6 +81,7 @@ class Supervisor:
         self._retries = Backoff(timing.retry, timing.retry_limit)
         self._polls = Backoff(timing.port_poll_busy, timing.reconcile)
         self._next_check = 0.0
+        self._last_line = LastLine(context.connection)
 
     @property
     def running_id(self) -> str:
@@ -106,7 +97,7 @@ class Supervisor:
         """Request a probe of the service because Podman cannot be used; `problem` is the reason."""
         if self.running_id:
             if self._process is None:
-                self._probe_requested.set()
+                self.service.probe_requested.set()
         elif not self._container_id:
             self.service.set_failed(problem)
 
@@ -278,7 +269,7 @@ class Supervisor:
         self._container_id, self._started = container_id, False
         self.located = False
         self._ended = asyncio.get_running_loop().create_future()
-        self._probe_requested.clear()
+        self.service.probe_requested.clear()
         self._polls.reset()
 
     async def _watch_process(self, engine: Engine) -> None:
@@ -307,13 +298,22 @@ class Supervisor:
             self._process.close()
             self._process = None
 
+    async def last_log_line(self) -> str:
+        """The last line of the log of its container; "" when there is none."""
+        return await self._last_line.of(self._container_id)
+
     async def _watch_until_stopped(self) -> None:
         """Watch the container until it stops, log the reason, and wait before the next start."""
         begin = time.monotonic()
-        await self._probe_until_ended()
+        problem = await self._probe_until_ended()
         uptime = time.monotonic() - begin
-        self._set_starting("it stopped")  # from now on jobs wait
-        reason = await self._stop_reason()
+        self._set_starting(problem or "it stopped")  # from now on jobs wait
+        connection = self._context.connection
+        if problem:
+            reason = await with_last_output(connection, self._container_id, problem)
+            await self._remove_unresponsive()
+        else:
+            reason = await stop_reason(connection, self._container_id, self._pid)
         timing = self._context.timing
         if uptime < timing.quick_crash:
             self._crashes += 1
@@ -327,7 +327,7 @@ class Supervisor:
             self.service.set_failed(reason)
         self._set_starting(reason)
         self._log(
-            "stopped",
+            "unresponsive" if problem else "stopped",
             logging.WARNING,
             reason=reason,
             uptime_seconds=round(uptime, 1),
@@ -335,15 +335,18 @@ class Supervisor:
         )
         await asyncio.sleep(pause)
 
-    async def _probe_until_ended(self) -> None:
-        """Probe until it is ready, and again on request, until it stops."""
+    async def _probe_until_ended(self) -> str:
+        """Probe until it is ready, and again on request, until it stops or is down.
+
+        Returns "" when it stopped, and the reason when it runs but does not answer any more.
+        """
         timing = self._context.timing
         begin = time.monotonic()
         backoff = Backoff(timing.probe, timing.probe_limit, factor=1.5)
         while not self._ended.done():
             problem = await self._probe()
             if self._ended.done():
-                return
+                break
             if problem:
                 self._set_starting(f"it does not answer yet: {problem}")
                 await asyncio.wait({self._ended}, timeout=backoff.next())
@@ -352,7 +355,43 @@ class Supervisor:
                 self._log("became_ready", seconds=round(time.monotonic() - begin, 2))
             self.service.set_ready()
             await self._wait_for_end_or_request()
+            if self.service.state == "suspect" and (problem := await self._is_down()):
+                return f"it does not answer any more: {problem}"
             backoff.reset()
+        return ""
+
+    async def _is_down(self) -> str:
+        """Probe a suspect until it answers, stops, or is down; returns the reason when it is down.
+
+        A probe counts only while no call is in progress: a service with a single worker answers
+        nothing else while it computes. A call that has reached its time-out is not in progress.
+        """
+        service, failed = self.service, 0
+        while service.state == "suspect" and not self._ended.done():
+            idle = not service.in_call
+            problem = await self._probe()
+            if not problem:
+                service.set_ready()
+                break
+            failed = failed + 1 if idle and not service.in_call else 0
+            if failed == _FAILED_PROBES:
+                return "" if self._ended.done() else problem
+            await asyncio.wait({self._ended}, timeout=self._context.timing.suspect)
+        return ""
+
+    async def _remove_unresponsive(self) -> None:
+        """Remove a container that runs but is down; if Podman cannot, the next start does."""
+        self._ended_process = (self._container_id, self._pid)  # which is not adopted again
+        connection = self._context.connection
+        if connection.engine is None:
+            return
+        timeout = CALL_TIMEOUT + self._context.timing.stop
+        try:
+            await connection.run(timeout, connection.engine.remove, self._container_id)
+        except EngineUnreachable:
+            connection.request_check()
+        except EngineError as error:
+            self._log("remove_failed", logging.WARNING, reason=error)
 
     async def _probe(self) -> str:
         """The result of `probe`, or immediately "it stopped" when the container ends."""
@@ -365,48 +404,13 @@ class Supervisor:
             await cancel(probing)
 
     async def _wait_for_end_or_request(self) -> None:
-        requested = asyncio.ensure_future(self._probe_requested.wait())
+        requested = asyncio.ensure_future(self.service.probe_requested.wait())
         either: set[asyncio.Future[Any]] = {self._ended, requested}
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await cancel(requested)
-            self._probe_requested.clear()
-
-    async def _stop_reason(self) -> str:
-        """Why it stopped, by Podman, with the last lines of its log."""
-        engine = self._context.connection.engine
-        if engine is None:
-            return _UNKNOWN_REASON
-        reason = _UNKNOWN_REASON
-        try:
-            reason = await self._exit_reason(engine)
-            lines = await self._context.connection.run(
-                CALL_TIMEOUT, engine.logs, self._container_id
-            )
-        except EngineUnreachable:
-            self._context.connection.request_check()
-            return reason
-        except EngineError:  # a container that was removed has no log
-            return reason
-        return f"{reason}; its last output: {lines}" if lines else reason
-
-    async def _exit_reason(self, engine: Engine) -> str:
-        run = self._context.connection.run
-        backoff = Backoff(0.05, 1.0)
-        until = time.monotonic() + _EXIT_CODE_TIMEOUT
-        while True:
-            state = await run(CALL_TIMEOUT, engine.state, self._container_id)
-            if state is None:
-                return "it was removed"
-            if not state.running:
-                code = state.exit_code
-                return f"it stopped with exit code {code}{_EXIT_CODES.get(code, '')}"
-            if state.process.pid != self._pid:
-                return "it was restarted by another program"
-            if time.monotonic() > until:
-                return _UNKNOWN_REASON
-            await asyncio.sleep(backoff.next())
+            self.service.probe_requested.clear()
 
     @property
     def _in_crash_loop(self) -> bool:

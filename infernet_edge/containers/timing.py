@@ -25,6 +25,7 @@ class Timing(Struct, frozen=True):
     retry_limit: float = 300.0
     probe: float = 0.05  # between two probes of a container that starts; grows
     probe_limit: float = 5.0
+    suspect: float = 5.0  # between two probes of a ready container after a failed call
     unmanaged: float = 30.0  # between two probes of a service that the node does not manage
     unmanaged_down: float = 2.0  # the same while one does not answer; doubles up to `unmanaged`
     stop: int = 5  # between SIGTERM and SIGKILL for a container

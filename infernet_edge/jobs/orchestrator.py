@@ -191,7 +191,8 @@ class Orchestrator:
             await slot
             await self._memory.until_free()
             body = request_body(data, source, destination, requires_proof=requires_proof)
-            return await self._client.call(queue.service, body, memory)
+            # On chain, nodes must agree to the byte: NaN and Infinity are kept for `str()`.
+            return await self._client.call(queue.service, body, memory, keep_numbers=True)
         finally:
             if slot.done() and not slot.cancelled():
                 self._release_slot(queue)

@@ -19,10 +19,12 @@ from infernet_edge.containers import client as client_module
 from infernet_edge.containers.client import (
     ContainerFailure,
     ServiceClient,
+    StoredInput,
     make_session,
     request_body,
 )
 from infernet_edge.containers.service import Service
+from infernet_edge.memory import unlimited
 from tests.support.managing import eventually
 from tests.support.ports import free_port
 from tests.support.serving import Echo, Talk, read_request, serving, talking
@@ -141,8 +143,8 @@ NOT_JSON = {
     "text": b"hello",
     "empty": b"",
     "half": b'{"a":',
-    "NaN": b'{"a": NaN}',
-    "Infinity": b"[Infinity]",
+    "half NaN": b'{"a": NaN',
+    "-NaN": b'{"a": -NaN}',
     "not UTF-8": b'{"a": "\xff\xfe"}',
     "trailing": b"{} {}",
     "UTF-16": '{"a": 1}'.encode("utf-16"),
@@ -167,7 +169,18 @@ async def test_an_answer_that_is_not_json(client: ServiceClient, name: str) -> N
     [
         (500, b'{"error":"boom","code":7}', '{"error":"boom","code":7}'),
         (400, b'{"code": "400", "name": "x"}', '{"code": "400", "name": "x"}'),
-        (404, b"<h1>not here</h1>", "<h1>not here</h1>"),
+        (404, b"<h1>not here</h1>", "Container answered 404 Not Found: not here"),
+        (
+            500,
+            b"<!doctype html>\n<title>500 Internal Server Error</title>\n<p>It\nbroke.</p>",
+            "Container answered 500 Internal Server Error - It broke.",
+        ),
+        (
+            500,
+            b"<html><title>Internal Server Error</title></html>",
+            "Container answered 500 Internal Server Error",
+        ),
+        (502, b"<html></html>", "Container answered 502 Bad Gateway"),
         (500, b"", "Container answered 500 Internal Server Error"),
         (503, b" \n ", "Container answered 503 Service Unavailable"),
         (500, b"caf\xe9", "caf\ufffd"),
@@ -190,6 +203,230 @@ async def test_a_long_error_is_cut(client: ServiceClient) -> None:
 
     async with serving(answer) as url:
         assert await failure(client.call(service(url), BODY)) == "x" * 4096
+
+
+class Logs:
+    """The logs of containers, in which each has the same last line."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    async def last_log_line(self, service: Service) -> str:
+        self.reads += 1
+        return "ValueError: no such model"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "shown"),
+    [
+        (500, b"<html><h1>Oh</h1></html>", "Container answered 500 Internal Server Error: Oh"),
+        (500, b"Internal Server Error", "Internal Server Error"),
+        (503, b"", "Container answered 503 Service Unavailable"),
+        (200, b"<html><h1>Oh</h1></html>", "Container's answer is not JSON (text/html): Oh"),
+        (500, b'{"error": "its own"}', None),
+        (404, b"<h1>not here</h1>", None),
+    ],
+)
+async def test_a_failure_that_says_little_is_completed_by_the_log(
+    status: int, body: bytes, shown: str | None
+) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        kind = "text/html" if body.startswith(b"<") else "text/plain"
+        return web.Response(status=status, body=body, content_type=kind)
+
+    logs = Logs()
+    async with make_session() as session, serving(answer) as url:
+        client = ServiceClient(session, MEGABYTE, logs)
+        reason = await failure(client.call(service(url), BODY))
+        if shown:
+            assert reason == f"{shown}; the last line of its log: ValueError: no such model"
+        assert logs.reads == (shown is not None)
+        if status >= 400:
+            assert await failure(streamed(client, service(url))) == reason
+
+
+NUMBERS = b'{"a": [NaN, -Infinity, 1.10], "NaN": "Infinity"}'
+
+
+async def test_numbers_that_json_does_not_have(client: ServiceClient) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(body=NUMBERS)
+
+    async with serving(answer) as url:
+        expected = b'{"a": [null, null, 1.10], "NaN": "Infinity"}'
+        assert await client.call(service(url), BODY) == expected
+        assert await client.call(service(url), BODY, keep_numbers=True) == NUMBERS
+
+
+async def test_an_answer_that_gets_too_long_with_null() -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(body=b"[NaN,NaN]")
+
+    async with make_session() as session, serving(answer) as url:
+        budget = unlimited()
+        memory = budget.reserve("outputs")
+        assert len(await ServiceClient(session, 11).call(service(url), BODY, memory)) == 11
+        assert memory.size == 11
+        reason = await failure(ServiceClient(session, 10).call(service(url), BODY))
+        assert reason == "Container's answer is larger than 10 bytes"
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "_RETRY_PAUSE", 0.001)
+
+
+@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.parametrize(
+    ("fault", "attempts"),
+    [
+        ("closed", 3),
+        ("hangs", 3),
+        ("broken off", 3),
+        (500, 3),
+        (503, 3),
+        (429, 3),
+        (400, 1),
+        (302, 1),
+        ("not JSON", 1),
+    ],
+)
+async def test_a_failed_call_is_repeated_where_that_may_help(
+    client: ServiceClient, fault: str | int, attempts: int
+) -> None:
+    calls = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal calls
+        assert (await read_request(reader)).endswith(BODY)
+        calls += 1
+        if fault == "hangs":
+            await reader.read()
+        elif fault == "broken off":
+            writer.write(OK + b"content-length: 1000\r\n\r\n{")
+        elif fault == "not JSON":
+            writer.write(OK + b"connection: close\r\ncontent-length: 1\r\n\r\nx")
+        elif isinstance(fault, int):
+            writer.write(b"HTTP/1.1 %d Oh\r\nconnection: close\r\n\r\n" % fault)
+
+    async with talking(talk) as url:
+        await failure(client.call(service(url, retries=2, timeout=0.3), BODY))
+        assert calls == attempts
+        await failure(client.call(service(url, timeout=0.3), BODY))
+        assert calls == attempts + 1
+
+
+@pytest.mark.usefixtures("no_pauses")
+async def test_a_repeated_call_sends_the_whole_input_and_returns_the_answer(
+    client: ServiceClient,
+) -> None:
+    seen: list[bytes] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        seen.append(await request.read())
+        if len(seen) < 3:
+            return web.Response(status=500, body=b"x" * 1000)
+        return web.Response(body=b"[1]")
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b'{"a"'
+        yield b":1}"
+
+    memory = unlimited().reserve("outputs")
+    memory.take(100)
+    data = StoredInput(7, pieces)
+    async with serving(answer) as url:
+        body = request_body(data, 1, 1, requires_proof=False)
+        assert await client.call(service(url, retries=2), body, memory) == b"[1]"
+    assert seen == [BODY] * 3
+    assert memory.size == 100 + 3
+
+
+def managed(url: str, **settings: Any) -> Service:
+    """A managed container that is ready."""
+    container = Container(
+        id="x", image="y", port=int(url.rpartition(":")[2]), **{"timeout": 0.3, **settings}
+    )
+    made = Service(container, managed=True)
+    made.set_ready()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        (b"", "suspect"),
+        (None, "suspect"),
+        (OK + b"content-length: 9\r\n\r\n{", "suspect"),
+        (b"HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n", "ready"),
+        (b"HTTP/1.1 400 Oh\r\ncontent-length: 0\r\n\r\n", "ready"),
+        (OK + b"content-length: 1\r\n\r\nx", "ready"),
+    ],
+    ids=["closed", "hangs", "broken off", "500", "400", "not JSON"],
+)
+async def test_a_call_without_an_answer_makes_a_managed_container_suspect(
+    client: ServiceClient, said: bytes | None, state: str
+) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        if said is None:
+            await reader.read()
+        writer.write(said or b"")
+
+    async with talking(talk) as url:
+        called = managed(url)
+        reason = await failure(client.call(called, BODY))
+        assert called.state == state
+        assert called.in_call == called.working_on == 0
+        assert called.reason == (f"a call failed: {reason}" if state == "suspect" else "")
+        assert called.probe_requested.is_set() == (state == "suspect")
+        elsewhere = service(url, timeout=0.3)
+        before = elsewhere.state
+        await failure(client.call(elsewhere, BODY))
+        assert elsewhere.state == before
+
+
+async def test_a_stream_that_breaks_off_makes_its_container_suspect(client: ServiceClient) -> None:
+    head = OK + b"transfer-encoding: chunked\r\n\r\n"
+    async with talking(sending(head, b"3\r\nabc\r\n")) as url:
+        called = managed(url)
+        async with client.stream(called, BODY) as stream:
+            chunks = stream.chunks()
+            await anext(chunks)
+            assert (called.state, called.in_call) == ("ready", 1)
+            await failure(anext(chunks))
+        assert (called.state, called.in_call) == ("suspect", 0)
+
+
+async def test_a_server_error_makes_a_container_with_a_health_path_suspect(
+    client: ServiceClient,
+) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=503)
+
+    async with serving(answer) as url:
+        called = managed(url, health_path="/health")
+        await failure(client.call(called, BODY))
+        assert called.state == "suspect"
+
+
+async def test_a_suspect_gets_no_calls_until_one_in_progress_is_answered(
+    client: ServiceClient,
+) -> None:
+    echo = Echo()
+    hold = request_body(b'{"hold":true}', 1, 1, requires_proof=False)
+    async with serving(echo) as url:
+        called = managed(url, timeout=20.0)
+        first = asyncio.create_task(client.call(called, hold))
+        await eventually(lambda: echo.open == 1)
+        called.set_suspect("a call failed")
+        second = asyncio.create_task(client.call(called, BODY))
+        await asyncio.sleep(0.1)
+        assert (len(echo.calls), called.in_call, called.working_on) == (1, 1, 2)
+        echo.release()
+        await asyncio.gather(first, second)
+        assert called.state == "ready"
+        assert len(echo.calls) == 2
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -125,7 +125,7 @@ SILENT: dict[str, Handler | None] = {
     "null": answering("null"),
     "half": answering('{"supported": true'),
     "two": answering("{}{}"),
-    "NaN": answering('{"supported": NaN}'),
+    "NaN": answering('{"supported": -NaN}'),
     "not UTF-8": answering(b'{"supported": true, "a": "\xff"}'),
     "UTF-16": answering('{"supported": true}'.encode("utf-16")),
     "deep": answering('{"a": ' + "[" * 20_000 + "]" * 20_000 + "}"),

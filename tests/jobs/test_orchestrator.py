@@ -255,6 +255,29 @@ async def test_compute_hands_over_off_chain_between_containers(parts: Parts, ech
     assert await parts.store.newest(10) == []  # the caller stores the outcome
 
 
+@pytest.mark.parametrize("padding", [0, PIECE])
+async def test_numbers_that_json_does_not_have_are_null_in_results(
+    tmp_path: Path, padding: int
+) -> None:
+    """Short and long ones; on chain nodes must agree, so there the answer is the original."""
+    written = b'{"a": [NaN, -Infinity, "NaN"], "b": "%b"}' % (b"x" * padding)
+    seen: list[bytes] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        seen.append(await request.read())
+        return web.Response(body=written)
+
+    async with serving(answer) as url:
+        containers = [{"id": name, "url": url} for name in ("one", "two")]
+        async with working(tmp_path, {"containers": containers}) as parts:
+            found = await outcome(parts, await submit(parts, ["one", "two"], {}))
+            expected = {"a": [None, None, "NaN"], "b": "x" * padding}
+            assert found["result"]["output"] == expected
+            assert b'"data":{"a": [null, null, "NaN"]' in seen[1]
+            assert await compute(parts, "one", "two") == written
+            assert b'"data":{"a": [NaN, -Infinity, "NaN"]' in seen[3]
+
+
 async def test_compute_waits_in_the_queue_with_jobs(parts: Parts, echo: Echo) -> None:
     first = await submit(parts, ["b"], HOLD | {"n": 0})
     await eventually(lambda: echo.open == 1)

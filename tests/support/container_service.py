@@ -4,10 +4,11 @@ It echoes: {"output": data, "echo": true}; with destination 2 it streams five ch
 asked to do by fields of `data` (an object):
     sleep: SECONDS before the answer     exit: CODE at once, without an answer
     status: N as the answer's status     allocate: MEGABYTES before the answer
+    print: TEXT to the log               page: N as the status of a page of HTML
     show: true answers environment, arguments and what is at the paths in `read`
 Arguments: --crash CODE (at once), --need PATH (crashes without it), --deaf (accepts connections,
 never answers), --delay SECONDS (before it listens), --unhealthy (GET /health answers 503),
---stubborn (ignores SIGTERM).
+--stubborn (ignores SIGTERM), --single (one request at a time), --port N, --host ADDRESS.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import signal
 import socket
 import sys
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,11 @@ class Handler(BaseHTTPRequestHandler):
         data = request["data"]
         orders = data if isinstance(data, dict) else {}
         time.sleep(orders.get("sleep", 0))
+        if "print" in orders:
+            print(orders["print"], file=sys.stderr, flush=True)
+        if "page" in orders:
+            self._answer_with_page(orders["page"])
+            return
         if "exit" in orders:
             print("told to exit", file=sys.stderr, flush=True)
             os._exit(orders["exit"])
@@ -77,6 +83,14 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(encoded)
 
+    def _answer_with_page(self, status: int) -> None:
+        page = b"<!doctype html><title>Internal Server Error</title>"
+        self.send_response(status)
+        self.send_header("content-type", "text/html")
+        self.send_header("content-length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+
     def log_message(self, format: str, *args: object) -> None:
         pass
 
@@ -89,6 +103,9 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=0)
     parser.add_argument("--unhealthy", action="store_true")
     parser.add_argument("--stubborn", action="store_true")
+    parser.add_argument("--single", action="store_true")
+    parser.add_argument("--port", type=int, default=3000)
+    parser.add_argument("--host", default="0.0.0.0")
     parser.add_argument("words", nargs="*")
     options = parser.parse_args()
     # The first process of a container gets no default action for signals from the kernel.
@@ -102,7 +119,10 @@ def main() -> None:
         while True:
             listener.accept()[0].close()
     Handler.options = options
-    ThreadingHTTPServer(("0.0.0.0", 3000), Handler).serve_forever()
+    if options.single:
+        Handler.protocol_version = "HTTP/1.0"  # a kept connection would block all others
+    server = HTTPServer if options.single else ThreadingHTTPServer
+    server((options.host, options.port), Handler).serve_forever()
 
 
 if __name__ == "__main__":

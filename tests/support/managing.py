@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import aiohttp
 
 from infernet_edge.config.model import Config, Container, Podman, Storage
+from infernet_edge.containers.client import make_session
 from infernet_edge.containers.manager import ContainerManager
 from infernet_edge.containers.service import Service, make_services
 from infernet_edge.containers.timing import Timing
@@ -25,6 +26,7 @@ QUICK = Timing(
     restart_limit=0.5,
     retry=0.2,
     retry_limit=1.0,
+    suspect=0.2,
     unmanaged=0.2,
     unmanaged_down=0.1,
     stop=2,
@@ -63,7 +65,7 @@ async def managing(
 ) -> AsyncIterator[Managed]:
     """Manage the containers of `config` within the block; without `stop`, end as with kill -9."""
     services = make_services(config)
-    async with aiohttp.ClientSession() as session:
+    async with make_session() as session:
         background = Background()
         manager = ContainerManager(config, services, session, timing, background)
         await manager.start()

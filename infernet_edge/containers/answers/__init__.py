@@ -1,0 +1,1 @@
+"""What containers answer: numbers that JSON does not have, error pages, and failures."""

@@ -1,0 +1,71 @@
+"""Why a container could not be called, in plain words: no texts of the HTTP library."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import ssl
+
+import aiohttp
+
+_CLOSED = (errno.ECONNRESET, errno.EPIPE)
+# Where a name has several addresses, the error of each is in the text only (aiohappyeyeballs).
+_NUMBER = re.compile(r"\[Errno (\d+)\]")
+
+
+def failure_of(error: BaseException) -> str:
+    """The failure of a call, as a sentence for the job's client. It holds no address."""
+    if isinstance(error, aiohttp.InvalidURL):
+        return "Container's url is not valid"
+    if cause := _connection_problem(error):
+        return f"Cannot connect to container: {cause}"
+    if _is_closed(error):
+        return "Container closed the connection without an answer"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "Container broke off in the middle of its answer"
+    if isinstance(error, OSError):
+        return f"The connection to the container failed: {_os_problem(error)}"
+    if isinstance(error, aiohttp.ClientError):
+        return "Container's answer is not valid HTTP"
+    return "Container's url or bearer cannot be sent over HTTP"
+
+
+def cause_of(error: BaseException) -> str:
+    """The same in a few words, for the reason why a probe failed."""
+    if isinstance(error, aiohttp.InvalidURL):
+        return "the url is not valid"
+    if cause := _connection_problem(error):
+        return cause
+    if _is_closed(error):
+        return "it closed the connection"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "it broke off in the middle of its answer"
+    if isinstance(error, OSError):
+        return _os_problem(error)
+    if isinstance(error, aiohttp.ClientError):
+        return "its answer is not valid HTTP"
+    return "the url or bearer cannot be sent over HTTP"
+
+
+def _connection_problem(error: BaseException) -> str:
+    """Why there is no connection; "" for other errors."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        reason = getattr(error.certificate_error, "verify_message", "")
+        return f"its certificate is not valid{f' ({reason})' if reason else ''}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return _os_problem(error.os_error)
+    return ""
+
+
+def _os_problem(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return "it does not speak TLS, or in another version; is its url http instead of https?"
+    numbers = [error.errno or 0, *map(int, _NUMBER.findall(str(error)))]
+    known = next((number for number in numbers if number > 0), 0)
+    return os.strerror(known) if known else "its name or address is not known"
+
+
+def _is_closed(error: BaseException) -> bool:
+    closed = isinstance(error, OSError) and error.errno in _CLOSED
+    return closed or isinstance(error, aiohttp.ServerDisconnectedError | ConnectionError)

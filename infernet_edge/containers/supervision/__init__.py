@@ -1,0 +1,1 @@
+"""What Podman and the kernel report of a managed container: its end, its log, its ports."""
