@@ -213,6 +213,7 @@ class ChainSubsystem:
             self._deployment,
             self.deliveries,
             self.address,
+            transactions,
             listener,
             scheduler,
         )

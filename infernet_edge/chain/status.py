@@ -18,6 +18,7 @@ from infernet_edge.chain.rpc.client import Call, RpcClient, RpcUnavailable
 from infernet_edge.chain.rpc.head_tracker import BlockHeader, HeadTracker
 from infernet_edge.chain.subscriptions.listener import Listener
 from infernet_edge.chain.subscriptions.scheduler import Scheduler
+from infernet_edge.chain.txm.manager import TransactionManager
 from infernet_edge.chain.wallet.account_state import AccountState, ask_account
 from infernet_edge.config.model import Config, Container
 
@@ -44,6 +45,7 @@ class ChainStatus:
         deployment: Deployment,
         deliveries: DeliveryStore,
         address: str,
+        transactions: TransactionManager,
         listener: Listener | None,
         scheduler: Scheduler | None,
     ) -> None:
@@ -55,6 +57,7 @@ class ChainStatus:
         self._deployment = deployment
         self._deliveries = deliveries
         self._address = address
+        self._transactions = transactions
         self._listener = listener
         self._scheduler = scheduler
         self._block: BlockHeader | None = None
@@ -113,14 +116,26 @@ class ChainStatus:
         if self._rpc.problem:
             lost = f"No JSON-RPC server of chain.rpc_url answers: {self._rpc.problem}"
             return [each for each in (self._permanent, lost) if each]
-        found = [self._permanent, self._head.problem, self._stillness()]
+        found = [self._permanent, self._answered(self._head.problem), self._stillness()]
         if progress is not None:
-            found.append(progress.problem)
+            found.append(self._answered(progress.problem))
+        waiting = self._transactions.problems
         if self._account is not None:
             found += map(str, self._account.problems)
+            if not self._account.balance:  # which says more than that it is low
+                waiting = [each for each in waiting if self._address not in each]
         elif self._account_problem and not self._head.problem:
             found.append(f"The account {self._address} cannot be read: {self._account_problem}")
-        return [each for each in dict.fromkeys(found) if each]
+        return [each for each in dict.fromkeys([*found, *waiting]) if each]
+
+    def _answered(self, problem: str) -> str:
+        """A problem with the server that answered so, where its text names none."""
+        if not problem or any(each.name in problem for each in self._rpc.servers()):
+            return problem
+        return f"{problem} (answered by {self._server_in_use()})"
+
+    def _server_in_use(self) -> str:
+        return ", ".join(each.name for each in self._rpc.servers() if each.in_use)
 
     def _stillness(self) -> str:
         age = self.block_age
@@ -131,11 +146,10 @@ class ChainStatus:
             limit = max(_MIN_STILL, _STILL_INTERVALS * max(self._intervals))
         if age < limit:
             return ""
-        servers = ", ".join(each.name for each in self._rpc.servers() if each.in_use)
         return (
             f"No new block for {_duration(age)}: the newest of chain {self._rpc.chain_id} at"
-            f" {servers} is {self._block.number}. The server or the chain stands still, this"
-            " machine's clock is wrong, or the chain makes blocks only for transactions; a second"
+            f" {self._server_in_use()} is {self._block.number}. The server or the chain stands"
+            " still, this machine's clock is wrong, or the chain makes blocks only for transactions; a second"
             " server in chain.rpc_url shows which"
         )
 
@@ -147,7 +161,10 @@ class ChainStatus:
         if self._block is None:
             return "the first block"
         if progress is not None and progress.problem:
-            return "the contracts of chain.registry_address"
+            known = "1.x" in self._deployment.known()
+            return (
+                "answers of the contracts" if known else "the contracts of chain.registry_address"
+            )
         if progress is not None and progress.next_id == 0:
             return "the next id of the coordinator"
         if progress is not None and progress.read_to < progress.next_id:

@@ -163,7 +163,22 @@ async def test_a_coordinator_that_vanishes(tmp_path: Path, v1: V1) -> None:
         found = await until_report(node, lambda found: found["problems"])
         expected = f"The coordinator {v1.coordinator.address} does not answer id(): "
         assert found["problems"][0].startswith(expected)
+        server = v1.anvil.url.removeprefix("http://")
+        assert found["problems"][0].endswith(f"(answered by {server})")
         assert found["next_id"] is None
+        assert found["waits_for"] == "answers of the contracts"
+
+
+@pytest.mark.parametrize(
+    ("balance", "problem"), [(1000, "suffices for fewer than 10 deliveries"), (0, "has no coins")]
+)
+async def test_too_few_coins(tmp_path: Path, v1: V1, balance: int, problem: str) -> None:
+    v1.anvil.set_balance(NODE.address, balance)
+    async with on_chain(tmp_path, v1=v1) as (node, _):
+        found = await until_report(node, lambda found: found["problems"])
+        (said,) = found["problems"]
+        assert said.startswith(f"The account {NODE.address} ")
+        assert problem in said
 
 
 async def test_a_key_that_is_no_node(tmp_path: Path, v0: V0) -> None:

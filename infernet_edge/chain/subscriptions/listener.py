@@ -104,6 +104,7 @@ class Listener:
         self._coordinator = ""
         self._wanted = asyncio.Event()  # there is something to read
         self._next_ids = NextIds()
+        self._conditions = ConditionLog()
         self._problem = ""  # why nothing can be read now
         self._silence = ""  # why the last poll gave no next id
         self._read_block = 0  # as of which was read last
@@ -137,7 +138,7 @@ class Listener:
 
     async def _retry(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do something, with retries while the server or the disk prevents it."""
-        pauses, conditions = RetryPauses(_FIRST_PAUSE), ConditionLog()
+        pauses = RetryPauses(_FIRST_PAUSE)
         while True:
             retry_after = 0.0
             try:
@@ -146,7 +147,7 @@ class Listener:
                 return
             except (RpcUnavailable, StorageError) as error:
                 self._problem = str(error)
-                if conditions.is_new("listener", self._problem):
+                if self._conditions.is_new("listener", self._problem):
                     log_event(logger, "listener.deferred", logging.WARNING, reason=self._problem)
                 if isinstance(error, RpcUnavailable):
                     retry_after = error.retry_after

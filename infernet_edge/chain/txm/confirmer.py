@@ -44,7 +44,7 @@ from infernet_edge.chain.txm.slots import TransactionSlots
 from infernet_edge.chain.txm.store import Transaction, TransactionOutcome, TransactionStore
 from infernet_edge.clock import milliseconds
 from infernet_edge.errors import StorageError
-from infernet_edge.logs import log_event, log_exception
+from infernet_edge.logs import ConditionLog, log_event, log_exception
 from infernet_edge.tasks import cancel
 
 logger = logging.getLogger(__name__)
@@ -87,6 +87,7 @@ class Confirmer:
         depth: int,
     ) -> None:
         self.tasks: dict[str, asyncio.Task[None]] = {}
+        self._conditions = ConditionLog()  # of transactions, by key, and of gaps, by nonce
         self._rpc = rpc
         self._account = account
         self._address: str = account.address
@@ -210,7 +211,8 @@ class Confirmer:
             await work
         except (RpcUnavailable, StorageError) as error:
             # The next observation finds the same and tries again.
-            log_transaction(logger, "deferred", each.transaction, logging.WARNING, reason=error)
+            if self._conditions.is_new(key, str(error)):
+                log_transaction(logger, "deferred", each.transaction, logging.WARNING, reason=error)
         except Exception as error:  # noqa: BLE001 - any defect is logged
             # The next observation tries again.
             log_exception(logger, "transaction.crashed", error, key=key)
@@ -231,6 +233,7 @@ class Confirmer:
             reason = await why_reverted(self._rpc, transaction, outcome)
             outcome = msgspec.structs.replace(outcome, reason=reason)
         fee = fee_of(receipt, transaction.signed[-1].max_fee)
+        self._conditions.end(transaction.key)
         await self._outcomes.finish(transaction, outcome, fee)
 
     async def _rebroadcast(self, each: InFlight) -> None:
@@ -240,7 +243,8 @@ class Confirmer:
         result = await broadcast(self._rpc, signed)
         taken = result.answer is BroadcastAnswer.TAKEN
         level = logging.INFO if taken else logging.WARNING
-        log_transaction(logger, "rebroadcast", each.transaction, level, reason=result.message)
+        if taken or self._conditions.is_new(each.transaction.key, result.message):
+            log_transaction(logger, "rebroadcast", each.transaction, level, reason=result.message)
         await self._note_answer(each, result)
 
     async def _note_answer(self, each: InFlight, result: BroadcastResult) -> None:
@@ -355,9 +359,14 @@ class Confirmer:
         try:
             await self._broadcaster.send(key, self._address, b"", gas=_MIN_GAS)
         except SendError as error:
-            log_event(
-                logger, "transaction.gap_fill_failed", logging.WARNING, nonce=nonce, reason=error
-            )
+            if self._conditions.is_new(nonce, str(error)):
+                log_event(
+                    logger,
+                    "transaction.gap_fill_failed",
+                    logging.WARNING,
+                    nonce=nonce,
+                    reason=error,
+                )
 
 
 def _log_stuck(each: InFlight, reason: str) -> None:

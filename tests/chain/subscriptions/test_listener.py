@@ -386,6 +386,39 @@ async def test_a_server_that_gives_no_logs(tmp_path: Path, v1: V1) -> None:
         assert len(echo.calls) == 1
 
 
+async def test_a_problem_that_lasts_is_one_line(tmp_path: Path, v1: V1, events: Events) -> None:
+    """Although the number in the server's words is another one each time."""
+    consumer = v1.deploy("CallbackConsumer")
+    proxy, refused = FaultyRpc(v1.anvil.url), 0
+    selector = "0x" + READ_SUBSCRIPTION_BATCH.selector.hex()
+
+    async def lagging(proxy: FaultyRpc, request: web.Request, asked: Answers) -> web.Response:
+        nonlocal refused
+        proper = await proxy.proper(asked)
+        for question, each in zip(asked, proper, strict=True):
+            if question["method"] == "eth_call" and selector in str(question["params"]):
+                refused += 1
+                each.pop("result", None)
+                words = f"missing trie node of block {1000 + refused}"
+                each["error"] = {"code": -32000, "message": words}
+        return web.json_response(proper[0] if len(proper) == 1 else proper)
+
+    proxy.fault = lagging
+    async with serving(proxy) as url, on_chain(tmp_path, v1=v1, rpc_url=url) as (node, _):
+        call_back(v1, consumer)
+        async with asyncio.timeout(20):
+            while refused < 4:
+                await asyncio.sleep(0.05)
+        status = await chain_of(node).status()
+        assert status is not None
+        (problem,) = status["problems"]
+        assert problem.startswith("Subscriptions cannot be read: missing trie node of block 10")
+        proxy.heal()
+        await received(consumer, 1)
+    (line,) = events.of("listener.deferred")
+    assert "missing trie node" in line["reason"]
+
+
 async def test_a_registry_that_is_none_is_reported(tmp_path: Path, v1: V1, events: Events) -> None:
     wrong = {"registry_address": ALICE.address}
     async with on_chain(tmp_path, v1=v1, chain=wrong) as (node, _):
