@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from infernet_edge import errors
 from infernet_edge.api.app import Api
+from infernet_edge.chain import operator_report
 from infernet_edge.chain.contracts.delegation import parse_request
 from infernet_edge.chain.delivery import record
 from infernet_edge.chain.subscriptions import store as subscriptions
@@ -147,7 +148,8 @@ def test_every_guard_rule_is_documented() -> None:
 def test_every_state_is_documented() -> None:
     page = (DOCS / "on-chain.md").read_text()
     states = {state for row in markdown.rows(page) for state in markdown.codes(row[0])}
-    assert {*get_args(record.DeliveryState), *get_args(subscriptions.SubscriptionState)} == states
+    stored = {*get_args(record.DeliveryState), *get_args(subscriptions.SubscriptionState)}
+    assert {*stored, operator_report.ANSWERED} == states
     architecture = ARCHITECTURE.read_text()
     assert {each.name for each in InFlightState} <= set(markdown.codes(architecture))
     assert {*states, *STATUS_NAMES} <= set(markdown.codes(architecture))

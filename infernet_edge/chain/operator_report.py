@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from infernet_edge.chain.delivery.record import Delivery
 from infernet_edge.chain.subscriptions.store import KnownSubscription
+
+ANSWERED: Final = "answered"
 
 
 def report_delivery(delivery: Delivery, proof: str) -> dict[str, Any]:
@@ -23,7 +25,7 @@ def report_delivery(delivery: Delivery, proof: str) -> dict[str, Any]:
         "interval": delivery.interval,
         "containers": delivery.containers,
         "client": delivery.client,
-        "state": "answered" if delivery.answered_by else delivery.state,
+        "state": ANSWERED if delivery.answered_by else delivery.state,
         "answered_by": delivery.answered_by,
         "reason": delivery.reason,
         "transaction": delivery.transaction_hash,

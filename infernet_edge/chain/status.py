@@ -149,8 +149,8 @@ class ChainStatus:
         return (
             f"No new block for {_duration(age)}: the newest of chain {self._rpc.chain_id} at"
             f" {self._server_in_use()} is {self._block.number}. The server or the chain stands"
-            " still, this machine's clock is wrong, or the chain makes blocks only for transactions; a second"
-            " server in chain.rpc_url shows which"
+            " still, this machine's clock is wrong, or the chain makes blocks only for"
+            " transactions; a second server in chain.rpc_url shows which"
         )
 
     def waits_for(self) -> str:

@@ -37,7 +37,7 @@ class BlockTimes:
 
     @property
     def are_regular(self) -> bool:
-        """Whether the time of the next block can be told from those before."""
+        """Whether the time of the next block can be predicted from those before."""
         if len(self._intervals) < _ENOUGH:
             return False
         return max(self._intervals) <= _MISSED * min(self._intervals) + self._period
