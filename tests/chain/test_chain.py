@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from eth_abi.abi import decode
 
 from infernet_edge.api.server import LanServer
 from infernet_edge.chain.chain import ChainSubsystem
+from infernet_edge.chain.contracts.delegation import DelegatedRequest, parse_signed
 from infernet_edge.chain.contracts.reader import SubscriptionReader
 from infernet_edge.chain.rpc.head_tracker import HeadTracker
 from infernet_edge.containers.manager import ContainerManager
@@ -120,19 +122,32 @@ async def test_unknown_containers_are_refused(tmp_path: Path, v1: V1) -> None:
         assert (reply.status, reply.body["error"]) == (405, "Container not supported")
 
 
-async def test_the_same_request_twice_is_one_delivery(tmp_path: Path, v1: V1) -> None:
+async def test_the_same_request_twice_is_one_delivery(
+    tmp_path: Path, v1: V1, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is stored is parsed only when it is another one, and not on the event loop."""
+    parsed_in: list[threading.Thread] = []
+
+    def parse(request: bytes) -> DelegatedRequest:
+        parsed_in.append(threading.current_thread())
+        return parse_signed(request)
+
+    monkeypatch.setattr("infernet_edge.chain.chain.parse_signed", parse)
     consumer = consumer_of(v1)
     async with on_chain(tmp_path, v1=v1) as (node, echo):
         body = request_v1(v1, consumer).body
         assert (await node.post("/api/jobs", body)).status == 200
         await settled(node)
         assert (await node.post("/api/jobs", body)).status == 200
+        assert parsed_in == []
         other = request_v1(v1, consumer, redundancy=2).body
         reply = await node.post("/api/jobs", other)
         assert (reply.status, reply.body["error"]) == (
             409,
             "Nonce already used for another subscription",
         )
+        [thread] = parsed_in
+        assert thread is not threading.current_thread()
         await asyncio.sleep(0.3)
         assert len(deliveries(consumer)) == 1
         assert len(echo.calls) == 1

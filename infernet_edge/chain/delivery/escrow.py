@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
+from collections.abc import Awaitable
+from typing import TypeVar
 
 from infernet_edge.chain.contracts.abi import (
     WALLET_ALLOWANCE,
@@ -26,9 +28,14 @@ from infernet_edge.logs import log_event
 logger = logging.getLogger(__name__)
 
 _GAS_MARGIN = 5, 4  # of the estimate
+# More is used when a delivery has taken the whole allowance before this is mined: writing what was
+# zero costs 20,000, and what was not 2,900 (EIP-2200, EIP-2929).
+_NEW_STORAGE_GAS = 17_100
 _MAX_AMOUNT = 2**256 - 1  # amount that an allowance can be
 _MAX_WAIT = 30.0  # seconds for an approval; then the delivery checks whether it still makes sense
 _MAX_APPROVALS = 4  # for one delivery, those of an earlier run included
+
+_T = TypeVar("_T")
 
 
 class Escrow:
@@ -66,19 +73,28 @@ class Escrow:
         Raises TransientFailure or ActionNeeded when it may not, RpcUnavailable, StorageError.
         """
         self.release(number)  # it does not count against others until it is secured
-        if await self._suffices(number, payment):
-            return
-        waiting = self._waiting[payment.token]
-        waiting[number] = payment.amount
+        waiting, lock = self._waiting[payment.token], self._locks[payment.token]
+        waiting[number] = payment.amount  # at once: the next approval is for it too
         try:
-            async with asyncio.timeout(_MAX_WAIT), self._locks[payment.token]:
+            if await self._suffices(number, payment):
+                return
+            await self._in_time(lock.acquire())
+            try:
                 await self._secure(number, payment, subject)
+            finally:
+                lock.release()
+        finally:
+            waiting.pop(number, None)
+
+    async def _in_time(self, waiting: Awaitable[_T]) -> _T:
+        """Wait for an approval, or raise ActionNeeded."""
+        try:
+            async with asyncio.timeout(_MAX_WAIT):
+                return await waiting
         except TimeoutError:
             raise ActionNeeded(
                 f"An approval for the node's wallet {self._wallet} waits for a block"
             ) from None
-        finally:
-            waiting.pop(number, None)
 
     async def _suffices(self, number: int, payment: Payment) -> bool:
         """Reserve the delivery's part of the allowance, if there is enough left."""
@@ -87,13 +103,14 @@ class Escrow:
         if allowance < min(_MAX_AMOUNT, sum(reserved.values()) + payment.amount):
             return False
         reserved[number] = payment.amount
+        self._waiting[payment.token].pop(number, None)
         return True
 
     async def _secure(self, number: int, payment: Payment, subject: Subject) -> None:
         token, reason = payment.token, ""
         for attempt in range(_MAX_APPROVALS + 1):
             if (pending := self._pending.get(token)) is not None:
-                outcome = await self._transactions.outcomes.wait(pending)
+                outcome = await self._in_time(self._transactions.outcomes.wait(pending))
                 self._pending.pop(token)
                 reason = outcome.reason if outcome else "its transaction is no longer stored"
             if await self._suffices(number, payment):
@@ -101,7 +118,7 @@ class Escrow:
             if attempt == _MAX_APPROVALS:
                 break
             amounts = [*self._reserved[token].values(), *self._waiting[token].values()]
-            needed = min(_MAX_AMOUNT, sum(amounts))
+            needed = min(_MAX_AMOUNT, sum(amounts))  # each is in one of the two
             key = f"approval:{number}:{needed}:{attempt}"
             if await self._transactions.find(key) is None:
                 await self._approve(key, token, needed, subject)
@@ -155,4 +172,4 @@ class Escrow:
                 f"InsufficientAllowance: {needed} have to be approved for {self._node} in"
                 f" the wallet {self._wallet}, which refuses that from the node: {reason}"
             ) from None
-        return estimate * _GAS_MARGIN[0] // _GAS_MARGIN[1]
+        return estimate * _GAS_MARGIN[0] // _GAS_MARGIN[1] + _NEW_STORAGE_GAS

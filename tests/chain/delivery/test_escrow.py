@@ -12,8 +12,9 @@ import pytest
 from aiohttp import web
 
 from infernet_edge.chain.contracts.subscription import Payment
+from infernet_edge.chain.delivery import escrow as module
 from infernet_edge.chain.delivery import processor, steps
-from infernet_edge.chain.delivery.errors import TransientFailure
+from infernet_edge.chain.delivery.errors import ActionNeeded, TransientFailure
 from infernet_edge.chain.delivery.escrow import Escrow
 from infernet_edge.chain.txm.store import Subject
 from tests.support.asking import received, subscribe
@@ -28,7 +29,7 @@ from tests.support.market import PRICE, PROOF, Market, Prover
 from tests.support.node import NodeProcess
 from tests.support.onchain import settled, waiting
 from tests.support.running import configuration
-from tests.support.sending import Sending
+from tests.support.sending import Proxy, Sending
 from tests.support.serving import Echo, serving
 
 
@@ -203,6 +204,76 @@ async def test_who_cannot_have_an_approval_takes_nothing_from_others(
         with pytest.raises(TransientFailure, match="have to be approved"):
             await escrow.secure(1, Payment(2 * PRICE, COIN), Subject(1, 1))
         await escrow.secure(2, Payment(PRICE, COIN), Subject(2, 1))
+
+
+# Approvals that are stuck
+
+
+async def securing(escrow: Escrow, number: int, payment: Payment) -> asyncio.Task[None]:
+    """Begin to secure a delivery, and see whether that ends without an approval."""
+    task = asyncio.create_task(escrow.secure(number, payment, Subject(number, 1)))
+    await asyncio.wait([task], timeout=0.3)
+    return task
+
+
+async def test_a_stuck_approval_holds_up_only_what_needs_it(tmp_path: Path, v1: V1) -> None:
+    wallet, token = v1.wallet(NODE), deploy(v1.anvil, "Token")
+    wallet.send("approve", NODE.address, COIN, PRICE, sender=NODE)
+    async with Sending(tmp_path, v1.anvil) as sending:
+        v1.anvil.set_automine(False)
+        escrow = Escrow(sending.rpc, sending.sender, wallet.address)
+        stuck = await securing(escrow, 1, Payment(9 * PRICE, COIN))
+        assert len(v1.anvil.mempool()) == 1
+        small = await securing(escrow, 2, Payment(PRICE, COIN))
+        assert small.done(), "the allowance suffices for it"
+        await small
+        other = await securing(escrow, 3, Payment(PRICE, token.address))
+        assert len(v1.anvil.mempool()) == 2, "another token has an approval of its own"
+        late = await securing(escrow, 4, Payment(PRICE, COIN))
+        assert not any(task.done() for task in (stuck, other, late))
+        while not all(task.done() for task in (stuck, other, late)):
+            v1.anvil.mine()
+            await sending.poll()
+            await asyncio.sleep(0.01)
+        await asyncio.gather(stuck, other, late)
+    assert wallet.call("allowance", NODE.address, COIN) >= 11 * PRICE
+    assert wallet.call("allowance", NODE.address, token.address) == PRICE
+
+
+async def test_who_waits_for_an_approval_checks_its_time_now_and_then(
+    tmp_path: Path, v1: V1, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not send a second one for that, whatever else is needed meanwhile."""
+    monkeypatch.setattr(module, "_MAX_WAIT", 0.3)
+    wallet = v1.wallet(NODE)
+    async with Sending(tmp_path, v1.anvil) as sending:
+        v1.anvil.set_automine(False)
+        escrow = Escrow(sending.rpc, sending.sender, wallet.address)
+        for number in (1, 2, 1):
+            with pytest.raises(ActionNeeded, match="waits for a block"):
+                await escrow.secure(number, Payment(number * PRICE, COIN), Subject(number, 1))
+        assert len(v1.anvil.mempool()) == 1
+        v1.anvil.mine()
+        await sending.poll()
+        await escrow.secure(1, Payment(PRICE, COIN), Subject(1, 1))
+    assert wallet.call("allowance", NODE.address, COIN) == PRICE
+
+
+async def test_an_approval_whose_allowance_is_used_up_meanwhile(tmp_path: Path, v1: V1) -> None:
+    """It writes what is zero then, which takes more gas than the estimate."""
+    wallet = v1.wallet(NODE)
+    wallet.send("approve", NODE.address, COIN, PRICE, sender=NODE)
+    data = "0x" + wallet.encode("approve", NODE.address, COIN, 2 * PRICE).hex()
+    call = {"from": NODE.address, "to": wallet.address, "data": data}
+    estimate = v1.anvil.rpc("eth_estimateGas", call)
+    wallet.send("approve", NODE.address, COIN, 0, sender=NODE)
+    async with Proxy(v1.anvil) as proxy, Sending(tmp_path, v1.anvil, url=proxy.url) as sending:
+        proxy.results["eth_estimateGas"] = estimate
+        escrow = Escrow(sending.rpc, sending.sender, wallet.address)
+        approving = await securing(escrow, 1, Payment(2 * PRICE, COIN))
+        await sending.poll()
+        await approving
+    assert wallet.call("allowance", NODE.address, COIN) == 2 * PRICE
 
 
 # Runs that end in the middle
