@@ -173,7 +173,7 @@ ALLOWED = {
     "infernet_edge/chain/subscriptions/store.py": "times that are shown to people",
     "infernet_edge/chain/txm/confirmer.py": "a name that is used once",
     "infernet_edge/chain/rpc/head_tracker.py": "before the first block, when nothing begins",
-    "infernet_edge/chain/rpc/endpoint.py": "a server's Retry-After as a date, with a limit",
+    "infernet_edge/chain/rpc/replies.py": "a server's Retry-After as a date, with a limit",
     "infernet_edge/installer/trial.py": "times that are shown to people",
     "infernet_edge/doctor/clock.py": "the doctor's check of it",
     "infernet_edge/cli/jobs.py": "to show stored times",

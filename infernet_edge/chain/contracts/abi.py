@@ -25,7 +25,7 @@ from infernet_edge.chain.contracts.subscription import (
     abi_type,
     abi_types,
 )
-from infernet_edge.chain.rpc.endpoint import Call
+from infernet_edge.chain.rpc.errors import Call
 from infernet_edge.errors import InfernetEdgeError
 
 COIN: Final = ZERO_ADDRESS

@@ -1,34 +1,37 @@
 """The node's JSON-RPC client: batches, several servers in order of preference, one chain.
 
 A server that fails is paused, longer each time, and the next one is used. As soon as a preferred
-server works again, the client returns to it. Servers of another chain are not used.
+server works again, the client returns to it. Servers of another chain are not used, nor those whose
+head stands still while that of another one moves. A call that one server cannot answer goes to the
+next one; so does a call that takes longer than usual.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
-import random
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import aiohttp
 
-from infernet_edge.backoff import Backoff
-from infernet_edge.chain.rpc.counters import HourlyCount
-from infernet_edge.chain.rpc.endpoint import (
+from infernet_edge.chain.rpc.chain_check import ChainCheck
+from infernet_edge.chain.rpc.choice import ServerChoice
+from infernet_edge.chain.rpc.endpoint import Endpoint
+from infernet_edge.chain.rpc.errors import (
     Call,
-    Endpoint,
+    CallNotAnswered,
+    Cause,
     EndpointFailure,
     ReplyTooLarge,
     RpcError,
     quantity,
 )
-from infernet_edge.chain.rpc.pending_tag import PendingTag
+from infernet_edge.chain.rpc.server import RpcServer
+from infernet_edge.chain.rpc.state.heads import is_newest_block
+from infernet_edge.chain.rpc.waiting import Slots
 from infernet_edge.errors import InfernetEdgeError
-from infernet_edge.logs import log_event
 from infernet_edge.tasks import cancel
 
 __all__ = [
@@ -41,21 +44,16 @@ __all__ = [
     "quantity",
 ]
 
-logger = logging.getLogger(__name__)
-
 _ROUNDS = 3  # how often one call goes through all servers
 _MAX_WAIT = 2.0  # seconds that a call waits for the end of a server's pause
-_FIRST_PAUSE = 0.25  # seconds; doubles with each failure in a row
-_MAX_PAUSE = 15.0
-_MAX_RETRY_AFTER = 120.0  # seconds; what a server may ask for with that header
-_CHECK_PERIOD = 60.0  # seconds after which a single call checks the chain again, as batches do
 _MAX_REQUESTS = 16  # at once
+_DEVELOPMENT_CHAINS = (1337, 31337)  # they make blocks on demand
 
 
 class RpcUnavailable(InfernetEdgeError):
     """No server gave a usable answer; a retry may succeed.
 
-    `retry_after`: the seconds for which the servers want no requests, 0.0 when they do not say.
+    `retry_after`: the seconds that the servers ask to wait, 0 when they name no time.
     """
 
     def __init__(self, message: str, retry_after: float = 0.0) -> None:
@@ -67,7 +65,8 @@ class ServerReport(NamedTuple):
     """What the operator is shown about a server.
 
     `name` is its host and port; nothing else of its URL may be shown. `problem` is "" when there is
-    none. `requests` and `refused` are the HTTP requests of the last hour.
+    none. `requests` are the HTTP requests of the last hour, `refused` those of them that were
+    refused or not answered.
     """
 
     name: str
@@ -77,44 +76,13 @@ class ServerReport(NamedTuple):
     refused: int
 
 
-class _Server:
-    """What is known about one server; times are those of the monotonic clock, in seconds."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.endpoint = endpoint
-        self.pending_tag = PendingTag(endpoint.name)
-        self._pauses = Backoff(_FIRST_PAUSE, _MAX_PAUSE)
-        self.failed_at = -math.inf
-        self.paused_until = -math.inf
-        self.checked_at = -math.inf
-        self.reason = ""
-        self.requests = HourlyCount(time.monotonic)
-        self.refused = HourlyCount(time.monotonic)
-
-    def note_failure(self, failure: EndpointFailure, began: float) -> None:
-        """Pause it. Failures of requests that ran at the same time count as one."""
-        now = time.monotonic()
-        self.refused.add()
-        if began >= self.failed_at:
-            # At random: many nodes must not come back at once.
-            pause = self._pauses.next() * random.uniform(0.5, 1.0)  # noqa: S311
-            self.paused_until = now + max(pause, min(failure.pause, _MAX_RETRY_AFTER))
-        self.failed_at = now
-        self.checked_at = -math.inf
-        self.reason = str(failure)
-
-    def note_success(self) -> None:
-        self._pauses.reset()
-        self.paused_until = -math.inf
-        self.reason = ""
-
-
 class RpcClient:
     """Calls the first of `urls` that answers.
 
     `expected_chain_id` is the only chain that is accepted; None: that of the first answer, which is
-    `chain_id` then. `problem` is why no server answers, "" when one does. `timeout` (seconds) is
-    that of one request; a preferred server that failed is checked every `return_after` seconds.
+    `chain_id` then. `timeout` (seconds) is the longest one of a request: it is shorter where a
+    server usually answers soon. A preferred server that failed is checked every `return_after`
+    seconds.
     """
 
     def __init__(
@@ -125,163 +93,246 @@ class RpcClient:
         timeout: float = 10.0,
         return_after: float = 15.0,
     ) -> None:
-        unique = dict.fromkeys(url for url in urls if url)
-        self._servers = [_Server(Endpoint(session, url, timeout)) for url in unique]
-        self._current = 0
+        self._chain = ChainCheck()
+        slots = Slots(_MAX_REQUESTS)
+        self._servers = [
+            RpcServer(Endpoint(session, url), self._chain, slots, timeout)
+            for url in dict.fromkeys(url for url in urls if url)
+        ]
+        self._choice = ServerChoice(self._servers, return_after)
         self._timeout = timeout
-        self._return_after = return_after
-        self._slots = asyncio.Semaphore(_MAX_REQUESTS)
-        self._return_task: asyncio.Task[None] | None = None
-        self._lost_at: float | None = None
-        self.expected_chain_id: int | None = None
-        self.chain_id: int | None = None
-        self.problem = ""
+
+    @property
+    def expected_chain_id(self) -> int | None:
+        """The only chain that is accepted; None: that of the first answer."""
+        return self._chain.expected
+
+    @expected_chain_id.setter
+    def expected_chain_id(self, chain_id: int | None) -> None:
+        self._chain.expected = chain_id
+
+    @property
+    def chain_id(self) -> int | None:
+        """The chain of the servers, None while it is not known."""
+        return self._chain.found
+
+    @property
+    def problem(self) -> str:
+        """Why no server answers, or none of them knows the newest blocks; "" when one does."""
+        server = self._choice.in_use
+        if self._choice.lost or server is None:
+            return self._choice.lost
+        heads = server.heads
+        if heads.is_null or heads.is_regular or self.chain_id not in _DEVELOPMENT_CHAINS:
+            return f"{server.name}: {heads.problem}" if heads.problem else ""
+        return ""
+
+    def servers(self) -> list[ServerReport]:
+        """What is known about each server, in the order of preference."""
+        return [
+            ServerReport(
+                server.name,
+                server is self._choice.in_use,
+                server.problem(in_use=server is self._choice.in_use),
+                server.health.requests.total(),
+                server.health.refused.total(),
+            )
+            for server in self._servers
+        ]
 
     async def call(self, method: str, params: list[Any]) -> Any:
         """The result of one call. Raises RpcError, RpcUnavailable."""
         return _result(await self.batch([(method, params)]))
 
     async def call_once(self, method: str, params: list[Any]) -> Any:
-        """The same with one request to one server: an error is then the answer to the first try.
+        """The same for a call that has an effect: an error is then the answer to the first try.
 
-        Raises RpcError, RpcUnavailable; after the latter the call may have had its effect.
+        It is not repeated after a request that may have had the effect, and never made at two
+        servers at once. It waits like others, and is made again when a server refused it because
+        of the rate, or does not offer the method. Raises RpcError, RpcUnavailable; after the latter
+        the call may have had its effect.
         """
         return _result(await self._batch([(method, params)], once=True))
 
     async def batch(self, calls: Sequence[Call], *, priority: bool = False) -> list[Any | RpcError]:
-        """The answers to some calls, in their order; all come from one server.
+        """The answers to some calls, in their order.
 
-        With `priority` they go ahead of all that wait: that is for the polls of the head. Raises
-        RpcUnavailable when no server answers them all.
+        They come from one server, but for those that it cannot answer. With `priority` they go
+        ahead of all that wait: that is for the polls of the head. Raises RpcUnavailable when no
+        server answers any of them; a call that alone is not answered gets an RpcError that
+        is transient.
         """
-        return await self._batch(calls, once=False)
-
-    def servers(self) -> list[ServerReport]:
-        """What is known about each server, in the order of preference."""
-        return [
-            ServerReport(
-                server.endpoint.name,
-                position == self._current,
-                server.reason,
-                server.requests.total(),
-                server.refused.total(),
-            )
-            for position, server in enumerate(self._servers)
-        ]
+        return await self._batch(calls, priority=priority)
 
     async def close(self) -> None:
-        """Stop checking servers; may be called twice."""
-        if self._return_task is not None:
-            await cancel(self._return_task)
-            self._return_task = None
+        """End all requests, and stop checking servers; may be called twice."""
+        await self._choice.close()
+        for server in self._servers:
+            await server.close()
 
-    async def _batch(self, calls: Sequence[Call], *, once: bool) -> list[Any | RpcError]:
+    async def _batch(
+        self, calls: Sequence[Call], *, priority: bool = False, once: bool = False
+    ) -> list[Any | RpcError]:
         began = time.monotonic()
-        for _ in range(1 if once else _ROUNDS):
-            for position in self._in_order()[: 1 if once else None]:
-                try:
-                    answers = await self._ask(self._servers[position], calls)
-                except EndpointFailure:
-                    continue
-                self._note_answer(position)
-                return answers
-            soonest = min((server.paused_until for server in self._servers), default=math.inf)
-            now = time.monotonic()
-            if soonest > now + _MAX_WAIT or now - began > self._timeout:
-                break
-            await asyncio.sleep(max(0.0, soonest - now))
-        problem = self._reasons()
-        if not once:
-            self._note_lost(problem)
-        raise RpcUnavailable(f"No JSON-RPC server of chain.rpc_url answers: {problem}")
-
-    def _in_order(self) -> list[int]:
-        """The servers to use now: the one in use, then the others in the order of preference."""
-        now = time.monotonic()
-        order = sorted(range(len(self._servers)), key=lambda n: (n != self._current, n))
-        return [n for n in order if self._servers[n].paused_until <= now]
-
-    async def _ask(self, server: _Server, calls: Sequence[Call]) -> list[Any | RpcError]:
-        """One request, with the call for the chain id in front where that costs little."""
-        async with self._slots:
-            began = time.monotonic()
-            server.requests.add()
-            cheap = len(calls) > 1 and server.endpoint.takes_batches
-            checking = cheap or began - server.checked_at > _CHECK_PERIOD
-            question: list[Call] = [("eth_chainId", [])] if checking else []
-            try:
-                asked = [*question, *calls]
-                answers = await server.pending_tag.answers(server.endpoint.answers, asked)
-                if checking:
-                    self._check_chain(server, answers.pop(0))
-            except EndpointFailure as failure:
-                server.note_failure(failure, began)
-                raise
-        server.note_success()
-        return answers
-
-    def _check_chain(self, server: _Server, answer: Any) -> None:
-        try:
-            found = quantity(answer)
-        except ValueError:
-            raise EndpointFailure("it gives no chain id") from None
-        expected = self.chain_id if self.expected_chain_id is None else self.expected_chain_id
-        if expected is not None and found != expected:
-            reason = (
-                f"it serves chain {found}, but this node works on chain {expected}; correct"
-                " chain.rpc_url, or give the node another storage.path for another chain"
-            )
-            if server.reason != reason:
-                name = server.endpoint.name
-                log_event(logger, "rpc.chain_refused", logging.ERROR, server=name, reason=reason)
-            raise EndpointFailure(reason)
-        self.chain_id = found
-        server.checked_at = time.monotonic()
-
-    def _note_answer(self, position: int) -> None:
-        self.problem = ""
-        if self._lost_at is not None:
-            lost = round(time.monotonic() - self._lost_at, 1)
-            self._lost_at = None
-            name = self._servers[position].endpoint.name
-            log_event(logger, "rpc.recovered", server=name, after_seconds=lost)
-        if position == self._current:
-            return
-        before, now = self._servers[self._current], self._servers[position]
-        log_event(
-            logger,
-            "rpc.switched",
-            logging.WARNING if position > self._current else logging.INFO,
-            server=now.endpoint.name,
-            before=before.endpoint.name,
-            reason=before.reason or "it is preferred",
-        )
-        self._current = position
-        if position > 0 and (self._return_task is None or self._return_task.done()):
-            self._return_task = asyncio.create_task(self._return(), name="rpc-return")
-
-    def _reasons(self) -> str:
-        named = [(server.endpoint.name, server.reason) for server in self._servers]
-        return "; ".join(f"{name}: {reason}" for name, reason in named if reason) or "none is set"
-
-    def _note_lost(self, problem: str) -> None:
-        self.problem = problem
-        if self._lost_at is None:
-            self._lost_at = time.monotonic()
-            log_event(logger, "rpc.lost", logging.WARNING, reason=problem)
-
-    async def _return(self) -> None:
-        """Check the preferred servers until the first one is in use again."""
-        while self._current > 0:
-            await asyncio.sleep(self._return_after)
-            for position in range(self._current):
-                try:
-                    [syncing] = await self._ask(self._servers[position], [("eth_syncing", [])])
-                except EndpointFailure:
-                    continue
-                if syncing is False or isinstance(syncing, RpcError):
-                    self._note_answer(position)
+        work = _Work(calls, priority=priority, once=once)
+        for number in range(1 if once else _ROUNDS):
+            if number:
+                soonest = min((server.delay for server in self._servers), default=math.inf)
+                if soonest > _MAX_WAIT or time.monotonic() - began > self._timeout:
                     break
+                await asyncio.sleep(soonest)
+            work.again = False
+            await self._go_round(work)
+            if work.is_complete or not work.again:
+                break
+        if not work.answers and calls:
+            raise self._unavailable(work)
+        return [work.answers.get(n, work.unanswered[n]) for n in range(len(calls))]
+
+    async def _go_round(self, work: _Work) -> None:
+        """Ask each server that works for what is missing, until nothing is."""
+        servers = self._choice.in_order()
+        switch = True  # to the first one that answers
+        for position, server in enumerate(servers):
+            others = servers[position + 1 :]
+            asked = [
+                n
+                for n in work.missing
+                if not (
+                    _lacks(server, work.calls[n])
+                    and any(not _lacks(other, work.calls[n]) for other in others)
+                )
+            ]
+            if not asked:
+                switch = False
+                continue
+            calls = [work.calls[n] for n in asked]
+            try:
+                answering, found = await self._ask(server, others, calls, work)
+            except EndpointFailure as failure:
+                work.failures[server.name] = str(failure)
+                if failure.cause in (Cause.UNREACHABLE, Cause.CHAIN):
+                    work.again = True
+                elif work.once:  # the call may have had its effect
+                    return
+                continue
+            if answering.heads.is_null and _asks_for_newest(calls) and others:
+                self._choice.avoid(answering, answering.heads.problem)
+                work.note_last_resort(asked, found)
+                continue
+            self._choice.note_answer(answering, switch=switch and answering is server)
+            switch = False
+            work.note(asked, found)
+            if not work.missing:
+                return
+
+    async def _ask(
+        self, server: RpcServer, others: Sequence[RpcServer], calls: list[Call], work: _Work
+    ) -> tuple[RpcServer, list[Any]]:
+        """The answers of a server, or of the next one when they take longer than usual.
+
+        Raises EndpointFailure.
+        """
+        spare = next((each for each in others if _is_fit(each, calls)), None)
+        if work.once or spare is None:
+            return server, await server.answers(calls, priority=work.priority, once=work.once)
+        late = server.health.times.hedge_after(method for method, _ in calls)
+        first = asyncio.create_task(server.answers(calls, priority=work.priority))
+        tasks = {first: server}
+        try:
+            done, pending = await asyncio.wait(tasks, timeout=late)
+            if not done:
+                second = asyncio.create_task(spare.answers(calls, priority=work.priority))
+                tasks[second] = spare
+                pending.add(second)
+            while True:
+                for task in done:
+                    if task.exception() is None:
+                        return tasks[task], task.result()
+                if not pending:
+                    return server, first.result()
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await cancel(*tasks)
+
+    def _unavailable(self, work: _Work) -> RpcUnavailable:
+        """The error of a call that no server answers."""
+        reasons = {
+            server.name: work.failures.get(server.name) or server.health.reason
+            for server in self._servers
+        }
+        named = [f"{name}: {reason}" for name, reason in reasons.items() if reason]
+        problem = "; ".join(named) or "none is set"
+        if not work.once and all(server.health.reason for server in self._servers):
+            self._choice.note_lost(problem)
+        retry_after = min((server.named_pause for server in self._servers), default=0.0)
+        return RpcUnavailable(
+            f"No JSON-RPC server of chain.rpc_url answers: {problem}", retry_after
+        )
+
+
+class _Work:
+    """The calls of one caller, and what was answered so far."""
+
+    def __init__(self, calls: Sequence[Call], *, priority: bool, once: bool) -> None:
+        self.calls = calls
+        self.priority = priority
+        self.once = once
+        self.answers: dict[int, Any] = {}
+        self.unanswered = [CallNotAnswered("no server answered it")] * len(calls)
+        self.missing = list(range(len(calls)))  # another server may have an answer, or a better one
+        self.failures: dict[str, str] = {}  # by the servers' names
+        self.again = True  # a server failed, and may work again
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether each call has an answer, even if another server may have a better one."""
+        return len(self.answers) == len(self.calls)
+
+    def note(self, asked: Sequence[int], found: Sequence[Any]) -> None:
+        """Note the answers of a server to the calls in these positions."""
+        for n, answer in zip(asked, found, strict=True):
+            if isinstance(answer, CallNotAnswered):
+                self.unanswered[n] = answer
+            elif n not in self.answers or not _is_unsuited(answer):
+                self.answers[n] = answer
+        self.missing = [n for n in self.missing if not self._is_final(n)]
+
+    def note_last_resort(self, asked: Sequence[int], found: Sequence[Any]) -> None:
+        """Note answers that count only if no other server answers."""
+        missing = self.missing
+        self.note(asked, found)
+        self.missing = missing
+
+    def _is_final(self, n: int) -> bool:
+        if n not in self.answers:
+            return False
+        answer = self.answers[n]
+        if self.once:  # any other error may come after the effect
+            return not (isinstance(answer, RpcError) and answer.lacks_method)
+        return not _is_unsuited(answer)
+
+
+def _is_unsuited(answer: Any) -> bool:
+    """Whether another server may have an answer where this one has none."""
+    return isinstance(answer, RpcError) and (
+        answer.lacks_method or answer.lacks_state or answer.is_transient
+    )
+
+
+def _lacks(server: RpcServer, call: Call) -> bool:
+    return server.health.lacks(call[0])
+
+
+def _is_fit(server: RpcServer, calls: Sequence[Call]) -> bool:
+    """Whether a server can be asked for the same at once."""
+    return (
+        server.delay == 0 and not server.avoided and not any(_lacks(server, call) for call in calls)
+    )
+
+
+def _asks_for_newest(calls: Sequence[Call]) -> bool:
+    return any(is_newest_block(call) for call in calls)
 
 
 def _result(answers: list[Any | RpcError]) -> Any:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from infernet_edge.backoff import Backoff
-from infernet_edge.chain.rpc.endpoint import Call, EndpointFailure, RpcError
+from infernet_edge.chain.rpc.errors import Call, EndpointFailure, RpcError
 from infernet_edge.logs import log_event
 
 logger = logging.getLogger(__name__)

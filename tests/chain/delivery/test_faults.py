@@ -13,8 +13,8 @@ from aiohttp import web
 
 from infernet_edge.chain import chain
 from infernet_edge.chain.delivery import processor
-from infernet_edge.chain.rpc import client as rpc
 from infernet_edge.chain.rpc.client import RpcClient
+from infernet_edge.chain.rpc.state import health
 from infernet_edge.chain.txm import in_flight
 from infernet_edge.chain.txm.in_flight import StuckLimits
 from tests.support.delegated import request_v0, request_v1
@@ -201,7 +201,7 @@ async def test_the_servers_fail_in_the_middle_of_a_delivery(
 async def test_the_chain_becomes_another_one(
     tmp_path: Path, v1: V1, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rpc, "_CHECK_PERIOD", 0.0)
+    monkeypatch.setattr(health, "_CHECK_PERIOD", 0.0)
     consumer = consumer_of(v1)
     proxy = FaultyRpc(v1.anvil.url)
     async with serving(proxy) as url, on_chain(tmp_path, v1=v1, rpc_url=url) as (node, _):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from infernet_edge.chain.rpc.endpoint import Call, EndpointFailure, RpcError
+from infernet_edge.chain.rpc.errors import Call, EndpointFailure, RpcError
 from infernet_edge.chain.rpc.pending_tag import PendingTag
 from tests.support.events import Events
 

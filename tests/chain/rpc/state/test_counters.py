@@ -2,17 +2,8 @@ from __future__ import annotations
 
 import random
 
-from infernet_edge.chain.rpc.counters import HourlyCount
-
-
-class Clock:
-    """A steady clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from infernet_edge.chain.rpc.state.counters import HourlyCount
+from tests.support.clock import Clock
 
 
 def test_it_counts_the_last_hour_exact_to_a_minute() -> None:

@@ -1,0 +1,1 @@
+"""What the node learns about one server: how fast it is, what it takes, whether it works. Pure."""
