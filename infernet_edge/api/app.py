@@ -15,6 +15,7 @@ from infernet_edge.api.info import HealthEndpoint, InfoEndpoint, ResourcesEndpoi
 from infernet_edge.api.jobs import BatchEndpoint, Delegations, JobIntake, JobsEndpoint
 from infernet_edge.api.json_io import Answer, BodyReader, error_answer
 from infernet_edge.api.openapi import document
+from infernet_edge.api.origins import Headers, Preflight
 from infernet_edge.api.rate_limits import Charge
 from infernet_edge.api.status import StatusEndpoint
 from infernet_edge.api.streams import StreamEndpoint
@@ -73,7 +74,9 @@ class Api:
         self.access = Access(parts.config.server)
         self._router = Router(_routes(parts), redirect_slashes=False)
         self._memory = parts.memory
-        self._paths = {route.path for route in self._router.routes if isinstance(route, Route)}
+        routes = [route for route in self._router.routes if isinstance(route, Route)]
+        self._paths = {route.path for route in routes}
+        self._preflights = {route.path: Preflight(sorted(route.methods or ())) for route in routes}
 
     @property
     def routes(self) -> list[BaseRoute]:
@@ -83,7 +86,7 @@ class Api:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"only HTTP is served, not {scope['type']}")
-        response = _Response(send)
+        response = _Response(send, self.access.origins.headers(scope))
         scope["memory"] = self._memory
         held = scope["held"] = self._memory.reserve("requests")
         try:
@@ -92,7 +95,10 @@ class Api:
             scope["app"] = self  # makes Starlette raise on a wrong path or method
             scope["caller"], charge = self.access.admit(scope, endpoint)
             scope["charge"] = response.charge = charge
-            await self._router(scope, receive, response)
+            app: ASGIApp = self._router
+            if self.access.origins.is_preflight(scope):
+                app = self._preflights.get(path, self._router)
+            await app(scope, receive, response)
         except ClientDisconnect:
             log_event(logger, "request.abandoned", logging.DEBUG, path=scope["path"])
         except Exception as error:
@@ -105,15 +111,17 @@ class Api:
 
 
 class _Response:
-    """Sends a response, with the headers about the rate limit.
+    """Sends a response, with the headers that do not depend on the endpoint.
 
     Raises TooManyRequests in place of an answer that counts and exceeds the limit.
     """
 
-    __slots__ = ("_send", "charge", "started")
+    __slots__ = ("_headers", "_send", "charge", "started")
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, headers: Headers) -> None:
+        """`headers` are those of every answer to this request."""
         self._send = send
+        self._headers = headers
         self.charge: Charge | None = None
         self.started = False
 
@@ -127,8 +135,9 @@ class _Response:
         return failure
 
     async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start" and self.charge is not None:
-            message["headers"] = [*message["headers"], *self.charge.settle()]
+        if message["type"] == "http.response.start":
+            limit = self.charge.settle() if self.charge is not None else []
+            message["headers"] = [*message["headers"], *self._headers, *limit]
         await self._send(message)
         self.started = True
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from starlette.types import Scope
 
 from infernet_edge.api.hosts import Hosts, host_name, is_address
+from infernet_edge.api.origins import Origins
 from infernet_edge.api.rate_limits import POLLS, Charge, RateLimiter
 from infernet_edge.config.model import RateLimit, Server
 from infernet_edge.errors import (
@@ -73,6 +74,7 @@ class Access:
             ipaddress.ip_network(text, strict=False) for text in server.trusted_proxies
         ]
         self.hosts = Hosts(server)
+        self.origins = Origins(server.allowed_origins)
         self._limiter = RateLimiter(server.rate_limit)
         self._polls = RateLimiter(POLLS)
         self._wrong_tokens = RateLimiter(_WRONG_TOKENS)
@@ -85,7 +87,9 @@ class Access:
         """
         headers = _fields(scope)
         self._check_host(headers, scope)
-        if b"origin" in headers or b"sec-fetch-site" in headers:
+        if self.origins.allows(headers.get(b"origin")):
+            _check_type(headers, scope)
+        elif b"origin" in headers or b"sec-fetch-site" in headers:
             self._check_browser(headers, scope)
         caller = self._caller(headers, scope)
         if not self._limiter.active or scope["path"] in _OPEN_PATHS:
@@ -114,8 +118,8 @@ class Access:
         """Refuse requests that a page of another origin makes a browser send.
 
         A request that changes something must be sent by a page of the same origin, as in Go's
-        net/http.CrossOriginProtection. The node answers no CORS preflight, so a body that is
-        declared as JSON can only be sent by pages of its own hosts.
+        net/http.CrossOriginProtection. To these the node answers no CORS preflight, so a body that
+        is declared as JSON can only be sent by pages of its own hosts.
         """
         reads = scope["method"] in _READ
         origin = headers.get(b"origin")
@@ -129,11 +133,8 @@ class Access:
                 raise Forbidden("Requests from other web sites are not allowed")
             if origin is not None and _origin_host(origin) != _own_host(headers, origin):
                 raise Forbidden("Origin not allowed", {"origin": origin.decode("latin-1")[:200]})
-        if origin is None:
-            return
-        kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-        if not reads and kind != b"application/json":
-            raise UnsupportedMediaType("Expected content-type application/json")
+        if origin is not None:
+            _check_type(headers, scope)
 
     def _caller(self, headers: dict[bytes, bytes], scope: Scope) -> Caller:
         peer = scope.get("client")
@@ -144,7 +145,9 @@ class Access:
             if forwarded:
                 address = self._behind_proxies(forwarded, address)
                 relayed = not address
-        if self._tokens and scope["path"] not in _OPEN_PATHS:
+        # Browsers send no token with a preflight, and the answer to it is not secret.
+        is_open = scope["path"] in _OPEN_PATHS or self.origins.is_preflight(scope)
+        if self._tokens and not is_open:
             return Caller(self._token_name(headers, address), address, relayed)
         return Caller(address, address, relayed)
 
@@ -209,6 +212,13 @@ def _fields(scope: Scope) -> dict[bytes, bytes]:
             raise BadRequest(f"header {field}: expected once, found twice", {"field": field})
         found.setdefault(name, []).append(value)
     return {name: b", ".join(values) for name, values in found.items()}  # RFC 9110, 5.3
+
+
+def _check_type(headers: dict[bytes, bytes], scope: Scope) -> None:
+    """Refuse a page's body that is not declared as JSON: browsers send it without a preflight."""
+    kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if scope["method"] not in _READ and kind != b"application/json":
+        raise UnsupportedMediaType("Expected content-type application/json")
 
 
 def _own_address(scope: Scope) -> str:

@@ -109,6 +109,13 @@ class Server(Struct, frozen=True):
         list[str],
         Meta(description="Names by which clients reach this node, besides its own; * = any"),
     ] = []
+    allowed_origins: Annotated[
+        list[str],
+        Meta(
+            description="Origins of web pages elsewhere that may use the API, each exactly as"
+            " https://app.example"
+        ),
+    ] = []
     tokens: Annotated[
         dict[str, Secret],
         Meta(description="Client name -> token; if set, clients must send Authorization: Bearer"),

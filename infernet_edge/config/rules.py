@@ -83,6 +83,7 @@ def _check_server(server: Server) -> Iterator[Problem]:
     if server.host and not is_host(server.host):
         yield Problem("server.host", f'"{printable(server.host)}"', "an address or a host name")
     yield from _check_networks(server.trusted_proxies, "server.trusted_proxies")
+    yield from _check_origins(server.allowed_origins)
     for name, token in server.tokens.items():
         if len(token.reveal()) < 16:
             yield Problem(f"server.tokens.{name}", "a short text", "at least 16 characters")
@@ -96,6 +97,32 @@ def _check_server(server: Server) -> Iterator[Problem]:
             if found := file_flaw(path):
                 expected = "a file that the node can read"
                 yield _wrong_path(f"server.tls.{key}", path, found, expected)
+
+
+def _check_origins(origins: list[str]) -> Iterator[Problem]:
+    """Each must have the form in which browsers send it: it is compared as a text."""
+    for position, text in enumerate(origins):
+        origin = _origin_of(text)
+        if origin == text:
+            continue
+        expected = f'"{origin}", as browsers send it'
+        if origin is None:
+            expected = "an exact origin such as https://app.example (not *, not null, not a file)"
+        yield Problem(f"server.allowed_origins[{position}]", printable(_shown(text)), expected)
+
+
+def _origin_of(text: str) -> str | None:
+    """The origin of a URL as browsers send it, RFC 6454, 6.2; None when it has none."""
+    try:
+        url = urlsplit(text.strip())
+        host, port = (url.hostname or "").encode("idna").decode(), url.port
+    except ValueError:  # of the port, the brackets of IPv6, or the name
+        return None
+    if not url.scheme or url.scheme == "file" or "*" in host or not is_host(host) or port == 0:
+        return None
+    shown = f"[{ipaddress.ip_address(host)}]" if ":" in host else host
+    default = {"http": 80, "https": 443}.get(url.scheme)
+    return f"{url.scheme}://{shown}" + ("" if port in (None, default) else f":{port}")
 
 
 def _check_header(token: Secret | None, path: str) -> Iterator[Problem]:

@@ -48,6 +48,73 @@ def test_a_managed_container_needs_an_image() -> None:
     assert problems({**document, "manage_containers": False}) == {}
 
 
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://app.example",
+        "http://localhost:5173",
+        "https://app.example:80",
+        "http://192.168.1.7:8080",
+        "http://[fd00::2]:8080",
+        "https://xn--bcher-kva.example",
+        "capacitor://localhost",
+    ],
+)
+def test_allowed_origins(origin: str) -> None:
+    assert problems({"server": {"allowed_origins": [origin]}}) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("https://app.example/", "https://app.example"),
+        ("https://app.example/page?a=b#c", "https://app.example"),
+        ("HTTPS://App.Example:443", "https://app.example"),
+        ("http://app.example:80", "http://app.example"),
+        (" https://app.example ", "https://app.example"),
+        ("http://[FD00:0::2]:8080", "http://[fd00::2]:8080"),
+        ("https://app\n.example", "https://app.example"),
+        ("https://bücher.example", "https://xn--bcher-kva.example"),
+    ],
+)
+def test_allowed_origins_in_another_form(text: str, right: str) -> None:
+    found = problems({"server": {"allowed_origins": ["https://b.example", text]}})
+    assert list(found) == ["server.allowed_origins[1]"]
+    (error,) = found.values()
+    assert error.endswith(f'expected "{right}", as browsers send it')
+    assert "\n" not in error
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "*",
+        "",
+        "null",
+        "app.example",
+        "https://*.example",
+        "https://",
+        "file:///a",
+        "http://a b",
+        "https://app.example:0",
+        "https://app.example:x",
+        "http://[fd00",
+    ],
+)
+def test_what_is_no_origin(text: str) -> None:
+    found = problems({"server": {"allowed_origins": [text]}})
+    assert list(found) == ["server.allowed_origins[0]"]
+    (error,) = found.values()
+    assert "expected an exact origin such as https://app.example (not *" in error
+
+
+def test_a_password_in_an_origin_is_not_shown() -> None:
+    found = problems({"server": {"allowed_origins": ["https://user:hunter2@app.example"]}})
+    (error,) = found.values()
+    assert "hunter2" not in error
+    assert '"https://app.example"' in error
+
+
 def test_ids_are_unique() -> None:
     document = {"containers": [{"id": name, "image": "x"} for name in ("a", "b", "a", "a")]}
     found = problems(document)
