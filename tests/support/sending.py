@@ -16,6 +16,8 @@ from typing import Any, Self
 
 import aiohttp
 from eth_account.signers.local import LocalAccount
+from eth_account.typed_transactions.typed_transaction import TypedTransaction
+from hexbytes import HexBytes
 
 from infernet_edge.chain.rpc.client import RpcClient
 from infernet_edge.chain.rpc.head_tracker import HeadTracker
@@ -61,6 +63,22 @@ class Proxy(ScriptedRpc):
             return self._anvil.rpc(method, *params)
 
         self.results[method] = answer
+
+
+def require_tip(proxy: Proxy, anvil: Anvil, floor: int, words: str) -> list[int]:
+    """Refuse transactions with less; returns the tips that were offered."""
+    offered: list[int] = []
+
+    def answer(raw: str) -> Any:
+        tip = int(TypedTransaction.from_bytes(HexBytes(raw)).as_dict()["maxPriorityFeePerGas"])
+        offered.append(tip)
+        if tip < floor:
+            message = words.format(tip=tip, floor=floor)
+            raise RpcFault({"code": -32000, "message": message})
+        return anvil.rpc("eth_sendRawTransaction", raw)
+
+    proxy.results["eth_sendRawTransaction"] = answer
+    return offered
 
 
 class Tripwire:

@@ -124,15 +124,14 @@ class Confirmer:
         room, guesses = _MAX_RECEIPTS, _MAX_GUESSED
         self._followed = []
         for each in followed:
-            hashes = [signed.hash for signed in each.transaction.signed]
-            expected = self._may_have_receipt(each)
-            asked = (expected or guesses > 0) and (len(hashes) <= room or room == _MAX_RECEIPTS)
-            if asked and each.state is InFlightState.PENDING and not expected:
-                guesses -= 1
-            elif not expected:
-                asked = False
-            room -= len(hashes) if asked else 0
-            self._followed.append(_Asked(each, hashes if asked else []))
+            asked = self._may_have_receipt(each)
+            if not asked and each.state is InFlightState.PENDING and guesses > 0:
+                asked, guesses = True, guesses - 1
+            hashes = [signed.hash for signed in each.transaction.signed] if asked else []
+            if len(hashes) > room:
+                hashes = []  # the next poll asks for them
+            room -= len(hashes)
+            self._followed.append(_Asked(each, hashes))
         if not self._followed:
             return []
         return [

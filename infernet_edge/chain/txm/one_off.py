@@ -16,15 +16,17 @@ from eth_utils.address import to_checksum_address
 
 from infernet_edge.chain.contracts.reverts import revert_reason
 from infernet_edge.chain.rpc.client import RpcClient, RpcError, RpcUnavailable, quantity
+from infernet_edge.chain.rpc.head_tracker import HeadTracker
 from infernet_edge.chain.txm.broadcast_errors import BroadcastAnswer
-from infernet_edge.chain.txm.fees import ask_conditions, choose_fees
+from infernet_edge.chain.txm.conditions import ConditionsReader, LearnedFloor
+from infernet_edge.chain.txm.fees import choose_fees
 from infernet_edge.chain.txm.receipts import is_mined, receipt_question
 from infernet_edge.chain.txm.signing import broadcast, sign
 from infernet_edge.chain.txm.store import Transaction
 from infernet_edge.errors import InfernetEdgeError
 
 _GAS_MARGIN = 5, 4  # of the estimate: storage may have changed until it is mined
-_NONCE_TRIES = 16  # nonces that are tried
+_TRIES = 16  # broadcasts, with other nonces and higher fees
 _POLL_PERIOD = 1.0  # seconds
 
 
@@ -62,10 +64,11 @@ async def send_and_wait(
     """
     to = to_checksum_address(to)
     gas = await _estimate(rpc, account.address, to, data)
-    conditions = await ask_conditions(rpc, account.address)
+    reader, floor = ConditionsReader(rpc, account.address, HeadTracker(rpc, 1.0)), LearnedFloor()
+    conditions = await reader.now()
     nonce, legacy = conditions.next_nonce, False
-    for _ in range(_NONCE_TRIES):
-        fees = choose_fees(conditions, None, legacy=legacy)
+    for _ in range(_TRIES):
+        fees = choose_fees(conditions, None, legacy=legacy, floor=floor.now)
         if gas * fees.max_fee > conditions.balance:
             raise NotDone(
                 f"Insufficient funds: it may cost {gas * fees.max_fee} wei and {account.address}"
@@ -83,6 +86,10 @@ async def send_and_wait(
             legacy = True
         elif result.answer is BroadcastAnswer.NONCE_USED:
             nonce += 1  # the node may have sent some, which not all servers count
+        elif result.answer is BroadcastAnswer.TOO_CHEAP and await floor.learn(
+            result.message, fees, reader
+        ):
+            conditions = await reader.now()
         else:
             break
     raise NotDone(f"The transaction was refused: {result.message}")

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from eth_account.typed_transactions.typed_transaction import TypedTransaction
-from hexbytes import HexBytes
 
 from infernet_edge.chain.rpc.client import RpcUnavailable
 from infernet_edge.chain.txm.broadcaster import OneAtATime, SendError
@@ -17,8 +15,8 @@ from tests.support.events import Events
 from tests.support.evm import ALICE, ETHER, NODE, Anvil, deploy
 from tests.support.rpc_behaviours import Behaviour
 from tests.support.rpc_proxy import RpcProxy
-from tests.support.scripted_rpc import RpcFault, hang_up, reply
-from tests.support.sending import GAS, Proxy, Sending
+from tests.support.scripted_rpc import hang_up, reply
+from tests.support.sending import GAS, Proxy, Sending, require_tip
 
 GWEI = 10**9
 
@@ -308,22 +306,6 @@ async def test_nonces_that_never_stay_free(proxied: Sending, proxy: Proxy) -> No
 FLOOR = 25 * GWEI
 TIP = 2 * GWEI  # that the server suggests
 NAMED = "transaction underpriced: gas tip cap {tip}, minimum needed {floor}"
-
-
-def require_tip(proxy: Proxy, anvil: Anvil, floor: int, words: str) -> list[int]:
-    """Refuse transactions with less; returns the tips that were offered."""
-    offered: list[int] = []
-
-    def answer(raw: str) -> Any:
-        tip = int(TypedTransaction.from_bytes(HexBytes(raw)).as_dict()["maxPriorityFeePerGas"])
-        offered.append(tip)
-        if tip < floor:
-            message = words.format(tip=tip, floor=floor)
-            raise RpcFault({"code": -32000, "message": message})
-        return anvil.rpc("eth_sendRawTransaction", raw)
-
-    proxy.results["eth_sendRawTransaction"] = answer
-    return offered
 
 
 async def test_a_floor_that_is_named_is_paid_and_remembered(

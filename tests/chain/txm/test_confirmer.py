@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from infernet_edge.chain.txm.in_flight import StuckLimits
+from infernet_edge.chain.txm.store import Transaction
 from tests.support.events import Events
 from tests.support.evm import ALICE, ETHER, NODE, Anvil
 from tests.support.sending import GAS, Proxy, Sending
@@ -132,7 +133,7 @@ async def test_stuck_and_replaced(sending: Sending, anvil: Anvil, events: Events
 
 
 async def test_all_below_the_base_fee_are_replaced_at_once_the_lowest_nonce_first(
-    sending: Sending, anvil: Anvil, events: Events
+    sending: Sending, anvil: Anvil, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the first block after the jump, whatever the limits of time are."""
     anvil.set_automine(False)
@@ -143,9 +144,17 @@ async def test_all_below_the_base_fee_are_replaced_at_once_the_lowest_nonce_firs
     price = 100 * anvil.block().base_fee
     anvil.set_base_fee(price)
     anvil.mine()
+    stored, replace = [], sending.store.replace
+
+    async def recorded(transaction: Transaction) -> None:
+        stored.append(transaction.key)
+        await replace(transaction)
+
+    monkeypatch.setattr(sending.store, "replace", recorded)
     await sending.poll()
+    assert stored == keys
     replaced = events.of("transaction.replaced")
-    assert [logged["key"] for logged in replaced] == keys
+    assert len(replaced) == len(keys)
     assert all(logged["max_fee"] >= price for logged in replaced)
     await sending.poll()
     assert len(events.of("transaction.replaced")) == len(keys), "once is enough"

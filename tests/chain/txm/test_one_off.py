@@ -11,7 +11,7 @@ from infernet_edge.chain.txm import one_off as oneoff
 from infernet_edge.chain.txm.one_off import NotDone, NotMined, Receipt, send_and_wait
 from tests.support.evm import ALICE, NODE, Anvil, deploy
 from tests.support.scripted_rpc import reply
-from tests.support.sending import Proxy
+from tests.support.sending import Proxy, require_tip
 
 Send = Callable[..., Awaitable[Receipt]]
 
@@ -127,3 +127,16 @@ async def test_without_the_chain(send: Send, proxy: Proxy) -> None:
     proxy.always = reply(503, headers={"Retry-After": "60"})
     with pytest.raises(RpcUnavailable):
         await send(ALICE.address)
+
+
+@pytest.mark.parametrize(
+    "words", ["gas tip cap {tip}, minimum needed {floor}", "transaction underpriced"]
+)
+async def test_a_floor_of_the_tip_is_paid(
+    send: Send, proxy: Proxy, anvil: Anvil, words: str
+) -> None:
+    offered = require_tip(proxy, anvil, 25 * 10**9, words)
+    token = deploy(anvil, "Token")
+    receipt = await send(token.address, token.encode("mint", ALICE.address, 3))
+    assert receipt.succeeded
+    assert offered[-1] >= 25 * 10**9
