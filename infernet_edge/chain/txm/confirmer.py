@@ -231,7 +231,7 @@ class Confirmer:
         if outcome.status == "reverted":
             reason = await why_reverted(self._rpc, transaction, outcome)
             outcome = msgspec.structs.replace(outcome, reason=reason)
-        fee = fee_of(receipt, transaction.signed[-1].max_fee)
+        fee = fee_of(receipt, transaction.gas, transaction.signed[-1].max_fee)
         self._conditions.end(transaction.key)
         await self._outcomes.finish(transaction, outcome, fee)
 

@@ -19,16 +19,17 @@ def is_mined(receipt: Any) -> bool:
     return isinstance(receipt, dict) and isinstance(receipt.get("blockNumber"), str)
 
 
-def fee_of(receipt: dict[str, Any], max_fee: int) -> int:
-    """What a transaction has cost, in wei.
+def fee_of(receipt: dict[str, Any], gas: int, max_fee: int) -> int:
+    """What a transaction has cost, in wei; where the receipt does not say it, what it may have.
 
-    `max_fee` counts where the receipt has no price. Chains of the OP stack charge for the data
-    apart (`l1Fee`).
+    Chains of the OP stack charge for the data apart (`l1Fee`).
     """
     price = receipt.get("effectiveGasPrice")
-    per_gas = max_fee if price is None else quantity(price)
-    gas = quantity(receipt.get("gasUsed", "0x0"))
-    return gas * per_gas + quantity(receipt.get("l1Fee") or "0x0")
+    try:
+        per_gas = max_fee if price is None else quantity(price)
+        return quantity(receipt["gasUsed"]) * per_gas + quantity(receipt.get("l1Fee") or "0x0")
+    except (KeyError, ValueError):
+        return gas * max_fee
 
 
 async def why_reverted(
