@@ -199,6 +199,17 @@ class Node:
         running = [service.id for service in self.services.values() if service.is_up]
         log_event(logger, "node.ready", containers=",".join(running) or "none")
 
+    def stop_waits(self) -> dict[str, Any]:
+        """What `stop` waits for: numbers of jobs and of containers, and the maximum seconds."""
+        parts, services = self.parts, self.services.values()
+        jobs = sum(service.working_on for service in services)
+        containers = sum(service.managed for service in services)
+        seconds = _CLOSING_TIME
+        if parts is not None:
+            seconds += parts.orchestrator.stop_seconds if jobs else 0.0
+            seconds += parts.manager.stop_seconds if containers else 0.0
+        return {"jobs": jobs, "containers": containers, "max_seconds": round(seconds)}
+
     async def stop(self) -> None:
         """Refuse new work, let jobs in flight end for some seconds, then stop every part.
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import signal
 import sys
+
+from infernet_edge.cli.interrupts import Interrupts
+from infernet_edge.cli.output import print_progress
 
 HELP = "start a node with example services, run jobs on it, and let you try more"
 
@@ -86,7 +90,7 @@ async def _run(arguments: argparse.Namespace) -> int:
         keep=arguments.keep,
     )
     demo = asyncio.create_task(run_demo(options))
-    _cancel_on_signals(demo)
+    _stop_on_signals(demo)
     try:
         await demo
     except asyncio.CancelledError:
@@ -100,12 +104,20 @@ async def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _cancel_on_signals(task: asyncio.Task[None]) -> None:
-    """Cancel the task on Ctrl+C and similar signals; a second one changes nothing."""
+def _stop_on_signals(demo: asyncio.Task[None]) -> None:
+    """Cancel the demo on Ctrl+C and similar signals; another Ctrl+C ends it at once."""
 
-    def cancel() -> None:
-        if not task.cancelling():
-            task.cancel()
+    def stop(number: int) -> None:
+        again = " Ctrl+C again ends it at once." if number == signal.SIGINT else ""
+        print_progress(f"\nStopping the node and its services, for a minute at most.{again}")
+        demo.cancel()
 
-    for number in _SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(number, cancel)
+    Interrupts(_SIGNALS, stop, _kill_children)
+
+
+def _kill_children() -> None:
+    import psutil
+
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+            child.kill()

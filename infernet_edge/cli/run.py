@@ -13,12 +13,15 @@ import time
 from typing import TYPE_CHECKING
 
 from infernet_edge.cli.configuration import add_config_argument, empty_note, load_or_explain
+from infernet_edge.cli.interrupts import Interrupts
 from infernet_edge.tasks import cancel
 
 if TYPE_CHECKING:
     from infernet_edge.config import Loaded
     from infernet_edge.node import Node
     from infernet_edge.notify import Notifier
+
+logger = logging.getLogger(__name__)
 
 _MIN_RUN = 60.0  # seconds between two damages of the database
 
@@ -47,7 +50,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     try:
         set_up_logging(loaded.config.log, verbose=arguments.verbose)
-        logger = logging.getLogger(__name__)
         source = loaded.source or "none found, using defaults"
         log_event(logger, "config.loaded", source=source)
         if note := empty_note(loaded):
@@ -68,26 +70,37 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _run(loaded: Loaded) -> None:
     from infernet_edge.errors import StartupError
+    from infernet_edge.logs import log_event
     from infernet_edge.node import Node
     from infernet_edge.notify import Notifier
 
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop, reload = asyncio.Event(), asyncio.Event()
+    node: Node | None = None
+
+    def begin_stop(number: int) -> None:
+        stop.set()
+        text = "Ctrl+C again ends it at once" if number == signal.SIGINT else ""
+        log_event(logger, "node.stopping", **(node.stop_waits() if node else {}), text=text)
+
+    def log_abort() -> None:
+        text = "Containers may still run: the next start of the node adopts or removes them"
+        log_event(logger, "node.aborted", logging.WARNING, text=text)
+
     notifier = Notifier.of()
-    reload = asyncio.Event()
+    numbers = {signal.SIGTERM, signal.SIGINT}
     if notifier.is_service:
-        loop.add_signal_handler(signal.SIGHUP, reload.set)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.set)
     elif signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as with nohup
-        loop.add_signal_handler(signal.SIGHUP, stop.set)  # the terminal was closed
+        numbers.add(signal.SIGHUP)  # the terminal was closed
+    Interrupts(numbers, begin_stop, log_abort)
     # Write the stack to the log when systemd's watchdog sends SIGABRT, and on SIGBUS, which the
     # system sends when a file shrinks that SQLite has mapped.
     faulthandler.enable()
     try:
         damaged_at = -_MIN_RUN
         while not stop.is_set():
-            await _run_node(Node(loaded.config, notifier.saved), notifier, stop, reload)
+            node = Node(loaded.config, notifier.saved)
+            await _run_node(node, notifier, stop, reload)
             before, damaged_at = damaged_at, time.monotonic()
             if not stop.is_set() and damaged_at - before < _MIN_RUN:
                 raise StartupError(

@@ -68,6 +68,11 @@ class ContainerManager:
         self._polling_needed = asyncio.Event()
 
     @property
+    def stop_seconds(self) -> float:
+        """The maximum time for stopping and removing the containers."""
+        return self._timing.stop + _STOP_MARGIN
+
+    @property
     def engine_problem(self) -> str:
         """Why Podman cannot be used; "" when it can be used or is not needed."""
         return self.connection.problem
@@ -175,7 +180,7 @@ class ContainerManager:
             return engine, await self.connection.run(CALL_TIMEOUT, engine.containers, self._node)
 
     async def _remove(self, engine: Engine, found: Found) -> None:
-        timeout = self._timing.stop + _STOP_MARGIN
+        timeout = self.stop_seconds
         begin = time.monotonic()
         try:
             await self.connection.run(timeout, engine.remove, found.id)

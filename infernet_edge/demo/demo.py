@@ -60,7 +60,6 @@ async def run_demo(options: Options) -> None:
         print_text("The node runs until you press Ctrl+C.")
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
-        print_text("Stopping.")
 
 
 @contextlib.asynccontextmanager

@@ -116,7 +116,11 @@ async def as_processes() -> AsyncIterator[list[Container]]:
 async def _process(task: str) -> AsyncIterator[str]:
     """Run one process within the block; yields its URL."""
     process = await asyncio.create_subprocess_exec(
-        *service_command(task), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+        *service_command(task),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        # Ctrl+C on the terminal must only reach the demo, which stops the services after the node.
+        start_new_session=True,
     )
     try:
         yield await _url_of(process)

@@ -410,6 +410,11 @@ class Orchestrator:
         for outcome in outcomes:
             self._try_to_save(outcome)
 
+    @property
+    def stop_seconds(self) -> float:
+        """The maximum wait of `stop` for jobs in flight."""
+        return _GRACE
+
     async def stop(self) -> None:
         """Let jobs in flight finish for a few seconds; the others are resumed at the next start.
 

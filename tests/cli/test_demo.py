@@ -104,7 +104,32 @@ def test_the_commands_work_when_they_are_pasted(start: Callable[..., Running]) -
     assert len(stream.split()) == 1 + 2 + 30
     assert "markov-writer" in resources
     assert demo.end(signal.SIGINT) == 0
-    assert demo.output.endswith("Stopping.\n")
+    assert demo.output.endswith(
+        "\nStopping the node and its services, for a minute at most."
+        " Ctrl+C again ends it at once.\n"
+    )
+
+
+def test_a_second_ctrl_c_kills_all_that_it_started(start: Callable[..., Running]) -> None:
+    demo = start()
+    demo.wait_for("until you press Ctrl+C")
+    for child in demo.children:
+        child.suspend()  # so that it does not end when it is asked to
+    demo.process.send_signal(signal.SIGINT)
+    demo.wait_for("Stopping the node")
+    time.sleep(0.6)
+    assert demo.end(signal.SIGINT) == -signal.SIGINT
+    assert psutil.wait_procs(demo.children, timeout=5)[1] == []
+    assert "Traceback" not in demo.output
+
+
+def test_ctrl_c_on_the_terminal_reaches_the_services_last(start: Callable[..., Running]) -> None:
+    """Else they would end before the node, and its stream would fail."""
+    demo = start()
+    demo.wait_for("until you press Ctrl+C")
+    group = os.getpgid(demo.process.pid)
+    assert all(os.getpgid(child.pid) != group for child in demo.children)
+    assert demo.end(signal.SIGINT) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -119,11 +144,15 @@ def test_signals_end_it_and_all_that_it_started(
     assert list(demo.folder.iterdir()) == []
 
 
-def test_a_signal_in_the_middle_leaves_nothing_behind(start: Callable[..., Running]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_middle_leaves_nothing_behind(
+    start: Callable[..., Running], number: signal.Signals
+) -> None:
     demo = start()
-    demo.wait_for("The writer's words follow:")
-    assert demo.end(signal.SIGTERM) == 1
-    assert "Stopped before the end." in demo.output
+    demo.wait_for("     At night")  # the stream has begun, and is in the middle of a line
+    assert demo.end(number) == 1
+    assert re.search(r"At night[a-z, ]*\n(.*\n)*Stopping the node", demo.output)
+    assert demo.output.endswith("\nStopped before the end.\n")
     assert "Traceback" not in demo.output
     assert not any(child.is_running() for child in demo.children)
     assert list(demo.folder.iterdir()) == []

@@ -12,10 +12,12 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.client import Api, eventually
+from tests.support.echo import EchoService
 from tests.support.node import NodeProcess, free_port
 from tests.support.process import ROOT
 
@@ -128,6 +130,51 @@ def test_two_signals_do_not_break_the_stop(tmp_path: Path) -> None:
             node.process.send_signal(number)
         assert node.exit_code() == 0
         assert "Traceback" not in node.log()
+
+
+def calls(echo: EchoService) -> dict[str, int]:
+    found: dict[str, int] = Api(int(echo.url.rpartition(":")[2])).get("/calls").json
+    return found
+
+
+def hanging(echo: EchoService) -> dict[str, Any]:
+    return {"containers": [{"id": "hang", "url": f"{echo.url}/hang"}]}
+
+
+def test_ctrl_c_says_what_is_waited_for_and_a_second_one_kills(tmp_path: Path) -> None:
+    with EchoService(tmp_path) as echo, NodeProcess(hanging(echo), tmp_path / "node") as node:
+        assert node.process is not None
+        identifier = Api(node.port).submit("hang", {})
+        eventually(lambda: calls(echo)["open"] == 1)
+        node.process.send_signal(signal.SIGINT)
+        eventually(lambda: "node.stopping" in node.log(), within=2)
+        assert (
+            'node.stopping jobs=1 containers=0 max_seconds=6 text="Ctrl+C again ends it at once"'
+            in node.log()
+        )
+        time.sleep(0.6)  # a second signal that comes sooner is that of the one-file executable
+        assert node.running
+        node.process.send_signal(signal.SIGINT)
+        assert node.exit_code(2) == -signal.SIGINT
+        assert "WARNING node.aborted" in node.log()
+        assert "Traceback" not in node.log()
+        node.start()
+        assert Api(node.port).results([identifier])[0]["status"] == "running"
+
+
+def test_systemd_may_ask_again(tmp_path: Path) -> None:
+    """Only Ctrl+C shows that a user is waiting."""
+    with EchoService(tmp_path) as echo, NodeProcess(hanging(echo), tmp_path / "node") as node:
+        assert node.process is not None
+        Api(node.port).submit("hang", {})
+        eventually(lambda: calls(echo)["open"] == 1)
+        for _ in range(2):
+            node.process.send_signal(signal.SIGTERM)
+            time.sleep(0.7)
+        assert node.exit_code() == 0
+        assert node.log().count("node.stopping") == 1
+        assert "Ctrl+C" not in node.log()
+        assert node.log().splitlines()[-1].endswith("node.stopped")
 
 
 def ended(node: NodeProcess) -> int:
