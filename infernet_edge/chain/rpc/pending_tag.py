@@ -23,7 +23,6 @@ _LATEST: Final = "latest"
 _NO_TAG: Final = ""  # some servers take no tag at all for an estimate
 _FIRST_PAUSE = 60.0  # seconds until "pending" is tried again; doubles
 _MAX_PAUSE = 3600.0
-_DOUBTED_AFTER = 2  # failures in a row of requests with "pending", before one is made without it
 _ANY = ""  # the key of what holds for all methods
 
 Ask = Callable[[Sequence[Call]], Awaitable[list[Any]]]
@@ -53,32 +52,32 @@ class _Refusal:
 class PendingTag:
     """What one server makes of "pending", by method; tried again after a while.
 
-    A refusal is an error that is no revert, or null, where the server answers for "latest". A
-    server that does not answer at all, again and again, while "pending" is among the calls is
-    asked for "latest" once; if it answers that, "pending" counts as refused for all methods.
+    A refusal is an error that is no revert, or null, where the server answers for "latest". When a
+    server does not answer at all while "pending" is among the calls, "latest" is asked for the next
+    time; if it answers that, "pending" counts as refused for all methods.
     """
 
     def __init__(self, server: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._server = server
         self._clock = clock
         self._refusals: dict[str, _Refusal] = {}
-        self._failures = 0
+        self._doubted = False  # the last request with "pending" was not answered
 
     async def answers(self, ask: Ask, calls: Sequence[Call]) -> list[Any]:
         """The answers to calls, some for "latest" instead of "pending". Raises EndpointFailure."""
-        doubted = self._failures >= (1 if _ANY in self._refusals else _DOUBTED_AFTER)
+        doubted = self._doubted
         tags = [self._tag(call, doubted=doubted) for call in calls]
         asked = [_with_tag(call, tag) for call, tag in zip(calls, tags, strict=True)]
         try:
             answers = await ask(asked)
         except EndpointFailure:
             # Where it fails without "pending" as well, the server itself does not work.
-            self._failures = self._failures + 1 if PENDING in tags else 0
+            self._doubted = PENDING in tags
             raise
         if PENDING in tags:
-            self._failures = 0
+            self._doubted = False
         elif doubted and any(map(_has_pending, calls)):
-            self._failures = 0
+            self._doubted = False
             self._note_refusal(_ANY, _LATEST, "it did not answer")
         for position, tag in enumerate(tags):
             if tag == PENDING:

@@ -75,7 +75,7 @@ async def server(v1: V1, kind: str) -> AsyncIterator[str]:
             faulty.heal()
 
 
-KINDS = ["unavailable", "internal", "null", "as latest", "hanging", "without results"]
+KINDS = ["unavailable", "internal", "null", "as latest", "hanging"]
 
 
 @pytest.fixture(autouse=True)
@@ -110,6 +110,17 @@ async def test_each_of_21_deliveries_arrives_once(tmp_path: Path, v1: V1, kind: 
     for consumer in recurring:
         assert [each["interval"] for each in deliveries(consumer)] == [1, 2, 3, 4]
     assert v1.anvil.nonce(NODE.address) == 21, "no transaction was in vain"
+
+
+async def test_answers_with_nothing_in_them(tmp_path: Path, v1: V1) -> None:
+    """They are taken for a server with a limit first, which costs some time."""
+    consumer = v1.deploy("CallbackConsumer")
+    for _ in range(7):
+        call_back(v1, consumer)
+    async with server(v1, "without results") as url, on_chain(tmp_path, v1=v1, rpc_url=url) as on:
+        await received(consumer, 7, 40)
+        await polls(on[0])
+    assert len(deliveries(consumer)) == v1.anvil.nonce(NODE.address) == 7
 
 
 @pytest.mark.parametrize("kind", ["unavailable", "as latest"])
