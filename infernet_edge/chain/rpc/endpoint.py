@@ -7,10 +7,11 @@ import itertools
 import logging
 import math
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import aiohttp
 import msgspec
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 _MAX_REPLY_BYTES = 16 * 2**20  # bytes
 _REDIRECTIONS: Final = (301, 302, 303, 307, 308)
+_SECRET_LENGTH = 12  # characters; keys are longer than that
 _REPLACED_FOR = 300.0  # seconds until such a name is resolved again
 
 _identifiers = itertools.count(1)
@@ -82,7 +84,8 @@ class Endpoint:
                     raise EndpointFailure(
                         f"a reply of more than {_MAX_REPLY_BYTES} bytes", Cause.LARGE_REPLY
                     )
-        return Response(status, response.reason or "", response.headers, bytes(reply))
+        hidden = self._address.without_secrets(bytes(reply))
+        return Response(status, response.reason or "", response.headers, hidden)
 
 
 class Address:
@@ -97,6 +100,7 @@ class Address:
         parts = urlsplit(url)
         self.name = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
         self._url = url
+        self._secrets = _secrets(url)
         self._proxy: Proxy | None = None
         self._problem = ""
         self._in_containers = host_of(url) in OF_THIS_MACHINE
@@ -145,6 +149,12 @@ class Address:
         self._resolved = True
         return False
 
+    def without_secrets(self, reply: bytes) -> bytes:
+        """A reply without what is secret in the URL: some servers repeat a key that is wrong."""
+        for secret in self._secrets:
+            reply = reply.replace(secret, b"***")
+        return reply
+
     def failure(self, error: Exception) -> str:
         """Why a connection failed. The texts of aiohttp may hold the whole URL."""
         if isinstance(error, aiohttp.ClientHttpProxyError):  # to CONNECT
@@ -179,3 +189,11 @@ class Address:
             return str(shown)
         except ValueError:
             return "something that is not a URL"
+
+
+def _secrets(url: str) -> list[bytes]:
+    """The user, the password, and the parts of path and query of a URL that may be keys."""
+    parts = urlsplit(url)
+    found = [unquote(part) for part in re.split(r"[/?&=]", f"{parts.path}?{parts.query}")]
+    found += [unquote(part) for part in (parts.username, parts.password) if part]
+    return [part.encode() for part in dict.fromkeys(found) if len(part) >= _SECRET_LENGTH]

@@ -107,11 +107,11 @@ def _decode(response: Response, pause: float) -> tuple[list[_Reply], bool]:
         decoded = _decoder.decode(response.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise _status_failure(response, pause) from None
-    if isinstance(decoded, list):
-        return decoded, True
-    if decoded.result is UNSET and decoded.error is None and response.status >= 300:
+    replies = decoded if isinstance(decoded, list) else [decoded]
+    is_empty = all(reply.result is UNSET and reply.error is None for reply in replies)
+    if is_empty and response.status >= 300:
         raise _status_failure(response, pause)
-    return [decoded], False
+    return replies, isinstance(decoded, list)
 
 
 def _status_failure(response: Response, pause: float) -> EndpointFailure:

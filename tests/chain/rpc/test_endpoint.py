@@ -9,18 +9,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
 from aiohttp import web
 
 from infernet_edge.chain.rpc import endpoint
-from infernet_edge.chain.rpc.client import RpcClient, RpcUnavailable
+from infernet_edge.chain.rpc.client import RpcClient, RpcError, RpcUnavailable
 from infernet_edge.containers.client import make_session
 from tests.support.delegated import request_v1
 from tests.support.events import Events
 from tests.support.evm import ALICE, V1
 from tests.support.onchain import on_chain, settled
+from tests.support.rpc_behaviours import Behaviour
+from tests.support.rpc_proxy import RpcProxy
 from tests.support.scripted_rpc import ScriptedRpc, reply
 from tests.support.serving import read_request, serving, talking
 
@@ -239,3 +242,52 @@ async def test_a_redirection_is_named_and_not_followed(
     assert f"status {status}: it redirects to {named}; correct chain.rpc_url" in text
     assert "secret" not in text
     assert "api-key" not in text
+
+
+# Keys
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"jsonrpc": "2.0", "id": null, "error": {"code": -32600, "message": "authenticate"}}',
+        b'{"error": {"code": -32002, "message": "rejected due to project ID settings"}}',
+        b'{"error": "invalid api key"}',
+        b'{"message": "No API key found in request"}',
+        b'[{"message": "forbidden"}]',
+        b"<html>no</html>",
+        b"",
+    ],
+)
+async def test_a_key_that_is_wrong(server: ScriptedRpc, status: int, body: bytes) -> None:
+    server.always = reply(status, body)
+    text = await failure(server.url)
+    assert f"status {status}" in text
+    assert "is the key in chain.rpc_url right?" in text
+
+
+@pytest.mark.parametrize("status", [200, 401, 500])
+async def test_a_key_that_the_server_repeats(
+    server: ScriptedRpc, status: int, events: Events
+) -> None:
+    key, other = "0f1e2d3c4b5a69788796a5b4c3d2e1f0", "a_part-of the query"
+    error = f'{{"code": -32000, "message": "project {key} ({other}) not found"}}'
+    server.always = reply(status, f'{{"jsonrpc": "2.0", "id": 1, "error": {error}}}'.encode())
+    async with client(f"{server.url}/v3/{key}?token={quote(other)}") as rpc:
+        with pytest.raises((RpcUnavailable, RpcError)) as raised:
+            await rpc.call(*NUMBER)
+    for secret in (key, other):
+        assert secret not in f"{raised.value} {rpc.problem} {events.seen} {rpc.servers()}"
+
+
+# What else servers do that is right enough
+
+
+@pytest.mark.parametrize(
+    "behaviour", [Behaviour(numeric_chain_id=True), Behaviour(ids_as_text=True)]
+)
+async def test_servers_that_take_types_lightly(v1: V1, behaviour: Behaviour) -> None:
+    async with RpcProxy(v1.anvil.url, behaviour) as proxy, client(proxy.url) as rpc:
+        assert await rpc.batch([NUMBER, NUMBER]) == 2 * [await rpc.call(*NUMBER)]
+        assert rpc.chain_id == v1.anvil.chain_id
