@@ -117,6 +117,11 @@ class ChainStatus:
             lost = f"No JSON-RPC server of chain.rpc_url answers: {self._rpc.problem}"
             return [each for each in (self._permanent, lost) if each]
         found = [self._permanent, self._answered(self._head.problem), self._stillness()]
+        found += [
+            f"The JSON-RPC server {each.name}: {each.problem}"
+            for each in self._rpc.servers()
+            if each.in_use and each.problem
+        ]
         if progress is not None:
             found.append(self._answered(progress.problem))
         waiting = self._transactions.problems

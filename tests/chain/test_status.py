@@ -154,6 +154,19 @@ async def test_a_server_without_a_newest_block(tmp_path: Path, v1: V1) -> None:
             )
 
 
+async def test_a_server_that_does_not_offer_what_is_needed(tmp_path: Path, v1: V1) -> None:
+    """It is the only one, so it stays in use."""
+    consumer = v1.deploy("CallbackConsumer")
+    async with RpcProxy(v1.anvil.url) as proxy:
+        proxy.behaviour = Behaviour(refused_methods=frozenset({"eth_estimateGas"}))
+        async with on_chain(tmp_path, v1=v1, rpc_url=proxy.url) as (node, _):
+            call_back(v1, consumer)
+            found = await until_report(node, lambda found: found["problems"])
+            (problem,) = found["problems"]
+            host = proxy.url.removeprefix("http://")
+            assert problem.startswith(f"The JSON-RPC server {host}: it does not offer eth_estimate")
+
+
 async def test_a_coordinator_that_vanishes(tmp_path: Path, v1: V1) -> None:
     """As when a test chain is started again."""
     async with on_chain(tmp_path, v1=v1) as (node, _):
