@@ -338,8 +338,10 @@ class Broadcaster:
 
     def is_needed(self, transaction: Transaction, error: SendError) -> bool:
         """Whether one that was not sent has to stay, because a later nonce waits for its nonce."""
-        refused = isinstance(error, BroadcastRefused)
-        return refused and self._in_flight.has_later_nonce(transaction)
+        if not isinstance(error, BroadcastRefused):
+            return False
+        one_at_a_time = isinstance(error, OneAtATime)
+        return self._in_flight.has_later_nonce(transaction, one_at_a_time=one_at_a_time)
 
     async def _resume(self) -> None:
         """Follow what the store has and this run does not know yet."""

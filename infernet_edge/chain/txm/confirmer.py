@@ -104,6 +104,7 @@ class Confirmer:
         self._followed: list[_Asked] = []
         self._rebroadcasts_left = 0  # for the answers to the present poll
         self._mined = 0  # the account's next nonce after all that is mined, as was last seen
+        self._pending = 0  # the same after all that waits to be mined
         # Held while a replacement is made: the lowest nonce gets the funds first.
         self._replacing = asyncio.Lock()
 
@@ -154,8 +155,10 @@ class Confirmer:
         mined = self._mined = quantity(answers[0])
         # Some servers know no "pending".
         pending = mined if isinstance(answers[1], RpcError) else quantity(answers[1])
-        if pending - mined > 1:
+        # The count of the poll before: a block may have come between the two answers of this one.
+        if self._pending - mined > 1:
             self._slots.note_several()
+        self._pending = pending
         self._check_gap(mined, pending)
         receipts = iter(answers[2:])
         incomplete = False

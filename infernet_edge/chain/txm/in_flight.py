@@ -84,7 +84,7 @@ class InFlight:
         self._next_since: tuple[float, int] | None = None  # time and block: its nonce is the next
         self._underpriced_in = -1  # the last block whose base fee was above its maximum fee
         self._too_cheap = False
-        self._waits_for_turn = False  # servers take it when its nonce is the next
+        self.waits_for_turn = False  # servers take it when its nonce is the next
         self._rebroadcast_at = -math.inf
         self._rebroadcast_pauses = Backoff(limits.rebroadcast, limits.rebroadcast_limit)
 
@@ -113,7 +113,7 @@ class InFlight:
             self._too_cheap = False
             return NextStep.REPLACE
         missing = seen.pending_nonce <= nonce
-        in_turn = seen.mined_nonce == nonce or not self._waits_for_turn
+        in_turn = seen.mined_nonce == nonce or not self.waits_for_turn
         if missing and in_turn and self._clock() >= self._rebroadcast_at:
             return NextStep.REBROADCAST
         return NextStep.WAIT
@@ -154,7 +154,7 @@ class InFlight:
 
     def note_one_at_a_time(self) -> None:
         """A server takes it only when its nonce is the next."""
-        self._waits_for_turn = True
+        self.waits_for_turn = True
 
     def note_broadcast(self) -> None:
         """It was given to a server; the pause before the next time is longer."""
@@ -210,10 +210,18 @@ class InFlightSet:
             if key != transaction.key
         )
 
-    def has_later_nonce(self, transaction: Transaction) -> bool:
-        """Whether another one can be mined only after this one."""
-        nonces = (other.transaction.nonce for other in self.by_key.values())
-        return any(nonce > transaction.nonce for nonce in nonces)
+    def has_later_nonce(self, transaction: Transaction, *, one_at_a_time: bool = False) -> bool:
+        """Whether another one can be mined only after this one.
+
+        `one_at_a_time`: servers take none with a later nonce before this one; so those that are
+        just broadcast, or were refused too, do not count: they will all be removed.
+        """
+        return any(
+            other.transaction.nonce > transaction.nonce
+            for other in self.by_key.values()
+            if not one_at_a_time
+            or not (other.state is InFlightState.BROADCASTING or other.waits_for_turn)
+        )
 
     def has_lasting_gap(self, asked: Collection[int], mined: int, pending: int) -> bool:
         """Whether for long no transaction is known that has the next nonce.

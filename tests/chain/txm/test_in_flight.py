@@ -169,6 +169,20 @@ def test_nonces_and_funds_of_the_others(those: InFlightSet) -> None:
     assert len(those) == 3
 
 
+def test_later_nonces_that_no_server_has(those: InFlightSet) -> None:
+    """Where servers take one transaction after the other."""
+    one, two = add(those), add(those, "two", NONCE + 1)
+    assert those.has_later_nonce(one.transaction)
+    assert those.has_later_nonce(one.transaction, one_at_a_time=True)
+    two.note_one_at_a_time()
+    assert not those.has_later_nonce(one.transaction, one_at_a_time=True)
+    three = add(those, "three", NONCE + 2)
+    three.state = InFlightState.BROADCASTING
+    assert not those.has_later_nonce(one.transaction, one_at_a_time=True)
+    assert those.has_later_nonce(one.transaction)
+    assert not those.has_later_nonce(three.transaction)
+
+
 def test_a_gap_lasts_when_it_is_there_for_long(those: InFlightSet, clock: Clock) -> None:
     add(those, "one", 7)
     assert not those.has_lasting_gap([7], 5, 6)
