@@ -147,8 +147,8 @@ class RpcClient:
     async def call_once(self, method: str, params: list[Any]) -> Any:
         """The same for a call that has an effect: an error is then the answer to the first try.
 
-        It is not repeated after a request that may have had the effect, and never made at two
-        servers at once. It waits like others, and is made again when a server refused it because
+        It is not repeated after a request that may have had the effect, nor made at two servers at
+        once. It waits like others, and is made again when a server refused it because
         of the rate, or does not offer the method. Raises RpcError, RpcUnavailable; after the latter
         the call may have had its effect.
         """

@@ -128,10 +128,13 @@ class Cause(Enum):
 class EndpointFailure(Exception):
     """A server gave no usable answer. The text names neither credentials nor path of its URL.
 
-    `pause`: the seconds of its Retry-After.
+    `pause`: the seconds of its Retry-After. `limit`: how many calls a request may hold, 0: unknown.
     """
 
-    def __init__(self, reason: str, cause: Cause = Cause.UNCLEAR, pause: float = 0.0) -> None:
+    def __init__(
+        self, reason: str, cause: Cause = Cause.UNCLEAR, pause: float = 0.0, limit: int = 0
+    ) -> None:
         super().__init__(reason)
         self.cause = cause
         self.pause = pause
+        self.limit = limit

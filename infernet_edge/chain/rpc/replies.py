@@ -154,7 +154,8 @@ def _refuse_all(replies: list[_Reply], response: Response, pause: float, count: 
         reason = _named_status(response, reason)
     elif count > 1:
         reason = f"no answer to a batch ({reason})"
-    raise EndpointFailure(reason, cause, pause)
+    limit = _named_limit(error, count) if cause is Cause.SIZE else 0
+    raise EndpointFailure(reason, cause, pause, limit)
 
 
 def _answer(
@@ -225,6 +226,12 @@ def _error(failure: _Failure) -> RpcError:
 
 def _words(failure: _Failure) -> str:
     return str(failure.message or "an error without words")[:_MAX_MESSAGE]
+
+
+def _named_limit(failure: _Failure, count: int) -> int:
+    """The number of calls that an error names as the limit, beside the one that came; 0: none."""
+    numbers = (int(number) for number in re.findall(r"\b\d{1,4}\b", _words(failure)))
+    return max((number for number in numbers if number < count), default=0)
 
 
 def _named_pause(failure: _Failure) -> float:

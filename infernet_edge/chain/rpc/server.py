@@ -9,13 +9,13 @@ missing is asked again. A failure counts against the server when single calls fa
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-from infernet_edge.chain.rpc.chain_check import CHAIN_ID_CALL, ChainCheck
+from infernet_edge.chain.rpc.chain_check import ChainCheck
+from infernet_edge.chain.rpc.checked_requests import RECENT, CheckedRequests
 from infernet_edge.chain.rpc.endpoint import Endpoint
 from infernet_edge.chain.rpc.errors import (
     Call,
@@ -31,6 +31,7 @@ from infernet_edge.chain.rpc.state.confirmed import ConfirmedErrors
 from infernet_edge.chain.rpc.state.heads import HeadState, is_newest_block
 from infernet_edge.chain.rpc.state.health import Health
 from infernet_edge.chain.rpc.state.rate import Rate
+from infernet_edge.chain.rpc.state.window import Window
 from infernet_edge.chain.rpc.waiting import Batch, Slots, Waiting, WaitingCalls
 from infernet_edge.tasks import cancel
 
@@ -42,7 +43,6 @@ _FAILURES_RECENT = 3  # the same where the server answered just before
 _MAX_TIMEOUTS = 3  # of one call, before it fails
 _MAX_REFUSALS = 3  # of one call because of the rate, before it fails
 _DOUBTS = 4  # different errors in one reply that are confirmed
-_RECENT = 2.0  # seconds after an answer, in which a failure may be due to the rate
 _SUSPICION = 5.0  # seconds between two such failures, from which on it is assumed
 
 _Doubt = tuple[Waiting, RpcError]
@@ -52,8 +52,6 @@ class RpcServer:
     """One server. `timeout` is the longest time for one request, in seconds."""
 
     def __init__(self, endpoint: Endpoint, chain: ChainCheck, slots: Slots, timeout: float) -> None:
-        self._endpoint = endpoint
-        self._chain = chain
         self._slots = slots
         self.name: Final = endpoint.name
         self.health = Health(time.monotonic, timeout)
@@ -61,11 +59,12 @@ class RpcServer:
         self.avoided = ""  # why another server is used although this one answers, "" for nothing
         self._sizes = BatchSize(time.monotonic)
         self._rate = Rate(time.monotonic)
+        self._window = Window(time.monotonic)
+        self._requests = CheckedRequests(endpoint, chain, self.health, self._rate)
         self._confirmed = ConfirmedErrors(time.monotonic)
         self._pending_tag = PendingTag(endpoint.name)
         self._queue = WaitingCalls()
         self._running: dict[asyncio.Task[None], tuple[float, list[Waiting]]] = {}
-        self._checking = asyncio.Lock()
         self._suspected_at = -math.inf
         self._timer: asyncio.TimerHandle | None = None
         slots.when_freed(self._pump)
@@ -151,7 +150,9 @@ class RpcServer:
     def _pump(self) -> None:
         """Begin the requests that may begin now."""
         while len(self._queue):
-            only_priority = not self._slots.is_free(priority=False)
+            only_priority = not (
+                self._slots.is_free(priority=False) and self._window.is_open(len(self._running))
+            )
             if only_priority and not self._slots.is_free(priority=True):
                 return
             wait = self._rate.wait()
@@ -161,14 +162,16 @@ class RpcServer:
             size = self._sizes.size
             if size > 1 and self.health.must_check:
                 size -= 1  # for the question of the chain
-            taken = self._queue.take(size, only_priority=only_priority)
+            # Calls with an effect wait for nothing but a rate, and go as others have gone before.
+            once_size = min(size, self._sizes.proven) if self._rate.is_limited else 1
+            taken = self._queue.take(size, once_size=once_size, only_priority=only_priority)
             if not taken:
                 return
             self._slots.take()
+            self._requests.count()
             task = asyncio.create_task(self._run(taken), name=f"rpc {self.name}")
             self._running[task] = (time.monotonic(), taken)
             task.add_done_callback(self._on_done)
-            self._count_request()
 
     def _wake_in(self, seconds: float) -> None:
         if self._timer is not None:
@@ -182,16 +185,12 @@ class RpcServer:
                 each.batch.break_off(error)
         self._slots.give()
 
-    def _count_request(self) -> None:
-        self._rate.began()
-        self.health.requests.add()
-
     async def _run(self, taken: list[Waiting]) -> None:
         """One request, and what follows from its reply."""
         began = time.monotonic()
         is_try = self._sizes.began(len(taken))
         try:
-            answers = await self._request([each.call for each in taken], taken, began)
+            answers = await self._request(taken)
             doubts = self._settle(taken, answers, began)
             if doubts:
                 await self._confirm(doubts, len(taken))
@@ -200,64 +199,12 @@ class RpcServer:
         finally:
             self._sizes.ended(is_try)
 
-    async def _request(
-        self, calls: list[Call], taken: Sequence[Waiting], began: float
-    ) -> list[Any]:
-        """The answers to calls; the chain is checked with them, or before a single one."""
-        checking = self.health.must_check
-        if checking and (len(calls) == 1 or self.health.is_doubted):
-            await self._check_chain()
-            checking = False
-        asked = [CHAIN_ID_CALL, *calls] if checking else calls
-        methods = [method for method, _ in asked]
-        limit = self.health.times.limit(methods, max(each.timeouts for each in taken))
-        sent = time.monotonic()
-        try:
-            answers = await self._endpoint.request(asked, limit)
-        except EndpointFailure as failure:
-            if failure.cause is Cause.TIMEOUT:
-                self.health.times.timed_out(methods, limit)
-            raise
-        self.health.times.answered(methods, time.monotonic() - sent)
-        if checking:
-            self._check(answers)
-        return answers
-
-    async def _check_chain(self) -> None:
-        """Check the chain in a request of its own; one for all that wait for it.
-
-        It is the simplest call: a server that does not answer it fails.
-        """
-        async with self._checking:
-            if not self.health.must_check:
-                return
-            if self.health.pause > 0:
-                raise EndpointFailure(self.health.reason, Cause.UNREACHABLE)
-            if self.health.since_answer < _RECENT:  # it may refuse what comes too fast
-                with contextlib.suppress(EndpointFailure):
-                    await self._ask_chain()
-                    return
-                self._rate.refused(time.monotonic())
-                await asyncio.sleep(self._rate.wait())
-            try:
-                await self._ask_chain()
-            except EndpointFailure as failure:
-                if failure.cause in (Cause.RATE, Cause.CHAIN):
-                    raise
-                raise EndpointFailure(str(failure), Cause.UNREACHABLE, failure.pause) from None
-
-    async def _ask_chain(self) -> None:
-        self._count_request()
-        limit = self.health.times.limit([CHAIN_ID_CALL[0]])
-        self._check(await self._endpoint.request([CHAIN_ID_CALL], limit))
-
-    def _check(self, answers: list[Any]) -> None:
-        """Compare the first answer, and remove it."""
-        answer = answers.pop(0)
-        if isinstance(answer, Unanswered) and answer.error is None:
-            raise EndpointFailure(answer.reason, answer.cause, answer.pause)
-        self._chain.check(self.name, answer)
-        self.health.note_check()
+    async def _request(self, taken: Sequence[Waiting]) -> list[Any | Unanswered]:
+        return await self._requests.answers(
+            [each.call for each in taken],
+            timeouts=max(each.timeouts for each in taken),
+            once=any(each.batch.once for each in taken),
+        )
 
     # What follows from a reply
 
@@ -271,16 +218,20 @@ class RpcServer:
             if not isinstance(answer, Unanswered):
                 self._answer(each, answer)
             elif answer.error is not None:
-                if self._confirmed.is_known(each.call[0], answer.error):
+                if each.batch.once or self._confirmed.is_known(each.call[0], answer.error):
                     self._answer(each, answer.error)
                 else:
                     doubts.append((each, answer.error))
             elif answer.cause is Cause.RATE:
                 refused.append(each)
                 pause = max(pause, answer.pause)
+            elif each.batch.once:
+                each.fail(EndpointFailure(answer.reason))
+                missing.append(each)
             else:
                 missing.append(each)
         self.health.note_answer()
+        self._window.answered(len(self._running))
         count = len(taken)
         if refused:
             self._note_refusal(began, pause)
@@ -292,7 +243,7 @@ class RpcServer:
         elif not doubts and not refused:
             self._sizes.worked(count)
         self._repeat_refused(refused, count)
-        self._repeat(missing, limit=count // 2)
+        self._repeat([each for each in missing if not each.batch.once], limit=count // 2)
         return doubts
 
     def _answer(self, each: Waiting, answer: Any) -> None:
@@ -313,10 +264,10 @@ class RpcServer:
                     self._answer(each, error)
                 continue
             await asyncio.sleep(min(self._rate.wait(), _MAX_BLOCKED))
-            self._count_request()
+            self._requests.count()
             began = time.monotonic()
             try:
-                [answer] = await self._request([first.call], [first], began)
+                [answer] = await self._request([first])
             except EndpointFailure as failure:
                 self._settle_failure([first], failure, began)
                 self._repeat([each for each, _ in others], limit=max(1, count // 2))
@@ -335,6 +286,11 @@ class RpcServer:
         """Nothing was answered: decide what is asked again, and whether the server fails."""
         count = len(taken)
         self.health.refused.add()
+        if failure.cause in (Cause.TIMEOUT, Cause.LARGE_REPLY, Cause.UNCLEAR):
+            taken = self._without_once(taken, failure)
+        if not taken:
+            self.health.doubt()
+            return
         match failure.cause:
             case Cause.RATE:
                 self._note_refusal(began, failure.pause, counted=True)
@@ -356,13 +312,21 @@ class RpcServer:
             case Cause.TIMEOUT:
                 self._settle_timeout(taken, failure, began)
             case Cause.SIZE:
-                self._sizes.refused(count)
+                self._sizes.refused(count, failure.limit)
                 self._repeat(taken, limit=count // 2)
             case _ if count > 1 and not self._sizes.is_proven(count):
                 self._sizes.refused(count)
                 self._repeat(taken, limit=count // 2)
             case _:
                 self._settle_unclear(taken, failure, began)
+
+    @staticmethod
+    def _without_once(taken: list[Waiting], failure: EndpointFailure) -> list[Waiting]:
+        """The calls that may be repeated; the others fail, as they may have had their effect."""
+        for each in taken:
+            if each.batch.once:
+                each.fail(failure)
+        return [each for each in taken if not each.batch.once]
 
     def _settle_timeout(self, taken: list[Waiting], failure: EndpointFailure, began: float) -> None:
         self.health.doubt()
@@ -372,7 +336,7 @@ class RpcServer:
             each.timeouts += 1
         if count > 1:
             self._repeat(taken, limit=count // 2 if halves else count)
-        elif taken[0].batch.once or taken[0].timeouts >= _MAX_TIMEOUTS:
+        elif taken[0].timeouts >= _MAX_TIMEOUTS:
             taken[0].fail(failure)
         else:
             self._repeat(taken, limit=1)
@@ -384,7 +348,7 @@ class RpcServer:
         assumed when other calls fail too, while there are answers.
         """
         again = any(each.failures for each in taken)
-        recent = self.health.since_answer < _RECENT
+        recent = self.health.since_answer < RECENT
         if recent and not again and began > self._suspected_at:
             if began - self._suspected_at < _SUSPICION:
                 self._rate.refused(began)

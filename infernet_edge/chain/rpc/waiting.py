@@ -42,7 +42,7 @@ class Slots:
 class Batch:
     """What one caller waits for: the answers to some calls of one server.
 
-    `once`: a call that is not repeated when it may have had its effect, and goes alone.
+    `once`: a call that is not repeated when it may have had its effect.
     """
 
     def __init__(self, calls: Sequence[Call], *, priority: bool, once: bool) -> None:
@@ -102,7 +102,7 @@ class Waiting:
         self.batch = batch
         self.position = position
         self.call = call
-        self.limit = 1 if batch.once else MAX_WAITING
+        self.limit = MAX_WAITING
         self.failures = 0  # of requests with this call alone
         self.refusals = 0  # because of the rate, in a row
         self.timeouts = 0
@@ -145,8 +145,11 @@ class WaitingCalls:
     def _queue_of(self, waiting: Waiting) -> deque[Waiting]:
         return self._first if waiting.batch.priority else self._others
 
-    def take(self, size: int, *, only_priority: bool) -> list[Waiting]:
-        """The calls of the next request, `size` at most; [] when none may go."""
+    def take(self, size: int, *, once_size: int, only_priority: bool) -> list[Waiting]:
+        """The calls of the next request, `size` at most; [] when none may go.
+
+        There are `once_size` at most where one of them is made once.
+        """
         queues = [self._first, self._others]
         if only_priority and not self._first:
             return []
@@ -154,8 +157,11 @@ class WaitingCalls:
             queues.reverse()
         taken: list[Waiting] = []
         for queue in queues:
-            while queue and len(taken) < min(size, queue[0].limit):
-                size = min(size, queue[0].limit)
+            while queue:
+                limit = min(queue[0].limit, once_size if queue[0].batch.once else size)
+                if len(taken) >= min(size, limit):
+                    break
+                size = min(size, limit)
                 taken.append(queue.popleft())
             if queue:
                 break

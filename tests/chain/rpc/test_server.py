@@ -18,7 +18,7 @@ from tests.support.rpc_behaviours import (
     Behaviour,
 )
 from tests.support.rpc_proxy import RpcProxy
-from tests.support.scripted_rpc import RpcFault, ScriptedRpc
+from tests.support.scripted_rpc import RpcFault, ScriptedRpc, hang_up, reply
 
 FORMS = [*BATCH_REFUSALS, *PARTIAL_REFUSALS]
 
@@ -88,11 +88,11 @@ async def test_a_batch_of_a_size_that_was_never_accepted(
 async def test_callers_wait_where_the_rate_is_limited(
     rpc: RpcClient, proxy: RpcProxy, form: str
 ) -> None:
-    proxy.behaviour = Behaviour(requests_per_second=20, max_batch=10, rate_refusal=form)
+    proxy.behaviour = Behaviour(requests_per_second=30, max_batch=10, rate_refusal=form)
     assert await rpc.batch(echoes(10)) == [[n] for n in range(10)]
-    found = await asyncio.gather(*(rpc.batch(echoes(5, n)) for n in range(100)))
-    assert found == [[[m] for m in range(n, n + 5)] for n in range(100)]
-    assert proxy.counts["echo"] < 1.5 * 510, "calls that wait go together"
+    found = await asyncio.gather(*(rpc.batch(echoes(5, n)) for n in range(60)))
+    assert found == [[[m] for m in range(n, n + 5)] for n in range(60)]
+    assert proxy.counts["echo"] < 1.5 * 310, "calls that wait go together"
     refused = sum(request.refused for request in proxy.requests)
     assert refused <= 0.4 * len(proxy.requests), "a short test, which begins with a burst"
 
@@ -159,6 +159,40 @@ async def test_an_error_of_many_calls_is_theirs_when_one_alone_gets_it(
         answers = await direct.batch([("eth_call", [n]) for n in range(20)])
         assert {str(answer) for answer in answers} == {"header not found (code -32000)"}
     assert len(target.requests) == 4, "one of them was asked alone, once"
+
+
+async def test_calls_with_an_effect_are_made_once_at_a_server_with_a_rate(
+    direct: RpcClient, target: ScriptedRpc
+) -> None:
+    chance = random.Random(7)
+    effects: list[int] = []
+    together = 0
+
+    async def unreliable(request: Any, asked: Any) -> Any:
+        nonlocal together
+        kind = chance.random()
+        if kind < 0.15:
+            return aiohttp.web.Response(status=429)
+        effects.extend(each["params"][0] for each in asked if each["method"] == "send")
+        together = max(together, sum(each["method"] == "send" for each in asked))
+        if kind < 0.3 and any(each["method"] == "send" for each in asked):
+            return await hang_up(request, asked)
+        answers = [target.answer(each) for each in asked]
+        return aiohttp.web.json_response(answers if len(answers) > 1 else answers[0])
+
+    target.results["send"] = lambda n: f"0x{n:02x}"
+    await direct.batch(echoes(20))
+    target.faults.append(reply(429))
+    await direct.batch(echoes(20))
+    target.always = unreliable
+    sent = await asyncio.gather(
+        *(direct.call_once("send", [n]) for n in range(60)), return_exceptions=True
+    )
+    assert len(effects) == len(set(effects))
+    for n, answer in enumerate(sent):
+        assert answer == f"0x{n:02x}" or isinstance(answer, RpcUnavailable)
+        assert n in effects or isinstance(answer, RpcUnavailable)
+    assert together > 1, "those that wait go together"
 
 
 async def test_polls_of_the_head_go_first(rpc: RpcClient, proxy: RpcProxy) -> None:

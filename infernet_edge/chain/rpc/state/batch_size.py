@@ -11,6 +11,7 @@ from infernet_edge.backoff import Backoff
 MAX_PER_REQUEST: Final = 100
 _GROWTH_PAUSE = 5.0  # seconds between two larger sizes; doubles with each one that is refused
 _LAST_GROWTH_PAUSE = 3600.0
+_KNOWN_FOR = 600.0  # seconds for which a limit counts that was found
 _RESTORED = 10.0  # seconds for which a size is kept that may have been refused for another reason
 
 
@@ -28,6 +29,7 @@ class BatchSize:
         self._refused = limit + 1  # the smallest one that is larger than `_worked`
         self._pauses = Backoff(_GROWTH_PAUSE, _LAST_GROWTH_PAUSE)
         self._grow_at = -math.inf
+        self._refused_at = -math.inf
         self._grows = False  # `_size` was raised, and no request of that size came yet
         self._tries = 0  # requests that are larger than what worked, not answered yet
         self._before: tuple[float, int, int, int] | None = None
@@ -39,6 +41,11 @@ class BatchSize:
         Where a limit is known to exist, only one request at a time tries a larger size.
         """
         return self._worked if self._is_known and self._tries else self._size
+
+    @property
+    def proven(self) -> int:
+        """The largest number of calls that has worked."""
+        return self._worked
 
     def is_proven(self, count: int) -> bool:
         """Whether so many calls have worked: a refusal then has another reason, probably."""
@@ -65,15 +72,20 @@ class BatchSize:
             self._pauses.reset()
         if count < self._size or self._size >= self._limit or now < self._grow_at:
             return
-        if self._refused <= self._size + 1:  # all is known; servers change
-            self._refused = self._limit + 1
+        if self._refused <= self._size + 1:
+            if now - self._refused_at < _KNOWN_FOR:
+                return
+            self._refused = self._limit + 1  # servers change
         larger = (self._size + self._refused) // 2 if self._is_known else 2 * self._size
         self._size = min(larger, self._limit)
         self._grows = True
         self._grow_at = now + _GROWTH_PAUSE
 
-    def refused(self, count: int) -> None:
-        """So many calls, two at least, were not accepted in one request."""
+    def refused(self, count: int, named: int = 0) -> None:
+        """So many calls, two at least, were not accepted in one request.
+
+        `named` is the limit that the server names; 0: none.
+        """
         now = self._clock()
         if self._before is None or now - self._before[0] > _RESTORED:
             self._before = (now, self._size, self._worked, self._refused)
@@ -83,7 +95,11 @@ class BatchSize:
             self._grow_at = now + self._pauses.next()
         self._grows = False
         self._refused = max(self._worked + 1, min(self._refused, count))
-        self._size = min(self._size, max(self._worked, count // 2))
+        self._refused_at = now
+        if self._worked <= named < count:
+            self._size, self._refused = named, named + 1
+        else:
+            self._size = min(self._size, max(self._worked, count // 2))
         self._grow_at = max(self._grow_at, now + _GROWTH_PAUSE)
 
     def cut(self, count: int, answered: int) -> None:

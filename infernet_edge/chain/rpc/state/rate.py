@@ -23,7 +23,7 @@ _COUNTED = 256  # accepted requests that are remembered
 _NEAR = 0.85  # of what was accepted before; up to there the rate grows quickly
 _QUICK = 0.1  # growth per second, in parts of what was accepted before
 _SLOW = 0.01
-_BEYOND = 0.05  # growth per second, in parts of the rate itself
+_BEYOND = 0.1  # growth per second, in parts of the rate itself
 _STEP = 2.0  # seconds for which one answer may let the rate grow
 
 
@@ -42,6 +42,7 @@ class Rate:
         self._named_until = -math.inf
         self._active_since = math.inf  # the first request after a refusal
         self._grown_at = -math.inf
+        self._estimates = False  # the first refusal is not over yet
         self._limits = False  # a request has waited for the rate since it grew
 
     @property
@@ -69,6 +70,7 @@ class Rate:
     def began(self) -> None:
         """A request begins."""
         now = self._clock()
+        self._estimates = False
         self._active_since = min(self._active_since, now)
         if self.is_limited:
             self._next_at = max(self._next_at, now) + 1 / self.per_second
@@ -79,6 +81,9 @@ class Rate:
         self._accepted.append(now)
         self._pauses.reset()
         if not self.is_limited:
+            return
+        if self._estimates:  # it ran at the same time as what was refused
+            self._set(max(self._accepted_rate, self._count(now)))
             return
         passed = min(now - self._grown_at, _STEP)
         if passed <= 0:
@@ -111,17 +116,24 @@ class Rate:
             return
         own = self._pauses.next() * random.uniform(0.8, 1.2)  # noqa: S311
         self._blocked_until = max(self._blocked_until, now + max(pause, own))
-        self._accepted_rate = self._measure(now)
-        rate = min(self.per_second, self._accepted_rate)
-        self.per_second = max(_MIN_RATE, rate / 2)
+        self._estimates = not self.is_limited
+        self._set(self._measure(now))
         self._refused_at = self._grown_at = now
         self._active_since = math.inf
 
+    def _set(self, accepted_rate: float) -> None:
+        """Begin with half of what was accepted, and not more than half of the rate before."""
+        before = math.inf if self._estimates else self.per_second
+        self._accepted_rate = accepted_rate
+        self.per_second = max(_MIN_RATE, min(before, accepted_rate) / 2)
+
     def _measure(self, now: float) -> float:
         """The rate that was accepted, in requests per second."""
-        accepted = sum(now - moment <= _WINDOW for moment in self._accepted)
         if not self.is_limited:
-            return max(_FIRST_RATE, accepted / _WINDOW)
+            return max(_FIRST_RATE, self._count(now))
         if now - self._active_since < _WINDOW:  # too short a time to measure it
             return min(self._accepted_rate, self.per_second)
-        return min(self.per_second, max(_MIN_RATE, accepted / _WINDOW))
+        return min(self.per_second, max(_MIN_RATE, self._count(now)))
+
+    def _count(self, now: float) -> float:
+        return sum(now - moment <= _WINDOW for moment in self._accepted) / _WINDOW

@@ -27,7 +27,7 @@ def test_it_finds_the_limit_and_stays_near(limit: int) -> None:
     assert sizes.size == MAX_PER_REQUEST
     refused = sum(not use(sizes, limit) for _ in range(8))
     assert refused <= 7
-    for _ in range(600):
+    for _ in range(550):
         clock.now += 1
         refused += not use(sizes, limit)
         assert 2 * sizes.size >= limit
