@@ -26,12 +26,12 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, first, longest in (
         (processor, 0.05, 0.2),
         (steps, 0.05, 0.2),
-        (health, 0.01, 0.5),
         (rate, 0.05, 0.2),
     ):
         monkeypatch.setattr(module, "_FIRST_PAUSE", first)
         monkeypatch.setattr(module, "_MAX_PAUSE", longest)
     monkeypatch.setattr(rate, "_MIN_RATE", 5.0)
+    monkeypatch.setattr(health, "_FIRST_PAUSE", 0.01)
     monkeypatch.setattr(listener, "_FIRST_PAUSE", 0.05)
     monkeypatch.setattr(retry, "MAX_OUTAGE_PAUSE_SECONDS", 0.2)
     monkeypatch.setattr(schedule, "_PAUSE", 0.2)

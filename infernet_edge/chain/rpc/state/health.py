@@ -7,13 +7,12 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from infernet_edge.backoff import Backoff
 from infernet_edge.chain.rpc.errors import Cause, EndpointFailure, RpcError
+from infernet_edge.chain.rpc.retry import RetryPauses
 from infernet_edge.chain.rpc.state.answer_times import AnswerTimes
 from infernet_edge.chain.rpc.state.counters import HourlyCount
 
 _FIRST_PAUSE = 0.25  # seconds after a failure; doubles with each failure in a row
-_MAX_PAUSE = 15.0
 _CHECK_PERIOD = 60.0  # seconds after which the chain is checked again
 _SLOW_IN_ROW = 3  # requests in a row that another server answers first, before this one fails
 _LACKING_FOR = 300.0  # seconds for which a method that is not offered is remembered
@@ -31,7 +30,7 @@ class Health:
         self.refused = HourlyCount(clock)
         self.reason = ""  # why it fails, "" when it works
         self.is_doubted = False  # the chain is checked alone, which shows whether it answers at all
-        self._pauses = Backoff(_FIRST_PAUSE, _MAX_PAUSE)
+        self._pauses = RetryPauses(_FIRST_PAUSE)
         self._paused_until = -math.inf
         self._failed_at = -math.inf
         self._checked_at = -math.inf
