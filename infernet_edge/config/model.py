@@ -172,6 +172,20 @@ class Container(Struct, frozen=True):
     ] = ""
     bearer: Annotated[Secret | None, Meta(description="Bearer token for that service")] = None
     port: Annotated[Port, Meta(description="Port on 127.0.0.1 of the service container")] = 3000
+    container_port: Annotated[
+        int, Meta(ge=1, le=65535, description="Port on which the service listens inside")
+    ] = 3000
+    pull: Annotated[
+        Literal["newer", "missing", "never"],
+        Meta(
+            description='When its image is pulled: "newer" = at each start of the node, if the tag'
+            ' has a newer one; "missing" = if it is not here; or "never"'
+        ),
+    ] = "newer"
+    init: Annotated[
+        bool,
+        Meta(description="Run it below an init process, unless its image has one; it stops faster"),
+    ] = True
     external: Annotated[bool, Meta(description="May be the first container of a job")] = True
     gpu: Annotated[
         bool | Annotated[str, Meta(pattern=GPU_PATTERN)],

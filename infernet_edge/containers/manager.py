@@ -22,13 +22,15 @@ from infernet_edge.backoff import Backoff
 from infernet_edge.config.model import Config
 from infernet_edge.containers.blocking import EngineUnreachable, Threads
 from infernet_edge.containers.connection import Connection
+from infernet_edge.containers.images.provider import Images
 from infernet_edge.containers.leftovers import abandoned, folders_of, running, storage_labels
 from infernet_edge.containers.podman import CALL_TIMEOUT, Engine, Found, IPNetwork
 from infernet_edge.containers.ports import Ports
 from infernet_edge.containers.readiness import watch_unmanaged
 from infernet_edge.containers.service import Service
 from infernet_edge.containers.specification import STORAGE_LABEL, node_name
-from infernet_edge.containers.supervisor import Supervisor, SupervisorContext
+from infernet_edge.containers.supervision.context import SupervisorContext
+from infernet_edge.containers.supervisor import Supervisor
 from infernet_edge.containers.timing import Timing
 from infernet_edge.errors import EngineError
 from infernet_edge.folders import remove_abandoned_folders
@@ -37,7 +39,6 @@ from infernet_edge.tasks import Background, cancel
 
 logger = logging.getLogger(__name__)
 
-_PARALLEL_PULLS = 2  # more would only slow down each of them
 _BUSY_POLLS = 4.5  # polls at the interval of a busy node after the last job
 _IDLE_TIMEOUT = 5.0
 _STOP_MARGIN = 10.0  # seconds for Podman in addition to the stop time-out of the containers
@@ -119,7 +120,7 @@ class ContainerManager:
             connection=self.connection,
             threads=self._threads,
             ports=Ports({self._config.server.port, *ports}),
-            pulls=asyncio.Semaphore(_PARALLEL_PULLS),
+            images=Images(self.connection),
             session=self._session,
             node=self._node,
             node_labels=await self._threads.run(CALL_TIMEOUT, storage_labels, storage),

@@ -13,12 +13,13 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from infernet_edge.config.model import Registry
 from infernet_edge.containers.blocking import EngineUnreachable
+from infernet_edge.containers.images.damage import lost_layer
 from infernet_edge.containers.processes import ContainerProcess
 from infernet_edge.containers.specification import (
     CONTAINER_LABEL,
@@ -40,13 +41,32 @@ _LOG_CHARACTERS = 600
 class EngineInfo(NamedTuple):
     """Podman's version, and the `limits` that it can apply: "memory", "cpu", "pids".
 
-    `rootless` is whether it runs without root, `runtime` the name of its OCI runtime ("crun").
+    `rootless` is whether it runs without root, `runtime` the name of its OCI runtime ("crun"),
+    `architecture` that of its machine ("amd64").
     """
 
     version: str
     limits: frozenset[str]
     rootless: bool = False
     runtime: str = ""
+    architecture: str = ""
+
+
+class LocalImage(NamedTuple):
+    """An image in Podman's storage; "" and () where the image does not declare it.
+
+    `program` is the first word that a container of it runs without a `command`, `takes_command`
+    whether a `command` replaces that. `ports` are those of EXPOSE, for TCP.
+    """
+
+    id: str
+    tags: tuple[str, ...] = ()
+    architecture: str = ""
+    system: str = ""
+    program: str = ""
+    takes_command: bool = False
+    ports: tuple[int, ...] = ()
+    lost_layer: str = ""  # the folder of a layer that does not exist any more
 
 
 class Found(NamedTuple):
@@ -92,23 +112,51 @@ class Engine:
             if rootless and host["cgroupVersion"] == "v1":
                 limits = set()  # the kernel permits cgroups of version 1 only for root
             runtime = str((host.get("ociRuntime") or {}).get("name", ""))
-            return EngineInfo(info["version"]["Version"], frozenset(limits), rootless, runtime)
+            version = info["version"]["Version"]
+            architecture = str(host.get("arch", ""))
+            return EngineInfo(version, frozenset(limits), rootless, runtime, architecture)
 
     def find_image(self, name: str) -> str | None:
         """Blocks. The id of a local image, or None."""
+        image = self.image(name)
+        return None if image is None else image.id
+
+    def image(self, name: str) -> LocalImage | None:
+        """Blocks. A local image, by a name or its id, or None."""
         from podman.errors import ImageNotFound
 
         with self._client(f"find image {name}") as client:
             try:
-                return str(client.images.get(name).id)
+                return _image(client.images.get(name).attrs)
             except ImageNotFound:
                 return None
 
-    def pull(self, name: str, progress: Callable[[str], None], cancelled: threading.Event) -> str:
-        """Blocks, for hours if needed. Pull an image and return its id.
+    def remove_image(self, name: str) -> bool:
+        """Blocks. Remove an image, or only this name of it when it has others.
 
-        `progress` is called with a text every few seconds, in this thread. Once `cancelled` is set,
-        EngineError is raised at the next progress message of Podman.
+        Returns False when there is no such image. Raises EngineError when a container uses it.
+        """
+        from podman.errors import ImageNotFound, NotFound
+
+        with self._client(f"remove image {name}") as client:
+            try:
+                client.images.remove(name, force=False)
+            except (ImageNotFound, NotFound):
+                return False
+            return True
+
+    def pull(
+        self,
+        name: str,
+        progress: Callable[[str], None],
+        cancelled: threading.Event,
+        stall_timeout: float = PULL_STALL_TIMEOUT,
+    ) -> LocalImage:
+        """Blocks, for hours if needed. Pull an image, also when it is here, and return it.
+
+        `progress` is called in this thread: with "" when the registry has answered, then with a
+        text every few seconds. Once `cancelled` is set, EngineError is raised at the next progress
+        message of Podman; EngineUnreachable after `stall_timeout` seconds without any.
 
         Docker's form of the call is used, since libpod's form reports nothing between the start and
         the end of a layer, and resolves a name without a registry differently.
@@ -122,7 +170,7 @@ class Engine:
                 "password": self._registry.password.reveal(),
             }
             headers["X-Registry-Auth"] = encode_auth_header(login)
-        with self._client(f"pull image {name}", PULL_STALL_TIMEOUT) as client:
+        with self._client(f"pull image {name}", stall_timeout) as client:
             response = client.api.post(
                 "/images/create",
                 params={"fromImage": name},
@@ -132,12 +180,12 @@ class Engine:
             )
             response.raise_for_status()
             with contextlib.closing(response):
-                for text in progress_texts(response.iter_lines(), name):
+                for number, text in enumerate(progress_texts(response.iter_lines(), name)):
                     if cancelled.is_set():
                         raise EngineError(f"The pull of image {name} was cancelled")
-                    if text:
+                    if text or not number:
                         progress(text)
-        image = self.find_image(name)
+        image = self.image(name)
         if image is None:
             raise EngineError(f"Podman pulled image {name}, but does not list it")
         return image
@@ -174,6 +222,13 @@ class Engine:
             frames = client.containers.get(container_id).logs(tail=_LOG_LINES)
             text = b"".join(frames).decode("utf-8", "replace").strip()
             return text[-_LOG_CHARACTERS:]
+
+    def output_of(self, container_id: str, command: Sequence[str]) -> str:
+        """Blocks. What a command prints in a running container; "" when it does not exist there."""
+        with self._client("run a command in the container") as client:
+            container = client.containers.get(container_id)
+            _, (output, _) = container.exec_run(list(command), demux=True)
+            return (output or b"").decode("utf-8", "replace")
 
     def state(self, container_id: str) -> ContainerState | None:
         """Blocks. None when there is no such container."""
@@ -264,6 +319,23 @@ def _part(update: Mapping[str, Any]) -> str:
     if detail.get("total"):
         size = f" {detail.get('current', 0) / 1e6:.1f} of {detail['total'] / 1e6:.1f} MB"
     return f"{update.get('id', '')}: {update.get('status', '')}{size}"
+
+
+def _image(attributes: Mapping[str, Any]) -> LocalImage:
+    config = attributes.get("Config") or {}
+    entrypoint, command = config.get("Entrypoint") or [], config.get("Cmd") or []
+    exposed = (port.partition("/") for port in config.get("ExposedPorts") or {})
+    ports = {int(port) for port, _, kind in exposed if port.isdecimal() and kind in ("", "tcp")}
+    return LocalImage(
+        id=str(attributes["Id"]),
+        tags=tuple(attributes.get("RepoTags") or ()),
+        architecture=str(attributes.get("Architecture") or ""),
+        system=str(attributes.get("Os") or ""),
+        program=next(iter([*entrypoint, *command]), ""),
+        takes_command=not entrypoint,
+        ports=tuple(sorted(ports)),
+        lost_layer=lost_layer(attributes),
+    )
 
 
 def _found(attributes: Mapping[str, Any]) -> Found:

@@ -97,16 +97,16 @@ def _open(pid: int) -> int | None:
 def _is_of_container(container_id: str, process: ContainerProcess) -> bool:
     """Whether the process with this number is the container's, by proc(5). Does not block."""
     pid = process.pid
-    if container_id in _read(Path(f"/proc/{pid}/cgroup")):
+    if container_id in read_beginning(Path(f"/proc/{pid}/cgroup")):
         return True
     # Without its own cgroup it is identified by its parent, Podman's conmon.
-    if container_id in _read(Path(f"/proc/{process.conmon_pid}/cmdline")):
-        _, _, after_name = _read(Path(f"/proc/{pid}/stat")).rpartition(")")
+    if container_id in read_beginning(Path(f"/proc/{process.conmon_pid}/cmdline")):
+        _, _, after_name = read_beginning(Path(f"/proc/{pid}/stat")).rpartition(")")
         return after_name.split()[1:2] == [str(process.conmon_pid)]
     # Where /proc hides the processes of others, cgroups still list them.
     if container_id not in process.cgroup:
         return False
-    return any(str(pid) in _read(each).split() for each in _process_lists(process.cgroup))
+    return any(str(pid) in read_beginning(each).split() for each in _process_lists(process.cgroup))
 
 
 def _process_lists(cgroup: str) -> Iterator[Path]:
@@ -119,7 +119,8 @@ def _process_lists(cgroup: str) -> Iterator[Path]:
                 yield folder / "cgroup.procs"
 
 
-def _read(path: Path) -> str:
+def read_beginning(path: Path) -> str:
+    """The first _READ_BYTES of a file below /proc or /sys; "" if it cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(_READ_BYTES).decode("utf-8", "replace")

@@ -28,7 +28,7 @@ CONTAINER_LABEL = "io.infernet-edge.container"
 SPECIFICATION_LABEL = "io.infernet-edge.specification"
 STORAGE_LABEL = "io.infernet-edge.storage"  # the folder of the node, see leftovers.py
 VIEW_LABEL = "io.infernet-edge.view"
-SERVICE_PORT = 3000  # on which every service listens inside its container
+SERVICE_PORT = 3000  # on which services listen inside their containers, by the specification
 
 # With this annotation the runtime crun keeps the groups of Podman's process in the container, like
 # --group-add keep-groups of the command line. The groups cannot be listed by id: they have none in
@@ -64,13 +64,15 @@ def make_specification(
     node_labels: Mapping[str, str] | None = None,
     *,
     rootless: bool = False,
+    init: bool = False,
 ) -> dict[str, Any]:
     """The specification of `container` without its host port, which `publish` adds.
 
     `limits` are those of "memory", "cpu" and "pids" that Podman can apply here; `stop_timeout` is
     in seconds; `groups` are those of its devices; `rootless` is whether Podman runs without root.
-    `node_labels` describe the node; a container is not replaced when only they differ. Raises
-    EngineError when the command cannot be split as a shell would.
+    `init` is whether it runs below an init process. `node_labels` describe the node; a container is
+    not replaced when only they differ. Raises EngineError when the command cannot be split as a
+    shell would.
     """
     try:
         command = shlex.split(container.command)
@@ -101,19 +103,24 @@ def make_specification(
         specification["annotations"] = _KEEP_GROUPS
     elif groups:
         specification["groups"] = [str(group) for group in groups]
-    relevant = [specification, container.port]
+    # Not whether there is an init process, but whether there should be one.
+    relevant = [specification, container.port, container.container_port, container.init]
     fingerprint = hashlib.sha256(msgspec.json.encode(relevant, order="deterministic")).hexdigest()
     specification["labels"][SPECIFICATION_LABEL] = fingerprint[:32]
     specification["labels"] |= node_labels or {}
+    if init:
+        specification["init"] = True
     return specification
 
 
-def publish(specification: dict[str, Any], port: int) -> dict[str, Any]:
+def publish(
+    specification: dict[str, Any], port: int, container_port: int = SERVICE_PORT
+) -> dict[str, Any]:
     """Add the mapping of `port` of 127.0.0.1 to the service; the LAN cannot reach that port."""
     mapping = {
         "host_ip": "127.0.0.1",
         "host_port": port,
-        "container_port": SERVICE_PORT,
+        "container_port": container_port,
         "protocol": "tcp",
     }
     return {**specification, "portmappings": [mapping]}

@@ -4,58 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
-from collections.abc import Mapping
-from typing import Any, NamedTuple
-
-import aiohttp
+from typing import Any
 
 from infernet_edge.backoff import Backoff
 from infernet_edge.containers import specification
-from infernet_edge.containers.blocking import EngineUnreachable, Threads
-from infernet_edge.containers.connection import Connection
+from infernet_edge.containers.blocking import EngineUnreachable
+from infernet_edge.containers.images.damage import is_damage, output_shows_damage
 from infernet_edge.containers.podman import CALL_TIMEOUT, Engine, Found, IPNetwork
-from infernet_edge.containers.ports import Ports
 from infernet_edge.containers.processes import WatchedProcess
 from infernet_edge.containers.readiness import port_seems_closed, probe
 from infernet_edge.containers.service import Service
+from infernet_edge.containers.supervision.context import SupervisorContext
 from infernet_edge.containers.supervision.endings import stop_reason, with_last_output
+from infernet_edge.containers.supervision.hints import hint
+from infernet_edge.containers.supervision.listening import why_silent
 from infernet_edge.containers.supervision.log_lines import LastLine
-from infernet_edge.containers.timing import Timing
+from infernet_edge.containers.supervision.preparation import Preparation
 from infernet_edge.errors import EngineError
 from infernet_edge.logs import log_event
 from infernet_edge.tasks import cancel
 
 logger = logging.getLogger(__name__)
 
-_PULL_TIMEOUT = 12 * 3600.0  # seconds; a large image over a slow network
 _PORT_ATTEMPTS = 3
 _FAILED_PROBES = 3  # in a row, after which a container that ran is down
-
-_HINTS = {
-    "unresolvable CDI devices": "describe the GPU for Podman with:"
-    " nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml, or change gpu or devices in the"
-    " configuration; infernet-edge doctor lists the names that exist",
-    "stat /dev/": "connect the device, or change containers[].devices and gpu in the configuration;"
-    " infernet-edge doctor lists what is missing",
-    "unauthorized": "check docker.username and docker.password in the configuration",
-    "no space left on device": "free disk space, for example with: podman image prune",
-}
-
-
-class SupervisorContext(NamedTuple):
-    """Objects that all supervisors share."""
-
-    connection: Connection
-    threads: Threads
-    ports: Ports
-    pulls: asyncio.Semaphore
-    session: aiohttp.ClientSession
-    node: str
-    node_labels: Mapping[str, str]
-    polling_needed: asyncio.Event  # set when a container's process is not visible
-    timing: Timing
 
 
 class Supervisor:
@@ -69,19 +42,20 @@ class Supervisor:
         self._context = context
         self._container_id = ""
         self._started = False
+        self._was_ready = False
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._process: WatchedProcess | None = None
         self._pid = 0
         self._ended_process = ("", 0)  # the last container and process whose end was detected
         self._crashes = 0
-        self._limits_warned = False
-        self._groups_warned = False
         timing = context.timing
         self._restarts = Backoff(timing.restart, timing.restart_limit)
         self._retries = Backoff(timing.retry, timing.retry_limit)
         self._polls = Backoff(timing.port_poll_busy, timing.reconcile)
         self._next_check = 0.0
+        self._silent_cause = ""
         self._last_line = LastLine(context.connection)
+        self._preparation = Preparation(service.container, context, self)
 
     @property
     def running_id(self) -> str:
@@ -129,31 +103,41 @@ class Supervisor:
             if problem := self._context.connection.problem:
                 self.service.set_failed(problem)
             engine = await self._context.connection.ready()
-            self._set_starting("its container is being looked up")
+            self.report_state("its container is being looked up")
             try:
                 await self._start(engine)
             except EngineUnreachable as error:
-                self._set_starting(str(error))
+                self.report_state(str(error))
                 self._context.connection.request_check()
                 await asyncio.sleep(self._context.timing.reconnect)
             except EngineError as error:
+                reason = await self._reason_for_failure(engine, error)
+                if not reason:
+                    continue
                 pause = self._retries.next()
-                reason = f"{error}{_hint(str(error))}"
                 self.service.set_failed(reason)
-                self._log("failed", logging.ERROR, reason=reason, next_attempt_seconds=pause)
+                self.log("failed", logging.ERROR, reason=reason, next_attempt_seconds=pause)
                 await asyncio.sleep(pause)
             else:
                 self._retries.reset()
                 await self._watch_until_stopped()
 
+    async def _reason_for_failure(self, engine: Engine, error: EngineError) -> str:
+        """Why it cannot be started, with the remedy; "" when the cause was removed."""
+        problem = str(error)
+        if self._preparation.drops_missing_init(problem):
+            return ""
+        if not is_damage(problem):
+            return f"{problem}{hint(problem)}"
+        try:
+            return await self._preparation.repair(engine, problem)
+        except EngineError as another:
+            return f"{another}{hint(str(another))}"
+
     async def _start(self, engine: Engine) -> None:
         run = self._context.connection.run
         container = self.service.container
-        image = await run(CALL_TIMEOUT, engine.find_image, container.image)
-        if image is None:
-            image = await self._pull(engine)
-        self._set_starting("its container is being started")
-        specified = await self._specify(engine, image)
+        specified = await self._preparation.specify(engine)
         fingerprint = specified["labels"][specification.SPECIFICATION_LABEL]
         for found in await run(CALL_TIMEOUT, engine.containers, self._context.node):
             if found.container != container.id:
@@ -164,7 +148,7 @@ class Supervisor:
                 break
             await self._replace(engine, found)
         else:
-            self._warn_about_limits()
+            self._preparation.warn_about_limits()
             await self._create(engine, specified)
         await self._watch_process(engine)
         if self._ended.done():
@@ -173,66 +157,16 @@ class Supervisor:
         self.addresses = await run(CALL_TIMEOUT, engine.addresses_of, self._container_id)
         self.located = True
 
-    async def _specify(self, engine: Engine, image: str) -> dict[str, Any]:
-        container, info = self.service.container, self._context.connection.info
-        groups: list[int] = []
-        # Podman on another machine has other devices.
-        if (container.devices or container.gpu) and engine.url.startswith("unix:"):
-            groups = await self._context.threads.run(
-                CALL_TIMEOUT, specification.device_groups, container
-            )
-        if groups and info.rootless and info.runtime != "crun" and not self._groups_warned:
-            self._groups_warned = True
-            self._log(
-                "groups_dropped",
-                logging.WARNING,
-                runtime=info.runtime,
-                reason="with this runtime rootless Podman cannot pass the groups of devices to the"
-                " container; install the package crun",
-            )
-        return specification.make_specification(
-            *(container, self._context.node, image, info.limits, self._context.timing.stop, groups),
-            rootless=info.rootless,
-            node_labels=self._context.node_labels,
-        )
-
-    async def _pull(self, engine: Engine) -> str:
-        loop = asyncio.get_running_loop()
-        cancelled = threading.Event()
-        image = self.service.container.image
-
-        def progress(text: str) -> None:
-            self._log("pull_progressed", image=image, progress=text)
-            loop.call_soon_threadsafe(self._set_starting, f"its image is being pulled: {text}")
-
-        self._set_starting("its image waits for other pulls")
-        async with self._context.pulls:
-            self._set_starting("its image is being pulled")
-            self._log("pull_started", image=image)
-            begin = time.monotonic()
-            try:
-                # Separate threads, for which the shutdown does not wait: a pull may hang, and a
-                # cancelled one leaves nothing that has to be removed.
-                threads = Threads()
-                async with self._context.connection.in_use():
-                    pulled = await threads.run(
-                        _PULL_TIMEOUT, engine.pull, image, progress, cancelled
-                    )
-            finally:
-                cancelled.set()
-            self._log("pulled", image=image, seconds=round(time.monotonic() - begin, 1))
-            return pulled
-
     def _adopt(self, found: Found) -> None:
         self._context.ports.register(self.service.id, found.port)
         self.service.set_port(found.port)
         self._watch(found.id)
         self._started = True
-        self._log("adopted", port=found.port, podman_id=found.id[:12])
+        self.log("adopted", port=found.port, podman_id=found.id[:12])
 
     async def _replace(self, engine: Engine, found: Found) -> None:
         if found.running:
-            self._log("replaced", podman_id=found.id[:12], reason="its configuration changed")
+            self.log("replaced", podman_id=found.id[:12], reason="its configuration changed")
         timeout = CALL_TIMEOUT + self._context.timing.stop
         await self._context.connection.run(timeout, engine.remove, found.id)
 
@@ -240,7 +174,7 @@ class Supervisor:
         run = self._context.connection.run
         for attempt in range(_PORT_ATTEMPTS):
             port = self._assign_port()
-            created = await run(CALL_TIMEOUT, engine.create, specification.publish(specified, port))
+            created = await run(CALL_TIMEOUT, engine.create, self._published(specified, port))
             self._watch(created)
             try:
                 await run(CALL_TIMEOUT, engine.start, created)
@@ -255,19 +189,22 @@ class Supervisor:
             else:
                 self._started = True
                 self.service.set_port(port)
-                self._log("started", port=port, podman_id=created[:12])
+                self.log("started", port=port, podman_id=created[:12])
                 return
+
+    def _published(self, specified: dict[str, Any], port: int) -> dict[str, Any]:
+        return specification.publish(specified, port, self.service.container.container_port)
 
     def _assign_port(self) -> int:
         configured = self.service.container.port
         port = self._context.ports.assign(self.service.id, configured)
         if port != configured:
-            self._log("port_replaced", logging.WARNING, configured_port=configured, port=port)
+            self.log("port_replaced", logging.WARNING, configured_port=configured, port=port)
         return port
 
     def _watch(self, container_id: str) -> None:
         self._container_id, self._started = container_id, False
-        self.located = False
+        self._was_ready = self.located = False
         self._ended = asyncio.get_running_loop().create_future()
         self.service.probe_requested.clear()
         self._polls.reset()
@@ -291,7 +228,7 @@ class Supervisor:
             if self._process is not None:
                 return
         self._context.polling_needed.set()
-        self._log("watch_failed", reason="its process is not visible, so its port is polled")
+        self.log("watch_failed", reason="its process is not visible, so its port is polled")
 
     def _stop_watching(self) -> None:
         if self._process is not None:
@@ -307,13 +244,14 @@ class Supervisor:
         begin = time.monotonic()
         problem = await self._probe_until_ended()
         uptime = time.monotonic() - begin
-        self._set_starting(problem or "it stopped")  # from now on jobs wait
+        self.report_state(problem or "it stopped")  # from now on jobs wait
         connection = self._context.connection
         if problem:
             reason = await with_last_output(connection, self._container_id, problem)
-            await self._remove_unresponsive()
+            await self._remove()
         else:
             reason = await stop_reason(connection, self._container_id, self._pid)
+            reason = await self._after_crash(reason)
         timing = self._context.timing
         if uptime < timing.quick_crash:
             self._crashes += 1
@@ -325,8 +263,8 @@ class Supervisor:
             pause = timing.crash_loop
             reason = f"it stopped {self._crashes} times in a row, most recently: {reason}"
             self.service.set_failed(reason)
-        self._set_starting(reason)
-        self._log(
+        self.report_state(reason)
+        self.log(
             "unresponsive" if problem else "stopped",
             logging.WARNING,
             reason=reason,
@@ -334,6 +272,19 @@ class Supervisor:
             next_start_seconds=pause,
         )
         await asyncio.sleep(pause)
+
+    async def _after_crash(self, reason: str) -> str:
+        """Remove the cause of a stop where that is known; returns the reason with the remedy."""
+        engine = self._context.connection.engine
+        if self._was_ready or engine is None or self._preparation.drops_init_after(reason):
+            return reason
+        if not output_shows_damage(reason):
+            return reason
+        await self._remove()  # Podman removes no image that a container uses
+        try:
+            return await self._preparation.repair(engine, reason) or reason
+        except EngineError as error:
+            return f"{reason}; its image is damaged: {error}"
 
     async def _probe_until_ended(self) -> str:
         """Probe until it is ready, and again on request, until it stops or is down.
@@ -343,22 +294,52 @@ class Supervisor:
         timing = self._context.timing
         begin = time.monotonic()
         backoff = Backoff(timing.probe, timing.probe_limit, factor=1.5)
+        searches, cause = Backoff(timing.silent, timing.silent_limit), ""
+        search_at = begin + searches.next()
         while not self._ended.done():
             problem = await self._probe()
             if self._ended.done():
                 break
             if problem:
-                self._set_starting(f"it does not answer yet: {problem}")
+                if time.monotonic() >= search_at:
+                    cause = await self._why_silent()
+                    search_at = time.monotonic() + searches.next()
+                self.report_state(f"it does not answer yet: {cause or problem}")
                 await asyncio.wait({self._ended}, timeout=backoff.next())
                 continue
             if self.service.state != "ready":
-                self._log("became_ready", seconds=round(time.monotonic() - begin, 2))
+                self.log("became_ready", seconds=round(time.monotonic() - begin, 2))
             self.service.set_ready()
+            if not self._was_ready:
+                self._was_ready = True
+                await self._remove_replaced_images()
             await self._wait_for_end_or_request()
             if self.service.state == "suspect" and (problem := await self._is_down()):
                 return f"it does not answer any more: {problem}"
             backoff.reset()
+            cause = ""
         return ""
+
+    async def _why_silent(self) -> str:
+        """On which other port it seems to listen; "" if that is not the reason."""
+        container = self.service.container
+        cause = await why_silent(
+            self._context.connection,
+            self._container_id,
+            pid=self._pid if self._process is not None else 0,
+            expected=container.container_port,
+            image=self._preparation.image,
+        )
+        if cause and cause != self._silent_cause:
+            self.log("port_missed", logging.WARNING, reason=cause)
+        self._silent_cause = cause
+        return cause
+
+    async def _remove_replaced_images(self) -> None:
+        engine = self._context.connection.engine
+        if engine is not None:
+            image = self.service.container.image
+            await self._context.images.remove_replaced(engine, image, self)
 
     async def _is_down(self) -> str:
         """Probe a suspect until it answers, stops, or is down; returns the reason when it is down.
@@ -379,8 +360,8 @@ class Supervisor:
             await asyncio.wait({self._ended}, timeout=self._context.timing.suspect)
         return ""
 
-    async def _remove_unresponsive(self) -> None:
-        """Remove a container that runs but is down; if Podman cannot, the next start does."""
+    async def _remove(self) -> None:
+        """Remove the current container; if Podman cannot, the next start does."""
         self._ended_process = (self._container_id, self._pid)  # which is not adopted again
         connection = self._context.connection
         if connection.engine is None:
@@ -391,7 +372,7 @@ class Supervisor:
         except EngineUnreachable:
             connection.request_check()
         except EngineError as error:
-            self._log("remove_failed", logging.WARNING, reason=error)
+            self.log("remove_failed", logging.WARNING, reason=error)
 
     async def _probe(self) -> str:
         """The result of `probe`, or immediately "it stopped" when the container ends."""
@@ -416,7 +397,7 @@ class Supervisor:
     def _in_crash_loop(self) -> bool:
         return self._crashes >= self._context.timing.crash_cap
 
-    def _set_starting(self, reason: str) -> None:
+    def report_state(self, reason: str) -> None:
         """Set the state `starting`; in a crash loop `failed`, so that jobs do not wait for it."""
         state = self.service.state
         if self._in_crash_loop:
@@ -425,25 +406,5 @@ class Supervisor:
         elif (state, self.service.reason) != ("starting", reason):
             self.service.set_starting(reason)
 
-    def _warn_about_limits(self) -> None:
-        limits = self._context.connection.info.limits
-        missing = specification.missing_limits(self.service.container, limits)
-        if missing and not self._limits_warned:
-            self._limits_warned = True
-            self._log(
-                "limits_ignored",
-                logging.WARNING,
-                limits=", ".join(missing),
-                reason="this kernel, or rootless Podman, cannot apply them; on a Raspberry Pi add"
-                " cgroup_enable=memory to the kernel's command line",
-            )
-
-    def _log(self, verb: str, level: int = logging.INFO, **fields: object) -> None:
+    def log(self, verb: str, level: int = logging.INFO, **fields: object) -> None:
         log_event(logger, f"container.{verb}", level, container=self.service.id, **fields)
-
-
-def _hint(problem: str) -> str:
-    """The remedy for a known problem, as a sentence; "" for others."""
-    return next(
-        (f". To fix it, {remedy}" for part, remedy in _HINTS.items() if part in problem), ""
-    )

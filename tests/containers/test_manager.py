@@ -18,12 +18,13 @@ import pytest
 
 from infernet_edge.config.model import Config, Container, Podman, Secret, Storage
 from infernet_edge.config.model import Registry as Login
-from infernet_edge.containers import connection, supervisor
+from infernet_edge.containers import connection
 from infernet_edge.containers.client import ContainerFailure, ServiceClient, request_body
 from infernet_edge.containers.manager import ContainerManager
 from infernet_edge.containers.podman import Engine, EngineInfo, Found
 from infernet_edge.containers.service import ServiceUnavailable, make_services
 from infernet_edge.containers.specification import CONTAINER_LABEL
+from infernet_edge.containers.supervision import endings
 from tests.support.events import Events
 from tests.support.managing import QUICK, configuration, container, eventually, managing
 from tests.support.podman import IsolatedPodman, Registry, need
@@ -684,7 +685,7 @@ async def test_a_container_whose_end_podman_missed_is_replaced(
     podman: IsolatedPodman, tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """conmon tells Podman of the end, and may have been killed before."""
-    monkeypatch.setattr(supervisor, "_EXIT_CODE_TIMEOUT", 1.0)
+    monkeypatch.setattr(endings, "_EXIT_CODE_TIMEOUT", 1.0)
     config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
     async with managing(config) as managed:
         name = podman.containers()[0]

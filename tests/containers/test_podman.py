@@ -49,7 +49,7 @@ def logged_in(podman: IsolatedPodman, password: str = Registry.password) -> Engi
 
 
 def pull(engine: Engine, image: str) -> str:
-    return engine.pull(image, lambda text: None, threading.Event())
+    return engine.pull(image, lambda text: None, threading.Event()).id
 
 
 def specified(engine: Engine, image: str, **settings: Any) -> dict[str, Any]:
@@ -204,7 +204,7 @@ def test_a_pull_reports_its_progress(
     podman.run("rmi", image)
     texts: list[str] = []
     pulled = logged_in(podman).pull(image, texts.append, threading.Event())
-    assert pulled == logged_in(podman).find_image(image)
+    assert pulled == logged_in(podman).image(image)
     assert any("parts complete" in text for text in texts)
 
 

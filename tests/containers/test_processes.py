@@ -66,7 +66,7 @@ async def test_the_process_of_a_container_is_identified_in_three_ways(
     assert not seen(whole, ID)
     # That number is another process's, as it may be where Podman runs on another machine.
     assert not seen(whole._replace(pid=os.getpid()))
-    real = processes._read  # noqa: SLF001
+    real = processes.read_beginning
 
     def hidden(*beginnings: str) -> None:
         """As if these files were not to be seen."""
@@ -74,7 +74,7 @@ async def test_the_process_of_a_container_is_identified_in_three_ways(
         def read(path: Path) -> str:
             return "" if str(path).startswith(beginnings) else real(path)
 
-        monkeypatch.setattr(processes, "_read", read)
+        monkeypatch.setattr(processes, "read_beginning", read)
 
     hidden("/proc")  # ProtectProc=invisible
     assert seen(whole) is bool(whole.cgroup)

@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +16,12 @@ import aiohttp
 import msgspec
 import pytest
 
+from infernet_edge.config.model import Registry as Login
 from infernet_edge.containers import readiness
 from infernet_edge.containers.client import ContainerFailure, ServiceClient, request_body
+from infernet_edge.containers.images.platforms import obstacle
+from infernet_edge.containers.podman import Engine
+from infernet_edge.containers.processes import WatchedProcess
 from infernet_edge.containers.service import ServiceUnavailable
 from tests.support.events import Events
 from tests.support.managing import QUICK, Managed, configuration, container, eventually, managing
@@ -41,7 +46,7 @@ def container_id(podman: IsolatedPodman) -> str:
 
 @contextlib.contextmanager
 def stopped(podman: IsolatedPodman) -> Iterator[None]:
-    """Stop the container's process within the block, as SIGSTOP does: it hangs."""
+    """Stop the first process of the container within the block, as SIGSTOP does: it hangs."""
     (name,) = podman.containers()
     podman.run("kill", "--signal=STOP", name)
     try:
@@ -55,7 +60,7 @@ def stopped(podman: IsolatedPodman) -> Iterator[None]:
 async def test_a_container_that_hangs_is_created_again(
     podman: IsolatedPodman, tmp_path: Path, events: Events
 ) -> None:
-    configured = container("echo", podman.echo_image(), timeout=0.5)
+    configured = container("echo", podman.echo_image(), timeout=0.5, init=False)
     async with managing(configuration(podman, tmp_path, configured)) as managed:
         service, client = managed.services["echo"], client_of(managed)
         before = container_id(podman)
@@ -146,7 +151,7 @@ async def test_a_single_worker_is_not_interrupted_while_it_computes(
 async def test_one_that_hangs_again_and_again_fails_its_jobs_with_the_reason(
     podman: IsolatedPodman, tmp_path: Path, events: Events
 ) -> None:
-    configured = container("echo", podman.echo_image(), timeout=0.5)
+    configured = container("echo", podman.echo_image(), timeout=0.5, init=False)
     timing = msgspec.structs.replace(QUICK, crash_cap=1)
     async with managing(configuration(podman, tmp_path, configured), timing) as managed:
         service, client = managed.services["echo"], client_of(managed)
@@ -180,3 +185,149 @@ async def test_the_last_line_of_the_log_completes_a_failure(
         managed.manager._supervisors["echo"]._last_line._read_at = 0  # noqa: SLF001
         with pytest.raises(ContainerFailure, match=r"^Container answered 500 Internal Server E"):
             await client.call(service, body)
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("--port 8080", "it listens on port 8080 inside, not port 3000: set container_port = 8080"),
+        ("--host 127.0.0.1", "it listens on 127.0.0.1 only (port 3000)"),
+    ],
+)
+async def test_the_port_on_which_a_silent_service_listens_is_named(
+    podman: IsolatedPodman, tmp_path: Path, events: Events, command: str, reason: str
+) -> None:
+    configured = container("echo", podman.echo_image(), command=command)
+    async with managing(configuration(podman, tmp_path, configured), settled=0) as managed:
+        service = managed.services["echo"]
+        await eventually(lambda: reason in service.reason)
+        assert service.state == "starting"
+        await asyncio.sleep(1)
+        (event,) = events.of("container.port_missed")  # once
+        assert event["reason"].startswith(reason)
+
+
+async def test_the_port_is_found_in_the_container_when_its_process_is_not_visible(
+    podman: IsolatedPodman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WatchedProcess, "open_container", lambda *_: None)
+    recipe = tmp_path / "Containerfile"
+    recipe.write_text(f"FROM {podman.echo_image()}\nEXPOSE 8080/tcp 9/udp\n")
+    image = "localhost/infernet-test/exposing:1"
+    podman.run("build", "--pull=never", "--tag", image, "--file", str(recipe), str(tmp_path))
+    config = configuration(
+        podman,
+        tmp_path,
+        # The test's image has no cat: Python takes its place.
+        container("inside", podman.echo_image(), command="--port 8080"),
+        container("exposed", image, command="--port 9000"),
+    )
+    real = Engine.output_of
+
+    def output_of(engine: Engine, container_id: str, command: list[str]) -> str:
+        assert real(engine, container_id, command) == ""
+        if "exposed" in str(podman.inspect(container_id)["Name"]):
+            return ""
+        script = "import sys; [print(open(name).read()) for name in sys.argv[1:]]"
+        return real(engine, container_id, ["/python", "-c", script, *command[1:]])
+
+    monkeypatch.setattr(Engine, "output_of", output_of)
+    async with managing(config, settled=0) as managed:
+        inside, exposed = managed.services["inside"], managed.services["exposed"]
+        await eventually(lambda: "it listens on port 8080 inside" in inside.reason)
+        await eventually(lambda: "its image names (EXPOSE) port 8080" in exposed.reason)
+
+
+async def test_a_service_on_another_port(podman: IsolatedPodman, tmp_path: Path) -> None:
+    configured = container("echo", podman.echo_image(), command="--port 8080", container_port=8080)
+    async with managing(configuration(podman, tmp_path, configured)) as managed:
+        assert (await managed.call("echo", 1))["output"] == 1
+
+
+async def test_an_image_for_another_architecture_is_not_started(
+    podman: IsolatedPodman, tmp_path: Path, events: Events
+) -> None:
+    here = Engine(podman.url, Login()).info().architecture
+    other = "arm64" if here == "amd64" else "amd64"
+    if obstacle("x", other, "linux", here) == "":
+        pytest.skip(f"this machine runs programs for {other}")
+    image = "localhost/infernet-test/foreign:1"
+    (tmp_path / "empty.tar").write_bytes(b"\0" * 10240)
+    podman.run("import", f"--arch={other}", str(tmp_path / "empty.tar"), image)
+    async with managing(configuration(podman, tmp_path, container("echo", image))) as managed:
+        service = managed.services["echo"]
+        assert service.state == "failed"
+        expected = f"image {image} is for {other}, this machine is {here}: use an image for {here}"
+        assert service.reason == expected
+        assert podman.containers() == []
+        assert not events.of("container.started")
+
+
+async def test_a_container_stops_quickly_although_its_program_ignores_sigterm(
+    podman: IsolatedPodman, tmp_path: Path
+) -> None:
+    """As the first process it has no default action for signals; below an init process it has."""
+    configured = container("echo", podman.echo_image(), command="--default-signals")
+    timing = msgspec.structs.replace(QUICK, stop=10)
+    began = 0.0
+    async with managing(configuration(podman, tmp_path, configured), timing):
+        assert podman.inspect(podman.containers()[0])["Path"] == "/run/podman-init"
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+
+
+async def test_a_container_without_an_init_process(podman: IsolatedPodman, tmp_path: Path) -> None:
+    configured = container("echo", podman.echo_image(), init=False)
+    async with managing(configuration(podman, tmp_path, configured)):
+        assert podman.inspect(podman.containers()[0])["Path"] == "/python"
+
+
+async def test_without_an_init_program_containers_run_without_it(
+    podman: IsolatedPodman, tmp_path: Path, events: Events
+) -> None:
+    conf = Path(podman.environment["CONTAINERS_CONF"])
+    before = conf.read_text()
+    conf.write_text(before.replace("[engine]", f'[engine]\ninit_path = "{tmp_path}/none"'))
+    podman.kill_service()
+    try:
+        podman.start_service()
+        config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
+        async with managing(config, stop=False) as managed:
+            assert managed.services["echo"].state == "ready"
+            assert podman.inspect(podman.containers()[0])["Path"] == "/python"
+            (event,) = events.of("container.init_dropped")
+            assert "install the package catatonit" in event["reason"]
+            assert not events.of("container.failed")
+        async with managing(config) as managed:
+            assert events.of("container.adopted")
+    finally:
+        conf.write_text(before)
+        podman.kill_service()
+        podman.start_service()
+
+
+@pytest.mark.parametrize("named", ["/init", "/usr/bin/tini"])
+async def test_an_image_with_an_init_process_of_its_own_gets_no_other(
+    podman: IsolatedPodman, tmp_path: Path, named: str
+) -> None:
+    image = "localhost/infernet-test/own-init:1"
+    recipe = tmp_path / "Containerfile"
+    # The program starts with its first argument as its name: it is Python in both cases.
+    recipe.write_text(
+        f"FROM {podman.echo_image()}\nCOPY --from={podman.echo_image()} /python {named}\n"
+        f'ENTRYPOINT ["{named}", "-I", "/service.py"]\n'
+    )
+    podman.run("build", "--pull=never", "--tag", image, "--file", str(recipe), str(tmp_path))
+    async with managing(configuration(podman, tmp_path, container("echo", image))):
+        assert podman.inspect(podman.containers()[0])["Path"] == named
+
+
+async def test_a_program_that_has_to_be_the_first_process_gets_no_init_process(
+    podman: IsolatedPodman, tmp_path: Path, events: Events
+) -> None:
+    configured = container("echo", podman.echo_image(), command="--first")
+    async with managing(configuration(podman, tmp_path, configured)) as managed:
+        assert managed.services["echo"].state == "ready"
+        assert len(events.of("container.stopped")) == 1
+        (event,) = events.of("container.init_dropped")
+        assert event["reason"] == "its program has to be the first process"

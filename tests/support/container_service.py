@@ -8,7 +8,8 @@ asked to do by fields of `data` (an object):
     show: true answers environment, arguments and what is at the paths in `read`
 Arguments: --crash CODE (at once), --need PATH (crashes without it), --deaf (accepts connections,
 never answers), --delay SECONDS (before it listens), --unhealthy (GET /health answers 503),
---stubborn (ignores SIGTERM), --single (one request at a time), --port N, --host ADDRESS.
+--stubborn (ignores SIGTERM), --single (one request at a time), --port N, --host ADDRESS,
+--default-signals (does nothing about SIGTERM), --first (has to be the first process).
 """
 
 import argparse
@@ -106,10 +107,16 @@ def main() -> None:
     parser.add_argument("--single", action="store_true")
     parser.add_argument("--port", type=int, default=3000)
     parser.add_argument("--host", default="0.0.0.0")
+    parser.add_argument("--default-signals", action="store_true")
+    parser.add_argument("--first", action="store_true")
     parser.add_argument("words", nargs="*")
     options = parser.parse_args()
+    if options.first and os.getpid() != 1:
+        sys.exit("s6-overlay-suexec: fatal: can only run as pid 1")
     # The first process of a container gets no default action for signals from the kernel.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN if options.stubborn else lambda *_: os._exit(0))
+    if not options.default_signals:
+        ignore = signal.SIG_IGN if options.stubborn else lambda *_: os._exit(0)
+        signal.signal(signal.SIGTERM, ignore)
     if options.crash is not None or (options.need is not None and not options.need.exists()):
         print("model file is missing", file=sys.stderr, flush=True)
         sys.exit(3 if options.crash is None else options.crash)

@@ -26,6 +26,7 @@ QUICK = Timing(
     restart_limit=0.5,
     retry=0.2,
     retry_limit=1.0,
+    silent=0.3,
     suspect=0.2,
     unmanaged=0.2,
     unmanaged_down=0.1,
