@@ -7,7 +7,11 @@ import contextlib
 import shutil
 import subprocess
 
+from infernet_edge.containers.blocking import EngineUnreachable
 from infernet_edge.containers.client import make_session
+from infernet_edge.containers.images.platforms import obstacle
+from infernet_edge.containers.images.reference import LOCALHOST, registry_of
+from infernet_edge.containers.podman import Engine
 from infernet_edge.doctor.commands import as_root, line
 from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, not_checked, ok, problem, warning
@@ -32,9 +36,10 @@ async def check(case: Case) -> list[Finding]:
         return [ok("not needed: the node manages no containers")]
     try:
         engine = await case.engine()
-        missing = {name for name in names if await case.blocking(engine.find_image, name) is None}
+        local = {name: await case.blocking(_find, case, engine, name) for name in names}
     except EngineError:
         return [not_checked(f"{name}: Podman does not answer") for name in names]
+    missing = {name for name, finding in local.items() if finding is None}
     registries = sorted({registry_of(name) for name in names} - {"localhost"})
     wanted = sorted({registry_of(name) for name in missing} - {"localhost"})
     reached = await asyncio.gather(*map(_accepts_connections, wanted))
@@ -46,9 +51,41 @@ async def check(case: Case) -> list[Finding]:
         if name in own:
             found.append(_about_another_podman(case, name))
         else:
-            here = ok(f"{name}: available")
-            found.append(_about_missing(case, name, away) if name in missing else here)
+            found.append(local[name] or _about_missing(case, name, away))
     return [*refused, *found]
+
+
+def _find(case: Case, engine: Engine, name: str) -> Finding | None:
+    """The finding about an image that is here; None when it is missing. Blocks."""
+    try:
+        image = engine.image(name)
+    except EngineUnreachable:
+        raise
+    except EngineError as error:  # its files in Podman's storage cannot be read
+        return _about_damaged(case, name, str(error))
+    if image is None:
+        return None
+    if image.lost_layer:
+        return _about_damaged(case, name, f"{image.lost_layer} is missing")
+    if engine.url.startswith("unix:"):
+        here = case.connection.info.architecture
+        if text := obstacle(name, image.architecture, image.system, here, case.root):
+            return problem(text, "change image in the configuration")
+    return ok(f"{name}: available")
+
+
+def _about_damaged(case: Case, name: str, reason: str) -> Finding:
+    url = case.config.podman.url
+    run = as_root if case.is_service else line
+    words = ["podman", *(("--url", url) if url else ()), "rmi", "--force", name]
+    made_here = registry_of(name) == LOCALHOST
+    return problem(
+        f"{name}: Podman's storage of it is damaged ({reason})",
+        "after the command make it again, or load it"
+        if made_here
+        else "after the command the node pulls it again",
+        command=run(*words),
+    )
 
 
 async def _refused(case: Case, registries: list[str]) -> list[Finding]:
@@ -105,6 +142,8 @@ def _about_missing(case: Case, name: str, away: set[str]) -> Finding:
             f"make it in {whose} with podman build, or copy it there with podman save and podman"
             " load; each user's Podman has separate images",
         )
+    if all(each.pull == "never" for each in case.managed if each.image == name):
+        return problem(f'{name}: not available, and its pull is "never"', command=_pull(case, name))
     if registry in away:
         # Not a problem: there may be a proxy or a mirror, which only Podman uses.
         return warning(
@@ -123,13 +162,6 @@ def _pull(case: Case, name: str) -> str:
         return line("podman", "pull", name)
     run = as_root if case.is_service else line
     return run("podman", "--url", url, "pull", name)
-
-
-def registry_of(image: str) -> str:
-    """Where an image is pulled from, by Docker's rule: a first part with a dot or a port."""
-    first, separator, _ = image.partition("/")
-    named = separator and ("." in first or ":" in first or first == "localhost")
-    return first if named else "docker.io"
 
 
 async def _accepts_connections(registry: str) -> bool:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from infernet_edge.config.model import Config
+from infernet_edge.containers.images.reference import registry_of
 from infernet_edge.doctor import images
 from infernet_edge.doctor.finding import Finding
-from infernet_edge.doctor.images import registry_of
+from tests.support.damage import delete_layer, make_image
 from tests.support.examining import finding, findings
 from tests.support.podman import IsolatedPodman, Registry
 from tests.support.ports import free_port
@@ -50,6 +51,50 @@ async def test_one_is_missing_that_was_to_be_made_here(
     assert found.level == "problem"
     assert found.command == ""
     assert "podman build" in found.remedy
+
+
+async def test_one_is_damaged(podman: IsolatedPodman, tmp_path: Path) -> None:
+    image = "localhost/infernet-test/damaged:1"
+    make_image(podman, image, tmp_path)
+    delete_layer(podman, image)
+    found = await check(tmp_path, podman.url, podman.echo_image(), image)
+    assert found.level == "problem"
+    assert found.text.startswith(f"{image}: Podman's storage of it is damaged (")
+    assert found.remedy == "after the command make it again, or load it"
+    assert found.command == f"podman --url {podman.url} rmi --force {image}"
+    subprocess.run(found.command.split(), check=True, capture_output=True, timeout=60)
+    assert "not available" in (await check(tmp_path, podman.url, image)).text
+
+
+async def test_a_layer_below_is_lost(podman: IsolatedPodman, tmp_path: Path) -> None:
+    """Podman finds such an image, and fails when it starts a container of it."""
+    base, image = "localhost/infernet-test/base:1", "localhost/infernet-test/above:1"
+    make_image(podman, base, tmp_path)
+    make_image(podman, image, tmp_path, base)
+    delete_layer(podman, base)
+    found = await check(tmp_path, podman.url, image)
+    assert found.text.startswith(f"{image}: Podman's storage of it is damaged (")
+    assert "is missing)" in found.text
+    podman.run("rmi", "--force", image, base)
+
+
+async def test_one_is_for_another_machine(podman: IsolatedPodman, tmp_path: Path) -> None:
+    image = "localhost/infernet-test/foreign:1"
+    (tmp_path / "empty.tar").write_bytes(b"\0" * 10240)
+    podman.run("import", "--arch=s390x", str(tmp_path / "empty.tar"), image)
+    found = await check(tmp_path, podman.url, image)
+    assert (found.level, found.remedy) == ("problem", "change image in the configuration")
+    assert found.text.startswith(f"image {image} is for s390x, this machine is ")
+
+
+async def test_one_is_missing_that_is_never_pulled(podman: IsolatedPodman, tmp_path: Path) -> None:
+    image = "quay.io/you/llm:1"
+    containers = [{"id": "c", "image": image, "pull": "never"}]
+    document = {"manage_containers": True, "containers": containers, "podman": {"url": podman.url}}
+    found = await finding(images, configuration(tmp_path, document))
+    assert found.level == "problem"
+    assert found.text == f'{image}: not available, and its pull is "never"'
+    assert found.command == f"podman --url {podman.url} pull {image}"
 
 
 async def test_a_pull_command_and_a_login(
