@@ -27,7 +27,7 @@ from tests.support.faulty_rpc import Answers, FaultyRpc
 from tests.support.killing import killed_at
 from tests.support.market import PRICE, PROOF, Market, Prover
 from tests.support.node import NodeProcess
-from tests.support.onchain import settled, waiting
+from tests.support.onchain import settled, until, waiting
 from tests.support.running import configuration
 from tests.support.sending import Proxy, Sending
 from tests.support.serving import Echo, serving
@@ -209,11 +209,9 @@ async def test_who_cannot_have_an_approval_takes_nothing_from_others(
 # Approvals that are stuck
 
 
-async def securing(escrow: Escrow, number: int, payment: Payment) -> asyncio.Task[None]:
-    """Begin to secure a delivery, and see whether that ends without an approval."""
-    task = asyncio.create_task(escrow.secure(number, payment, Subject(number, 1)))
-    await asyncio.wait([task], timeout=0.3)
-    return task
+def securing(escrow: Escrow, number: int, payment: Payment) -> asyncio.Task[None]:
+    """Begin to secure a delivery."""
+    return asyncio.create_task(escrow.secure(number, payment, Subject(number, 1)))
 
 
 async def test_a_stuck_approval_holds_up_only_what_needs_it(tmp_path: Path, v1: V1) -> None:
@@ -222,14 +220,14 @@ async def test_a_stuck_approval_holds_up_only_what_needs_it(tmp_path: Path, v1: 
     async with Sending(tmp_path, v1.anvil) as sending:
         v1.anvil.set_automine(False)
         escrow = Escrow(sending.rpc, sending.sender, wallet.address)
-        stuck = await securing(escrow, 1, Payment(9 * PRICE, COIN))
-        assert len(v1.anvil.mempool()) == 1
-        small = await securing(escrow, 2, Payment(PRICE, COIN))
-        assert small.done(), "the allowance suffices for it"
-        await small
-        other = await securing(escrow, 3, Payment(PRICE, token.address))
-        assert len(v1.anvil.mempool()) == 2, "another token has an approval of its own"
-        late = await securing(escrow, 4, Payment(PRICE, COIN))
+        stuck = securing(escrow, 1, Payment(9 * PRICE, COIN))
+        await until(lambda: len(v1.anvil.mempool()) == 1)
+        async with asyncio.timeout(10):  # the allowance suffices for it
+            await escrow.secure(2, Payment(PRICE, COIN), Subject(2, 1))
+        other = securing(escrow, 3, Payment(PRICE, token.address))
+        await until(lambda: len(v1.anvil.mempool()) == 2)  # another token has one of its own
+        late = securing(escrow, 4, Payment(PRICE, COIN))
+        await asyncio.sleep(0.2)
         assert not any(task.done() for task in (stuck, other, late))
         while not all(task.done() for task in (stuck, other, late)):
             v1.anvil.mine()
@@ -255,6 +253,7 @@ async def test_who_waits_for_an_approval_checks_its_time_now_and_then(
         assert len(v1.anvil.mempool()) == 1
         v1.anvil.mine()
         await sending.poll()
+        monkeypatch.undo()
         await escrow.secure(1, Payment(PRICE, COIN), Subject(1, 1))
     assert wallet.call("allowance", NODE.address, COIN) == PRICE
 
@@ -270,8 +269,10 @@ async def test_an_approval_whose_allowance_is_used_up_meanwhile(tmp_path: Path, 
     async with Proxy(v1.anvil) as proxy, Sending(tmp_path, v1.anvil, url=proxy.url) as sending:
         proxy.results["eth_estimateGas"] = estimate
         escrow = Escrow(sending.rpc, sending.sender, wallet.address)
-        approving = await securing(escrow, 1, Payment(2 * PRICE, COIN))
-        await sending.poll()
+        approving = securing(escrow, 1, Payment(2 * PRICE, COIN))
+        while not approving.done():
+            await sending.poll()
+            await asyncio.sleep(0.01)
         await approving
     assert wallet.call("allowance", NODE.address, COIN) == 2 * PRICE
 
