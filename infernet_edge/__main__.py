@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-import io
-import sys
+import signal
 
-from infernet_edge.executable import is_frozen, lock_folder, restore_environment
+_interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+if _interruptible:
+    # Ctrl+C while modules are imported, which takes a while on a slow machine, ends the process
+    # without a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+import io  # noqa: E402
+import sys  # noqa: E402
+
+from infernet_edge.executable import is_frozen, lock_folder, restore_environment  # noqa: E402
 
 
 def main() -> int:
@@ -24,6 +32,8 @@ def main() -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     from infernet_edge.cli.main import main as run_command
 
+    if _interruptible:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     return run_command(sys.argv[1:])
 
 

@@ -9,7 +9,7 @@ import logging
 import signal
 import sys
 
-from infernet_edge.cli.interrupts import Interrupts
+from infernet_edge.cli.interrupts import Interrupts, end_until_handled
 from infernet_edge.cli.output import print_progress
 
 HELP = "start a node with example services, run jobs on it, and let you try more"
@@ -61,6 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not is_host(arguments.host):
         print("--host must be an address or the name of a host.", file=sys.stderr)
         return 2
+    end_until_handled()
     import uvloop  # as `run` does
 
     from infernet_edge.executable import is_frozen

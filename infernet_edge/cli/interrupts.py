@@ -14,6 +14,16 @@ _ECHO_SECONDS: Final = 0.5
 both get a terminal's Ctrl+C, and the outer one passes it on."""
 
 
+def end_until_handled() -> None:
+    """Let Ctrl+C end this process at once, until `Interrupts` handles it.
+
+    For commands that have nothing to undo before: KeyboardInterrupt would be ignored where it is
+    raised in a callback of the interpreter.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Interrupts:
     """Handles the signals of one command, from its creation until the event loop is closed."""
 

@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from infernet_edge.cli.configuration import add_config_argument, empty_note, load_or_explain
-from infernet_edge.cli.interrupts import Interrupts
+from infernet_edge.cli.interrupts import Interrupts, end_until_handled
 from infernet_edge.tasks import cancel
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the node; returns 0 after a graceful shutdown."""
+    end_until_handled()
     loaded = load_or_explain(arguments)
     if loaded is None:
         return 78
