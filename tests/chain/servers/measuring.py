@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.chain.servers.profiles import Profile
+from tests.support.events import Events, listen
 from tests.support.evm import COIN, NOBODY, NODE, V1, Contract
 from tests.support.onchain import on_chain
 from tests.support.rpc_behaviours import Behaviour
 from tests.support.rpc_proxy import RpcProxy
-from tests.support.running import RunningNode
 
+_FINAL_WITHIN = 20.0  # seconds
 USUAL: Mapping[str, Any] = {"trail_head_blocks": 1, "snapshot_sync": {}}
 """The settings that a node has without others."""
 _GAS = 600_000  # to make a subscription
@@ -110,17 +111,18 @@ async def measure(
         await asyncio.to_thread(ask_many, v1, consumer, callbacks[0])
         rpc_url = [server.url for server in servers]
         laid = {**USUAL, **(settings or {}), "rpc_url": rpc_url}
-        async with on_chain(folder, v1=v1, chain=laid) as (node, _):
-            began = time.monotonic()
-            asked_at, wanted = began, callbacks[0]
-            done = await delivered(consumer, wanted, began + within)
-            for count in callbacks[1:]:
-                asked_at = time.monotonic()
-                await asyncio.to_thread(ask_many, v1, consumer, count)
-                wanted += count
+        with listen("infernet_edge.chain") as events:
+            async with on_chain(folder, v1=v1, chain=laid):
+                began = time.monotonic()
+                asked_at, wanted = began, callbacks[0]
                 done = await delivered(consumer, wanted, began + within)
-            ended = time.monotonic()
-            await _quiet(node)
+                for count in callbacks[1:]:
+                    asked_at = time.monotonic()
+                    await asyncio.to_thread(ask_many, v1, consumer, count)
+                    wanted += count
+                    done = await delivered(consumer, wanted, began + within)
+                ended = time.monotonic()
+                await _final(events, done)
         first = servers[0]
         return Measured(
             asked=sum(callbacks),
@@ -146,6 +148,12 @@ async def delivered(consumer: Contract, count: int, until: float) -> int:
         await asyncio.sleep(0.05)
 
 
-async def _quiet(node: RunningNode) -> None:
-    """Leave time for a second answer, which must not come."""
+async def _final(events: Events, count: int) -> None:
+    """Wait until the node counts so many deliveries as final, and a moment more.
+
+    A second answer would come in that time, and must not.
+    """
+    until = time.monotonic() + _FINAL_WITHIN
+    while len(events.of("delivery.delivered")) < count and time.monotonic() < until:
+        await asyncio.sleep(0.05)
     await asyncio.sleep(0.5)
