@@ -9,7 +9,7 @@ _ALIASES = {"x86_64": "amd64", "aarch64": "arm64", "i386": "386", "armhf": "arm"
 _ALSO_RUNS = {"amd64": {"386"}, "arm64": {"arm"}}  # the kernels' compatibility modes
 # What the kernel's handlers of foreign programs call them (qemu-user-static, FEX, box64).
 _HANDLERS = {"amd64": "x86_64", "arm64": "aarch64", "386": "i386"}
-_HANDLERS_FOLDER = "proc/sys/fs/binfmt_misc"
+_SETTINGS = "proc/sys/fs"
 _MAX_HANDLER_BYTES = 4096
 
 
@@ -36,11 +36,17 @@ def _plain(architecture: str) -> str:
 
 
 def _has_handler(name: str, root: Path) -> bool:
-    """See binfmt_misc in the kernel's admin guide: one file for each handler."""
+    """See binfmt_misc in the kernel's admin guide: one file for each handler.
+
+    True as well where a sandbox hides them (ProcSubset=): Podman may run the image then.
+    """
+    settings = root / _SETTINGS
     try:
-        files = [each for each in (root / _HANDLERS_FOLDER).iterdir() if each.is_file()]
+        files = [each for each in (settings / "binfmt_misc").iterdir() if each.is_file()]
+    except FileNotFoundError:
+        return not settings.is_dir()
     except OSError:
-        return False
+        return True
     return any(_handles(file, name) for file in files)
 
 
