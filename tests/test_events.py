@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final, get_args
 
 from infernet_edge.chain.delivery.proofs import ProofVerdict
@@ -34,17 +33,17 @@ def logged() -> Iterator[tuple[str, str]]:
         module = path.relative_to(ROOT / "infernet_edge").as_posix()
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
-                yield from ((name, f"{module}:{node.lineno}") for name in _events(node, path))
+                yield from ((name, f"{module}:{node.lineno}") for name in _events(node))
 
 
-def _events(call: ast.Call, path: Path) -> Iterator[str]:
+def _events(call: ast.Call) -> Iterator[str]:
     function = ast.unparse(call.func)
     helper = function.rpartition(".")[2]
     if helper in ("log_event", "log_exception") and len(call.args) > 1:
         yield from _constants(call.args[1])
     elif function in ("logger.exception", "logger.error") and call.args:
         yield from _constants(call.args[0])
-    elif helper == "_log" and path.name == "supervisor.py" and call.args:
+    elif helper == "log_container" and call.args:
         yield from (f"container.{verb}" for verb in _constants(call.args[0]))
     elif helper == "log_transaction" and len(call.args) > 1:
         yield from (f"transaction.{verb}" for verb in _constants(call.args[1]))

@@ -116,7 +116,9 @@ class Supervisor:
                     continue
                 pause = self._retries.next()
                 self.service.set_failed(reason)
-                self.log("failed", logging.ERROR, reason=reason, next_attempt_seconds=pause)
+                self.log_container(
+                    "failed", logging.ERROR, reason=reason, next_attempt_seconds=pause
+                )
                 await asyncio.sleep(pause)
             else:
                 self._retries.reset()
@@ -162,11 +164,13 @@ class Supervisor:
         self.service.set_port(found.port)
         self._watch(found.id)
         self._started = True
-        self.log("adopted", port=found.port, podman_id=found.id[:12])
+        self.log_container("adopted", port=found.port, podman_id=found.id[:12])
 
     async def _replace(self, engine: Engine, found: Found) -> None:
         if found.running:
-            self.log("replaced", podman_id=found.id[:12], reason="its configuration changed")
+            self.log_container(
+                "replaced", podman_id=found.id[:12], reason="its configuration changed"
+            )
         timeout = CALL_TIMEOUT + self._context.timing.stop
         await self._context.connection.run(timeout, engine.remove, found.id)
 
@@ -189,7 +193,7 @@ class Supervisor:
             else:
                 self._started = True
                 self.service.set_port(port)
-                self.log("started", port=port, podman_id=created[:12])
+                self.log_container("started", port=port, podman_id=created[:12])
                 return
 
     def _published(self, specified: dict[str, Any], port: int) -> dict[str, Any]:
@@ -199,7 +203,9 @@ class Supervisor:
         configured = self.service.container.port
         port = self._context.ports.assign(self.service.id, configured)
         if port != configured:
-            self.log("port_replaced", logging.WARNING, configured_port=configured, port=port)
+            self.log_container(
+                "port_replaced", logging.WARNING, configured_port=configured, port=port
+            )
         return port
 
     def _watch(self, container_id: str) -> None:
@@ -228,7 +234,9 @@ class Supervisor:
             if self._process is not None:
                 return
         self._context.polling_needed.set()
-        self.log("watch_failed", reason="its process is not visible, so its port is polled")
+        self.log_container(
+            "watch_failed", reason="its process is not visible, so its port is polled"
+        )
 
     def _stop_watching(self) -> None:
         if self._process is not None:
@@ -264,7 +272,7 @@ class Supervisor:
             reason = f"it stopped {self._crashes} times in a row, most recently: {reason}"
             self.service.set_failed(reason)
         self.report_state(reason)
-        self.log(
+        self.log_container(
             "unresponsive" if problem else "stopped",
             logging.WARNING,
             reason=reason,
@@ -308,7 +316,7 @@ class Supervisor:
                 await asyncio.wait({self._ended}, timeout=backoff.next())
                 continue
             if self.service.state != "ready":
-                self.log("became_ready", seconds=round(time.monotonic() - begin, 2))
+                self.log_container("became_ready", seconds=round(time.monotonic() - begin, 2))
             self.service.set_ready()
             if not self._was_ready:
                 self._was_ready = True
@@ -331,7 +339,7 @@ class Supervisor:
             image=self._preparation.image,
         )
         if cause and cause != self._silent_cause:
-            self.log("port_missed", logging.WARNING, reason=cause)
+            self.log_container("port_missed", logging.WARNING, reason=cause)
         self._silent_cause = cause
         return cause
 
@@ -372,7 +380,7 @@ class Supervisor:
         except EngineUnreachable:
             connection.request_check()
         except EngineError as error:
-            self.log("remove_failed", logging.WARNING, reason=error)
+            self.log_container("remove_failed", logging.WARNING, reason=error)
 
     async def _probe(self) -> str:
         """The result of `probe`, or immediately "it stopped" when the container ends."""
@@ -406,5 +414,5 @@ class Supervisor:
         elif (state, self.service.reason) != ("starting", reason):
             self.service.set_starting(reason)
 
-    def log(self, verb: str, level: int = logging.INFO, **fields: object) -> None:
+    def log_container(self, verb: str, level: int = logging.INFO, **fields: object) -> None:
         log_event(logger, f"container.{verb}", level, container=self.service.id, **fields)

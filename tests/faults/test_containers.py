@@ -32,7 +32,7 @@ FAILURES = {
     "error500text": "Internal Server Error",
     "error404": '{"detail":"not found"}',
     "error_long": "xxxx",
-    "html": "Container's answer is not JSON (text/html): <h1>hello</h1>",
+    "html": "Container's answer is not JSON (text/html): hello",
     "badjson": "Container's answer is not JSON (application/json): this is not json",
     "empty": "Container's answer is not JSON",
     "close": "Container broke off in the middle of its answer",

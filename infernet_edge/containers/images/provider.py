@@ -42,7 +42,7 @@ class Reporter(Protocol):
     def report_state(self, reason: str) -> None:
         """Why the container is not ready yet."""
 
-    def log(self, verb: str, level: int = logging.INFO, **fields: object) -> None:
+    def log_container(self, verb: str, level: int = logging.INFO, **fields: object) -> None:
         """Log an event of the container."""
 
 
@@ -91,7 +91,7 @@ class Images:
                 # One with another name is somebody's; removing it by its id would remove that name.
                 if image is not None and not image.tags:
                     await run(CALL_TIMEOUT, engine.remove_image, old)
-                    reporter.log("image_removed", image=name, podman_id=old[:12])
+                    reporter.log_container("image_removed", image=name, podman_id=old[:12])
             except EngineUnreachable:
                 return
             except EngineError:  # another container uses it, perhaps of this node: tried again then
@@ -109,7 +109,7 @@ class Images:
         async with self._locks[name]:
             if name in self._repaired:
                 return advice.damaged(name, engine.url, reason, repaired=True)
-            reporter.log("image_damaged", logging.WARNING, image=name, reason=reason)
+            reporter.log_container("image_damaged", logging.WARNING, image=name, reason=reason)
             remedy = advice.damaged(name, engine.url, reason, repaired=False)
             if container.pull == "never" or is_made_here(name):
                 return remedy
@@ -145,7 +145,7 @@ class Images:
         try:
             pulled = await self._pull(engine, name, reporter, ANSWER_TIMEOUT)
         except EngineError as error:
-            reporter.log("update_failed", logging.WARNING, image=name, reason=str(error))
+            reporter.log_container("update_failed", logging.WARNING, image=name, reason=str(error))
             return local
         if pulled.id != local.id:
             self._replaced[name].add(local.id)
@@ -161,11 +161,11 @@ class Images:
             if answer_timeout is not None and registry in self._silent:
                 raise RegistrySilent(f"{registry} did not answer before")
             reporter.report_state("its image is being pulled")
-            reporter.log("pull_started", image=name)
+            reporter.log_container("pull_started", image=name)
             begin = time.monotonic()
             pulled = await self._run_pull(engine, name, reporter, answer_timeout)
             seconds = round(time.monotonic() - begin, 1)
-            reporter.log("pulled", image=name, podman_id=pulled.id[:12], seconds=seconds)
+            reporter.log_container("pulled", image=name, podman_id=pulled.id[:12], seconds=seconds)
             return pulled
 
     async def _run_pull(
@@ -177,7 +177,7 @@ class Images:
         def on_progress(text: str) -> None:
             answered.set()
             if text and not cancelled.is_set():
-                reporter.log("pull_progressed", image=name, progress=text)
+                reporter.log_container("pull_progressed", image=name, progress=text)
                 reporter.report_state(f"its image is being pulled: {text}")
 
         def progress(text: str) -> None:

@@ -47,9 +47,10 @@ class Preparation:
             groups = await self._context.threads.run(
                 CALL_TIMEOUT, specification.device_groups, container
             )
-        if groups and info.rootless and info.runtime != "crun":
-            self._warn_once(
+        if groups and info.rootless and info.runtime != "crun" and self._is_first("groups"):
+            self._reporter.log_container(
                 "groups_dropped",
+                logging.WARNING,
                 runtime=info.runtime,
                 reason="with this runtime rootless Podman cannot pass the groups of devices to the"
                 " container; install the package crun",
@@ -65,9 +66,11 @@ class Preparation:
     def warn_about_limits(self) -> None:
         """Log the configured limits that Podman cannot apply, once."""
         limits = self._context.connection.info.limits
-        if missing := specification.missing_limits(self._container, limits):
-            self._warn_once(
+        missing = specification.missing_limits(self._container, limits)
+        if missing and self._is_first("limits"):
+            self._reporter.log_container(
                 "limits_ignored",
+                logging.WARNING,
                 limits=", ".join(missing),
                 reason="this kernel, or rootless Podman, cannot apply them; on a Raspberry Pi add"
                 " cgroup_enable=memory to the kernel's command line",
@@ -78,7 +81,7 @@ class Preparation:
         if not self._init or not init_process.is_missing(problem):
             return False
         self._init = False
-        self._reporter.log(
+        self._reporter.log_container(
             "init_dropped",
             logging.WARNING,
             reason="Podman has no init program for containers, so many of them stop only after"
@@ -100,7 +103,7 @@ class Preparation:
         else:
             return False
         self._init = False
-        self._reporter.log("init_dropped", reason=why)
+        self._reporter.log_container("init_dropped", reason=why)
         return True
 
     async def repair(self, engine: Engine, problem: str) -> str:
@@ -111,7 +114,8 @@ class Preparation:
         images = self._context.images
         return await images.repair(engine, self._container, problem, self._reporter)
 
-    def _warn_once(self, verb: str, **fields: object) -> None:
-        if verb not in self._warned:
-            self._warned.add(verb)
-            self._reporter.log(verb, logging.WARNING, **fields)
+    def _is_first(self, warning: str) -> bool:
+        """Whether it is the first warning of this kind, so that it is logged once."""
+        known = warning in self._warned
+        self._warned.add(warning)
+        return not known
