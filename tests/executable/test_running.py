@@ -7,6 +7,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 
 from infernet_edge import __version__
@@ -157,3 +158,16 @@ def test_a_signal_to_the_one_file_ends_the_node(executable: Executable, tmp_path
         assert node.exit_code() == 0
     assert "node.stopped" in node.log()
     assert list(temporary.iterdir()) == []
+
+
+def test_ctrl_c_on_a_terminal_is_one_signal(executable: Executable, tmp_path: Path) -> None:
+    """Both processes of the one-file executable get it, and the outer one passes it on."""
+    node = NodeProcess({}, tmp_path / "node", command=[str(executable.file)])
+    with node:
+        (inner,) = psutil.Process(node.pid).children()
+        assert node.process is not None
+        node.process.send_signal(signal.SIGINT)
+        inner.send_signal(signal.SIGINT)
+        assert node.exit_code() == 0
+    assert node.log().count("node.stopping") == 1
+    assert "node.aborted" not in node.log()
