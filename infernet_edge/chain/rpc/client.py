@@ -47,7 +47,6 @@ __all__ = [
 _ROUNDS = 3  # how often one call goes through all servers
 _MAX_WAIT = 2.0  # seconds that a call waits for the end of a server's pause
 _MAX_REQUESTS = 16  # at once
-_DEVELOPMENT_CHAINS = (1337, 31337)  # they make blocks on demand
 
 
 class RpcUnavailable(InfernetEdgeError):
@@ -118,14 +117,8 @@ class RpcClient:
 
     @property
     def problem(self) -> str:
-        """Why no server answers, or none of them knows the newest blocks; "" when one does."""
-        server = self._choice.in_use
-        if self._choice.lost or server is None:
-            return self._choice.lost
-        heads = server.heads
-        if heads.is_null or heads.is_regular or self.chain_id not in _DEVELOPMENT_CHAINS:
-            return f"{server.name}: {heads.problem}" if heads.problem else ""
-        return ""
+        """Why no server answers, "" when one does."""
+        return self._choice.lost
 
     def servers(self) -> list[ServerReport]:
         """What is known about each server, in the order of preference."""
@@ -133,7 +126,7 @@ class RpcClient:
             ServerReport(
                 server.name,
                 server is self._choice.in_use,
-                server.problem(in_use=server is self._choice.in_use),
+                server.problem,
                 server.health.requests.total(),
                 server.health.refused.total(),
             )

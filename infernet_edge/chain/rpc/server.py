@@ -84,10 +84,10 @@ class RpcServer:
         """Seconds that are left of those that the server asked to wait."""
         return self._rate.named_pause
 
-    def problem(self, *, in_use: bool) -> str:
-        """What the operator is shown, "" for nothing; the head is that of the server in use."""
-        heads = self.heads.problem if in_use or self.heads.is_null else ""
-        return self.health.reason or self.avoided or heads or self.health.lacking
+    @property
+    def problem(self) -> str:
+        """What the operator is shown, "" for nothing."""
+        return self.health.reason or self.avoided or self.heads.problem or self.health.lacking
 
     async def answers(
         self, calls: Sequence[Call], *, priority: bool = False, once: bool = False

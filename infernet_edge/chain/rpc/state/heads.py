@@ -9,13 +9,10 @@ from typing import Any, NamedTuple
 from infernet_edge.chain.rpc.errors import Call, RpcError, quantity
 
 _REMEMBERED = 8  # intervals between new heads
-_REGULAR = 4  # intervals, from which on blocks count as regular
 _SHORTEST_STILL = 5.0  # seconds without a new head, before it counts as standing still
 _UNKNOWN_STILL = 10.0  # the same while the usual interval is not known
 _STILL = 2.5  # the same, in parts of the longest interval
 _UNSEEN = 30.0  # seconds between two answers, for the time between to count
-_SHOWN_STILL = 60.0  # seconds before it is shown to the operator
-_SHOWN_INTERVALS = 10  # the same, in intervals
 _BEHIND = 60  # seconds by the blocks' times that another server's head may be newer
 
 
@@ -68,21 +65,9 @@ class HeadState:
         return self.still_for > (usual or _UNKNOWN_STILL)
 
     @property
-    def is_regular(self) -> bool:
-        """Whether blocks came in intervals that are known; some chains make them on demand."""
-        return len(self._intervals) >= _REGULAR and max(self._intervals) < 4 * (
-            sum(self._intervals) / len(self._intervals)
-        )
-
-    @property
     def problem(self) -> str:
-        """What the operator is shown, "" for nothing."""
-        if self.is_null:
-            return "it has no newest block: it is syncing"
-        longest = max(self._intervals, default=0.0) if self.is_regular else 0.0
-        if self.head is None or self.still_for <= max(_SHOWN_STILL, _SHOWN_INTERVALS * longest):
-            return ""
-        return f"its head stands still at block {self.head.number} for {self.still_for:.0f} seconds"
+        """What the operator is shown, "" for nothing; some chains rightly stand still."""
+        return "it has no newest block: it is syncing" if self.is_null else ""
 
     def is_behind(self, other: HeadState) -> bool:
         """Whether another server's head is ahead, and not just by a moment."""
