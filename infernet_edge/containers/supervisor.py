@@ -169,7 +169,7 @@ class Supervisor:
     async def _replace(self, engine: Engine, found: Found) -> None:
         if found.running:
             self.log_container(
-                "replaced", podman_id=found.id[:12], reason="its configuration changed"
+                "replaced", podman_id=found.id[:12], reason="its configuration or image changed"
             )
         timeout = CALL_TIMEOUT + self._context.timing.stop
         await self._context.connection.run(timeout, engine.remove, found.id)
