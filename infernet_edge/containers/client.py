@@ -317,6 +317,7 @@ class ServiceStream:
                     chunk = await self._response.content.read(_MAX_CHUNK)
             if not chunk:
                 return
+            self._service.clear_suspicion()
             yield chunk
 
 

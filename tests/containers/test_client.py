@@ -398,6 +398,20 @@ async def test_a_stream_that_breaks_off_makes_its_container_suspect(client: Serv
         assert (called.state, called.in_call) == ("suspect", 0)
 
 
+async def test_a_chunk_of_a_stream_clears_the_suspicion(client: ServiceClient) -> None:
+    echo = Echo()
+    body = request_body(b'{"chunks":["one","wait","two"]}', 1, 2, requires_proof=False)
+    async with serving(echo) as url:
+        called = managed(url, timeout=20.0)
+        async with client.stream(called, body) as stream:
+            chunks = stream.chunks()
+            await anext(chunks)
+            called.set_suspect("a call failed")
+            echo.release()
+            assert await anext(chunks) == b"two"
+            assert called.state == "ready"
+
+
 async def test_a_server_error_makes_a_container_with_a_health_path_suspect(
     client: ServiceClient,
 ) -> None:
