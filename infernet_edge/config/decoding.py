@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import operator
 import re
 import shlex
 import types
@@ -84,6 +85,11 @@ class Conversion:
             return self._secret(value, path)
         if _is_struct(base):
             return self.struct(value, base, path)
+        members = get_args(base)
+        if Secret in members:
+            if isinstance(value, dict):
+                return self._secret(value, path)
+            hint = functools.reduce(operator.or_, (each for each in members if each is not Secret))
         return self._leaf(value, hint, extra, path)
 
     def _list(self, value: Any, item_hint: Any, path: str) -> Any:

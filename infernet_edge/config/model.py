@@ -212,8 +212,11 @@ class Container(Struct, frozen=True):
     description: Annotated[str, Meta(description="Description for users, shown in /info")] = ""
     command: Annotated[str, Meta(description="Arguments for the image, as in a shell")] = ""
     env: Annotated[
-        dict[str, str | int | float | bool],
-        Meta(description="Environment variables", extra={"secret": True}),
+        dict[str, str | int | float | bool | Secret],
+        Meta(
+            description="Environment variables; a secret one is better a file",
+            extra={"secret": True},
+        ),
     ] = {}
     volumes: Annotated[list[str], Meta(description="Volumes, each as source:target[:options]")] = []
     generates_proofs: Annotated[bool, Meta(description="Can prove its results")] = False

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from infernet_edge.config.devices import gpu_names, host_path
-from infernet_edge.config.model import Container
+from infernet_edge.config.model import Container, Secret
 from infernet_edge.config.rules import size_in_bytes
 from infernet_edge.errors import EngineError
 from infernet_edge.hardware import cdi
@@ -86,7 +86,7 @@ def make_specification(
         "image": image_id,
         "raw_image_name": container.image,
         "command": command,
-        "env": {name: str(value) for name, value in container.env.items()},
+        "env": {name: _text(value) for name, value in container.env.items()},
         "mounts": mounts,
         "volumes": volumes,
         "devices": [{"path": device} for device in _devices(container)],
@@ -130,6 +130,10 @@ def missing_limits(container: Container, limits: Collection[str]) -> list[str]:
     """The configured limits that Podman cannot apply here."""
     configured = {"memory": container.memory, "cpu": container.cpus, "pids": container.pids}
     return [name for name, value in configured.items() if value and name not in limits]
+
+
+def _text(value: str | float | Secret) -> str:
+    return value.reveal() if isinstance(value, Secret) else str(value)
 
 
 def _devices(container: Container) -> list[str]:

@@ -96,6 +96,12 @@ def _secrets(config: Config) -> list[Secret]:
         *(wallet.private_key, wallet.keystore_password, config.docker.password),
         *config.server.tokens.values(),
         *(container.bearer for container in config.containers),
+        *(
+            value
+            for container in config.containers
+            for value in container.env.values()
+            if isinstance(value, Secret)
+        ),
     ]
     return [secret for secret in found if secret]
 

@@ -297,6 +297,23 @@ def test_a_secret_in_a_file_may_be_named_by_the_environment(tmp_path: Path) -> N
     assert config.docker.password == Secret("top")
 
 
+def test_a_secret_variable_of_a_container_may_be_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("top\n")
+    file.chmod(0o600)
+    variables = {"TOKEN": {"file": str(file)}, "WORKERS": 2}
+    config = valid({"containers": [CONTAINER | {"env": variables}]})
+    assert config.containers[0].env == {"TOKEN": Secret("top"), "WORKERS": 2}
+    ((where, _, expected),) = wrong({"containers": [CONTAINER | {"env": {"TOKEN": {"f": "x"}}}]})
+    assert (where, expected) == (
+        "containers[0].env.TOKEN",
+        'text, or {"file": "/path/of/a/file"}',
+    )
+    # A text is a text, also one that could be such an object.
+    config = valid({"containers": [CONTAINER | {"env": {"RETRY": '{"file": "x"}'}}]})
+    assert config.containers[0].env == {"RETRY": '{"file": "x"}'}
+
+
 @pytest.mark.parametrize(
     ("document", "path"),
     [

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from infernet_edge.config.decoding import Conversion
 from infernet_edge.config.model import Config, Secret
 from infernet_edge.config.rendering import Key, keys, to_toml
 
@@ -103,7 +104,7 @@ def test_defaults() -> None:
 
 
 def test_the_defaults_of_the_node_and_of_the_tree_are_the_same() -> None:
-    assert Config() == msgspec.convert({}, Config)
+    assert Config() == Conversion().struct({}, Config, "")
 
 
 def test_a_secret_is_never_shown() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from infernet_edge.config.model import Container
+from infernet_edge.config.model import Container, Secret
 from infernet_edge.containers import specification
 from infernet_edge.containers.specification import (
     device_groups,
@@ -71,6 +71,7 @@ def test_environment_values_become_text() -> None:
         "C": "0.5",
         "D": "x y",
     }
+    assert make(env={"TOKEN": Secret("top")})["env"] == {"TOKEN": "top"}
 
 
 @pytest.mark.parametrize(

@@ -53,11 +53,16 @@ async def test_a_key_file_that_the_configuration_names(tmp_path: Path) -> None:
     key = tmp_path / "the key"
     key.write_text(_SECRET)
     key.chmod(0o644)
-    document = {"server": {"tokens": {"phone": {"file": str(key)}}}}
-    found = await check(tmp_path, document)
-    assert (found.level, found.command) == ("problem", f"chmod go= '{key}'")
-    assert os.system(found.command) == 0
-    assert (await check(tmp_path, document)).level == "ok"
+    named = {"file": str(key)}
+    for document in (
+        {"server": {"tokens": {"phone": named}}},
+        {"containers": [{"id": "a", "url": "http://10.0.0.1", "env": {"TOKEN": named}}]},
+    ):
+        key.chmod(0o644)
+        found = await check(tmp_path, document)
+        assert (found.level, found.command) == ("problem", f"chmod go= '{key}'")
+        assert os.system(found.command) == 0
+        assert (await check(tmp_path, document)).level == "ok"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="files can be given away by root alone")
