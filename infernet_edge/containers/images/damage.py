@@ -1,6 +1,6 @@
 """Recognise a damaged image, as a power cut leaves it: files of Podman's storage are empty or gone.
 
-The texts are those of Podman 4 and 5 and of its storage library (containers/storage), whose files
+The texts are those of Podman 4.3 and of its storage library (containers/storage), whose files
 were emptied and deleted one by one.
 """
 

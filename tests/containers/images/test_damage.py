@@ -1,4 +1,4 @@
-"""The texts of Podman 4.3 and 5.4, whose files were emptied or deleted one by one."""
+"""The texts of Podman 4.3, whose files were emptied or deleted one by one."""
 
 from __future__ import annotations
 
