@@ -18,7 +18,7 @@ _OWN = frozenset(
     | {"s6-svscan", "s6-overlay-suexec", "systemd", "tini", "tini-static", "tini-amd64"}
     | {"tini-arm64", "openrc-init", "procd", "pid1"}
 )
-# Podman 4.3 say "could not find catatonit", or "container-init binary not found on the host".
+# Podman 4 and 5 say "could not find catatonit", or "container-init binary not found on the host".
 _NO_PROGRAM = re.compile(r"catatonit|container-init|init binary", re.IGNORECASE)
 _NOT_FIRST = re.compile(r"\b(?:as|be|is) (?:not )?pid ?1\b", re.IGNORECASE)
 # catatonit runs a program as a script of /bin/sh when the kernel does not execute it, as
