@@ -15,8 +15,7 @@ from infernet_edge.cli.configuration import (
 )
 
 if TYPE_CHECKING:
-    from infernet_edge.config import Loaded
-    from infernet_edge.config.model import Chain
+    from infernet_edge.config import Config, Loaded
 
 HELP = "check the configuration and list all its errors"
 
@@ -45,6 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"  API         {loaded.config.server.host} port {loaded.config.server.port}")
     print(f"  containers  {containers}")
     print(f"  storage     {loaded.config.storage_path}")
+    if loaded.config.log.path:
+        print(f"  log         {loaded.config.log.path}")
     if arguments.strict and notes:
         print("With --strict the notes above count as errors.")
         return 78
@@ -70,23 +71,29 @@ def _run_json(arguments: argparse.Namespace) -> int:
             "containers": [container.id for container in loaded.config.containers],
             "storage": str(loaded.config.storage_path),
         }
+        if loaded.config.log.path:
+            report["log"] = loaded.config.log.path
     print(json.dumps(report, indent=2))
     return 78 if problems or (arguments.strict and notes) else 0
 
 
 def _notes(loaded: Loaded) -> list[str]:
     note = empty_note(loaded)
-    warnings = map(str, loaded.warnings)
-    return [*warnings, *_replaced_hosts(loaded.config.chain), *([note] if note else [])]
+    return [*loaded.warnings, *_replaced_hosts(loaded.config), *([note] if note else [])]
 
 
-def _replaced_hosts(chain: Chain) -> Iterator[str]:
+def _replaced_hosts(config: Config) -> Iterator[str]:
     """Which servers are searched on this machine, because of the names that they have."""
-    from infernet_edge.config.host_names import LOOPBACK, replaced_hosts
+    from infernet_edge.config.host_names import LOOPBACK, host_of, replaced_hosts
 
-    urls = [chain.rpc_url] if isinstance(chain.rpc_url, str) else chain.rpc_url
-    for host in replaced_hosts(urls) if chain.enabled else ():
-        yield (
-            f"chain.rpc_url: {host} is a name that only containers know. It is taken for this"
-            f" machine, {LOOPBACK}; write that instead."
-        )
+    chain = config.chain
+    servers = [chain.rpc_url] if isinstance(chain.rpc_url, str) else chain.rpc_url
+    urls = [("chain.rpc_url", url) for url in servers] if chain.enabled else []
+    urls += [(f"containers[{n}].url", each.url) for n, each in enumerate(config.containers)]
+    replaced = replaced_hosts([url for _, url in urls])
+    for path, url in urls:
+        if (host := host_of(url)) in replaced:
+            yield (
+                f"{path}: {host} is a name that only containers know. It is taken for this"
+                f" machine, {LOOPBACK}; write that instead."
+            )

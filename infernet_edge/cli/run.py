@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     import uvloop
 
+    from infernet_edge.config.errors import Information
     from infernet_edge.errors import StartupError
     from infernet_edge.executable import is_frozen
     from infernet_edge.hardware.memory import keep_little_freed_memory
@@ -56,7 +57,10 @@ def run(arguments: argparse.Namespace) -> int:
         if note := empty_note(loaded):
             log_event(logger, "config.missing", logging.WARNING, text=note)
         for warning in loaded.warnings:
-            log_event(logger, "config.warning", logging.WARNING, text=warning)
+            if isinstance(warning, Information):
+                log_event(logger, "config.note", text=warning)
+            else:
+                log_event(logger, "config.warning", logging.WARNING, text=warning)
         if is_frozen():
             for path in remove_abandoned():
                 log_event(logger, "executable.leftover_removed", path=path)

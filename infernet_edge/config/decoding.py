@@ -10,17 +10,20 @@ import json
 import operator
 import re
 import shlex
-import types
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 from msgspec import NODEFAULT, Meta, Struct
 
 from infernet_edge.config.errors import PermissionWarning, Problem
+from infernet_edge.config.keys.advice import advice
+from infernet_edge.config.keys.types import field_types, unwrap
 from infernet_edge.config.model import Secret
 from infernet_edge.config.secret_files import MAX_SECRET, read_secret
 from infernet_edge.config.texts import EXPECTED, flaw, flaws, join, printable
+from infernet_edge.config.values import numbers
+from infernet_edge.config.values.relative_paths import NO_FOLDERS, Folders, Use
 from infernet_edge.validation import explain, words
 
 _INVALID = object()
@@ -34,9 +37,14 @@ class EnvironmentText(str):
 
 
 class Conversion:
-    """The conversion of one document; collects `problems` and `warnings`."""
+    """The conversion of one document; collects `problems` and `warnings`.
 
-    def __init__(self) -> None:
+    Relative paths are resolved from `folders`, except for those of environment variables.
+    """
+
+    def __init__(self, folders: Folders = NO_FOLDERS) -> None:
+        self._folders = folders
+        self._from_environment: list[str] = []  # paths of lists and tables from there
         self.problems: list[Problem] = []
         self.warnings: list[str] = []
 
@@ -46,8 +54,7 @@ class Conversion:
         An invalid value is replaced by its default (or "" where there is none), so that the rules
         between keys can still be checked. The result is valid only if there are no `problems`.
         """
-        if isinstance(value, EnvironmentText):
-            value = _json_or_text(value)
+        value = self._decoded(value, path)
         whole = isinstance(value, dict)
         if not whole:
             self._problem(path, show(value), "an object")
@@ -55,7 +62,7 @@ class Conversion:
         hints = field_types(target)
         for key in value:
             if key not in hints:
-                self._unknown(path, str(key), value[key], hints)
+                self._unknown(path, str(key), value[key], target)
         arguments: dict[str, Any] = {}
         for definition in msgspec.structs.fields(target):
             name = definition.name
@@ -90,19 +97,39 @@ class Conversion:
             if isinstance(value, dict):
                 return self._secret(value, path)
             hint = functools.reduce(operator.or_, (each for each in members if each is not Secret))
-        return self._leaf(value, hint, extra, path)
+        made = self._leaf(value, hint, extra, path)
+        if isinstance(made, str) and extra.get("path"):
+            from_environment = isinstance(value, EnvironmentText)
+            return made if from_environment else self._resolved(made, extra["path"], path)
+        if note := numbers.milliseconds_note(made, extra):
+            self.warnings.append(f"{path}: {note}")
+        return made
+
+    def _decoded(self, value: Any, path: str) -> Any:
+        """A list or a table of an environment variable, which is written as JSON."""
+        if not isinstance(value, EnvironmentText):
+            return value
+        self._from_environment.append(path)
+        return _json_or_text(value)
+
+    def _resolved(self, text: str, use: Use, path: str) -> str:
+        """A path that may be relative, as an absolute one."""
+        if path.startswith(tuple(self._from_environment)):
+            return text
+        resolved, note = self._folders.resolve(text, use)
+        if note:
+            self.warnings.append(f"{path}: {note}")
+        return resolved
 
     def _list(self, value: Any, item_hint: Any, path: str) -> Any:
-        if isinstance(value, EnvironmentText):
-            value = _json_or_text(value)
+        value = self._decoded(value, path)
         if not isinstance(value, list):
             return self._problem(path, show(value), "a list")
         made = [self.value(item, item_hint, f"{path}[{n}]") for n, item in enumerate(value)]
         return _INVALID if any(item is _INVALID for item in made) else made
 
     def _mapping(self, value: Any, item_hint: Any, extra: dict[str, Any], path: str) -> Any:
-        if isinstance(value, EnvironmentText):
-            value = _json_or_text(value)
+        value = self._decoded(value, path)
         if not isinstance(value, dict):
             return self._problem(path, type_name(value), "an object")
         made = {}
@@ -117,7 +144,7 @@ class Conversion:
     def _secret(self, value: Any, path: str) -> Any:
         expected = 'text, or {"file": "/path/of/a/file"}'
         if isinstance(value, EnvironmentText) and value.startswith("{"):
-            value = _json_or_text(value)
+            value = self._decoded(value, path)
         if isinstance(value, str):
             return Secret(str(value))
         if not (isinstance(value, dict) and set(value) == {"file"}):
@@ -127,6 +154,7 @@ class Conversion:
             return self._problem(path, type_name(file), expected)
         if found := flaw(file):
             return self._problem(join(path, "file"), found, EXPECTED)
+        file = self._resolved(file, "read", path)
         expected = f"a file of at most {MAX_SECRET} bytes that the node can read"
         try:
             text, mode = read_secret(Path(file))
@@ -160,6 +188,10 @@ class Conversion:
             below = list(flaws(candidate, path))
             self.problems += below
             return _INVALID if below else made
+        for candidate, _ in attempts:
+            if (limit := numbers.limited(candidate, hint)) is not None:
+                self.warnings.append(f"{path}: {candidate} is out of range, {limit} is used")
+                return limit
         explained = explain(str(failure))
         expected = extra.get("expected", explained.expected)
         if get_origin(base := unwrap(hint)[0]) is Literal:
@@ -174,40 +206,12 @@ class Conversion:
         self.problems.append(Problem(path, found, expected))
         return _INVALID
 
-    def _unknown(self, path: str, key: str, value: Any, hints: dict[str, Any]) -> None:
+    def _unknown(self, path: str, key: str, value: Any, target: type[Struct]) -> None:
         if found := list(flaws({key: value}, path)):
             self.problems += found
             return
-        import difflib  # most configurations have no unknown key
-
-        near = difflib.get_close_matches(key, hints, n=1)
-        advice = f"; did you mean {join(path, near[0])!r}?" if near else ""
-        self.warnings.append(f"unknown key {join(path, key)!r} is ignored{advice}")
-
-
-@functools.cache
-def field_types(target: type[Struct]) -> dict[str, Any]:
-    """The fields of a Struct with their types, annotations included."""
-    return get_type_hints(target, include_extras=True)
-
-
-def unwrap(hint: Any) -> tuple[Any, dict[str, Any]]:
-    """The type below Annotated and `| None`, and the merged `extra` of its Meta notes."""
-    extra: dict[str, Any] = {}
-    while True:
-        origin = get_origin(hint)
-        if origin is Annotated:
-            hint, *notes = get_args(hint)
-            for note in notes:
-                if isinstance(note, Meta) and note.extra:
-                    extra.update(note.extra)
-        elif origin in (Union, types.UnionType):
-            members = [member for member in get_args(hint) if member is not type(None)]
-            if len(members) != 1:
-                return hint, extra
-            hint = members[0]
-        else:
-            return hint, extra
+        where = join(path, key)
+        self.warnings.append(f"unknown key {where!r} is ignored{advice(path, key, target)}")
 
 
 def show(value: Any) -> str:

@@ -25,12 +25,25 @@ class PermissionWarning(str):
     __slots__ = ()
 
 
-class ConfigurationError(InfernetEdgeError):
-    """The configuration cannot be used; `problems` lists all errors in it."""
+class Information(str):
+    """A note about a key that is read and has no effect here, and need not be changed."""
 
-    def __init__(self, source: str, problems: Sequence[Problem]) -> None:
+    __slots__ = ()
+
+
+class ConfigurationError(InfernetEdgeError):
+    """The configuration cannot be used; `problems` lists all errors in it.
+
+    `warnings` are notes on the rest: an unknown key may be the reason why another is missing.
+    """
+
+    def __init__(
+        self, source: str, problems: Sequence[Problem], warnings: Sequence[str] = ()
+    ) -> None:
         self.source = source
         self.problems = list(problems)
+        self.warnings = list(warnings)
         count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
-        lines = "\n".join(f"  {problem}" for problem in problems)
-        super().__init__(f"{source}: {count}\n{lines}")
+        lines = [f"  {problem}" for problem in problems]
+        lines += [f"  note: {note}" for note in warnings if not isinstance(note, Information)]
+        super().__init__("\n".join([f"{source}: {count}", *lines]))

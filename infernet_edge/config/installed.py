@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from infernet_edge.config import paths
-from infernet_edge.config.sources import SYSTEM_FILES
+from infernet_edge.config.paths import SYSTEM_FILES
 
 
 def service_environment(

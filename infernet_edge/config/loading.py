@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shlex
 from collections.abc import Mapping
@@ -11,9 +12,9 @@ from typing import Any, NamedTuple
 from infernet_edge.config import rules, sources
 from infernet_edge.config.decoding import Conversion
 from infernet_edge.config.errors import ConfigurationError, PermissionWarning, Problem
+from infernet_edge.config.keys.old_names import move_old_names
 from infernet_edge.config.model import Config
-
-_OLD_NAMES = {"log_path": ("log", "path")}  # keys of older reference configurations
+from infernet_edge.config.values.relative_paths import NO_FOLDERS, Folders
 
 
 class Loaded(NamedTuple):
@@ -31,20 +32,27 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) 
     """
     file = sources.find_file(path, environment)
     document = sources.read_file(file) if file is not None else {}
-    config, warnings = build(document, str(file or "the configuration"), environment)
+    folders = Folders.of(file, environment)
+    config, warnings = build(document, str(file or "the configuration"), environment, folders)
     if file is not None:
         warnings += _readable_by_others(file, config)
     return Loaded(config, warnings, file)
 
 
 def build(
-    document: dict[str, Any], source: str, environment: Mapping[str, str]
+    document: dict[str, Any],
+    source: str,
+    environment: Mapping[str, str],
+    folders: Folders = NO_FOLDERS,
 ) -> tuple[Config, list[str]]:
-    """Convert a decoded document to a Config; raises ConfigurationError with all errors."""
-    config, warnings, problems = _convert(document, environment)
+    """Convert a decoded document to a Config; raises ConfigurationError with all errors.
+
+    Its relative paths are resolved from `folders`.
+    """
+    config, notes, warnings, problems = _convert(document, environment, folders)
     if problems:
-        raise ConfigurationError(source, problems)
-    return config, warnings
+        raise ConfigurationError(source, problems, notes)
+    return config, [*notes, *warnings]
 
 
 def load_valid_parts(
@@ -61,26 +69,32 @@ def load_valid_parts(
             document = sources.read_file(file)
         except ConfigurationError as error:
             unreadable += error.problems
+    folders = Folders.of(file, environment)
     try:
-        config, warnings, problems = _convert(document, environment)
+        config, notes, warnings, problems = _convert(document, environment, folders)
     except ConfigurationError as error:  # a credential cannot be read
         unreadable += error.problems
         others = {k: v for k, v in environment.items() if k != "CREDENTIALS_DIRECTORY"}
-        config, warnings, problems = _convert(document, others)
+        config, notes, warnings, problems = _convert(document, others, folders)
+    warnings = [*notes, *warnings]
     if file is not None:
         warnings += _readable_by_others(file, config)
     return Loaded(config, warnings, file), [*unreadable, *problems]
 
 
 def _convert(
-    document: dict[str, Any], environment: Mapping[str, str]
-) -> tuple[Config, list[str], list[Problem]]:
-    """A Config, warnings and errors. Raises ConfigurationError only for unreadable credentials."""
-    document = dict(document)
-    _move_old_names(document)
+    document: dict[str, Any], environment: Mapping[str, str], folders: Folders
+) -> tuple[Config, list[str], list[str], list[Problem]]:
+    """A Config, notes on the document, further warnings, and errors.
+
+    Raises ConfigurationError only for unreadable credentials.
+    """
+    document = copy.deepcopy(document)
+    notes = [*move_old_names(document)]
     sources.apply_environment(document, environment)
+    notes += move_old_names(document)  # of the environment
     sources.apply_credentials(document, environment)
-    conversion = Conversion()
+    conversion = Conversion(folders)
     config: Config = conversion.struct(document, Config, "")
     problems = conversion.problems
     reported = tuple(problem.path for problem in problems)
@@ -90,15 +104,7 @@ def _convert(
         if not problem.path.startswith(reported)
     ]
     config, warnings = rules.resolve(config, environment)
-    return config, conversion.warnings + warnings, problems
-
-
-def _move_old_names(document: dict[str, Any]) -> None:
-    for old, (group, key) in _OLD_NAMES.items():
-        if old in document:
-            value = document.pop(old)
-            if isinstance(section := document.get(group) or {}, dict):
-                document[group] = {key: value, **section}
+    return config, [*notes, *conversion.warnings], warnings, problems
 
 
 def _readable_by_others(file: Path, config: Config) -> list[str]:

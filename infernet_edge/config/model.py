@@ -18,6 +18,12 @@ _MAX_DURATION = 100 * 365 * 24 * 3600  # seconds; more would overflow when added
 Seconds = Annotated[float, Meta(gt=0, le=_MAX_DURATION)]
 Bytes = Annotated[int, Meta(ge=0)]
 Wei = Annotated[int, Meta(ge=0)]
+# Relative ones are resolved by values.relative_paths, according to their use.
+ReadPath = Annotated[str, Meta(extra={"path": "read"})]
+Volume = Annotated[str, Meta(extra={"path": "volume"})]
+_IGNORED = {"served": False}  # keys of the reference node without an effect here
+DATABASE = "infernet-edge.sqlite"
+"""The name of the database in the folder of the node's data."""
 
 
 class Secret:
@@ -49,13 +55,27 @@ class Secret:
 class Log(Struct, frozen=True):
     path: Annotated[
         str | None,
-        Meta(description="File for the log, as JSON lines; without it the log goes to stderr only"),
+        Meta(
+            description="File for the log, as JSON lines; without it the log goes to stderr only",
+            extra={"path": "log"},
+        ),
     ] = None
     max_file_size: Annotated[
-        int, Meta(ge=1024, description="Bytes after which the log file is rotated")
+        int,
+        Meta(
+            ge=1024,
+            description="Bytes after which the log file is rotated",
+            extra={"clamped": "minimum"},
+        ),
     ] = 10 * 2**20
     backup_count: Annotated[
-        int, Meta(ge=0, le=100, description="How many rotated log files are kept")
+        int,
+        Meta(
+            ge=0,
+            le=100,
+            description="How many rotated log files are kept",
+            extra={"clamped": "maximum"},
+        ),
     ] = 2
 
 
@@ -64,12 +84,19 @@ class RateLimit(Struct, frozen=True):
         int,
         Meta(ge=0, description="Requests per client and endpoint in each period; 0 = no limit"),
     ] = 60
-    period: Annotated[float, Meta(ge=0, description="Length of the period in seconds")] = 60.0
+    period: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Length of the period in seconds",
+            extra={"milliseconds_from": 10_000},
+        ),
+    ] = 60.0
 
 
 class TLS(Struct, frozen=True):
-    cert: Annotated[str, Meta(description="Path of the certificate chain, PEM")]
-    key: Annotated[str, Meta(description="Path of the private key, PEM")]
+    cert: Annotated[ReadPath, Meta(description="Path of the certificate chain, PEM")]
+    key: Annotated[ReadPath, Meta(description="Path of the private key, PEM")]
 
 
 class Server(Struct, frozen=True):
@@ -218,9 +245,17 @@ class Container(Struct, frozen=True):
             extra={"secret": True},
         ),
     ] = {}
-    volumes: Annotated[list[str], Meta(description="Volumes, each as source:target[:options]")] = []
+    volumes: Annotated[
+        list[Volume], Meta(description="Volumes, each as source:target[:options]")
+    ] = []
     generates_proofs: Annotated[bool, Meta(description="Can prove its results")] = False
-    timeout: Annotated[Seconds, Meta(description="Maximum wait for an answer, in seconds")] = 180.0
+    timeout: Annotated[
+        Seconds,
+        Meta(
+            description="Maximum wait for an answer, in seconds",
+            extra={"milliseconds_from": 10_000},
+        ),
+    ] = 180.0
     retries: Annotated[
         int,
         Meta(
@@ -263,7 +298,7 @@ class Wallet(Struct, frozen=True):
         Secret | None, Meta(description="Key of the node's account, hex; better as a file")
     ] = None
     keystore: Annotated[
-        str | None,
+        ReadPath | None,
         Meta(description="Encrypted file with that key; infernet-edge wallet new creates it"),
     ] = None
     keystore_password: Annotated[
@@ -281,10 +316,24 @@ class Wallet(Struct, frozen=True):
 
 
 class SnapshotSync(Struct, frozen=True):
-    sleep: Annotated[float, Meta(ge=0, description="Seconds between two batches")] = 1.0
-    batch_size: Annotated[int, Meta(ge=1, le=100_000, description="Subscriptions per batch")] = 500
+    sleep: Annotated[
+        float,
+        Meta(ge=0, description="Seconds between two batches", extra={"milliseconds_from": 500}),
+    ] = 1.0
+    batch_size: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100_000,
+            description="Subscriptions per batch",
+            extra={"clamped": "maximum"},
+        ),
+    ] = 500
     starting_sub_id: Annotated[int, Meta(ge=0, description="First subscription to read")] = 0
-    sync_period: Annotated[float, Meta(gt=0, description="Seconds between two polls")] = 0.5
+    sync_period: Annotated[
+        float,
+        Meta(gt=0, description="Seconds between two polls", extra={"milliseconds_from": 500}),
+    ] = 0.5
 
 
 class Chain(Struct, frozen=True):
@@ -318,7 +367,8 @@ class Storage(Struct, frozen=True):
         str,
         Meta(
             description="Folder of the node's data, by default $STATE_DIRECTORY"
-            " or ~/.local/share/infernet-edge"
+            " or ~/.local/share/infernet-edge",
+            extra={"path": "storage"},
         ),
     ] = ""
     min_free_bytes: Annotated[
@@ -336,7 +386,11 @@ class Jobs(Struct, frozen=True):
         Meta(ge=1, le=1_000_000, description="Maximum unfinished jobs; more are answered with 503"),
     ] = 10_000
     retention: Annotated[
-        Seconds, Meta(description="Seconds for which finished jobs are kept; default 7 days")
+        Seconds,
+        Meta(
+            description="Seconds for which finished jobs are kept; default 7 days",
+            extra={"milliseconds_from": 10 * 365 * 86400},
+        ),
     ] = 7 * 24 * 3600.0
     on_restart: Annotated[
         Literal["retry", "fail"],
@@ -358,8 +412,8 @@ class Podman(Struct, frozen=True):
 
 
 class Stats(Struct, frozen=True):
-    host: Annotated[str, Meta(description="Host of a Fluent forward receiver")] = ""
-    port: Annotated[Port, Meta(description="Port of that receiver")] = 24224
+    host: Annotated[str, Meta(description="Host of a Fluent forward receiver", extra=_IGNORED)] = ""
+    port: Annotated[Port, Meta(description="Port of that receiver", extra=_IGNORED)] = 24224
 
 
 class Config(Struct, frozen=True):
@@ -371,14 +425,25 @@ class Config(Struct, frozen=True):
     ] = True
     startup_wait: Annotated[
         float,
-        Meta(ge=0, description="Maximum wait at start until containers are ready, in seconds"),
+        Meta(
+            ge=0,
+            description="Maximum wait at start until containers are ready, in seconds",
+            extra={"milliseconds_from": 1000},
+        ),
     ] = 5.0
     server: Server = field(default_factory=Server)
     redis: Annotated[
-        dict[str, Any], Meta(description="Ignored: jobs are kept in SQLite", extra={"secret": True})
+        dict[str, Any],
+        Meta(
+            description="Ignored: jobs are kept in SQLite",
+            extra={"secret": True, **_IGNORED},
+        ),
     ] = {}
-    forward_stats: Annotated[bool, Meta(description="Send usage records to stats.host")] = False
-    stats: Stats = field(default_factory=Stats)
+    forward_stats: Annotated[
+        bool,
+        Meta(description="Ignored: nothing leaves the device", extra=_IGNORED),
+    ] = False
+    stats: Annotated[Stats, Meta(extra=_IGNORED)] = field(default_factory=Stats)
     docker: Registry = field(default_factory=Registry)
     containers: list[Container] = []
     chain: Chain = field(default_factory=Chain)
@@ -392,4 +457,4 @@ class Config(Struct, frozen=True):
 
     @property
     def database_path(self) -> Path:
-        return self.storage_path / "infernet-edge.sqlite"
+        return self.storage_path / DATABASE

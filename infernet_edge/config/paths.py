@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 NODE_UNIT = "infernet-edge.service"
 
 UNITS = "etc/systemd/system"
@@ -10,6 +12,8 @@ SETTINGS = "etc/infernet-edge"
 
 FILES = ("config.json", "config.toml")
 """Names of the configuration in that folder; the first one that exists is read."""
+
+SYSTEM_FILES = tuple(Path("/", SETTINGS, name) for name in FILES)
 
 CREDENTIALS = f"{SETTINGS}/credentials"
 """Contains one file for each secret, named by its key of the configuration."""

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin
 import msgspec
 from msgspec import NODEFAULT, Meta, Struct
 
-from infernet_edge.config.decoding import field_types, unwrap
+from infernet_edge.config.keys.types import field_types, item_struct_of, struct_of, unwrap
 from infernet_edge.config.model import Config, Secret
 
 _WIDTH = 80
@@ -39,15 +39,17 @@ class Key(NamedTuple):
     @property
     def table(self) -> type[Struct] | None:
         """The Struct that this key holds, if it holds one."""
-        base = unwrap(self.hint)[0]
-        return base if isinstance(base, type) and issubclass(base, Struct) else None
+        return struct_of(self.hint)
 
     @property
     def item_table(self) -> type[Struct] | None:
         """The Struct of the items, if this key holds a list of Structs."""
-        base = unwrap(self.hint)[0]
-        item = get_args(base)[0] if get_origin(base) is list else None
-        return item if isinstance(item, type) and issubclass(item, Struct) else None
+        return item_struct_of(self.hint)
+
+    @property
+    def is_served(self) -> bool:
+        """Whether the key has an effect; keys without one are read from files that have them."""
+        return bool(unwrap(self.hint)[1].get("served", True))
 
 
 def keys(target: type[Struct]) -> list[Key]:
@@ -93,6 +95,8 @@ def _level(target: type[Struct], chosen: Mapping[str, Any], path: str, *, live: 
     lines: list[str] = []
     for key in keys(target):
         value = chosen.get(key.name)
+        if value is None and not key.is_served:
+            continue
         below = f"{path}.{key.name}" if path else key.name
         if key.table:
             lines += _table(key, key.table, value, below)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from infernet_edge.config.devices import is_cdi_name
-from infernet_edge.config.errors import Problem
+from infernet_edge.config.errors import Information, Problem
 from infernet_edge.config.model import TLS, Chain, Config, Container, Secret, Server, Wallet
 from infernet_edge.config.path_checks import (
     expanded,
@@ -23,6 +23,7 @@ from infernet_edge.config.path_checks import (
     source_flaw,
 )
 from infernet_edge.config.texts import printable
+from infernet_edge.config.values import image_names
 
 _ADDRESS = re.compile(r"^(0x)?[0-9a-fA-F]{40}$")
 _KEY = re.compile(r"^(0x)?[0-9a-fA-F]{64}$")
@@ -33,6 +34,11 @@ _SHOWN = 100  # characters of a wrong path that are shown
 # Bytes of the folder's path: SQLite opens no file whose path has more than 512 (MAX_PATHNAME of its
 # os_unix.c), and the names in there, those of a damaged database too, have less than 64.
 _MAX_STORAGE = 512 - 64
+_ONLY_0_1 = (
+    "chain.registry_address is not set, so only the coordinator of SDK 0.1 at"
+    " chain.coordinator_address is followed. Subscriptions of SDK 1.x, with their payments, proofs"
+    " and lazy answers, are not: for those, set chain.registry_address"
+)
 _SPARE_PORT = 3999  # the reference node assigns 3999, 3998, … when ports conflict
 
 
@@ -75,8 +81,7 @@ def _storage_path(config: Config, environment: Mapping[str, str]) -> str:
 
 
 def _wrong_path(key: str, path: str, flaw: str, expected: str) -> Problem:
-    shown = path if len(path) <= _SHOWN else f"{path[:_SHOWN]}…"
-    return Problem(key, f'"{printable(shown)}" ({printable(flaw)})', expected)
+    return Problem(key, f"{printable(_shortened(path))} ({printable(flaw)})", expected)
 
 
 def _check_server(server: Server) -> Iterator[Problem]:
@@ -132,8 +137,8 @@ def _check_header(token: Secret | None, path: str) -> Iterator[Problem]:
 
 
 def _check_container(container: Container, path: str, *, managed: bool) -> Iterator[Problem]:
-    if managed and not container.image:
-        yield Problem(f"{path}.image", "nothing", "an image, or the url of a running service")
+    if managed:
+        yield from _check_image(container.image, f"{path}.image")
     if container.url and not _is_http_url(container.url):
         yield Problem(f"{path}.url", _shown(container.url), "a URL such as http://10.0.0.5:3000")
     elif _has_user(container.url):
@@ -160,6 +165,22 @@ def _check_container(container: Container, path: str, *, managed: bool) -> Itera
                 yield Problem(f"{path}.{key}", f'"{address}"', "an address of 40 hex digits")
     if container.health_path and not container.health_path.startswith("/"):
         yield Problem(f"{path}.health_path", f'"{container.health_path}"', "a path such as /health")
+
+
+def _check_image(image: str, path: str) -> Iterator[Problem]:
+    if not image:
+        yield Problem(path, "nothing", "an image, or the url of a running service")
+        return
+    try:
+        image_names.parse(image)
+    except image_names.InvalidName as error:
+        found = f"{printable(_shortened(image))} ({printable(str(error))})"
+        expected = "a name such as alpine:3 or ghcr.io/owner/name:tag"
+        yield Problem(path, found, expected)
+
+
+def _shortened(text: str) -> str:
+    return f'"{text}"' if len(text) <= _SHOWN else f'"{text[:_SHOWN]}…"'
 
 
 def _check_devices(container: Container, path: str) -> Iterator[Problem]:
@@ -280,13 +301,19 @@ def resolve(config: Config, environment: Mapping[str, str]) -> tuple[Config, lis
     warnings: list[str] = []
     containers = _spread_ports(config, warnings)
     path = _expanded_if_possible(_storage_path(config, environment))
+    log_path = config.log.path and _expanded_if_possible(config.log.path)
     if config.redis:
-        warnings.append("redis is ignored: jobs are kept in SQLite, no other service is needed")
+        note = "redis is ignored: jobs are kept in SQLite, no other service is needed"
+        warnings.append(Information(note))
     if config.forward_stats:
-        warnings.append("forward_stats is not served by this version: nothing leaves the device")
+        warnings.append(Information("forward_stats is ignored: nothing leaves the device"))
+    chain = config.chain
+    if chain.enabled and chain.coordinator_address and not chain.registry_address:
+        warnings.append(_ONLY_0_1)
     resolved = msgspec.structs.replace(
         config,
         containers=containers,
+        log=msgspec.structs.replace(config.log, path=log_path),
         server=_with_expanded_paths(config.server),
         chain=_with_prefixes(config.chain),
         storage=msgspec.structs.replace(config.storage, path=path),
@@ -302,10 +329,10 @@ def _with_expanded_paths(server: Server) -> Server:
 
 
 def _expanded_if_possible(path: str) -> str:
-    """A path without ~. Unchanged if the home folder is not known, which `check` reports."""
+    """A path without ~, absolute. Unchanged if that is not possible, which `check` reports."""
     try:
-        return str(expanded(path))
-    except ValueError:
+        return str(expanded(path).absolute())
+    except (ValueError, OSError):
         return path
 
 

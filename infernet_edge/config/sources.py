@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,15 +12,15 @@ from typing import Any, get_args
 import msgspec
 from msgspec import Struct
 
-from infernet_edge.config.decoding import EnvironmentText, field_types, unwrap
+from infernet_edge.config.decoding import EnvironmentText
 from infernet_edge.config.errors import ConfigurationError, Problem
+from infernet_edge.config.keys.types import field_types, unwrap
 from infernet_edge.config.model import Config
-from infernet_edge.config.paths import FILES, SETTINGS
+from infernet_edge.config.paths import FILES, SYSTEM_FILES
 from infernet_edge.config.secret_files import MAX_SECRET, read_secret
 from infernet_edge.config.texts import printable
 
 PREFIX = "INFERNET_EDGE_"
-SYSTEM_FILES = tuple(Path("/", SETTINGS, name) for name in FILES)
 _MAX_FILE = 4 * 2**20  # bytes; a configuration is a few kilobytes
 _NAMED_CREDENTIALS = (
     "chain.wallet.private_key",
@@ -66,17 +68,57 @@ def read_file(file: Path) -> dict[str, Any]:
         raise wrong(f"no readable file ({error.strerror})", "a JSON or TOML file") from error
     if len(content) > _MAX_FILE:
         raise wrong(f"more than {_MAX_FILE} bytes", "a JSON or TOML file")
+    kind = "TOML" if file.suffix == ".toml" else "JSON"
     try:
         text = content.decode("utf-8-sig")
         decoded = tomllib.loads(text) if file.suffix == ".toml" else msgspec.json.decode(text)
-    except (msgspec.DecodeError, ValueError) as error:  # UnicodeDecodeError, TOMLDecodeError too
-        kind = "TOML" if file.suffix == ".toml" else "JSON"
-        raise wrong(f"something that is not {kind} ({error})", f"a {kind} file") from error
+    except UnicodeDecodeError as error:
+        place = _place(content[: error.start].decode("utf-8-sig"))
+        raise wrong(f"bytes that are not UTF-8 at {place}", f"a {kind} file in UTF-8") from error
+    except (msgspec.DecodeError, ValueError) as error:  # TOMLDecodeError too, which has the place
+        why = f"({error})" if kind == "TOML" else _json_error(text, str(error))
+        raise wrong(f"something that is not {kind} {why}", f"a {kind} file") from error
     except RecursionError as error:
         raise wrong("values nested too deeply", "a configuration") from error
     if not isinstance(decoded, dict):
         raise wrong("no object", "an object with the keys of the configuration")
     return decoded
+
+
+def _json_error(text: str, error: str) -> str:
+    """Where a text is not JSON, and why. `error` is what msgspec says, with the byte at its end.
+
+    The content is not shown: it may be a secret.
+    """
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as found:
+        advice = _json_advice(text, found)
+        return f"at line {found.lineno}, column {found.colno} ({found.msg}{advice})"
+    except (ValueError, RecursionError):  # of numbers with thousands of digits
+        pass
+    # What Python's module accepts and JSON does not have, such as NaN.
+    position = re.search(r"\(byte (\d+)\)", error)
+    before = text.encode()[: int(position[1]) if position else 0].decode("utf-8", "ignore")
+    return f"at {_place(before)} ({error})"
+
+
+def _json_advice(text: str, error: json.JSONDecodeError) -> str:
+    """What to change, for errors that are frequent; "" for others."""
+    rest, before = text[error.pos :].lstrip(), text[: error.pos].rstrip()
+    if rest.startswith(("//", "/*", "#")):
+        return ": JSON has no comments"
+    if rest.startswith("'"):
+        return ": JSON has double quotes only"
+    if before.endswith(",") and rest.startswith(("}", "]")):
+        return f": remove the comma before {rest[0]}"
+    return ""
+
+
+def _place(before: str) -> str:
+    """The line and the column, from 1, of what follows a text."""
+    line = before.count("\n") + 1
+    return f"line {line}, column {len(before) - (before.rfind(chr(10)) + 1) + 1}"
 
 
 def apply_environment(document: dict[str, Any], environment: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from infernet_edge.config import paths
-from infernet_edge.config.sources import SYSTEM_FILES
+from infernet_edge.config.paths import SYSTEM_FILES
 from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.user import this_user
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from infernet_edge.config.errors import PermissionWarning
+from infernet_edge.config.errors import Information, PermissionWarning
 from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, ok, problem, warning
 from infernet_edge.doctor.user import this_user
@@ -34,7 +34,8 @@ async def check(case: Case) -> list[Finding]:
     found += [
         warning(text, f"correct or remove it in {where}")
         for text in case.warnings
-        if not isinstance(text, PermissionWarning)  # the check of secrets reports them
+        # The check of secrets reports the permissions.
+        if not isinstance(text, PermissionWarning | Information)
     ]
     if found:
         return found

@@ -13,7 +13,7 @@ import msgspec
 from infernet_edge.config import paths
 from infernet_edge.config.errors import Problem
 from infernet_edge.config.model import Config, Container
-from infernet_edge.config.sources import SYSTEM_FILES
+from infernet_edge.config.paths import SYSTEM_FILES
 from infernet_edge.containers.blocking import Threads
 from infernet_edge.containers.connection import Connection
 from infernet_edge.containers.podman import Engine

@@ -39,14 +39,28 @@ def loaded(path: str) -> Config:
 def test_from_flags(capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--port", "4100", "--host", "127.0.0.1"]
     flags += ["--image", "docker.io/library/one:1", "--url", "http://10.0.0.5:3000"]
-    assert run(*flags, "--image", "two@sha256:abc", "--id", "first") == 0
+    assert (
+        run(
+            *flags,
+            "--image",
+            "two@sha256:abababababababababababababababababababababababababababababababab",
+            "--id",
+            "first",
+        )
+        == 0
+    )
     config = loaded("config.toml")
     assert (config.server.host, config.server.port) == ("127.0.0.1", 4100)
     shown = [(each.id, each.image, each.url, each.port) for each in config.containers]
     assert shown == [
         ("first", "docker.io/library/one:1", "", 3000),
         ("10.0.0.5", "", "http://10.0.0.5:3000", 3000),
-        ("two", "two@sha256:abc", "", 3001),
+        (
+            "two",
+            "two@sha256:abababababababababababababababababababababababababababababababab",
+            "",
+            3001,
+        ),
     ]
     printed = capsys.readouterr().out
     assert "infernet-edge check    #" in printed

@@ -30,7 +30,7 @@ def test_it_runs_until_it_is_told_to_stop(tmp_path: Path) -> None:
             assert node.exit_code() == 0
             log = node.log()
             assert f"config.loaded source={node.config_path}" in log
-            assert re.search(r"WARNING config\.warning text=\"redis is ignored", log)
+            assert len(re.findall(r"INFO +config\.note text=\"redis is ignored", log)) == 1
             assert f"node.started url={node.url}" in log
             assert log.splitlines()[-1].endswith("node.stopped")
             assert "Traceback" not in log

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from infernet_edge.config.installed import service_environment
-from infernet_edge.config.sources import SYSTEM_FILES
+from infernet_edge.config.paths import SYSTEM_FILES
 from tests.support.examining import with_file
 
 _FILE = SYSTEM_FILES[1]

@@ -90,7 +90,7 @@ def refusal(file: Path, **environment: str) -> ConfigurationError:
 def test_a_configuration_of_the_reference_node_works_unchanged(tmp_path: Path) -> None:
     config, warnings, source = load(written(tmp_path, REFERENCE), {})
     assert source == tmp_path / "config.json"
-    assert config.log.path == "infernet_node.log"
+    assert config.log.path == str(tmp_path / "infernet_node.log")
     assert config.server.port == 4000
     assert config.server.rate_limit.num_requests == 100
     assert config.docker.username == "someone"
@@ -114,7 +114,7 @@ def test_a_configuration_of_the_reference_node_works_unchanged(tmp_path: Path) -
 def test_the_new_name_of_the_log_takes_precedence_over_the_old_one(tmp_path: Path) -> None:
     for log, expected in (({"path": "new"}, "new"), ({"backup_count": 5}, "old"), (None, "old")):
         file = written(tmp_path, {"log_path": "old", "log": log})
-        assert load(file, {}).config.log.path == expected
+        assert load(file, {}).config.log.path == str(tmp_path / expected)
     error = refusal(written(tmp_path, {"log_path": "old", "log": 7}))
     assert [problem.path for problem in error.problems] == ["log"]
 
@@ -268,3 +268,42 @@ def test_credentials_that_cannot_be_read_leave_the_rest(tmp_path: Path) -> None:
     loaded, problems = load_valid_parts(file, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
     assert [problem.path for problem in problems] == ["docker.password"]
     assert loaded.config.server.port == 4001
+
+
+def test_notes_are_shown_beside_errors(tmp_path: Path) -> None:
+    document = {"chain": {"enabled": True, "rpc_urls": ["http://a"]}, "redis": {"host": "x"}}
+    error = refusal(written(tmp_path, document))
+    note = "unknown key 'chain.rpc_urls' is ignored; did you mean 'chain.rpc_url'?"
+    assert error.warnings == [note]
+    assert f"\n  note: {note}" in str(error)
+    assert "redis" not in str(error)
+
+
+def test_a_file_of_sdk_0_1_names_what_is_not_followed(tmp_path: Path) -> None:
+    chain = {
+        "enabled": True,
+        "rpc_url": "http://a",
+        "coordinator_address": ADDRESS,
+        "wallet": {"private_key": KEY},
+    }
+    [note] = load(written(tmp_path, {"chain": chain}), {}).warnings
+    assert note.startswith("chain.registry_address is not set, so only the coordinator of SDK 0.1")
+    assert "payments" in note
+    both = chain | {"registry_address": ADDRESS}
+    assert load(written(tmp_path, {"chain": both}), {}).warnings == []
+    assert load(written(tmp_path, {"chain": chain | {"enabled": False}}), {}).warnings == []
+
+
+@pytest.mark.parametrize("image", ["my image", "Alpine", "docker://alpine", "a:b:c"])
+def test_names_of_images_are_checked(tmp_path: Path, image: str) -> None:
+    container = {"id": "a", "image": image}
+    [problem] = refusal(written(tmp_path, {"containers": [container]})).problems
+    assert problem.path == "containers[0].image"
+    assert problem.found.startswith(f'"{image}" (')
+    assert "alpine:3" in problem.expected
+    # Where the node does not use it, it is no error.
+    for document in (
+        {"containers": [container | {"url": "http://a"}]},
+        {"containers": [container], "manage_containers": False},
+    ):
+        assert load(written(tmp_path, document), {}).warnings == []

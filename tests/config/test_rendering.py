@@ -29,6 +29,8 @@ def paths(target: type[msgspec.Struct], path: str = "") -> Iterator[tuple[str, s
     """Each key of the tree with the header of its table."""
     for key in keys(target):
         below = f"{path}.{key.name}" if path else key.name
+        if not key.is_served:
+            continue
         if key.table:
             yield from paths(key.table, below)
         elif key.item_table:
@@ -55,6 +57,13 @@ def test_every_key_of_the_tree_is_in_its_table(chosen: dict[str, Any]) -> None:
     joined = text.replace("\n#", "")
     assert all(f"{key.name} = " in joined for key in keys(Model))
     assert all(len(line) <= 80 for line in text.splitlines() if not line.startswith("env"))
+
+
+def test_it_offers_nothing_that_is_not_served() -> None:
+    assert not re.search("redis|forward_stats|stats|Fluent", to_toml({}))
+    chosen = {"redis": {"host": "x"}, "forward_stats": True, "stats": {"host": "y"}}
+    live = tomllib.loads(to_toml(chosen))
+    assert {name: live[name] for name in chosen} == chosen  # of a file that is written again
 
 
 def test_every_key_is_described() -> None:

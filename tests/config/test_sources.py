@@ -235,3 +235,35 @@ def test_a_credential_that_cannot_be_read_is_named_and_not_shown(tmp_path: Path)
     with pytest.raises(ConfigurationError, match=r"docker\.password") as refused:
         sources.apply_credentials({}, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        (b'{\n  "a": 1\n  "b": 2\n}', "JSON at line 3, column 3 (Expecting ',' delimiter)"),
+        (b'{\n  "a": 1,\n}', "remove the comma before }"),
+        (b'{"a": [1,\n]}', "remove the comma before ]"),
+        (b'{\n  // port\n  "a": 1}', "line 2, column 3 (Expecting property name enclosed in"),
+        (b'{\n  // port\n  "a": 1}', "JSON has no comments"),
+        (b"{'a': 1}", "JSON has double quotes only"),
+        (b'{\n\n "a": NaN}', "line 3, column 7 (JSON is malformed"),
+        ('{"é": 1,\n "ü" 2}'.encode(), "line 2, column 6 (Expecting ':' delimiter)"),
+        (b'\xef\xbb\xbf{"a" 1}', "line 1, column 6"),
+        (b'{"a": 1,\n "b": "\xff"}', "bytes that are not UTF-8 at line 2, column 8"),
+        (b"", "line 1, column 1"),
+        (b'{"a": 1}}', "line 1, column 9 (Extra data)"),
+    ],
+)
+def test_the_place_of_an_error_is_named(tmp_path: Path, content: bytes, place: str) -> None:
+    file = tmp_path / "c.json"
+    file.write_bytes(content)
+    with pytest.raises(ConfigurationError) as refused:
+        sources.read_file(file)
+    assert place in str(refused.value)
+
+
+def test_the_place_of_an_error_in_toml_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text("a = 1\nb = ]\n")
+    with pytest.raises(ConfigurationError, match="at line 2, column 5"):
+        sources.read_file(file)

@@ -102,6 +102,7 @@ def test_the_command_says_what_it_found(tmp_path: Path, capsys: pytest.CaptureFi
         "server": {"port": 0},
         "storage": {"path": str(tmp_path / "data"), "min_free_bytes": 0},
         "redis": {"host": "redis"},
+        "redsi": {},
     }
     file.write_text(json.dumps(document))
     assert main(["doctor", "--config", str(file), "--json"]) == 0
@@ -115,6 +116,8 @@ def test_the_command_says_what_it_found(tmp_path: Path, capsys: pytest.CaptureFi
     }
     assert found["storage"] == {**one, "findings": [one]}
     assert found["configuration"]["level"] == "warning"
+    assert found["configuration"]["text"].startswith("unknown key 'redsi'")
+    assert len(found["configuration"]["findings"]) == 1  # redis needs no correction
     file.write_text(json.dumps({"storage": {"path": str(tmp_path), "min_free_bytes": 2**60}}))
     assert main(["doctor", "--config", str(file)]) == 1
     told, wrong = capsys.readouterr()

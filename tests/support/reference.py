@@ -40,7 +40,14 @@ The file is the first of these that exists: `--config PATH`, `$INFERNET_CONFIG_P
 `./config.json`, `./config.toml`, `/etc/infernet-edge/config.json`,
 `/etc/infernet-edge/config.toml`. A file that is named and does not exist is an error. Without a
 file all defaults apply. JSON and TOML have the same keys. A `config.json` of the
-Infernet node 1.4 works unchanged.
+Infernet node 1.4 works unchanged, and so do older names of its keys. `redis`, `forward_stats` and
+`stats` are ignored: there is no other service, and nothing leaves the device.
+
+A relative path in a file is relative to the folder of that file; what the installed service writes
+(`log.path`, `storage.path`) is below its state folder, `/var/lib/infernet-edge`. A relative path
+from the environment is relative to the working directory. `check` shows where the data and the log
+are. Earlier versions resolved all of them from the working directory: a database that is only there
+is still used, with a note that names it.
 
 Each setting can also come from the environment, which overrides the file. The name is
 `INFERNET_EDGE_` and the key in capitals, with two underscores between levels:
@@ -59,7 +66,8 @@ infernet-edge check --config config.toml
 ```
 
 lists all errors at once, each with its key, what was found and what is expected, and ends with
-78 when there are any. A key that is not known is ignored with a note that names the nearest one.
+78 when there are any. A key that is not known is ignored with a note that names where it belongs,
+or the nearest one.
 The node reads its configuration at the start only: restart it after a change.
 
 Sizes are in bytes, times in seconds, money in wei. `containers[]` stands for each container of the
@@ -105,8 +113,10 @@ def commands_page() -> str:
 
 
 def settings(target: type[Struct] = Config, path: str = "") -> Iterator[tuple[str, Key]]:
-    """Every setting with its full path, such as `containers[].id`."""
+    """Every setting that is served, with its full path, such as `containers[].id`."""
     for key in keys(target):
+        if not key.is_served:
+            continue
         below = f"{path}.{key.name}" if path else key.name
         if key.table:
             yield from settings(key.table, below)
