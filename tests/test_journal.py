@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from infernet_edge.config.model import Secret
+from infernet_edge.config.secret_files import Secret
 from infernet_edge.journal import JournalHandler, entry, field_name, stderr_is_journal
 from infernet_edge.logs import JournalFormatter, MessageFormatter
 

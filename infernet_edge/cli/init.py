@@ -10,7 +10,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from infernet_edge.cli.inputs import Unusable, add_input_arguments, is_interactive, problems_of
 
 HELP = "write a configuration file, with every setting explained"
 
@@ -18,12 +20,8 @@ _FIRST_CONTAINER_PORT = 3000
 _FAILED, _USAGE = 1, 2
 
 
-class Unusable(Exception):
-    """The request cannot be carried out; the text says why and what to do."""
-
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
-        self.code = code
+if TYPE_CHECKING:
+    from infernet_edge.cli.inputs import Completed
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +61,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="name in jobs of the first, second, ... image or url (default: from its name)",
     )
+    parser.add_argument(
+        "--recipe",
+        type=Path,
+        metavar="FILE",
+        help="a recipe of the registry (infernet-recipes), of a node or of a service, to fill in;"
+        " its secrets go to files of their own, and come from INFERNET_INPUT_ID in the environment,"
+        " --set-file, or a question",
+    )
+    add_input_arguments(parser)
     parser.add_argument("--yes", "--defaults", action="store_true", help="ask no questions")
     parser.add_argument("--force", action="store_true", help="replace the file if it exists")
 
@@ -71,15 +78,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the file; returns the exit code."""
     try:
         output, kind = _output(arguments)
-        chosen = _chosen(arguments, output)
-        _write(output, kind, chosen, replace=arguments.force)
+        _refuse_existing(arguments, output)
+        completed = _completed(arguments)
+        chosen = _chosen(arguments, completed)
+        lines = _write_all(output, kind, chosen, completed, replace=arguments.force)
     except Unusable as problem:
         print(problem, file=sys.stderr)
         return problem.code
     except (EOFError, KeyboardInterrupt):
         print("\nNothing was written.", file=sys.stderr)
         return _FAILED
-    print("\n".join(_next_steps(output, chosen)))
+    print("\n".join(_next_steps(output, chosen, lines)))
     return 0
 
 
@@ -96,34 +105,53 @@ def _output(arguments: argparse.Namespace) -> tuple[Path, str]:
     return output, output.suffix.removeprefix(".")
 
 
-def _chosen(arguments: argparse.Namespace, output: Path) -> dict[str, Any]:
-    """The document that flags and answers describe."""
+def _refuse_existing(arguments: argparse.Namespace, output: Path) -> None:
     with _explained(output):
         if not arguments.force and output.exists():
             raise FileExistsError  # before the questions, not after them
-    chosen = _from_flags(arguments)
-    if not arguments.yes and sys.stdin.isatty() and sys.stdout.isatty():
+
+
+def _completed(arguments: argparse.Namespace) -> Completed | None:
+    """The recipe's configuration with all values; None without a recipe."""
+    if arguments.recipe is None:
+        if arguments.set_values or arguments.set_files:
+            raise Unusable("--set and --set-file need --recipe.", _USAGE)
+        return None
+    from infernet_edge.cli.inputs import complete, read_recipe
+
+    return complete(read_recipe(arguments.recipe), arguments)
+
+
+def _chosen(arguments: argparse.Namespace, completed: Completed | None) -> dict[str, Any]:
+    """The document that recipe, flags and answers describe."""
+    chosen: dict[str, Any] = {}
+    if completed is not None and completed.is_service:
+        from infernet_edge.cli.add_service import prepare_container
+
+        chosen["containers"] = [prepare_container(completed.config, {})]
+    elif completed is not None:
+        chosen |= completed.config
+    _add_flags(chosen, arguments)
+    if is_interactive(arguments):
         _ask_for_the_rest(chosen)
     return chosen
 
 
-def _from_flags(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The document that the flags describe. Raises Unusable when it would not load."""
+def _add_flags(chosen: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """Add what the flags describe. Raises Unusable when the document would not load."""
     server = {"host": arguments.host, "port": arguments.port}
-    chosen: dict[str, Any] = {
-        "server": {name: value for name, value in server.items() if value is not None}
-    }
+    given = {name: value for name, value in server.items() if value is not None}
+    chosen["server"] = {**(chosen.get("server") or {}), **given}
     if len(arguments.ids) > len(arguments.sources):
         raise Unusable(
             "Each --id names an --image or a --url: there are fewer of them than of --id.", _USAGE
         )
     for position, (kind, source) in enumerate(arguments.sources):
-        given = arguments.ids[position] if position < len(arguments.ids) else _id_from(source)
-        _add_container(chosen, given, kind, source)
+        name = arguments.ids[position] if position < len(arguments.ids) else _id_from(source)
+        _add_container(chosen, name, kind, source)
     errors = "\n".join(_errors(chosen))
     if errors:
         raise Unusable(errors, _USAGE)
-    return chosen
 
 
 def _add_container(chosen: dict[str, Any], name: str, kind: str, source: str) -> None:
@@ -147,15 +175,7 @@ def _id_from(source: str) -> str:
 
 def _errors(chosen: dict[str, Any]) -> list[str]:
     """The errors of loading this document."""
-    from infernet_edge.config import ConfigurationError
-    from infernet_edge.config.loading import build
-
-    try:
-        build(chosen, "", {})
-    except ConfigurationError as error:
-        # The storage folder is not chosen here: it depends on the user who runs the node.
-        return [str(problem) for problem in error.problems if problem.path != "storage.path"]
-    return []
+    return [str(problem) for problem in problems_of(chosen)]
 
 
 def _ask_for_the_rest(chosen: dict[str, Any]) -> None:
@@ -220,6 +240,32 @@ def _refuse_errors(container: dict[str, Any]) -> None:
         raise ValueError(errors[0].partition(": ")[2].capitalize() + ".")
 
 
+def _write_all(
+    output: Path,
+    kind: str,
+    chosen: dict[str, Any],
+    completed: Completed | None,
+    *,
+    replace: bool,
+) -> list[str]:
+    """Write the file, and secrets of a recipe to their own; returns lines about the recipe."""
+    if completed is None:
+        _write(output, kind, chosen, replace=replace)
+        return []
+    from infernet_edge.cli.add_service import secret_lines
+    from infernet_edge.config.model import Config, Container
+    from infernet_edge.config.recipes.files import move_secrets, written
+
+    part, root = (chosen["containers"][0], Container) if completed.is_service else (chosen, Config)
+    with _explained(output):
+        files, remaining = move_secrets(part, completed.secrets, root, output, completed.files)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with written(files):
+            _write(output, kind, chosen, replace=replace)
+    notes = [f"note: {note}" for note in completed.notes]
+    return [*completed.lines, *notes, *secret_lines(files, remaining, output)]
+
+
 def _write(output: Path, kind: str, chosen: dict[str, Any], *, replace: bool) -> None:
     """Write the file atomically, readable for its owner only."""
     from infernet_edge.config.rendering import to_json, to_toml
@@ -253,12 +299,15 @@ def _explained(output: Path) -> Iterator[None]:
         raise Unusable(reason, _FAILED) from error
 
 
-def _next_steps(output: Path, chosen: dict[str, Any]) -> Iterator[str]:
+def _next_steps(output: Path, chosen: dict[str, Any], lines: list[str]) -> Iterator[str]:
     from infernet_edge.config.sources import find_file
 
     yield f"Wrote {output}, which only you can read."
+    yield from lines
     if not chosen.get("containers"):
         yield "It has no container yet: a job needs one, see containers in the file."
+        if lines:
+            yield "The recipe of a service is added by: infernet-edge add-service FILE"
     found = find_file(None, os.environ) == output
     option = "" if found else f" --config {shlex.quote(str(output))}"
     yield "Next:"

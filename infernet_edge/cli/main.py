@@ -10,8 +10,8 @@ from infernet_edge import __version__
 from infernet_edge.cli.output import flush_output
 
 COMMANDS = (
-    *("run", "demo", "init", "check", "doctor", "status", "jobs", "wallet", "service"),
-    *("help", "version"),
+    *("run", "demo", "init", "add-service", "remove-service", "check", "doctor", "status", "jobs"),
+    *("wallet", "service", "help", "version"),
 )
 
 OK, FAILURE, USAGE, BAD_CONFIGURATION = 0, 1, 2, 78
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run one command; returns its exit code."""
     try:
         parsed = make_parser(arguments).parse_args(arguments)
-        module = importlib.import_module(f"infernet_edge.cli.{parsed.command}")
+        module = importlib.import_module(module_of(parsed.command))
         return int(module.run(parsed))
     except KeyboardInterrupt:
         return 128 + 2  # as shells report SIGINT
@@ -40,6 +40,11 @@ def main(arguments: Sequence[str]) -> int:
         return OK  # the reader has what it needs
     finally:
         flush_output()
+
+
+def module_of(command: str) -> str:
+    """The name of the module with this command."""
+    return f"infernet_edge.cli.{command.replace('-', '_')}"
 
 
 def make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
@@ -56,6 +61,6 @@ def make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     # A node that runs for months does not keep the imports of other commands in memory.
     chosen = arguments[0] if arguments else ""
     for name in (chosen,) if chosen in COMMANDS else COMMANDS:
-        module = importlib.import_module(f"infernet_edge.cli.{name}")
+        module = importlib.import_module(module_of(name))
         module.configure(commands.add_parser(name, help=module.HELP, description=module.HELP))
     return parser

@@ -19,8 +19,7 @@ from msgspec import NODEFAULT, Meta, Struct
 from infernet_edge.config.errors import PermissionWarning, Problem
 from infernet_edge.config.keys.advice import advice
 from infernet_edge.config.keys.types import field_types, unwrap
-from infernet_edge.config.model import Secret
-from infernet_edge.config.secret_files import MAX_SECRET, read_secret
+from infernet_edge.config.secret_files import MAX_SECRET, Secret, read_secret
 from infernet_edge.config.texts import EXPECTED, flaw, flaws, join, printable
 from infernet_edge.config.values import numbers
 from infernet_edge.config.values.relative_paths import NO_FOLDERS, Folders, Use

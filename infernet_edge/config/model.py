@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from infernet_edge.config.devices import GPU_PATTERN
+from infernet_edge.config.secret_files import Secret
 
 Port = Annotated[int, Meta(ge=0, le=65535, extra={"text_allowed": True})]
 _MAX_DURATION = 100 * 365 * 24 * 3600  # seconds; more would overflow when added to a time
@@ -24,32 +25,6 @@ Volume = Annotated[str, Meta(extra={"path": "volume"})]
 _IGNORED = {"served": False}  # keys of the reference node without an effect here
 DATABASE = "infernet-edge.sqlite"
 """The name of the database in the folder of the node's data."""
-
-
-class Secret:
-    """A text that is never printed; only `reveal()` returns it."""
-
-    __slots__ = ("_text", "file")
-
-    def __init__(self, text: str, file: Path | None = None) -> None:
-        self._text = text
-        self.file = file
-        """The file of {"file": …}; None when the configuration holds the text itself."""
-
-    def reveal(self) -> str:
-        return self._text
-
-    def __repr__(self) -> str:
-        return "Secret('***')"
-
-    def __bool__(self) -> bool:
-        return bool(self._text)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._text == self._text
-
-    def __hash__(self) -> int:
-        return hash(self._text)
 
 
 class Log(Struct, frozen=True):

@@ -16,7 +16,8 @@ import msgspec
 from msgspec import NODEFAULT, Meta, Struct
 
 from infernet_edge.config.keys.types import field_types, item_struct_of, struct_of, unwrap
-from infernet_edge.config.model import Config, Secret
+from infernet_edge.config.model import Config
+from infernet_edge.config.secret_files import Secret
 
 _WIDTH = 80
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")

@@ -13,7 +13,7 @@ import msgspec
 
 from infernet_edge.config.devices import is_cdi_name
 from infernet_edge.config.errors import Information, Problem
-from infernet_edge.config.model import TLS, Chain, Config, Container, Secret, Server, Wallet
+from infernet_edge.config.model import TLS, Chain, Config, Container, Server, Wallet
 from infernet_edge.config.path_checks import (
     expanded,
     file_flaw,
@@ -22,6 +22,7 @@ from infernet_edge.config.path_checks import (
     socket_flaw,
     source_flaw,
 )
+from infernet_edge.config.secret_files import Secret
 from infernet_edge.config.texts import printable
 from infernet_edge.config.values import image_names
 

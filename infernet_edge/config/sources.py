@@ -17,6 +17,7 @@ from infernet_edge.config.errors import ConfigurationError, Problem
 from infernet_edge.config.keys.types import field_types, unwrap
 from infernet_edge.config.model import Config
 from infernet_edge.config.paths import FILES, SYSTEM_FILES
+from infernet_edge.config.recipes.recognition import command_for, is_recipe
 from infernet_edge.config.secret_files import MAX_SECRET, read_secret
 from infernet_edge.config.texts import printable
 
@@ -55,8 +56,11 @@ def _is_file(file: Path, *, if_hidden: bool) -> bool:
         return if_hidden
 
 
-def read_file(file: Path) -> dict[str, Any]:
-    """Decode a JSON or TOML file; raises ConfigurationError when that is impossible."""
+def read_file(file: Path, *, recipe: bool = False) -> dict[str, Any]:
+    """Decode a JSON or TOML file; raises ConfigurationError when that is impossible.
+
+    A `recipe` must be one; otherwise it is an error, since its inputs have no values yet.
+    """
 
     def wrong(found: str, expected: str) -> ConfigurationError:
         return ConfigurationError(str(file), [Problem("", found, expected)])
@@ -82,6 +86,11 @@ def read_file(file: Path) -> dict[str, Any]:
         raise wrong("values nested too deeply", "a configuration") from error
     if not isinstance(decoded, dict):
         raise wrong("no object", "an object with the keys of the configuration")
+    if is_recipe(decoded) != recipe:
+        if recipe:
+            raise wrong("no recipe", 'an object with the keys "config" and "inputs"')
+        expected = f"a configuration: make one with {command_for(decoded, file)}"
+        raise wrong("a recipe, whose inputs have no values yet", expected)
     return decoded
 
 

@@ -17,8 +17,9 @@ from typing import Any
 import msgspec
 
 from infernet_edge.config.devices import gpu_names, host_path
-from infernet_edge.config.model import Container, Secret
+from infernet_edge.config.model import Container
 from infernet_edge.config.rules import size_in_bytes
+from infernet_edge.config.secret_files import Secret
 from infernet_edge.errors import EngineError
 from infernet_edge.hardware import cdi
 from infernet_edge.hardware.devices import files_of, groups_of

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from infernet_edge.config import paths
-from infernet_edge.config.model import Config, Secret
+from infernet_edge.config.model import Config
+from infernet_edge.config.secret_files import Secret
 from infernet_edge.doctor.commands import as_owner, as_root
 from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, not_checked, ok, problem

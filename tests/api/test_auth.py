@@ -12,7 +12,8 @@ from starlette.types import Scope
 
 from infernet_edge.api import auth
 from infernet_edge.api.auth import Access
-from infernet_edge.config.model import RateLimit, Secret, Server
+from infernet_edge.config.model import RateLimit, Server
+from infernet_edge.config.secret_files import Secret
 from infernet_edge.errors import (
     BadRequest,
     Forbidden,

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from infernet_edge.cli.main import COMMANDS, main
+from infernet_edge.config.recipes.files import backup_of
 from tests.support.ports import free_port
 from tests.support.process import ROOT
 
@@ -31,6 +32,8 @@ RUNS = [
     ["service", "install", "--dry-run"],
     ["run"],
     ["run", "--verbose"],
+    ["add-service", "tests/fixtures/recipes/hello-world.json"],
+    ["remove-service", "near"],
 ]
 
 
@@ -80,7 +83,7 @@ def test_no_secret_is_shown(arguments: list[str], config: Path) -> None:
     assert "Traceback" not in shown
     assert MARK not in shown
     for file in config.parent.rglob("*"):
-        if file.is_file() and file != config:
+        if file.is_file() and file not in (config, backup_of(config)):
             assert MARK.encode() not in file.read_bytes(), file
 
 

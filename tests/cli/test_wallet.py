@@ -17,7 +17,7 @@ from eth_account import Account
 from infernet_edge.chain.wallet.keystore import load_account, read_keystore
 from infernet_edge.cli.main import main
 from infernet_edge.config import load
-from infernet_edge.config.model import Secret
+from infernet_edge.config.secret_files import Secret
 from tests.support.evm import ETHER, NODE, V0, V1, Anvil
 from tests.support.ports import free_port
 from tests.support.process import ROOT

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from infernet_edge.config.decoding import Conversion, EnvironmentText, show, type_name
-from infernet_edge.config.model import Config, Model, Secret
+from infernet_edge.config.model import Config, Model
+from infernet_edge.config.secret_files import Secret
 
 CONTAINER = {"id": "a", "image": "b"}
 

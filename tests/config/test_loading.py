@@ -11,8 +11,8 @@ import pytest
 
 from infernet_edge.config import ConfigurationError, load
 from infernet_edge.config.loading import load_valid_parts
-from infernet_edge.config.model import Secret
 from infernet_edge.config.rendering import toml_value
+from infernet_edge.config.secret_files import Secret
 
 KEY = "0x" + "5c" * 32
 ADDRESS = "0x" + "66" * 20

@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 from infernet_edge.config.decoding import Conversion
-from infernet_edge.config.model import Config, Secret
+from infernet_edge.config.model import Config
 from infernet_edge.config.rendering import Key, keys, to_toml
+from infernet_edge.config.secret_files import Secret
 
 # Every key that the configuration of Infernet 1.4 has, and every key of ours.
 KNOWN = re.findall(

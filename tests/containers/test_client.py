@@ -14,7 +14,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from infernet_edge.config.model import Container, Secret
+from infernet_edge.config.model import Container
+from infernet_edge.config.secret_files import Secret
 from infernet_edge.containers import client as client_module
 from infernet_edge.containers.client import (
     ContainerFailure,

@@ -16,8 +16,9 @@ import aiohttp
 import msgspec
 import pytest
 
-from infernet_edge.config.model import Config, Container, Podman, Secret, Storage
+from infernet_edge.config.model import Config, Container, Podman, Storage
 from infernet_edge.config.model import Registry as Login
+from infernet_edge.config.secret_files import Secret
 from infernet_edge.containers import connection
 from infernet_edge.containers.client import ContainerFailure, ServiceClient, request_body
 from infernet_edge.containers.manager import ContainerManager

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from infernet_edge.config.model import Container, Secret
+from infernet_edge.config.model import Container
 from infernet_edge.config.model import Registry as Login
+from infernet_edge.config.secret_files import Secret
 from infernet_edge.containers import podman as module
 from infernet_edge.containers.blocking import EngineUnreachable
 from infernet_edge.containers.podman import Engine

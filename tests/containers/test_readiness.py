@@ -8,7 +8,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from infernet_edge.config.model import Container, Secret
+from infernet_edge.config.model import Container
+from infernet_edge.config.secret_files import Secret
 from infernet_edge.containers import readiness as module
 from infernet_edge.containers.readiness import port_seems_closed, probe
 from infernet_edge.containers.service import Service

@@ -10,7 +10,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from infernet_edge.config.model import Container, Model, Secret
+from infernet_edge.config.model import Container, Model
+from infernet_edge.config.secret_files import Secret
 from infernet_edge.containers.resources import MAX_PARALLEL, Resources
 from infernet_edge.containers.service import Service
 from infernet_edge.hardware import Hardware

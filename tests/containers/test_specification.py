@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from infernet_edge.config.model import Container, Secret
+from infernet_edge.config.model import Container
+from infernet_edge.config.secret_files import Secret
 from infernet_edge.containers import specification
 from infernet_edge.containers.specification import (
     device_groups,

@@ -10,7 +10,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from infernet_edge.config.model import Registry, Secret
+from infernet_edge.config.model import Registry
+from infernet_edge.config.secret_files import Secret
 from infernet_edge.doctor.registries import refuses
 
 _RIGHT = "Basic " + base64.b64encode(b"me:right").decode()

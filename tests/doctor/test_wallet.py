@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from infernet_edge.chain.wallet.keystore import keystore_text
-from infernet_edge.config.model import Config, Secret
+from infernet_edge.config.model import Config
+from infernet_edge.config.secret_files import Secret
 from infernet_edge.doctor import wallet
 from infernet_edge.doctor.finding import Finding
 from tests.support.evm import ETHER, NODE, OTHER_NODE, V0, V1

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from infernet_edge.cli.main import COMMANDS
+from infernet_edge.cli.main import COMMANDS, module_of
 from infernet_edge.executable import unpack
 from tests.support.executable import Executable
 
@@ -34,7 +34,7 @@ def test_what_is_not_used_is_not_in_it(executable: Executable) -> None:
         check=True,
     )
     inside = set(re.findall(r"[\w.]+", done.stdout))
-    assert {f"infernet_edge.cli.{command}" for command in COMMANDS} <= inside
+    assert set(map(module_of, COMMANDS)) <= inside
     unwanted = re.compile(
         r"(mypy|pytest|_pytest|pip|setuptools|tkinter|unittest|pydoc|click|trio|curses)(\.|$)"
         r"|pydantic\.(v1|deprecated|mypy)|Crypto\.(PublicKey|SelfTest)|.*\.tests?(\.|$)"

@@ -20,8 +20,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from msgspec import NODEFAULT, Meta, Struct
 
 from infernet_edge.cli.main import COMMANDS, make_parser
-from infernet_edge.config.model import Config, Secret
+from infernet_edge.config.model import Config
 from infernet_edge.config.rendering import Key, keys, toml_value
+from infernet_edge.config.secret_files import Secret
 from tests.support.process import ROOT
 
 DOCS = ROOT / "infernet_edge/docs"

@@ -25,8 +25,9 @@ from infernet_edge.chain.wallet.keystore import (
 )
 from infernet_edge.config import ConfigurationError
 from infernet_edge.config.loading import build
-from infernet_edge.config.model import Config, Secret
+from infernet_edge.config.model import Config
 from infernet_edge.config.rendering import to_json, toml_value
+from infernet_edge.config.secret_files import Secret
 from infernet_edge.config.sources import PREFIX, find_file, read_file
 
 _MAX_TEXT = 64 * 2**10  # characters of a key, a keystore or a password

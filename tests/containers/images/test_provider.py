@@ -14,8 +14,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from infernet_edge.config.model import Config, Secret
+from infernet_edge.config.model import Config
 from infernet_edge.config.model import Registry as Login
+from infernet_edge.config.secret_files import Secret
 from infernet_edge.containers.images import provider
 from infernet_edge.containers.podman import Engine
 from infernet_edge.errors import EngineError
