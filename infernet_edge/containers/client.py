@@ -24,6 +24,7 @@ from infernet_edge.containers.answers.numbers import has_numbers, without_number
 from infernet_edge.containers.answers.pages import is_page, page_text
 from infernet_edge.containers.service import Service, ServiceUnavailable
 from infernet_edge.errors import InfernetEdgeError, StorageError
+from infernet_edge.hardware.host_resolver import HostResolver
 from infernet_edge.invariants import InvariantViolated
 from infernet_edge.logs import log_event
 from infernet_edge.memory import Reservation
@@ -80,7 +81,9 @@ class NoLogs:
 def make_session() -> aiohttp.ClientSession:
     """Create the HTTP session of the process. Each container's limit bounds its connections."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=60),
+        connector=aiohttp.TCPConnector(
+            limit=0, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=60, resolver=HostResolver()
+        ),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept"),

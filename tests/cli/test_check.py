@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from infernet_edge.cli.main import main
+from infernet_edge.config.host_names import resolves
 
 
 @pytest.fixture(autouse=True)
@@ -179,3 +180,34 @@ def test_a_name_that_only_containers_know(
     )
     assert (note in output) is not known
     assert "api-key" not in output
+
+
+def test_hosts_that_only_containers_know(capsys: pytest.CaptureFixture[str]) -> None:
+    if resolves("host.docker.internal"):
+        pytest.skip("host.docker.internal is a name of this network")
+    containers = [
+        {"id": "a", "url": "http://host.docker.internal:3000"},
+        {"id": "b", "url": "http://127.0.0.1:3000"},
+    ]
+    assert check({"containers": containers}) == 0
+    note = capsys.readouterr().out.splitlines()[0]
+    assert note.startswith("note: containers[0].url: host.docker.internal is a name that only")
+    assert "127.0.0.1" in note
+
+
+def test_the_resolved_paths_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings, elsewhere = tmp_path / "settings", tmp_path / "elsewhere"
+    settings.mkdir()
+    elsewhere.mkdir()
+    file = settings / "config.json"
+    file.write_text('{"log_path": "node.log", "storage": {"path": "data"}}')
+    monkeypatch.chdir(elsewhere)
+    assert main(["check", "--config", str(file)]) == 0
+    output = capsys.readouterr().out
+    assert f"  storage     {settings}/data\n" in output
+    assert f"  log         {settings}/node.log\n" in output
+    assert main(["check", "--config", str(file), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["storage"], report["log"]) == (f"{settings}/data", f"{settings}/node.log")
