@@ -30,6 +30,7 @@ from infernet_edge.jobs import external_jobs, store, table
 from infernet_edge.jobs.external_jobs import ExternalJobs
 from infernet_edge.jobs.housekeeping import Housekeeper
 from infernet_edge.jobs.orchestrator import Orchestrator
+from infernet_edge.jobs.reading.waiting import MAX_WAITERS
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.logs import log_event
 from infernet_edge.memory import MemoryBudget
@@ -170,6 +171,7 @@ class Node:
 
         in_containers = sum(container.max_concurrency for container in config.containers)
         await server.start(reserve=_OTHER_FILES + in_containers)
+        parts.store.waiters.limit = min(MAX_WAITERS, server.max_connections // 2)
         stack.push_async_callback(server.stop, _CLOSING_TIME)
         network = " ".join(await self.network_urls())
         log_event(logger, "node.started", url=self.url, network=network, version=VERSION)
@@ -221,6 +223,7 @@ class Node:
             if self.chain is not None:
                 await self.chain.stop()
             await self.parts.orchestrator.stop()
+            self.parts.store.waiters.close()
         await self._stack.aclose()
         log_event(logger, "node.stopped")
 

@@ -64,6 +64,22 @@ class ContainerError(Struct, frozen=True):
     error: str
 
 
+class JobDetail(Struct, frozen=True):
+    """The course of a job; times are ISO 8601 in UTC, null for what has not happened.
+
+    `container` is where an unfinished job is now, `position` its place in the queue there, from 1;
+    null when it does not wait. `started_at` is the last start, `attempts` counts the starts.
+    """
+
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    attempts: int
+    position: int | None
+    container: str | None
+    cancelled: bool
+
+
 class JobResult(Struct, frozen=True):
     """A job as its client sees it; `result` is a ContainerOutput or a ContainerError."""
 
@@ -71,6 +87,7 @@ class JobResult(Struct, frozen=True):
     status: JobStatus
     result: Raw | None
     intermediate_results: Raw | UnsetType = UNSET
+    detail: JobDetail | UnsetType = UNSET
 
 
 class StatusReport(Struct, frozen=True):

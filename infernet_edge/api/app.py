@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infernet_edge.api.auth import Access
+from infernet_edge.api.endpoints.job import JobEndpoint
 from infernet_edge.api.info import HealthEndpoint, InfoEndpoint, ResourcesEndpoint
 from infernet_edge.api.jobs import BatchEndpoint, Delegations, JobIntake, JobsEndpoint
 from infernet_edge.api.json_io import Answer, BodyReader, error_answer
@@ -72,16 +73,27 @@ class Api:
 
     def __init__(self, parts: Parts) -> None:
         self.access = Access(parts.config.server)
-        self._router = Router(_routes(parts), redirect_slashes=False)
+        routes = _routes(parts)
+        # An exact path has precedence, also when it does not have the method of a request.
+        exact = [route for route in routes if not route.param_convertors]
+        self._templates = [route for route in routes if route.param_convertors]
+        self._exact = Router(exact, redirect_slashes=False)
+        self._others = Router(self._templates, redirect_slashes=False)
         self._memory = parts.memory
-        routes = [route for route in self._router.routes if isinstance(route, Route)]
-        self._paths = {route.path for route in routes}
+        self._paths = {route.path for route in exact}
         self._preflights = {route.path: Preflight(sorted(route.methods or ())) for route in routes}
 
     @property
     def routes(self) -> list[BaseRoute]:
         """The routes of all endpoints."""
-        return self._router.routes
+        return [*self._exact.routes, *self._others.routes]
+
+    def _template(self, path: str) -> str:
+        """The path of the endpoint as the document has it, such as /api/jobs/{id}; "*" for none."""
+        if path in self._paths:
+            return path
+        found = (route.path for route in self._templates if route.path_regex.match(path))
+        return next(found, "*")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -91,13 +103,14 @@ class Api:
         held = scope["held"] = self._memory.reserve("requests")
         try:
             path = scope["path"]
-            endpoint = f"{scope['method']} {path if path in self._paths else '*'}"
+            template = self._template(path)
+            endpoint = f"{scope['method']} {template}"
             scope["app"] = self  # makes Starlette raise on a wrong path or method
             scope["caller"], charge = self.access.admit(scope, endpoint)
             scope["charge"] = response.charge = charge
-            app: ASGIApp = self._router
+            app: ASGIApp = self._exact if path in self._paths else self._others
             if self.access.origins.is_preflight(scope):
-                app = self._preflights.get(path, self._router)
+                app = self._preflights.get(template, app)
             await app(scope, receive, response)
         except ClientDisconnect:
             log_event(logger, "request.abandoned", logging.DEBUG, path=scope["path"])
@@ -167,6 +180,7 @@ def _routes(parts: Parts) -> list[Route]:
     intake = JobIntake(guardian, parts.store, parts.orchestrator, parts.delegations)
     endpoints: dict[str, Any] = {
         "/api/jobs": JobsEndpoint(intake, parts.store, bodies),
+        "/api/jobs/{id}": JobEndpoint(parts.store, parts.orchestrator),
         "/api/jobs/batch": BatchEndpoint(intake, bodies),
         "/api/jobs/stream": StreamEndpoint(intake, bodies),
         "/health": HealthEndpoint(parts.database, parts.store, parts.services, parts.background),

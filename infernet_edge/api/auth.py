@@ -32,7 +32,9 @@ logger = logging.getLogger(__name__)
 _READ: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _OPEN_PATHS: Final = frozenset({"/health"})  # no token and no limit: supervisors poll these
 # Their execution decides whether they count: see api/jobs.py and api/status.py.
-_MAY_POLL: Final = frozenset({"GET /api/jobs", "HEAD /api/jobs"})
+_MAY_POLL: Final = frozenset(
+    {"GET /api/jobs", "HEAD /api/jobs", "GET /api/jobs/{id}", "HEAD /api/jobs/{id}"}
+)
 _STATUS: Final = "PUT /api/status"
 _WRONG_TOKENS: Final = RateLimit(num_requests=10, period=60)  # per address
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}

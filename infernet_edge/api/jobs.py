@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from typing import Any, Final, Protocol
 
@@ -12,10 +13,13 @@ from starlette.types import Receive, Scope, Send
 
 from infernet_edge import schema
 from infernet_edge.api.auth import Caller
+from infernet_edge.api.endpoints.job import MAX_PARAMETERS, flag
+from infernet_edge.api.endpoints.waiting import requested_wait, wait_for_jobs, wait_until
 from infernet_edge.api.json_io import (
     Answer,
     BodyReader,
     StoredAnswer,
+    answer_of,
     check_utf8,
     decode,
     query,
@@ -41,7 +45,6 @@ _MAX_ITEMS = 10_000  # requests in one batch
 _ITEMS_AT_ONCE = 100  # of those, checked before other requests run
 _DELEGATED_AT_ONCE = 16  # delegated subscriptions of a batch, accepted concurrently
 _DIGITS = re.compile("[0-9]{1,9}")
-_TRUE: Final = ("true", "1")
 _PENDING: Final = {"true": True, "false": False}  # any other value: all jobs
 
 _MAX_IDS_BYTES = 64 * 2**10  # bytes of a request's container ids; longer lists are not decoded
@@ -113,16 +116,19 @@ class JobIntake:
         self._orchestrator = orchestrator
         self._delegations = delegations
 
-    async def accept(self, body: bytes | bytearray, caller: Caller) -> Answer:
-        """One request, of either kind; returns when it is on the disk."""
+    async def accept(self, body: bytes | bytearray, caller: Caller) -> Job | None:
+        """Accept one request, of either kind; returns when it is on the disk.
+
+        Returns the job, or None for a delegated subscription.
+        """
         check_utf8(body)
         if _is_delegated(body):
             await self._delegations.accept(body, caller.client)
-            return Answer(schema.DelegatedSubscriptionResponse())
+            return None
         job = self._prepare(_job_request(body), caller)
         await self._store.add([job])
         self._orchestrator.submit(job)
-        return Answer(b'{"id":"%b"}' % job.id.encode())
+        return job
 
     async def accept_batch(self, body: bytes | bytearray, caller: Caller) -> Answer:
         """Many requests; each answer, or error, has the index of its request."""
@@ -275,18 +281,11 @@ def _skip_space(text: bytes | bytearray, start: int) -> int:
     return match.end() if match else start
 
 
-def _answer_of(parts: list[bytes | Content], store: JobStore) -> Answer | StoredAnswer:
-    """An answer built from parts; in memory, where none of them has to be read."""
-    joined: list[bytes | Content] = []
-    texts: list[bytes] = []
-    for part in parts:
-        if isinstance(part, bytes):
-            texts.append(part)
-        else:
-            joined += (b"".join(texts), part)
-            texts = []
-    last = b"".join(texts)
-    return StoredAnswer([*joined, last], store.read) if joined else Answer(last)
+def _accepted(job: Job | None) -> Answer | StoredAnswer:
+    """The answer for an accepted request: a JobResponse, or that of a delegated subscription."""
+    if job is None:
+        return Answer(schema.DelegatedSubscriptionResponse())
+    return Answer(b'{"id":"%b"}' % job.id.encode())
 
 
 class JobsEndpoint:
@@ -300,26 +299,61 @@ class JobsEndpoint:
         self._bodies = bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        caller: Caller = scope["caller"]
         if scope["method"] == "POST":
-            body = await self._bodies.read(scope, receive)
-            answer: Answer | StoredAnswer = await self._intake.accept(body, caller)
-            del body
-            scope["held"].release()
-        else:
-            parameters = query(scope, _MAX_IDS + 10)
-            with self._store.kept(parameters.get("id", [])):
-                answer, is_poll = await self._get(parameters, caller.client)
-                if is_poll and scope["charge"] is not None:
-                    scope["charge"].waive_poll()
-                await answer(scope, receive, send)
+            await self._create(scope, receive, send)
             return
-        await answer(scope, receive, send)
+        parameters = query(scope, _MAX_IDS + 10)
+        with self._store.kept(parameters.get("id", [])):
+            answer, is_poll = await self._get(scope, receive, parameters)
+            if is_poll and scope["charge"] is not None:
+                scope["charge"].waive_poll()
+            await answer(scope, receive, send)
+
+    async def _create(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Accept a job and answer its id, or its result when the request waits for that."""
+        parameters = query(scope, MAX_PARAMETERS) if b"wait" in scope["query_string"] else {}
+        wait = requested_wait(scope, parameters)
+        if not wait.seconds:
+            answer = _accepted(await self._accept(scope, receive))
+            answer.headers += wait.headers
+            await answer(scope, receive, send)
+            return
+        with self._store.waiters.admitted() as waiter:  # before the job is stored
+            job = await self._accept(scope, receive)
+            if job is not None:
+                self._store.waiters.wait(waiter, [job.key])
+                await wait_until(waiter.ended, wait.seconds, scope, receive)
+        answer = _accepted(job)
+        with self._store.kept([job.id] if job is not None else []):
+            if job is not None and job.key not in self._store.pending:
+                with contextlib.suppress(StorageError):  # the job is accepted in any case
+                    answer = await self._result(job) or answer
+            answer.headers += wait.headers
+            try:
+                await answer(scope, receive, send)
+            except Unavailable:  # no memory for a long result, and nothing was sent
+                await _accepted(job)(scope, receive, send)
+
+    async def _accept(self, scope: Scope, receive: Receive) -> Job | None:
+        body = await self._bodies.read(scope, receive)
+        job = await self._intake.accept(body, scope["caller"])
+        del body
+        scope["held"].release()
+        return job
+
+    async def _result(self, job: Job) -> Answer | StoredAnswer | None:
+        for result in await self._store.results(job.client, [job.id], intermediate=False):
+            return answer_of(list(result.json()), self._store.read)
+        return None  # deleted meanwhile
 
     async def _get(
-        self, parameters: dict[str, list[str]], client: str
+        self, scope: Scope, receive: Receive, parameters: dict[str, list[str]]
     ) -> tuple[Answer | StoredAnswer, bool]:
-        """The answer, and whether the request is a poll: it found nothing but unfinished jobs."""
+        """The answer, and whether the request is a poll: it found unfinished jobs.
+
+        Without a wait, it is none when it also found finished ones.
+        """
+        client: str = scope["caller"].client
         identifiers = parameters.get("id")
         if identifiers is None:
             pending = _PENDING.get(parameters.get("pending", [""])[-1].lower())
@@ -327,7 +361,9 @@ class JobsEndpoint:
             return Answer(found), bool(found and pending)
         if len(identifiers) > _MAX_IDS:
             raise BadRequest(f"id: expected at most {_MAX_IDS} ids", {"field": "id"})
-        intermediate = parameters.get("intermediate", [""])[-1].lower() in _TRUE
+        wait = requested_wait(scope, parameters)
+        await wait_for_jobs(self._store, identifiers, wait, scope, receive)
+        intermediate = flag(parameters, "intermediate")
         results = await self._store.results(client, identifiers, intermediate=intermediate)
         parts: list[bytes | Content] = [b"["]
         for number, result in enumerate(results):
@@ -335,8 +371,11 @@ class JobsEndpoint:
                 parts.append(b",")
             parts += result.json()
         parts.append(b"]")
-        is_poll = bool(results) and all(result.status == "running" for result in results)
-        return _answer_of(parts, self._store), is_poll
+        running = [result.status == "running" for result in results]
+        is_poll = any(running) if wait.seconds else bool(running) and all(running)
+        answer = answer_of(parts, self._store.read)
+        answer.headers += wait.headers
+        return answer, is_poll
 
     async def _list(
         self, parameters: dict[str, list[str]], client: str, pending: bool | None

@@ -87,7 +87,7 @@ class Answer:
 class StoredAnswer:
     """A JSON response that is read from the store while it is sent."""
 
-    __slots__ = ("_parts", "_read")
+    __slots__ = ("_parts", "_read", "headers")
 
     def __init__(
         self,
@@ -96,6 +96,7 @@ class StoredAnswer:
     ) -> None:
         self._parts = parts
         self._read = read
+        self.headers: list[tuple[bytes, bytes]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         sizes = [part.size if isinstance(part, Content) else len(part) for part in self._parts]
@@ -103,7 +104,7 @@ class StoredAnswer:
         head: Message = {
             "type": "http.response.start",
             "status": 200,
-            "headers": [*_JSON, length],
+            "headers": [*_JSON, length, *self.headers],
         }
         memory: MemoryBudget = scope["memory"]
         with memory.reserve("answers") as held:
@@ -123,6 +124,28 @@ class StoredAnswer:
                 if is_gone():
                     raise ClientDisconnect
                 await _send_text(send, piece)
+
+
+def answer_of(
+    parts: Sequence[bytes | Content], read: Callable[[Content], AsyncIterator[bytes]]
+) -> Answer | StoredAnswer:
+    """An answer built from parts; in memory, where none of them has to be read."""
+    joined: list[bytes | Content] = []
+    texts: list[bytes] = []
+    for part in parts:
+        if isinstance(part, bytes):
+            texts.append(part)
+        else:
+            joined += (b"".join(texts), part)
+            texts = []
+    last = b"".join(texts)
+    return StoredAnswer([*joined, last], read) if joined else Answer(last)
+
+
+async def disconnected(receive: Receive) -> None:
+    """Wait until the client of a request whose body was read disconnects."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _take(scope: Scope, held: Reservation, size: int) -> None:

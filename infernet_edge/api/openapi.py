@@ -7,6 +7,7 @@ from typing import Any, get_args
 import msgspec
 
 from infernet_edge import INFERNET_VERSION, __version__, schema
+from infernet_edge.api.endpoints.waiting import MAX_WAIT_SECONDS
 from infernet_edge.api.openapi_delegated import delegated_request
 from infernet_edge.jobs.store import MAX_LISTED
 
@@ -116,8 +117,9 @@ def _operation(
     return operation
 
 
-def _parameter(name: str, text: str, kind: dict[str, Any]) -> dict[str, Any]:
-    return {"name": name, "in": "query", "description": text, "schema": kind}
+def _parameter(name: str, text: str, kind: dict[str, Any], where: str = "query") -> dict[str, Any]:
+    found = {"name": name, "in": where, "description": text, "schema": kind}
+    return found | {"required": True} if where == "path" else found
 
 
 def _paths() -> dict[str, Any]:
@@ -127,17 +129,34 @@ def _paths() -> dict[str, Any]:
     }
     model_id = _parameter("model_id", "Ask whether containers support a model", {"type": "string"})
     requests = _any_of("JobRequest", "DelegatedSubscriptionRequest")
-    responses = _any_of("JobResponse", "DelegatedSubscriptionResponse")
+    # A JobResult only when the request waits.
+    responses = _any_of("JobResponse", "JobResult", "DelegatedSubscriptionResponse")
     outcomes = _any_of("JobResponse", "DelegatedSubscriptionResponse", "ErrorResponse")
     text = {"type": "string"}
     boolean = {"type": "boolean"}
     limit = {"type": "integer", "minimum": 1, "maximum": MAX_LISTED}
+    wait = _parameter(
+        "wait",
+        "Seconds to wait until all these jobs have ended",
+        {"type": "integer", "minimum": 0, "maximum": MAX_WAIT_SECONDS},
+    )
+    prefer = _parameter("Prefer", "wait=SECONDS, as the parameter (RFC 7240)", text, "header")
+    identifier = _parameter("id", "The id of the job", text, "path")
     job_parameters = [
         _parameter("id", "Ids of jobs whose results to return", _list_of(text)),
         _parameter("intermediate", "With id: all containers' results", boolean),
         _parameter("pending", "Without id: unfinished (true) or finished (false)", boolean),
         _parameter("limit", "Without id: maximum number of ids, the newest", limit),
         _parameter("before", "Without id: only jobs older than this one", text),
+        wait,
+        prefer,
+    ]
+    one_job_parameters = [
+        identifier,
+        job_parameters[1],
+        _parameter("detail", "Add times, attempts, and where the job is now", boolean),
+        wait,
+        prefer,
     ]
     listing = {"anyOf": [_list_of(_ref("JobResult")), _list_of(text)]}
     stream = {"type": "string", "description": "The job's id and a newline, then the output"}
@@ -147,7 +166,10 @@ def _paths() -> dict[str, Any]:
         "/resources": {"get": _operation("Hardware and models", resources, parameters=[model_id])},
         "/api/jobs": {
             "get": _operation("Results, or ids of jobs", listing, parameters=job_parameters),
-            "post": _operation("Create a job", responses, body=requests),
+            "post": _operation("Create a job", responses, body=requests, parameters=[wait, prefer]),
+        },
+        "/api/jobs/{id}": {
+            "get": _operation("One job", _ref("JobResult"), parameters=one_job_parameters),
         },
         "/api/jobs/batch": {
             "post": _operation("Create jobs", _list_of(outcomes), body=_list_of(requests))

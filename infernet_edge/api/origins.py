@@ -20,7 +20,8 @@ _KEPT: Final = b"600"  # seconds for which a browser keeps the answer to a prefl
 _VARY: Final = (b"vary", b"origin")
 _READABLE: Final = (
     b"access-control-expose-headers",
-    b"retry-after, allow, ratelimit-limit, ratelimit-remaining, ratelimit-reset",
+    b"retry-after, allow, link, preference-applied,"
+    b" ratelimit-limit, ratelimit-remaining, ratelimit-reset",
 )
 
 
@@ -64,7 +65,10 @@ class Preflight:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [
             (b"access-control-allow-methods", self._methods),
-            (b"access-control-allow-headers", b"authorization, content-type"),
+            (
+                b"access-control-allow-headers",
+                b"authorization, content-type, idempotency-key, prefer",
+            ),
             (b"access-control-max-age", _KEPT),
         ]
         # https://wicg.github.io/private-network-access/: a page of the internet, a node of the LAN

@@ -292,13 +292,14 @@ class LanProtocol(HttpToolsProtocol):
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """Answer a client that closed its sending side after the request, as `nc` does.
 
-        A streaming client that closes counts as disconnected: its job occupies the container.
+        A client that closes counts as disconnected where the rest of its request costs much: a
+        stream occupies a container, a wait a slot for it (`is_abandoned_at_eof` in the scope).
         """
         cycle = self.cycle
         asked = cycle is not None and not cycle.response_complete and not cycle.more_body
         if asked and not self._in_head and self.scheme == "http":
             cycle.keep_alive = False
-            return not (self._answering and self._answering.scope["path"].endswith("/stream"))
+            return not (self._answering and _is_abandoned_at_eof(self._answering.scope))
         return None
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -334,3 +335,7 @@ class LanProtocol(HttpToolsProtocol):
             % (status, len(body), body)
         )
         self.transport.close()
+
+
+def _is_abandoned_at_eof(scope: Any) -> bool:
+    return bool(scope["path"].endswith("/stream") or scope.get("is_abandoned_at_eof"))

@@ -7,7 +7,7 @@ import asyncio
 from starlette.types import Receive, Scope, Send
 
 from infernet_edge.api.jobs import JobIntake
-from infernet_edge.api.json_io import NOSNIFF, BodyReader
+from infernet_edge.api.json_io import NOSNIFF, BodyReader, disconnected
 from infernet_edge.containers.client import ContainerFailure
 from infernet_edge.errors import ContainerFailed
 from infernet_edge.jobs.streams import JobStream
@@ -34,7 +34,7 @@ class StreamEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         stream = await self._open(scope, receive)
-        gone = asyncio.create_task(_disconnected(receive))
+        gone = asyncio.create_task(disconnected(receive))
         sending = asyncio.create_task(_send(stream, send))
         try:
             await asyncio.wait((gone, sending), return_when=asyncio.FIRST_COMPLETED)
@@ -50,11 +50,6 @@ class StreamEndpoint:
         stream = await self._intake.accept_stream(body, scope["caller"])
         scope["held"].release()
         return stream
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _send(stream: JobStream, send: Send) -> None:

@@ -1,53 +1,67 @@
-"""The slots of a container, and the first-come, first-served queue for them."""
+"""The slots of a container, and the queue for them: by priority, then first come, first served."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from typing import Generic, TypeVar
+import functools
+from collections import OrderedDict
+from typing import Final, Generic, TypeVar
 
 from infernet_edge.invariants import invariant
 
 T = TypeVar("T")
+
+MAX_POSITION: Final = 10_000
+"""Entries of a queue that are counted for the position of one; the event loop waits meanwhile."""
 
 
 class SlotQueue(Generic[T]):
     """A queue for one container with a number of `slots`, each for one call at a time.
 
     It holds two kinds in one order: entries, which a worker with a slot takes with `next()`, and
-    direct calls, which have a slot of their own from `acquire()` to `next()`.
+    direct calls, which have a slot of their own from `acquire()` to `next()`. An entry is in it at
+    most once; entries are told apart by their hash.
     """
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
         self.free = slots
-        self._waiting: deque[T | asyncio.Future[None]] = deque()
+        # By priority, the highest first. There are few priorities, and usually one.
+        self._levels: dict[int, OrderedDict[T | asyncio.Future[None], None]] = {0: OrderedDict()}
 
-    def put(self, entry: T) -> bool:
+    def put(self, entry: T, priority: int = 0) -> bool:
         """Add an entry; True when it took a free slot, for which the caller must start a worker.
 
         The worker must call `next()` until that returns None.
         """
-        self._waiting.append(entry)
+        self._waiting(priority)[entry] = None
         if not self.free:
             return False
         self.free -= 1
         return True
 
+    def _waiting(self, priority: int) -> OrderedDict[T | asyncio.Future[None], None]:
+        level = self._levels.get(priority)
+        if level is None:
+            level = self._levels[priority] = OrderedDict()
+            self._levels = dict(sorted(self._levels.items(), reverse=True))
+        return level
+
     def next(self) -> T | None:
         """The next entry, for the owner of a slot; None when the slot was released or passed on."""
-        while self._waiting:
-            first = self._waiting.popleft()
-            if not isinstance(first, asyncio.Future):
-                return first
-            if not first.done():  # a direct call that was cancelled is skipped
-                first.set_result(None)  # the slot is passed on without becoming free
-                return None
+        for level in self._levels.values():
+            while level:
+                first, _ = level.popitem(last=False)
+                if not isinstance(first, asyncio.Future):
+                    return first
+                if not first.done():  # a direct call that was cancelled is skipped
+                    first.set_result(None)  # the slot is passed on without becoming free
+                    return None
         invariant(self.free < self._slots, "a slot was released that was not taken")
         self.free += 1
         return None
 
-    def acquire(self) -> asyncio.Future[None]:
+    def acquire(self, priority: int = 0) -> asyncio.Future[None]:
         """Request a slot for a direct call: the future is done when the call has one.
 
         The caller must then call `next()` at the end, and start a worker for the entry that it
@@ -58,12 +72,47 @@ class SlotQueue(Generic[T]):
             self.free -= 1
             acquired.set_result(None)
         else:
-            self._waiting.append(acquired)
+            level = self._waiting(priority)
+            level[acquired] = None
+            acquired.add_done_callback(functools.partial(_forget, level))
         return acquired
+
+    def remove(self, entry: T) -> bool:
+        """Remove an entry that waits; False when it is not in the queue."""
+        for level in self._levels.values():
+            if entry in level:
+                del level[entry]
+                return True
+        return False
+
+    def position(self, entry: T | asyncio.Future[None]) -> int | None:
+        """How many are taken up to this entry, 1 for the next one.
+
+        None when it does not wait, or when more than MAX_POSITION are before it.
+        """
+        before = 0
+        for level in self._levels.values():
+            if entry in level:
+                for waiting in level:
+                    before += 1
+                    if waiting is entry:
+                        return before if before <= MAX_POSITION else None
+                    if before > MAX_POSITION:
+                        return None
+            before += len(level)
+        return None
 
     def clear(self) -> None:
         """Drop all entries, and cancel all direct calls that still wait."""
-        while self._waiting:
-            waiting = self._waiting.popleft()
-            if isinstance(waiting, asyncio.Future):
-                waiting.cancel()
+        for level in self._levels.values():
+            while level:
+                waiting, _ = level.popitem(last=False)
+                if isinstance(waiting, asyncio.Future):
+                    waiting.cancel()
+
+
+def _forget(
+    level: OrderedDict[T | asyncio.Future[None], None], acquired: asyncio.Future[None]
+) -> None:
+    """Remove a direct call that was cancelled: many of them must not fill the queue."""
+    level.pop(acquired, None)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from infernet_edge.errors import Conflict, Unavailable
 from infernet_edge.jobs.job import RUNNING, STATUS_NAMES
+from infernet_edge.jobs.reading.detail import Course
 from infernet_edge.schema import JobStatus
 from infernet_edge.storage.database import Database
 from infernet_edge.storage.elapsed import ElapsedTime
@@ -31,18 +32,28 @@ _NOT_OWNER: Final = -2
 
 
 class ExternalJobs:
-    """Stores external jobs: `count` of them, of which `pending` are reported as running."""
+    """Stores external jobs: `count` of them, of which those in `running` are reported as running.
+
+    `on_end` is called with the id of each that is no longer running.
+    """
 
     def __init__(self, database: Database, limit: int, elapsed: ElapsedTime) -> None:
         self._database = database
         self._elapsed = elapsed
         self._limit = limit
         self.count = 0
-        self.pending = 0
+        self.running: set[str] = set()
+        self.on_end: Callable[[str], None] = lambda identifier: None
+
+    @property
+    def pending(self) -> int:
+        """How many are reported as running."""
+        return len(self.running)
 
     async def load(self) -> None:
         """Count the stored jobs. To be called once, at start."""
-        self.count, self.pending = await self._database.read(_counts)
+        self.count, running = await self._database.read(_counts)
+        self.running = set(running)
 
     async def record(
         self,
@@ -73,7 +84,15 @@ class ExternalJobs:
         if before == _NOT_OWNER:
             raise Conflict("Another client registered this job", {"id": identifier})
         self.count += before is None
-        self.pending += (status == RUNNING) - (before == RUNNING)
+        if status == RUNNING:
+            self.running.add(identifier)
+        else:
+            self._end(identifier)
+
+    def _end(self, identifier: str) -> None:
+        if identifier in self.running:
+            self.running.discard(identifier)
+            self.on_end(identifier)
 
     async def statuses(self, identifiers: Sequence[str]) -> dict[str, JobStatus]:
         """The states of external jobs by id; any client that has the id may read them."""
@@ -88,6 +107,10 @@ class ExternalJobs:
         """The newest jobs of a client before a (time, id), as (time, id); times in milliseconds."""
         return await self._database.read(_list, client, pending, limit, before)
 
+    async def course(self, identifier: str) -> Course | None:
+        """When a job was registered, and when it ended; None when it was not registered."""
+        return await self._database.read(_course, identifier) if self.count else None
+
     async def moment_of(self, identifier: str) -> int | None:
         """When a job was registered, in milliseconds since 1970; None when it was not."""
         return await self._database.read(_moment, identifier) if self.count else None
@@ -96,16 +119,18 @@ class ExternalJobs:
         """Delete the jobs that did not change since a time of elapsed.py; returns how many."""
         if not self.count:
             return 0
-        deleted, pending = await self._database.write(_delete, since)
-        self.count -= deleted
-        self.pending -= pending
-        return deleted
+        deleted = await self._database.write(_delete, since)
+        self.count -= len(deleted)
+        for identifier in deleted:
+            self._end(identifier)
+        return len(deleted)
 
 
-def _counts(connection: sqlite3.Connection) -> tuple[int, int]:
-    row = connection.execute("SELECT count(*), count(*) FILTER (WHERE status = 0) FROM reports")
-    count, pending = row.fetchone()
-    return count, pending
+def _counts(connection: sqlite3.Connection) -> tuple[int, list[str]]:
+    """How many there are, and the ids of those that run."""
+    (count,) = connection.execute("SELECT count(*) FROM reports").fetchone()
+    rows = connection.execute("SELECT id FROM reports WHERE status = 0")
+    return int(count), [str(text) for (text,) in rows]
 
 
 def _record(connection: sqlite3.Connection, row: tuple[object, ...], limit: int) -> int | None:
@@ -152,6 +177,17 @@ def _list(
     return [(int(moment), str(text)) for moment, text in rows]
 
 
+def _course(connection: sqlite3.Connection, identifier: str) -> Course | None:
+    row = connection.execute(
+        "SELECT created_at, changed_at, status FROM reports WHERE id = ?", (identifier,)
+    ).fetchone()
+    if row is None:
+        return None
+    created, changed, status = row
+    is_running = status == RUNNING
+    return Course(created, finished_at=None if is_running else changed, is_running=is_running)
+
+
 def _moment(connection: sqlite3.Connection, identifier: str) -> int | None:
     row = connection.execute(
         "SELECT created_at FROM reports WHERE id = ?", (identifier,)
@@ -159,9 +195,8 @@ def _moment(connection: sqlite3.Connection, identifier: str) -> int | None:
     return None if row is None else int(row[0])
 
 
-def _delete(connection: sqlite3.Connection, since: int) -> tuple[int, int]:
-    pending = connection.execute(
-        "SELECT count(*) FROM reports WHERE touched < ? AND status = 0", (since,)
-    ).fetchone()[0]
-    deleted = connection.execute("DELETE FROM reports WHERE touched < ?", (since,)).rowcount
-    return deleted, pending
+def _delete(connection: sqlite3.Connection, since: int) -> list[str]:
+    """Delete those that did not change since a time; returns their ids."""
+    rows = connection.execute("SELECT id FROM reports WHERE touched < ?", (since,)).fetchall()
+    connection.execute("DELETE FROM reports WHERE touched < ?", (since,))
+    return [str(text) for (text,) in rows]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from infernet_edge.clock import milliseconds
 from infernet_edge.jobs.identifiers import to_text
 from infernet_edge.schema import JobStatus
 
@@ -22,8 +23,9 @@ class Job:
     """An accepted job.
 
     `data` is the JSON text of its input, or None where it has to be read from the store;
-    `attempts` counts how often its first container was called. `in_pieces`: some of its contents
-    are too long for its row, or may be.
+    `attempts` counts how often its first container was called, `started_at` is when that was last
+    (milliseconds since 1970). `in_pieces`: some of its contents are too long for its row, or may
+    be. `is_cancelled`: its client ended it.
     """
 
     __slots__ = (
@@ -32,9 +34,11 @@ class Job:
         "containers",
         "data",
         "in_pieces",
+        "is_cancelled",
         "key",
         "kind",
         "requires_proof",
+        "started_at",
     )
 
     def __init__(
@@ -47,6 +51,7 @@ class Job:
         requires_proof: bool = False,
         kind: Literal[0, 1] = DIRECT,
         attempts: int = 0,
+        started_at: int | None = None,
         in_pieces: bool = False,
     ) -> None:
         self.key = key
@@ -57,6 +62,13 @@ class Job:
         self.kind = kind
         self.attempts = attempts
         self.in_pieces = in_pieces
+        self.started_at = started_at
+        self.is_cancelled = False
+
+    def note_start(self) -> None:
+        """Count a start."""
+        self.attempts += 1
+        self.started_at = milliseconds()
 
     @property
     def id(self) -> str:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from infernet_edge.config.model import Jobs
 from infernet_edge.containers.client import (
@@ -32,7 +32,8 @@ from infernet_edge.jobs.result_json import (
     container_output,
     json_list,
 )
-from infernet_edge.jobs.runs import Outcome, Run, ServiceQueue
+from infernet_edge.jobs.running.computing import Computing, stored_input
+from infernet_edge.jobs.runs import Outcome, Progress, Run, ServiceQueue
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.jobs.streams import STREAM_BUFFERS, JobStream, StreamRecord
 from infernet_edge.logs import log_event, log_exception
@@ -45,7 +46,6 @@ logger = logging.getLogger(__name__)
 _MAX_UNSAVED = 256  # outcomes that are being written; beyond that no container is called
 _MAX_KEPT = 4  # times the maximum size of an output: the limit for all outputs of one job together
 _SAVE_RETRY = 5.0  # seconds until a write that failed is retried
-_SHORT_INPUT = 1024  # bytes of an input of `compute` that may wait in memory without a reservation
 _COUNT_AFTER = 0.25  # seconds after which the start of a job that still runs is stored
 _GRACE = 5.0  # seconds for jobs in flight to finish when the node stops
 _INTERNAL_ERROR = "The node could not run the job; its log has the details"
@@ -70,6 +70,8 @@ class Orchestrator:
         self._max_bytes = max_bytes
         self._queues = {name: ServiceQueue(service) for name, service in services.items()}
         self._tasks = TaskSet(_log_crash)
+        self.computing = Computing(self._queues, store, client, memory, self._release_slot)
+        self._in_work: dict[bytes, Run | JobStream] = {}  # the jobs whose end is not decided
         self._started: dict[bytes, Job] = {}  # by this process, and not finished
         self._counted: set[bytes] = set()  # those of them whose start is stored
         self._counting: asyncio.TimerHandle | None = None
@@ -103,7 +105,17 @@ class Orchestrator:
 
     def submit(self, job: Job) -> None:
         """Run a job that is stored."""
-        self._enqueue(Run(job, self._memory.reserve("inputs")))
+        run = self._in_work[job.key] = Run(job, self._memory.reserve("inputs"))
+        self._enqueue(run)
+
+    def progress(self, key: bytes) -> Progress | None:
+        """Where a job is now; None when it is not unfinished, or its end is being stored."""
+        work = self._in_work.get(key)
+        if work is None:
+            return None
+        waiting = work if isinstance(work, Run) else work.slot
+        position = None if waiting is None else self._queues[work.container].slots.position(waiting)
+        return Progress(work.container, position)
 
     def stream_memory(self) -> Reservation:
         """Memory for the buffers of a streaming job; raises Unavailable when there is none."""
@@ -116,92 +128,16 @@ class Orchestrator:
         queue = self._queues[job.containers[0]]
         record = StreamRecord(job, self._store, self._max_bytes, memory)
         stream = JobStream(job, queue.service, self._client, record, self._save_stream)
+        self._in_work[job.key] = stream
         self._tasks.start(self._run_stream(stream, queue))
         return stream
 
-    def reserve(self) -> Reservation:
-        """Memory for the answer of `compute`."""
-        return self._memory.reserve("outputs")
-
-    async def compute(
-        self,
-        containers: Sequence[str],
-        data: bytes | StoredInput,
-        memory: Reservation,
-        *,
-        source: int,
-        destination: int,
-        requires_proof: bool,
-    ) -> bytes | bytearray:
-        """Run containers for a caller that stores the outcome; returns the last answer.
-
-        `source` and `destination` are those of all containers as a whole; between two of them, both
-        are off-chain. `memory` is for the answers, one at a time; the caller releases it after the
-        last one. Raises ContainerFailure, StorageError.
-        """
-        last = len(containers) - 1
-        answer: bytes | bytearray = b""
-        stored: Content | None = None
-        try:
-            for position, container in enumerate(containers):
-                # A call that waits for a slot holds no memory that a call in a slot may wait for:
-                # that would be a deadlock.
-                passed, before = data if position == 0 else answer, stored
-                if not isinstance(passed, StoredInput) and len(passed) > _SHORT_INPUT:
-                    stored = await self._store.keep_temporary(passed)
-                    next_input: bytes | StoredInput = self._as_input(stored)
-                else:
-                    stored = None
-                    next_input = bytes(passed) if isinstance(passed, bytearray) else passed
-                del passed
-                answer = b""
-                memory.release()
-                if before is not None:
-                    await self._store.drop_temporary(before)
-                answer = await self._compute_in(
-                    container,
-                    next_input,
-                    memory,
-                    source=source if position == 0 else OFF_CHAIN,
-                    destination=destination if position == last else OFF_CHAIN,
-                    requires_proof=requires_proof,
-                )
-        finally:
-            if stored is not None:
-                with contextlib.suppress(StorageError):
-                    await self._store.drop_temporary(stored)
-        return answer
-
-    async def _compute_in(
-        self,
-        container: str,
-        data: bytes | StoredInput,
-        memory: Reservation,
-        *,
-        source: int,
-        destination: int,
-        requires_proof: bool,
-    ) -> bytes | bytearray:
-        """Run one container when a slot of it is free."""
-        queue = self._queues.get(container)
-        if queue is None:
-            raise ContainerFailure(f'The container "{container}" is no longer configured')
-        slot = queue.slots.acquire()
-        try:
-            await slot
-            await self._memory.until_free()
-            body = request_body(data, source, destination, requires_proof=requires_proof)
-            # On chain, nodes must agree to the byte: NaN and Infinity are kept for `str()`.
-            return await self._client.call(queue.service, body, memory, keep_numbers=True)
-        finally:
-            if slot.done() and not slot.cancelled():
-                self._release_slot(queue)
-
     async def _run_stream(self, stream: JobStream, queue: ServiceQueue) -> None:
         stream.task = asyncio.current_task()
-        slot = queue.slots.acquire()
+        slot = stream.slot = queue.slots.acquire()
         try:
             await slot
+            stream.job.note_start()
             data = await self._store.take_data(stream.job)
             await stream.run(self._as_input(data))
         except asyncio.CancelledError:
@@ -280,7 +216,7 @@ class Orchestrator:
     def _as_input(self, data: bytes | Content) -> bytes | StoredInput:
         if isinstance(data, bytes):
             return data
-        return StoredInput(data.size, functools.partial(self._store.read, data))
+        return stored_input(self._store, data)
 
     async def _advance(self, service: Service, run: Run, output: bytes | bytearray) -> None:
         """Queue a job for its next container; stores an output that is long or has no memory."""
@@ -345,7 +281,7 @@ class Orchestrator:
         It is stored after a short delay: most jobs end before, and then need no write for it.
         """
         run.started = True
-        run.job.attempts += 1
+        run.job.note_start()
         self._started[run.job.key] = run.job
         if self._config.on_restart != "fail" and self._counting is None:
             loop = asyncio.get_running_loop()
@@ -371,6 +307,7 @@ class Orchestrator:
 
         Returns the first attempt to write it; None when the database is closed.
         """
+        self._in_work.pop(outcome.job.key, None)
         self._started.pop(outcome.job.key, None)
         self._counted.discard(outcome.job.key)
         self._unsaved += 1

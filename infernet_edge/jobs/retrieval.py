@@ -32,13 +32,14 @@ class Result(Struct, frozen=True):
     """A job's state, and its result when it has one.
 
     `intermediate` are the results of the containers before the last: a JSON list, or its items;
-    None when they were not requested.
+    None when they were not requested. `detail` is the JSON text of the details, likewise.
     """
 
     id: str
     status: JobStatus
     result: Part | None = None
     intermediate: Part | Sequence[Part] | None = None
+    detail: bytes | None = None
 
     def json(self) -> Iterator[Part]:
         """The JobResult of the REST API reference, in parts to be sent one after the other."""
@@ -55,7 +56,7 @@ class Result(Struct, frozen=True):
                         yield b","
                     yield item
                 yield b"]"
-        yield b"}"
+        yield b"}" if self.detail is None else b',"detail":%b}' % self.detail
 
 
 def find(
@@ -64,14 +65,15 @@ def find(
     """The client's jobs with the given keys, all read in one snapshot; a key may repeat."""
     connection.execute("BEGIN")
     try:
-        return _find(connection, client, keys, intermediate)
+        return find_in_snapshot(connection, client, keys, intermediate)
     finally:
         connection.execute("COMMIT")
 
 
-def _find(
+def find_in_snapshot(
     connection: sqlite3.Connection, client: str, keys: Sequence[bytes], intermediate: bool
 ) -> dict[bytes, Result]:
+    """The same, within a transaction of the caller."""
     found: dict[bytes, Result] = {}
     none = b"[]" if intermediate else None
     times = Counter(keys)  # a job that is requested twice is answered twice

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from infernet_edge.containers.service import Service
 from infernet_edge.jobs.concurrency import SlotQueue
@@ -33,6 +34,13 @@ class Outcome:
             reservation.release()
 
 
+class Progress(NamedTuple):
+    """The container in which a job is, or waits: its position in that queue, from 1."""
+
+    container: str
+    position: int | None
+
+
 class Run:
     """A job in progress: the position of its container, the input for that, the outputs so far.
 
@@ -51,6 +59,11 @@ class Run:
         self.kept = 0
         self.size = 0
         self.started = False
+
+    @property
+    def container(self) -> str:
+        """The container that it is in, or waits for."""
+        return self.job.containers[self.position]
 
 
 class ServiceQueue:

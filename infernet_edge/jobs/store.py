@@ -29,9 +29,12 @@ from infernet_edge.jobs.identifiers import (
 )
 from infernet_edge.jobs.job import FAILED, RUNNING, SUCCESS, Job
 from infernet_edge.jobs.listing import JobSummary
+from infernet_edge.jobs.reading import detail
+from infernet_edge.jobs.reading.detail import Course
+from infernet_edge.jobs.reading.waiting import Name, Waiters
 from infernet_edge.jobs.result_json import Streamed, container_error, json_list
 from infernet_edge.jobs.retrieval import Result
-from infernet_edge.jobs.table import Moment
+from infernet_edge.jobs.table import Ending
 from infernet_edge.memory import MemoryBudget
 from infernet_edge.storage.database import Database
 from infernet_edge.storage.elapsed import ElapsedTime
@@ -64,6 +67,8 @@ class JobStore:
         self._being_read: Counter[bytes] = Counter()
         self._deleting: asyncio.Future[int] | None = None
         self.pending: dict[bytes, Job] = {}
+        self.waiters = Waiters(self._is_unfinished)
+        external_jobs.on_end = self.waiters.note_end
         self._closed = ""
         self.refusal = ""  # why new jobs are refused, e.g. a full disk; "" when they are not
 
@@ -132,6 +137,7 @@ class JobStore:
         except BaseException:
             for job in jobs:
                 self.pending.pop(job.key, None)
+                self.waiters.note_end(job.key)
             raise
         for job in jobs:
             self._hold(job)
@@ -186,7 +192,8 @@ class JobStore:
 
     async def save_attempts(self, jobs: Sequence[Job]) -> None:
         """Store how often jobs were started."""
-        await self._database.write(table.save_attempts, [(job.attempts, job.key) for job in jobs])
+        rows = [(job.attempts, job.started_at, job.key) for job in jobs]
+        await self._database.write(table.save_attempts, rows)
 
     def finish(
         self,
@@ -203,7 +210,14 @@ class JobStore:
         """
         job.in_pieces |= len(result) > PIECE
         written = self._database.write(
-            table.finish, job.key, status, self._now(), result, intermediate, job.in_pieces, kept
+            table.finish,
+            job.key,
+            status,
+            self._ending(job),
+            result,
+            intermediate,
+            job.in_pieces,
+            kept,
         )
         written.add_done_callback(functools.partial(self._forget, job))
         return written
@@ -216,7 +230,7 @@ class JobStore:
         error, rest = stream.error, stream.rest
         if job.in_pieces:
             written = self._database.write(
-                table.finish_stream, job.key, job.containers[0], self._now(), stream
+                table.finish_stream, job.key, job.containers[0], self._ending(job), stream
             )
             written.add_done_callback(functools.partial(self._forget, job))
             return written
@@ -226,8 +240,10 @@ class JobStore:
         between = json_list([output]) if rest else None
         return self.finish(job, FAILED, container_error(job.containers[0], error), between)
 
-    def _now(self) -> Moment:
-        return Moment(milliseconds(), self._elapsed.now())
+    def _ending(self, job: Job) -> Ending:
+        cancelled = 1 if job.is_cancelled else None
+        now = milliseconds()
+        return Ending(now, self._elapsed.now(), job.started_at, job.attempts, cancelled)
 
     def _forget(self, job: Job, written: asyncio.Future[None]) -> None:
         error = None if written.cancelled() else written.exception()
@@ -238,6 +254,26 @@ class JobStore:
         if job.data is not None:
             self._held.release(len(job.data))
             job.data = None
+        self.waiters.note_end(job.key)
+
+    def _is_unfinished(self, name: Name) -> bool:
+        return name in (self.pending if isinstance(name, bytes) else self._external_jobs.running)
+
+    def unfinished_job(self, identifier: str) -> Job | None:
+        """The job of any client with this id, while it has not ended."""
+        key = from_text(identifier)
+        return None if key is None else self.pending.get(key)
+
+    def unfinished(self, client: str, identifiers: Sequence[str]) -> list[Name]:
+        """Those of the client's jobs, and of external jobs, that have not ended."""
+        names: list[Name] = []
+        for text in identifiers:
+            job = self.unfinished_job(text)
+            if job is not None and job.client == client:
+                names.append(job.key)
+            elif text in self._external_jobs.running:
+                names.append(text)
+        return names
 
     async def results(
         self, client: str, identifiers: Sequence[str], *, intermediate: bool
@@ -265,6 +301,21 @@ class JobStore:
                 between = b"[]" if intermediate else None  # the node runs no container for it
                 results.append(Result(text, reported[text], intermediate=between))
         return results
+
+    async def detailed(
+        self, client: str, identifier: str, *, intermediate: bool
+    ) -> tuple[Result, Course] | None:
+        """A job of the client, or an external job, with its course; None when there is none."""
+        key = from_text(identifier)
+        if self._deleting is not None:  # as in `results`
+            await asyncio.wait((self._deleting,))
+        found = None
+        if key is not None:
+            found = await self._database.read(detail.find_one, client, key, intermediate)
+        if found is None and (course := await self._external_jobs.course(identifier)) is not None:
+            for result in await self.results(client, [identifier], intermediate=intermediate):
+                return result, course
+        return found
 
     async def identifiers(
         self,

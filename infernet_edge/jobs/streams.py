@@ -101,6 +101,8 @@ class JobStream:
         self.opened: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.opened.add_done_callback(_mark_retrieved)
         self.failed = False
+        self.slot: asyncio.Future[None] | None = None
+        """Done when the stream has a slot of its container."""
         self._ended = False
         self._reason = "The node stopped while the job was streaming"
         self._service = service
@@ -108,6 +110,11 @@ class JobStream:
         self._save = save
         self._record = record
         self._chunks: asyncio.Queue[bytes] = asyncio.Queue(_MAX_WAITING)
+
+    @property
+    def container(self) -> str:
+        """The container that answers, or is waited for."""
+        return self._service.id
 
     async def run(self, data: bytes | StoredInput) -> None:
         """Call the container and pass its bytes on; stores how the job ended."""

@@ -34,6 +34,9 @@ MIGRATIONS: Final = (
     "ALTER TABLE jobs ADD COLUMN data_sum INTEGER",
     "ALTER TABLE jobs ADD COLUMN result_sum INTEGER",
     "ALTER TABLE jobs ADD COLUMN intermediate_sum INTEGER",
+    "ALTER TABLE jobs ADD COLUMN started_at INTEGER",  # by the wall clock, as created_at
+    # 1 for a job that its client ended. It is a failed one: earlier versions know three states.
+    "ALTER TABLE jobs ADD COLUMN cancelled INTEGER",
 )
 
 
@@ -41,11 +44,17 @@ IN_PIECES: Final = b""  # in a job's row for a content that is stored in pieces
 _MAX_DELETED: Final = 8 * 2**20  # bytes in one transaction: other writes wait meanwhile
 
 
-class Moment(NamedTuple):
-    """A time by the wall clock and by the node's own time, both in milliseconds."""
+class Ending(NamedTuple):
+    """When a job ended and began, in milliseconds, and after how many attempts.
+
+    `wall` and `started` are by the wall clock, `elapsed` is the node's own time.
+    """
 
     wall: int
     elapsed: int
+    started: int | None = None
+    attempts: int = 0
+    cancelled: int | None = None
 
 
 def prepare(connection: sqlite3.Connection) -> None:
@@ -58,7 +67,7 @@ def unfinished(connection: sqlite3.Connection) -> tuple[bytes, list[Job]]:
     """The newest id, and the jobs that are not finished, oldest first, without their inputs."""
     last = connection.execute("SELECT max(id) FROM jobs").fetchone()[0] or b""
     rows = connection.execute(
-        "SELECT id, client, kind, containers, requires_proof, attempts FROM jobs"
+        "SELECT id, client, kind, containers, requires_proof, attempts, started_at FROM jobs"
         " WHERE status = 0 ORDER BY id"
     )
     with checked_types():
@@ -71,9 +80,10 @@ def unfinished(connection: sqlite3.Connection) -> tuple[bytes, list[Job]]:
                 requires_proof=bool(requires_proof),
                 kind=kind,
                 attempts=int(attempts),
+                started_at=started,
                 in_pieces=True,  # it may be
             )
-            for key, client, kind, containers, requires_proof, attempts in rows
+            for key, client, kind, containers, requires_proof, attempts, started in rows
         ]
 
 
@@ -92,16 +102,20 @@ def insert(
         contents.write(connection, key, contents.INPUT, [data])
 
 
-def save_attempts(connection: sqlite3.Connection, rows: Sequence[tuple[int, bytes]]) -> None:
-    """Store how often jobs were started."""
-    connection.executemany("UPDATE jobs SET attempts = ? WHERE id = ? AND status = 0", rows)
+def save_attempts(
+    connection: sqlite3.Connection, rows: Sequence[tuple[int, int | None, bytes]]
+) -> None:
+    """Store how often jobs were started, and when last."""
+    connection.executemany(
+        "UPDATE jobs SET attempts = ?, started_at = ? WHERE id = ? AND status = 0", rows
+    )
 
 
 def finish(
     connection: sqlite3.Connection,
     key: bytes,
     status: int,
-    now: Moment,
+    now: Ending,
     result: Buffer,
     intermediate: bytes | None,
     in_pieces: bool,
@@ -120,14 +134,15 @@ def _end(
     connection: sqlite3.Connection,
     key: bytes,
     status: int,
-    now: Moment,
+    now: Ending,
     result: Buffer,
     intermediate: bytes | None,
 ) -> None:
     # A commit that seemed to fail is repeated, so that a job may end twice, but in one way.
     changed = connection.execute(
-        "UPDATE jobs SET status = ?, finished_at = ?, ended = ?, result = ?, intermediate = ?,"
-        " data = NULL, data_sum = NULL, result_sum = ?, intermediate_sum = ?"
+        "UPDATE jobs SET status = ?, finished_at = ?, ended = ?, started_at = ?, attempts = ?,"
+        " cancelled = ?, result = ?, intermediate = ?, data = NULL, data_sum = NULL,"
+        " result_sum = ?, intermediate_sum = ?"
         " WHERE id = ? AND status IN (0, ?)",
         (
             status,
@@ -152,7 +167,7 @@ def keep_outputs(
 
 
 def finish_stream(
-    connection: sqlite3.Connection, key: bytes, container: str, now: Moment, stream: Streamed
+    connection: sqlite3.Connection, key: bytes, container: str, now: Ending, stream: Streamed
 ) -> None:
     """Create the result from the stored bytes, piece by piece."""
 

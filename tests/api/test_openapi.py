@@ -62,8 +62,11 @@ def test_the_document_is_an_openapi_3_1_document() -> None:
         names = [parameter["name"] for parameter in operation.get("parameters", [])]
         assert len(names) == len(set(names))
         for parameter in operation.get("parameters", []):
-            assert set(parameter) == {"name", "in", "description", "schema"}
-            assert parameter["in"] == "query"
+            needed = {"required"} if parameter["in"] == "path" else set()
+            assert set(parameter) == {"name", "in", "description", "schema"} | needed
+            assert parameter["in"] in ("query", "path", "header")
+        in_path = {each["name"] for each in operation.get("parameters", []) if each["in"] == "path"}
+        assert in_path == set(re.findall(r"{(\w+)}", path))
         assert operation["responses"]
         for status, response in operation["responses"].items():
             assert re.fullmatch(r"[1-5](\d\d|XX)", status)
@@ -153,6 +156,14 @@ EXCHANGES = [
     Exchange("GET", "/api/jobs?id={reported}", 200),
     Exchange("GET", "/api/jobs?id=unknown", 200),
     Exchange("GET", "/api/jobs?limit=none", 400),
+    Exchange("GET", "/api/jobs?id={success}&wait=5", 200),
+    Exchange("GET", "/api/jobs?id={success}&wait=none", 400),
+    Exchange("GET", "/api/jobs/{success}", 200),
+    Exchange("GET", "/api/jobs/{chain}?detail=true&intermediate=true", 200),
+    Exchange("GET", "/api/jobs/{running}?detail=true", 200),
+    Exchange("GET", "/api/jobs/{reported}?detail=true", 200),
+    Exchange("GET", "/api/jobs/unknown", 404),
+    Exchange("POST", "/api/jobs?wait=5", 200, JOB),
     Exchange("POST", "/api/jobs", 200, JOB),
     Exchange("POST", "/api/jobs", 400, {"containers": 1}),
     Exchange("POST", "/api/jobs", 400, b"["),
@@ -201,9 +212,17 @@ async def prepared(node: RunningNode) -> dict[str, str]:
     return jobs
 
 
+def template(exchange: Exchange) -> str:
+    """The path of an exchange as the document has it."""
+    path = exchange.path.partition("?")[0]
+    if path in DOCUMENT["paths"]:
+        return path
+    return re.sub(r"(?<=/api/jobs/)[^/]+", "{id}", path)
+
+
 def check(exchange: Exchange, status: int, content_type: str, body: Any) -> None:
     """Whether an answer matches the document."""
-    operation = DOCUMENT["paths"][exchange.path.partition("?")[0]][exchange.method.lower()]
+    operation = DOCUMENT["paths"][template(exchange)][exchange.method.lower()]
     responses = operation["responses"]
     described = responses.get(str(status)) or responses[f"{str(status)[0]}XX"]
     content = described["content"].get(content_type) or described["content"]["*/*"]
@@ -223,7 +242,7 @@ async def test_real_answers_match_the_document(node: RunningNode) -> None:
         )
         assert reply.status == exchange.status, (exchange, reply)
         check(exchange, reply.status, reply.headers["content-type"], reply.body)
-    asked = {(exchange.path.partition("?")[0], exchange.method.lower()) for exchange in EXCHANGES}
+    asked = {(template(exchange), exchange.method.lower()) for exchange in EXCHANGES}
     assert asked == {(path, method) for path, method, _ in operations()}
     with read_only(node.parts.database):
         exchange = Exchange("POST", "/api/jobs", 503, JOB)

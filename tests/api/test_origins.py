@@ -57,7 +57,9 @@ async def test_a_page_of_a_listed_origin_uses_the_api(tmp_path: Path) -> None:
         assert asked.body == b""
         assert asked.headers["access-control-allow-origin"] == PAGE
         assert asked.headers["access-control-allow-methods"].split(", ") == ["GET", "HEAD", "POST"]
-        assert asked.headers["access-control-allow-headers"] == "authorization, content-type"
+        assert asked.headers["access-control-allow-headers"] == (
+            "authorization, content-type, idempotency-key, prefer"
+        )
         assert asked.headers["access-control-max-age"] == "600"
         assert asked.headers["vary"] == "origin"
         sent = await node.post("/api/jobs", JOB, page)

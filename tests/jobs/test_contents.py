@@ -82,7 +82,9 @@ def test_what_an_earlier_version_stored_in_the_row(
 ) -> None:
     expected = text(2 * PIECE + 3)
     connection.execute(
-        "INSERT INTO jobs VALUES (?, 'c', 0, 1, 'a', 0, 1, 1, 1, ?, ?, ?, 0, NULL, NULL, NULL)",
+        "INSERT INTO jobs (id, client, kind, status, containers, requires_proof, attempts,"
+        " created_at, finished_at, data, result, intermediate, ended)"
+        " VALUES (?, 'c', 0, 1, 'a', 0, 1, 1, 1, ?, ?, ?, 0)",
         (KEY, expected, expected, expected),
     )
     assert whole(connection, Content(KEY, part, len(expected))) == expected

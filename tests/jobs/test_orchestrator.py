@@ -18,7 +18,7 @@ from infernet_edge.jobs import table
 from infernet_edge.jobs.contents import PIECE, Content
 from infernet_edge.jobs.job import FAILED, Job
 from infernet_edge.jobs.store import ContentGone
-from infernet_edge.jobs.table import Moment
+from infernet_edge.jobs.table import Ending
 from tests.support.breaking import read_only
 from tests.support.managing import eventually
 from tests.support.parts import CLIENT, Parts, attempts_of, made, outcome, result, submit, working
@@ -237,8 +237,8 @@ async def test_an_input_that_cannot_be_read_is_read_later(
 
 
 async def compute(parts: Parts, *containers: str, data: bytes = b"{}") -> bytes | bytearray:
-    with parts.orchestrator.reserve() as memory:
-        return await parts.orchestrator.compute(
+    with parts.orchestrator.computing.reserve() as memory:
+        return await parts.orchestrator.computing.compute(
             containers, data, memory, source=0, destination=0, requires_proof=True
         )
 
@@ -742,7 +742,7 @@ async def test_a_job_does_not_end_twice_in_two_ways(
 ) -> None:
     job = await submit(parts, data=HOLD)
     await eventually(lambda: echo.calls)
-    now = Moment(1, 1)
+    now = Ending(1, 1)
     for _ in range(2):  # a commit that seemed to fail is repeated
         await parts.database.write(table.finish, job.key, FAILED, now, b"{}", None, False, 0)
     echo.release()

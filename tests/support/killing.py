@@ -36,7 +36,7 @@ from infernet_edge.__main__ import main
 from infernet_edge.chain.txm import broadcaster
 from infernet_edge.chain.delivery.store import DeliveryStore
 from infernet_edge.chain.txm.store import TransactionStore
-from infernet_edge.jobs.orchestrator import Orchestrator
+from infernet_edge.jobs.running.computing import Computing
 
 STEP, NONCE, KEY = {step!r}, {nonce!r}, {key!r}
 keys = []  # how those of the transactions begin that are watched
@@ -83,7 +83,7 @@ async def computing_step(orchestrator, containers, data, memory):
 
 patch(DeliveryStore, "add", delivery_step)
 patch(DeliveryStore, "save", delivery_step)
-patch(Orchestrator, "compute", computing_step)
+patch(Computing, "compute", computing_step)
 patch(TransactionStore, "add", signing_step)
 patch(broadcaster, "broadcast", lambda rpc, signed: "broadcast" * (signed.hash in known))
 patch(TransactionStore, "finish", lambda store, one, *more: "final" * is_watched(one))

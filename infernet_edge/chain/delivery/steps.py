@@ -145,8 +145,8 @@ class DeliverySteps:
         pauses = Backoff(_FIRST_PAUSE, _MAX_PAUSE, factor=5.0)
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
-                with self._orchestrator.reserve() as memory:
-                    answer = await self._orchestrator.compute(
+                with self._orchestrator.computing.reserve() as memory:
+                    answer = await self._orchestrator.computing.compute(
                         delivery.containers,
                         task.data,
                         memory,

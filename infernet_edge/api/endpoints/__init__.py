@@ -1,0 +1,1 @@
+"""Endpoints beyond the REST API reference, and what they read from requests."""

@@ -1,0 +1,66 @@
+"""GET /api/jobs/{id}: one job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from infernet_edge.api.auth import Caller
+from infernet_edge.api.endpoints.waiting import requested_wait, wait_for_jobs
+from infernet_edge.api.json_io import answer_of, query
+from infernet_edge.errors import NotFound
+from infernet_edge.jobs.orchestrator import Orchestrator
+from infernet_edge.jobs.retrieval import Result
+from infernet_edge.jobs.store import JobStore
+from infernet_edge.schema import encoder
+
+MAX_PARAMETERS: Final = 20
+_TRUE: Final = ("true", "1")
+
+
+class JobEndpoint:
+    """One job of the client; an external job of any client."""
+
+    methods = ("GET", "HEAD")
+
+    def __init__(self, store: JobStore, orchestrator: Orchestrator) -> None:
+        self._store = store
+        self._orchestrator = orchestrator
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        caller: Caller = scope["caller"]
+        identifier: str = scope["path_params"]["id"]
+        parameters = query(scope, MAX_PARAMETERS)
+        wait = requested_wait(scope, parameters)
+        with self._store.kept([identifier]):
+            await wait_for_jobs(self._store, [identifier], wait, scope, receive)
+            result = await self._find(caller.client, identifier, parameters)
+            if result.status == "running" and scope["charge"] is not None:
+                scope["charge"].waive_poll()
+            answer = answer_of(list(result.json()), self._store.read)
+            answer.headers += wait.headers
+            await answer(scope, receive, send)
+
+    async def _find(
+        self, client: str, identifier: str, parameters: Mapping[str, Sequence[str]]
+    ) -> Result:
+        """The result, with the details where they are requested; raises NotFound."""
+        intermediate = flag(parameters, "intermediate")
+        found = await self._store.detailed(client, identifier, intermediate=intermediate)
+        if found is None:
+            raise NotFound("No such job, or it belongs to another client", {"id": identifier})
+        result, course = found
+        if not flag(parameters, "detail"):
+            return result
+        job = self._store.unfinished_job(identifier)
+        progress = None if job is None else self._orchestrator.progress(job.key)
+        detail = encoder.encode(course.detail(job, progress))
+        return msgspec.structs.replace(result, detail=detail)
+
+
+def flag(parameters: Mapping[str, Sequence[str]], name: str) -> bool:
+    """Whether a parameter of the query is true."""
+    return parameters.get(name, [""])[-1].lower() in _TRUE

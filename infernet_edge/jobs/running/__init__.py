@@ -1,0 +1,1 @@
+"""Parts of running jobs: calls of containers for the chain."""
