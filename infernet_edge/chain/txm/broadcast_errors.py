@@ -100,6 +100,9 @@ _BELOW_BASE_FEE = re.compile(
     r"less than (the )?(block )?base ?fee|maxfeepergas too low|premium is negative", re.I
 )
 
+# Cosmos SDK, which takes only the next nonce: Evmos, Cronos, Kava and others.
+_EXPECTED_NONCE = re.compile(r"got (\d{1,18}), expected (\d{1,18})", re.I)
+
 
 class FeeFloor(NamedTuple):
     """What a server requires, in wei per unit of gas: of the tip, and of the whole price."""
@@ -125,5 +128,8 @@ def is_below_base_fee(message: str) -> bool:
 
 def meaning(error: RpcError) -> BroadcastAnswer:
     """What an error means for the transaction."""
+    nonces = _EXPECTED_NONCE.search(error.message)
+    if nonces is not None and int(nonces[1]) > int(nonces[2]):
+        return BroadcastAnswer.UNCLEAR  # it is too high: it may be taken when its turn comes
     found = (answer for answer, pattern in _PATTERNS if pattern.search(error.message))
     return next(found, BroadcastAnswer.UNCLEAR)

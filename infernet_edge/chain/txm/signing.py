@@ -10,6 +10,7 @@ from eth_account.signers.local import LocalAccount
 from infernet_edge.chain.rpc.client import RpcClient, RpcError, RpcUnavailable
 from infernet_edge.chain.txm.broadcast_errors import BroadcastAnswer, meaning
 from infernet_edge.chain.txm.fees import Fees
+from infernet_edge.chain.txm.receipts import receipt_question
 from infernet_edge.chain.txm.store import Signed, Transaction
 
 
@@ -37,11 +38,31 @@ async def sign(account: LocalAccount, transaction: Transaction, fees: Fees) -> S
 
 
 async def broadcast(rpc: RpcClient, signed: Signed) -> BroadcastResult:
-    """Give a signed transaction to one server, once."""
+    """Give a signed transaction to one server, once.
+
+    The answer is NONCE_USED only when another transaction has the nonce, as far as servers know.
+    """
     try:
         await rpc.call_once("eth_sendRawTransaction", ["0x" + signed.raw.hex()])
     except RpcError as error:
-        return BroadcastResult(meaning(error), error.message)
+        answer = meaning(error)
+        if answer is BroadcastAnswer.NONCE_USED:
+            answer = await _used_by(rpc, signed)
+        return BroadcastResult(answer, error.message)
     except RpcUnavailable as error:
         return BroadcastResult(BroadcastAnswer.UNCLEAR, str(error))
     return BroadcastResult(BroadcastAnswer.TAKEN, "")
+
+
+async def _used_by(rpc: RpcClient, signed: Signed) -> BroadcastAnswer:
+    """What a nonce that is used means: what balances the load may have sent these bytes twice.
+
+    The second answer comes then: the nonce is used by the transaction itself.
+    """
+    calls = [("eth_getTransactionByHash", [signed.hash]), receipt_question(signed.hash)]
+    try:
+        answers = await rpc.batch(calls)
+    except RpcUnavailable:
+        return BroadcastAnswer.UNCLEAR
+    known = any(isinstance(answer, dict) for answer in answers)
+    return BroadcastAnswer.TAKEN if known else BroadcastAnswer.NONCE_USED

@@ -23,6 +23,7 @@ WORDS = {
         "nonce too low: next nonce 5, tx nonce 4",
         "replacement transaction underpriced",
         "OldNonce",
+        "invalid nonce; got 18, expected 32: invalid sequence: invalid sequence",
         "ReplacementNotAllowed",
         "INTERNAL_ERROR: could not replace existing tx",
         "Transaction gas price supplied is too low. There is another transaction with same nonce"
@@ -77,6 +78,7 @@ WORDS = {
     BroadcastAnswer.UNCLEAR: [
         "internal error",
         "",
+        "invalid nonce; got 9, expected 8: invalid sequence",
         "upstream request timeout",
         "service unavailable",
     ],
