@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 
 MAX_LINE_CHARACTERS = 300
 """Characters of a page, or of a line of a log, that are shown."""
@@ -13,7 +12,6 @@ _BEGINNING = re.compile(
     r"body|title|h1)\b",
     re.IGNORECASE | re.DOTALL,
 )
-_INVISIBLE = ("script", "style", "template", "noscript", "svg")
 # Terminals interpret sequences that begin with ESC (ECMA-48); programs colour their logs with them.
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
 
@@ -25,7 +23,9 @@ def is_page(text: str, content_type: str) -> bool:
 
 def page_text(page: str) -> str:
     """The visible text of an HTML page, or of its beginning, as one line; "" when it has none."""
-    reader = _Reader()
+    from infernet_edge.containers.answers.page_reader import PageReader
+
+    reader = PageReader()
     reader.feed(page)
     if "<" not in reader.rawdata:  # the rest of a page that was cut within a tag is no text
         reader.close()
@@ -42,64 +42,3 @@ def one_line(text: str) -> str:
     text = _ESCAPES.sub("", text)
     line = " ".join("".join(each if each.isprintable() else " " for each in text).split())
     return line if len(line) <= MAX_LINE_CHARACTERS else f"{line[: MAX_LINE_CHARACTERS - 1]}…"
-
-
-class _Reader(HTMLParser):
-    """Collects the visible texts of a page; those of inline tags are joined."""
-
-    _BLOCKS = frozenset(
-        [
-            "title",
-            "h1",
-            "h2",
-            "h3",
-            "h4",
-            "h5",
-            "h6",
-            "p",
-            "div",
-            "pre",
-            "center",
-            "hr",
-            "br",
-            "li",
-            "ul",
-            "ol",
-            "table",
-            "tr",
-            "td",
-            "th",
-            "section",
-            "article",
-            "header",
-            "footer",
-            "main",
-            "body",
-            "blockquote",
-            "dl",
-            "dt",
-            "dd",
-            "form",
-        ]
-    )
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.parts: list[str] = [""]
-        self._hidden = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in _INVISIBLE:
-            self._hidden += 1
-        elif tag in self._BLOCKS:
-            self.parts.append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in _INVISIBLE:
-            self._hidden = max(0, self._hidden - 1)
-        elif tag in self._BLOCKS:
-            self.parts.append("")
-
-    def handle_data(self, data: str) -> None:
-        if not self._hidden:
-            self.parts[-1] += data
