@@ -162,6 +162,7 @@ class Node:
             {
                 "/status": self.report_status,
                 "/jobs": self._report_jobs,
+                "/job": self._report_job,
                 "/deliveries": self._report_deliveries,
             },
             parts.memory,
@@ -269,10 +270,7 @@ class Node:
             "pending": len(parts.store.pending) + parts.external_jobs.pending,
             "latest_wall_clock": parts.elapsed.latest_wall,
             "memory": {"held": parts.memory.total, "limit": parts.memory.limit},
-            "containers": [
-                {"id": service.id, "state": service.state, "reason": service.reason}
-                for service in self.services.values()
-            ],
+            "containers": await parts.manager.report(),
             "chain": chain,
         }
 
@@ -281,6 +279,19 @@ class Node:
         if self.parts is None:
             return {"items": []}
         return {"items": await self.parts.store.newest(_limit(parameters))}
+
+    async def _report_job(self, parameters: Parameters) -> Any:
+        """What `infernet-edge jobs ID` shows; null when there is no such job."""
+        if self.parts is None:
+            return {"job": None}
+        job = await self.parts.store.details(parameters.get("id", ""))
+        if job is None or job.status != "running":
+            return {"job": job, "waits_for": []}
+        services = [self.services[name] for name in job.containers if name in self.services]
+        waits = [f"{each.id}, {each.state}: {each.reason}" for each in services if each.reason]
+        unfinished = self.parts.store.unfinished_job(job.id)
+        progress = None if unfinished is None else self.parts.orchestrator.progress(unfinished.key)
+        return {"job": job, "waits_for": waits, "progress": progress and progress._asdict()}
 
     async def _report_deliveries(self, parameters: Parameters) -> Any:
         """What `infernet-edge jobs --onchain` shows; null when the chain is off."""

@@ -7,16 +7,21 @@ import json
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from infernet_edge.cli.chain_report import duration
 from infernet_edge.cli.configuration import add_config_argument, load_or_explain
 from infernet_edge.cli.text import wrapped
 
-HELP = "list the newest jobs of all clients"
+if TYPE_CHECKING:
+    from infernet_edge.config import Config
+
+HELP = "list the newest jobs of all clients, or show one"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
+    parser.add_argument("id", nargs="?", metavar="ID", help="show everything about this job")
     add_config_argument(parser)
     parser.add_argument("--limit", type=int, default=20, help="how many (default: 20)")
     parser.add_argument(
@@ -42,6 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.skipped and not arguments.onchain:
         print("--skipped needs --onchain", file=sys.stderr)
         return 2
+    if arguments.id is not None:
+        return _run_one(arguments, loaded.config)
     limit = str(max(1, arguments.limit))
     if not arguments.onchain:
         answer = fetch_report(loaded.config, "jobs", limit=limit)
@@ -60,10 +67,37 @@ def run(arguments: argparse.Namespace) -> int:
     elif arguments.onchain:
         print("\n".join(_onchain_lines(found, skipped=arguments.skipped)))
     else:
-        print("\n".join(map(_line, found)) or _NOTHING)
+        lines = [line for job in found for line in _job_lines(job)]
+        print("\n".join(lines) or _NOTHING)
     return 0
 
 
+def _run_one(arguments: argparse.Namespace, config: Config) -> int:
+    """Print everything about one job."""
+    from infernet_edge.cli.control import fetch_report
+
+    if arguments.onchain:
+        print("An ID is that of a job of a client: leave out --onchain", file=sys.stderr)
+        return 2
+    answer = fetch_report(config, "job", id=arguments.id)
+    if answer is None:
+        return 1
+    if answer["job"] is None:
+        kept = duration(config.jobs.retention)
+        print(
+            f"The node has no job {arguments.id}. Finished jobs are kept for {kept}"
+            " (jobs.retention). List them with: infernet-edge jobs",
+            file=sys.stderr,
+        )
+        return 1
+    if arguments.json:
+        print(json.dumps({**answer.pop("job"), **answer}, indent=2))
+    else:
+        print("\n".join(_detail_lines(**answer)))
+    return 0
+
+
+_MAX_RESULT = 2000  # characters of a result that are printed
 _NOTHING = "None yet. How to send a job: infernet-edge help api"
 _CHAIN_OFF: dict[str, Any] = {"chain": None, "subscriptions": [], "deliveries": []}
 
@@ -150,10 +184,57 @@ def _delivery_lines(delivery: dict[str, Any]) -> Iterator[str]:
         yield from wrapped("        ", f"reason: {delivery['reason']}")
 
 
-def _line(job: dict[str, Any]) -> str:
-    took = ""
+def _job_lines(job: dict[str, Any]) -> Iterator[str]:
+    """Two lines for a job, and its error if it failed."""
+    yield from wrapped(f"{job['id']}  ", f"{_moment(job['created_at'])}  {job['status']}", indent=4)
+    took = [_seconds(job)] if job["finished_at"] is not None else []
+    about = ", ".join([" > ".join(job["containers"]), *took, f"for {job['client']}"])
+    yield from wrapped("    ", about)
+    if job["error"]:
+        yield from wrapped("    error: ", job["error"], indent=6)
+
+
+def _seconds(job: dict[str, Any]) -> str:
+    return f"{(job['finished_at'] - job['created_at']) / 1000:.3f} s"
+
+
+def _detail_lines(
+    job: dict[str, Any], waits_for: list[str], progress: dict[str, Any] | None = None
+) -> Iterator[str]:
+    yield f"job {job['id']}"
+    yield from _row("status", job["status"] + (", cancelled" if job["cancelled"] else ""))
+    if progress is not None and progress["container"] is not None:
+        yield from _row("is in", progress["container"])
+    if progress is not None and progress["position"] is not None:
+        yield from _row("position", f"{progress['position']} in its queue")
+    yield from _row("kind", job["kind"])
+    yield from _row("client", job["client"])
+    yield from _row("containers", " > ".join(job["containers"]) or "not named")
+    yield from _row("created", _moment(job["created_at"]))
+    if job["started_at"] is not None:
+        yield from _row("started", _moment(job["started_at"]))
     if job["finished_at"] is not None:
-        took = f"{(job['finished_at'] - job['created_at']) / 1000:.3f} s"
-    chain = " > ".join(job["containers"])
-    moment = _moment(job["created_at"])
-    return f"{job['id']}  {moment}  {job['status']:<8} {took:>10}  {job['client']}  {chain}"
+        yield from _row("finished", f"{_moment(job['finished_at'])}, after {_seconds(job)}")
+    if job["kind"] != "external":
+        yield from _row("attempts", str(job["attempts"]))
+    if job["requires_proof"]:
+        yield from _row("proof", "required")
+    for each in waits_for:
+        yield from _row("waits for", each)
+    for name, key in (("input", "input_size"), ("outputs", "outputs_size")):
+        if job[key] is not None:
+            yield from _row(name, f"{job[key]} bytes")
+    if job["error"]:
+        yield from _row("error", job["error"])
+    elif job["result_size"] is not None:
+        yield from _row("result", f"{job['result_size']} bytes")
+        if job["result"] is not None and len(job["result"]) <= _MAX_RESULT:
+            yield from wrapped("    ", job["result"])
+        elif job["result"] is not None:
+            yield from wrapped("    ", "it is shown with --json")
+        else:
+            yield from wrapped("    ", f"read it with GET /api/jobs?id={job['id']}")
+
+
+def _row(label: str, text: str) -> list[str]:
+    return wrapped(f"  {label:<12}", text)

@@ -38,6 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _lines(status: dict[str, Any]) -> Iterator[str]:
     from infernet_edge.cli.chain_report import chain_lines, problem_lines
+    from infernet_edge.cli.container_report import container_lines, mebibytes
 
     health, problems = "healthy" if status["healthy"] else "unhealthy", status["problems"]
     if problems and status["healthy"]:
@@ -48,13 +49,7 @@ def _lines(status: dict[str, Any]) -> Iterator[str]:
     yield from problem_lines(problems)
     yield f"  pending: {status['pending']} jobs"
     memory = status["memory"]
-    yield f"  memory: {_mebibytes(memory['held'])} of {_mebibytes(memory['limit'])} held"
-    for container in status["containers"]:
-        reason = f" ({container['reason']})" if container["reason"] else ""
-        yield from wrapped(f"  {container['id']:<24} ", f"{container['state']}{reason}", indent=4)
+    yield f"  memory: {mebibytes(memory['held'])} of {mebibytes(memory['limit'])} held"
+    yield from container_lines(status["containers"])
     if status["chain"] is not None:
         yield from chain_lines(status["chain"])
-
-
-def _mebibytes(size: int) -> str:
-    return f"{size / 2**20:.0f} MiB"

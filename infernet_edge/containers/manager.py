@@ -20,6 +20,7 @@ import aiohttp
 
 from infernet_edge.backoff import Backoff
 from infernet_edge.config.model import Config
+from infernet_edge.config.rules import size_in_bytes
 from infernet_edge.containers.blocking import EngineUnreachable, Threads
 from infernet_edge.containers.connection import Connection
 from infernet_edge.containers.images.provider import Images
@@ -30,6 +31,7 @@ from infernet_edge.containers.readiness import watch_unmanaged
 from infernet_edge.containers.service import Service
 from infernet_edge.containers.specification import STORAGE_LABEL, node_name
 from infernet_edge.containers.supervision.context import SupervisorContext
+from infernet_edge.containers.supervision.usage import ContainerUsage, usage_of
 from infernet_edge.containers.supervisor import Supervisor
 from infernet_edge.containers.timing import Timing
 from infernet_edge.errors import EngineError
@@ -104,6 +106,37 @@ class ContainerManager:
         """The last line of a managed container's log; "" when there is none."""
         supervisor = self._supervisors.get(service.id)
         return await supervisor.last_log_line() if supervisor is not None else ""
+
+    async def report(self) -> list[dict[str, Any]]:
+        """What `infernet-edge status` shows of each container, in the configuration's order.
+
+        `restarts`, `uptime` (seconds), `memory` and `memory_limit` (bytes) are None where they are
+        not known; those of services that the node does not manage are not.
+        """
+        running = {name: each.running for name, each in self._supervisors.items()}
+        known = {name: each for name, each in running.items() if each is not None}
+        usages = await asyncio.to_thread(
+            lambda: {name: usage_of(each) for name, each in known.items()}
+        )
+        return [
+            self._report(service, usages.get(service.id)) for service in self._services.values()
+        ]
+
+    def _report(self, service: Service, usage: ContainerUsage | None) -> dict[str, Any]:
+        supervisor = self._supervisors.get(service.id)
+        container, memory = service.container, service.container.memory
+        return {
+            "id": service.id,
+            "state": service.state,
+            "reason": service.reason,
+            "image": None if container.url else container.image or None,
+            "url": container.url or None,
+            "port": None if container.url else service.port,
+            "restarts": supervisor.restarts if supervisor is not None else None,
+            "uptime": round(usage.seconds, 1) if usage is not None else None,
+            "memory": usage.memory if usage is not None else None,
+            "memory_limit": size_in_bytes(memory) if service.managed and memory else None,
+        }
 
     async def start(self) -> None:
         """Start all tasks in the background, and return immediately."""

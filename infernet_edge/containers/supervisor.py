@@ -21,6 +21,7 @@ from infernet_edge.containers.supervision.hints import hint
 from infernet_edge.containers.supervision.listening import why_silent
 from infernet_edge.containers.supervision.log_lines import LastLine
 from infernet_edge.containers.supervision.preparation import Preparation
+from infernet_edge.containers.supervision.usage import RunningContainer
 from infernet_edge.errors import EngineError
 from infernet_edge.logs import log_event
 from infernet_edge.tasks import cancel
@@ -46,6 +47,8 @@ class Supervisor:
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._process: WatchedProcess | None = None
         self._pid = 0
+        self._cgroup = ""
+        self._starts, self._started_at = 0, 0.0
         self._ended_process = ("", 0)  # the last container and process whose end was detected
         self._crashes = 0
         timing = context.timing
@@ -61,6 +64,20 @@ class Supervisor:
     def running_id(self) -> str:
         """The id of the container that is believed to run, or ""."""
         return self._container_id if self._started and not self._ended.done() else ""
+
+    @property
+    def restarts(self) -> int:
+        """How often it was started again since the node runs."""
+        return max(0, self._starts - 1)
+
+    @property
+    def running(self) -> RunningContainer | None:
+        """The container that is believed to run."""
+        if not self.running_id:
+            return None
+        seconds = time.monotonic() - self._started_at
+        visible = self._process is not None
+        return RunningContainer(self._container_id, self._pid, visible, self._cgroup, seconds)
 
     def mark_ended(self, container_id: str) -> None:
         """Record that a container has ended; one that is not the current one is ignored."""
@@ -163,7 +180,7 @@ class Supervisor:
         self._context.ports.register(self.service.id, found.port)
         self.service.set_port(found.port)
         self._watch(found.id)
-        self._started = True
+        self._set_started()
         self.log_container("adopted", port=found.port, podman_id=found.id[:12])
 
     async def _replace(self, engine: Engine, found: Found) -> None:
@@ -191,7 +208,7 @@ class Supervisor:
                 if "address already in use" not in str(error) or attempt + 1 == _PORT_ATTEMPTS:
                     raise
             else:
-                self._started = True
+                self._set_started()
                 self.service.set_port(port)
                 self.log_container("started", port=port, podman_id=created[:12])
                 return
@@ -215,6 +232,10 @@ class Supervisor:
         self.service.probe_requested.clear()
         self._polls.reset()
 
+    def _set_started(self) -> None:
+        self._started, self._started_at = True, time.monotonic()
+        self._starts += 1
+
     async def _watch_process(self, engine: Engine) -> None:
         """Detect the end of the container's process, or poll its port if that is not possible."""
         self._stop_watching()
@@ -224,7 +245,7 @@ class Supervisor:
             if state is None or not state.running:
                 self.mark_ended(container_id)
                 return
-            self._pid = state.process.pid
+            self._pid, self._cgroup = state.process.pid, state.process.cgroup
 
             def on_end() -> None:
                 self._ended_process = (container_id, self._pid)

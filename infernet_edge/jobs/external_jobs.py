@@ -8,6 +8,7 @@ from typing import Final
 
 from infernet_edge.errors import Conflict, Unavailable
 from infernet_edge.jobs.job import RUNNING, STATUS_NAMES
+from infernet_edge.jobs.listing import JobDetails
 from infernet_edge.jobs.reading.detail import Course
 from infernet_edge.schema import JobStatus
 from infernet_edge.storage.database import Database
@@ -107,6 +108,10 @@ class ExternalJobs:
         """The newest jobs of a client before a (time, id), as (time, id); times in milliseconds."""
         return await self._database.read(_list, client, pending, limit, before)
 
+    async def details(self, identifier: str) -> JobDetails | None:
+        """What is known about a job, for the operator; None when it was not registered."""
+        return await self._database.read(_details, identifier) if self.count else None
+
     async def course(self, identifier: str) -> Course | None:
         """When a job was registered, and when it ended; None when it was not registered."""
         return await self._database.read(_course, identifier) if self.count else None
@@ -159,6 +164,25 @@ def _statuses(connection: sqlite3.Connection, identifiers: list[str]) -> list[tu
         if row is not None:
             found.append((str(row[0]), int(row[1])))
     return found
+
+
+def _details(connection: sqlite3.Connection, identifier: str) -> JobDetails | None:
+    row = connection.execute(
+        "SELECT client, status, containers, created_at, changed_at FROM reports WHERE id = ?",
+        (identifier,),
+    ).fetchone()
+    if row is None:
+        return None
+    client, status, containers, created, changed = row
+    return JobDetails(
+        id=identifier,
+        client=client,
+        kind="external",
+        status=STATUS_NAMES[status],
+        containers=containers.split(",") if containers else [],
+        created_at=created,
+        finished_at=None if status == RUNNING else changed,
+    )
 
 
 def _list(

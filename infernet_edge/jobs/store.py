@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
+from msgspec import structs
+
 from infernet_edge.clock import milliseconds
 from infernet_edge.errors import BadRequest, InfernetEdgeError, Unavailable
 from infernet_edge.invariants import InvariantViolated
@@ -28,7 +30,7 @@ from infernet_edge.jobs.identifiers import (
     to_text,
 )
 from infernet_edge.jobs.job import FAILED, RUNNING, SUCCESS, Job
-from infernet_edge.jobs.listing import JobSummary
+from infernet_edge.jobs.listing import JobDetails, JobSummary
 from infernet_edge.jobs.reading import detail
 from infernet_edge.jobs.reading.detail import Course
 from infernet_edge.jobs.reading.waiting import Name, Waiters
@@ -365,6 +367,16 @@ class JobStore:
     async def newest(self, limit: int) -> list[JobSummary]:
         """The newest jobs of all clients, newest first; for the operator."""
         return await self._database.read(listing.newest, min(limit, MAX_LISTED))
+
+    async def details(self, identifier: str) -> JobDetails | None:
+        """Everything about a job of any client, also an external one; for the operator."""
+        key = from_text(identifier)
+        found = None if key is None else await self._database.read(listing.details, key)
+        job = self.unfinished_job(identifier)
+        if found is not None and found.status == "running" and job is not None:
+            # What is in memory is newer.
+            return structs.replace(found, attempts=job.attempts, started_at=job.started_at)
+        return found or await self._external_jobs.details(identifier)
 
     async def has(self, identifier: str) -> bool:
         """Whether the node itself runs or ran a job with this id, for any client."""

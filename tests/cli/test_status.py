@@ -52,9 +52,11 @@ async def test_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
             assert lines[1] == "  pending: 0 jobs"
             limit = node.parts.memory.limit // 2**20
             assert lines[2] == f"  memory: 0 MiB of {limit} MiB held"
-            assert lines[3].split() == ["echo", "ready"]
-            assert lines[4].split()[:2] == ["down", "failed"]
-            assert "no answer" in lines[4]
+            assert lines[3] == "  containers: 1 of 2 run"
+            assert lines[4].split() == ["echo", "ready"]
+            assert lines[5] == f"    {url}"
+            assert lines[6].split() == ["down", "failed"]
+            assert "no answer" in lines[7]
             assert await run_command(tmp_path, "status", "--json") == 0
             assert json.loads(capsys.readouterr().out)["containers"][0]["state"] == "ready"
 
@@ -156,9 +158,11 @@ async def test_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
             ids = [await node.job(["echo", "echo"]), await node.job(data={"hold": True})]
             await node.finished(ids[0])
             assert await run_command(tmp_path, "jobs") == 0
-            newest, oldest = capsys.readouterr().out.splitlines()
-            assert re.fullmatch(rf"{ids[1]}  \S+Z  running +127\.0\.0\.1  echo", newest)
-            assert re.fullmatch(rf"{ids[0]}  \S+Z  success +\d\.\d+ s  \S+  echo > echo", oldest)
+            newest, of_newest, oldest, of_oldest = capsys.readouterr().out.splitlines()
+            assert re.fullmatch(rf"{ids[1]}  \S+Z  running", newest)
+            assert of_newest == "    echo, for 127.0.0.1"
+            assert re.fullmatch(rf"{ids[0]}  \S+Z  success", oldest)
+            assert re.fullmatch(r"    echo > echo, \d\.\d{3} s, for 127\.0\.0\.1", of_oldest)
             assert await run_command(tmp_path, "jobs", "--limit", "1", "--json") == 0
             (job,) = json.loads(capsys.readouterr().out)
             assert job["id"] == ids[1]
@@ -173,6 +177,106 @@ async def test_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
                 "deliveries": [],
             }
             echo.release()
+
+
+def rows(out: str) -> dict[str, str]:
+    """The lines of `jobs ID` by their labels; all of them fit a terminal."""
+    assert max(map(len, out.splitlines())) <= 80
+    return {line[2:14].strip(): line[14:] for line in out.splitlines()[1:]}
+
+
+async def test_one_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    echo = Echo()
+    async with serving(echo) as url:
+        containers = [
+            {"id": "echo", "url": url},
+            {"id": "down", "url": f"http://127.0.0.1:{free_port()}"},
+        ]
+        async with running(tmp_path, {"containers": containers}) as node:
+            done = await node.job(["echo", "echo"], data={"text": "x" * 40_000})
+            failed = await node.job(["down"])
+            held = await node.job(data={"hold": True})
+            await node.put(
+                "/api/status", {"id": "mine", "status": "success", "containers": ["elsewhere"]}
+            )
+            for each in (done, failed):
+                await node.finished(each)
+            assert await run_command(tmp_path, "jobs", failed) == 0
+            shown = rows(capsys.readouterr().out)
+            assert (shown["status"], shown["kind"], shown["client"]) == (
+                *("failed", "direct", "127.0.0.1"),
+            )
+            assert shown["containers"] == "down"
+            assert shown["attempts"] == "1"
+            assert re.fullmatch(r"\S+Z, after \d+\.\d{3} s", shown["finished"])
+            assert shown["error"]
+            assert await run_command(tmp_path, "jobs") == 0
+            out = capsys.readouterr().out
+            assert max(map(len, out.splitlines())) <= 80
+            assert f"    error: {shown['error'][:30]}" in out
+            assert await run_command(tmp_path, "jobs", done) == 0
+            out = capsys.readouterr().out
+            assert f"read it with GET /api/jobs?id={done}" in out
+            shown = rows(out)
+            assert shown["containers"] == "echo > echo"
+            assert int(shown["result"].split()[0]) > 40_000
+            assert int(shown["outputs"].split()[0]) > 40_000
+            assert await run_command(tmp_path, "jobs", held) == 0
+            shown = rows(capsys.readouterr().out)
+            assert (shown["status"], shown["input"]) == ("running", "13 bytes")
+            assert (shown["is in"], shown["attempts"]) == ("echo", "1")
+            assert shown["started"] >= shown["created"]
+            assert await run_command(tmp_path, "jobs", "mine") == 0
+            shown = rows(capsys.readouterr().out)
+            assert (shown["kind"], shown["status"]) == ("external", "success")
+            assert shown["containers"] == "elsewhere"
+            echo.release()
+            await node.finished(held)
+            assert await run_command(tmp_path, "jobs", held, "--json") == 0
+            job = json.loads(capsys.readouterr().out)
+            assert json.loads(job["result"])["container"] == "echo"
+            assert job["result_size"] == len(job["result"])
+            assert await run_command(tmp_path, "jobs", held) == 0
+            assert job["result"][:20] in capsys.readouterr().out
+            for unknown in ("none", done[:-1] + ("0" if done[-1] != "0" else "1"), "%00"):
+                assert await run_command(tmp_path, "jobs", unknown) == 1
+                assert "kept for 7 days" in capsys.readouterr().err
+            assert await run_command(tmp_path, "jobs", held, "--onchain") == 2
+
+
+async def test_what_a_running_job_waits_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Podman is not there, so that the container cannot be started yet."""
+    containers = [{"id": "near", "image": "localhost/none:1"}]
+    document = {"containers": containers, "podman": {"url": f"unix://{tmp_path}/none.sock"}}
+    async with running(tmp_path, document) as node:
+        service = node.node.services["near"]
+        service.set_starting("its image is being pulled: 1 of 3 parts complete")
+        job = await node.job(["near"])
+        assert await run_command(tmp_path, "jobs", job) == 0
+        shown = rows(capsys.readouterr().out)
+        if shown["status"] == "running":
+            assert shown["waits for"].startswith("near, ")
+        assert await run_command(tmp_path, "status") == 0
+        out = " ".join(capsys.readouterr().out.split())
+        assert "containers: 0 of 1 run near" in out
+        assert "localhost/none:1" in out
+
+
+async def test_lines_fit_a_narrow_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    async with serving(Echo()) as url:
+        containers = [{"id": "a-container-with-a-long-name-" + 20 * "x", "url": url}]
+        async with running(tmp_path, {"containers": containers}) as node:
+            job = await node.job([containers[0]["id"]])
+            await node.finished(job)
+            for command in (["status"], ["jobs"], ["jobs", job]):
+                assert await run_command(tmp_path, *command) == 0
+                for line in capsys.readouterr().out.splitlines():
+                    assert len(line) <= 40 or len(line.split()) == 1, line
 
 
 @pytest.mark.parametrize("command", ["status", "jobs"])

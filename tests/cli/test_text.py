@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from infernet_edge.cli.text import WIDTH, wrapped
+import pytest
+
+from infernet_edge.cli.text import WIDTH, width, wrapped
 
 
 def test_a_line_that_fits_stays_as_it_is() -> None:
@@ -22,3 +24,16 @@ def test_a_word_that_is_longer_than_a_line_is_cut() -> None:
     lines = wrapped("  ", 200 * "x")
     assert max(map(len, lines)) == WIDTH
     assert "".join(line.strip() for line in lines) == 200 * "x"
+
+
+def test_a_narrow_terminal_has_shorter_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    address = "0x" + 40 * "a"
+    lines = wrapped("  the label    ", f"some words, and {address}")
+    assert lines == ["  the label    some words, and", f"    {address}"]
+    lines = wrapped("  a label that is too long for it  ", "some words that follow", indent=4)
+    assert lines == ["  a label that is too long for it", "    some words that follow"]
+    monkeypatch.setenv("COLUMNS", "10")
+    assert width() == 40
+    monkeypatch.setenv("COLUMNS", "200")
+    assert width() == WIDTH

@@ -47,6 +47,26 @@ async def test_a_container_runs_and_answers(podman: IsolatedPodman, tmp_path: Pa
     assert podman.containers() == []
 
 
+async def test_the_report_of_a_container(podman: IsolatedPodman, tmp_path: Path) -> None:
+    """Its memory and its time come from the kernel; it counts how often it was started again."""
+    echo = container("echo", podman.echo_image(), memory="512m")
+    config = configuration(podman, tmp_path, echo)
+    async with managing(config) as managed:
+        (report,) = await managed.manager.report()
+        assert (report["state"], report["restarts"]) == ("ready", 0)
+        assert report["image"] == podman.echo_image()
+        assert report["port"] == managed.services["echo"].port
+        assert 2**20 < report["memory"] < report["memory_limit"] == 512 * 2**20
+        assert 0 <= report["uptime"] < 60
+        podman.run("kill", "--all")
+        async with asyncio.timeout(20):
+            while not (report := (await managed.manager.report())[0])["restarts"]:
+                await asyncio.sleep(0.05)
+            while managed.services["echo"].state != "ready":
+                await asyncio.sleep(0.05)
+        assert report["restarts"] == 1
+
+
 def device(folder: Path, group: int) -> Path:
     """A device file like /dev/null that belongs to this group and is for nobody else."""
     if os.getuid() != 0:

@@ -1,0 +1,39 @@
+"""The state of the containers as text, for `status`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from infernet_edge.cli.chain_report import duration
+from infernet_edge.cli.text import wrapped
+
+
+def container_lines(containers: list[dict[str, Any]]) -> Iterator[str]:
+    """How many run, and some lines for each."""
+    running = sum(each["state"] in ("ready", "suspect") for each in containers)
+    of = f"{running} of {len(containers)} run" if containers else "none is configured"
+    yield f"  containers: {of}"
+    for each in containers:
+        yield from wrapped(f"  {each['id']:<18} ", ", ".join(_parts(each)), indent=4)
+        if each["reason"]:
+            yield from wrapped("    ", each["reason"])
+        yield from wrapped("    ", each["image"] or each["url"] or "")
+
+
+def _parts(container: dict[str, Any]) -> Iterator[str]:
+    yield container["state"]
+    if container["port"] is not None:
+        yield f"port {container['port']}"
+    if container["uptime"] is not None:
+        yield f"up {duration(container['uptime'])}"
+    if container["memory"] is not None:
+        limit = container["memory_limit"]
+        yield mebibytes(container["memory"]) + (f" of {mebibytes(limit)}" if limit else "")
+    if restarts := container["restarts"]:
+        yield f"{restarts} restart{'' if restarts == 1 else 's'}"
+
+
+def mebibytes(size: int) -> str:
+    """A size in MiB, without decimals."""
+    return f"{size / 2**20:.0f} MiB"

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from infernet_edge.containers.supervision.usage import ContainerUsage, RunningContainer, usage_of
+
+ID = "0123456789abcdef"
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_the_memory_of_its_cgroup(tmp_path: Path) -> None:
+    """Of both versions; files that are only cached do not count."""
+    seen = RunningContainer(ID, 7, True, "", 5.0)
+    write(tmp_path / "proc/7/cgroup", f"0::/machine.slice/libpod-{ID}.scope/container\n")
+    group = tmp_path / f"sys/fs/cgroup/machine.slice/libpod-{ID}.scope/container"
+    write(group / "memory.current", "1000\n")
+    assert usage_of(seen, tmp_path) == ContainerUsage(1000, 5.0)
+    write(group / "memory.stat", "anon 1\ninactive_file 300\n")
+    assert usage_of(seen, tmp_path) == ContainerUsage(700, 5.0)
+    # Where /proc hides it, Podman's path is enough.
+    hidden = RunningContainer(ID, 7, False, f"/machine.slice/libpod-{ID}.scope/container", 5.0)
+    assert usage_of(hidden, tmp_path) == ContainerUsage(700, 5.0)
+    write(tmp_path / "proc/7/cgroup", f"4:memory:/libpod/{ID}\n3:cpu:/libpod/{ID}\n")
+    group = tmp_path / f"sys/fs/cgroup/memory/libpod/{ID}"
+    write(group / "memory.usage_in_bytes", "2000\n")
+    write(group / "memory.stat", "inactive_file 100\ntotal_inactive_file 500\n")
+    assert usage_of(seen, tmp_path) == ContainerUsage(1500, 5.0)
+
+
+def test_without_a_cgroup_of_its_own_its_processes_count(tmp_path: Path) -> None:
+    page = os.sysconf("SC_PAGE_SIZE")
+    seen = RunningContainer(ID, 7, True, "", 5.0)
+    write(tmp_path / "proc/7/cgroup", "0::/user.slice\n")
+    write(tmp_path / "sys/fs/cgroup/user.slice/memory.current", "999\n")
+    write(tmp_path / "proc/7/statm", "100 10 5 1 0 30 0\n")
+    write(tmp_path / "proc/7/task/7/children", "8 9 ")
+    write(tmp_path / "proc/8/statm", "100 1 5 1 0 30 0\n")
+    assert usage_of(seen, tmp_path).memory == 11 * page
+    assert usage_of(seen._replace(visible=False), tmp_path) == ContainerUsage(None, 5.0)
+
+
+def test_the_age_is_that_of_the_process(tmp_path: Path) -> None:
+    """A container that was adopted runs for longer than the node."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    started = " ".join(["S", *["0"] * 18, str(100 * ticks)])
+    write(tmp_path / "proc/7/stat", f"7 (a) b) {started} 0 0\n")
+    write(tmp_path / "proc/uptime", "160.5 300.0\n")
+    assert usage_of(RunningContainer(ID, 7, True, "", 5.0), tmp_path) == ContainerUsage(None, 60.5)
+
+
+def test_of_this_process() -> None:
+    usage = usage_of(RunningContainer(ID, os.getpid(), True, "", 5.0))
+    assert usage.memory is not None
+    assert 2**20 < usage.memory < 2**40
+    assert 0 < usage.seconds < 24 * 3600
