@@ -13,6 +13,7 @@ from msgspec import Meta, Struct, field
 
 from infernet_edge.config.devices import GPU_PATTERN
 from infernet_edge.config.secret_files import Secret
+from infernet_edge.config.values.image_names import DEFAULT_REGISTRY
 
 Port = Annotated[int, Meta(ge=0, le=65535, extra={"text_allowed": True})]
 _MAX_DURATION = 100 * 365 * 24 * 3600  # seconds; more would overflow when added to a time
@@ -143,7 +144,10 @@ class Server(Struct, frozen=True):
 
 
 class Registry(Struct, frozen=True):
-    username: Annotated[str, Meta(description="User name for pulls from the image registry")] = ""
+    registry: Annotated[
+        str, Meta(description="Registry of images that user name and password belong to")
+    ] = DEFAULT_REGISTRY
+    username: Annotated[str, Meta(description="User name for pulls from that registry only")] = ""
     password: Annotated[Secret | None, Meta(description="Password or token for those pulls")] = None
 
 

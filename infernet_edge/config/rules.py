@@ -13,7 +13,7 @@ import msgspec
 
 from infernet_edge.config.devices import is_cdi_name
 from infernet_edge.config.errors import Information, Problem
-from infernet_edge.config.model import TLS, Chain, Config, Container, Server, Wallet
+from infernet_edge.config.model import TLS, Chain, Config, Container, Registry, Server, Wallet
 from infernet_edge.config.path_checks import (
     expanded,
     file_flaw,
@@ -61,6 +61,10 @@ def check(config: Config, environment: Mapping[str, str]) -> list[Problem]:
         if first != position:
             expected = f"a unique id (containers[{first}] has the same)"
             problems.append(Problem(f"containers[{position}].id", f'"{container.id}"', expected))
+    if not image_names.is_registry(image_names.normalized_registry(config.docker.registry)):
+        expected = "a registry such as docker.io or registry.example:5000"
+        found = printable(_shown(config.docker.registry))
+        problems.append(Problem("docker.registry", found, expected))
     if config.podman.url and not _is_podman_url(config.podman.url):
         expected = "unix:///path/of/a/socket or tcp://host:port"
         problems.append(Problem("podman.url", _shown(config.podman.url), expected))
@@ -308,18 +312,39 @@ def resolve(config: Config, environment: Mapping[str, str]) -> tuple[Config, lis
         warnings.append(Information(note))
     if config.forward_stats:
         warnings.append(Information("forward_stats is ignored: nothing leaves the device"))
+    registry = image_names.normalized_registry(config.docker.registry)
+    docker = msgspec.structs.replace(config.docker, registry=registry)
+    if note := _unused_login(config, docker):
+        warnings.append(note)
     chain = config.chain
     if chain.enabled and chain.coordinator_address and not chain.registry_address:
         warnings.append(_ONLY_0_1)
     resolved = msgspec.structs.replace(
         config,
         containers=containers,
+        docker=docker,
         log=msgspec.structs.replace(config.log, path=log_path),
         server=_with_expanded_paths(config.server),
         chain=_with_prefixes(config.chain),
         storage=msgspec.structs.replace(config.storage, path=path),
     )
     return resolved, warnings
+
+
+def _unused_login(config: Config, docker: Registry) -> str:
+    """A note that no image is from the registry of the login, which may be for another one."""
+    if not docker.username or not docker.password or not config.manage_containers:
+        return ""
+    images = [each.image for each in config.containers if each.image and not each.url]
+    others = dict.fromkeys(map(image_names.registry_of, images))
+    others.pop("localhost", None)
+    if not others or docker.registry in others:
+        return ""
+    return (
+        f"docker.username and docker.password belong to {docker.registry} and are not used: no"
+        f" image is from there. If they belong to {' or '.join(map(printable, others))}, set"
+        " docker.registry"
+    )
 
 
 def _with_expanded_paths(server: Server) -> Server:

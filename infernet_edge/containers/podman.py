@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from infernet_edge.config.model import Registry
 from infernet_edge.containers.blocking import EngineUnreachable
 from infernet_edge.containers.images.damage import lost_layer
+from infernet_edge.containers.images.login import is_refusal, login_headers, remedy
 from infernet_edge.containers.processes import ContainerProcess
 from infernet_edge.containers.specification import (
     CONTAINER_LABEL,
@@ -161,20 +162,32 @@ class Engine:
         Docker's form of the call is used, since libpod's form reports nothing between the start and
         the end of a layer, and resolves a name without a registry differently.
         """
-        from podman.api import encode_auth_header
+        try:
+            self._pull(name, progress, cancelled, stall_timeout)
+        except EngineUnreachable:
+            raise
+        except EngineError as error:
+            if not is_refusal(str(error)):
+                raise
+            advice = remedy(self._registry, name)
+            raise EngineError(f"{error}. To fix it: {advice}") from error
+        image = self.image(name)
+        if image is None:
+            raise EngineError(f"Podman pulled image {name}, but does not list it")
+        return image
 
-        headers = {}
-        if self._registry.username and self._registry.password:
-            login = {
-                "username": self._registry.username,
-                "password": self._registry.password.reveal(),
-            }
-            headers["X-Registry-Auth"] = encode_auth_header(login)
+    def _pull(
+        self,
+        name: str,
+        progress: Callable[[str], None],
+        cancelled: threading.Event,
+        stall_timeout: float,
+    ) -> None:
         with self._client(f"pull image {name}", stall_timeout) as client:
             response = client.api.post(
                 "/images/create",
                 params={"fromImage": name},
-                headers=headers,
+                headers=login_headers(self._registry, name),
                 stream=True,
                 compatible=True,
             )
@@ -185,10 +198,6 @@ class Engine:
                         raise EngineError(f"The pull of image {name} was cancelled")
                     if text or not number:
                         progress(text)
-        image = self.image(name)
-        if image is None:
-            raise EngineError(f"Podman pulled image {name}, but does not list it")
-        return image
 
     def create(self, specification: Mapping[str, Any]) -> str:
         """Blocks. Create a container (see specification.py); returns its id."""

@@ -7,10 +7,11 @@ import contextlib
 import shutil
 import subprocess
 
+from infernet_edge.config.values.image_names import registry_of
 from infernet_edge.containers.blocking import EngineUnreachable
 from infernet_edge.containers.client import make_session
 from infernet_edge.containers.images.platforms import obstacle
-from infernet_edge.containers.images.reference import LOCALHOST, registry_of
+from infernet_edge.containers.images.reference import LOCALHOST
 from infernet_edge.containers.podman import Engine
 from infernet_edge.doctor.commands import as_root, line
 from infernet_edge.doctor.context import Case
@@ -89,20 +90,21 @@ def _about_damaged(case: Case, name: str, reason: str) -> Finding:
 
 
 async def _refused(case: Case, registries: list[str]) -> list[Finding]:
-    """Registries that refuse docker.username and docker.password."""
-    registry = case.config.docker
-    if not registry.username or not registry.password or case.is_wrong("docker"):
+    """Whether the registry of docker.username and docker.password refuses them; no other one."""
+    login = case.config.docker
+    if not login.username or not login.password or case.is_wrong("docker"):
+        return []
+    name = login.registry
+    if name not in registries:
         return []
     async with make_session() as session:
-        urls = [f"{_SCHEME}://{_HOSTS.get(name, name)}" for name in registries]
-        answers = await asyncio.gather(*(refuses(session, url, registry) for url in urls))
+        if not await refuses(session, f"{_SCHEME}://{_HOSTS.get(name, name)}", login):
+            return []
     return [
         problem(
             f"{name} refuses docker.username and docker.password",
-            f"correct them in {case.source or 'the configuration'}",
+            f"correct them, or docker.registry, in {case.source or 'the configuration'}",
         )
-        for name, refused in zip(registries, answers, strict=True)
-        if refused
     ]
 
 

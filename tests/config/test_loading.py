@@ -11,6 +11,7 @@ import pytest
 
 from infernet_edge.config import ConfigurationError, load
 from infernet_edge.config.loading import load_valid_parts
+from infernet_edge.config.model import Registry
 from infernet_edge.config.rendering import toml_value
 from infernet_edge.config.secret_files import Secret
 
@@ -307,3 +308,46 @@ def test_names_of_images_are_checked(tmp_path: Path, image: str) -> None:
         {"containers": [container], "manage_containers": False},
     ):
         assert load(written(tmp_path, document), {}).warnings == []
+
+
+@pytest.mark.parametrize(
+    ("registry", "meant"),
+    [
+        ("docker.io", "docker.io"),
+        ("https://index.docker.io/v1/", "docker.io"),
+        ("registry-1.docker.io", "docker.io"),
+        ("", "docker.io"),
+        ("https://ghcr.io/", "ghcr.io"),
+        ("registry.example:5000", "registry.example:5000"),
+    ],
+)
+def test_the_registry_of_the_login(tmp_path: Path, registry: str, meant: str) -> None:
+    assert load(written(tmp_path, {"docker": {"registry": registry}}), {}).config.docker == (
+        Registry(registry=meant)
+    )
+
+
+@pytest.mark.parametrize("registry", ["ghcr.io/team", "a b", "me:secret@ghcr.io", "ftp://x"])
+def test_a_registry_that_is_none(tmp_path: Path, registry: str) -> None:
+    [problem] = refusal(written(tmp_path, {"docker": {"registry": registry}})).problems
+    assert problem.path == "docker.registry"
+    assert "secret" not in str(problem)
+
+
+def test_a_login_that_no_image_uses_is_noted(tmp_path: Path) -> None:
+    docker = {"username": "me", "password": "registry-password"}
+    images = ["ghcr.io/a/b", "localhost/c"]
+    containers = [{"id": f"c{n}", "image": image, "port": n} for n, image in enumerate(images, 1)]
+    document = {"docker": docker, "containers": containers}
+    [note] = load(written(tmp_path, document), {}).warnings
+    assert note.startswith("docker.username and docker.password belong to docker.io and are not")
+    assert "ghcr.io" in note
+    assert "registry-password" not in note
+    changes: list[dict[str, Any]] = [
+        {"docker": docker | {"registry": "ghcr.io"}},
+        {"containers": [*containers, {"id": "d", "image": "you/d", "port": 9}]},
+        {"containers": containers[1:]},
+        {"docker": {}},
+    ]
+    for changed in changes:
+        assert load(written(tmp_path, document | changed), {}).warnings == []

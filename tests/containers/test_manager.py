@@ -882,8 +882,12 @@ async def test_an_image_is_pulled_with_the_configured_password(
         async with managing(config) as managed:
             assert managed.services["echo"].state == "failed"
             assert "unauthorized" in managed.services["echo"].reason
-            assert "check docker.username" in managed.services["echo"].reason
-        login = Login(username=registry.username, password=Secret(registry.password))
+            assert "set docker.username and docker.password" in managed.services["echo"].reason
+        login = Login(
+            registry=registry.address,
+            username=registry.username,
+            password=Secret(registry.password),
+        )
         config = msgspec.structs.replace(config, docker=login)
         async with managing(config) as managed:
             assert (await managed.call("echo", 1))["output"] == 1

@@ -45,8 +45,9 @@ def registry(
         yield registry
 
 
-def logged_in(podman: IsolatedPodman, password: str = Registry.password) -> Engine:
-    return Engine(podman.url, Login(username=Registry.username, password=Secret(password)))
+def logged_in(podman: IsolatedPodman, registry: str, password: str = Registry.password) -> Engine:
+    login = Login(registry=registry, username=Registry.username, password=Secret(password))
+    return Engine(podman.url, login)
 
 
 def pull(engine: Engine, image: str) -> str:
@@ -192,7 +193,7 @@ def test_errors_have_podmans_text(podman: IsolatedPodman, engine: Engine) -> Non
 
 def test_a_pull_needs_the_password(podman: IsolatedPodman, registry: Registry) -> None:
     image = f"{registry.address}/team/echo:1"
-    for engine in (Engine(podman.url, Login()), logged_in(podman, "wrong")):
+    for engine in (Engine(podman.url, Login()), logged_in(podman, registry.address, "wrong")):
         with pytest.raises(EngineError, match=f"could not pull image {image}.*unauthorized"):
             pull(engine, image)
 
@@ -204,8 +205,8 @@ def test_a_pull_reports_its_progress(
     image = f"{registry.address}/team/echo:1"
     podman.run("rmi", image)
     texts: list[str] = []
-    pulled = logged_in(podman).pull(image, texts.append, threading.Event())
-    assert pulled == logged_in(podman).image(image)
+    pulled = logged_in(podman, registry.address).pull(image, texts.append, threading.Event())
+    assert pulled == logged_in(podman, registry.address).image(image)
     assert any("parts complete" in text for text in texts)
 
 
@@ -213,14 +214,16 @@ def test_a_cancelled_pull_ends(podman: IsolatedPodman, registry: Registry) -> No
     given_up = threading.Event()
     given_up.set()
     with pytest.raises(EngineError, match="cancelled"):
-        logged_in(podman).pull(f"{registry.address}/team/echo:1", lambda text: None, given_up)
+        logged_in(podman, registry.address).pull(
+            f"{registry.address}/team/echo:1", lambda text: None, given_up
+        )
 
 
 def test_an_image_that_the_registry_does_not_have(
     podman: IsolatedPodman, registry: Registry
 ) -> None:
     with pytest.raises(EngineError, match="manifest unknown"):
-        pull(logged_in(podman), f"{registry.address}/team/none:1")
+        pull(logged_in(podman, registry.address), f"{registry.address}/team/none:1")
 
 
 def test_progress_is_reported_at_most_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:

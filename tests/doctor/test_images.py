@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from infernet_edge.config.model import Config
-from infernet_edge.containers.images.reference import registry_of
+from infernet_edge.config.values.image_names import registry_of
 from infernet_edge.doctor import images
 from infernet_edge.doctor.finding import Finding
 from tests.support.damage import delete_layer, make_image
@@ -108,12 +108,20 @@ async def test_a_pull_command_and_a_login(
         podman.echo_image(image)
         podman.run("push", "--quiet", "--tls-verify=false", *login, image)
         podman.run("rmi", image)
-        wrong = {"username": registry.username, "password": "not this one"}
+        wrong = {
+            "registry": registry.address,
+            "username": registry.username,
+            "password": "not this one",
+        }
         found = await findings(images, _with_login(tmp_path, podman.url, image, wrong))
         assert [each.level for each in found] == ["problem", "warning"]
         assert found[0].text.startswith(f"{registry.address} refuses docker.username")
         assert "not this one" not in str(found)
-        right = {"username": registry.username, "password": registry.password}
+        # A login of another registry is not sent to this one.
+        other = {**wrong, "registry": "registry.example"}
+        found = await findings(images, _with_login(tmp_path, podman.url, image, other))
+        assert [each.level for each in found] == ["warning"]
+        right = {**wrong, "password": registry.password}
         found = await findings(images, _with_login(tmp_path, podman.url, image, right))
         assert [each.level for each in found] == ["warning"]
         assert found[0].command == f"podman --url {podman.url} pull {image}"

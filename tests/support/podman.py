@@ -261,11 +261,13 @@ class IsolatedPodman:
             self.run("tag", ECHO_IMAGE, name)
         return name
 
-    def allow_insecure_registry(self, port: int) -> None:
-        """Pull from 127.0.0.1:port without TLS. The API reads this when it starts."""
-        Path(self.environment["CONTAINERS_REGISTRIES_CONF"]).write_text(
-            _REGISTRIES.format(port=port)
-        )
+    def allow_insecure_registry(self, *ports: int, more: str = "") -> None:
+        """Pull from 127.0.0.1:port without TLS. The API reads this when it starts.
+
+        `more` is the end of registries.conf, containers-registries.conf(5).
+        """
+        text = "".join(_REGISTRIES.format(port=port) for port in ports)
+        Path(self.environment["CONTAINERS_REGISTRIES_CONF"]).write_text(text + more)
         self.kill_service()
         self.start_service()
 

@@ -18,6 +18,7 @@ _PART = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}")
 _TRANSPORT = re.compile(r"[a-z-]+://|(?:oci|oci-archive|docker-archive|docker-daemon|dir):[./]")
+_AROUND = re.compile(r"^https?://|/(?:v[12]/?)?$")
 _MAX_NAME = 255  # bytes of the registry and the repository
 _MAX_PORT = 65535
 
@@ -71,8 +72,12 @@ def registry_of(image: str) -> str:
 
 
 def normalized_registry(text: str) -> str:
-    """The name of a registry; Docker Hub has several, and "" means it too."""
-    return DEFAULT_REGISTRY if not text or text in _OTHER_NAMES else text
+    """The name of a registry; Docker Hub has several, and "" means it too.
+
+    The forms that docker login takes have https:// and a path.
+    """
+    plain = _AROUND.sub("", text.strip())
+    return DEFAULT_REGISTRY if not plain or plain in _OTHER_NAMES else plain
 
 
 def is_registry(text: str) -> bool:

@@ -6,7 +6,7 @@ import os
 import shlex
 from pathlib import Path
 
-from infernet_edge.containers.images.reference import registry_of
+from infernet_edge.config.values.image_names import registry_of
 
 
 def podman_command(url: str, *words: str) -> str:

@@ -11,6 +11,7 @@ from collections import defaultdict
 from typing import Any, Final, Protocol
 
 from infernet_edge.config.model import Container
+from infernet_edge.config.values.image_names import registry_of
 from infernet_edge.containers.blocking import EngineUnreachable, Threads
 from infernet_edge.containers.connection import Connection
 from infernet_edge.containers.images import advice
@@ -18,7 +19,6 @@ from infernet_edge.containers.images.reference import (
     canonical,
     has_digest,
     is_made_here,
-    registry_of,
 )
 from infernet_edge.containers.podman import CALL_TIMEOUT, PULL_STALL_TIMEOUT, Engine, LocalImage
 from infernet_edge.errors import EngineError

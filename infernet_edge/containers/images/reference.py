@@ -4,27 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-_DEFAULT = "docker.io"
+from infernet_edge.config.values.image_names import registry_of
+
 LOCALHOST = "localhost"
 """The registry in the names of images that were made on this machine."""
 
 
-def has_registry(image: str) -> bool:
-    """Whether the name begins with a registry: by Docker's rule, a part with a dot or a port."""
-    first, separator, _ = image.partition("/")
-    return bool(separator) and ("." in first or ":" in first or first == LOCALHOST)
-
-
-def registry_of(image: str) -> str:
-    """Where an image is pulled from."""
-    return image.partition("/")[0] if has_registry(image) else _DEFAULT
-
-
 def canonical(image: str) -> str:
     """The name with its registry: `busybox` is `docker.io/library/busybox`."""
-    if has_registry(image):
+    registry = registry_of(image)
+    if image.startswith(f"{registry}/"):
         return image
-    return f"{_DEFAULT}/{image if '/' in image else f'library/{image}'}"
+    return f"{registry}/{image if '/' in image else f'library/{image}'}"
 
 
 def has_digest(image: str) -> bool:

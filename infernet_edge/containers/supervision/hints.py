@@ -8,7 +8,6 @@ _HINTS = {
     " configuration; infernet-edge doctor lists the names that exist",
     "stat /dev/": "connect the device, or change containers[].devices and gpu in the configuration;"
     " infernet-edge doctor lists what is missing",
-    "unauthorized": "check docker.username and docker.password in the configuration",
     "no space left on device": "free disk space, for example with: podman image prune",
 }
 

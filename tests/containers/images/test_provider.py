@@ -87,7 +87,11 @@ def published(podman: IsolatedPodman, registry: Registry, tmp_path: Path) -> Ite
 
 def configured(published: Published, folder: Path, **settings: object) -> Config:
     each = container("echo", published.name, **settings)
-    login = Login(username=Registry.username, password=Secret(Registry.password))
+    login = Login(
+        registry=published.registry.address,
+        username=Registry.username,
+        password=Secret(Registry.password),
+    )
     return msgspec.structs.replace(configuration(published.podman, folder, each), docker=login)
 
 
@@ -199,7 +203,7 @@ async def test_the_local_copy_is_used_when_the_registry_refuses_or_is_gone(
 ) -> None:
     published.publish("here")
     config = configured(published, tmp_path)
-    wrong = Login(username=Registry.username, password=Secret("not this one"))
+    wrong = msgspec.structs.replace(config.docker, password=Secret("not this one"))
     async with managing(msgspec.structs.replace(config, docker=wrong)):
         assert versions(published.podman) == ["here"]
     assert "unauthorized" in events.of("container.update_failed")[0]["reason"]

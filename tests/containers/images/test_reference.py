@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from infernet_edge.config.values.image_names import registry_of
 from infernet_edge.containers.images.reference import (
     canonical,
     has_digest,
     is_made_here,
-    registry_of,
 )
 
 
