@@ -211,7 +211,12 @@ class Broadcaster:
         min_nonce, used = 0, 0
         result: BroadcastResult | None = None
         for _ in range(_MAX_BROADCASTS):
-            await self._sign_new(new, conditions, min_nonce)
+            try:
+                await self._sign_new(new, conditions, min_nonce)
+            except SendError as error:
+                if result is None or result.answer is BroadcastAnswer.NONCE_USED:
+                    raise
+                raise BroadcastRefused(str(error), temporary=error.temporary) from None
             result = await broadcast(self._rpc, new.transaction.signed[-1])
             match result.answer:
                 case BroadcastAnswer.TAKEN | BroadcastAnswer.UNCLEAR:

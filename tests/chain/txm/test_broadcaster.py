@@ -143,11 +143,21 @@ async def test_what_the_server_refuses_was_surely_not_sent(
     assert anvil.nonce(NODE.address) == 1, "its nonce was used by another"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "insufficient funds for gas",
+        # The node finds itself that it cannot pay that.
+        "transaction underpriced: gas tip cap 1, minimum needed 900000000000000",
+    ],
+    ids=["refused", "too cheap"],
+)
 async def test_a_refused_transaction_that_others_wait_for_is_kept(
-    proxied: Sending, proxy: Proxy, anvil: Anvil, events: Events
+    proxied: Sending, proxy: Proxy, anvil: Anvil, events: Events, words: str
 ) -> None:
     """Without it the later nonces would never be mined."""
-    proxy.refuse("eth_sendRawTransaction", "insufficient funds for gas")
+    anvil.set_balance(NODE.address, ETHER)
+    proxy.refuse("eth_sendRawTransaction", words)
     entered, leave = asyncio.Event(), asyncio.Event()
     broadcast = proxied.rpc.call_once
 
@@ -164,7 +174,7 @@ async def test_a_refused_transaction_that_others_wait_for_is_kept(
     anvil.set_automine(False)
     del proxy.results["eth_sendRawTransaction"]
     await proxied.mint("two")
-    proxy.refuse("eth_sendRawTransaction", "insufficient funds for gas")
+    proxy.refuse("eth_sendRawTransaction", words)
     leave.set()
     await first
     assert events.of("transaction.refused")[0]["key"] == "one"
