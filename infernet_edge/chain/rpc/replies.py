@@ -17,6 +17,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from infernet_edge.chain.rpc.errors import Call, Cause, EndpointFailure, RpcError
 
+_MAX_RETRY_AFTER = 120.0  # seconds; what a server may ask for, in a header or in words
 _MAX_MESSAGE = 500  # characters of a server's message that are kept
 _THROTTLED_CODES = (429, -32097)
 _LIMIT_CODE = -32005  # "limit exceeded": of a rate, the calls in a request, or a range of blocks
@@ -240,19 +241,23 @@ def _named_pause(failure: _Failure) -> float:
     rate = data.get("rate") if isinstance(data, dict) else None
     seconds = rate.get("backoff_seconds") if isinstance(rate, dict) else None
     if isinstance(seconds, int | float) and seconds > 0:
-        return float(seconds)
-    found = _PAUSE.search(_words(failure))
-    return float(found[1]) / (1000 if found[2] == "ms" else 1) if found else 0.0
+        return min(float(seconds), _MAX_RETRY_AFTER)
+    if (found := _PAUSE.search(_words(failure))) is None:
+        return 0.0
+    return min(float(found[1]) / (1000 if found[2] == "ms" else 1), _MAX_RETRY_AFTER)
 
 
 def retry_after(text: str) -> float:
-    """Seconds of a Retry-After header, which may also be a date (RFC 9110, 10.2.3)."""
-    if text.strip().isdecimal():
-        return float(text)
+    """Seconds of a Retry-After header, two minutes at most.
+
+    It may also be a date (RFC 9110, 10.2.3), and some servers give parts of seconds.
+    """
+    if re.fullmatch(r"\s*\d+(\.\d+)?\s*", text):
+        return min(float(text), _MAX_RETRY_AFTER)
     try:
         moment = parsedate_to_datetime(text)
     except ValueError:
         return 0.0
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    return min(max(0.0, (moment - datetime.now(UTC)).total_seconds()), _MAX_RETRY_AFTER)

@@ -35,7 +35,6 @@ from infernet_edge.chain.rpc.state.window import Window
 from infernet_edge.chain.rpc.waiting import Batch, Slots, Waiting, WaitingCalls
 from infernet_edge.tasks import cancel
 
-_MAX_RETRY_AFTER = 120.0  # seconds; what a server may ask for with that header
 _MAX_BLOCKED = 20.0  # seconds that calls wait in the queue after a refusal; else they fail
 _MAX_WAIT = 120.0  # seconds for the answers to one batch, with all that it waits for
 _MAX_FAILURES = 2  # of a single call, before it fails
@@ -372,7 +371,7 @@ class RpcServer:
     def _note_refusal(self, began: float, pause: float, *, counted: bool = False) -> None:
         if not counted:
             self.health.refused.add()
-        self._rate.refused(began, min(pause, _MAX_RETRY_AFTER))
+        self._rate.refused(began, pause)
 
     def _repeat_refused(
         self, refused: list[Waiting], count: int, failure: EndpointFailure | None = None

@@ -257,6 +257,16 @@ async def test_a_long_outage_is_answered_at_once(rpc: RpcClient, server: Scripte
     assert len(server.requests) == 1
 
 
+async def test_no_server_is_left_alone_for_a_day(rpc: RpcClient, server: ScriptedRpc) -> None:
+    """A failure that is not about the rate names a time, too."""
+    body = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"maintenance"}}'
+    server.always = reply(503, body, {"Retry-After": "86400"})
+    with pytest.raises(RpcUnavailable):
+        await rpc.call(*NUMBER)
+    [known] = rpc._servers  # noqa: SLF001 - nothing else shows the pause
+    assert 0 < known.delay <= 120
+
+
 @pytest.mark.parametrize("status", [429, 503])
 async def test_retry_after_is_honoured(rpc: RpcClient, server: ScriptedRpc, status: int) -> None:
     server.faults.append(reply(status, headers={"Retry-After": "1"}))

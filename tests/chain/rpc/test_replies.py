@@ -149,6 +149,18 @@ def test_anything_at_all_is_read_or_refused() -> None:
         assert len(answers) == 2
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("7", 7), ("", 0), ("soon", 0), ("-1", 0)])
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("7", 7),
+        ("0.5", 0.5),
+        ("", 0),
+        ("soon", 0),
+        ("-1", 0),
+        ("86400", 120),
+        ("9" * 30, 120),
+        ("Wed, 21 Oct 2099 07:28:00 GMT", 120),
+    ],
+)
 def test_retry_after(text: str, seconds: float) -> None:
     assert retry_after(text) == seconds
