@@ -94,11 +94,24 @@ class ReplyTooLarge(RpcError):
     """What a contract returns is more than the node reads."""
 
 
+class Cause(Enum):
+    """Why a request, or a call in it, was not answered."""
+
+    UNREACHABLE = auto()  # it answers nothing: the call was not sent
+    TIMEOUT = auto()
+    RATE = auto()  # too many requests
+    SIZE = auto()  # too many calls in one request
+    LARGE_REPLY = auto()  # longer than the node reads
+    CHAIN = auto()  # it serves another chain, or none
+    UNCLEAR = auto()  # anything else, such as a page in HTML, or a connection that is closed
+
+
 class CallNotAnswered(RpcError):
     """A server answered other calls of the same batch, but not this one."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, cause: Cause = Cause.UNCLEAR) -> None:
         super().__init__(0, reason)
+        self.cause = cause
 
     @property
     def is_transient(self) -> bool:
@@ -111,18 +124,6 @@ def quantity(answer: Any) -> int:
     if not isinstance(answer, str):
         raise ValueError(f"not a quantity: {answer!r:.60}")
     return int(answer, 16)
-
-
-class Cause(Enum):
-    """Why a request, or a call in it, was not answered."""
-
-    UNREACHABLE = auto()  # it answers nothing: the call was not sent
-    TIMEOUT = auto()
-    RATE = auto()  # too many requests
-    SIZE = auto()  # too many calls in one request
-    LARGE_REPLY = auto()  # longer than the node reads
-    CHAIN = auto()  # it serves another chain, or none
-    UNCLEAR = auto()  # anything else, such as a page in HTML, or a connection that is closed
 
 
 class EndpointFailure(Exception):

@@ -13,7 +13,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from infernet_edge.backoff import Backoff
-from infernet_edge.chain.rpc.errors import Call, EndpointFailure, RpcError
+from infernet_edge.chain.rpc.errors import (
+    Call,
+    CallNotAnswered,
+    Cause,
+    EndpointFailure,
+    RpcError,
+)
 from infernet_edge.logs import log_event
 
 logger = logging.getLogger(__name__)
@@ -24,6 +30,7 @@ _NO_TAG: Final = ""  # some servers take no tag at all for an estimate
 _FIRST_PAUSE = 60.0  # seconds until "pending" is tried again; doubles
 _MAX_PAUSE = 3600.0
 _ANY = ""  # the key of what holds for all methods
+_DOUBTFUL = (Cause.TIMEOUT, Cause.UNCLEAR)  # causes that the tag may have
 
 Ask = Callable[[Sequence[Call]], Awaitable[list[Any]]]
 """Makes calls at one server; the answers, each a result or an RpcError, come in their order."""
@@ -70,9 +77,9 @@ class PendingTag:
         asked = [_with_tag(call, tag) for call, tag in zip(calls, tags, strict=True)]
         try:
             answers = await ask(asked)
-        except EndpointFailure:
+        except EndpointFailure as failure:
             # Where it fails without "pending" as well, the server itself does not work.
-            self._doubted = PENDING in tags
+            self._doubted = PENDING in tags and failure.cause in _DOUBTFUL
             raise
         if PENDING in tags:
             self._doubted = False
@@ -95,6 +102,8 @@ class PendingTag:
 
     async def _settle(self, ask: Ask, call: Call, answer: Any) -> Any:
         """The answer to a call that was made with "pending", or that for another tag."""
+        if _says_nothing(answer):
+            return answer
         if not _is_refusal(answer):
             for key in (call[0], _ANY):
                 self._refusals.pop(key, None)
@@ -103,8 +112,11 @@ class PendingTag:
         for tag in (_LATEST, _NO_TAG):
             if tag == _NO_TAG and not (call[0] == "eth_estimateGas" and _is_of_arguments(second)):
                 break
-            [second] = await ask([_with_tag(call, tag)])
-            if not _is_refusal(second):
+            try:
+                [second] = await ask([_with_tag(call, tag)])
+            except EndpointFailure as failure:  # what was answered to the others counts
+                return CallNotAnswered(str(failure), failure.cause)
+            if not (_is_refusal(second) or _says_nothing(second)):
                 self._note_refusal(call[0], tag, "null" if answer is None else str(answer))
                 return second
         return answer
@@ -129,6 +141,11 @@ def _with_tag(call: Call, tag: str) -> Call:
     if tag == _NO_TAG:
         return method, [param for param in params if param != PENDING]
     return method, [tag if param == PENDING else param for param in params]
+
+
+def _says_nothing(answer: Any) -> bool:
+    """Whether a call was not answered for a reason that no tag has, such as the rate."""
+    return isinstance(answer, CallNotAnswered) and answer.cause not in _DOUBTFUL
 
 
 def _is_refusal(answer: Any) -> bool:

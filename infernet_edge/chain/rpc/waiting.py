@@ -68,7 +68,7 @@ class Batch:
     def fail(self, position: int, failure: EndpointFailure) -> None:
         """Note that a call gets no answer."""
         self._failure = failure
-        self._note(position, CallNotAnswered(str(failure)))
+        self._note(position, CallNotAnswered(str(failure), failure.cause))
 
     def _note(self, position: int, answer: Any) -> None:
         if self.is_closed:

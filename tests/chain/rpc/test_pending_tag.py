@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from infernet_edge.chain.rpc.errors import Call, EndpointFailure, RpcError
+from infernet_edge.chain.rpc.errors import (
+    Call,
+    CallNotAnswered,
+    Cause,
+    EndpointFailure,
+    RpcError,
+)
 from infernet_edge.chain.rpc.pending_tag import PendingTag
 from tests.support.events import Events
 
@@ -167,3 +173,47 @@ async def test_a_server_that_is_down_is_not_taken_for_one_that_refuses_it(server
         await server.fail(MINED)
     server.down = False
     assert await server.answers(SENT) == ["pending"]
+
+
+@pytest.mark.parametrize("cause", [Cause.UNREACHABLE, Cause.RATE, Cause.CHAIN])
+async def test_failures_that_no_tag_causes(server: Server, cause: Cause) -> None:
+    """Whether the last attempt before the recovery asked for "pending" or not."""
+    failure: EndpointFailure | None = EndpointFailure("no connection", cause)
+
+    async def ask(calls: Sequence[Call]) -> list[Any]:
+        if failure is not None:
+            raise failure
+        return await server.ask(calls)
+
+    for _ in range(3):
+        with pytest.raises(EndpointFailure):
+            await server.tag.answers(ask, [SENT])
+    failure = None
+    assert await server.tag.answers(ask, [SENT]) == ["pending"]
+
+
+async def test_a_call_that_the_rate_prevents_is_no_refusal(server: Server, events: Events) -> None:
+    throttled = CallNotAnswered("too many requests", Cause.RATE)
+    server.refusals[SENT[0], "pending"] = throttled
+    assert await server.answers(SENT, SIMULATION) == [throttled, "pending"]
+    assert len(server.requests) == 1
+    assert not events.of("rpc.pending_refused")
+
+
+async def test_a_call_that_hangs_beside_others(server: Server) -> None:
+    server.refusals[SENT[0], "pending"] = CallNotAnswered("no answer", Cause.TIMEOUT)
+    assert await server.answers(SENT, SIMULATION) == ["latest", "pending"]
+
+
+async def test_the_second_question_fails(server: Server) -> None:
+    """What was answered to the other calls is kept."""
+    server.refusals[SENT[0], "pending"] = REFUSALS[0]
+
+    async def ask(calls: Sequence[Call]) -> list[Any]:
+        if len(calls) == 1:
+            raise EndpointFailure("too many requests", Cause.RATE)
+        return await server.ask(calls)
+
+    first, second = await server.tag.answers(ask, [SENT, SIMULATION])
+    assert isinstance(first, CallNotAnswered), "the refusal is not the answer"
+    assert second == "pending"
