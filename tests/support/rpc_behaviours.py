@@ -192,6 +192,8 @@ BATCH_REFUSALS: Mapping[str, BatchRefusal] = {
     "proxyd": _whole(-32014, "too many RPC calls in batch request"),
     # NodeReal
     "limit_500": _whole(-32005, "batch size exceed limit {limit}"),
+    # proxies that offer no such "method"
+    "per_item_no_method": _each(-32601, "batch requests are not supported"),
     # servers that do not know batches
     "parse_error": _whole(-32700, "parse error", 400),
     "invalid_request": _whole(-32600, "Invalid Request"),

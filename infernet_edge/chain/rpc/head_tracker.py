@@ -230,6 +230,7 @@ class HeadTracker:
         latest = self.latest
         if latest is not None and block.hash == latest.hash:
             self._due = math.inf
+            self._old_answers = 0
             return True
         if latest is not None and block.number < latest.number:
             self._old_answers += 1

@@ -191,10 +191,10 @@ def _cause(failure: _Failure, response: Response, method: str, count: int) -> Ca
     """What an error says about the request; None when it is the answer to its call."""
     error = _error(failure)
     words = error.message
+    if count > 1 and not error.is_revert and _OF_BATCHES.search(words):
+        return Cause.SIZE
     if error.is_revert or failure.code in _OWN_CODES:
         return Cause.RATE if response.status == 429 else None
-    if count > 1 and _OF_BATCHES.search(words):
-        return Cause.SIZE
     if response.status in _THROTTLED_STATUSES or failure.code in _THROTTLED_CODES:
         return Cause.RATE
     throttled = failure.code == _LIMIT_CODE or _THROTTLED.search(words) is not None

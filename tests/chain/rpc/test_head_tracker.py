@@ -216,6 +216,21 @@ async def test_answers_from_the_past_are_left_out(head: HeadTracker, chain: Chai
     assert len(watcher.seen) == 2
 
 
+async def test_a_server_that_lags_beside_others_is_no_reorg(
+    head: HeadTracker, chain: Chain
+) -> None:
+    """One address, and one of the machines behind it is a block late for long."""
+    watcher = Curious()
+    head.watch(watcher)
+    await head.poll()
+    for number in (99, 100) * 8:
+        chain.number = number
+        await head.poll()
+    assert head.latest is not None
+    assert head.latest.number == 100
+    assert {block.number for block, _ in watcher.seen} == {100}
+
+
 async def test_another_block_of_the_same_number_is_noticed(head: HeadTracker, chain: Chain) -> None:
     await head.poll()
     chain.fork = "b"
