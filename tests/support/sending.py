@@ -121,7 +121,7 @@ class Sending:
         folder: Path,
         anvil: Anvil,
         *,
-        url: str = "",
+        url: str | list[str] = "",
         trail: int = 0,
         account: LocalAccount = NODE,
         token: Contract | None = None,
@@ -159,7 +159,7 @@ class Sending:
         self.database = Database(self._path, {"transactions": transaction_store.MIGRATIONS})
         await self.database.open()
         self.session = aiohttp.ClientSession()
-        self.rpc = RpcClient(self.session, [self.url])
+        self.rpc = RpcClient(self.session, [self.url] if isinstance(self.url, str) else self.url)
         self.head = HeadTracker(self.rpc, 0.01)
         self.store = TransactionStore(self.database)
         self.sender = TransactionManager(

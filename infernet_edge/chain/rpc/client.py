@@ -147,6 +147,21 @@ class RpcClient:
         """
         return _result(await self._batch([(method, params)], once=True))
 
+    async def spread(self, method: str, params: list[Any]) -> bool:
+        """Make a call at all servers that work, if there are several; whether one has a result.
+
+        For a call whose effect is the same however often it is made.
+        """
+        if len(self._servers) == 1:
+            return False
+        servers = [each for each in self._choice.in_order() if not each.health.lacks(method)]
+        asked = [server.answers([(method, params)], once=True) for server in servers]
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        for each in found:
+            if isinstance(each, BaseException) and not isinstance(each, EndpointFailure):
+                raise each
+        return any(isinstance(each, list) and not isinstance(each[0], RpcError) for each in found)
+
     async def batch(self, calls: Sequence[Call], *, priority: bool = False) -> list[Any | RpcError]:
         """The answers to some calls, in their order.
 

@@ -39,7 +39,7 @@ from infernet_edge.chain.txm.in_flight import (
 )
 from infernet_edge.chain.txm.outcomes import Outcomes
 from infernet_edge.chain.txm.receipts import fee_of, is_mined, receipt_question, why_reverted
-from infernet_edge.chain.txm.signing import BroadcastResult, broadcast, sign
+from infernet_edge.chain.txm.signing import BroadcastResult, broadcast_again, sign
 from infernet_edge.chain.txm.slots import TransactionSlots
 from infernet_edge.chain.txm.store import Transaction, TransactionOutcome, TransactionStore
 from infernet_edge.clock import milliseconds
@@ -242,7 +242,7 @@ class Confirmer:
         """No mempool has it: give a server the same bytes again."""
         signed = each.transaction.signed[-1]
         each.note_broadcast()
-        result = await broadcast(self._rpc, signed)
+        result = await broadcast_again(self._rpc, signed)
         taken = result.answer is BroadcastAnswer.TAKEN
         level = logging.INFO if taken else logging.WARNING
         if taken or self._conditions.is_new(each.transaction.key, result.message):
@@ -281,7 +281,7 @@ class Confirmer:
             changed = msgspec.structs.replace(transaction, signed=[*transaction.signed, signed])
             await self._store.replace(changed)  # first: any form that a server has must be known
             each.transaction = changed
-        result = await broadcast(self._rpc, signed)
+        result = await broadcast_again(self._rpc, signed)
         log_transaction(
             logger,
             "replaced",

@@ -54,6 +54,17 @@ async def broadcast(rpc: RpcClient, signed: Signed) -> BroadcastResult:
     return BroadcastResult(BroadcastAnswer.TAKEN, "")
 
 
+async def broadcast_again(rpc: RpcClient, signed: Signed) -> BroadcastResult:
+    """Give bytes whose former broadcast had no effect to all servers.
+
+    One may answer for reads only, or take transactions that no other one ever sees.
+    """
+    result = await broadcast(rpc, signed)
+    if await rpc.spread("eth_sendRawTransaction", ["0x" + signed.raw.hex()]):
+        return BroadcastResult(BroadcastAnswer.TAKEN, result.message)
+    return result
+
+
 async def _used_by(rpc: RpcClient, signed: Signed) -> BroadcastAnswer:
     """What a nonce that is used means: what balances the load may have sent these bytes twice.
 

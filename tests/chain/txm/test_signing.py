@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from tests.support.evm import NODE, Anvil
-from tests.support.scripted_rpc import RpcFault
+from tests.support.rpc_behaviours import Behaviour
+from tests.support.rpc_proxy import RpcProxy
+from tests.support.scripted_rpc import Asked, RpcFault, hang_up, transformed
 from tests.support.sending import Proxy, Sending
 
 
@@ -46,3 +50,36 @@ async def test_one_of_two_answers_is_enough(
     assert proxy.asked("eth_sendRawTransaction") == 1
     await proxied.settle("one")
     assert proxied.minted == 1
+
+
+# Servers that are of no use for transactions, beside one that is
+
+
+async def test_a_server_that_breaks_off_transactions(
+    tmp_path: Path, proxy: Proxy, anvil: Anvil
+) -> None:
+    """It answers all that is read, so it stays in use."""
+    proper = transformed(lambda answers: answers if len(answers) > 1 else answers[0], proxy)
+
+    async def reads_only(request: web.Request, asked: Asked) -> web.StreamResponse:
+        sends = any(each["method"] == "eth_sendRawTransaction" for each in asked)
+        return await (hang_up if sends else proper)(request, asked)
+
+    proxy.always = reads_only
+    async with Sending(tmp_path, anvil, url=[proxy.url, anvil.url]) as sending:
+        await sending.mint("one")
+        [outcome] = await sending.settle("one")
+        assert outcome.status == "mined"
+        assert sending.minted == 1
+        assert sending.rpc.servers()[0].in_use
+
+
+async def test_a_server_that_loses_transactions(tmp_path: Path, anvil: Anvil) -> None:
+    async with RpcProxy(anvil.url, Behaviour(loses_transactions=True)) as server:
+        async with Sending(tmp_path, anvil, url=[server.url, anvil.url]) as sending:
+            await sending.mint("one")
+            assert anvil.nonce(NODE.address, "pending") == 0
+            await sending.settle("one")
+            assert sending.minted == 1
+        async with Sending(tmp_path, anvil, url=server.url, with_token=False) as alone:
+            assert not await alone.rpc.spread("eth_blockNumber", []), "there is one server only"
