@@ -58,6 +58,16 @@ def test_without_groups_credentials_and_folders_there_is_no_drop_in(tmp_path: Pa
     assert drop_in(Paths(tmp_path)) == ""
 
 
+def test_relative_paths_are_below_the_state_folder(tmp_path: Path) -> None:
+    """Most configurations of the reference node have `"log_path": "infernet_node.log"`."""
+    document = {"log_path": "infernet_node.log", "storage": {"path": "../data"}}
+    with_file(tmp_path, "etc/infernet-edge/config.json", json.dumps(document))
+    assert drop_in(Paths(tmp_path)) == ""
+    document = {"log_path": "/srv/logs/node.log", "storage": {"path": "data"}}
+    with_file(tmp_path, "etc/infernet-edge/config.json", json.dumps(document))
+    assert lines(tmp_path, "ReadWritePaths") == ["-/srv/logs"]
+
+
 def test_another_group_that_owns_a_gpu_counts_too(tmp_path: Path) -> None:
     if os.getuid() != 0:
         pytest.skip("only root can give files to other groups")
