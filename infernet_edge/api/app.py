@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infernet_edge.api.auth import Access
+from infernet_edge.api.endpoints.cancelling import Cancellation
 from infernet_edge.api.endpoints.job import JobEndpoint
 from infernet_edge.api.info import HealthEndpoint, InfoEndpoint, ResourcesEndpoint
 from infernet_edge.api.jobs import BatchEndpoint, Delegations, JobIntake, JobsEndpoint
@@ -178,9 +179,10 @@ def _routes(parts: Parts) -> list[Route]:
     bodies = BodyReader(settings.max_body_bytes, settings.min_body_bytes_per_second)
     guardian = Guardian(parts.config.containers)
     intake = JobIntake(guardian, parts.store, parts.orchestrator, parts.delegations)
+    cancellation = Cancellation(parts.store, parts.orchestrator)
     endpoints: dict[str, Any] = {
-        "/api/jobs": JobsEndpoint(intake, parts.store, bodies),
-        "/api/jobs/{id}": JobEndpoint(parts.store, parts.orchestrator),
+        "/api/jobs": JobsEndpoint(intake, parts.store, bodies, cancellation),
+        "/api/jobs/{id}": JobEndpoint(parts.store, parts.orchestrator, cancellation),
         "/api/jobs/batch": BatchEndpoint(intake, bodies),
         "/api/jobs/stream": StreamEndpoint(intake, bodies),
         "/health": HealthEndpoint(parts.database, parts.store, parts.services, parts.background),

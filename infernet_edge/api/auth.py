@@ -30,6 +30,7 @@ from infernet_edge.logs import log_event
 logger = logging.getLogger(__name__)
 
 _READ: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_BODILESS: Final = _READ | {"DELETE"}
 _OPEN_PATHS: Final = frozenset({"/health"})  # no token and no limit: supervisors poll these
 # Their execution decides whether they count: see api/jobs.py and api/status.py.
 _MAY_POLL: Final = frozenset(
@@ -217,9 +218,12 @@ def _fields(scope: Scope) -> dict[bytes, bytes]:
 
 
 def _check_type(headers: dict[bytes, bytes], scope: Scope) -> None:
-    """Refuse a page's body that is not declared as JSON: browsers send it without a preflight."""
+    """Refuse a page's body that is not declared as JSON: browsers send it without a preflight.
+
+    They never send DELETE without one, and its body is not read.
+    """
     kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if scope["method"] not in _READ and kind != b"application/json":
+    if scope["method"] not in _BODILESS and kind != b"application/json":
         raise UnsupportedMediaType("Expected content-type application/json")
 
 

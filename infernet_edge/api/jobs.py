@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -13,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from infernet_edge import schema
 from infernet_edge.api.auth import Caller
+from infernet_edge.api.endpoints.cancelling import Cancellation
 from infernet_edge.api.endpoints.job import MAX_PARAMETERS, flag
 from infernet_edge.api.endpoints.waiting import requested_wait, wait_for_jobs, wait_until
 from infernet_edge.api.json_io import (
@@ -288,15 +290,23 @@ def _accepted(job: Job | None) -> Answer | StoredAnswer:
     return Answer(b'{"id":"%b"}' % job.id.encode())
 
 
+def _check_number(identifiers: Sequence[str]) -> None:
+    if len(identifiers) > _MAX_IDS:
+        raise BadRequest(f"id: expected at most {_MAX_IDS} ids", {"field": "id"})
+
+
 class JobsEndpoint:
-    """GET and POST /api/jobs."""
+    """GET, POST and DELETE /api/jobs."""
 
-    methods = ("GET", "HEAD", "POST")
+    methods = ("GET", "HEAD", "POST", "DELETE")
 
-    def __init__(self, intake: JobIntake, store: JobStore, bodies: BodyReader) -> None:
+    def __init__(
+        self, intake: JobIntake, store: JobStore, bodies: BodyReader, cancellation: Cancellation
+    ) -> None:
         self._intake = intake
         self._store = store
         self._bodies = bodies
+        self._cancellation = cancellation
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] == "POST":
@@ -304,6 +314,8 @@ class JobsEndpoint:
             return
         parameters = query(scope, _MAX_IDS + 10)
         with self._store.kept(parameters.get("id", [])):
+            if scope["method"] == "DELETE":
+                await self._cancel(scope, parameters)
             answer, is_poll = await self._get(scope, receive, parameters)
             if is_poll and scope["charge"] is not None:
                 scope["charge"].waive_poll()
@@ -341,6 +353,13 @@ class JobsEndpoint:
         scope["held"].release()
         return job
 
+    async def _cancel(self, scope: Scope, parameters: dict[str, list[str]]) -> None:
+        identifiers = parameters.get("id")
+        if identifiers is None:
+            raise BadRequest("id: expected the ids of the jobs to cancel", {"field": "id"})
+        _check_number(identifiers)
+        await self._cancellation.cancel(scope["caller"].client, identifiers)
+
     async def _result(self, job: Job) -> Answer | StoredAnswer | None:
         for result in await self._store.results(job.client, [job.id], intermediate=False):
             return answer_of(list(result.json()), self._store.read)
@@ -359,8 +378,7 @@ class JobsEndpoint:
             pending = _PENDING.get(parameters.get("pending", [""])[-1].lower())
             found = await self._list(parameters, client, pending)
             return Answer(found), bool(found and pending)
-        if len(identifiers) > _MAX_IDS:
-            raise BadRequest(f"id: expected at most {_MAX_IDS} ids", {"field": "id"})
+        _check_number(identifiers)
         wait = requested_wait(scope, parameters)
         await wait_for_jobs(self._store, identifiers, wait, scope, receive)
         intermediate = flag(parameters, "intermediate")

@@ -158,7 +158,8 @@ def _paths() -> dict[str, Any]:
         wait,
         prefer,
     ]
-    listing = {"anyOf": [_list_of(_ref("JobResult")), _list_of(text)]}
+    results = _list_of(_ref("JobResult"))
+    listing = {"anyOf": [results, _list_of(text)]}
     stream = {"type": "string", "description": "The job's id and a newline, then the output"}
     return {
         "/health": {"get": _operation("Health of the node", _ref("HealthInfo"))},
@@ -167,9 +168,11 @@ def _paths() -> dict[str, Any]:
         "/api/jobs": {
             "get": _operation("Results, or ids of jobs", listing, parameters=job_parameters),
             "post": _operation("Create a job", responses, body=requests, parameters=[wait, prefer]),
+            "delete": _operation("Cancel jobs", results, parameters=job_parameters[:2]),
         },
         "/api/jobs/{id}": {
             "get": _operation("One job", _ref("JobResult"), parameters=one_job_parameters),
+            "delete": _operation("Cancel a job", results, parameters=one_job_parameters[:3]),
         },
         "/api/jobs/batch": {
             "post": _operation("Create jobs", _list_of(outcomes), body=_list_of(requests))

@@ -20,7 +20,7 @@ class SlotQueue(Generic[T]):
 
     It holds two kinds in one order: entries, which a worker with a slot takes with `next()`, and
     direct calls, which have a slot of their own from `acquire()` to `next()`. An entry is in it at
-    most once; entries are told apart by their hash.
+    most once.
     """
 
     def __init__(self, slots: int) -> None:
@@ -95,7 +95,7 @@ class SlotQueue(Generic[T]):
             if entry in level:
                 for waiting in level:
                     before += 1
-                    if waiting is entry:
+                    if waiting == entry:
                         return before if before <= MAX_POSITION else None
                     if before > MAX_POSITION:
                         return None

@@ -12,6 +12,9 @@ RUNNING: Final = 0
 SUCCESS: Final = 1
 FAILED: Final = 2
 
+CANCELLED: Final = "Cancelled by the client"
+"""The error of a cancelled job: its status is failed."""
+
 STATUS_NAMES: tuple[JobStatus, JobStatus, JobStatus] = ("running", "success", "failed")
 """The names of the stored numbers."""
 
@@ -25,11 +28,12 @@ class Job:
     `data` is the JSON text of its input, or None where it has to be read from the store;
     `attempts` counts how often its first container was called, `started_at` is when that was last
     (milliseconds since 1970). `in_pieces`: some of its contents are too long for its row, or may
-    be. `is_cancelled`: its client ended it.
+    be. `cancel_requested`: its client wants it to end; `is_cancelled`: that is how it ended.
     """
 
     __slots__ = (
         "attempts",
+        "cancel_requested",
         "client",
         "containers",
         "data",
@@ -63,6 +67,7 @@ class Job:
         self.attempts = attempts
         self.in_pieces = in_pieces
         self.started_at = started_at
+        self.cancel_requested = False
         self.is_cancelled = False
 
     def note_start(self) -> None:

@@ -24,7 +24,7 @@ from infernet_edge.containers.service import Service
 from infernet_edge.errors import StorageError, TooLargeToStore
 from infernet_edge.invariants import InvariantViolated
 from infernet_edge.jobs.contents import OUTPUT, PIECE, Content
-from infernet_edge.jobs.job import FAILED, STREAM, SUCCESS, Job
+from infernet_edge.jobs.job import CANCELLED, FAILED, STREAM, SUCCESS, Job
 from infernet_edge.jobs.result_json import (
     Streamed,
     around_output,
@@ -117,6 +117,24 @@ class Orchestrator:
         position = None if waiting is None else self._queues[work.container].slots.position(waiting)
         return Progress(work.container, position)
 
+    def cancel(self, job: Job) -> None:
+        """End an unfinished job: its end is stored as soon as that is possible.
+
+        A job whose end is decided, but not yet stored, ends in that way. This is the only other
+        place that decides an end, and it does so only while the job is in no other hands: in a
+        queue, or in a call, which it interrupts. In all other cases the next step finds the flag.
+        """
+        if job.cancel_requested:
+            return
+        job.cancel_requested = True
+        work = self._in_work.get(job.key)
+        if isinstance(work, JobStream):
+            work.cancel_job()
+        elif work is not None and self._queues[work.container].slots.remove(work):
+            self._finish_cancelled(work)
+        elif work is not None and work.call is not None:
+            work.call.cancel()
+
     def stream_memory(self) -> Reservation:
         """Memory for the buffers of a streaming job; raises Unavailable when there is none."""
         memory = self._memory.reserve("streams")
@@ -134,6 +152,9 @@ class Orchestrator:
 
     async def _run_stream(self, stream: JobStream, queue: ServiceQueue) -> None:
         stream.task = asyncio.current_task()
+        if stream.job.cancel_requested:  # before this task ran
+            stream.abandon()
+            return
         slot = stream.slot = queue.slots.acquire()
         try:
             await slot
@@ -152,6 +173,9 @@ class Orchestrator:
                 self._release_slot(queue)
 
     def _enqueue(self, run: Run) -> None:
+        if run.job.cancel_requested:
+            self._finish_cancelled(run)
+            return
         queue = self._queues[run.job.containers[run.position]]
         if queue.slots.put(run):
             self._tasks.start(self._work(queue))
@@ -166,19 +190,19 @@ class Orchestrator:
         """Take runs from a queue, one after the other, until it is empty."""
         run = run or queue.slots.next()
         while run is not None and not self._stopping:
-            while self._unsaved >= _MAX_UNSAVED:
-                self._saved.clear()
-                await self._saved.wait()
-            if self._memory.is_short:
-                await self._memory.until_free()
             await self._step(queue.service, run)
             run = queue.slots.next()
 
     async def _step(self, service: Service, run: Run) -> None:
         """Run a job in its current container, then queue it for the next or store its outcome."""
+        if run.job.cancel_requested:
+            self._finish_cancelled(run)
+            return
         memory = self._memory.reserve("outputs")
+        task = run.call = asyncio.current_task()
         try:
             output = await self._call(service, run, memory)
+            run.call = None  # no cancellation interrupts what follows
             if run.position + 1 == len(run.job.containers):
                 result = container_output(service.id, output)
                 self._finish(run, SUCCESS, result, memory)
@@ -193,9 +217,21 @@ class Orchestrator:
         except Exception as error:  # noqa: BLE001 - a defect must not block the job and its slot
             log_exception(logger, "job.crashed", error, job=run.job.id, container=service.id)
             self._fail(service, run, _INTERNAL_ERROR)
+        except asyncio.CancelledError:
+            # The task serves other jobs after this one. What is left is the stop of the node.
+            if not run.job.cancel_requested or task is None or task.uncancel():
+                raise
+            self._finish_cancelled(run)
+        finally:
+            run.call = None
         memory.release()
 
     async def _call(self, service: Service, run: Run, memory: Reservation) -> bytes | bytearray:
+        while self._unsaved >= _MAX_UNSAVED:
+            self._saved.clear()
+            await self._saved.wait()
+        if self._memory.is_short:
+            await self._memory.until_free()
         job, data = run.job, run.data
         if data is None:
             data = run.data = await self._store.take_data(job)
@@ -254,6 +290,11 @@ class Orchestrator:
     def _fail(self, service: Service, run: Run, reason: str) -> None:
         log_event(logger, "job.failed", job=run.job.id, container=service.id, reason=reason)
         self._finish(run, FAILED, container_error(service.id, reason))
+
+    def _finish_cancelled(self, run: Run) -> None:
+        run.job.is_cancelled = True
+        log_event(logger, "job.cancelled", job=run.job.id, container=run.container)
+        self._finish(run, FAILED, container_error(run.container, CANCELLED))
 
     def _finish(
         self, run: Run, status: int, result: bytes | bytearray, *memory: Reservation

@@ -45,10 +45,13 @@ class Run:
     """A job in progress: the position of its container, the input for that, the outputs so far.
 
     Short outputs are in `outputs`; when they get long together, they are stored, and `kept` is
-    their number. `size` is the length of all outputs in bytes.
+    their number. `size` is the length of all outputs in bytes. `call` is the task that calls the
+    container: a cancellation of the job interrupts it.
     """
 
-    __slots__ = ("data", "job", "kept", "memory", "outputs", "position", "size", "started")
+    __slots__ = (
+        *("call", "data", "job", "kept", "memory", "outputs", "position", "size", "started"),
+    )
 
     def __init__(self, job: Job, memory: Reservation) -> None:
         self.job = job
@@ -59,6 +62,7 @@ class Run:
         self.kept = 0
         self.size = 0
         self.started = False
+        self.call: asyncio.Task[None] | None = None
 
     @property
     def container(self) -> str:

@@ -18,7 +18,7 @@ from infernet_edge.containers.client import (
 from infernet_edge.containers.service import Service
 from infernet_edge.errors import StorageError
 from infernet_edge.jobs.contents import PIECE
-from infernet_edge.jobs.job import Job
+from infernet_edge.jobs.job import CANCELLED, Job
 from infernet_edge.jobs.result_json import Streamed
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.logs import log_event
@@ -104,6 +104,7 @@ class JobStream:
         self.slot: asyncio.Future[None] | None = None
         """Done when the stream has a slot of its container."""
         self._ended = False
+        self._is_cancelled = False
         self._reason = "The node stopped while the job was streaming"
         self._service = service
         self._client = client
@@ -143,8 +144,12 @@ class JobStream:
         """Store the end of a job that its client or the stop of the node interrupted."""
         error = ContainerFailure(self._reason)
         if not self._ended:
+            self.job.is_cancelled = self._is_cancelled
             self._save_failure(error)
         self._refuse(error)
+        while self._chunks.full():  # what is lost for the reader is stored
+            self._chunks.get_nowait()
+        self._chunks.put_nowait(_END)
 
     def _save_failure(self, error: ContainerFailure) -> asyncio.Future[None] | None:
         self.failed = self._ended = True
@@ -168,7 +173,17 @@ class JobStream:
 
     def cancel(self) -> None:
         """Cancel the call to the container, because the client has disconnected."""
-        self._reason = "The client went away before the stream ended"
+        if not self._is_cancelled:
+            self._reason = "The client went away before the stream ended"
+        if self.task is not None:
+            self.task.cancel()
+
+    def cancel_job(self) -> None:
+        """Cancel the job, unless how it ends is decided; its reader gets an incomplete stream."""
+        if self._ended:
+            return
+        self._is_cancelled = True
+        self._reason = CANCELLED
         if self.task is not None:
             self.task.cancel()
 

@@ -149,7 +149,7 @@ async def node(tmp_path: Path) -> Any:
         ("POST", "/health", {"GET", "HEAD"}),
         ("DELETE", "/info", {"GET", "HEAD"}),
         ("PUT", "/resources", {"GET", "HEAD"}),
-        ("PUT", "/api/jobs", {"GET", "HEAD", "POST"}),
+        ("PUT", "/api/jobs", {"GET", "HEAD", "POST", "DELETE"}),
         ("GET", "/api/jobs/batch", {"POST"}),
         ("GET", "/api/jobs/stream", {"POST"}),
         ("GET", "/api/status", {"PUT"}),

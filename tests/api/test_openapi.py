@@ -163,6 +163,10 @@ EXCHANGES = [
     Exchange("GET", "/api/jobs/{running}?detail=true", 200),
     Exchange("GET", "/api/jobs/{reported}?detail=true", 200),
     Exchange("GET", "/api/jobs/unknown", 404),
+    Exchange("DELETE", "/api/jobs?id={success}&id=unknown", 200),
+    Exchange("DELETE", "/api/jobs", 400),
+    Exchange("DELETE", "/api/jobs/{cancelled}?detail=true", 200),
+    Exchange("DELETE", "/api/jobs/unknown", 404),
     Exchange("POST", "/api/jobs?wait=5", 200, JOB),
     Exchange("POST", "/api/jobs", 200, JOB),
     Exchange("POST", "/api/jobs", 400, {"containers": 1}),
@@ -203,6 +207,7 @@ async def prepared(node: RunningNode) -> dict[str, str]:
         "failed": await node.job(data={"status": 500}),
         "chain": await node.job(["echo", "echo", "down"]),
         "running": await node.job(data={"hold": True}),
+        "cancelled": await node.job(data={"hold": True}),
         "reported": "reported",
     }
     report = {"id": "reported", "status": "success", "containers": ["x"]}

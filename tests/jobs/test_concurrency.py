@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from infernet_edge.jobs.concurrency import SlotQueue
+from infernet_edge.jobs.concurrency import MAX_POSITION, SlotQueue
 
 
 async def test_entries_are_taken_first_come_first_served() -> None:
@@ -68,3 +68,60 @@ async def test_clear_drops_entries_and_cancels_direct_calls() -> None:
     assert queue.next() is None
     with pytest.raises(asyncio.CancelledError):
         await slot
+
+
+async def test_higher_priorities_come_first() -> None:
+    queue: SlotQueue[str] = SlotQueue(1)
+    for priority, entry in ((0, "a"), (-10, "b"), (10, "c"), (0, "d"), (10, "e")):
+        queue.put(entry, priority)
+    assert [queue.next() for _ in range(6)] == ["c", "e", "a", "d", "b", None]
+
+
+async def test_direct_calls_have_priorities() -> None:
+    queue: SlotQueue[int] = SlotQueue(1)
+    assert queue.put(1)
+    low, high = queue.acquire(-1), queue.acquire(5)
+    assert queue.next() is None  # the slot of the worker goes to the call with priority
+    assert high.done()
+    assert not low.done()
+
+
+async def test_an_entry_is_removed() -> None:
+    queue: SlotQueue[int] = SlotQueue(1)
+    for number in range(4):
+        queue.put(number, number % 2)
+    assert queue.remove(1)
+    assert not queue.remove(1)
+    assert queue.remove(2)
+    assert [queue.next() for _ in range(3)] == [3, 0, None]
+
+
+async def test_the_position_of_an_entry() -> None:
+    queue: SlotQueue[str] = SlotQueue(1)
+    for entry in "abc":
+        queue.put(entry)
+    queue.put("first", 1)
+    waiting = queue.acquire()
+    assert [queue.position(entry) for entry in ("first", "a", "b", "c")] == [1, 2, 3, 4]
+    assert queue.position(waiting) == 5
+    assert queue.position("unknown") is None
+    queue.remove("b")
+    assert queue.position("c") == 3
+
+
+async def test_positions_far_behind_are_not_counted() -> None:
+    queue: SlotQueue[int] = SlotQueue(1)
+    for number in range(MAX_POSITION + 1):
+        queue.put(number)
+    assert queue.position(MAX_POSITION - 1) == MAX_POSITION
+    assert queue.position(MAX_POSITION) is None
+
+
+async def test_direct_calls_that_were_cancelled_do_not_fill_the_queue() -> None:
+    queue: SlotQueue[int] = SlotQueue(1)
+    queue.put(1)
+    for _ in range(100):
+        queue.acquire().cancel()
+    queue.put(2)
+    await asyncio.sleep(0)
+    assert queue.position(2) == 2

@@ -1,4 +1,4 @@
-"""GET /api/jobs/{id}: one job."""
+"""GET and DELETE /api/jobs/{id}: one job."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from infernet_edge.api.auth import Caller
+from infernet_edge.api.endpoints.cancelling import Cancellation
 from infernet_edge.api.endpoints.waiting import requested_wait, wait_for_jobs
-from infernet_edge.api.json_io import answer_of, query
+from infernet_edge.api.json_io import Answer, StoredAnswer, answer_of, query
 from infernet_edge.errors import NotFound
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.jobs.retrieval import Result
@@ -24,32 +25,48 @@ _TRUE: Final = ("true", "1")
 class JobEndpoint:
     """One job of the client; an external job of any client."""
 
-    methods = ("GET", "HEAD")
+    methods = ("GET", "HEAD", "DELETE")
 
-    def __init__(self, store: JobStore, orchestrator: Orchestrator) -> None:
+    def __init__(
+        self, store: JobStore, orchestrator: Orchestrator, cancellation: Cancellation
+    ) -> None:
         self._store = store
         self._orchestrator = orchestrator
+        self._cancellation = cancellation
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        caller: Caller = scope["caller"]
         identifier: str = scope["path_params"]["id"]
-        parameters = query(scope, MAX_PARAMETERS)
-        wait = requested_wait(scope, parameters)
         with self._store.kept([identifier]):
-            await wait_for_jobs(self._store, [identifier], wait, scope, receive)
-            result = await self._find(caller.client, identifier, parameters)
-            if result.status == "running" and scope["charge"] is not None:
-                scope["charge"].waive_poll()
-            answer = answer_of(list(result.json()), self._store.read)
-            answer.headers += wait.headers
+            act = self._cancel if scope["method"] == "DELETE" else self._get
+            answer = await act(identifier, scope, receive)
             await answer(scope, receive, send)
 
+    async def _get(self, identifier: str, scope: Scope, receive: Receive) -> Answer | StoredAnswer:
+        parameters = query(scope, MAX_PARAMETERS)
+        wait = requested_wait(scope, parameters)
+        await wait_for_jobs(self._store, [identifier], wait, scope, receive)
+        result = await self._find(scope["caller"], identifier, parameters)
+        if result.status == "running" and scope["charge"] is not None:
+            scope["charge"].waive_poll()
+        answer = answer_of(list(result.json()), self._store.read)
+        answer.headers += wait.headers
+        return answer
+
+    async def _cancel(
+        self, identifier: str, scope: Scope, receive: Receive
+    ) -> Answer | StoredAnswer:
+        """The job as a list of one, as from DELETE /api/jobs."""
+        caller: Caller = scope["caller"]
+        await self._cancellation.cancel(caller.client, [identifier])
+        result = await self._find(caller, identifier, query(scope, MAX_PARAMETERS))
+        return answer_of([b"[", *result.json(), b"]"], self._store.read)
+
     async def _find(
-        self, client: str, identifier: str, parameters: Mapping[str, Sequence[str]]
+        self, caller: Caller, identifier: str, parameters: Mapping[str, Sequence[str]]
     ) -> Result:
         """The result, with the details where they are requested; raises NotFound."""
         intermediate = flag(parameters, "intermediate")
-        found = await self._store.detailed(client, identifier, intermediate=intermediate)
+        found = await self._store.detailed(caller.client, identifier, intermediate=intermediate)
         if found is None:
             raise NotFound("No such job, or it belongs to another client", {"id": identifier})
         result, course = found

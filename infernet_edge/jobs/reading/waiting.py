@@ -57,9 +57,12 @@ class Waiters:
         return len(self._at)
 
     @contextmanager
-    def admitted(self) -> Iterator[Waiter]:
-        """A waiter for the duration of the block; raises Unavailable beyond the limit."""
-        if self.count >= self.limit:
+    def admitted(self, *, always: bool = False) -> Iterator[Waiter]:
+        """A waiter for the duration of the block; raises Unavailable beyond the limit.
+
+        `always`: also beyond it, for a short wait.
+        """
+        if not always and self.count >= self.limit:
             raise Unavailable(
                 "Too many requests wait for jobs", {"limit": self.limit}, retry_after=1
             )
