@@ -176,6 +176,9 @@ ALLOWED = {
     "infernet_edge/chain/rpc/replies.py": "a server's Retry-After as a date, with a limit",
     "infernet_edge/installer/trial.py": "times that are shown to people",
     "infernet_edge/doctor/clock.py": "the doctor's check of it",
+    "infernet_edge/doctor/rpc.py": "the age of a block that is shown",
+    "infernet_edge/chain/status.py": "the age of a block that is shown",
+    "infernet_edge/jobs/job.py": "times that are shown to people",
     "infernet_edge/cli/jobs.py": "to show stored times",
 }
 READS = {"time", "time_ns", "now", "utcnow", "today", "localtime", "gmtime", "milliseconds"}
