@@ -50,6 +50,6 @@ def _lines(status: dict[str, Any]) -> Iterator[str]:
     yield f"  pending: {status['pending']} jobs"
     memory = status["memory"]
     yield f"  memory: {mebibytes(memory['held'])} of {mebibytes(memory['limit'])} held"
-    yield from container_lines(status["containers"])
+    yield from container_lines(status["containers"], problems)
     if status["chain"] is not None:
         yield from chain_lines(status["chain"])

@@ -11,6 +11,7 @@ from infernet_edge.containers.specification import NODE_LABEL, node_name
 from infernet_edge.errors import InfernetEdgeError
 from infernet_edge.installer import drop_in, unit
 from infernet_edge.installer.commands import CommandFailed, Runner, must
+from infernet_edge.installer.given import copies
 from infernet_edge.installer.paths import PODMAN_SOCKET, PODMAN_UNIT, TRIAL_UNIT, USER, Paths
 from infernet_edge.installer.steps import (
     Step,
@@ -216,11 +217,7 @@ class Installer:
         if file is not None:
             steps.append(set_rights(file, 0o600, self._owner))
         elif given is not None:
-            kind = ".toml" if given.suffix == ".toml" else ".json"  # as the node reads it
-            target = paths.settings / f"config{kind}"
-            text = given.read_text("utf-8")
-            shown = f"(a copy of {given}, which may hold secrets)"
-            steps.append(write_file(target, text, 0o600, self._owner, shown=shown))
+            steps += copies(given, paths.settings, self._owner)
         else:
             target = paths.settings / "config.toml"
             steps.append(write_file(target, self._first_configuration(), 0o600, self._owner))
