@@ -22,6 +22,7 @@ from infernet_edge.config.keys.types import field_types, unwrap
 from infernet_edge.config.secret_files import MAX_SECRET, Secret, read_secret
 from infernet_edge.config.texts import EXPECTED, flaw, flaws, join, printable
 from infernet_edge.config.values import numbers
+from infernet_edge.config.values.json_errors import json_error
 from infernet_edge.config.values.relative_paths import NO_FOLDERS, Folders, Use
 from infernet_edge.validation import explain, words
 
@@ -56,7 +57,7 @@ class Conversion:
         value = self._decoded(value, path)
         whole = isinstance(value, dict)
         if not whole:
-            self._problem(path, show(value), "an object")
+            self._problem(path, _not_decoded(value) or show(value), "an object")
             value = {}
         hints = field_types(target)
         for key in value:
@@ -123,14 +124,14 @@ class Conversion:
     def _list(self, value: Any, item_hint: Any, path: str) -> Any:
         value = self._decoded(value, path)
         if not isinstance(value, list):
-            return self._problem(path, show(value), "a list")
+            return self._problem(path, _not_decoded(value) or show(value), "a list")
         made = [self.value(item, item_hint, f"{path}[{n}]") for n, item in enumerate(value)]
         return _INVALID if any(item is _INVALID for item in made) else made
 
     def _mapping(self, value: Any, item_hint: Any, extra: dict[str, Any], path: str) -> Any:
         value = self._decoded(value, path)
         if not isinstance(value, dict):
-            return self._problem(path, type_name(value), "an object")
+            return self._problem(path, _not_decoded(value) or type_name(value), "an object")
         made = {}
         for key, item in value.items():
             below = join(path, str(key))
@@ -251,6 +252,19 @@ def _descend(value: Any, suffix: str) -> Any:
         elif key and isinstance(value, dict) and key in value:
             value = value[key]
     return value
+
+
+def _not_decoded(value: Any) -> str:
+    """Where a text that is meant as JSON is none; "" for other values. It may have secrets."""
+    if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
+        return ""
+    try:
+        msgspec.json.decode(str(value))
+    except msgspec.DecodeError as error:
+        return f"text that is not JSON {json_error(str(value), str(error))}"
+    except RecursionError:
+        pass
+    return "text"
 
 
 def _json_or_text(value: str) -> Any:

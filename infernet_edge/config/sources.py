@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +18,7 @@ from infernet_edge.config.paths import FILES, SYSTEM_FILES
 from infernet_edge.config.recipes.recognition import command_for, is_recipe
 from infernet_edge.config.secret_files import MAX_SECRET, read_secret
 from infernet_edge.config.texts import printable
+from infernet_edge.config.values.json_errors import json_error, place_after
 
 PREFIX = "INFERNET_EDGE_"
 _MAX_FILE = 4 * 2**20  # bytes; a configuration is a few kilobytes
@@ -77,10 +76,10 @@ def read_file(file: Path, *, recipe: bool = False) -> dict[str, Any]:
         text = content.decode("utf-8-sig")
         decoded = tomllib.loads(text) if file.suffix == ".toml" else msgspec.json.decode(text)
     except UnicodeDecodeError as error:
-        place = _place(content[: error.start].decode("utf-8-sig"))
+        place = place_after(content[: error.start].decode("utf-8-sig"))
         raise wrong(f"bytes that are not UTF-8 at {place}", f"a {kind} file in UTF-8") from error
     except (msgspec.DecodeError, ValueError) as error:  # TOMLDecodeError too, which has the place
-        why = f"({error})" if kind == "TOML" else _json_error(text, str(error))
+        why = f"({error})" if kind == "TOML" else json_error(text, str(error))
         raise wrong(f"something that is not {kind} {why}", f"a {kind} file") from error
     except RecursionError as error:
         raise wrong("values nested too deeply", "a configuration") from error
@@ -92,42 +91,6 @@ def read_file(file: Path, *, recipe: bool = False) -> dict[str, Any]:
         expected = f"a configuration: make one with {command_for(decoded, file)}"
         raise wrong("a recipe, whose inputs have no values yet", expected)
     return decoded
-
-
-def _json_error(text: str, error: str) -> str:
-    """Where a text is not JSON, and why. `error` is what msgspec says, with the byte at its end.
-
-    The content is not shown: it may be a secret.
-    """
-    try:
-        json.loads(text)
-    except json.JSONDecodeError as found:
-        advice = _json_advice(text, found)
-        return f"at line {found.lineno}, column {found.colno} ({found.msg}{advice})"
-    except (ValueError, RecursionError):  # of numbers with thousands of digits
-        pass
-    # What Python's module accepts and JSON does not have, such as NaN.
-    position = re.search(r"\(byte (\d+)\)", error)
-    before = text.encode()[: int(position[1]) if position else 0].decode("utf-8", "ignore")
-    return f"at {_place(before)} ({error})"
-
-
-def _json_advice(text: str, error: json.JSONDecodeError) -> str:
-    """What to change, for errors that are frequent; "" for others."""
-    rest, before = text[error.pos :].lstrip(), text[: error.pos].rstrip()
-    if rest.startswith(("//", "/*", "#")):
-        return ": JSON has no comments"
-    if rest.startswith("'"):
-        return ": JSON has double quotes only"
-    if before.endswith(",") and rest.startswith(("}", "]")):
-        return f": remove the comma before {rest[0]}"
-    return ""
-
-
-def _place(before: str) -> str:
-    """The line and the column, from 1, of what follows a text."""
-    line = before.count("\n") + 1
-    return f"line {line}, column {len(before) - (before.rfind(chr(10)) + 1) + 1}"
 
 
 def apply_environment(document: dict[str, Any], environment: Mapping[str, str]) -> None:

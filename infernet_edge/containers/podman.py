@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
+import logging
 import socket
 import threading
 import time
@@ -28,6 +29,9 @@ from infernet_edge.containers.specification import (
     SPECIFICATION_LABEL,
 )
 from infernet_edge.errors import EngineError
+from infernet_edge.logs import log_event
+
+logger = logging.getLogger(__name__)
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -162,15 +166,23 @@ class Engine:
         Docker's form of the call is used, since libpod's form reports nothing between the start and
         the end of a layer, and resolves a name without a registry differently.
         """
+        headers = login_headers(self._registry, name)
+
+        def attempt(headers: Mapping[str, str]) -> None:
+            self._pull(name, headers, progress, cancelled, stall_timeout)
+
         try:
-            self._pull(name, progress, cancelled, stall_timeout)
+            attempt(headers)
         except EngineUnreachable:
             raise
         except EngineError as error:
             if not is_refusal(str(error)):
                 raise
             advice = remedy(self._registry, name)
-            raise EngineError(f"{error}. To fix it: {advice}") from error
+            # Configurations of the reference node have "username" and "password" for public images.
+            if not headers or not _succeeds(lambda: attempt({})):
+                raise EngineError(f"{error}. To fix it: {advice}") from error
+            log_event(logger, "image.login_refused", logging.WARNING, image=name, reason=advice)
         image = self.image(name)
         if image is None:
             raise EngineError(f"Podman pulled image {name}, but does not list it")
@@ -179,6 +191,7 @@ class Engine:
     def _pull(
         self,
         name: str,
+        headers: Mapping[str, str],
         progress: Callable[[str], None],
         cancelled: threading.Event,
         stall_timeout: float,
@@ -187,7 +200,7 @@ class Engine:
             response = client.api.post(
                 "/images/create",
                 params={"fromImage": name},
-                headers=login_headers(self._registry, name),
+                headers=dict(headers),
                 stream=True,
                 compatible=True,
             )
@@ -301,6 +314,17 @@ class Engine:
             ) from error
         except (PodmanError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise EngineError(f"Podman could not {action}: unexpected answer ({error})") from error
+
+
+def _succeeds(pull: Callable[[], None]) -> bool:
+    """Whether a pull is not refused. Raises EngineError for other reasons."""
+    try:
+        pull()
+    except EngineError as error:
+        if is_refusal(str(error)):
+            return False
+        raise
+    return True
 
 
 def progress_texts(lines: Iterator[bytes], name: str) -> Iterator[str]:

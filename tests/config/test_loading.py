@@ -351,3 +351,19 @@ def test_a_login_that_no_image_uses_is_noted(tmp_path: Path) -> None:
     ]
     for changed in changes:
         assert load(written(tmp_path, document | changed), {}).warnings == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "place"),
+    [
+        ("CONTAINERS", '[{"bearer": "hunter2",\n "id" 7}]', "line 2, column 7"),
+        ("SERVER", '{"tokens": {"x": "hunter2"},\n 7}', "line 2, column 2"),
+        ("SERVER__TOKENS", '{"x": "hunter2",}', "line 1, column 17"),
+    ],
+)
+def test_the_place_of_an_error_in_a_variable_is_named(
+    tmp_path: Path, name: str, text: str, place: str
+) -> None:
+    error = refusal(written(tmp_path, {}), **{f"INFERNET_EDGE_{name}": text})
+    assert f"text that is not JSON at {place}" in str(error)
+    assert "hunter2" not in str(error)  # it may be longer than what is shown of other texts

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -17,6 +18,7 @@ from infernet_edge.config.secret_files import Secret
 from infernet_edge.containers.images.login import is_refusal, login_headers, remedy
 from infernet_edge.containers.podman import Engine
 from infernet_edge.errors import EngineError
+from tests.support.events import listen
 from tests.support.podman import IsolatedPodman, Registry, need
 from tests.support.ports import free_port
 
@@ -40,6 +42,19 @@ def refusal(node: Engine, image: str) -> str:
 
 
 @contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextmanager
 def foreign_registry(status: int) -> Iterator[tuple[int, list[str]]]:
     """A registry that refuses everyone; its port, and the logins that it was sent."""
     sent: list[str] = []
@@ -57,15 +72,8 @@ def foreign_registry(status: int) -> Iterator[tuple[int, list[str]]]:
         def log_message(self, *_: object) -> None:
             """Nothing on stderr."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_address[1], sent
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(Handler) as port:
+        yield port, sent
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -117,6 +125,59 @@ def test_other_registries_by_podmans_own_logins(
         finally:
             monkeypatch.undo()
             podman.allow_insecure_registry(registry.port)
+        podman.run("rmi", image)
+
+
+@contextmanager
+def public_registry(registry: Registry) -> Iterator[int]:
+    """Like Docker Hub: images are public, and a wrong login is refused; its port."""
+    right = {"Authorization": f"Basic {ENCODED}"}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            request = Request(f"http://{registry.address}{self.path}", headers=right)
+            request.add_header("Accept", self.headers.get("Accept", "*/*"))
+            if self.path == "/v2/" or self.headers.get("Authorization", _NOBODY) != _NOBODY:
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", 'Basic realm="public"')
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            with urlopen(request, timeout=10) as answer:
+                body = answer.read()
+                self.send_response(answer.status)
+                for name in ("Content-Type", "Docker-Content-Digest"):
+                    if name in answer.headers:
+                        self.send_header(name, answer.headers[name])
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing on stderr."""
+
+    with serving(Handler) as port:
+        yield port
+
+
+def test_a_public_image_is_pulled_although_the_login_is_wrong(
+    podman: IsolatedPodman, tmp_path: Path
+) -> None:
+    """Many configurations of the reference node have "username" and "password"."""
+    need("docker-registry")
+    with Registry(tmp_path) as registry, public_registry(registry) as port:
+        podman.allow_insecure_registry(registry.port, port)
+        pushed = podman.echo_image(f"{registry.address}/team/echo:1")
+        login = f"--creds={registry.username}:{PASSWORD}"
+        podman.run("push", "--tls-verify=false", login, pushed)
+        podman.run("rmi", pushed)
+        image = f"127.0.0.1:{port}/team/echo:1"
+        node = engine(podman, f"127.0.0.1:{port}", "password")
+        with listen("infernet_edge.containers") as events:
+            assert node.pull(image, lambda text: None, threading.Event()).id
+        [event] = events.of("image.login_refused")
+        assert event["image"] == image
+        assert "refuses docker.username and docker.password" in event["reason"]
         podman.run("rmi", image)
 
 
