@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from typing import Any, Final
 
@@ -67,14 +66,17 @@ class CheckedRequests:
         """
         async with self._checking:
             if not self._health.must_check:
-                return
+                return None
             if self._health.pause > 0:
                 raise EndpointFailure(self._health.reason, Cause.UNREACHABLE)
-            if self._health.since_answer < RECENT:  # it may refuse what comes too fast
-                with contextlib.suppress(EndpointFailure):
-                    await self._ask_chain()
-                    return
-                self._rate.refused(time.monotonic())
+            if self._health.since_answer < RECENT:
+                try:
+                    return await self._ask_chain()
+                except EndpointFailure as failure:
+                    if failure.cause is Cause.RATE:
+                        self._rate.refused(time.monotonic())
+                    elif failure.cause is not Cause.TIMEOUT:  # it may refuse what comes too fast
+                        self._rate.suspected(time.monotonic())
                 await asyncio.sleep(self._rate.wait())
             try:
                 await self._ask_chain()

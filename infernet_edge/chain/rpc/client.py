@@ -221,8 +221,8 @@ class RpcClient:
                 work.failures[server.name] = str(failure)
                 if failure.cause in (Cause.UNREACHABLE, Cause.CHAIN):
                     work.again = True
-                elif work.once:  # the call may have had its effect
-                    return
+                elif work.once and failure.cause is not Cause.RATE:
+                    return  # the call may have had its effect
                 continue
             if answering.heads.is_null and _asks_for_newest(calls) and others:
                 self._choice.avoid(answering, answering.heads.problem)
@@ -243,7 +243,10 @@ class RpcClient:
         """
         spare = next((each for each in others if _is_fit(each, calls)), None)
         if work.once or spare is None:
-            return server, await server.answers(calls, priority=work.priority, once=work.once)
+            found = await server.answers(
+                calls, priority=work.priority, once=work.once, patient=spare is None
+            )
+            return server, found
         late = server.health.times.hedge_after(method for method, _ in calls)
         first = asyncio.create_task(server.answers(calls, priority=work.priority))
         tasks = {first: server}

@@ -89,16 +89,21 @@ class RpcServer:
         return self.health.reason or self.avoided or self.heads.problem or self.health.lacking
 
     async def answers(
-        self, calls: Sequence[Call], *, priority: bool = False, once: bool = False
+        self,
+        calls: Sequence[Call],
+        *,
+        priority: bool = False,
+        once: bool = False,
+        patient: bool = True,
     ) -> list[Any]:
         """The answers to calls, in their order: results, RpcErrors, and CallNotAnswered for some.
 
-        With `once` a call is not repeated when it may have had its effect. Raises EndpointFailure
-        when no call is answered.
+        With `once` a call is not repeated when it may have had its effect; without `patient` it
+        fails at the first refusal. Raises EndpointFailure when no call is answered.
         """
 
         async def ask(some: Sequence[Call]) -> list[Any]:
-            return await self._wait_for(Batch(some, priority=priority, once=once))
+            return await self._wait_for(Batch(some, priority=priority, once=once, patient=patient))
 
         return await self._pending_tag.answers(ask, calls) if calls else []
 
@@ -350,7 +355,7 @@ class RpcServer:
         recent = self.health.since_answer < RECENT
         if recent and not again and began > self._suspected_at:
             if began - self._suspected_at < _SUSPICION:
-                self._rate.refused(began)
+                self._rate.suspected(began)
             self._suspected_at = time.monotonic()
         for each in taken:
             each.failures += 1
@@ -384,12 +389,15 @@ class RpcServer:
         if count > 1 and all(each.refusals > 1 for each in refused):
             self._sizes.refused(count)
         failure = failure or EndpointFailure("too many requests", Cause.RATE)
-        for each in [each for each in refused if each.refusals > _MAX_REFUSALS]:
-            self.health.reason = str(failure)
-            each.fail(failure)
+        again: list[Waiting] = []
         for each in refused:
-            each.limit = min(each.limit, count if each.refusals < 2 else max(1, count // 2))
-        self._repeat([each for each in refused if each.refusals <= _MAX_REFUSALS], limit=count)
+            if each.refusals > (_MAX_REFUSALS if each.batch.patient else 0):
+                self.health.reason = str(failure)
+                each.fail(failure)
+            else:
+                each.limit = min(each.limit, count if each.refusals < 2 else max(1, count // 2))
+                again.append(each)
+        self._repeat(again, limit=count)
 
     def _repeat(self, calls: list[Waiting], *, limit: int) -> None:
         """Queue calls again, in requests with no more calls than `limit`."""

@@ -45,9 +45,12 @@ class Batch:
     `once`: a call that is not repeated when it may have had its effect.
     """
 
-    def __init__(self, calls: Sequence[Call], *, priority: bool, once: bool) -> None:
+    def __init__(
+        self, calls: Sequence[Call], *, priority: bool, once: bool, patient: bool = True
+    ) -> None:
         self.priority = priority
         self.once = once
+        self.patient = patient
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.waiting = [Waiting(self, position, call) for position, call in enumerate(calls)]
         self._answers: list[Any] = [None] * len(calls)

@@ -18,7 +18,7 @@ from tests.support.rpc_behaviours import (
     Behaviour,
 )
 from tests.support.rpc_proxy import RpcProxy
-from tests.support.scripted_rpc import RpcFault, ScriptedRpc, hang_up, reply
+from tests.support.scripted_rpc import Fault, RpcFault, ScriptedRpc, hang_up, reply, silence
 
 FORMS = [*BATCH_REFUSALS, *PARTIAL_REFUSALS]
 
@@ -193,6 +193,23 @@ async def test_calls_with_an_effect_are_made_once_at_a_server_with_a_rate(
         assert answer == f"0x{n:02x}" or isinstance(answer, RpcUnavailable)
         assert n in effects or isinstance(answer, RpcUnavailable)
     assert together > 1, "those that wait go together"
+
+
+@pytest.mark.parametrize("fault", [silence, reply(502), hang_up])
+async def test_an_unreliable_server_is_not_asked_less(
+    direct: RpcClient, target: ScriptedRpc, fault: Fault
+) -> None:
+    """Requests that fail although few are made are not refused for their rate."""
+    for n in range(20):  # its usual time is known
+        assert await direct.call("echo", [n]) == [n]
+    await asyncio.sleep(1.2)
+    assert await direct.call("echo", [0]) == [0]
+    target.faults = [fault, fault]  # for the call, and the check of the chain
+    assert await direct.call("echo", [1]) == [1]
+    began = asyncio.get_running_loop().time()
+    for n in range(5):
+        assert await direct.call("echo", [n]) == [n]
+    assert asyncio.get_running_loop().time() - began < 0.5
 
 
 async def test_polls_of_the_head_go_first(rpc: RpcClient, proxy: RpcProxy) -> None:

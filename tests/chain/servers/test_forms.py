@@ -69,8 +69,6 @@ _UNCLEAR = ("503_html", "closed")
 async def test_calls_wait_for_a_limit_of_the_rate(
     anvil: Anvil, session: aiohttp.ClientSession, form: str, counts_calls: bool
 ) -> None:
-    if form == "503_html":
-        pytest.xfail("a status 503 without words counts as a failure of the server")
     calls, expected = balances(anvil, 6)
     behaviour = Behaviour(
         requests_per_second=20, burst=6, counts_calls=counts_calls, rate_refusal=form
@@ -111,7 +109,6 @@ async def test_what_one_server_does_not_take_now_goes_to_the_next(
         await client.close()
 
 
-@pytest.mark.xfail(reason="it waits for the first server, and fails", strict=False)
 @pytest.mark.parametrize("form", [form for form in RATE_REFUSALS if form not in _UNCLEAR])
 async def test_a_refused_transaction_goes_to_the_next_server(
     anvil: Anvil, session: aiohttp.ClientSession, form: str

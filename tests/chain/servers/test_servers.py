@@ -10,18 +10,8 @@ from tests.chain.servers.measuring import measure
 from tests.chain.servers.profiles import PROFILES, Profile
 from tests.support.evm import V1
 
-_KNOWN = {
-    "used up plans": "transactions wait for a server that refuses them, while another one works",
-}
 
-
-def _marked(profile: Profile) -> object:
-    reason = _KNOWN.get(profile.name)
-    marks = [] if reason is None else [pytest.mark.xfail(reason=reason, strict=False)]
-    return pytest.param(profile, id=profile.name, marks=marks)
-
-
-@pytest.mark.parametrize("profile", [_marked(profile) for profile in PROFILES])
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
 async def test_callbacks_are_answered_through(tmp_path: Path, v1: V1, profile: Profile) -> None:
     rate = profile.behaviour.requests_per_second
     is_slow = rate is not None and 1 < rate <= 5

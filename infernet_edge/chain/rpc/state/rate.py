@@ -121,6 +121,14 @@ class Rate:
         self._refused_at = self._grown_at = now
         self._active_since = math.inf
 
+    def suspected(self, began: float) -> None:
+        """A request that began at that time failed in a way that may mean that it came too fast.
+
+        That is assumed only where many requests came: else any trouble would slow the node down.
+        """
+        if self._count(self._clock()) >= _FIRST_RATE:
+            self.refused(began)
+
     def _set(self, accepted_rate: float) -> None:
         """Begin with half of what was accepted, and not more than half of the rate before."""
         before = math.inf if self._estimates else self.per_second

@@ -155,3 +155,18 @@ def test_what_a_server_asks_for_is_waited() -> None:
     rate.refused(clock.now)
     assert rate.named_pause == 0
     assert 0 < rate.blocked <= 5
+
+
+@pytest.mark.parametrize(("per_second", "is_limited"), [(1, False), (20, True)])
+def test_failures_slow_it_down_only_where_much_is_asked(per_second: int, is_limited: bool) -> None:
+    clock = Clock()
+    rate = Rate(clock)
+    for _ in range(100):
+        clock.now += 1 / per_second
+        rate.began()
+        rate.accepted()
+    for _ in range(10):
+        clock.now += 1 / per_second
+        rate.began()
+        rate.suspected(clock.now)
+    assert rate.is_limited == is_limited
