@@ -57,6 +57,8 @@ class Behaviour:
     latency: float = 0.0
     hang_share: float = 0.0
     """The share of the requests that are never answered."""
+    fail_share: float = 0.0
+    """The share of the requests that are answered with status 502, as by a load balancer."""
     down: bool = False
     """Connections are closed without an answer."""
 

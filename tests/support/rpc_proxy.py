@@ -158,10 +158,16 @@ class RpcProxy:
             if behaviour.hang_share and self._random.random() < behaviour.hang_share:
                 await asyncio.sleep(_HANGING)
             await asyncio.sleep(behaviour.latency)
+            if behaviour.fail_share and self._random.random() < behaviour.fail_share:
+                return self._response(request, BATCH_REFUSALS["502_html"](calls, 1))
             try:
                 answer = await self._answered(behaviour, calls, is_batch, left)
             except aiohttp.ClientError:
                 answer = BATCH_REFUSALS["502_html"](calls, 1)  # the target is gone, or stops
+        return self._response(request, answer)
+
+    @staticmethod
+    def _response(request: web.Request, answer: Answer) -> web.Response:
         if answer.status is None:
             assert request.transport is not None
             request.transport.close()

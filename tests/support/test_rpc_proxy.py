@@ -183,6 +183,8 @@ async def test_requests_hang_are_late_or_have_no_answer(proxy: RpcProxy) -> None
     proxy.behaviour = Behaviour(hang_share=1.0)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(post(proxy, some(1)), 0.2)
+    proxy.behaviour = Behaviour(fail_share=1.0)
+    assert (await post(proxy, some(1)))[0] == 502
     proxy.behaviour = Behaviour(down=True)
     with pytest.raises(aiohttp.ServerDisconnectedError):
         await post(proxy, some(1))
