@@ -7,8 +7,9 @@ import re
 MAX_LINE_CHARACTERS = 300
 """Characters of a page, or of a line of a log, that are shown."""
 
+# Without backtracking into the comments, of which there may be hundreds.
 _BEGINNING = re.compile(
-    r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|"
+    r"\s*+(?:<\?xml[^>]*+>\s*+)?+(?:<!--.*?-->\s*+)*+<(?:!doctype\s+html|html|head|"
     r"body|title|h1)\b",
     re.IGNORECASE | re.DOTALL,
 )
@@ -26,7 +27,9 @@ def page_text(page: str) -> str:
     from infernet_edge.containers.answers.page_reader import PageReader
 
     reader = PageReader()
-    reader.feed(page)
+    # Python's parser raises AssertionError for "<![" and a word that SGML does not know. With a
+    # space it is a comment, as in browsers.
+    reader.feed(page.replace("<![", "<! ["))
     if "<" not in reader.rawdata:  # the rest of a page that was cut within a tag is no text
         reader.close()
     parts: list[str] = []

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from infernet_edge.containers.answers.pages import MAX_LINE_CHARACTERS, is_page, one_line, page_text
@@ -55,6 +57,8 @@ PYTHON = """<!DOCTYPE HTML>
         ("<html><body></body></html>", ""),
         ("<html><script>if (a < b) {}</script><p>shown", "shown"),
         ("<html><p>cut within a tag<img src='x", "cut within a tag"),
+        ("<html><![unknown word]><p>shown", "shown"),
+        ("<html><!--[if IE]><p>hidden<![endif]--><![if !IE]><p>shown<![endif]>", "shown"),
         ("", ""),
     ],
 )
@@ -77,6 +81,14 @@ def test_a_page_is_recognised_without_its_type(page: str) -> None:
 def test_other_texts_are_not_pages(text: str) -> None:
     assert not is_page(text, "text/plain; charset=utf-8")
     assert is_page(text, "text/html")
+
+
+def test_many_comments_take_no_time() -> None:
+    """A search that goes back into each comment would take 2 to the power of their number."""
+    before = time.process_time()
+    assert not is_page("<!---->" * 500 + "no page", "text/plain")
+    assert is_page("<!-- -->\n" * 500 + "<html>", "text/plain")
+    assert time.process_time() - before < 1
 
 
 def test_a_line_has_no_colours_and_no_control_characters() -> None:
