@@ -98,6 +98,9 @@ class Conversion:
                 return self._secret(value, path)
             hint = functools.reduce(operator.or_, (each for each in members if each is not Secret))
         made = self._leaf(value, hint, extra, path)
+        if isinstance(made, Struct) and isinstance(value, dict):  # one of several types
+            for key in value.keys() - field_types(type(made)).keys():
+                self._unknown(path, str(key), value[key], type(made))
         if isinstance(made, str) and extra.get("path"):
             from_environment = isinstance(value, EnvironmentText)
             return made if from_environment else self._resolved(made, extra["path"], path)

@@ -45,6 +45,10 @@ def note(document: dict[str, Any]) -> str:
         ({"servr": {}}, "'server'?"),
         ({"chain": {"registry_adress": "0x"}}, "'chain.registry_address'?"),
         ({"containers": [CONTAINER | {"volume": []}]}, "'containers[0].volumes'?"),
+        (
+            {"containers": [CONTAINER | {"models": ["a/b", {"name": "c", "onwer": "d"}]}]},
+            "'containers[0].models[1].owner'?",
+        ),
         # No advice is better than a wrong one.
         ({"chain": {"wallet_address": "0x"}}, ""),
         ({"chain": {"node_address": "0x"}}, ""),
