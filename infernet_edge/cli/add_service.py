@@ -115,12 +115,26 @@ def read_configuration(file: Path) -> tuple[str, dict[str, Any]]:
 
     try:
         document = read_file(file)
+        _refuse_other_forms(document, file)
         with file.open(encoding="utf-8-sig", newline="") as opened:
             return opened.read(), document
     except ConfigurationError as error:
         raise Unusable(str(error), BAD_CONFIGURATION) from None
     except OSError as error:
         raise Unusable(not_written(file, error), _FAILED) from error
+
+
+def _refuse_other_forms(document: dict[str, Any], file: Path) -> None:
+    """Refuse what cannot have a container added or removed, or a free port found."""
+    from infernet_edge.config.decoding import type_name
+
+    for key, kind, expected in (("containers", list, "a list"), ("server", dict, "an object")):
+        value = document.get(key)
+        if not isinstance(value, kind | None):
+            raise Unusable(
+                f"{file} cannot be changed: {key}: found {type_name(value)}, expected {expected}",
+                BAD_CONFIGURATION,
+            )
 
 
 def not_written(file: Path, error: Exception) -> str:

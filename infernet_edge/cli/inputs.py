@@ -125,7 +125,7 @@ class _Collection:
             if each.id not in self._values and each.default is not None:
                 self._values[each.id], self._origins[each.id] = each.default, "default"
             elif each.id not in self._values and each.required:
-                self._wrong.append(f"{each.id}: found nothing, expected {_how(each)}")
+                self._wrong.append(f"{each.id}: found nothing, expected {self._ways(each)}")
         self._stop_if_wrong()
         self._wrong = [self._explained(problem) for problem in self._problems()]
         self._stop_if_wrong()
@@ -170,7 +170,7 @@ class _Collection:
             if each.secret:
                 self._wrong.append(
                     f"{each.id}: found a secret on the command line, where other users can see it,"
-                    f" expected {_how(each, flag=False)}"
+                    f" expected {self._ways(each)}"
                 )
             else:
                 self._take(each, text, "from --set")
@@ -183,7 +183,7 @@ class _Collection:
             except (OSError, ValueError) as error:
                 reason = error.strerror if isinstance(error, OSError) else error
                 self._wrong.append(
-                    f"{each.id}: found file {path} ({reason}), expected {_how(each)}"
+                    f"{each.id}: found file {path} ({reason}), expected {self._ways(each)}"
                 )
             else:
                 self._files[each.id] = Path(path)
@@ -326,8 +326,21 @@ class _Collection:
         text = f"found {problem.found}, expected {problem.expected}"
         if about is not None:
             return f"{about.id}: {text}"
-        flag = "" if "[" in path else f" (give it with --set {path}=VALUE)"
-        return f"{path}: {text}{flag}"
+        key = None if "[" in path else self._input_for_key(path)
+        return f"{path}: {text}" + (f" (give it {self._flags(key)[0]})" if key is not None else "")
+
+    def _flags(self, each: Input) -> list[str]:
+        """The flags that give an input its value; secrets are not for a command line."""
+        flags = [] if each.secret else [f"with --set {each.id}=VALUE"]
+        return [*flags, f"with --set-file {each.id}=PATH"]
+
+    def _ways(self, each: Input) -> str:
+        """What the value of an input is, and how it is given."""
+        ways = self._flags(each)
+        if each not in self._extra:  # a key that the recipe does not name has no other way
+            ways.insert(-1, f"in the environment as {_variables(each)[0]}")
+            ways.append("or on a terminal")
+        return f"{each.expected}: give it {', '.join(ways)}"
 
     def _line(self, each: Input) -> Iterator[str]:
         from infernet_edge.config.recipes.filling import as_text
@@ -348,11 +361,3 @@ def _variables(each: Input) -> list[str]:
     if re.fullmatch(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+", each.id):
         names.append(each.id)
     return names
-
-
-def _how(each: Input, *, flag: bool = True) -> str:
-    """What the value of an input is, and how it is given."""
-    ways = [f"in the environment as {_variables(each)[0]}", f"with --set-file {each.id}=PATH"]
-    if flag and not each.secret:
-        ways.insert(0, f"with --set {each.id}=VALUE")
-    return f"{each.expected}: give it {', '.join(ways)}, or on a terminal"

@@ -170,6 +170,33 @@ def test_a_configuration_with_an_error_elsewhere_can_still_be_changed(folder: Pa
     assert "99999" in (folder / "config.toml").read_text()
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("containers = 5\n", "containers: found a number, expected a list"),
+        ("containers = { a = 1 }\n", "containers: found an object, expected a list"),
+        ("server = 'x'\n", "server: found text, expected an object"),
+    ],
+)
+def test_another_form_of_the_configuration_is_refused(
+    folder: Path, text: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "config.toml").write_text(text)
+    assert add("hello-world") == 78
+    assert words in capsys.readouterr().err
+    assert main(["remove-service", "a"]) == 78
+    assert words in capsys.readouterr().err
+    assert (folder / "config.toml").read_text() == text
+
+
+def test_only_ways_that_work_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """The environment is for inputs of the recipe, not for other keys of its container."""
+    assert add("hello-world", "--set", "env.MY_TOKEN=x") == 2
+    shown = capsys.readouterr().err
+    assert "give it with --set-file env.MY_TOKEN=PATH" in shown
+    assert "INFERNET_INPUT_" not in shown
+
+
 def test_a_link_stays_a_link(folder: Path) -> None:
     (folder / "config.toml").rename(folder / "real.toml")
     (folder / "config.toml").symlink_to("real.toml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -112,3 +113,15 @@ def test_questions_on_a_terminal(folder: Path) -> None:
     assert config.chain.wallet.private_key == Secret(KEY)
     assert config.chain.registry_address == ADDRESS
     assert config.server.host == "127.0.0.1"
+
+
+def test_a_secret_key_is_not_advised_for_the_command_line(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = [{"id": "word", "type": "password", "default": "short"}]
+    recipe = {"config": {"server": {"tokens": {"phone": "${word}"}}}, "inputs": inputs}
+    (folder / "node.json").write_text(json.dumps(recipe))
+    assert main(["init", "--recipe", "node.json"]) == 2
+    shown = capsys.readouterr().err
+    assert "give it with --set-file server.tokens.phone=PATH" in shown
+    assert "--set server" not in shown

@@ -55,7 +55,8 @@ def fill(recipe: Recipe, values: Mapping[str, Any], extra: Iterable[Input] = ())
     secrets |= dict.fromkeys(substitution.secrets)
     left = dict.fromkeys(name for name in substitution.unknown if name not in substitution.names)
     notes += [f"${{{name}}} is no input of the recipe; it stays as it is" for name in left]
-    for container in [config] if recipe.is_service else config.get("containers") or []:
+    containers = [config] if recipe.is_service else config.get("containers")
+    for container in containers if isinstance(containers, list) else ():
         _write_variables_as_text(container)
     return Filled(config, tuple(secrets), tuple(filter(None, notes)))
 

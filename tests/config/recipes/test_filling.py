@@ -91,3 +91,9 @@ def test_services_of_the_registry(name: str) -> None:
     assert "${" not in json.dumps(made.config)
     assert made.config["command"] == "--bind=0.0.0.0:3000 --workers=2"
     assert made.notes == ()
+
+
+@pytest.mark.parametrize("containers", [5, "one", {"id": "one"}, [5], [{"env": [1]}]])
+def test_containers_in_another_form_are_for_the_check_of_the_configuration(containers: Any) -> None:
+    config = {"containers": containers}
+    assert filled(config, []).config == config
