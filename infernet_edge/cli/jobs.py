@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from infernet_edge.cli.chain_report import duration
 from infernet_edge.cli.configuration import add_config_argument, load_or_explain
-from infernet_edge.cli.text import wrapped
+from infernet_edge.cli.text import visible, wrapped
 
 if TYPE_CHECKING:
     from infernet_edge.config import Config
@@ -85,7 +85,7 @@ def _run_one(arguments: argparse.Namespace, config: Config) -> int:
     if answer["job"] is None:
         kept = duration(config.jobs.retention)
         print(
-            f"The node has no job {arguments.id}. Finished jobs are kept for {kept}"
+            f"The node has no job {visible(arguments.id)}. Finished jobs are kept for {kept}"
             " (jobs.retention). List them with: infernet-edge jobs",
             file=sys.stderr,
         )
@@ -201,7 +201,7 @@ def _seconds(job: dict[str, Any]) -> str:
 def _detail_lines(
     job: dict[str, Any], waits_for: list[str], progress: dict[str, Any] | None = None
 ) -> Iterator[str]:
-    yield f"job {job['id']}"
+    yield visible(f"job {job['id']}")
     yield from _row("status", job["status"] + (", cancelled" if job["cancelled"] else ""))
     if progress is not None and progress["container"] is not None:
         yield from _row("is in", progress["container"])

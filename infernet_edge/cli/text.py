@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import textwrap
 from typing import Final
@@ -9,6 +10,7 @@ from typing import Final
 WIDTH: Final = 80
 """Columns of a line, also where the output is not a terminal: reports are read in many places."""
 
+_WHITE_SPACE: Final = "\t\n\v\f\r"  # which wrapped lines have no more
 _NARROWEST: Final = 40
 _ROOM: Final = 24  # columns for the text after `start`; with fewer it begins on the next line
 
@@ -23,8 +25,9 @@ def wrapped(start: str, text: str, indent: int | None = None) -> list[str]:
 
     Lines after the first begin with `indent` spaces, as many as `start` has characters by default.
     Words that are longer than WIDTH are cut; on a narrow terminal others stay whole, such as
-    addresses.
+    addresses. Characters that are not printable are escaped, see `visible`.
     """
+    start, text = visible(start), visible(text)
     columns = width()
     narrow = columns < WIDTH
     spaces = len(start) if indent is None else indent
@@ -45,6 +48,19 @@ def wrapped(start: str, text: str, indent: int | None = None) -> list[str]:
         break_long_words=not narrow,
     ) or [start.rstrip()]
     return lines
+
+
+def visible(text: str) -> str:
+    """Text without characters that a terminal interprets: white space stays, others are escaped.
+
+    Containers write error texts, and choose the ids of external jobs.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each in _WHITE_SPACE else json.dumps(each)[1:-1]
+        for each in text
+    )
 
 
 def _leading(text: str) -> str:

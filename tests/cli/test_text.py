@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from infernet_edge.cli.text import WIDTH, width, wrapped
+from infernet_edge.cli.text import WIDTH, visible, width, wrapped
 
 
 def test_a_line_that_fits_stays_as_it_is() -> None:
@@ -37,3 +37,9 @@ def test_a_narrow_terminal_has_shorter_lines(monkeypatch: pytest.MonkeyPatch) ->
     assert width() == 40
     monkeypatch.setenv("COLUMNS", "200")
     assert width() == WIDTH
+
+
+def test_nothing_that_a_terminal_interprets_is_printed() -> None:
+    lines = wrapped("  \x1b[31mid ", "red\x1b[0m\x07 text\r\nline \u202e2")
+    assert lines == ["  \\u001b[31mid red\\u001b[0m\\u0007 text  line \\u202e2"]
+    assert visible("a\tä\x9b") == "a\tä\\u009b"
