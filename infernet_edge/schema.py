@@ -6,7 +6,7 @@ from them, and the OpenAPI document is generated from them.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
@@ -27,6 +27,31 @@ class ErrorResponse(Struct, frozen=True):
     params: dict[str, Any] = {}
 
 
+MAX_DEADLINE_SECONDS: Final = 30 * 24 * 3600
+MAX_PRIORITY: Final = 10
+
+
+class JobOptions(Struct, frozen=True):
+    """How a job is run. `deadline` and `timeout` are in seconds."""
+
+    priority: Annotated[
+        int,
+        Meta(
+            ge=-MAX_PRIORITY,
+            le=MAX_PRIORITY,
+            description="Jobs of higher priority get a free slot of their container first",
+        ),
+    ] = 0
+    deadline: Annotated[
+        Annotated[float, Meta(gt=0, le=MAX_DEADLINE_SECONDS)] | None,
+        Meta(description="Seconds from acceptance after which the job fails instead of starting"),
+    ] = None
+    timeout: Annotated[
+        Annotated[float, Meta(gt=0)] | None,
+        Meta(description="Maximum wait for an answer, in seconds; at most that of the container"),
+    ] = None
+
+
 class JobRequest(Struct, frozen=True):
     """A direct compute request: `data` goes into the first container, each output into the next.
 
@@ -38,6 +63,7 @@ class JobRequest(Struct, frozen=True):
     ]
     data: Annotated[Raw, Meta(description="A JSON object: the input of the first container.")]
     requires_proof: bool | None = False  # the official client sends null when it is not asked
+    options: JobOptions | None = None
 
 
 class JobResponse(Struct, frozen=True):

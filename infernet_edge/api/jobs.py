@@ -36,7 +36,7 @@ from infernet_edge.errors import (
 )
 from infernet_edge.jobs.contents import PIECE, Buffer, Content
 from infernet_edge.jobs.guardian import MAX_CONTAINERS, Guardian
-from infernet_edge.jobs.job import DIRECT, STREAM, Job
+from infernet_edge.jobs.job import DIRECT, NO_OPTIONS, STREAM, Job, Options
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.jobs.store import MAX_LISTED, JobStore
 from infernet_edge.jobs.streams import JobStream
@@ -210,6 +210,19 @@ class JobIntake:
             bytes(data) if len(data) <= PIECE else data,
             requires_proof=bool(request.requires_proof),
             kind=STREAM if stream else DIRECT,
+            options=NO_OPTIONS if request.options is None else self._options(request, stream),
+        )
+
+    def _options(self, request: schema.JobRequest, stream: bool) -> Options:
+        options = request.options or schema.JobOptions()
+        if options.timeout is not None:
+            used = request.containers[:1] if stream else request.containers
+            self._guardian.check_timeout(used, options.timeout)
+        deadline = options.deadline
+        return Options(
+            options.priority,
+            None if deadline is None else self._store.deadline_after(deadline),
+            options.timeout,
         )
 
 
@@ -327,7 +340,8 @@ class JobsEndpoint:
         wait = requested_wait(scope, parameters)
         if not wait.seconds:
             answer = _accepted(await self._accept(scope, receive))
-            answer.headers += wait.headers
+            if wait.applied:
+                answer.headers += wait.headers
             await answer(scope, receive, send)
             return
         with self._store.waiters.admitted() as waiter:  # before the job is stored

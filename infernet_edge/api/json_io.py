@@ -248,8 +248,9 @@ def decode(body: Buffer | msgspec.Raw, decoder: msgspec.json.Decoder[T], where: 
         field, expected, found = explain(str(error))
         if found == "nothing":
             expected = _expected_of(decoder, field)
+        but = f", found {found}" if found else ""  # nothing where a bound is exceeded
         raise BadRequest(
-            f"{field or where or 'body'}: expected {expected}, found {found}",
+            f"{field or where or 'body'}: expected {expected}{but}",
             {"field": field} if field else {},
         ) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

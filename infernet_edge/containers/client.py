@@ -150,11 +150,13 @@ class ServiceClient:
         memory: Reservation | None = None,
         *,
         keep_numbers: bool = False,
+        timeout: float | None = None,
     ) -> bytes | bytearray:
         """Send a job's body and return the JSON text of the answer, for which `memory` is reserved.
 
         NaN and Infinity in it, which JSON does not have, are `null`; with `keep_numbers` they are
-        kept. While there is no memory for the answer, it is not read and the time-out is suspended.
+        kept. `timeout` (seconds) may shorten that of the container. While there is no memory for
+        the answer, it is not read and the time-out is suspended.
         Raises ContainerFailure when the container cannot be reached, takes longer than its time-out
         to get ready and to answer, or answers with an error status or with something that is not
         JSON; that of the last attempt, where `retries` of the container allows several. Raises
@@ -164,7 +166,7 @@ class ServiceClient:
         pauses = Backoff(_RETRY_PAUSE, _MAX_RETRY_PAUSE)
         for left in range(service.container.retries, -1, -1):
             try:
-                answer, response = await self._call_once(service, body, memory)
+                answer, response = await self._call_once(service, body, memory, timeout)
                 return await self._checked(answer, response, memory, keep_numbers=keep_numbers)
             except ContainerFailure as error:
                 if not left or not error.repeatable:
@@ -178,12 +180,16 @@ class ServiceClient:
         raise InvariantViolated("a call has at least one attempt")
 
     async def _call_once(
-        self, service: Service, body: bytes | RequestBody, memory: Reservation | None
+        self,
+        service: Service,
+        body: bytes | RequestBody,
+        memory: Reservation | None,
+        timeout: float | None,
     ) -> tuple[bytes | bytearray, aiohttp.ClientResponse]:
-        timeout = service.container.timeout
-        until = asyncio.get_running_loop().time() + timeout
-        with service.working(), _failures(service):
-            await service.wait_ready(timeout)
+        seconds = service.limited(timeout)
+        until = asyncio.get_running_loop().time() + seconds
+        with service.working(), _failures(service, timeout):
+            await service.wait_ready(seconds)
             with service.calling():
                 async with asyncio.timeout_at(until) as limit:
                     async with await self._post(service, body) as response:
@@ -192,30 +198,30 @@ class ServiceClient:
 
     @asynccontextmanager
     async def stream(
-        self, service: Service, body: bytes | RequestBody
+        self, service: Service, body: bytes | RequestBody, timeout: float | None = None
     ) -> AsyncIterator[ServiceStream]:
         """Send a streaming job's body; yields the stream once the container began to answer.
 
         The container's time-out limits the wait for the head, which includes getting ready, and the
-        wait for each chunk. Raises ContainerFailure, here or from the stream's chunks.
+        wait for each chunk; `timeout` may shorten it. Raises ContainerFailure, here or from chunks.
         """
-        timeout = service.container.timeout
-        until = asyncio.get_running_loop().time() + timeout
+        seconds = service.limited(timeout)
+        until = asyncio.get_running_loop().time() + seconds
         with service.working():
-            with _failures(service):
-                await service.wait_ready(timeout)
+            with _failures(service, timeout):
+                await service.wait_ready(seconds)
             with service.calling():
-                with _failures(service):
+                with _failures(service, timeout):
                     async with asyncio.timeout_at(until):
                         response = await self._post(service, body)
                 async with response:
                     try:
-                        with _failures(service):
+                        with _failures(service, timeout):
                             async with asyncio.timeout_at(until):
                                 await _refuse_errors(service, response)
                     except ContainerFailure as error:
                         raise await self._explained(service, error) from None
-                    yield ServiceStream(response, service)
+                    yield ServiceStream(response, service, timeout)
 
     async def _explained(self, service: Service, error: ContainerFailure) -> ContainerFailure:
         """The failure with the last line of the container's log, where that may say more."""
@@ -307,16 +313,19 @@ _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT)
 class ServiceStream:
     """The bytes of a streaming container as they arrive; `content_type` is "" if it sent none."""
 
-    def __init__(self, response: aiohttp.ClientResponse, service: Service) -> None:
+    def __init__(
+        self, response: aiohttp.ClientResponse, service: Service, timeout: float | None
+    ) -> None:
         self._response = response
+        self._timeout = timeout
         self._service = service
         self.content_type = response.headers.get("Content-Type", "")
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The chunks, none empty. Raises ContainerFailure when the container breaks off."""
         while True:
-            with _failures(self._service):
-                async with asyncio.timeout(self._service.container.timeout):
+            with _failures(self._service, self._timeout):
+                async with asyncio.timeout(self._service.limited(self._timeout)):
                     chunk = await self._response.content.read(_MAX_CHUNK)
             if not chunk:
                 return
@@ -357,17 +366,20 @@ async def _wait_for(memory: Reservation, size: int, limit: asyncio.Timeout) -> N
 
 
 @contextmanager
-def _failures(service: Service) -> Iterator[None]:
+def _failures(service: Service, timeout: float | None) -> Iterator[None]:
     """Convert every error between the node and a container to a ContainerFailure.
 
-    The container is suspect when it is not known whether it still answers.
+    The container is suspect when it is not known whether it still answers; a shorter `timeout` than
+    its own says nothing about that.
     """
     try:
         yield
     except aiohttp.ConnectionTimeoutError:
         text = "Cannot connect to container: Connection timed out"
     except TimeoutError:
-        text = f"Container did not answer within {service.container.timeout:g} s"
+        text = f"Container did not answer within {service.limited(timeout):g} s"
+        if service.limited(timeout) < service.container.timeout:
+            raise ContainerFailure(text, repeatable=True) from None
     except ServiceUnavailable as error:
         raise ContainerFailure(str(error)) from None
     except (aiohttp.ClientError, OSError) as error:

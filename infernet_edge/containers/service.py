@@ -60,6 +60,11 @@ class Service:
         finally:
             self.working_on -= 1
 
+    def limited(self, timeout: float | None) -> float:
+        """The maximum wait for an answer in seconds; `timeout` may shorten the configured one."""
+        configured = self.container.timeout
+        return configured if timeout is None else min(configured, timeout)
+
     @property
     def is_up(self) -> bool:
         """Whether it answered the last probe, also while it is suspect."""

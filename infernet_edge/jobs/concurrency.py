@@ -34,17 +34,18 @@ class SlotQueue(Generic[T]):
 
         The worker must call `next()` until that returns None.
         """
-        self._waiting(priority)[entry] = None
+        level = self._levels.get(priority)
+        if level is None:
+            level = self._add_level(priority)
+        level[entry] = None
         if not self.free:
             return False
         self.free -= 1
         return True
 
-    def _waiting(self, priority: int) -> OrderedDict[T | asyncio.Future[None], None]:
-        level = self._levels.get(priority)
-        if level is None:
-            level = self._levels[priority] = OrderedDict()
-            self._levels = dict(sorted(self._levels.items(), reverse=True))
+    def _add_level(self, priority: int) -> OrderedDict[T | asyncio.Future[None], None]:
+        level = self._levels[priority] = OrderedDict()
+        self._levels = dict(sorted(self._levels.items(), reverse=True))
         return level
 
     def next(self) -> T | None:
@@ -72,7 +73,9 @@ class SlotQueue(Generic[T]):
             self.free -= 1
             acquired.set_result(None)
         else:
-            level = self._waiting(priority)
+            level = self._levels.get(priority)
+            if level is None:
+                level = self._add_level(priority)
             level[acquired] = None
             acquired.add_done_callback(functools.partial(_forget, level))
         return acquired

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from infernet_edge.config.model import Container
@@ -19,6 +19,7 @@ class _Rules(NamedTuple):
     external: bool
     generates_proofs: bool
     networks: tuple[Network, ...]
+    timeout: float
 
 
 class Guardian:
@@ -30,6 +31,7 @@ class Guardian:
                 container.external,
                 container.generates_proofs,
                 tuple(ipaddress.ip_network(text, strict=False) for text in container.allowed_ips),
+                container.timeout,
             )
             for container in containers
         }
@@ -57,6 +59,17 @@ class Guardian:
                     "Container not allowed for address",
                     {"container": container, "address": address},
                 )
+
+    def check_timeout(self, containers: Sequence[str], timeout: float) -> None:
+        """Raise BadRequest for a time-out that is longer than those of all these containers."""
+        longest = max(containers, key=lambda container: self._rules[container].timeout)
+        limit = self._rules[longest].timeout
+        if timeout > limit:
+            raise BadRequest(
+                f'options.timeout: expected at most {limit:g}, the timeout of container "{longest}"'
+                f" in seconds, found {timeout:g}",
+                {"field": "options.timeout"},
+            )
 
 
 def _allowed(networks: tuple[Network, ...], address: str) -> bool:

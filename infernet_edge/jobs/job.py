@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+import msgspec
+from msgspec import Struct
+
 from infernet_edge.clock import milliseconds
 from infernet_edge.jobs.identifiers import to_text
-from infernet_edge.schema import JobStatus
+from infernet_edge.schema import JobStatus, encoder
 
 RUNNING: Final = 0
 SUCCESS: Final = 1
@@ -20,6 +23,39 @@ STATUS_NAMES: tuple[JobStatus, JobStatus, JobStatus] = ("running", "success", "f
 
 DIRECT: Final = 0
 STREAM: Final = 1
+
+
+DEADLINE_PASSED: Final = "Deadline passed"
+
+
+class Options(Struct, frozen=True, omit_defaults=True):
+    """How a job is run: `deadline` is in milliseconds of the node's own time (elapsed.py).
+
+    `timeout` limits each call of a container, in seconds.
+    """
+
+    priority: int = 0
+    deadline: int | None = None
+    timeout: float | None = None
+
+
+NO_OPTIONS: Final = Options()
+_options = msgspec.json.Decoder(Options)
+
+
+def options_text(options: Options) -> str | None:
+    """The options as they are stored; None for those of most jobs."""
+    return None if options is NO_OPTIONS else encoder.encode(options).decode()
+
+
+def options_of(text: str | None) -> Options:
+    """Stored options. Damaged ones are dropped: the job itself may be intact."""
+    if text is None:
+        return NO_OPTIONS
+    try:
+        return _options.decode(text)
+    except msgspec.DecodeError:
+        return NO_OPTIONS
 
 
 class Job:
@@ -41,6 +77,7 @@ class Job:
         "is_cancelled",
         "key",
         "kind",
+        "options",
         "requires_proof",
         "started_at",
     )
@@ -56,6 +93,7 @@ class Job:
         kind: Literal[0, 1] = DIRECT,
         attempts: int = 0,
         started_at: int | None = None,
+        options: Options = NO_OPTIONS,
         in_pieces: bool = False,
     ) -> None:
         self.key = key
@@ -67,6 +105,7 @@ class Job:
         self.attempts = attempts
         self.in_pieces = in_pieces
         self.started_at = started_at
+        self.options = options
         self.cancel_requested = False
         self.is_cancelled = False
 

@@ -24,7 +24,7 @@ from infernet_edge.containers.service import Service
 from infernet_edge.errors import StorageError, TooLargeToStore
 from infernet_edge.invariants import InvariantViolated
 from infernet_edge.jobs.contents import OUTPUT, PIECE, Content
-from infernet_edge.jobs.job import CANCELLED, FAILED, STREAM, SUCCESS, Job
+from infernet_edge.jobs.job import CANCELLED, DEADLINE_PASSED, FAILED, STREAM, SUCCESS, Job
 from infernet_edge.jobs.result_json import (
     Streamed,
     around_output,
@@ -95,6 +95,8 @@ class Orchestrator:
         """The reason why an unfinished job fails instead; "" when it is resumed."""
         if job.kind == STREAM:
             return "The node stopped while the job was streaming"
+        if self._is_late(job):
+            return DEADLINE_PASSED
         if any(container not in self._queues for container in job.containers):
             return "A container of the job is no longer configured"
         if job.attempts and self._config.on_restart == "fail":
@@ -106,7 +108,21 @@ class Orchestrator:
     def submit(self, job: Job) -> None:
         """Run a job that is stored."""
         run = self._in_work[job.key] = Run(job, self._memory.reserve("inputs"))
+        if job.options.deadline is not None:
+            self._watch_deadline(run)
         self._enqueue(run)
+
+    def _is_late(self, job: Job) -> bool:
+        left = self._store.seconds_left(job)
+        return left is not None and left <= 0
+
+    def _watch_deadline(self, run: Run) -> None:
+        """End a job that still waits for its first container at its deadline."""
+        if (left := self._store.seconds_left(run.job)) is not None and left > 0:
+            loop = asyncio.get_running_loop()
+            run.deadline = loop.call_later(left, self._watch_deadline, run)
+        elif not self._stopping and self._queues[run.container].slots.remove(run):
+            self._fail(self._queues[run.container].service, run, DEADLINE_PASSED)
 
     def progress(self, key: bytes) -> Progress | None:
         """Where a job is now; None when it is not unfinished, or its end is being stored."""
@@ -155,15 +171,18 @@ class Orchestrator:
         if stream.job.cancel_requested:  # before this task ran
             stream.abandon()
             return
-        slot = stream.slot = queue.slots.acquire()
+        slot = stream.slot = queue.slots.acquire(stream.job.options.priority)
         try:
-            await slot
+            async with asyncio.timeout(self._store.seconds_left(stream.job)):
+                await slot
             stream.job.note_start()
             data = await self._store.take_data(stream.job)
             await stream.run(self._as_input(data))
         except asyncio.CancelledError:
             stream.abandon()
             raise
+        except TimeoutError:
+            await stream.fail(ContainerFailure(DEADLINE_PASSED))
         except Exception as error:  # noqa: BLE001 - as in `_step`
             container = queue.service.id
             log_exception(logger, "stream.crashed", error, job=stream.job.id, container=container)
@@ -177,7 +196,7 @@ class Orchestrator:
             self._finish_cancelled(run)
             return
         queue = self._queues[run.job.containers[run.position]]
-        if queue.slots.put(run):
+        if queue.slots.put(run, run.job.options.priority):
             self._tasks.start(self._work(queue))
 
     def _release_slot(self, queue: ServiceQueue) -> None:
@@ -238,6 +257,10 @@ class Orchestrator:
         if isinstance(data, bytes) and not memory.try_take(len(data)):
             await memory.wait_for(len(data))
         if not run.started:
+            if run.deadline is not None:
+                run.deadline.cancel()
+                if self._is_late(job):
+                    raise ContainerFailure(DEADLINE_PASSED)
             self._count_start(run)
         # Where a job must not run twice, its start is on the disk before the container is called.
         if self._config.on_restart == "fail" and job.key not in self._counted:
@@ -247,7 +270,7 @@ class Orchestrator:
         body = request_body(
             self._as_input(data), OFF_CHAIN, OFF_CHAIN, requires_proof=job.requires_proof
         )
-        return await self._client.call(service, body, memory)
+        return await self._client.call(service, body, memory, timeout=job.options.timeout)
 
     def _as_input(self, data: bytes | Content) -> bytes | StoredInput:
         if isinstance(data, bytes):
@@ -348,7 +371,9 @@ class Orchestrator:
 
         Returns the first attempt to write it; None when the database is closed.
         """
-        self._in_work.pop(outcome.job.key, None)
+        work = self._in_work.pop(outcome.job.key, None)
+        if isinstance(work, Run) and work.deadline is not None:
+            work.deadline.cancel()
         self._started.pop(outcome.job.key, None)
         self._counted.discard(outcome.job.key)
         self._unsaved += 1

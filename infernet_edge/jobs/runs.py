@@ -46,11 +46,13 @@ class Run:
 
     Short outputs are in `outputs`; when they get long together, they are stored, and `kept` is
     their number. `size` is the length of all outputs in bytes. `call` is the task that calls the
-    container: a cancellation of the job interrupts it.
+    container: a cancellation of the job interrupts it. `deadline` is the timer of a job that has
+    one, until it starts.
     """
 
     __slots__ = (
-        *("call", "data", "job", "kept", "memory", "outputs", "position", "size", "started"),
+        *("call", "data", "deadline", "job", "kept", "memory", "outputs", "position", "size"),
+        "started",
     )
 
     def __init__(self, job: Job, memory: Reservation) -> None:
@@ -62,6 +64,7 @@ class Run:
         self.kept = 0
         self.size = 0
         self.started = False
+        self.deadline: asyncio.TimerHandle | None = None
         self.call: asyncio.Task[None] | None = None
 
     @property

@@ -29,7 +29,7 @@ from infernet_edge.jobs.identifiers import (
     moment_of,
     to_text,
 )
-from infernet_edge.jobs.job import FAILED, RUNNING, SUCCESS, Job
+from infernet_edge.jobs.job import FAILED, RUNNING, SUCCESS, Job, options_text
 from infernet_edge.jobs.listing import JobDetails, JobSummary
 from infernet_edge.jobs.reading import detail
 from infernet_edge.jobs.reading.detail import Course
@@ -127,6 +127,7 @@ class JobStore:
                 job.requires_proof,
                 job.attempts,
                 now,
+                options_text(job.options),
                 table.IN_PIECES if job.in_pieces else job.data,
             )
             for job in jobs
@@ -260,6 +261,15 @@ class JobStore:
 
     def _is_unfinished(self, name: Name) -> bool:
         return name in (self.pending if isinstance(name, bytes) else self._external_jobs.running)
+
+    def deadline_after(self, seconds: float) -> int:
+        """A deadline so many seconds from now, in the node's own time."""
+        return self._elapsed.now() + round(seconds * 1000)
+
+    def seconds_left(self, job: Job) -> float | None:
+        """Seconds until the deadline of a job, negative afterwards; None when it has none."""
+        deadline = job.options.deadline
+        return None if deadline is None else (deadline - self._elapsed.now()) / 1000
 
     def unfinished_job(self, identifier: str) -> Job | None:
         """The job of any client with this id, while it has not ended."""

@@ -121,7 +121,7 @@ class JobStream:
         """Call the container and pass its bytes on; stores how the job ended."""
         body = request_body(data, OFF_CHAIN, STREAM, requires_proof=self.job.requires_proof)
         try:
-            async with self._client.stream(self._service, body) as stream:
+            async with self._client.stream(self._service, body, self.job.options.timeout) as stream:
                 if not self.opened.done():
                     self.opened.set_result(stream.content_type)
                 async for chunk in stream.chunks():

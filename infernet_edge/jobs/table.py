@@ -10,7 +10,7 @@ from infernet_edge.invariants import invariant
 from infernet_edge.jobs import contents
 from infernet_edge.jobs.contents import PIECE, Buffer, Content
 from infernet_edge.jobs.identifiers import to_text
-from infernet_edge.jobs.job import FAILED, SUCCESS, Job
+from infernet_edge.jobs.job import FAILED, SUCCESS, Job, options_of
 from infernet_edge.jobs.result_json import Streamed, container_error
 from infernet_edge.storage.checksums import Damaged, check, checksum
 from infernet_edge.storage.damage import checked_types
@@ -37,6 +37,7 @@ MIGRATIONS: Final = (
     "ALTER TABLE jobs ADD COLUMN started_at INTEGER",  # by the wall clock, as created_at
     # 1 for a job that its client ended. It is a failed one: earlier versions know three states.
     "ALTER TABLE jobs ADD COLUMN cancelled INTEGER",
+    "ALTER TABLE jobs ADD COLUMN options TEXT",  # JSON, see job.py; NULL for none
 )
 
 
@@ -67,7 +68,8 @@ def unfinished(connection: sqlite3.Connection) -> tuple[bytes, list[Job]]:
     """The newest id, and the jobs that are not finished, oldest first, without their inputs."""
     last = connection.execute("SELECT max(id) FROM jobs").fetchone()[0] or b""
     rows = connection.execute(
-        "SELECT id, client, kind, containers, requires_proof, attempts, started_at FROM jobs"
+        "SELECT id, client, kind, containers, requires_proof, attempts, started_at, options"
+        " FROM jobs"
         " WHERE status = 0 ORDER BY id"
     )
     with checked_types():
@@ -81,9 +83,10 @@ def unfinished(connection: sqlite3.Connection) -> tuple[bytes, list[Job]]:
                 kind=kind,
                 attempts=int(attempts),
                 started_at=started,
+                options=options_of(options),
                 in_pieces=True,  # it may be
             )
-            for key, client, kind, containers, requires_proof, attempts, started in rows
+            for key, client, kind, containers, requires_proof, attempts, started, options in rows
         ]
 
 
@@ -95,7 +98,7 @@ def insert(
     """Store new jobs; `large` are the inputs that are too long for their rows."""
     connection.executemany(
         "INSERT INTO jobs (id, client, kind, status, containers, requires_proof, attempts,"
-        " created_at, data, data_sum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " created_at, options, data, data_sum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [(*row, checksum(row[-1])) for row in rows],
     )
     for key, data in large:

@@ -90,7 +90,7 @@ def test_every_schema_is_valid_and_fully_checked() -> None:
     notes = {"title", "description", "default", "format", "discriminator"}
     checked = {"$ref", "type", "enum", "const", "required", "minLength", "maxLength"}
     checked |= {"minimum", "maximum", "properties", "additionalProperties", "items", "anyOf"}
-    checked |= {"pattern", "minItems"}
+    checked |= {"pattern", "minItems", "exclusiveMinimum"}
     assert checked <= set(Draft202012Validator.VALIDATORS)
     inline = [found["schema"] for found in everything(DOCUMENT["paths"]) if "schema" in found]
     assert len(inline) > 10
@@ -278,6 +278,18 @@ REQUESTS: list[tuple[Any, bool]] = [
     (JOB | {"containers": []}, False),
     ({"containers": [1], "data": {}}, False),
     (JOB | {"requires_proof": "yes"}, False),
+    (JOB | {"options": {}}, True),
+    (JOB | {"options": None}, True),
+    (JOB | {"options": {"priority": 10, "deadline": 0.5, "timeout": 180, "unknown": 1}}, True),
+    (JOB | {"options": {"priority": -10, "deadline": None, "timeout": None}}, True),
+    (JOB | {"options": []}, False),
+    (JOB | {"options": {"priority": 11}}, False),
+    (JOB | {"options": {"priority": -11}}, False),
+    (JOB | {"options": {"priority": 0.5}}, False),
+    (JOB | {"options": {"deadline": 0}}, False),
+    (JOB | {"options": {"deadline": 2592001}}, False),
+    (JOB | {"options": {"timeout": 0}}, False),
+    (JOB | {"options": {"timeout": "1"}}, False),
     (JOB | {"data": []}, False),
     (JOB | {"data": None}, False),
     ([], False),

@@ -185,7 +185,7 @@ async def test_odd_text_of_a_container_fails_its_job_and_releases_its_slot(
 async def test_an_internal_error_fails_its_job_and_releases_its_slot(
     parts: Parts, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def broken(*arguments: Any) -> Any:
+    async def broken(*arguments: Any, **_: Any) -> Any:
         raise ZeroDivisionError("ours")
 
     with monkeypatch.context() as patch:

@@ -34,6 +34,9 @@ class Wait(NamedTuple):
         return [(b"preference-applied", self.applied.encode())] if self.applied else []
 
 
+NO_WAIT: Final = Wait()
+
+
 def requested_wait(scope: Scope, parameters: Mapping[str, Sequence[str]]) -> Wait:
     """The wait that a request asks for; the query has precedence over the header.
 
@@ -50,7 +53,7 @@ def requested_wait(scope: Scope, parameters: Mapping[str, Sequence[str]]) -> Wai
     for name, value in scope["headers"]:
         if name == b"prefer" and (seconds := _preferred(value.decode("latin-1"))) is not None:
             return Wait(seconds, f"wait={seconds}")
-    return Wait()
+    return NO_WAIT
 
 
 def _preferred(field: str) -> int | None:
@@ -89,9 +92,9 @@ async def wait_for_jobs(
 
     Raises Unavailable when too many requests wait, ClientDisconnect when the client leaves.
     """
-    client: str = scope["caller"].client
-    names = store.unfinished(client, identifiers) if wait.seconds else []
-    if names:
+    if not wait.seconds:
+        return
+    if names := store.unfinished(scope["caller"].client, identifiers):
         with store.waiters.admitted() as waiter:
             store.waiters.wait(waiter, names)
             await wait_until(waiter.ended, wait.seconds, scope, receive)
