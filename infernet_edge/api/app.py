@@ -13,8 +13,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from infernet_edge.api.auth import Access
 from infernet_edge.api.endpoints.cancelling import Cancellation
 from infernet_edge.api.endpoints.job import JobEndpoint
+from infernet_edge.api.endpoints.jobs import BatchEndpoint, JobsEndpoint
 from infernet_edge.api.info import HealthEndpoint, InfoEndpoint, ResourcesEndpoint
-from infernet_edge.api.jobs import BatchEndpoint, Delegations, JobIntake, JobsEndpoint
+from infernet_edge.api.jobs import Delegations, JobIntake
 from infernet_edge.api.json_io import Answer, BodyReader, error_answer
 from infernet_edge.api.openapi import document
 from infernet_edge.api.origins import Headers, Preflight

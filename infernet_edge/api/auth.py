@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 _READ: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _BODILESS: Final = _READ | {"DELETE"}
 _OPEN_PATHS: Final = frozenset({"/health"})  # no token and no limit: supervisors poll these
-# Their execution decides whether they count: see api/jobs.py and api/status.py.
+# Their execution decides whether they count: see api/endpoints/jobs.py and api/status.py.
 _MAY_POLL: Final = frozenset(
     {"GET /api/jobs", "HEAD /api/jobs", "GET /api/jobs/{id}", "HEAD /api/jobs/{id}"}
 )

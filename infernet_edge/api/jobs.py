@@ -1,30 +1,20 @@
-"""POST and GET /api/jobs, POST /api/jobs/batch: creates jobs, returns results."""
+"""Takes requests: from the body of a POST to stored jobs that run."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
-from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
-from starlette.types import Receive, Scope, Send
 
 from infernet_edge import schema
 from infernet_edge.api.auth import Caller
-from infernet_edge.api.endpoints.cancelling import Cancellation
-from infernet_edge.api.endpoints.job import MAX_PARAMETERS, flag
-from infernet_edge.api.endpoints.waiting import requested_wait, wait_for_jobs, wait_until
 from infernet_edge.api.json_io import (
     Answer,
-    BodyReader,
-    StoredAnswer,
-    answer_of,
     check_utf8,
     decode,
-    query,
 )
 from infernet_edge.errors import (
     CANNOT_STORE,
@@ -34,20 +24,17 @@ from infernet_edge.errors import (
     StorageError,
     Unavailable,
 )
-from infernet_edge.jobs.contents import PIECE, Buffer, Content
+from infernet_edge.jobs.contents import PIECE, Buffer
 from infernet_edge.jobs.guardian import MAX_CONTAINERS, Guardian
-from infernet_edge.jobs.job import DIRECT, NO_OPTIONS, STREAM, Job, Options
+from infernet_edge.jobs.job import DIRECT, NO_OPTIONS, STREAM, Job, RunOptions
 from infernet_edge.jobs.orchestrator import Orchestrator
-from infernet_edge.jobs.store import MAX_LISTED, JobStore
+from infernet_edge.jobs.store import JobStore
 from infernet_edge.jobs.streams import JobStream
 from infernet_edge.tasks import Deadline
 
-_MAX_IDS = 1000  # ids in one GET
 _MAX_ITEMS = 10_000  # requests in one batch
 _ITEMS_AT_ONCE = 100  # of those, checked before other requests run
 _DELEGATED_AT_ONCE = 16  # delegated subscriptions of a batch, accepted concurrently
-_DIGITS = re.compile("[0-9]{1,9}")
-_PENDING: Final = {"true": True, "false": False}  # any other value: all jobs
 
 _MAX_IDS_BYTES = 64 * 2**10  # bytes of a request's container ids; longer lists are not decoded
 
@@ -213,13 +200,13 @@ class JobIntake:
             options=NO_OPTIONS if request.options is None else self._options(request, stream),
         )
 
-    def _options(self, request: schema.JobRequest, stream: bool) -> Options:
+    def _options(self, request: schema.JobRequest, stream: bool) -> RunOptions:
         options = request.options or schema.JobOptions()
         if options.timeout is not None:
             used = request.containers[:1] if stream else request.containers
             self._guardian.check_timeout(used, options.timeout)
         deadline = options.deadline
-        return Options(
+        return RunOptions(
             options.priority,
             None if deadline is None else self._store.deadline_after(deadline),
             options.timeout,
@@ -294,150 +281,3 @@ def _item_end(body: bytes | bytearray, start: int) -> int:
 def _skip_space(text: bytes | bytearray, start: int) -> int:
     match = _SPACE.match(text, start)
     return match.end() if match else start
-
-
-def _accepted(job: Job | None) -> Answer | StoredAnswer:
-    """The answer for an accepted request: a JobResponse, or that of a delegated subscription."""
-    if job is None:
-        return Answer(schema.DelegatedSubscriptionResponse())
-    return Answer(b'{"id":"%b"}' % job.id.encode())
-
-
-def _check_number(identifiers: Sequence[str]) -> None:
-    if len(identifiers) > _MAX_IDS:
-        raise BadRequest(f"id: expected at most {_MAX_IDS} ids", {"field": "id"})
-
-
-class JobsEndpoint:
-    """GET, POST and DELETE /api/jobs."""
-
-    methods = ("GET", "HEAD", "POST", "DELETE")
-
-    def __init__(
-        self, intake: JobIntake, store: JobStore, bodies: BodyReader, cancellation: Cancellation
-    ) -> None:
-        self._intake = intake
-        self._store = store
-        self._bodies = bodies
-        self._cancellation = cancellation
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] == "POST":
-            await self._create(scope, receive, send)
-            return
-        parameters = query(scope, _MAX_IDS + 10)
-        with self._store.kept(parameters.get("id", [])):
-            if scope["method"] == "DELETE":
-                await self._cancel(scope, parameters)
-            answer, is_poll = await self._get(scope, receive, parameters)
-            if is_poll and scope["charge"] is not None:
-                scope["charge"].waive_poll()
-            await answer(scope, receive, send)
-
-    async def _create(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Accept a job and answer its id, or its result when the request waits for that."""
-        parameters = query(scope, MAX_PARAMETERS) if b"wait" in scope["query_string"] else {}
-        wait = requested_wait(scope, parameters)
-        if not wait.seconds:
-            answer = _accepted(await self._accept(scope, receive))
-            if wait.applied:
-                answer.headers += wait.headers
-            await answer(scope, receive, send)
-            return
-        with self._store.waiters.admitted() as waiter:  # before the job is stored
-            job = await self._accept(scope, receive)
-            if job is not None:
-                self._store.waiters.wait(waiter, [job.key])
-                await wait_until(waiter.ended, wait.seconds, scope, receive)
-        answer = _accepted(job)
-        with self._store.kept([job.id] if job is not None else []):
-            if job is not None and job.key not in self._store.pending:
-                with contextlib.suppress(StorageError):  # the job is accepted in any case
-                    answer = await self._result(job) or answer
-            answer.headers += wait.headers
-            try:
-                await answer(scope, receive, send)
-            except Unavailable:  # no memory for a long result, and nothing was sent
-                await _accepted(job)(scope, receive, send)
-
-    async def _accept(self, scope: Scope, receive: Receive) -> Job | None:
-        body = await self._bodies.read(scope, receive)
-        job = await self._intake.accept(body, scope["caller"])
-        del body
-        scope["held"].release()
-        return job
-
-    async def _cancel(self, scope: Scope, parameters: dict[str, list[str]]) -> None:
-        identifiers = parameters.get("id")
-        if identifiers is None:
-            raise BadRequest("id: expected the ids of the jobs to cancel", {"field": "id"})
-        _check_number(identifiers)
-        await self._cancellation.cancel(scope["caller"].client, identifiers)
-
-    async def _result(self, job: Job) -> Answer | StoredAnswer | None:
-        for result in await self._store.results(job.client, [job.id], intermediate=False):
-            return answer_of(list(result.json()), self._store.read)
-        return None  # deleted meanwhile
-
-    async def _get(
-        self, scope: Scope, receive: Receive, parameters: dict[str, list[str]]
-    ) -> tuple[Answer | StoredAnswer, bool]:
-        """The answer, and whether the request is a poll: it found unfinished jobs.
-
-        Without a wait, it is none when it also found finished ones.
-        """
-        client: str = scope["caller"].client
-        identifiers = parameters.get("id")
-        if identifiers is None:
-            pending = _PENDING.get(parameters.get("pending", [""])[-1].lower())
-            found = await self._list(parameters, client, pending)
-            return Answer(found), bool(found and pending)
-        _check_number(identifiers)
-        wait = requested_wait(scope, parameters)
-        await wait_for_jobs(self._store, identifiers, wait, scope, receive)
-        intermediate = flag(parameters, "intermediate")
-        results = await self._store.results(client, identifiers, intermediate=intermediate)
-        parts: list[bytes | Content] = [b"["]
-        for number, result in enumerate(results):
-            if number:
-                parts.append(b",")
-            parts += result.json()
-        parts.append(b"]")
-        running = [result.status == "running" for result in results]
-        is_poll = any(running) if wait.seconds else bool(running) and all(running)
-        answer = answer_of(parts, self._store.read)
-        answer.headers += wait.headers
-        return answer, is_poll
-
-    async def _list(
-        self, parameters: dict[str, list[str]], client: str, pending: bool | None
-    ) -> list[str]:
-        limit = parameters.get("limit", [""])[-1] or str(MAX_LISTED)
-        if not _DIGITS.fullmatch(limit) or not 1 <= int(limit) <= MAX_LISTED:
-            raise BadRequest(
-                f"limit: expected a whole number from 1 to {MAX_LISTED}", {"field": "limit"}
-            )
-        before = parameters.get("before", [""])[-1]
-        return await self._store.identifiers(
-            client,
-            pending=pending,
-            limit=int(limit),
-            before=before,
-        )
-
-
-class BatchEndpoint:
-    """POST /api/jobs/batch."""
-
-    methods = ("POST",)
-
-    def __init__(self, intake: JobIntake, bodies: BodyReader) -> None:
-        self._intake = intake
-        self._bodies = bodies
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await self._bodies.read(scope, receive)
-        answer = await self._intake.accept_batch(body, scope["caller"])
-        del body
-        scope["held"].release()
-        await answer(scope, receive, send)

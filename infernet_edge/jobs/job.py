@@ -28,7 +28,7 @@ STREAM: Final = 1
 DEADLINE_PASSED: Final = "Deadline passed"
 
 
-class Options(Struct, frozen=True, omit_defaults=True):
+class RunOptions(Struct, frozen=True, omit_defaults=True):
     """How a job is run: `deadline` is in milliseconds of the node's own time (elapsed.py).
 
     `timeout` limits each call of a container, in seconds.
@@ -39,16 +39,16 @@ class Options(Struct, frozen=True, omit_defaults=True):
     timeout: float | None = None
 
 
-NO_OPTIONS: Final = Options()
-_options = msgspec.json.Decoder(Options)
+NO_OPTIONS: Final = RunOptions()
+_options = msgspec.json.Decoder(RunOptions)
 
 
-def options_text(options: Options) -> str | None:
+def options_text(options: RunOptions) -> str | None:
     """The options as they are stored; None for those of most jobs."""
     return None if options is NO_OPTIONS else encoder.encode(options).decode()
 
 
-def options_of(text: str | None) -> Options:
+def options_of(text: str | None) -> RunOptions:
     """Stored options. Damaged ones are dropped: the job itself may be intact."""
     if text is None:
         return NO_OPTIONS
@@ -93,7 +93,7 @@ class Job:
         kind: Literal[0, 1] = DIRECT,
         attempts: int = 0,
         started_at: int | None = None,
-        options: Options = NO_OPTIONS,
+        options: RunOptions = NO_OPTIONS,
         in_pieces: bool = False,
     ) -> None:
         self.key = key

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from infernet_edge.jobs.job import DEADLINE_PASSED, NO_OPTIONS, Options, options_of, options_text
+from infernet_edge.jobs.job import DEADLINE_PASSED, NO_OPTIONS, RunOptions, options_of, options_text
 from tests.support.breaking import read_only
 from tests.support.managing import eventually
 from tests.support.running import Reply, RunningNode, running
@@ -20,9 +20,9 @@ HOLD = {"hold": True}
 
 @pytest.mark.parametrize(
     "options",
-    [Options(), Options(5), Options(-1, 100, 2.5), Options(deadline=7)],
+    [RunOptions(), RunOptions(5), RunOptions(-1, 100, 2.5), RunOptions(deadline=7)],
 )
-def test_options_are_stored_as_text(options: Options) -> None:
+def test_options_are_stored_as_text(options: RunOptions) -> None:
     assert options_of(options_text(options)) == options
 
 
@@ -37,7 +37,7 @@ def test_damaged_options_are_dropped(text: str) -> None:
 
 
 def test_what_a_later_version_adds_is_ignored() -> None:
-    assert options_of('{"priority":3,"colour":"red"}') == Options(3)
+    assert options_of('{"priority":3,"colour":"red"}') == RunOptions(3)
 
 
 @pytest.fixture
