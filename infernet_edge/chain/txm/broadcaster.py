@@ -217,7 +217,7 @@ class Broadcaster:
                 if result is None or result.answer is BroadcastAnswer.NONCE_USED:
                     raise
                 raise BroadcastRefused(str(error), temporary=error.temporary) from None
-            result = await broadcast(self._rpc, new.transaction.signed[-1])
+            result = await self._broadcast(new.transaction)
             match result.answer:
                 case BroadcastAnswer.TAKEN | BroadcastAnswer.UNCLEAR:
                     self._note_sent(new, result)
@@ -249,6 +249,14 @@ class Broadcaster:
             f"The transaction was refused: {result.message if result else ''}",
             temporary=result is None or result.answer is not BroadcastAnswer.REFUSED,
         )
+
+    async def _broadcast(self, transaction: Transaction) -> BroadcastResult:
+        result = await broadcast(self._rpc, transaction.signed[-1])
+        known = result.answer is BroadcastAnswer.TAKEN and result.message
+        # The same call of another key may have had this nonce, as with two approvals.
+        if known and await self._store.is_of_another(transaction):
+            return BroadcastResult(BroadcastAnswer.NONCE_USED, result.message)
+        return result
 
     async def _learn(self, transaction: Transaction, result: BroadcastResult) -> bool:
         """Raise the floor of all fees after a refusal; False when that would not help.

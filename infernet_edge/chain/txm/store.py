@@ -153,6 +153,10 @@ class TransactionStore:
         """The largest number of a delivery that a key of a transaction names."""
         return await self._database.read(_last_number)
 
+    async def is_of_another(self, transaction: Transaction) -> bool:
+        """Whether another key has the same bytes: the same call, with a nonce that was used."""
+        return await self._database.read(_is_of_another, transaction.key, transaction.hash)
+
     async def add(self, transaction: Transaction) -> None:
         """Store a new transaction with what was signed, and give it its number."""
         transaction.number = await self._database.write(_add, transaction)
@@ -275,6 +279,13 @@ def _outcomes(connection: sqlite3.Connection, limit: int) -> dict[str, Transacti
 def _find(connection: sqlite3.Connection, key: str) -> str | None:
     row = connection.execute("SELECT hash FROM transactions WHERE key = ?", (key,)).fetchone()
     return None if row is None else str(row[0])
+
+
+def _is_of_another(connection: sqlite3.Connection, key: str, hash_: str) -> bool:
+    found = connection.execute(
+        "SELECT 1 FROM transactions WHERE hash = ? AND key != ?", (hash_, key)
+    )
+    return found.fetchone() is not None
 
 
 def _add(connection: sqlite3.Connection, transaction: Transaction) -> int:

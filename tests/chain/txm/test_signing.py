@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from infernet_edge.chain.txm.fees import Conditions
 from tests.support.evm import NODE, Anvil
 from tests.support.rpc_behaviours import Behaviour
 from tests.support.rpc_proxy import RpcProxy
@@ -36,6 +37,25 @@ async def test_a_nonce_that_the_transaction_itself_uses(
     assert proxied.minted == 1
     assert anvil.nonce(NODE.address, "pending") == 1
     assert proxy.asked("eth_sendRawTransaction") == 1
+
+
+async def test_the_same_call_of_another_key(proxied: Sending, anvil: Anvil) -> None:
+    """Its nonce was asked for before the first one was mined; the bytes are the same then."""
+    reader = proxied.sender._broadcaster._reader  # noqa: SLF001 - to have old conditions
+    old = await reader.now()
+    await proxied.mint("one")
+    await proxied.settle("one")
+    fresh = reader.now
+
+    async def once() -> Conditions:
+        reader.now = fresh  # type: ignore[method-assign]
+        return old
+
+    reader.now = once  # type: ignore[method-assign]
+    await proxied.mint("two")
+    await proxied.settle("two")
+    assert proxied.minted == 2
+    assert anvil.nonce(NODE.address) == 2
 
 
 @pytest.mark.parametrize("method", ["eth_getTransactionByHash", "eth_getTransactionReceipt"])
