@@ -142,6 +142,7 @@ def _install(arguments: argparse.Namespace) -> int:
     from infernet_edge.executable import is_frozen
     from infernet_edge.installer import drop_in
     from infernet_edge.installer.commands import run as run_command
+    from infernet_edge.installer.given import database_elsewhere
     from infernet_edge.installer.installation import Installer
     from infernet_edge.installer.paths import Paths
     from infernet_edge.installer.steps import carry_out
@@ -164,6 +165,10 @@ def _install(arguments: argparse.Namespace) -> int:
     with _alone(arguments):
         steps = installer.install(running_program(), arguments.config, rootless=rootless)
         changes = carry_out(steps, print_progress, dry_run=arguments.dry_run)
+    config, given = drop_in.configuration(paths), arguments.config
+    if given is not None and config is not None:
+        note = database_elsewhere(given, config.storage_path, os.environ)
+        print_progress(note or f"The service keeps its jobs in {config.storage_path}")
     return _report(arguments, changes, f"Configuration: {paths.configuration()}")
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from infernet_edge.config.loading import load_valid_parts
+from infernet_edge.config.model import DATABASE
 from infernet_edge.config.recipes.files import FOLDER
 from infernet_edge.config.secret_files import read_secret
 from infernet_edge.installer.steps import Step, make_folder, write_file
@@ -30,3 +33,20 @@ def copies(given: Path, settings: Path, owner: str) -> list[Step]:
         steps.insert(0, make_folder(target, 0o700, owner))
     shown = f"(a copy of {given}, which may hold secrets)"
     return [*steps, write_file(settings / f"config{kind}", text, 0o600, owner, shown=shown)]
+
+
+def database_elsewhere(given: Path, used: Path, environment: Mapping[str, str]) -> str:
+    """A note on the database that a node with the `given` configuration had; "" when it has none.
+
+    `used` is the service's folder of data: a relative path of a copy means another folder.
+    `environment` is that of the user.
+    """
+    plain = {name: text for name, text in environment.items() if name != "STATE_DIRECTORY"}
+    before = load_valid_parts(given, plain)[0].config.storage_path
+    if before.resolve() == used.resolve() or not (before / DATABASE).exists():
+        return ""
+    return (
+        f"note: the jobs of the node before stay in {before}; the service keeps its own in {used}."
+        " To go on with them, stop both and move the files there, or set storage.path to that"
+        " folder and install again"
+    )

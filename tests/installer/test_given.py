@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from infernet_edge.config import load
+from infernet_edge.config.model import DATABASE
 from infernet_edge.config.secret_files import Secret
-from infernet_edge.installer.given import copies
+from infernet_edge.installer.given import copies, database_elsewhere
 from infernet_edge.installer.steps import carry_out
 
 
@@ -45,3 +46,21 @@ def test_secrets_beside_a_configuration_go_with_it(tmp_path: Path, form: str) ->
     assert isinstance(found["B"], Secret)
     assert (found["A"].file, found["B"].file) == (settings / "secrets/token", home / "mine")
     assert copies(given, settings, "")[-1].needed() is False
+
+
+def test_a_database_that_the_service_does_not_use_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path means another folder after the copy, so the jobs would seem lost."""
+    home, state = tmp_path / "home", tmp_path / "state"
+    (home / "data").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    given = home / "config.json"
+    given.write_text('{"storage": {"path": "data"}}')
+    environment = {"STATE_DIRECTORY": str(state), "HOME": str(tmp_path)}
+    assert database_elsewhere(given, state / "data", environment) == ""
+    (home / "data" / DATABASE).touch()
+    note = database_elsewhere(given, state / "data", environment)
+    assert f"stay in {home / 'data'}" in note
+    assert f"its own in {state / 'data'}" in note
+    assert database_elsewhere(given, home / "data", environment) == ""
