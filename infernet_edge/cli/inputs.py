@@ -351,8 +351,18 @@ class _Collection:
         elif each.secret:
             shown = f"a secret, {self._origins[each.id]}"
         else:
-            shown = f"{as_text(value)} ({self._origins[each.id]})"
+            origin = self._origins[each.id]
+            text = as_text(value)
+            shown = f"{text if origin == 'default' else _without_key(text)} ({origin})"
         yield from wrapped(f"  {each.id}: ", shown, indent=4)
+
+
+def _without_key(text: str) -> str:
+    """A URL without what may be a key in it, such as the path of a server of a chain."""
+    found = re.fullmatch(r"([a-z][a-z0-9+.-]*://)(?:[^/?#]*@)?([^/?#@]*)/?(.*)", text, re.I | re.S)
+    if found is None:
+        return text
+    return f"{found[1]}{found[2]}" + ("/…" if found[3] else "")
 
 
 def _variables(each: Input) -> list[str]:

@@ -125,3 +125,30 @@ def test_a_secret_key_is_not_advised_for_the_command_line(
     shown = capsys.readouterr().err
     assert "give it with --set-file server.tokens.phone=PATH" in shown
     assert "--set server" not in shown
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://rpc.example/v3/top-secret", "https://rpc.example/… (from"),
+        ("https://user:top-secret@rpc.example", "https://rpc.example (from"),
+        ("HTTPS://rpc.example:8545/?key=top-secret", "HTTPS://rpc.example:8545/… (from"),
+        ("http://127.0.0.1:8545/", "http://127.0.0.1:8545 (from"),
+    ],
+)
+def test_keys_in_urls_are_not_shown(
+    url: str,
+    shown: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The URL of a server of a chain usually holds the key of an account there."""
+    inputs = [{"id": "rpc", "path": "chain.rpc_url"}]
+    (folder / "node.json").write_text(json.dumps({"config": {}, "inputs": inputs}))
+    monkeypatch.setenv("INFERNET_INPUT_RPC", url)
+    assert main(["init", "--recipe", "node.json"]) == 0
+    output = capsys.readouterr().out
+    assert f"rpc: {shown}" in output
+    assert "top-secret" not in output
+    assert load(Path("config.toml"), {}).config.chain.rpc_url == url
