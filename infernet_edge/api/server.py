@@ -22,7 +22,8 @@ from uvicorn.server import ServerState
 from infernet_edge.api import plain_http
 from infernet_edge.api.connections import Connections, Slot
 from infernet_edge.api.protocol import LanProtocol
-from infernet_edge.config.model import Server
+from infernet_edge.config.model import TLS, Server
+from infernet_edge.config.path_checks import certificate_flaw
 from infernet_edge.errors import StartupError
 from infernet_edge.logs import log_event, log_exception
 from infernet_edge.memory import MemoryBudget, unlimited
@@ -120,10 +121,7 @@ class LanServer:
     def bind(self) -> None:
         """Open the port, before anything starts that a busy one would stop; raises StartupError."""
         host, port = self._settings.host, self._settings.port
-        try:
-            self._config.load()
-        except OSError as error:  # ssl.SSLError is one
-            raise StartupError(f"server.tls cannot be used: {error}") from error
+        _load(self._config, self._settings.tls)
         try:
             family, *_, address = socket.getaddrinfo(
                 host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -140,6 +138,12 @@ class LanServer:
                 f"Cannot listen on {host}: {error}. Use an address or a name of this machine."
             ) from error
         except OSError as error:
+            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+                raise StartupError(
+                    f"Cannot listen on {host}: no address or name of this machine"
+                    f" ({error.strerror or error}). Set server.host to one of them, to 0.0.0.0 for"
+                    " all, or to 127.0.0.1 for this machine only."
+                ) from error
             raise StartupError(
                 f"Cannot listen on {host} port {port}: {error.strerror or error}. If another"
                 " program uses the port, stop it or set server.port to another one"
@@ -155,10 +159,7 @@ class LanServer:
             return
         # A new context: the present one would keep a certificate for each type of key.
         renewed = _configuration(self._settings, self._config.app)
-        try:
-            await asyncio.to_thread(renewed.load)
-        except OSError as error:  # ssl.SSLError is one
-            raise StartupError(f"server.tls cannot be used: {error}") from error
+        await asyncio.to_thread(_load, renewed, self._settings.tls)
         self._config.ssl = renewed.ssl
 
     async def start(self, reserve: int) -> None:
@@ -316,6 +317,17 @@ def raise_file_limit() -> int:
         return wanted
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return wanted
+
+
+def _load(config: uvicorn.Config, tls: TLS | None) -> None:
+    """Load what uvicorn needs; blocks. Raises StartupError when the certificate cannot be used."""
+    flaw = certificate_flaw(tls.cert, tls.key) if tls is not None else ""
+    if flaw:
+        raise StartupError(f"server.tls cannot be used: {flaw}")
+    try:
+        config.load()
+    except OSError as error:  # ssl.SSLError is one
+        raise StartupError(f"server.tls cannot be used: {error}") from error
 
 
 def _configuration(settings: Server, app: Any) -> uvicorn.Config:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from infernet_edge.cli.configuration import (
 
 if TYPE_CHECKING:
     from infernet_edge.config import Config, Loaded
+    from infernet_edge.config.errors import Problem
 
 HELP = "check the configuration and list all its errors"
 
@@ -35,6 +37,9 @@ def run(arguments: argparse.Namespace) -> int:
         return _run_json(arguments)
     loaded = load_or_explain(arguments)
     if loaded is None:
+        return 78
+    if problem := _certificate_problem(loaded.config):
+        print(f"{loaded.source or 'the configuration'}: 1 error\n  {problem}", file=sys.stderr)
         return 78
     notes = _notes(loaded)
     for note in notes:
@@ -58,6 +63,8 @@ def _run_json(arguments: argparse.Namespace) -> int:
 
     use_service_environment(arguments)
     loaded, problems = load_valid_parts(arguments.config)
+    if not problems and (problem := _certificate_problem(loaded.config)):
+        problems = [problem]
     notes = _notes(loaded)
     report: dict[str, Any] = {
         "source": str(loaded.source) if loaded.source else None,
@@ -75,6 +82,16 @@ def _run_json(arguments: argparse.Namespace) -> int:
             report["log"] = loaded.config.log.path
     print(json.dumps(report, indent=2))
     return 78 if problems or (arguments.strict and notes) else 0
+
+
+def _certificate_problem(config: Config) -> Problem | None:
+    """What would stop each start of the node, and is not read when it is only configured."""
+    from infernet_edge.config.errors import Problem
+    from infernet_edge.config.path_checks import certificate_flaw
+
+    tls = config.server.tls
+    found = certificate_flaw(tls.cert, tls.key) if tls is not None else ""
+    return Problem("server.tls", found, "a certificate and its private key") if found else None
 
 
 def _notes(loaded: Loaded) -> list[str]:

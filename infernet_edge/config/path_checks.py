@@ -55,6 +55,22 @@ def file_flaw(text: str) -> str:
     return "" if os.access(path, os.R_OK) else "this user may not read it"
 
 
+def certificate_flaw(cert: str, key: str) -> str:
+    """Why two files are not a certificate and its private key; "" when they are. Blocks."""
+    import ssl  # most configurations have no certificate
+
+    try:
+        # A key with a password is refused; without a function OpenSSL would ask for it.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, lambda: b"-")
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            return "key is not the one of the certificate in cert"
+        return "cert has no certificate in PEM, or key has no private key in PEM without a password"
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
 def source_flaw(text: str) -> str:
     """Why `text` cannot be the source of a volume; "" when it can. It may not exist here."""
     return _flaw(text, _MAX_PATH, 0, lambda mode: True, "")

@@ -485,8 +485,9 @@ async def test_a_busy_port_is_named_and_explained() -> None:
 @pytest.mark.parametrize("host", ["203.0.113.1", "no-such-host.invalid", "a..b"])
 async def test_an_address_of_another_machine(host: str) -> None:
     server = LanServer(Server(host=host, port=free_port()), App())
-    with pytest.raises(StartupError, match=f"Cannot listen on {host}"):
+    with pytest.raises(StartupError, match=f"Cannot listen on {host}: .*(address|name)") as error:
         server.bind()
+    assert "server.port" not in str(error.value)
 
 
 async def test_both_kinds_of_addresses() -> None:
@@ -644,7 +645,7 @@ async def test_a_certificate_that_cannot_be_used(certificate: TLS, tmp_path: Pat
     (tmp_path / "cert.pem").write_text("no certificate")
     wrong = TLS(cert=str(tmp_path / "cert.pem"), key=certificate.key)
     server = LanServer(Server(host="127.0.0.1", port=0, tls=wrong), App())
-    with pytest.raises(StartupError, match=r"server\.tls cannot be used"):
+    with pytest.raises(StartupError, match=r"server\.tls cannot be used: cert has no certificate"):
         server.bind()
 
 

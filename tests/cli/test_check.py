@@ -211,3 +211,14 @@ def test_the_resolved_paths_are_shown(
     assert main(["check", "--config", str(file), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["storage"], report["log"]) == (f"{settings}/data", f"{settings}/node.log")
+
+
+def test_a_certificate_that_would_stop_the_start(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("wrong.pem").write_text("no certificate")
+    document = {"server": {"tls": {"cert": "wrong.pem", "key": "wrong.pem"}}}
+    assert check(document) == 78
+    assert "server.tls: found cert has no certificate in PEM" in capsys.readouterr().err
+    assert main(["check", "--json", "--config", "config.json"]) == 78
+    report = json.loads(capsys.readouterr().out)
+    assert [each["path"] for each in report["errors"]] == ["server.tls"]
+    assert report["valid"] is False

@@ -14,6 +14,7 @@ import pytest
 from infernet_edge.config import ConfigurationError
 from infernet_edge.config.loading import build
 from infernet_edge.config.path_checks import (
+    certificate_flaw,
     expanded,
     file_flaw,
     folder_flaw,
@@ -194,3 +195,30 @@ def test_certificates_may_be_in_the_home_folder(
     config, _ = build({"server": {"tls": {"cert": "~/file", "key": "~/file"}}}, "x", {})
     assert config.server.tls is not None
     assert config.server.tls.cert == config.server.tls.key == str(base / "file")
+
+
+def test_a_certificate_is_read_with_its_key(tmp_path: Path) -> None:
+    def make(name: str, *options: str) -> tuple[str, str]:
+        cert, key = str(tmp_path / f"{name}.pem"), str(tmp_path / f"{name}.key")
+        command = [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=edge",
+        ]
+        written = [*command, *options, "-out", cert, "-keyout", key]
+        subprocess.run(written, check=True, capture_output=True, timeout=60)
+        return cert, key
+
+    plain, other = make("plain", "-nodes"), make("other", "-nodes")
+    locked = make("locked", "-passout", "pass:hidden")
+    assert certificate_flaw(*plain) == ""
+    assert certificate_flaw(plain[0], other[1]) == "key is not the one of the certificate in cert"
+    for wrong in (locked, (plain[1], plain[1]), (plain[0], "/dev/null")):
+        assert "in PEM without a password" in certificate_flaw(*wrong)
+    assert certificate_flaw(plain[0], str(tmp_path / "absent")) == "No such file or directory"
