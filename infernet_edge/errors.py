@@ -94,6 +94,12 @@ class UnsupportedMediaType(ApiError):
     status = 415
 
 
+class Unprocessable(ApiError):
+    """A key that identifies a request was used for another one."""
+
+    status = 422
+
+
 class TooManyRequests(ApiError):
     """The client is over its rate limit."""
 

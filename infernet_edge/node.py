@@ -26,7 +26,7 @@ from infernet_edge.hardware import Hardware
 from infernet_edge.hardware.memory import budget_of, memory_limit
 from infernet_edge.hardware.network import reachable_hosts, url_host
 from infernet_edge.invariants import InvariantViolated
-from infernet_edge.jobs import external_jobs, store, table
+from infernet_edge.jobs import external_jobs, idempotency, store, table
 from infernet_edge.jobs.external_jobs import ExternalJobs
 from infernet_edge.jobs.housekeeping import Housekeeper
 from infernet_edge.jobs.orchestrator import Orchestrator
@@ -315,6 +315,7 @@ class Node:
         reported = ExternalJobs(database, config.jobs.max_pending, passed)
         memory = memory_budget(config)
         job_store = JobStore(database, reported, config.jobs.max_pending, memory, passed)
+        job_store.answers.max_bytes = min(idempotency.MAX_BYTES, config.storage.max_bytes // 8)
         background = Background()
         manager = ContainerManager(config, services, session, background=background)
         client = ServiceClient(session, max_bytes, logs=manager)
@@ -354,6 +355,7 @@ def all_migrations(*, chain: bool) -> dict[str, Sequence[str]]:
         "jobs": table.MIGRATIONS,
         "reports": external_jobs.MIGRATIONS,
         "elapsed": elapsed.MIGRATIONS,
+        "remembered_answers": idempotency.MIGRATIONS,
     }
     if chain:
         from infernet_edge.chain.chain import (

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from infernet_edge import schema
 from infernet_edge.api.auth import Caller
+from infernet_edge.api.endpoints.idempotency import request_checksum
 from infernet_edge.api.json_io import (
-    Answer,
     check_utf8,
     decode,
 )
@@ -26,6 +27,7 @@ from infernet_edge.errors import (
 )
 from infernet_edge.jobs.contents import PIECE, Buffer
 from infernet_edge.jobs.guardian import MAX_CONTAINERS, Guardian
+from infernet_edge.jobs.idempotency import Record
 from infernet_edge.jobs.job import DIRECT, NO_OPTIONS, STREAM, Job, RunOptions
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.jobs.store import JobStore
@@ -49,7 +51,14 @@ class _Shape(msgspec.Struct):
     containers: Raw | UnsetType = UNSET
 
 
+class _Identified(msgspec.Struct):
+    """A JobResponse, or a DelegatedSubscriptionResponse."""
+
+    id: str = ""
+
+
 _requests = msgspec.json.Decoder(schema.JobRequest)
+_responses = msgspec.json.Decoder(_Identified)
 _shapes = msgspec.json.Decoder(_Shape)
 _anything = msgspec.json.Decoder(Raw)
 _MORE = re.compile(r"trailing characters \(byte (\d+)\)")  # counted from 1
@@ -90,6 +99,19 @@ class NoDelegations:
         return Deadline(0.0)
 
 
+class Accepted(NamedTuple):
+    """The answer to an accepted request, and the id of its job; "" for none."""
+
+    answer: bytes
+    job: str
+
+
+class MakeRecord(Protocol):
+    """Makes the record of an answer, see RememberedAnswers.record."""
+
+    def __call__(self, answer: bytes, *, is_final: bool = True) -> Record: ...
+
+
 class JobIntake:
     """Turns the body of a request into a stored job that runs."""
 
@@ -105,25 +127,66 @@ class JobIntake:
         self._orchestrator = orchestrator
         self._delegations = delegations
 
-    async def accept(self, body: bytes | bytearray, caller: Caller) -> Job | None:
+    async def accept(self, body: bytes | bytearray, caller: Caller, key: str = "") -> Accepted:
         """Accept one request, of either kind; returns when it is on the disk.
 
-        Returns the job, or None for a delegated subscription.
+        With an idempotency key, a repeated request gets the first answer again.
         """
         check_utf8(body)
+        if not key:
+            return await self._accept(body, caller)
+        checksum = await request_checksum("/api/jobs", body)
+        answers = self._store.answers
+        async with answers.request(caller.client, key, checksum) as known:
+            if known is not None:
+                return Accepted(known.answer, _responses.decode(known.answer).id)
+            record = functools.partial(answers.record, caller.client, key, checksum)
+            return await self._accept(body, caller, record)
+
+    async def _accept(
+        self, body: bytes | bytearray, caller: Caller, record: MakeRecord | None = None
+    ) -> Accepted:
         if _is_delegated(body):
             await self._delegations.accept(body, caller.client)
-            return None
+            if record is not None:
+                await self._store.answers.save(record(b"{}"))
+            return Accepted(b"{}", "")
         job = self._prepare(_job_request(body), caller)
-        await self._store.add([job])
+        answer = b'{"id":"%b"}' % job.id.encode()
+        await self._store.add([job], None if record is None else record(answer))
         self._orchestrator.submit(job)
-        return job
+        return Accepted(answer, job.id)
 
-    async def accept_batch(self, body: bytes | bytearray, caller: Caller) -> Answer:
-        """Many requests; each answer, or error, has the index of its request."""
+    async def accept_batch(self, body: bytes | bytearray, caller: Caller, key: str = "") -> bytes:
+        """Accept many requests; each answer, or error, has the index of its request.
+
+        Returns the answer as JSON text; with an idempotency key as `accept`.
+        """
         check_utf8(body)
+        if not key:
+            return await self._accept_batch(body, caller)
+        checksum = await request_checksum("/api/jobs/batch", body)
+        answers = self._store.answers
+        async with answers.request(caller.client, key, checksum) as known:
+            if known is not None and known.is_final:
+                return known.answer
+            record = functools.partial(answers.record, caller.client, key, checksum)
+            before = None if known is None else msgspec.json.decode(known.answer)
+            return await self._accept_batch(body, caller, record, before)
+
+    async def _accept_batch(
+        self,
+        body: bytes | bytearray,
+        caller: Caller,
+        record: MakeRecord | None = None,
+        before: list[Any] | None = None,
+    ) -> bytes:
+        """`before`: the answers of an earlier run, to whose delegated subscriptions none is known.
+
+        Those are accepted again, which changes nothing where they were accepted.
+        """
         items = batch_items(body)
-        answers: list[Any] = [None] * len(items)
+        answers: list[Any] = [None] * len(items) if before is None else before
         jobs: list[tuple[int, Job]] = []
         delegated: list[tuple[int, Buffer]] = []
         room = self._store.room
@@ -135,20 +198,29 @@ class JobIntake:
                 if may_be_delegated and _is_delegated(bytes(item)):
                     delegated.append((index, item))
                     continue
+                if before is not None:
+                    continue
                 job = self._prepare(_job_request(item, "item"), caller)
                 if len(jobs) >= room:
                     raise Unavailable("Too many pending jobs")
                 jobs.append((index, job))
             except ApiError as error:
                 answers[index] = schema.ErrorResponse(error.message, error.params)
-        if jobs:
-            await self._store.add([job for _, job in jobs])
         for index, job in jobs:
-            self._orchestrator.submit(job)
             answers[index] = schema.JobResponse(job.id)
+        answer = schema.encoder.encode(answers)
+        if record is not None and before is None:
+            await self._store.add([job for _, job in jobs], record(answer, is_final=not delegated))
+        elif jobs:
+            await self._store.add([job for _, job in jobs])
+        for _, job in jobs:
+            self._orchestrator.submit(job)
         if delegated:
             await self._accept_delegated(delegated, caller.client, answers)
-        return Answer(answers, is_due=True)
+            answer = schema.encoder.encode(answers)
+            if record is not None:
+                await self._store.answers.save(record(answer, is_final=True))
+        return answer
 
     async def _accept_delegated(
         self, requests: list[tuple[int, Buffer]], client: str, answers: list[Any]

@@ -7,6 +7,7 @@ from typing import Any, get_args
 import msgspec
 
 from infernet_edge import INFERNET_VERSION, __version__, schema
+from infernet_edge.api.endpoints.idempotency import MAX_KEY
 from infernet_edge.api.endpoints.waiting import MAX_WAIT_SECONDS
 from infernet_edge.api.openapi_delegated import delegated_request
 from infernet_edge.jobs.store import MAX_LISTED
@@ -141,6 +142,12 @@ def _paths() -> dict[str, Any]:
         {"type": "integer", "minimum": 0, "maximum": MAX_WAIT_SECONDS},
     )
     prefer = _parameter("Prefer", "wait=SECONDS, as the parameter (RFC 7240)", text, "header")
+    key = _parameter(
+        "Idempotency-Key",
+        "A repeated request with this key gets the first answer again, for 24 hours",
+        {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
+        "header",
+    )
     identifier = _parameter("id", "The id of the job", text, "path")
     job_parameters = [
         _parameter("id", "Ids of jobs whose results to return", _list_of(text)),
@@ -167,7 +174,9 @@ def _paths() -> dict[str, Any]:
         "/resources": {"get": _operation("Hardware and models", resources, parameters=[model_id])},
         "/api/jobs": {
             "get": _operation("Results, or ids of jobs", listing, parameters=job_parameters),
-            "post": _operation("Create a job", responses, body=requests, parameters=[wait, prefer]),
+            "post": _operation(
+                "Create a job", responses, body=requests, parameters=[wait, prefer, key]
+            ),
             "delete": _operation("Cancel jobs", results, parameters=job_parameters[:2]),
         },
         "/api/jobs/{id}": {
@@ -175,7 +184,9 @@ def _paths() -> dict[str, Any]:
             "delete": _operation("Cancel a job", results, parameters=one_job_parameters[:3]),
         },
         "/api/jobs/batch": {
-            "post": _operation("Create jobs", _list_of(outcomes), body=_list_of(requests))
+            "post": _operation(
+                "Create jobs", _list_of(outcomes), body=_list_of(requests), parameters=[key]
+            )
         },
         "/api/jobs/stream": {
             "post": _operation(

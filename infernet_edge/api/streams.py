@@ -6,6 +6,7 @@ import asyncio
 
 from starlette.types import Receive, Scope, Send
 
+from infernet_edge.api.endpoints.idempotency import refuse_key
 from infernet_edge.api.jobs import JobIntake
 from infernet_edge.api.json_io import NOSNIFF, BodyReader, disconnected
 from infernet_edge.containers.client import ContainerFailure
@@ -46,6 +47,7 @@ class StreamEndpoint:
 
     async def _open(self, scope: Scope, receive: Receive) -> JobStream:
         """Read and store the request; releases its body before the answer is streamed."""
+        refuse_key(scope)
         body = await self._bodies.read(scope, receive)
         stream = await self._intake.accept_stream(body, scope["caller"])
         scope["held"].release()

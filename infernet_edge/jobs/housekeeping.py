@@ -154,6 +154,7 @@ class Housekeeper:
                 self._next_expiry = self._elapsed.now() + int(pause * 1000)
                 break
         await self._external_jobs.delete_unchanged(before)
+        await self._store.answers.delete_expired()
 
 
 def measure(connection: sqlite3.Connection, folder: Path) -> Space:

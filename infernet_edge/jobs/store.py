@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from msgspec import structs
 
 from infernet_edge.clock import milliseconds
 from infernet_edge.errors import BadRequest, InfernetEdgeError, Unavailable
 from infernet_edge.invariants import InvariantViolated
-from infernet_edge.jobs import contents, listing, retrieval, table
+from infernet_edge.jobs import contents, idempotency, listing, retrieval, table
 from infernet_edge.jobs.contents import PIECE, Buffer, Content
 from infernet_edge.jobs.external_jobs import ExternalJobs
+from infernet_edge.jobs.idempotency import Record, RememberedAnswers
 from infernet_edge.jobs.identifiers import (
     JobIds,
     first_not_before,
@@ -69,6 +71,7 @@ class JobStore:
         self._being_read: Counter[bytes] = Counter()
         self._deleting: asyncio.Future[int] | None = None
         self.pending: dict[bytes, Job] = {}
+        self.answers = RememberedAnswers(database, elapsed)
         self.waiters = Waiters(self._is_unfinished)
         external_jobs.on_end = self.waiters.note_end
         self._closed = ""
@@ -77,6 +80,7 @@ class JobStore:
     async def load(self) -> list[Job]:
         """Read the jobs that an earlier run left unfinished, oldest first; once, at start."""
         await self._database.write(table.prepare)
+        await self.answers.load()
         last, jobs = await self._database.read(table.unfinished)
         self._ids = JobIds(last)
         for job in jobs:
@@ -101,8 +105,10 @@ class JobStore:
         if self.refusal:
             raise Unavailable(self.refusal, retry_after=60)
 
-    async def add(self, jobs: Sequence[Job]) -> None:
+    async def add(self, jobs: Sequence[Job], record: Record | None = None) -> None:
         """Store new jobs; when this returns they are on the disk.
+
+        `record` is stored with them, in one transaction, to answer a repeated request.
 
         Raises Unavailable when the queue is full or storage is short, StorageError when the file
         cannot be written; then none of them is stored.
@@ -136,7 +142,11 @@ class JobStore:
         for job in jobs:
             self.pending[job.key] = job
         try:
-            await self._database.write(table.insert, rows, large)
+            if record is None:
+                await self._database.write(table.insert, rows, large)
+            else:
+                await self._database.write(_insert_with, rows, large, record)
+                self.answers.note(record)
         except BaseException:
             for job in jobs:
                 self.pending.pop(job.key, None)
@@ -417,3 +427,14 @@ class JobStore:
             for key in keys:
                 if not self._being_read[key]:
                     del self._being_read[key]
+
+
+def _insert_with(
+    connection: sqlite3.Connection,
+    rows: Sequence[tuple[Any, ...]],
+    large: Sequence[tuple[bytes, Buffer]],
+    record: Record,
+) -> None:
+    """Store new jobs and what is remembered of their request: both or neither."""
+    table.insert(connection, rows, large)
+    idempotency.insert(connection, record)

@@ -19,7 +19,7 @@ import msgspec
 from infernet_edge.config.model import Config
 from infernet_edge.containers.client import ServiceClient, make_session
 from infernet_edge.containers.service import Service, make_services
-from infernet_edge.jobs import external_jobs, table
+from infernet_edge.jobs import external_jobs, idempotency, table
 from infernet_edge.jobs.external_jobs import ExternalJobs
 from infernet_edge.jobs.job import DIRECT, STREAM, Job
 from infernet_edge.jobs.orchestrator import Orchestrator
@@ -75,6 +75,7 @@ def _made_of(config: Config, session: aiohttp.ClientSession) -> Parts:
             "jobs": table.MIGRATIONS,
             "reports": external_jobs.MIGRATIONS,
             "elapsed": elapsed.MIGRATIONS,
+            "remembered_answers": idempotency.MIGRATIONS,
         },
     )
     passed = ElapsedTime(database)

@@ -9,27 +9,19 @@ from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
-from infernet_edge import schema
 from infernet_edge.api.endpoints.cancelling import Cancellation
+from infernet_edge.api.endpoints.idempotency import idempotency_key
 from infernet_edge.api.endpoints.job import MAX_PARAMETERS, flag
 from infernet_edge.api.endpoints.waiting import requested_wait, wait_for_jobs, wait_until
-from infernet_edge.api.jobs import JobIntake
+from infernet_edge.api.jobs import Accepted, JobIntake
 from infernet_edge.api.json_io import Answer, BodyReader, StoredAnswer, answer_of, query
 from infernet_edge.errors import BadRequest, StorageError, Unavailable
 from infernet_edge.jobs.contents import Content
-from infernet_edge.jobs.job import Job
 from infernet_edge.jobs.store import MAX_LISTED, JobStore
 
 _MAX_IDS = 1000  # ids in one GET or DELETE
 _DIGITS = re.compile("[0-9]{1,9}")
 _PENDING: Final = {"true": True, "false": False}  # any other value: all jobs
-
-
-def _accepted(job: Job | None) -> Answer | StoredAnswer:
-    """The answer for an accepted request: a JobResponse, or that of a delegated subscription."""
-    if job is None:
-        return Answer(schema.DelegatedSubscriptionResponse())
-    return Answer(b'{"id":"%b"}' % job.id.encode())
 
 
 def _check_number(identifiers: Sequence[str]) -> None:
@@ -59,7 +51,7 @@ class JobsEndpoint:
             if scope["method"] == "DELETE":
                 await self._cancel(scope, parameters)
             answer, is_poll = await self._get(scope, receive, parameters)
-            if is_poll and scope["charge"] is not None:
+            if is_poll and scope["method"] != "DELETE" and scope["charge"] is not None:
                 scope["charge"].waive_poll()
             await answer(scope, receive, send)
 
@@ -68,33 +60,35 @@ class JobsEndpoint:
         parameters = query(scope, MAX_PARAMETERS) if b"wait" in scope["query_string"] else {}
         wait = requested_wait(scope, parameters)
         if not wait.seconds:
-            answer = _accepted(await self._accept(scope, receive))
+            answer: Answer | StoredAnswer = Answer((await self._accept(scope, receive)).answer)
             if wait.applied:
                 answer.headers += wait.headers
             await answer(scope, receive, send)
             return
+        client: str = scope["caller"].client
         with self._store.waiters.admitted() as waiter:  # before the job is stored
-            job = await self._accept(scope, receive)
-            if job is not None:
-                self._store.waiters.wait(waiter, [job.key])
-                await wait_until(waiter.ended, wait.seconds, scope, receive)
-        answer = _accepted(job)
-        with self._store.kept([job.id] if job is not None else []):
-            if job is not None and job.key not in self._store.pending:
+            accepted = await self._accept(scope, receive)
+            names = self._store.unfinished(client, [accepted.job])
+            self._store.waiters.wait(waiter, names)
+            await wait_until(waiter.ended, wait.seconds, scope, receive)
+        answer = Answer(accepted.answer)
+        with self._store.kept([accepted.job]):
+            if not self._store.unfinished(client, [accepted.job]):
                 with contextlib.suppress(StorageError):  # the job is accepted in any case
-                    answer = await self._result(job) or answer
+                    answer = await self._result(client, accepted.job) or answer
             answer.headers += wait.headers
             try:
                 await answer(scope, receive, send)
             except Unavailable:  # no memory for a long result, and nothing was sent
-                await _accepted(job)(scope, receive, send)
+                await Answer(accepted.answer)(scope, receive, send)
 
-    async def _accept(self, scope: Scope, receive: Receive) -> Job | None:
+    async def _accept(self, scope: Scope, receive: Receive) -> Accepted:
+        key = idempotency_key(scope)
         body = await self._bodies.read(scope, receive)
-        job = await self._intake.accept(body, scope["caller"])
+        accepted = await self._intake.accept(body, scope["caller"], key)
         del body
         scope["held"].release()
-        return job
+        return accepted
 
     async def _cancel(self, scope: Scope, parameters: dict[str, list[str]]) -> None:
         identifiers = parameters.get("id")
@@ -103,10 +97,10 @@ class JobsEndpoint:
         _check_number(identifiers)
         await self._cancellation.cancel(scope["caller"].client, identifiers)
 
-    async def _result(self, job: Job) -> Answer | StoredAnswer | None:
-        for result in await self._store.results(job.client, [job.id], intermediate=False):
+    async def _result(self, client: str, identifier: str) -> Answer | StoredAnswer | None:
+        for result in await self._store.results(client, [identifier], intermediate=False):
             return answer_of(list(result.json()), self._store.read)
-        return None  # deleted meanwhile
+        return None  # deleted meanwhile, or a delegated subscription
 
     async def _get(
         self, scope: Scope, receive: Receive, parameters: dict[str, list[str]]
@@ -165,8 +159,9 @@ class BatchEndpoint:
         self._bodies = bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        key = idempotency_key(scope)
         body = await self._bodies.read(scope, receive)
-        answer = await self._intake.accept_batch(body, scope["caller"])
+        answer = await self._intake.accept_batch(body, scope["caller"], key)
         del body
         scope["held"].release()
-        await answer(scope, receive, send)
+        await Answer(answer, is_due=True)(scope, receive, send)
