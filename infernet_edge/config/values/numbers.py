@@ -11,8 +11,10 @@ from typing import Any
 
 from infernet_edge.config.keys.types import bounds, unwrap
 
-_HOUR = 3600  # seconds; multiples of it are not taken for milliseconds
-_CERTAIN = 1_000_000  # seconds, from which they are
+# Seconds. Hours of one day, and whole days, are not taken for milliseconds; 180000, which is 50
+# hours and the usual time-out in milliseconds, is.
+_HOUR, _DAY = 3600, 86400
+_CERTAIN = 1_000_000  # seconds, from which all are
 
 
 def limited(value: Any, hint: Any) -> float | None:
@@ -33,7 +35,8 @@ def milliseconds_note(value: Any, extra: dict[str, Any]) -> str:
     limit = extra.get("milliseconds_from")
     if limit is None or not isinstance(value, int | float) or value < limit:
         return ""
-    if value % _HOUR == 0 and value < max(limit, _CERTAIN):
+    rounded = value % _DAY == 0 or (value <= _DAY and value % _HOUR == 0)
+    if rounded and value < max(limit, _CERTAIN):
         return ""
     return (
         f"{value:.15g} seconds are {_duration(value)}; if milliseconds are meant, write"

@@ -51,6 +51,8 @@ def test_others_are_errors(value: Any) -> None:
         ({"startup_wait": 1000}, "startup_wait: 1000 seconds are 16.7 minutes; if milliseconds"),
         ({"startup_wait": 1500.0}, "startup_wait: 1500 seconds are 25.0 minutes"),
         ({"containers": [CONTAINER | {"timeout": 30000}]}, "containers[0].timeout: 30000 seconds"),
+        ({"containers": [CONTAINER | {"timeout": 180_000}]}, "containers[0].timeout: 180000 secon"),
+        ({"server": {"rate_limit": {"period": 900_000}}}, "server.rate_limit.period: 900000"),
         ({"chain": {"snapshot_sync": {"sleep": 500}}}, "chain.snapshot_sync.sleep: 500 seconds"),
         ({"chain": {"snapshot_sync": {"sync_period": 500}}}, "chain.snapshot_sync.sync_period"),
         ({"server": {"rate_limit": {"period": 60000}}}, "server.rate_limit.period: 60000"),
@@ -67,7 +69,7 @@ def test_durations_of_seconds_are_not_noted() -> None:
     document = {
         "startup_wait": 600,
         "containers": [CONTAINER | {"timeout": 36000}, CONTAINER | {"timeout": 9999}],
-        "server": {"rate_limit": {"period": 86400}},
+        "server": {"rate_limit": {"period": 7 * 86400}},
         "jobs": {"retention": 365 * 86400},
         "chain": {"snapshot_sync": {"sleep": 60, "sync_period": 120}},
     }
