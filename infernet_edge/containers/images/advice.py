@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 from infernet_edge.config.values.image_names import registry_of
+from infernet_edge.containers.images.damage import output_shows_damage
 
 
 def podman_command(url: str, *words: str) -> str:
@@ -43,17 +44,27 @@ def missing(image: str, url: str, *, made_here: bool) -> str:
 
 
 def damaged(image: str, url: str, reason: str, *, repaired: bool) -> str:
-    """What to do about a damaged image that the node does not replace, or replaced in vain."""
-    if repaired:
-        return (
-            f"the storage of image {image} is still damaged after it was pulled again, since other"
-            f" images share its layers ({reason}). Remove all images, which are then pulled again:"
-            f" {podman_command(url, 'rmi', '--all', '--force')}"
-        )
+    """What to do about a damaged image that the node does not replace, or replaced in vain.
+
+    `reason` is an error of Podman, or the end of a container with its output: then the image may be
+    intact and wrong.
+    """
     again = (
         "build or load it again" if registry_of(image) == "localhost" else "pull or load it again"
     )
-    return (
-        f"the storage of image {image} is damaged ({reason}). Remove it with:"
-        f" {podman_command(url, 'rmi', '--force', image)}; then {again}"
-    )
+    remove = f"{podman_command(url, 'rmi', '--force', image)}; then {again}"
+    if output_shows_damage(reason):
+        after = ", also after it was pulled again" if repaired else ""
+        return (
+            f"a program of image {image} cannot be executed{after} ({reason}). It is for another"
+            " machine than the image says, or a script whose first line is not #! and a program:"
+            f" use another image. If it ran here before, its storage is damaged: {remove}"
+        )
+    if repaired:
+        return (
+            f"the storage of image {image} is still damaged after it was pulled again, since other"
+            f" images share its layers ({reason}). Remove all images, which are then pulled again;"
+            " save those of localhost before, which are not (podman save):"
+            f" {podman_command(url, 'rmi', '--all', '--force')}"
+        )
+    return f"the storage of image {image} is damaged ({reason}). Remove it with: {remove}"
