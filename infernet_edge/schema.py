@@ -116,6 +116,43 @@ class JobResult(Struct, frozen=True):
     detail: JobDetail | UnsetType = UNSET
 
 
+class HistoryItem(Struct, frozen=True, kw_only=True):
+    """A job of the past, or of now; times in milliseconds since 1970, sizes in bytes.
+
+    `steps` is the number of its containers, `container` and `position` are as in JobDetail.
+    `error` is the beginning of the text. The input is kept until the job has ended.
+    """
+
+    id: str
+    client: str
+    kind: Literal["direct", "stream"]
+    status: JobStatus
+    containers: list[str]
+    steps: int
+    attempts: int
+    created_at: int
+    started_at: int | None
+    finished_at: int | None
+    container: str | None = None
+    position: int | None = None
+    cancelled: bool
+    error: str | None
+    input_bytes: int | None
+    result_bytes: int | None
+
+
+class JobHistory(Struct, frozen=True):
+    """A page of jobs, newest first.
+
+    `next` is the cursor for the next page, null when there is none. All jobs accepted since
+    `searched_to` (milliseconds since 1970) were searched; null: all jobs.
+    """
+
+    items: list[HistoryItem]
+    next: str | None
+    searched_to: int | None
+
+
 class StatusReport(Struct, frozen=True):
     """What a container that does not speak Infernet reports of a job of its own."""
 

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infernet_edge.api.auth import Access
 from infernet_edge.api.endpoints.cancelling import Cancellation
+from infernet_edge.api.endpoints.history import HistoryEndpoint
 from infernet_edge.api.endpoints.job import JobEndpoint
 from infernet_edge.api.endpoints.jobs import BatchEndpoint, JobsEndpoint
 from infernet_edge.api.info import HealthEndpoint, InfoEndpoint, ResourcesEndpoint
@@ -39,6 +40,7 @@ from infernet_edge.errors import (
 from infernet_edge.jobs.external_jobs import ExternalJobs
 from infernet_edge.jobs.guardian import Guardian
 from infernet_edge.jobs.orchestrator import Orchestrator
+from infernet_edge.jobs.reading.history import History
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.logs import log_event, log_exception
 from infernet_edge.memory import MemoryBudget
@@ -184,6 +186,7 @@ def _routes(parts: Parts) -> list[Route]:
     endpoints: dict[str, Any] = {
         "/api/jobs": JobsEndpoint(intake, parts.store, bodies, cancellation),
         "/api/jobs/{id}": JobEndpoint(parts.store, parts.orchestrator, cancellation),
+        "/api/history": HistoryEndpoint(History(parts.database), parts.store, parts.orchestrator),
         "/api/jobs/batch": BatchEndpoint(intake, bodies),
         "/api/jobs/stream": StreamEndpoint(intake, bodies),
         "/health": HealthEndpoint(parts.database, parts.store, parts.services, parts.background),

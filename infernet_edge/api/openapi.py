@@ -10,6 +10,7 @@ from infernet_edge import INFERNET_VERSION, __version__, schema
 from infernet_edge.api.endpoints.idempotency import MAX_KEY
 from infernet_edge.api.endpoints.waiting import MAX_WAIT_SECONDS
 from infernet_edge.api.openapi_delegated import delegated_request
+from infernet_edge.jobs.reading.history import MAX_PAGE, STATES
 from infernet_edge.jobs.store import MAX_LISTED
 
 _TYPES = (
@@ -21,6 +22,7 @@ _TYPES = (
     schema.JobResponse,
     schema.DelegatedSubscriptionResponse,
     schema.JobResult,
+    schema.JobHistory,
     schema.ContainerOutput,
     schema.ContainerError,
     schema.StatusReport,
@@ -158,6 +160,14 @@ def _paths() -> dict[str, Any]:
         wait,
         prefer,
     ]
+    history_parameters = [
+        _parameter("limit", "Maximum number of jobs", limit | {"maximum": MAX_PAGE}),
+        _parameter("before", "Only jobs before this cursor", text),
+        _parameter("state", "Only jobs in this state", {"type": "string", "enum": list(STATES)}),
+        _parameter("container", "Only jobs with this container", text),
+        _parameter("client", "Only jobs of this client", text),
+        _parameter("find", "Only jobs whose id begins with this", text),
+    ]
     one_job_parameters = [
         identifier,
         job_parameters[1],
@@ -178,6 +188,11 @@ def _paths() -> dict[str, Any]:
                 "Create a job", responses, body=requests, parameters=[wait, prefer, key]
             ),
             "delete": _operation("Cancel jobs", results, parameters=job_parameters[:2]),
+        },
+        "/api/history": {
+            "get": _operation(
+                "Jobs with filters, newest first", _ref("JobHistory"), parameters=history_parameters
+            ),
         },
         "/api/jobs/{id}": {
             "get": _operation("One job", _ref("JobResult"), parameters=one_job_parameters),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 from collections import OrderedDict
+from collections.abc import Collection
 from typing import Final, Generic, TypeVar
 
 from infernet_edge.invariants import invariant
@@ -88,22 +90,23 @@ class SlotQueue(Generic[T]):
                 return True
         return False
 
-    def position(self, entry: T | asyncio.Future[None]) -> int | None:
-        """How many are taken up to this entry, 1 for the next one.
+    def positions(
+        self, entries: Collection[T | asyncio.Future[None]]
+    ) -> dict[T | asyncio.Future[None], int]:
+        """How many are taken up to each of these entries, 1 for the next one.
 
-        None when it does not wait, or when more than MAX_POSITION are before it.
+        Without those that do not wait, or have MAX_POSITION others before them.
         """
-        before = 0
-        for level in self._levels.values():
-            if entry in level:
-                for waiting in level:
-                    before += 1
-                    if waiting == entry:
-                        return before if before <= MAX_POSITION else None
-                    if before > MAX_POSITION:
-                        return None
-            before += len(level)
-        return None
+        wanted = {entry for entry in entries if any(entry in x for x in self._levels.values())}
+        found: dict[T | asyncio.Future[None], int] = {}
+        if wanted:
+            waiting = itertools.chain.from_iterable(self._levels.values())
+            for number, entry in enumerate(itertools.islice(waiting, MAX_POSITION), 1):
+                if entry in wanted:
+                    found[entry] = number
+                    if len(found) == len(wanted):
+                        break
+        return found
 
     def clear(self) -> None:
         """Drop all entries, and cancel all direct calls that still wait."""

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from infernet_edge.config.model import Jobs
 from infernet_edge.containers.client import (
@@ -33,6 +33,7 @@ from infernet_edge.jobs.result_json import (
     json_list,
 )
 from infernet_edge.jobs.running.computing import Computing, stored_input
+from infernet_edge.jobs.running.progress import progress_of
 from infernet_edge.jobs.runs import Outcome, Progress, Run, ServiceQueue
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.jobs.streams import STREAM_BUFFERS, JobStream, StreamRecord
@@ -125,13 +126,12 @@ class Orchestrator:
             self._fail(self._queues[run.container].service, run, DEADLINE_PASSED)
 
     def progress(self, key: bytes) -> Progress | None:
-        """Where a job is now; None when it is not unfinished, or its end is being stored."""
-        work = self._in_work.get(key)
-        if work is None:
-            return None
-        waiting = work if isinstance(work, Run) else work.slot
-        position = None if waiting is None else self._queues[work.container].slots.position(waiting)
-        return Progress(work.container, position)
+        """Where a job is now, as `progress_of`."""
+        return self.progress_of([key]).get(key)
+
+    def progress_of(self, keys: Iterable[bytes]) -> dict[bytes, Progress]:
+        """Where jobs are now; without those that have ended, or whose end is being stored."""
+        return progress_of(self._in_work, self._queues, keys)
 
     def cancel(self, job: Job) -> None:
         """End an unfinished job: its end is stored as soon as that is possible.

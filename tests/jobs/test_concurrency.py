@@ -96,25 +96,24 @@ async def test_an_entry_is_removed() -> None:
     assert [queue.next() for _ in range(3)] == [3, 0, None]
 
 
-async def test_the_position_of_an_entry() -> None:
+async def test_the_positions_of_entries() -> None:
     queue: SlotQueue[str] = SlotQueue(1)
     for entry in "abc":
         queue.put(entry)
     queue.put("first", 1)
     waiting = queue.acquire()
-    assert [queue.position(entry) for entry in ("first", "a", "b", "c")] == [1, 2, 3, 4]
-    assert queue.position(waiting) == 5
-    assert queue.position("unknown") is None
+    assert queue.positions(["c", "first", waiting]) == {"first": 1, "c": 4, waiting: 5}
+    assert queue.positions(["unknown", "b"]) == {"b": 3}
+    assert queue.positions([]) == {}
     queue.remove("b")
-    assert queue.position("c") == 3
+    assert queue.positions(["b", "c"]) == {"c": 3}
 
 
 async def test_positions_far_behind_are_not_counted() -> None:
     queue: SlotQueue[int] = SlotQueue(1)
     for number in range(MAX_POSITION + 1):
         queue.put(number)
-    assert queue.position(MAX_POSITION - 1) == MAX_POSITION
-    assert queue.position(MAX_POSITION) is None
+    assert queue.positions([MAX_POSITION - 1, MAX_POSITION]) == {MAX_POSITION - 1: MAX_POSITION}
 
 
 async def test_direct_calls_that_were_cancelled_do_not_fill_the_queue() -> None:
@@ -124,4 +123,4 @@ async def test_direct_calls_that_were_cancelled_do_not_fill_the_queue() -> None:
         queue.acquire().cancel()
     queue.put(2)
     await asyncio.sleep(0)
-    assert queue.position(2) == 2
+    assert queue.positions([2]) == {2: 2}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -12,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from infernet_edge.api.endpoints.cancelling import Cancellation
 from infernet_edge.api.endpoints.idempotency import idempotency_key
 from infernet_edge.api.endpoints.job import MAX_PARAMETERS, flag
+from infernet_edge.api.endpoints.paging import limit_of, next_link
 from infernet_edge.api.endpoints.waiting import requested_wait, wait_for_jobs, wait_until
 from infernet_edge.api.jobs import Accepted, JobIntake
 from infernet_edge.api.json_io import Answer, BodyReader, StoredAnswer, answer_of, query
@@ -20,7 +20,6 @@ from infernet_edge.jobs.contents import Content
 from infernet_edge.jobs.store import MAX_LISTED, JobStore
 
 _MAX_IDS = 1000  # ids in one GET or DELETE
-_DIGITS = re.compile("[0-9]{1,9}")
 _PENDING: Final = {"true": True, "false": False}  # any other value: all jobs
 
 
@@ -113,8 +112,15 @@ class JobsEndpoint:
         identifiers = parameters.get("id")
         if identifiers is None:
             pending = _PENDING.get(parameters.get("pending", [""])[-1].lower())
-            found = await self._list(parameters, client, pending)
-            return Answer(found), bool(found and pending)
+            limit = limit_of(parameters, MAX_LISTED, MAX_LISTED)
+            before = parameters.get("before", [""])[-1]
+            found = await self._store.identifiers(
+                client, pending=pending, limit=limit, before=before
+            )
+            listed = Answer(found)
+            if len(found) == limit:  # there may be older ones
+                listed.headers.append(next_link(scope["path"], parameters, found[0]))
+            return listed, bool(found and pending)
         _check_number(identifiers)
         wait = requested_wait(scope, parameters)
         await wait_for_jobs(self._store, identifiers, wait, scope, receive)
@@ -131,22 +137,6 @@ class JobsEndpoint:
         answer = answer_of(parts, self._store.read)
         answer.headers += wait.headers
         return answer, is_poll
-
-    async def _list(
-        self, parameters: dict[str, list[str]], client: str, pending: bool | None
-    ) -> list[str]:
-        limit = parameters.get("limit", [""])[-1] or str(MAX_LISTED)
-        if not _DIGITS.fullmatch(limit) or not 1 <= int(limit) <= MAX_LISTED:
-            raise BadRequest(
-                f"limit: expected a whole number from 1 to {MAX_LISTED}", {"field": "limit"}
-            )
-        before = parameters.get("before", [""])[-1]
-        return await self._store.identifiers(
-            client,
-            pending=pending,
-            limit=int(limit),
-            before=before,
-        )
 
 
 class BatchEndpoint:

@@ -118,7 +118,9 @@ async def test_in_the_middle_of_a_chain_the_outputs_before_are_kept(
 
 def position(node: RunningNode, identifier: str) -> tuple[str, int | None] | None:
     job = node.parts.store.unfinished_job(identifier)
-    return None if job is None else node.parts.orchestrator.progress(job.key)
+    if job is None:
+        return None
+    return node.parts.orchestrator.progress_of([job.key]).get(job.key)
 
 
 async def test_long_outputs_of_a_chain_are_kept(node: RunningNode, echo: Echo) -> None:

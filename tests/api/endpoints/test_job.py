@@ -96,16 +96,16 @@ async def test_a_chain_is_in_its_second_container(node: RunningNode, echo: Echo)
     await eventually(lambda: echo.open == 1)
     chain = await node.job(["echo", "b"])
     await eventually(lambda: len(echo.calls) == 2)
-    await eventually(lambda: node.parts.orchestrator.progress(key_of(node, chain)) == ("b", 1))
+    await eventually(lambda: progress_of(node, chain) == ("b", 1))
     found = await detail(node, chain)
     assert (found["container"], found["position"], found["attempts"]) == ("b", 1, 1)
     assert (await detail(node, held))["position"] is None
 
 
-def key_of(node: RunningNode, identifier: str) -> bytes:
+def progress_of(node: RunningNode, identifier: str) -> tuple[str, int | None] | None:
     job = node.parts.store.unfinished_job(identifier)
     assert job is not None
-    return job.key
+    return node.parts.orchestrator.progress_of([job.key]).get(job.key)
 
 
 async def test_the_details_of_a_stream(node: RunningNode) -> None:
