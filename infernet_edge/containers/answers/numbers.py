@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 _WINDOW = 64 * 2**10  # bytes that are searched at once
 _NUMBERS = (b"NaN", b"Infinity")
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+# One without an end is matched too: otherwise the rest would be searched from each of its quotes.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.?)*+"?', re.DOTALL)
 
 
 def has_numbers(text: bytes | bytearray) -> bool:

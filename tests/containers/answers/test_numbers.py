@@ -66,3 +66,12 @@ async def test_the_event_loop_runs_meanwhile() -> None:
 def test_most_answers_are_not_searched() -> None:
     assert not has_numbers(b'{"a": [1, 2.5e3]}')
     assert has_numbers(bytearray(b"[-Infinity]"))
+
+
+@pytest.mark.parametrize("end", [b'"\\', b'"\\"', b"\\"])
+def test_a_string_without_an_end_takes_no_time(end: bytes) -> None:
+    """A search from each of its quotes to the end would take hours, and stop the whole process."""
+    text = b'[NaN, "' + b'\\"' * 200_000 + end
+    before = time.process_time()
+    assert replace_numbers(text).startswith(b'[null, "\\"')
+    assert time.process_time() - before < 2
