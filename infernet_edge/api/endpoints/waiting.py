@@ -18,7 +18,8 @@ from infernet_edge.tasks import cancel
 MAX_WAIT_SECONDS: Final = 60
 
 _DIGITS = re.compile("[0-9]{1,9}")
-_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+# One without an end is matched too: otherwise the rest would be searched from each of its quotes.
+_QUOTED = re.compile(r'"((?:[^"\\]++|\\.?)*+)("?)')
 _PREFERRED = re.compile(r"\s*wait\s*=\s*([0-9]{1,9})\s*(?:;.*)?", re.IGNORECASE)
 
 
@@ -58,7 +59,9 @@ def requested_wait(scope: Scope, parameters: Mapping[str, Sequence[str]]) -> Wai
 
 def _preferred(field: str) -> int | None:
     """The wait of a Prefer field in seconds; None when it has none."""
-    unquoted = _QUOTED.sub(lambda found: found[1] if found[1].isdigit() else "_", field)
+    unquoted = _QUOTED.sub(
+        lambda found: found[1] if found[2] and found[1].isdigit() else "_", field
+    )
     for preference in unquoted.split(","):
         if match := _PREFERRED.fullmatch(preference):
             return min(int(match[1]), MAX_WAIT_SECONDS)
