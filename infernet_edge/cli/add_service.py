@@ -140,7 +140,10 @@ def _refuse_other_forms(document: dict[str, Any], file: Path) -> None:
 def not_written(file: Path, error: Exception) -> str:
     """Why a configuration was not changed."""
     reason = error.strerror if isinstance(error, OSError) else error
-    return f"{file} was not changed: {reason}."
+    advice = ""
+    if isinstance(error, PermissionError):
+        advice = " Use sudo, or be the user who owns it and its folder."
+    return f"{file} was not changed: {reason}.{advice}"
 
 
 def prepare_container(config: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -224,3 +225,16 @@ def test_leaving_in_the_middle_changes_nothing(folder: Path) -> None:
     assert code == 1, screen
     assert "Nothing was changed." in screen
     assert sorted(each.name for each in folder.iterdir()) == ["config.toml"]
+
+
+def test_a_file_that_this_user_may_not_write(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "touch", refuse)  # root, who runs the tests, may write everywhere
+    assert add("hello-world") == 1
+    shown = capsys.readouterr().err
+    assert "config.toml was not changed: Permission denied. Use sudo, or be the user" in shown
+    assert (folder / "config.toml").read_text() == CONFIG
