@@ -124,7 +124,7 @@ class Rate:
     def suspected(self, began: float) -> None:
         """A request that began at that time failed in a way that may mean that it came too fast.
 
-        That is assumed only where many requests came: else any trouble would slow the node down.
+        That is assumed only where many requests came: else any error would slow the node down.
         """
         if self._count(self._clock()) >= _FIRST_RATE:
             self.refused(began)
