@@ -131,6 +131,10 @@ class Charge:
         if self._is_poll or self._polls.try_use(self._client, _POLL):
             self._headers = self._limiter.peek(self._client, self._endpoint)
 
+    def waive_wait(self) -> None:
+        """Do not count a request that has waited for at least a second, so that it is rare."""
+        self._headers = self._limiter.peek(self._client, self._endpoint)
+
     def waive(self) -> None:
         """Do not count the request; its answer has no headers about the limit."""
         self._headers = []

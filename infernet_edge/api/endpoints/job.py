@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from infernet_edge.api.auth import Caller
 from infernet_edge.api.endpoints.cancelling import Cancellation
-from infernet_edge.api.endpoints.waiting import requested_wait, wait_for_jobs
+from infernet_edge.api.endpoints.waiting import requested_wait, wait_for_jobs, waive_charge
 from infernet_edge.api.json_io import Answer, StoredAnswer, answer_of, query
 from infernet_edge.errors import NotFound
 from infernet_edge.jobs.orchestrator import Orchestrator
@@ -46,8 +46,7 @@ class JobEndpoint:
         wait = requested_wait(scope, parameters)
         await wait_for_jobs(self._store, [identifier], wait, scope, receive)
         result = await self._find(scope["caller"], identifier, parameters)
-        if result.status == "running" and scope["charge"] is not None:
-            scope["charge"].waive_poll()
+        waive_charge(scope, wait, [result])
         answer = answer_of(list(result.json()), self._store.read)
         answer.headers += wait.headers
         return answer

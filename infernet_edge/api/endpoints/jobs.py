@@ -11,8 +11,13 @@ from starlette.types import Receive, Scope, Send
 from infernet_edge.api.endpoints.cancelling import Cancellation
 from infernet_edge.api.endpoints.idempotency import idempotency_key
 from infernet_edge.api.endpoints.job import MAX_PARAMETERS, flag
-from infernet_edge.api.endpoints.paging import limit_of, next_link
-from infernet_edge.api.endpoints.waiting import requested_wait, wait_for_jobs, wait_until
+from infernet_edge.api.endpoints.paging import Parameters, limit_of, next_link
+from infernet_edge.api.endpoints.waiting import (
+    requested_wait,
+    wait_for_jobs,
+    wait_until,
+    waive_charge,
+)
 from infernet_edge.api.jobs import Accepted, JobIntake
 from infernet_edge.api.json_io import Answer, BodyReader, StoredAnswer, answer_of, query
 from infernet_edge.errors import BadRequest, StorageError, Unavailable
@@ -49,9 +54,11 @@ class JobsEndpoint:
         with self._store.kept(parameters.get("id", [])):
             if scope["method"] == "DELETE":
                 await self._cancel(scope, parameters)
-            answer, is_poll = await self._get(scope, receive, parameters)
-            if is_poll and scope["method"] != "DELETE" and scope["charge"] is not None:
-                scope["charge"].waive_poll()
+                answer = await self._results(scope, receive, parameters)
+            elif "id" in parameters:
+                answer = await self._results(scope, receive, parameters)
+            else:
+                answer = await self._list(scope, parameters)
             await answer(scope, receive, send)
 
     async def _create(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -89,7 +96,7 @@ class JobsEndpoint:
         scope["held"].release()
         return accepted
 
-    async def _cancel(self, scope: Scope, parameters: dict[str, list[str]]) -> None:
+    async def _cancel(self, scope: Scope, parameters: Parameters) -> None:
         identifiers = parameters.get("id")
         if identifiers is None:
             raise BadRequest("id: expected the ids of the jobs to cancel", {"field": "id"})
@@ -101,42 +108,42 @@ class JobsEndpoint:
             return answer_of(list(result.json()), self._store.read)
         return None  # deleted meanwhile, or a delegated subscription
 
-    async def _get(
-        self, scope: Scope, receive: Receive, parameters: dict[str, list[str]]
-    ) -> tuple[Answer | StoredAnswer, bool]:
-        """The answer, and whether the request is a poll: it found unfinished jobs.
-
-        Without a wait, it is none when it also found finished ones.
-        """
+    async def _list(self, scope: Scope, parameters: Parameters) -> Answer:
+        """The ids of the caller's jobs."""
+        pending = _PENDING.get(parameters.get("pending", [""])[-1].lower())
+        limit = limit_of(parameters, MAX_LISTED, MAX_LISTED)
+        before = parameters.get("before", [""])[-1]
         client: str = scope["caller"].client
-        identifiers = parameters.get("id")
-        if identifiers is None:
-            pending = _PENDING.get(parameters.get("pending", [""])[-1].lower())
-            limit = limit_of(parameters, MAX_LISTED, MAX_LISTED)
-            before = parameters.get("before", [""])[-1]
-            found = await self._store.identifiers(
-                client, pending=pending, limit=limit, before=before
-            )
-            listed = Answer(found)
-            if len(found) == limit:  # there may be older ones
-                listed.headers.append(next_link(scope["path"], parameters, found[0]))
-            return listed, bool(found and pending)
+        found = await self._store.identifiers(client, pending=pending, limit=limit, before=before)
+        if found and pending and scope["charge"] is not None:
+            scope["charge"].waive_poll()
+        answer = Answer(found)
+        if len(found) == limit:  # there may be older ones
+            answer.headers.append(next_link(scope["path"], parameters, found[0]))
+        return answer
+
+    async def _results(
+        self, scope: Scope, receive: Receive, parameters: Parameters
+    ) -> Answer | StoredAnswer:
+        """The results of the jobs whose ids are in the query."""
+        identifiers = parameters["id"]
         _check_number(identifiers)
         wait = requested_wait(scope, parameters)
         await wait_for_jobs(self._store, identifiers, wait, scope, receive)
-        intermediate = flag(parameters, "intermediate")
-        results = await self._store.results(client, identifiers, intermediate=intermediate)
+        results = await self._store.results(
+            scope["caller"].client, identifiers, intermediate=flag(parameters, "intermediate")
+        )
+        if scope["method"] != "DELETE":
+            waive_charge(scope, wait, results)
         parts: list[bytes | Content] = [b"["]
         for number, result in enumerate(results):
             if number:
                 parts.append(b",")
             parts += result.json()
         parts.append(b"]")
-        running = [result.status == "running" for result in results]
-        is_poll = any(running) if wait.seconds else bool(running) and all(running)
         answer = answer_of(parts, self._store.read)
         answer.headers += wait.headers
-        return answer, is_poll
+        return answer
 
 
 class BatchEndpoint:

@@ -11,7 +11,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
 from infernet_edge.api.json_io import disconnected
+from infernet_edge.api.rate_limits import Charge
 from infernet_edge.errors import BadRequest
+from infernet_edge.jobs.retrieval import Result
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.tasks import cancel
 
@@ -86,6 +88,21 @@ async def wait_until(
     finally:
         await cancel(gone)
         scope["is_abandoned_at_eof"] = False
+
+
+def waive_charge(scope: Scope, wait: Wait, results: Sequence[Result]) -> None:
+    """Do not count a request against the rate limit that has waited, or looked, in vain.
+
+    One that has waited may find finished jobs, too: the others kept it waiting.
+    """
+    charge: Charge | None = scope["charge"]
+    running = [result.status == "running" for result in results]
+    if charge is None or not any(running):
+        return
+    if wait.seconds:
+        charge.waive_wait()
+    elif all(running):
+        charge.waive_poll()
 
 
 async def wait_for_jobs(
