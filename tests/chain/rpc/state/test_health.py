@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from infernet_edge.chain.rpc.errors import EndpointFailure, RpcError
 from infernet_edge.chain.rpc.state.health import Health
 from tests.support.clock import Clock
@@ -22,7 +24,7 @@ def test_pauses_grow_with_failures_in_a_row_only() -> None:
     health.note_answer()
     assert health.reason == ""
     health.note_failure(EndpointFailure("oh", pause=7.0), clock.now)
-    assert health.pause == 7
+    assert health.pause == pytest.approx(7)
 
 
 def test_the_chain_is_checked_after_failures_and_now_and_then() -> None:
