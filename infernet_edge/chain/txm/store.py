@@ -9,6 +9,7 @@ from msgspec import Struct, field
 
 from infernet_edge.clock import milliseconds
 from infernet_edge.config.model import Chain
+from infernet_edge.invariants import invariant
 from infernet_edge.storage.checksums import checksum
 from infernet_edge.storage.damage import checked_types
 from infernet_edge.storage.database import Database
@@ -316,10 +317,12 @@ def _add(connection: sqlite3.Connection, transaction: Transaction) -> int:
 
 
 def _replace(connection: sqlite3.Connection, transaction: Transaction) -> None:
-    connection.execute(
-        "UPDATE transactions SET nonce = ?, hash = ?, content_sum = ? WHERE number = ?",
+    changed = connection.execute(
+        "UPDATE transactions SET nonce = ?, hash = ?, content_sum = ?"
+        " WHERE number = ? AND status IS NULL",
         (transaction.nonce, transaction.hash, _content_sum(transaction), transaction.number),
-    )
+    ).rowcount
+    invariant(changed == 1, f"transaction {transaction.number} is final and must not change")
     _write_signed(connection, transaction.number, transaction.signed)
 
 
@@ -347,16 +350,9 @@ def _finish(
     outcome: TransactionOutcome,
     payment: PaidFee | None,
 ) -> None:
-    if payment is not None:
-        before = _fees_paid(connection, payment.hour).get(payment.hour, 0)
-        connection.execute("DELETE FROM fees_paid WHERE hour < ?", (payment.first_hour,))
-        connection.execute(
-            "INSERT OR REPLACE INTO fees_paid VALUES (?, ?)",
-            (payment.hour, str(before + payment.fee)),
-        )
-    connection.execute(
+    changed = connection.execute(
         "UPDATE transactions SET status = ?, hash = ?, block = ?, reason = ?, gas_used = ?,"
-        " data = x'', finished_at = ? WHERE number = ?",
+        " data = x'', finished_at = ? WHERE number = ? AND status IS NULL",
         (
             outcome.status,
             outcome.hash,
@@ -366,7 +362,21 @@ def _finish(
             milliseconds(),
             number,
         ),
-    )
+    ).rowcount
+    if not changed:  # a commit that seemed to fail is repeated
+        known = connection.execute(
+            "SELECT status, hash FROM transactions WHERE number = ?", (number,)
+        ).fetchone()
+        same = known == (outcome.status, outcome.hash)
+        invariant(same, f"transaction {number} must not end twice, or is not stored")
+        return
+    if payment is not None:
+        before = _fees_paid(connection, payment.hour).get(payment.hour, 0)
+        connection.execute("DELETE FROM fees_paid WHERE hour < ?", (payment.first_hour,))
+        connection.execute(
+            "INSERT OR REPLACE INTO fees_paid VALUES (?, ?)",
+            (payment.hour, str(before + payment.fee)),
+        )
     _delete_signed(connection, number)
 
 
@@ -385,7 +395,7 @@ def _last_gas(connection: sqlite3.Connection) -> int | None:
 
 def _remove(connection: sqlite3.Connection, number: int) -> None:
     _delete_signed(connection, number)
-    connection.execute("DELETE FROM transactions WHERE number = ?", (number,))
+    connection.execute("DELETE FROM transactions WHERE number = ? AND status IS NULL", (number,))
 
 
 def _prune(connection: sqlite3.Connection, number: int) -> None:

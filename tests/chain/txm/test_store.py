@@ -6,8 +6,15 @@ from pathlib import Path
 import pytest
 
 from infernet_edge.chain.txm import store as module
-from infernet_edge.chain.txm.store import Signed, Transaction, TransactionOutcome, TransactionStore
+from infernet_edge.chain.txm.store import (
+    PaidFee,
+    Signed,
+    Transaction,
+    TransactionOutcome,
+    TransactionStore,
+)
 from infernet_edge.errors import StorageError
+from infernet_edge.invariants import InvariantViolated
 from infernet_edge.storage.database import Database
 
 
@@ -141,8 +148,10 @@ async def test_the_largest_number_of_a_delivery_that_keys_name(store: Transactio
 async def test_what_changed_on_the_disk_is_damaged(
     database: Database, store: TransactionStore, change: str
 ) -> None:
-    await store.add(transaction("one", 7))
-    await store.replace(transaction("one", 8))
+    written = transaction("one", 7)
+    await store.add(written)
+    written.nonce = 8
+    await store.replace(written)
     [sound] = await store.unfinished()
     assert not sound.damaged
     await database.write(lambda connection: connection.execute(change) and None)
@@ -162,3 +171,18 @@ async def test_one_damaged_form_leaves_the_others(
     [read] = await store.unfinished()
     assert not read.damaged
     assert read.signed == [signed("one-2")]
+
+
+async def test_a_transaction_ends_once_and_is_paid_once(store: TransactionStore) -> None:
+    one = transaction("one")
+    await store.add(one)
+    mined = TransactionOutcome("mined", one.hash, 5, "", 30_000)
+    for _ in range(2):  # a commit that seemed to fail is repeated
+        await store.finish(one, mined, PaidFee(100, 7, 0))
+    assert await store.fees_paid(0) == {7: 100}
+    with pytest.raises(InvariantViolated, match="must not end twice"):
+        await store.finish(one, TransactionOutcome("reverted", one.hash, 5, "", 30_000))
+    with pytest.raises(InvariantViolated, match="is final"):
+        await store.replace(one)
+    await store.remove(one)
+    assert await store.outcomes(10) == {"one": mined}
