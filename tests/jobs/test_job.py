@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from infernet_edge.jobs.job import DEADLINE_PASSED, NO_OPTIONS, RunOptions, options_of, options_text
+from infernet_edge.errors import StorageError
+from infernet_edge.jobs.job import (
+    DEADLINE_PASSED,
+    NO_OPTIONS,
+    Job,
+    RunOptions,
+    options_of,
+    options_text,
+)
 from tests.support.breaking import read_only
 from tests.support.managing import eventually
 from tests.support.running import Reply, RunningNode, running
@@ -163,6 +171,26 @@ async def test_a_deadline_while_the_disk_cannot_be_written(
         await asyncio.sleep(0.5)
         assert (await node.result(late))["status"] == "running"
     assert (await node.finished(late))["result"]["error"] == DEADLINE_PASSED
+
+
+async def test_a_deadline_that_passes_in_no_queue(
+    node: RunningNode, echo: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the input cannot be read, a job waits for the disk."""
+    monkeypatch.setattr("infernet_edge.jobs.orchestrator._SAVE_RETRY", 0.5)
+    take, failures = node.parts.store.take_data, 1
+
+    async def unreliable(job: Job) -> Any:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise StorageError("disk I/O error")
+        return await take(job)
+
+    monkeypatch.setattr(node.parts.store, "take_data", unreliable)
+    late = await submitted(node, {"n": 1}, deadline=0.3)
+    assert (await node.finished(late))["result"]["error"] == DEADLINE_PASSED
+    assert echo.calls == []
 
 
 async def test_a_stream_whose_deadline_passes(node: RunningNode, echo: Echo) -> None:

@@ -17,8 +17,10 @@ import msgspec
 import pytest
 
 from infernet_edge.api.endpoints import cancelling
+from infernet_edge.errors import StorageError
 from infernet_edge.jobs import table
 from infernet_edge.jobs.contents import PIECE
+from infernet_edge.jobs.job import Job
 from tests.support.breaking import read_only
 from tests.support.managing import eventually
 from tests.support.running import Reply, RunningNode, running
@@ -116,6 +118,12 @@ async def test_in_the_middle_of_a_chain_the_outputs_before_are_kept(
     assert other == cancelled(blocker, "b")
 
 
+def key_of(node: RunningNode, identifier: str) -> bytes:
+    job = node.parts.store.unfinished_job(identifier)
+    assert job is not None
+    return job.key
+
+
 def position(node: RunningNode, identifier: str) -> tuple[str, int | None] | None:
     job = node.parts.store.unfinished_job(identifier)
     if job is None:
@@ -136,7 +144,8 @@ async def test_long_outputs_of_a_chain_are_kept(node: RunningNode, echo: Echo) -
 async def test_a_job_between_two_containers(
     node: RunningNode, echo: Echo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While its output is stored it is in no queue and in no call."""
+    """While its output is stored it is in no queue and in no call; the next container is busy."""
+    await held(node, echo, ["b"])
     keep, entered, go_on = node.parts.store.keep_outputs, asyncio.Event(), asyncio.Event()
 
     async def slow(*arguments: Any) -> None:
@@ -152,7 +161,34 @@ async def test_a_job_between_two_containers(
         await asyncio.sleep(0.05)
         go_on.set()
     assert answer.result() == [cancelled(job, "b")]
-    assert len(echo.calls) == 1
+    assert len(echo.calls) == 2
+
+
+async def test_a_job_that_waits_for_the_disk(
+    node: RunningNode, echo: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not in the hands of the worker any more, which calls the container for another job."""
+    monkeypatch.setattr("infernet_edge.jobs.orchestrator._SAVE_RETRY", 0.3)
+    take = node.parts.store.take_data
+
+    async def unreliable(job: Job) -> Any:
+        if job.key == first:
+            raise StorageError("disk I/O error")
+        return await take(job)
+
+    await node.job(data=HOLD)
+    await eventually(lambda: echo.open == 1)
+    identifier = await node.job()
+    other = await node.job(data=HOLD | {"n": 2})
+    first = key_of(node, identifier)
+    monkeypatch.setattr(node.parts.store, "take_data", unreliable)
+    (blocker,) = set((await node.get("/api/jobs?pending=true")).body) - {identifier, other}
+    await cancel(node, blocker)
+    await eventually(lambda: len(echo.calls) == 2)
+    assert await cancel(node, identifier) == [cancelled(identifier)]
+    echo.release()
+    assert (await node.finished(other))["status"] == "success"
+    assert len(echo.calls) == 2
 
 
 async def test_cancelling_is_idempotent(node: RunningNode, echo: Echo) -> None:
