@@ -168,7 +168,8 @@ def _install(arguments: argparse.Namespace) -> int:
     config, given = drop_in.configuration(paths), arguments.config
     if given is not None and config is not None:
         note = database_elsewhere(given, config.storage_path, os.environ)
-        print_progress(note or f"The service keeps its jobs in {config.storage_path}")
+        if note or changes:
+            print_progress(note or f"The service keeps its jobs in {config.storage_path}")
     return _report(arguments, changes, f"Configuration: {paths.configuration()}")
 
 
