@@ -88,7 +88,8 @@ class Images:
         for old in list(self._replaced[name]):
             try:
                 image = await run(CALL_TIMEOUT, engine.image, old)
-                # One with another name is somebody's; removing it by its id would remove that name.
+                # One with another name belongs to another program: removing it by its id
+                # would remove that name.
                 if image is not None and not image.tags:
                     await run(CALL_TIMEOUT, engine.remove_image, old)
                     reporter.log_container("image_removed", image=name, podman_id=old[:12])
