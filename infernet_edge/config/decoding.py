@@ -266,7 +266,7 @@ def _not_decoded(value: Any) -> str:
     except msgspec.DecodeError as error:
         return f"text that is not JSON {json_error(str(value), str(error))}"
     except RecursionError:
-        pass
+        return "text that is nested too deeply"
     return "text"
 
 

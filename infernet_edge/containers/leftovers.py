@@ -89,7 +89,7 @@ def _has_lost_its_storage(labels: Mapping[str, str]) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return labels.get(VIEW_LABEL, "") in {_view(storage)} - {""}
     except OSError:
-        pass
+        return False  # whether it is there is not known
     return False
 
 

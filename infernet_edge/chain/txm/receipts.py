@@ -48,6 +48,6 @@ async def why_reverted(
         await rpc.call("eth_call", [call, hex(outcome.block)])
     except RpcError as error:
         return str(revert_reason(error.data)) if error.data else error.message
-    except RpcUnavailable:
-        pass
+    except RpcUnavailable as error:
+        return f"The reason could not be read. {error}"
     return "The contract does not say why"

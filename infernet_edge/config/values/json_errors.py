@@ -17,8 +17,13 @@ def json_error(text: str, error: str) -> str:
         advice = _advice(text, found)
         return f"at line {found.lineno}, column {found.colno} ({found.msg}{advice})"
     except (ValueError, RecursionError):  # of numbers with thousands of digits
-        pass
+        return _msgspec_place(text, error)
     # What Python's module accepts and JSON does not have, such as NaN.
+    return _msgspec_place(text, error)
+
+
+def _msgspec_place(text: str, error: str) -> str:
+    """The place that msgspec names, as line and column."""
     position = re.search(r"\(byte (\d+)\)", error)
     before = text.encode()[: int(position[1]) if position else 0].decode("utf-8", "ignore")
     return f"at {place_after(before)} ({error})"

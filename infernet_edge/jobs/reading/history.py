@@ -122,12 +122,13 @@ def _search(
 def _rows(connection: sqlite3.Connection, wanted: Filter) -> sqlite3.Cursor:
     # What runs has an index of its own, and is perhaps far behind what has ended.
     source = "jobs INDEXED BY unfinished_jobs" if wanted.state == "running" else "jobs"
-    conditions, values = "id < ? AND id >= ?", [wanted.end, wanted.low]
+    conditions = "id < ? AND id >= ?"
+    values: list[bytes | str | int] = [wanted.end, wanted.low]
     if wanted.state == "running":
         conditions += " AND status = 0"
     if wanted.client is not None:
         conditions += " AND client = ?"
-        values.append(wanted.client)  # type: ignore[arg-type]
+        values.append(wanted.client)
     return connection.execute(
         f"SELECT id, status, containers FROM {source} WHERE {conditions}"  # noqa: S608 - ours
         " ORDER BY id DESC LIMIT ?",
