@@ -165,6 +165,7 @@ class Node:
                 "/job": self._report_job,
                 "/deliveries": self._report_deliveries,
             },
+            self._api.serve_operator,
             parts.memory,
         )
         await control.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from starlette.exceptions import HTTPException
@@ -10,7 +11,10 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from infernet_edge.api.auth import Access
+from infernet_edge.api.access.admission import OPERATOR, Access, Caller
+from infernet_edge.api.access.origins import Headers, Preflight
+from infernet_edge.api.access.permissions import Permission, demand, usual_permission
+from infernet_edge.api.access.rate_limits import Charge
 from infernet_edge.api.endpoints.cancelling import Cancellation
 from infernet_edge.api.endpoints.history import HistoryEndpoint
 from infernet_edge.api.endpoints.job import JobEndpoint
@@ -19,8 +23,6 @@ from infernet_edge.api.info import HealthEndpoint, InfoEndpoint, ResourcesEndpoi
 from infernet_edge.api.jobs import Delegations, JobIntake
 from infernet_edge.api.json_io import Answer, BodyReader, error_answer
 from infernet_edge.api.openapi import document
-from infernet_edge.api.origins import Headers, Preflight
-from infernet_edge.api.rate_limits import Charge
 from infernet_edge.api.status import StatusEndpoint
 from infernet_edge.api.streams import StreamEndpoint
 from infernet_edge.config.model import Config
@@ -55,6 +57,10 @@ class InternalError(ApiError):
     """An unexpected exception in the node; the log has the details."""
 
 
+# Returns who calls, and the charge of the request; given the scope and the endpoint's name.
+Admit = Callable[[Scope, str], tuple[Caller, Charge | None]]
+
+
 class Parts(NamedTuple):
     """The parts of the node that the API uses."""
 
@@ -86,6 +92,7 @@ class Api:
         self._memory = parts.memory
         self._paths = {route.path for route in exact}
         self._preflights = {route.path: Preflight(sorted(route.methods or ())) for route in routes}
+        self._needed = _needed(routes)
 
     @property
     def routes(self) -> list[BaseRoute]:
@@ -100,6 +107,13 @@ class Api:
         return next(found, "*")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._serve(scope, receive, send, self.access.admit)
+
+    async def serve_operator(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request that arrived at the control socket."""
+        await self._serve(scope, receive, send, _admit_operator)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, admit: Admit) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"only HTTP is served, not {scope['type']}")
         response = _Response(send, self.access.origins.headers(scope))
@@ -110,8 +124,10 @@ class Api:
             template = self._template(path)
             endpoint = f"{scope['method']} {template}"
             scope["app"] = self  # makes Starlette raise on a wrong path or method
-            scope["caller"], charge = self.access.admit(scope, endpoint)
+            caller, charge = admit(scope, endpoint)
+            scope["caller"] = caller
             scope["charge"] = response.charge = charge
+            demand(self._needed.get(endpoint, Permission.READ), caller.permissions)
             app: ASGIApp = self._exact if path in self._paths else self._others
             if self.access.origins.is_preflight(scope):
                 app = self._preflights.get(template, app)
@@ -125,6 +141,23 @@ class Api:
             await error_answer(response.counted(failure))(scope, receive, response)
         finally:
             held.release()
+
+
+def _admit_operator(scope: Scope, endpoint: str) -> tuple[Caller, Charge | None]:
+    return OPERATOR, None
+
+
+def _needed(routes: Iterable[Route]) -> dict[str, Permission]:
+    """The permission that each endpoint needs, such as "POST /api/jobs".
+
+    An endpoint that does not need the usual ones has `permissions`, by method.
+    """
+    return {
+        f"{method} {route.path}": named.get(method, usual_permission(method))
+        for route in routes
+        for named in (getattr(route.endpoint, "permissions", {}),)
+        for method in route.methods or ()
+    }
 
 
 class _Response:

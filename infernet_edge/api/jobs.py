@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from infernet_edge import schema
-from infernet_edge.api.auth import Caller
+from infernet_edge.api.access.admission import Caller
 from infernet_edge.api.endpoints.idempotency import request_checksum
 from infernet_edge.api.json_io import (
     check_utf8,

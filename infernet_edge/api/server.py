@@ -340,7 +340,7 @@ def _configuration(settings: Server, app: Any) -> uvicorn.Config:
         ws="none",
         log_config=None,
         access_log=False,
-        proxy_headers=False,  # api/auth.py decides which addresses are believed
+        proxy_headers=False,  # api/access/admission.py decides which addresses are believed
         server_header=False,
         date_header=False,
         timeout_keep_alive=_KEEP_ALIVE,

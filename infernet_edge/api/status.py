@@ -10,7 +10,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from infernet_edge import schema
-from infernet_edge.api.auth import Caller
+from infernet_edge.api.access.admission import Caller
 from infernet_edge.api.json_io import Answer, BodyReader, check_utf8, decode
 from infernet_edge.clock import milliseconds
 from infernet_edge.errors import BadRequest, Conflict, Forbidden, Unavailable

@@ -1,7 +1,8 @@
-"""The control socket in the storage folder: reports of the running node for commands.
+"""The control socket in the storage folder: reports of the running node for commands, and its API.
 
-The socket is a file that only the node's user may open: access to it is the permission to see the
-jobs of every client. `curl --unix-socket …/control.sock http://node/status` works too.
+Who calls the API here has the permissions of an operator. The socket is a file that only the
+node's user may open: access to it is the permission to see the jobs of every client.
+`curl --unix-socket …/control.sock http://node/status` works too, and `http://node/api/jobs`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -34,10 +35,13 @@ _MAX_PATH = 107  # bytes of a Unix socket's address, unix(7)
 
 
 class ControlServer:
-    """Answers GET requests for reports; `reports` maps paths to them."""
+    """Answers GET requests for reports; `reports` maps paths to them. All else goes to `api`."""
 
-    def __init__(self, folder: Path, reports: dict[str, Report], memory: MemoryBudget) -> None:
+    def __init__(
+        self, folder: Path, reports: dict[str, Report], api: ASGIApp, memory: MemoryBudget
+    ) -> None:
         self._memory = memory
+        self._api = api
         self._path = folder / SOCKET_NAME
         self._reports = reports
         self._state = ServerState()
@@ -79,11 +83,11 @@ class ControlServer:
         self._path.unlink(missing_ok=True)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["memory"] = self._memory
         report = self._reports.get(scope["path"])
         if report is None or scope["method"] != "GET":
-            await Answer(ErrorResponse("No such report"), 404)(scope, receive, send)
+            await self._api(scope, receive, send)
             return
+        scope["memory"] = self._memory
         parameters = {name: values[-1] for name, values in query(scope, 16).items()}
         try:
             answer = Answer(await report(parameters))

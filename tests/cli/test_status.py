@@ -299,10 +299,10 @@ async def test_the_socket_is_its_users_own_and_goes_with_the_node(tmp_path: Path
     async with running(tmp_path) as node:
         assert socket.stat().st_mode & 0o777 == 0o600
         assert (await control(node, "/status"))[0] == 200
-        for method, path in (("GET", "/nothing"), ("POST", "/status"), ("GET", "/")):
+        for method, path in (("GET", "/nothing"), ("POST", "/status"), ("GET", "/jobs/")):
             status, body = await control(node, path, method)
             assert status == 404
-            assert body["error"] == "No such report"
+            assert body["error"].startswith("No such endpoint")
         status, body = await control(node, "/jobs?limit=" + "9" * 30)
         assert (status, body) == (200, {"items": []})
     assert not socket.exists()
@@ -321,3 +321,15 @@ async def test_a_folder_with_too_long_a_name_goes_without(
     async with running(tmp_path / ("x" * 100)) as node:
         assert (await node.get("/health")).status == 200
     assert "control.disabled" in caplog.text
+
+
+async def test_the_control_socket_serves_the_api_to_the_operator(tmp_path: Path) -> None:
+    """Without a token, where clients in the network need one."""
+    settings = {"server": {"tokens": {"bob": "0123456789abcdef"}}}
+    async with running(tmp_path, settings) as node:
+        async with aiohttp.ClientSession() as session, session.get(f"{node.url}/info") as response:
+            assert response.status == 401
+        status, info = await control(node, "/info")
+        assert status == 200
+        assert info["pending"] == {"offchain": 0, "onchain": 0}
+        assert (await control(node, "/nothing"))[0] == 404

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from infernet_edge.api.auth import Caller
+from infernet_edge.api.access.admission import Caller
 from infernet_edge.api.endpoints.paging import Parameters, limit_of, next_link
 from infernet_edge.api.json_io import Answer, query
 from infernet_edge.errors import BadRequest

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from infernet_edge.api.auth import Caller
+from infernet_edge.api.access.admission import Caller
 from infernet_edge.api.endpoints.cancelling import Cancellation
 from infernet_edge.api.endpoints.waiting import requested_wait, wait_for_jobs, waive_charge
 from infernet_edge.api.json_io import Answer, StoredAnswer, answer_of, query

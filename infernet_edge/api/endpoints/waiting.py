@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
+from infernet_edge.api.access.rate_limits import Charge
 from infernet_edge.api.json_io import disconnected
-from infernet_edge.api.rate_limits import Charge
 from infernet_edge.errors import BadRequest
 from infernet_edge.jobs.retrieval import Result
 from infernet_edge.jobs.store import JobStore

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from starlette.types import Scope
 
-from infernet_edge.api import auth
-from infernet_edge.api.auth import Access
+from infernet_edge.api.access import admission
+from infernet_edge.api.access.admission import Access
 from infernet_edge.config.model import RateLimit, Server
 from infernet_edge.config.secret_files import Secret
 from infernet_edge.errors import (
@@ -50,7 +50,7 @@ def make(**settings: Any) -> Access:
     return Access(Server(**{"rate_limit": NO_LIMIT, **settings}))
 
 
-def admitted(settings: dict[str, Any], asked: Scope) -> auth.Caller:
+def admitted(settings: dict[str, Any], asked: Scope) -> admission.Caller:
     return make(**settings).admit(asked, "GET /info")[0]
 
 
@@ -228,7 +228,7 @@ def test_programs_need_no_content_type() -> None:
 
 def test_a_client_is_its_address() -> None:
     caller = admitted({}, scope(peer="192.168.1.7"))
-    assert caller == auth.Caller("192.168.1.7", "192.168.1.7", relayed=False)
+    assert caller == admission.Caller("192.168.1.7", "192.168.1.7", relayed=False)
     assert admitted({}, scope(peer="::ffff:10.0.0.1")).client == "10.0.0.1"
     assert admitted({}, scope(peer="fe80::2%eth0")).client == "fe80::2"
 
@@ -267,7 +267,7 @@ def test_relayed_requests_are_marked() -> None:
 def test_with_tokens_a_client_is_the_name_of_its_token() -> None:
     settings = {"tokens": TOKENS}
     caller = admitted(settings, scope(authorization="Bearer 0123456789abcdef"))
-    assert caller == auth.Caller("token:bob", "192.168.1.7")
+    assert caller == admission.Caller("token:bob", "192.168.1.7")
     assert admitted(settings, scope(authorization="bearer fedcba9876543210")).client == "token:eve"
     assert admitted(settings, scope(path="/health")).client == "192.168.1.7"
 
@@ -341,7 +341,7 @@ def test_wrong_tokens_are_limited_and_logged_and_valid_ones_are_not(
     monkeypatch.setattr(logging.getLogger("infernet_edge"), "propagate", True)
     known = make(tokens=TOKENS)
 
-    def admit(token: str, peer: str = "192.168.1.7") -> auth.Caller:
+    def admit(token: str, peer: str = "192.168.1.7") -> admission.Caller:
         asked = scope(peer=peer, authorization=f"Bearer {token}")
         return known.admit(asked, "GET /info")[0]
 

@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 
 from starlette.types import Scope
 
-from infernet_edge.api.hosts import Hosts, host_name, is_address
-from infernet_edge.api.origins import Origins
-from infernet_edge.api.rate_limits import POLLS, Charge, RateLimiter
+from infernet_edge.api.access.hosts import Hosts, host_name, is_address
+from infernet_edge.api.access.origins import Origins
+from infernet_edge.api.access.permissions import SCOPES, Permission
+from infernet_edge.api.access.rate_limits import POLLS, Charge, RateLimiter
 from infernet_edge.config.model import RateLimit, Server
 from infernet_edge.errors import (
     BadRequest,
@@ -66,6 +67,20 @@ class Caller(NamedTuple):
     client: str
     address: str
     relayed: bool = False
+    permissions: Permission = SCOPES["submit"]
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether it may see and change what belongs to other clients."""
+        return Permission.OPERATE in self.permissions
+
+    def owns(self, client: str) -> bool:
+        """Whether it may see and change the jobs of this client."""
+        return client == self.client or self.is_operator
+
+
+OPERATOR: Final = Caller("operator", "127.0.0.1", permissions=SCOPES["operator"])
+"""The caller at the control socket: who may open its file owns the node."""
 
 
 class Access:

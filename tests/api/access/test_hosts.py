@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from infernet_edge.api.hosts import Hosts, host_name
+from infernet_edge.api.access.hosts import Hosts, host_name
 from infernet_edge.config.model import Server
 from tests.support.running import running
 

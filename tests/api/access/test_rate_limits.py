@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from infernet_edge.api import rate_limits
-from infernet_edge.api.rate_limits import POLLS, Charge, RateLimiter
+from infernet_edge.api.access import rate_limits
+from infernet_edge.api.access.rate_limits import POLLS, Charge, RateLimiter
 from infernet_edge.config.model import RateLimit
 from infernet_edge.errors import TooManyRequests
 from tests.support.running import RunningNode, running
