@@ -260,7 +260,7 @@ class Database:
         self._closing += [each for each in (self._reader, self._writer) if each is not None]
         self._reader = self._writer = None
         for thread in self._closing:
-            thread.submit(None)
+            thread.end()
             await asyncio.to_thread(thread.join, _CLOSING_TIME)
         await asyncio.sleep(0)  # lets the callbacks of the threads' last results run
         if self._marking is not None:

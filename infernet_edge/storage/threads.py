@@ -1,4 +1,9 @@
-"""The threads of the database: each has a connection, and runs its waiting requests together."""
+"""The threads of the database: each has a connection, and runs its waiting requests together.
+
+The event loop gathers requests and hands them over as one list when the thread is free: as soon as
+an iteration of the loop brought no new one. So the thread commits, and wakes up, once for what
+many clients sent, and one client alone does not wait.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +20,7 @@ from infernet_edge.errors import StorageError, TooLargeToStore
 from infernet_edge.storage.damage import is_corrupt
 
 _MAX_PER_COMMIT = 1000
+_MAX_GATHERING = 0.004  # seconds from the first request, when each iteration brings new ones
 
 
 class Request(NamedTuple):
@@ -31,7 +37,10 @@ class _Outcome(NamedTuple):
 
 
 class Thread(threading.Thread):
-    """Takes the waiting requests from its queue and runs them together."""
+    """Runs requests of the event loop, those that wait together.
+
+    Its attributes but `changes` belong to the event loop; the thread sees the batches only.
+    """
 
     def __init__(
         self,
@@ -45,35 +54,62 @@ class Thread(threading.Thread):
         super().__init__(name=name, daemon=True)
         self._connection = connection
         self._commits = commits
-        self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._batches: queue.SimpleQueue[list[Request] | None] = queue.SimpleQueue()
+        self._waiting: list[Request] = []
+        self._is_free = True  # neither a batch is being run, nor requests are being gathered
+        self._is_ending = False
         self._loop = asyncio.get_running_loop()
         self._on_damage = on_damage
         self.changes = 0  # rows that were changed and committed
 
-    def submit(self, request: Request | None) -> None:
-        """Add a request; None ends the thread after those before it."""
-        self._requests.put(request)
+    def submit(self, request: Request) -> None:
+        """Run a request with the others that wait."""
+        self._waiting.append(request)
+        if self._is_free:
+            self._start_gathering()
+
+    def end(self) -> None:
+        """Let the thread end after the requests that wait now."""
+        self._is_ending = True
+        if self._is_free:
+            self._hand_over()
+
+    def _start_gathering(self) -> None:
+        self._is_free = False
+        deadline = self._loop.time() + _MAX_GATHERING
+        self._loop.call_soon(self._gather, len(self._waiting), deadline)
+
+    def _gather(self, seen: int, deadline: float) -> None:
+        """Hand over what waits, unless more came since there were `seen` requests."""
+        count = len(self._waiting)
+        if seen < count < _MAX_PER_COMMIT and self._loop.time() < deadline:
+            self._loop.call_soon(self._gather, count, deadline)
+        else:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        batch = self._waiting[:_MAX_PER_COMMIT]
+        del self._waiting[:_MAX_PER_COMMIT]
+        self._is_free = False
+        if batch:
+            self._batches.put(batch)
+        if self._is_ending and not self._waiting:
+            self._batches.put(None)
+
+    def _settle(self, outcomes: list[_Outcome]) -> None:
+        """End a batch; what its callers submit next is in the following one."""
+        for outcome in outcomes:
+            _settle(*outcome)
+        self._is_free = True
+        if self._waiting:
+            self._start_gathering()
+        elif self._is_ending:
+            self._hand_over()
 
     def run(self) -> None:
-        is_open = True
-        while is_open:
-            batch: list[Request] = []
-            request = self._requests.get()
-            while True:
-                if request is None:
-                    is_open = False
-                    break
-                batch.append(request)
-                if len(batch) == _MAX_PER_COMMIT:
-                    break
-                try:
-                    request = self._requests.get_nowait()
-                except queue.Empty:
-                    break
-            request = None
-            if batch:
-                self._loop.call_soon_threadsafe(_settle, self._work(batch))
-                del batch  # frees what was written: it may take long until the next request
+        while (batch := self._batches.get()) is not None:
+            self._loop.call_soon_threadsafe(self._settle, self._work(batch))
+            del batch  # frees what was written: it may take long until the next request
         self._connection.close()
 
     def _work(self, batch: list[Request]) -> list[_Outcome]:
@@ -131,20 +167,19 @@ def _forget_frames(error: BaseException) -> None:
     error.__traceback__ = None
 
 
-def _settle(outcomes: list[_Outcome]) -> None:
-    for future, value, error in outcomes:
-        if future.done():
-            continue  # its caller was cancelled; what was written stays written
-        if error is None:
-            future.set_result(value)
-        elif _is_too_large(error):
-            future.set_exception(TooLargeToStore(str(error)))
-        elif isinstance(error, sqlite3.Error):
-            failure = StorageError(f"The database cannot be used: {error}")
-            failure.__cause__ = error
-            future.set_exception(failure)
-        else:
-            future.set_exception(error)
+def _settle(future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
+    if future.done():
+        return  # its caller was cancelled; what was written stays written
+    if error is None:
+        future.set_result(value)
+    elif _is_too_large(error):
+        future.set_exception(TooLargeToStore(str(error)))
+    elif isinstance(error, sqlite3.Error):
+        failure = StorageError(f"The database cannot be used: {error}")
+        failure.__cause__ = error
+        future.set_exception(failure)
+    else:
+        future.set_exception(error)
 
 
 def _is_too_large(error: BaseException) -> bool:
