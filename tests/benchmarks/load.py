@@ -43,6 +43,7 @@ class Connection(asyncio.Protocol):
         self._answer: asyncio.Future[tuple[int, bytes]] | None = None
         self._parser: Any = None
         self._body: list[bytes] = []
+        self._kept_alive = True
 
     def encode(self, method: str, path: str, body: Any = None) -> bytes:
         """Return the bytes of a request, so that a repeated one is encoded once."""
@@ -68,7 +69,7 @@ class Connection(asyncio.Protocol):
             answer = await self._answer
         finally:
             timer.cancel()
-        if not self._parser.should_keep_alive():
+        if not self._kept_alive:
             self.close()
         return answer
 
@@ -92,6 +93,9 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._body = []
+
+    def on_headers_complete(self) -> None:
+        self._kept_alive = self._parser.should_keep_alive()  # later it is always false
 
     def on_body(self, content: bytes) -> None:
         self._body.append(content)
