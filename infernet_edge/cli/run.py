@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MIN_RUN = 60.0  # seconds between two damages of the database
+# Allocated containers, as gc counts them, until the next search for unreachable ones. A few jobs
+# reach the default of 700, and leave none.
+_YOUNG_OBJECTS = 10_000
 
 HELP = "run the node until Ctrl+C or SIGTERM"
 
@@ -122,6 +125,7 @@ async def _run_node(
     """Run a node until `stop` is set, or until its damaged database must be replaced."""
     await node.start()
     gc.freeze()  # permanent objects: the collector does not need to visit them again
+    gc.set_threshold(_YOUNG_OBJECTS)
     try:
         notifier.ready(f"Serving at {node.url}")
         ready = asyncio.create_task(node.wait_until_ready(node.config.startup_wait))

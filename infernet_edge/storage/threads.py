@@ -14,12 +14,12 @@ import sqlite3
 import threading
 import traceback
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from infernet_edge.errors import StorageError, TooLargeToStore
 from infernet_edge.storage.damage import is_corrupt
 
-_MAX_PER_COMMIT = 1000
+MAX_PER_COMMIT: Final = 1000
 _MAX_GATHERING = 0.004  # seconds from the first request, when each iteration brings new ones
 
 
@@ -77,19 +77,22 @@ class Thread(threading.Thread):
     def _start_gathering(self) -> None:
         self._is_free = False
         deadline = self._loop.time() + _MAX_GATHERING
-        self._loop.call_soon(self._gather, len(self._waiting), deadline)
+        self._loop.call_soon(self._gather, 0, deadline)
 
     def _gather(self, seen: int, deadline: float) -> None:
-        """Hand over what waits, unless more came since there were `seen` requests."""
+        """Hand over what waits, unless more came since there were `seen` requests.
+
+        From one call to the next, each callback that was ready has run once.
+        """
         count = len(self._waiting)
-        if seen < count < _MAX_PER_COMMIT and self._loop.time() < deadline:
+        if seen < count < MAX_PER_COMMIT and self._loop.time() < deadline:
             self._loop.call_soon(self._gather, count, deadline)
         else:
             self._hand_over()
 
     def _hand_over(self) -> None:
-        batch = self._waiting[:_MAX_PER_COMMIT]
-        del self._waiting[:_MAX_PER_COMMIT]
+        batch = self._waiting[:MAX_PER_COMMIT]
+        del self._waiting[:MAX_PER_COMMIT]
         self._is_free = False
         if batch:
             self._batches.put(batch)

@@ -101,7 +101,7 @@ async def test_waiting_writes_share_a_transaction(database: Database) -> None:
 async def test_a_transaction_has_a_bound(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infernet_edge.storage.threads._MAX_PER_COMMIT", 10)
+    monkeypatch.setattr("infernet_edge.storage.threads.MAX_PER_COMMIT", 10)
     commits: list[int] = []
 
     def watch(connection: sqlite3.Connection) -> None:
