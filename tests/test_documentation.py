@@ -170,7 +170,7 @@ def command_lines(text: str) -> Iterator[list[str]]:
         reader.whitespace_split = True
         command: list[str] = []
         for token in [*reader, "&&"]:
-            if token in ("&&", ";", "|", "||"):
+            if token in ("&&", ";", "|", "||", ">"):
                 while command and (command[0] == "sudo" or "=" in command[0]):
                     command = command[1:]
                 if command and Path(command[0]).name == "infernet-edge":

@@ -17,7 +17,7 @@ PACKAGE: Final = "infernet_edge"
 LAYERS: Final = (
     {"__main__"},
     {"cli"},
-    {"demo", "doctor"},
+    {"demo", "doctor", "export"},
     {"installer", "node", "notify"},
     {"control"},
     {"api", "chain"},

@@ -11,7 +11,7 @@ from infernet_edge.cli.output import flush_output
 
 COMMANDS = (
     *("run", "demo", "init", "add-service", "remove-service", "check", "doctor", "status", "jobs"),
-    *("wallet", "service", "help", "version"),
+    *("wallet", "service", "export", "help", "version"),
 )
 
 OK, FAILURE, USAGE, BAD_CONFIGURATION = 0, 1, 2, 78

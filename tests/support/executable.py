@@ -94,7 +94,7 @@ class BareRoot:
         for program in ("mmdebstrap", "unshare"):
             need(program)
         self.folder = folder
-        archive = _debian()
+        archive = debian_archive()
         _run(
             [
                 *("tar", "--extract", "--file", str(archive), "--directory", str(folder)),
@@ -136,7 +136,7 @@ class BareRoot:
         )
 
 
-def _debian() -> Path:
+def debian_archive() -> Path:
     """An archive of the root, made once; some 10 seconds."""
     archive = ROOT / f".cache/tests/{_SUITE}.tar"
     with only_one(archive.with_suffix(".lock")):

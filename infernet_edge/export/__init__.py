@@ -1,0 +1,1 @@
+"""The node and its services as files of other systems: Kubernetes manifests, Podman's quadlets."""

@@ -1,0 +1,115 @@
+"""What is exported, without secrets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infernet_edge.config.loading import build
+from infernet_edge.config.model import Config
+from infernet_edge.export.plan import RPC_VARIABLE, STATE_PATH, changed, object_name
+from tests.export.exported import KEY, SECRETS, configuration, plan, rich
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """The configuration without what an export changes."""
+    found = changed(config)
+    for gone in ("log", "docker", "storage", "manage_containers", "podman"):
+        found.pop(gone, None)
+    for gone in ("host", "allowed_hosts", "tls"):
+        found["server"].pop(gone, None)
+    kept = ("id", "health_path", "max_concurrency")
+    found["containers"] = [
+        {name: each[name] for name in kept if name in each} for each in found["containers"]
+    ]
+    return found
+
+
+def test_the_exported_node_has_the_same_settings(tmp_path: Path) -> None:
+    """When the secrets are given in the new place."""
+    document = rich(tmp_path)
+    made = plan(document)
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    for key in made.secrets:
+        text = {"server.tokens.bob": SECRETS[0], "chain.wallet.private_key": KEY}.get(key, "bearer")
+        (credentials / key).write_text(text)
+    exported = json.loads(json.dumps(made.configuration({"Echo_1": "http://a:1"})))
+    environment = {
+        "CREDENTIALS_DIRECTORY": str(credentials),
+        RPC_VARIABLE: "http://u:rpc-secret@x.example/KEY",
+    }
+    del exported["server"]["tls"]  # the files are there in the new place only
+    for each in exported["containers"]:
+        each["url"] = each["url"] or "http://b:2"
+    config, _ = build(exported, "exported", environment)
+    assert settings(config) == settings(configuration(document))
+    assert config.containers[0].url == "http://a:1"
+    assert config.storage.path == STATE_PATH
+    assert not config.manage_containers
+    assert config.containers[3].bearer is not None
+
+
+def test_a_default_configuration_changes_what_it_must() -> None:
+    made = plan({})
+    assert made.configuration({}) == {
+        "server": {"host": "0.0.0.0", "port": 4000, "allowed_hosts": ["infernet-edge"]},
+        "storage": {"path": STATE_PATH},
+        "manage_containers": False,
+        "containers": [],
+    }
+    assert (made.services, made.all_secrets, made.notes) == ([], [], [])
+
+
+@pytest.mark.parametrize("show_environment", [False, True])
+def test_no_secret_is_in_a_plan(tmp_path: Path, show_environment: bool) -> None:
+    made = plan(rich(tmp_path), show_environment=show_environment)
+    text = json.dumps(made.configuration({})) + repr([each.environment for each in made.services])
+    found = [secret for secret in SECRETS if secret in text]
+    assert found == (["env-secret"] if show_environment else [])
+    assert "KEY" not in text
+
+
+def test_the_secrets_are_named(tmp_path: Path) -> None:
+    assert plan(rich(tmp_path)).all_secrets == [
+        "server.tokens.bob",
+        "server.tls.cert",
+        "server.tls.key",
+        "chain.wallet.private_key",
+        "containers.far.bearer",
+        RPC_VARIABLE,
+        "containers.Echo_1.env.A",
+    ]
+
+
+def test_names_of_objects_are_unique(tmp_path: Path) -> None:
+    assert [each.name for each in plan(rich(tmp_path)).services] == ["echo-1", "echo-1-2", "third"]
+    assert object_name("My_Model.v2") == "my-model-v2"
+    assert object_name("...") == "service"
+    assert len(object_name("a" * 200)) <= 63
+    both = {"containers": [{"id": "infernet-edge", "image": "a"}]}
+    assert plan(both).services[0].name == "infernet-edge-2"
+
+
+def test_what_no_system_can_express_is_named(tmp_path: Path) -> None:
+    document = rich(tmp_path)
+    document["containers"][0]["volumes"].append(f"{tmp_path}/missing:/m")
+    notes = plan(document).notes
+    assert [note.partition(":")[0] for note in notes] == [
+        "docker",
+        "log.path",
+        "containers[0] (Echo_1).volumes",
+        "containers[3] (far).url",
+    ]
+    assert "login-secret" not in str(notes)
+
+
+def test_values_that_differ_are_the_document() -> None:
+    document = {"server": {"rate_limit": {"num_requests": 5}}, "jobs": {"max_pending": 7}}
+    found = changed(configuration(document))
+    del found["storage"]  # the default is filled in
+    assert found == document
+    assert changed(Config()) == {}
