@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from infernet_edge.api.access.tokens import Tokens
 from infernet_edge.api.app import Api, Parts
 from infernet_edge.api.info import VERSION, is_healthy
 from infernet_edge.api.jobs import NoDelegations
@@ -37,8 +38,10 @@ from infernet_edge.memory import MemoryBudget
 from infernet_edge.storage import elapsed
 from infernet_edge.storage.damage import is_corrupt
 from infernet_edge.storage.database import Database
+from infernet_edge.storage.dates import Dates
 from infernet_edge.storage.elapsed import ElapsedTime
 from infernet_edge.storage.salvage import Part
+from infernet_edge.storage.token_file import TokenFile
 from infernet_edge.tasks import Background
 
 if TYPE_CHECKING:
@@ -138,6 +141,7 @@ class Node:
         parts.database.name_owner(self.url)
         await parts.database.open()
         await _load(parts)
+        stack.push_async_callback(parts.tokens.close)
         stack.push_async_callback(self._save_elapsed)
         # The stack stops in reverse order: users of containers before the containers.
         stack.push_async_callback(parts.manager.stop)
@@ -241,7 +245,7 @@ class Node:
         if parts is None:
             return {}
         problems = [parts.store.refusal, parts.manager.engine_problem]
-        problems += parts.background.problems
+        problems += [*parts.background.problems, *parts.tokens.problems]
         chain = None if self.chain is None else await self.chain.status()
         if chain is not None:
             problems += chain["problems"]
@@ -347,6 +351,7 @@ class Node:
             memory=memory,
             elapsed=passed,
             background=background,
+            tokens=Tokens(config.server.tokens, TokenFile(config.storage_path), Dates(passed)),
         )
 
 
@@ -381,5 +386,6 @@ def _limit(parameters: Parameters) -> int:
 
 async def _load(parts: Parts) -> None:
     await parts.elapsed.load()
+    await parts.tokens.load()
     await parts.external_jobs.load()
     await parts.orchestrator.start()

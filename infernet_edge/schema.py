@@ -305,5 +305,79 @@ class ModelSupport(Struct, frozen=True):
     error: str | UnsetType = UNSET
 
 
+TokenScope = Literal["read", "submit", "operator", "metrics"]
+
+
+class TokenRequest(Struct, frozen=True):
+    """A token to make.
+
+    `expires`: a date such as 2027-01-01, or a period such as 30d; never without it. `keep_jobs`:
+    the holder may see the jobs of an earlier token of this name. `replace_damaged`: a damaged file
+    of tokens is put aside, and a new one begun.
+    """
+
+    name: str
+    scope: TokenScope
+    expires: str | None = None
+    keep_jobs: bool = False
+    replace_damaged: bool = False
+
+
+class TokenInfo(Struct, frozen=True):
+    """A token, without its text; times in milliseconds since 1970.
+
+    `created_at` is null for a token of the configuration; of those, `last_used_at` is since the
+    start of the node. `valid`: it is accepted now.
+    """
+
+    name: str
+    scope: TokenScope
+    created_at: int | None
+    expires_at: int | None
+    last_used_at: int | None
+    valid: bool
+
+
+class TokenList(Struct, frozen=True):
+    """All tokens; `open`: there is none, and everyone on the network may submit jobs."""
+
+    tokens: list[TokenInfo]
+    open: bool
+    problems: list[str]
+
+
+class NewToken(Struct, frozen=True):
+    """A token that was made, which no other answer has; `closed_node`: it is the first one."""
+
+    name: str
+    scope: TokenScope
+    created_at: int
+    expires_at: int | None
+    token: str
+    closed_node: bool
+
+
+class RevokedToken(Struct, frozen=True):
+    """A token that is no longer accepted; `open`: it was the last one."""
+
+    name: str
+    revoked_at: int
+    open: bool
+
+
+class CallerInfo(Struct, frozen=True):
+    """Who calls, as the node sees it, and what that permits; `open`: the node has no token.
+
+    `name` and `expires_at` (milliseconds since 1970) are those of the token; null without one.
+    `client` owns the jobs that the caller submits.
+    """
+
+    client: str
+    name: str | None
+    scope: TokenScope
+    expires_at: int | None
+    open: bool
+
+
 encoder = msgspec.json.Encoder()
 """One JSON encoder for the process; msgspec encoders may be shared."""

@@ -38,6 +38,7 @@ MILLISECONDS = {
     "chain/chain.py _KEPT",
     "jobs/housekeeping.py _MIN_AGE_DISK_FULL",
     "jobs/housekeeping.py _MIN_AGE_AT_LIMIT",
+    "storage/dates.py _MAX_AHEAD",
     "storage/elapsed.py _MAX_CREDITED",
     "storage/elapsed.py _MAX_ELAPSED",
 }

@@ -15,10 +15,12 @@ from infernet_edge.api.access.admission import OPERATOR, Access, Caller
 from infernet_edge.api.access.origins import Headers, Preflight
 from infernet_edge.api.access.permissions import Permission, demand, usual_permission
 from infernet_edge.api.access.rate_limits import Charge
+from infernet_edge.api.access.tokens import Tokens
 from infernet_edge.api.endpoints.cancelling import Cancellation
 from infernet_edge.api.endpoints.history import HistoryEndpoint
 from infernet_edge.api.endpoints.job import JobEndpoint
 from infernet_edge.api.endpoints.jobs import BatchEndpoint, JobsEndpoint
+from infernet_edge.api.endpoints.tokens import MeEndpoint, TokenEndpoint, TokensEndpoint
 from infernet_edge.api.info import HealthEndpoint, InfoEndpoint, ResourcesEndpoint
 from infernet_edge.api.jobs import Delegations, JobIntake
 from infernet_edge.api.json_io import Answer, BodyReader, error_answer
@@ -76,13 +78,14 @@ class Parts(NamedTuple):
     memory: MemoryBudget
     elapsed: ElapsedTime
     background: Background
+    tokens: Tokens
 
 
 class Api:
     """The ASGI application."""
 
     def __init__(self, parts: Parts) -> None:
-        self.access = Access(parts.config.server)
+        self.access = Access(parts.config.server, parts.tokens)
         routes = _routes(parts)
         # An exact path has precedence, also when it does not have the method of a request.
         exact = [route for route in routes if not route.param_convertors]
@@ -216,10 +219,11 @@ def _routes(parts: Parts) -> list[Route]:
     guardian = Guardian(parts.config.containers)
     intake = JobIntake(guardian, parts.store, parts.orchestrator, parts.delegations)
     cancellation = Cancellation(parts.store, parts.orchestrator)
+    history = History(parts.database)
     endpoints: dict[str, Any] = {
         "/api/jobs": JobsEndpoint(intake, parts.store, bodies, cancellation),
         "/api/jobs/{id}": JobEndpoint(parts.store, parts.orchestrator, cancellation),
-        "/api/history": HistoryEndpoint(History(parts.database), parts.store, parts.orchestrator),
+        "/api/history": HistoryEndpoint(history, parts.store, parts.orchestrator),
         "/api/jobs/batch": BatchEndpoint(intake, bodies),
         "/api/jobs/stream": StreamEndpoint(intake, bodies),
         "/health": HealthEndpoint(parts.database, parts.store, parts.services, parts.background),
@@ -232,6 +236,9 @@ def _routes(parts: Parts) -> list[Route]:
             parts.manager,
             enabled=parts.config.server.external_jobs,
         ),
+        "/api/tokens": TokensEndpoint(parts.tokens, history, bodies),
+        "/api/tokens/{name}": TokenEndpoint(parts.tokens),
+        "/api/me": MeEndpoint(parts.tokens),
         "/openapi.json": _DocumentEndpoint(),
     }
     return [

@@ -26,6 +26,11 @@ _TYPES = (
     schema.ContainerOutput,
     schema.ContainerError,
     schema.StatusReport,
+    schema.TokenRequest,
+    schema.TokenList,
+    schema.NewToken,
+    schema.RevokedToken,
+    schema.CallerInfo,
     schema.ErrorResponse,
 )
 _ANY_OBJECT = {"type": "object", "additionalProperties": True}
@@ -51,7 +56,9 @@ def document() -> dict[str, Any]:
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "Needed when the node has server.tokens",
+                    "description": "Needed when the node has any token, made by `infernet-edge"
+                    " token new` or in server.tokens. Its scope says what it permits: read,"
+                    " submit (includes read), metrics, or operator (includes all)",
                 }
             },
         },
@@ -100,14 +107,14 @@ def _operation(
     parameters: list[dict[str, Any]] | None = None,
     media_type: str = "application/json",
 ) -> dict[str, Any]:
-    failure = {
-        "description": "Refused, malformed or not possible now",
-        "content": {"application/json": {"schema": _ref("ErrorResponse")}},
-    }
+    error = {"application/json": {"schema": _ref("ErrorResponse")}}
+    failure = {"description": "Refused, malformed or not possible now", "content": error}
     operation: dict[str, Any] = {
         "summary": summary,
         "responses": {
             "200": {"description": "Success", "content": {media_type: {"schema": answer}}},
+            "401": {"description": "No valid token: params.reason says why", "content": error},
+            "403": {"description": "Not allowed: params.scope is what is needed", "content": error},
             "4XX": failure,
             "5XX": failure,
         },
@@ -211,6 +218,23 @@ def _paths() -> dict[str, Any]:
                 media_type="*/*",  # as sent by the container
             )
         },
+        "/api/tokens": {
+            "get": _operation("All tokens (operator)", _ref("TokenList")),
+            "post": _operation(
+                "Make a token (operator)", _ref("NewToken"), body=_ref("TokenRequest")
+            ),
+        },
+        "/api/tokens/{name}": {
+            "delete": _operation(
+                "Revoke a token (operator)",
+                _ref("RevokedToken"),
+                parameters=[
+                    _parameter("name", "The name of the token", text, "path"),
+                    _parameter("open", "Revoke also the last token, which opens the node", boolean),
+                ],
+            )
+        },
+        "/api/me": {"get": _operation("Who calls, and what that permits", _ref("CallerInfo"))},
         "/api/status": {
             "put": _operation(
                 "Report a job that runs elsewhere (this machine and its containers only)",

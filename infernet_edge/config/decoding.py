@@ -5,6 +5,7 @@ msgspec alone would stop at the first error; here each leaf is converted by msgs
 
 from __future__ import annotations
 
+import datetime
 import functools
 import json
 import operator
@@ -18,7 +19,7 @@ from msgspec import NODEFAULT, Meta, Struct
 
 from infernet_edge.config.errors import PermissionWarning, Problem
 from infernet_edge.config.keys.advice import advice
-from infernet_edge.config.keys.types import field_types, unwrap
+from infernet_edge.config.keys.types import field_types, table_of, unwrap
 from infernet_edge.config.secret_files import MAX_SECRET, Secret, read_secret
 from infernet_edge.config.texts import EXPECTED, flaw, flaws, join, printable
 from infernet_edge.config.values import numbers
@@ -81,6 +82,8 @@ class Conversion:
 
     def value(self, value: Any, hint: Any, path: str) -> Any:
         """Convert one value of any type of the tree; returns `_INVALID` if it is invalid."""
+        if isinstance(value, (datetime.date, datetime.time)):  # of TOML, without quotes
+            value = value.isoformat()
         if isinstance(value, str) and (found := flaw(value)):
             return self._problem(path, found, EXPECTED)
         base, extra = unwrap(hint)
@@ -89,11 +92,14 @@ class Conversion:
         if get_origin(base) is dict:
             return self._mapping(value, get_args(base)[1], extra, path)
         if base is Secret:
-            return self._secret(value, path)
+            in_file = extra.get("in_file") and isinstance(value, str)
+            return self._secret({"file": value} if in_file else value, path)
         if _is_struct(base):
             return self.struct(value, base, path)
         members = get_args(base)
         if Secret in members:
+            if (table := table_of(base)) is not None:
+                return self._secret_or_table(value, table, path)
             if isinstance(value, dict):
                 return self._secret(value, path)
             hint = functools.reduce(operator.or_, (each for each in members if each is not Secret))
@@ -171,6 +177,24 @@ class Conversion:
             note = f"others can read {file} ({path}): chmod 600 {shlex.quote(file)}"
             self.warnings.append(PermissionWarning(note))
         return Secret(text, Path(file))
+
+    def _secret_or_table(self, value: Any, target: type[Struct], path: str) -> Any:
+        """A secret, or a table that has it as `token` or `file`, with other keys."""
+        if isinstance(value, EnvironmentText) and value.startswith("{"):
+            value = self._decoded(value, path)
+        if not isinstance(value, dict) or set(value) == {"file"}:
+            return self._secret(value, path)
+        # Ignored, an unknown key could permit more than is meant.
+        if unknown := [str(key) for key in value if key not in field_types(target)]:
+            for key in unknown:
+                expected = f"one of {', '.join(field_types(target))}"
+                self._problem(join(path, printable(key)), "an unknown key", expected)
+            return _INVALID
+        given = [key for key in ("token", "file") if value.get(key) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "neither token nor file"
+            return self._problem(path, found, "one of token and file")
+        return self.struct(value, target, path)
 
     def _leaf(self, value: Any, hint: Any, extra: dict[str, Any], path: str) -> Any:
         attempts: list[tuple[Any, bool]] = [(value, not extra.get("text_allowed", False))]

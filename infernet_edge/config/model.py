@@ -14,6 +14,7 @@ from msgspec import Meta, Struct, field
 from infernet_edge.config.devices import GPU_PATTERN
 from infernet_edge.config.secret_files import Secret
 from infernet_edge.config.values.image_names import DEFAULT_REGISTRY
+from infernet_edge.config.values.tokens import Token
 
 Port = Annotated[int, Meta(ge=0, le=65535, extra={"text_allowed": True})]
 _MAX_DURATION = 100 * 365 * 24 * 3600  # seconds; more would overflow when added to a time
@@ -120,8 +121,13 @@ class Server(Struct, frozen=True):
         ),
     ] = []
     tokens: Annotated[
-        dict[str, Secret],
-        Meta(description="Client name -> token; if set, clients must send Authorization: Bearer"),
+        dict[str, Secret | Token],
+        Meta(
+            description="Client name -> token, as a text or a file, with the scope submit; or a"
+            ' table with `token` or `file`, and `scope` ("read", "submit", "operator" or'
+            ' "metrics") and `expires` (a date, UTC). With any token, also one that `token new`'
+            " made, clients must send Authorization: Bearer"
+        ),
     ] = {}
     tls: Annotated[TLS | None, Meta(description="Certificate and key for HTTPS")] = None
     external_jobs: Annotated[

@@ -146,7 +146,8 @@ def _placeholder(key: Key) -> str:
 
 def _alternatives(hint: Any) -> Iterator[str]:
     """The written form of list items that may be a Struct or a simpler value."""
-    items = get_args(unwrap(hint)[0])
+    base = unwrap(hint)[0]
+    items = get_args(base) if get_origin(base) is list else ()
     for choice in itertools.chain.from_iterable(get_args(item) for item in items):
         if isinstance(choice, type) and issubclass(choice, Struct):
             form = {key.name: key.default for key in keys(choice)}

@@ -25,6 +25,8 @@ from infernet_edge.config.path_checks import (
 from infernet_edge.config.secret_files import Secret
 from infernet_edge.config.texts import printable
 from infernet_edge.config.values import image_names
+from infernet_edge.config.values.dates import DATE_FORMS, parse_date
+from infernet_edge.config.values.tokens import Token, secret_of
 
 _ADDRESS = re.compile(r"^(0x)?[0-9a-fA-F]{40}$")
 _KEY = re.compile(r"^(0x)?[0-9a-fA-F]{64}$")
@@ -95,9 +97,7 @@ def _check_server(server: Server) -> Iterator[Problem]:
     yield from _check_networks(server.trusted_proxies, "server.trusted_proxies")
     yield from _check_origins(server.allowed_origins)
     for name, token in server.tokens.items():
-        if len(token.reveal()) < 16:
-            yield Problem(f"server.tokens.{name}", "a short text", "at least 16 characters")
-        yield from _check_header(token, f"server.tokens.{name}")
+        yield from _check_token(token, f"server.tokens.{name}")
     minimum = server.min_held_bytes
     if server.max_held_bytes is not None and server.max_held_bytes < minimum:
         expected = f"at least {minimum} (3 times server.max_body_bytes, and a little more)"
@@ -107,6 +107,16 @@ def _check_server(server: Server) -> Iterator[Problem]:
             if found := file_flaw(path):
                 expected = "a file that the node can read"
                 yield _wrong_path(f"server.tls.{key}", path, found, expected)
+
+
+def _check_token(token: Secret | Token, path: str) -> Iterator[Problem]:
+    secret = secret_of(token)
+    # A table without a secret has a wrong one, which is reported.
+    if len(secret.reveal()) < 16 and (secret or isinstance(token, Secret)):
+        yield Problem(path, "a short text", "at least 16 characters")
+    yield from _check_header(secret, path)
+    if isinstance(token, Token) and token.expires and parse_date(token.expires) is None:
+        yield Problem(f"{path}.expires", printable(_shown(token.expires)), DATE_FORMS)
 
 
 def _check_origins(origins: list[str]) -> Iterator[Problem]:

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
-from msgspec import Struct
 
 from infernet_edge.config.decoding import EnvironmentText
 from infernet_edge.config.errors import ConfigurationError, Problem
-from infernet_edge.config.keys.types import field_types, unwrap
+from infernet_edge.config.keys.types import field_types, table_of, unwrap
 from infernet_edge.config.model import Config
 from infernet_edge.config.paths import FILES, SYSTEM_FILES
 from infernet_edge.config.recipes.recognition import command_for, is_recipe
@@ -110,9 +109,9 @@ def _keys(steps: list[str]) -> list[str]:
     hint: Any = Config
     for step in steps:
         base = unwrap(hint)[0]
-        if isinstance(base, type) and issubclass(base, Struct):
+        if (table := table_of(base)) is not None:
             keys.append(step.lower())
-            hint = field_types(base).get(step.lower())
+            hint = field_types(table).get(step.lower())
         else:
             keys.append(step)
             hint = get_args(base)[-1] if get_args(base) else None
@@ -134,13 +133,23 @@ def apply_credentials(document: dict[str, Any], environment: Mapping[str, str]) 
         if file.name in _NAMED_CREDENTIALS:
             _put(document, keys, _read_credential(file), replace=False)
         elif keys[:2] == ["server", "tokens"] and len(keys) > 2:
-            name = ".".join(keys[2:])
-            _put(document, ["server", "tokens", name], _read_credential(file), replace=False)
+            _put_token(document, ".".join(keys[2:]), _read_credential(file))
         elif keys[0] == "containers" and keys[-1] == "bearer":
             identifier = ".".join(keys[1:-1])
             for container in document.get("containers") or []:
                 if isinstance(container, dict) and container.get("id") == identifier:
                     container.setdefault("bearer", _read_credential(file))
+
+
+def _put_token(document: dict[str, Any], name: str, text: str) -> None:
+    """Set a token that the file does not set; the file may have its scope and its expiry."""
+    path = ["server", "tokens", name]
+    server = document.get("server")
+    tokens = server.get("tokens") if isinstance(server, dict) else None
+    present = tokens.get(name) if isinstance(tokens, dict) else None
+    if isinstance(present, dict) and "file" not in present:
+        path.append("token")
+    _put(document, path, text, replace=False)
 
 
 def _credentials_in(folder: Path) -> list[Path]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import shutil
 import sqlite3
 import subprocess
 from datetime import UTC, datetime, timedelta
 
 from infernet_edge import RELEASED
+from infernet_edge.clock import follows_a_server
 from infernet_edge.config.model import Config
 from infernet_edge.control.client import NotRunning
 from infernet_edge.doctor.commands import as_root, install_package
@@ -21,8 +21,6 @@ NAME = "clock"
 NEEDS = ()
 
 _MUCH = timedelta(hours=1)
-_UNSYNCHRONISED = 5  # TIME_ERROR of adjtimex(2)
-_LARGE_ENOUGH = 512  # bytes for struct timex, which is 208 on 64-bit machines
 _TIMEOUT = 10.0  # seconds
 
 
@@ -65,15 +63,6 @@ def _stored(config: Config) -> int:
             return 0 if connection is None else read_latest_wall(connection)
     except (InUse, OSError, sqlite3.Error):  # other checks report that
         return 0
-
-
-def follows_a_server() -> bool:
-    """The kernel's state. Reading it, with modes of 0, needs no permission (adjtimex(2))."""
-    try:
-        state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_LARGE_ENOUGH))
-    except (OSError, AttributeError):  # another system, or another C library
-        return False
-    return bool(0 <= state < _UNSYNCHRONISED)
 
 
 def _how_to_follow() -> tuple[str, str]:

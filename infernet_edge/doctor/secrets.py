@@ -9,6 +9,7 @@ from pathlib import Path
 from infernet_edge.config import paths
 from infernet_edge.config.model import Config
 from infernet_edge.config.secret_files import Secret
+from infernet_edge.config.values.tokens import secret_of
 from infernet_edge.doctor.commands import as_owner, as_root
 from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, not_checked, ok, problem
@@ -95,7 +96,7 @@ def _secrets(config: Config) -> list[Secret]:
     wallet = config.chain.wallet
     found = [
         *(wallet.private_key, wallet.keystore_password, config.docker.password),
-        *config.server.tokens.values(),
+        *map(secret_of, config.server.tokens.values()),
         *(container.bearer for container in config.containers),
         *(
             value

@@ -20,8 +20,9 @@ _CHUNK = 500  # ids per query
 _FIND = (
     "SELECT id, status, CASE WHEN length(result) <= ? THEN result END, length(result),"
     " result_sum, CASE WHEN ? AND length(intermediate) <= ? THEN intermediate END,"
-    " length(intermediate), intermediate_sum FROM jobs WHERE client = ? AND id"
+    " length(intermediate), intermediate_sum FROM jobs WHERE"
 )
+_OF_CLIENT = "client = ? AND"
 
 _DAMAGED = b'{"container":"","error":"The result was damaged on the disk"}'
 
@@ -60,9 +61,12 @@ class Result(Struct, frozen=True):
 
 
 def find(
-    connection: sqlite3.Connection, client: str, keys: Sequence[bytes], intermediate: bool
+    connection: sqlite3.Connection, client: str | None, keys: Sequence[bytes], intermediate: bool
 ) -> dict[bytes, Result]:
-    """The client's jobs with the given keys, all read in one snapshot; a key may repeat."""
+    """The client's jobs with the given keys, all read in one snapshot; a key may repeat.
+
+    None for jobs of any client.
+    """
     connection.execute("BEGIN")
     try:
         return find_in_snapshot(connection, client, keys, intermediate)
@@ -71,7 +75,7 @@ def find(
 
 
 def find_in_snapshot(
-    connection: sqlite3.Connection, client: str, keys: Sequence[bytes], intermediate: bool
+    connection: sqlite3.Connection, client: str | None, keys: Sequence[bytes], intermediate: bool
 ) -> dict[bytes, Result]:
     """The same, within a transaction of the caller."""
     found: dict[bytes, Result] = {}
@@ -82,8 +86,9 @@ def find_in_snapshot(
     for start in range(0, len(unique), _CHUNK):
         chunk = unique[start : start + _CHUNK]
         marks = ",".join("?" * len(chunk))
-        query = f"{_FIND} IN ({marks})"
-        for row in connection.execute(query, (PIECE, intermediate, PIECE, client, *chunk)):
+        of_client, owner = ("", ()) if client is None else (_OF_CLIENT, (client,))
+        query = f"{_FIND} {of_client} id IN ({marks})"
+        for row in connection.execute(query, (PIECE, intermediate, PIECE, *owner, *chunk)):
             key, status, result, result_size, result_sum, between, between_size, between_sum = row
             try:
                 if result is not None:

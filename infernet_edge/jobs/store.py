@@ -286,21 +286,21 @@ class JobStore:
         key = from_text(identifier)
         return None if key is None else self.pending.get(key)
 
-    def unfinished(self, client: str, identifiers: Sequence[str]) -> list[Name]:
-        """Those of the client's jobs, and of external jobs, that have not ended."""
+    def unfinished(self, client: str | None, identifiers: Sequence[str]) -> list[Name]:
+        """Those of the client's jobs (None: of all), and of external jobs, that have not ended."""
         names: list[Name] = []
         for text in identifiers:
             job = self.unfinished_job(text)
-            if job is not None and job.client == client:
+            if job is not None and client in (job.client, None):
                 names.append(job.key)
             elif text in self._external_jobs.running:
                 names.append(text)
         return names
 
     async def results(
-        self, client: str, identifiers: Sequence[str], *, intermediate: bool
+        self, client: str | None, identifiers: Sequence[str], *, intermediate: bool
     ) -> list[Result]:
-        """The client's jobs in the requested order, without ids that it does not have.
+        """The client's jobs (None: any) in the requested order, without ids that it does not have.
 
         A job is in the list as often as its id is requested.
         """
@@ -325,9 +325,9 @@ class JobStore:
         return results
 
     async def detailed(
-        self, client: str, identifier: str, *, intermediate: bool
+        self, client: str | None, identifier: str, *, intermediate: bool
     ) -> tuple[Result, Course] | None:
-        """A job of the client, or an external job, with its course; None when there is none."""
+        """A job of the client (None: of any), or an external one, with its course, if it exists."""
         key = from_text(identifier)
         if self._deleting is not None:  # as in `results`
             await asyncio.wait((self._deleting,))

@@ -44,6 +44,8 @@ class ElapsedTime:
         self._began = _running()
         self._saved = 0
         self._last_check = (milliseconds(), _running())
+        self.times_set = 0
+        """How often `check` found that the wall clock was set, in this run."""
         self.latest_wall = 0
         """The latest time that the wall clock ever showed, in milliseconds since 1970."""
 
@@ -74,6 +76,7 @@ class ElapsedTime:
         set_by = (wall - self._last_check[0]) - (running - self._last_check[1])
         self._last_check = (wall, running)
         if abs(set_by) > _JUMP:
+            self.times_set += 1
             log_event(logger, "clock.set", logging.WARNING, seconds=set_by // 1000)
         if self.now() - self._saved >= _SAVE_PERIOD or abs(set_by) > _JUMP:
             await self.save()

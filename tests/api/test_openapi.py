@@ -185,6 +185,10 @@ EXCHANGES = [
     Exchange("POST", "/api/jobs/stream", 405, JOB | {"containers": ["ghost"]}),
     Exchange("PUT", "/api/status", 200, {"id": "x", "status": "running", "containers": []}),
     Exchange("PUT", "/api/status", 400, {"id": "x", "status": "done", "containers": []}),
+    Exchange("GET", "/api/me", 200),
+    Exchange("GET", "/api/tokens", 403),
+    Exchange("POST", "/api/tokens", 403, {"name": "x", "scope": "read"}),
+    Exchange("DELETE", "/api/tokens/x", 403),
     Exchange("PUT", "/api/status", 409, {"id": "{success}", "status": "failed", "containers": []}),
 ]
 
@@ -225,6 +229,7 @@ def template(exchange: Exchange) -> str:
     path = exchange.path.partition("?")[0]
     if path in DOCUMENT["paths"]:
         return path
+    path = re.sub(r"(?<=/api/tokens/)[^/]+", "{name}", path)
     return re.sub(r"(?<=/api/jobs/)[^/]+", "{id}", path)
 
 

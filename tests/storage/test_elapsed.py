@@ -161,6 +161,7 @@ async def test_marks_tell_which_rows_are_old(database: Database, clocks: Clocks)
 # elapsed.py, a steady clock, or the chain's time.
 ALLOWED = {
     "infernet_edge/storage/elapsed.py": "to notice that it was set, and a limited credit at start",
+    "infernet_edge/storage/dates.py": "expiry of tokens, where the clock is not evidently wrong",
     "infernet_edge/storage/damage.py": "the name of a damaged file",
     "infernet_edge/logs.py": "times in the log",
     "infernet_edge/jobs/identifiers.py": "the order of ids, which only grow",

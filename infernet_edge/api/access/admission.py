@@ -6,9 +6,9 @@ name that its token has in the configuration.
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
 import logging
+from collections.abc import Callable
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -18,6 +18,8 @@ from infernet_edge.api.access.hosts import Hosts, host_name, is_address
 from infernet_edge.api.access.origins import Origins
 from infernet_edge.api.access.permissions import SCOPES, Permission
 from infernet_edge.api.access.rate_limits import POLLS, Charge, RateLimiter
+from infernet_edge.api.access.token_checks import refusal
+from infernet_edge.api.access.tokens import Grant, Tokens
 from infernet_edge.config.model import RateLimit, Server
 from infernet_edge.errors import (
     BadRequest,
@@ -27,6 +29,7 @@ from infernet_edge.errors import (
     UnsupportedMediaType,
 )
 from infernet_edge.logs import log_event
+from infernet_edge.schema import TokenScope
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +41,7 @@ _MAY_POLL: Final = frozenset(
     {"GET /api/jobs", "HEAD /api/jobs", "GET /api/jobs/{id}", "HEAD /api/jobs/{id}"}
 )
 _STATUS: Final = "PUT /api/status"
+_METRICS: Final = "/metrics"  # programs of this machine need no token for it
 _WRONG_TOKENS: Final = RateLimit(num_requests=10, period=60)  # per address
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _NEEDED: Final = frozenset(
@@ -68,15 +72,31 @@ class Caller(NamedTuple):
     address: str
     relayed: bool = False
     permissions: Permission = SCOPES["submit"]
+    grant: Grant | None = None
+    """The token that it has sent; None when it needs none."""
+    is_admitted: Callable[[], bool] = lambda: True
+    """Whether it would be admitted now; for answers without an end, after they have begun."""
 
     @property
     def is_operator(self) -> bool:
         """Whether it may see and change what belongs to other clients."""
         return Permission.OPERATE in self.permissions
 
+    @property
+    def jobs_of(self) -> str | None:
+        """The client whose jobs it may see and change; None for those of all clients."""
+        return None if self.is_operator else self.client
+
     def owns(self, client: str) -> bool:
         """Whether it may see and change the jobs of this client."""
         return client == self.client or self.is_operator
+
+    @property
+    def scope(self) -> TokenScope:
+        """The name of the scope with its permissions."""
+        if self.grant is not None:
+            return self.grant.scope
+        return "operator" if self.is_operator else "submit"
 
 
 OPERATOR: Final = Caller("operator", "127.0.0.1", permissions=SCOPES["operator"])
@@ -86,8 +106,8 @@ OPERATOR: Final = Caller("operator", "127.0.0.1", permissions=SCOPES["operator"]
 class Access:
     """Decides about a request before anything reads its body."""
 
-    def __init__(self, server: Server) -> None:
-        self._tokens = {name: secret.reveal().encode() for name, secret in server.tokens.items()}
+    def __init__(self, server: Server, tokens: Tokens) -> None:
+        self._tokens = tokens
         self._proxies = [
             ipaddress.ip_network(text, strict=False) for text in server.trusted_proxies
         ]
@@ -165,9 +185,14 @@ class Access:
                 relayed = not address
         # Browsers send no token with a preflight, and the answer to it is not secret.
         is_open = scope["path"] in _OPEN_PATHS or self.origins.is_preflight(scope)
-        if self._tokens and not is_open:
-            return Caller(self._token_name(headers, address), address, relayed)
-        return Caller(address, address, relayed)
+        if is_open:
+            return Caller(address, address, relayed)
+        if scope["path"] == _METRICS and not relayed and _is_program_here(headers, address):
+            return Caller(address, address, permissions=SCOPES["metrics"])
+        if self._tokens.is_open:
+            return Caller(address, address, relayed, is_admitted=self._tokens.is_still_open)
+        grant = self._grant(headers, address)
+        return Caller(grant.client, address, relayed, grant.permissions, grant, grant.is_valid)
 
     def _is_proxy(self, address: str) -> bool:
         if not self._proxies:
@@ -194,29 +219,35 @@ class Access:
             peer = hop
         return peer
 
-    def _token_name(self, headers: dict[bytes, bytes], address: str) -> str:
-        """The client of the token. A valid one is accepted after any number of wrong ones."""
+    def _grant(self, headers: dict[bytes, bytes], address: str) -> Grant:
+        """What the token permits. A valid one is accepted after any number of wrong ones."""
         scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
-        if scheme.lower() == b"bearer":
-            given = token.strip()
-            for name, expected in self._tokens.items():
-                if hmac.compare_digest(given, expected):
-                    return f"token:{name}"
-            self._count_wrong_token(address)
-        raise Unauthenticated(
-            "A token is needed: send the header Authorization: Bearer TOKEN",
-            headers={"www-authenticate": "Bearer"},
-        )
+        if scheme.lower() != b"bearer":
+            text = "A token is needed: send the header Authorization: Bearer TOKEN"
+            raise refusal(text, "missing")
+        try:
+            return self._tokens.find(token.strip())
+        except Unauthenticated as error:
+            self._count_wrong_token(address, error)
+            raise
 
-    def _count_wrong_token(self, address: str) -> None:
+    def _count_wrong_token(self, address: str, error: Unauthenticated) -> None:
         """Log the first of each minute; raises TooManyRequests when there are too many."""
         used, reset = self._wrong_tokens.use(address, "token")
         if used == 1:
-            log_event(logger, "token.refused", logging.WARNING, address=address)
+            reason, name = error.params["reason"], error.params.get("name")
+            log_event(
+                logger,
+                "token.refused",
+                logging.WARNING,
+                address=address,
+                reason=reason,
+                token=name,
+            )
         if used > _WRONG_TOKENS.num_requests:
             raise TooManyRequests(
                 "Too many wrong tokens from this address", {}, {"retry-after": reset}
-            )
+            ) from None
 
 
 def _fields(scope: Scope) -> dict[bytes, bytes]:
@@ -240,6 +271,13 @@ def _check_type(headers: dict[bytes, bytes], scope: Scope) -> None:
     kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
     if scope["method"] not in _BODILESS and kind != b"application/json":
         raise UnsupportedMediaType("Expected content-type application/json")
+
+
+def _is_program_here(headers: dict[bytes, bytes], address: str) -> bool:
+    """Whether a program of this machine sent a request, and no page in a browser."""
+    if b"origin" in headers or b"sec-fetch-site" in headers:
+        return False
+    return is_address(address) and ipaddress.ip_address(address).is_loopback
 
 
 def _own_address(scope: Scope) -> str:

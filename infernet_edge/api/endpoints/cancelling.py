@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from infernet_edge.api.access.admission import Caller
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.jobs.store import JobStore
 
@@ -18,13 +19,13 @@ class Cancellation:
         self._store = store
         self._orchestrator = orchestrator
 
-    async def cancel(self, client: str, identifiers: Sequence[str]) -> None:
-        """Cancel those of these jobs that belong to the client; returns when that is stored.
+    async def cancel(self, caller: Caller, identifiers: Sequence[str]) -> None:
+        """Cancel those of these jobs that the caller owns; returns when that is stored.
 
         The wait is limited: while the disk cannot be written, the jobs are still unfinished.
         """
         found = [self._store.unfinished_job(identifier) for identifier in identifiers]
-        jobs = [job for job in found if job is not None and job.client == client]
+        jobs = [job for job in found if job is not None and caller.owns(job.client)]
         for job in jobs:
             self._orchestrator.cancel(job)
         with self._store.waiters.admitted(always=True) as waiter:

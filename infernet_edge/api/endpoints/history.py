@@ -31,7 +31,7 @@ _NOTHING: Final = Page([], None)
 
 
 class HistoryEndpoint:
-    """The jobs of the caller."""
+    """The jobs of the caller; for operators, those of all clients."""
 
     methods = ("GET", "HEAD")
 
@@ -44,7 +44,7 @@ class HistoryEndpoint:
         caller: Caller = scope["caller"]
         parameters = query(scope, MAX_PARAMETERS)
         limit = limit_of(parameters, _USUAL_PAGE, MAX_PAGE)
-        wanted = _filter(parameters, caller.client)
+        wanted = _filter(parameters, caller)
         page = _NOTHING if wanted is None else await self._history.page(wanted, limit)
         items = self._with_progress(page.items)
         following = None if page.next is None else to_text(page.next)
@@ -76,7 +76,7 @@ class HistoryEndpoint:
         return found
 
 
-def _filter(parameters: Parameters, client: str) -> Filter | None:
+def _filter(parameters: Parameters, caller: Caller) -> Filter | None:
     """The filter of a request; None when it can find nothing. Raises BadRequest."""
 
     def text(name: str) -> str:
@@ -87,6 +87,7 @@ def _filter(parameters: Parameters, client: str) -> Filter | None:
         raise BadRequest(f"state: expected one of {', '.join(STATES)}", {"field": "state"})
     end = cursor(text("before"))
     keys = key_range(text("find"))
-    if keys is None or text("client") not in ("", client):
+    client = text("client") or caller.jobs_of
+    if keys is None or (client is not None and not caller.owns(client)):
         return None
     return Filter(client, state, text("container"), keys[0], min(end, keys[1]))

@@ -23,7 +23,7 @@ _TRUE: Final = ("true", "1")
 
 
 class JobEndpoint:
-    """One job of the client; an external job of any client."""
+    """One job of the client, of any client for operators; an external job of any client."""
 
     methods = ("GET", "HEAD", "DELETE")
 
@@ -56,7 +56,7 @@ class JobEndpoint:
     ) -> Answer | StoredAnswer:
         """The job as a list of one, as from DELETE /api/jobs."""
         caller: Caller = scope["caller"]
-        await self._cancellation.cancel(caller.client, [identifier])
+        await self._cancellation.cancel(caller, [identifier])
         result = await self._find(caller, identifier, query(scope, MAX_PARAMETERS))
         return answer_of([b"[", *result.json(), b"]"], self._store.read)
 
@@ -65,7 +65,7 @@ class JobEndpoint:
     ) -> Result:
         """The result, with the details where they are requested; raises NotFound."""
         intermediate = flag(parameters, "intermediate")
-        found = await self._store.detailed(caller.client, identifier, intermediate=intermediate)
+        found = await self._store.detailed(caller.jobs_of, identifier, intermediate=intermediate)
         if found is None:
             raise NotFound("No such job, or it belongs to another client", {"id": identifier})
         result, course = found

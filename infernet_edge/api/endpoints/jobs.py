@@ -101,7 +101,7 @@ class JobsEndpoint:
         if identifiers is None:
             raise BadRequest("id: expected the ids of the jobs to cancel", {"field": "id"})
         _check_number(identifiers)
-        await self._cancellation.cancel(scope["caller"].client, identifiers)
+        await self._cancellation.cancel(scope["caller"], identifiers)
 
     async def _result(self, client: str, identifier: str) -> Answer | StoredAnswer | None:
         for result in await self._store.results(client, [identifier], intermediate=False):
@@ -131,7 +131,7 @@ class JobsEndpoint:
         wait = requested_wait(scope, parameters)
         await wait_for_jobs(self._store, identifiers, wait, scope, receive)
         results = await self._store.results(
-            scope["caller"].client, identifiers, intermediate=flag(parameters, "intermediate")
+            scope["caller"].jobs_of, identifiers, intermediate=flag(parameters, "intermediate")
         )
         if scope["method"] != "DELETE":
             waive_charge(scope, wait, results)

@@ -108,13 +108,13 @@ def waive_charge(scope: Scope, wait: Wait, results: Sequence[Result]) -> None:
 async def wait_for_jobs(
     store: JobStore, identifiers: Sequence[str], wait: Wait, scope: Scope, receive: Receive
 ) -> None:
-    """Wait until all these jobs of the caller have ended, at most as long as requested.
+    """Wait until all these jobs that the caller may see have ended, at most as long as requested.
 
     Raises Unavailable when too many requests wait, ClientDisconnect when the client leaves.
     """
     if not wait.seconds:
         return
-    if names := store.unfinished(scope["caller"].client, identifiers):
+    if names := store.unfinished(scope["caller"].jobs_of, identifiers):
         with store.waiters.admitted() as waiter:
             store.waiters.wait(waiter, names)
             await wait_until(waiter.ended, wait.seconds, scope, receive)

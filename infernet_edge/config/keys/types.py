@@ -38,6 +38,13 @@ def struct_of(hint: Any) -> type[Struct] | None:
     return base if isinstance(base, type) and issubclass(base, Struct) else None
 
 
+def table_of(hint: Any) -> type[Struct] | None:
+    """The Struct that a field holds, or may hold instead of a simpler value; None for none."""
+    base = unwrap(hint)[0]
+    choices = get_args(base) if get_origin(base) in (Union, types.UnionType) else (base,)
+    return next((each for each in choices if struct_of(each) is not None), None)
+
+
 def item_struct_of(hint: Any) -> type[Struct] | None:
     """The Struct of the items, if a field holds a list of Structs."""
     base = unwrap(hint)[0]

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from infernet_edge.config.decoding import show, type_name
 from infernet_edge.config.errors import ConfigurationError, Problem
-from infernet_edge.config.keys.types import field_types, unwrap
+from infernet_edge.config.keys.types import field_types, struct_of, table_of, unwrap
 from infernet_edge.config.model import Config, Container
 from infernet_edge.config.recipes.recognition import is_bare_service, is_service
 from infernet_edge.config.secret_files import Secret
@@ -268,7 +268,9 @@ def sounds_secret(name: str) -> bool:
 
 def is_secret_key(keys: Keys, root: type[Struct]) -> bool:
     """Whether the configuration's key takes nothing but a secret."""
-    return hint_of(keys, root) is Secret
+    hint = hint_of(keys, root)
+    simple = [each for each in get_args(hint) or (hint,) if struct_of(each) is None]
+    return simple == [Secret]
 
 
 def takes_file(keys: Keys, root: type[Struct]) -> bool:
@@ -282,8 +284,8 @@ def hint_of(keys: Keys, root: type[Struct]) -> Any:
     hint: Any = root
     for key in keys:
         base = unwrap(hint)[0]
-        if isinstance(base, type) and issubclass(base, Struct):
-            hint = field_types(base).get(key)
+        if (table := table_of(base)) is not None:
+            hint = field_types(table).get(key)
         else:
             hint = get_args(base)[-1] if get_args(base) else None
     return None if hint is None else unwrap(hint)[0]

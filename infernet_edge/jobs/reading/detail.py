@@ -41,9 +41,9 @@ class Course(Struct, frozen=True):
 
 
 def find_one(
-    connection: sqlite3.Connection, client: str, key: bytes, intermediate: bool
+    connection: sqlite3.Connection, client: str | None, key: bytes, intermediate: bool
 ) -> tuple[Result, Course] | None:
-    """A job of a client with its course, of one moment; None when the client has no such job."""
+    """A job of a client, or of any, with its course, of one moment; None when it has none."""
     connection.execute("BEGIN")
     try:
         found = find_in_snapshot(connection, client, [key], intermediate).get(key)

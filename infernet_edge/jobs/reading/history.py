@@ -90,6 +90,16 @@ class History:
         """The newest jobs that a filter finds, at most `limit`."""
         return await self._database.read(find, wanted, limit)
 
+    async def has_any(self, client: str) -> bool:
+        """Whether a client has any job."""
+        return await self._database.read(has_any, client)
+
+
+def has_any(connection: sqlite3.Connection, client: str) -> bool:
+    """See History.has_any."""
+    query = "SELECT 1 FROM jobs WHERE client = ? LIMIT 1"
+    return connection.execute(query, (client,)).fetchone() is not None
+
 
 def find(connection: sqlite3.Connection, wanted: Filter, limit: int) -> Page:
     """See History.page; all is read in one snapshot."""

@@ -12,6 +12,7 @@ from starlette.types import Scope
 
 from infernet_edge.api.access import admission
 from infernet_edge.api.access.admission import Access
+from infernet_edge.api.access.permissions import SCOPES
 from infernet_edge.config.model import RateLimit, Server
 from infernet_edge.config.secret_files import Secret
 from infernet_edge.errors import (
@@ -23,6 +24,7 @@ from infernet_edge.errors import (
 )
 from tests.support.running import running
 from tests.support.serving import Echo, serving
+from tests.support.tokens import tokens_of
 
 NO_LIMIT = RateLimit(num_requests=0)
 TOKENS = {"bob": Secret("0123456789abcdef"), "eve": Secret("fedcba9876543210")}
@@ -47,7 +49,8 @@ def scope(
 
 
 def make(**settings: Any) -> Access:
-    return Access(Server(**{"rate_limit": NO_LIMIT, **settings}))
+    server = Server(**{"rate_limit": NO_LIMIT, **settings})
+    return Access(server, tokens_of(server.tokens))
 
 
 def admitted(settings: dict[str, Any], asked: Scope) -> admission.Caller:
@@ -228,7 +231,8 @@ def test_programs_need_no_content_type() -> None:
 
 def test_a_client_is_its_address() -> None:
     caller = admitted({}, scope(peer="192.168.1.7"))
-    assert caller == admission.Caller("192.168.1.7", "192.168.1.7", relayed=False)
+    assert caller[:4] == ("192.168.1.7", "192.168.1.7", False, SCOPES["submit"])
+    assert caller.grant is None
     assert admitted({}, scope(peer="::ffff:10.0.0.1")).client == "10.0.0.1"
     assert admitted({}, scope(peer="fe80::2%eth0")).client == "fe80::2"
 
@@ -267,20 +271,32 @@ def test_relayed_requests_are_marked() -> None:
 def test_with_tokens_a_client_is_the_name_of_its_token() -> None:
     settings = {"tokens": TOKENS}
     caller = admitted(settings, scope(authorization="Bearer 0123456789abcdef"))
-    assert caller == admission.Caller("token:bob", "192.168.1.7")
+    assert caller[:4] == ("token:bob", "192.168.1.7", False, SCOPES["submit"])
     assert admitted(settings, scope(authorization="bearer fedcba9876543210")).client == "token:eve"
     assert admitted(settings, scope(path="/health")).client == "192.168.1.7"
 
 
 @pytest.mark.parametrize(
-    "authorization",
-    ["", "Bearer", "Bearer ", "Bearer wrong", "Basic 0123456789abcdef", "0123456789abcdef"],
+    ("authorization", "reason"),
+    [
+        ("", "missing"),
+        ("Bearer", "unknown"),
+        ("Bearer ", "unknown"),
+        ("Basic 0123456789abcdef", "missing"),
+        ("0123456789abcdef", "missing"),
+        ("Bearer wrong", "unknown"),
+        ("Bearer 0123456789abcde", "unknown"),
+        ("Bearer 0123456789abcdeff", "unknown"),
+        ("Bearer \xff", "unknown"),
+    ],
 )
-def test_without_a_valid_token_nothing_is_served(authorization: str) -> None:
+def test_without_a_valid_token_nothing_is_served(authorization: str, reason: str) -> None:
     with pytest.raises(Unauthenticated) as refused:
         admitted({"tokens": TOKENS}, scope(authorization=authorization))
     assert refused.value.status == 401
-    assert refused.value.headers == {"www-authenticate": "Bearer"}
+    assert refused.value.params == {"reason": reason}
+    challenge = "Bearer" if reason == "missing" else 'Bearer error="invalid_token"'
+    assert refused.value.headers == {"www-authenticate": challenge}
     assert "0123456789abcdef" not in str(refused.value)
     with pytest.raises(Unauthenticated):
         admitted({"tokens": TOKENS}, scope())
@@ -358,5 +374,6 @@ def test_wrong_tokens_are_limited_and_logged_and_valid_ones_are_not(
     with pytest.raises(Unauthenticated):  # none is no wrong one
         known.admit(scope(), "GET /info")
     logged = [(each.getMessage(), each.__dict__["fields"]) for each in caplog.records]
-    assert logged == [("token.refused", {"address": f"192.168.1.{n}"}) for n in (7, 8)]
+    refused_tokens = [{"address": f"192.168.1.{n}", "reason": "unknown"} for n in (7, 8)]
+    assert logged == [("token.refused", fields) for fields in refused_tokens]
     assert "guess" not in caplog.text

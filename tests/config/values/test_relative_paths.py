@@ -11,6 +11,7 @@ import pytest
 
 from infernet_edge.config import Config, load
 from infernet_edge.config.model import DATABASE
+from infernet_edge.config.secret_files import Secret
 from infernet_edge.config.values import relative_paths
 from infernet_edge.config.values.relative_paths import NO_FOLDERS, Folders
 
@@ -70,7 +71,7 @@ def test_paths_of_a_file_are_relative_to_it(place: Place) -> None:
     assert config.server.tls is not None
     assert config.server.tls.cert == f"{place.folder}/cert.pem"
     assert config.server.tls.key == f"{place.folder}/key.pem"
-    assert config.server.tokens["phone"].reveal() == "a-long-secret-token"
+    assert config.server.tokens["phone"] == Secret("a-long-secret-token")
     assert config.chain.wallet.keystore == f"{place.folder}/keystore.json"
     volumes = config.containers[0].volumes
     assert volumes == [f"{place.folder}/models:/m:ro", "named:/n", "/abs:/a"]
@@ -106,7 +107,7 @@ def test_paths_of_the_environment_are_relative_to_the_working_directory(place: P
     assert warnings == []
     assert config.storage_path == place.working / "data"
     assert config.log.path == f"{place.working}/node.log"
-    assert config.server.tokens["phone"].reveal() == "a-long-secret-token"
+    assert config.server.tokens["phone"] == Secret("a-long-secret-token")
     assert config.containers[0].volumes == ["./models:/m"]  # absolute when it is mounted
 
 
@@ -178,7 +179,7 @@ def test_files_that_are_only_where_earlier_versions_read_them(place: Place) -> N
     config, warnings = place.load(document)
     assert config.chain.wallet.keystore == f"{place.working}/keystore.json"
     assert config.containers[0].volumes == [f"{place.working}/models:/m"]
-    assert config.server.tokens["phone"].reveal() == "a-long-secret-token"
+    assert config.server.tokens["phone"] == Secret("a-long-secret-token")
     assert len(warnings) == 3
     assert all(str(place.working) in each and "absolute path" in each for each in warnings)
     assert {each.partition(":")[0] for each in warnings} == {
