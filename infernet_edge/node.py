@@ -23,6 +23,8 @@ from infernet_edge.containers.resources import Resources
 from infernet_edge.containers.service import make_services
 from infernet_edge.control.server import ControlServer, Parameters
 from infernet_edge.errors import StartupError, StorageError
+from infernet_edge.events.bus import Events
+from infernet_edge.events.readers import MAX_READERS, EventReaders
 from infernet_edge.hardware import Hardware
 from infernet_edge.hardware.memory import budget_of, memory_limit
 from infernet_edge.hardware.network import reachable_hosts, url_host
@@ -178,6 +180,7 @@ class Node:
         in_containers = sum(container.max_concurrency for container in config.containers)
         await server.start(reserve=_OTHER_FILES + in_containers)
         parts.store.waiters.limit = min(MAX_WAITERS, server.max_connections // 2)
+        parts.readers.limit = min(MAX_READERS, server.max_connections // 4)
         stack.push_async_callback(server.stop, _CLOSING_TIME)
         network = " ".join(await self.network_urls())
         log_event(logger, "node.started", url=self.url, network=network, version=VERSION)
@@ -230,6 +233,7 @@ class Node:
                 await self.chain.stop()
             await self.parts.orchestrator.stop()
             self.parts.store.waiters.close()
+            self.parts.readers.close()
         await self._stack.aclose()
         log_event(logger, "node.stopped")
 
@@ -321,7 +325,7 @@ class Node:
         memory = memory_budget(config)
         job_store = JobStore(database, reported, config.jobs.max_pending, memory, passed)
         job_store.answers.max_bytes = min(idempotency.MAX_BYTES, config.storage.max_bytes // 8)
-        background = Background()
+        background, events = Background(), Events()
         manager = ContainerManager(config, services, session, background=background)
         client = ServiceClient(session, max_bytes, logs=manager)
         orchestrator = Orchestrator(config.jobs, job_store, services, client, max_bytes, memory)
@@ -352,6 +356,8 @@ class Node:
             elapsed=passed,
             background=background,
             tokens=Tokens(config.server.tokens, TokenFile(config.storage_path), Dates(passed)),
+            events=events,
+            readers=EventReaders(events, VERSION),
         )
 
 

@@ -34,7 +34,7 @@ from tests.support import markdown, reference
 from tests.support.markdown import ARCHITECTURE, DOCS, PACKAGE, README
 from tests.support.process import ROOT
 from tests.support.running import running
-from tests.test_events import described
+from tests.test_events import described, described_for_clients
 
 PAGES = markdown.pages()
 COMMANDS_PAGE = DOCS / "commands.md"
@@ -275,7 +275,7 @@ def test_settings_that_pages_name_exist(page: Path) -> None:
     """Such as `server.port`, and `containers[].gpu`."""
     known = {name for name, _ in reference.settings()}
     groups = {name.split(".")[0].removesuffix("[]") for name in known if "." in name}
-    events = set(described())
+    events = {*described(), *described_for_clients()}
     for code in markdown.codes(page.read_text()):
         match = re.fullmatch(r"([a-z]+)((?:\[\])?(?:\.[a-z_]+)+)(?: = .*)?", code)
         if (
@@ -335,7 +335,7 @@ def _unit(parts: tuple[str, ...]) -> str:
 
 
 def test_packages_import_what_the_architecture_allows() -> None:
-    layers, below = _layers(), _foundation() | {"config", "storage"}
+    layers, below = _layers(), _foundation() | {"config", "events", "storage"}
     found = []
     for module in PACKAGE.rglob("*.py"):
         unit = _unit(module.relative_to(PACKAGE).parts)

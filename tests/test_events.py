@@ -61,13 +61,30 @@ def _constants(node: ast.expr) -> Iterator[str]:
             yield each.value
 
 
+FOR_CLIENTS: Final = "## Events of GET /api/events"
+
+
 def rows() -> list[list[str]]:
-    lines = [line for line in PAGE.read_text().splitlines() if line.startswith("| `")]
+    """The rows of log events."""
+    return _rows_of(PAGE.read_text().partition(FOR_CLIENTS)[0])
+
+
+def rows_for_clients() -> list[list[str]]:
+    """The rows of the events that clients can read."""
+    return _rows_of(PAGE.read_text().partition(FOR_CLIENTS)[2])
+
+
+def _rows_of(text: str) -> list[list[str]]:
+    lines = [line for line in text.splitlines() if line.startswith("| `")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
 def described() -> list[str]:
     return [name for row in rows() for name in re.findall(r"`([a-z]+\.[a-z_]+)`", row[0])]
+
+
+def described_for_clients() -> list[str]:
+    return [row[0].strip("`") for row in rows_for_clients()]
 
 
 def test_every_event_is_described() -> None:

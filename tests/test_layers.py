@@ -26,7 +26,7 @@ LAYERS: Final = (
     {"hardware"},
     {"memory"},
     {"storage", "unpacked"},
-    {"folders", "tasks"},
+    {"events", "folders", "tasks"},
     {"logs"},
     {"config"},
     {"backoff", "clock", "executable", "invariants", "journal", "schema", "validation"},

@@ -17,6 +17,7 @@ from infernet_edge.api.access.permissions import Permission, demand, usual_permi
 from infernet_edge.api.access.rate_limits import Charge
 from infernet_edge.api.access.tokens import Tokens
 from infernet_edge.api.endpoints.cancelling import Cancellation
+from infernet_edge.api.endpoints.events import EventsEndpoint
 from infernet_edge.api.endpoints.history import HistoryEndpoint
 from infernet_edge.api.endpoints.job import JobEndpoint
 from infernet_edge.api.endpoints.jobs import BatchEndpoint, JobsEndpoint
@@ -41,6 +42,8 @@ from infernet_edge.errors import (
     TooManyRequests,
     Unavailable,
 )
+from infernet_edge.events.bus import Events
+from infernet_edge.events.readers import EventReaders
 from infernet_edge.jobs.external_jobs import ExternalJobs
 from infernet_edge.jobs.guardian import Guardian
 from infernet_edge.jobs.orchestrator import Orchestrator
@@ -79,6 +82,8 @@ class Parts(NamedTuple):
     elapsed: ElapsedTime
     background: Background
     tokens: Tokens
+    events: Events
+    readers: EventReaders
 
 
 class Api:
@@ -224,6 +229,7 @@ def _routes(parts: Parts) -> list[Route]:
         "/api/jobs": JobsEndpoint(intake, parts.store, bodies, cancellation),
         "/api/jobs/{id}": JobEndpoint(parts.store, parts.orchestrator, cancellation),
         "/api/history": HistoryEndpoint(history, parts.store, parts.orchestrator),
+        "/api/events": EventsEndpoint(parts.readers),
         "/api/jobs/batch": BatchEndpoint(intake, bodies),
         "/api/jobs/stream": StreamEndpoint(intake, bodies),
         "/health": HealthEndpoint(parts.database, parts.store, parts.services, parts.background),

@@ -7,9 +7,12 @@ from typing import Any, get_args
 import msgspec
 
 from infernet_edge import INFERNET_VERSION, __version__, schema
+from infernet_edge.api.endpoints.events import MAX_PERIOD_SECONDS
 from infernet_edge.api.endpoints.idempotency import MAX_KEY
 from infernet_edge.api.endpoints.waiting import MAX_WAIT_SECONDS
 from infernet_edge.api.openapi_delegated import delegated_request
+from infernet_edge.events.bus import EVENT_TYPES
+from infernet_edge.events.text import MEDIA_TYPE
 from infernet_edge.jobs.reading.history import MAX_PAGE, STATES
 from infernet_edge.jobs.store import MAX_LISTED
 
@@ -132,6 +135,19 @@ def _parameter(name: str, text: str, kind: dict[str, Any], where: str = "query")
     return found | {"required": True} if where == "path" else found
 
 
+def _event_parameters() -> list[dict[str, Any]]:
+    text = {"type": "string"}
+    types = {"type": "string", "enum": [kind.name for kind in EVENT_TYPES]}
+    period = {"type": "number", "minimum": 0, "maximum": MAX_PERIOD_SECONDS}
+    resumed = "The id of the last event that was read"
+    return [
+        _parameter("types", "Types of events, also as one list with commas", _list_of(types)),
+        _parameter("every", "Seconds in which changes of a type are one event", period),
+        _parameter("Last-Event-ID", resumed, text, "header"),
+        _parameter("last_event_id", resumed, text),
+    ]
+
+
 def _paths() -> dict[str, Any]:
     resources = {
         "type": "object",
@@ -195,6 +211,14 @@ def _paths() -> dict[str, Any]:
                 "Create a job", responses, body=requests, parameters=[wait, prefer, key]
             ),
             "delete": _operation("Cancel jobs", results, parameters=job_parameters[:2]),
+        },
+        "/api/events": {
+            "get": _operation(
+                "What happens in the node, as it happens",
+                {"type": "string", "description": "Events as the HTML standard defines them"},
+                parameters=_event_parameters(),
+                media_type=MEDIA_TYPE,
+            ),
         },
         "/api/history": {
             "get": _operation(

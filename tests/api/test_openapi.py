@@ -163,6 +163,7 @@ EXCHANGES = [
     Exchange("GET", "/api/jobs/{running}?detail=true", 200),
     Exchange("GET", "/api/jobs/{reported}?detail=true", 200),
     Exchange("GET", "/api/jobs/unknown", 404),
+    Exchange("GET", "/api/events?types=none", 400),
     Exchange("GET", "/api/history", 200),
     Exchange("GET", "/api/history?limit=2&state=failed&container=down", 200),
     Exchange("GET", "/api/history?state=none", 400),

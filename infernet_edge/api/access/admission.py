@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 _READ: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _BODILESS: Final = _READ | {"DELETE"}
 _OPEN_PATHS: Final = frozenset({"/health"})  # no token and no limit: supervisors poll these
+# No limit: a page reconnects when its stream ends, and the number of readers is limited.
+_UNCOUNTED_PATHS: Final = _OPEN_PATHS | {"/api/events"}
 # Their execution decides whether they count: see api/endpoints/jobs.py and api/status.py.
 _MAY_POLL: Final = frozenset(
     {"GET /api/jobs", "HEAD /api/jobs", "GET /api/jobs/{id}", "HEAD /api/jobs/{id}"}
@@ -130,7 +132,7 @@ class Access:
         elif b"origin" in headers or b"sec-fetch-site" in headers:
             self._check_browser(headers, scope)
         caller = self._caller(headers, scope)
-        if not self._limiter.active or scope["path"] in _OPEN_PATHS:
+        if not self._limiter.active or scope["path"] in _UNCOUNTED_PATHS:
             return caller, None
         charge = Charge(self._limiter, self._polls, caller.client, endpoint)
         if endpoint in _MAY_POLL:

@@ -67,7 +67,7 @@ class Preflight:
             (b"access-control-allow-methods", self._methods),
             (
                 b"access-control-allow-headers",
-                b"authorization, content-type, idempotency-key, prefer",
+                b"authorization, content-type, idempotency-key, last-event-id, prefer",
             ),
             (b"access-control-max-age", _KEPT),
         ]

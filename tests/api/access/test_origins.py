@@ -58,7 +58,7 @@ async def test_a_page_of_a_listed_origin_uses_the_api(tmp_path: Path) -> None:
         assert asked.headers["access-control-allow-origin"] == PAGE
         assert asked.headers["access-control-allow-methods"] == "DELETE, GET, HEAD, POST"
         assert asked.headers["access-control-allow-headers"] == (
-            "authorization, content-type, idempotency-key, prefer"
+            "authorization, content-type, idempotency-key, last-event-id, prefer"
         )
         assert asked.headers["access-control-max-age"] == "600"
         assert asked.headers["vary"] == "origin"

@@ -1,0 +1,1 @@
+"""Events of the node: what happens to jobs, containers, the storage and the chain."""
