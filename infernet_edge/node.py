@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from infernet_edge.config.model import Config
 from infernet_edge.containers.client import ServiceClient, make_session
 from infernet_edge.containers.manager import ContainerManager
 from infernet_edge.containers.resources import Resources
-from infernet_edge.containers.service import make_services
+from infernet_edge.containers.service import Service, make_services
 from infernet_edge.control.server import ControlServer, Parameters
 from infernet_edge.errors import StartupError, StorageError
 from infernet_edge.events.bus import Events
@@ -79,7 +79,8 @@ class Node:
         """`on_salvage` is called, in a thread, with the rows saved so far from a damaged file."""
         self.config = config
         self._on_salvage = on_salvage
-        self.services = make_services(config)
+        self._events = Events()
+        self.services = make_services(config, self._events)
         self._hardware = Hardware()
         self._stack = AsyncExitStack()
         self.parts: Parts | None = None
@@ -311,7 +312,7 @@ class Node:
 
     def _make_parts(self, session: aiohttp.ClientSession) -> Parts:
         """The parts that the API uses, not yet started."""
-        config, services = self.config, self.services
+        config, services, events = self.config, self.services, self._events
         max_bytes = config.server.max_body_bytes
         database = Database(
             config.database_path,
@@ -319,13 +320,14 @@ class Node:
             dormant=lambda: all_migrations(chain=True),
             first=_FIRST,
             on_salvage=self._on_salvage,
+            events=events,
         )
         passed = ElapsedTime(database, config.jobs.retention)
-        reported = ExternalJobs(database, config.jobs.max_pending, passed)
+        reported = ExternalJobs(database, config.jobs.max_pending, passed, events)
         memory = memory_budget(config)
-        job_store = JobStore(database, reported, config.jobs.max_pending, memory, passed)
+        job_store = JobStore(database, reported, config.jobs.max_pending, memory, passed, events)
         job_store.answers.max_bytes = min(idempotency.MAX_BYTES, config.storage.max_bytes // 8)
-        background, events = Background(), Events()
+        background = Background()
         manager = ContainerManager(config, services, session, background=background)
         client = ServiceClient(session, max_bytes, logs=manager)
         orchestrator = Orchestrator(config.jobs, job_store, services, client, max_bytes, memory)
@@ -341,7 +343,9 @@ class Node:
                 memory,
                 passed,
                 background,
+                events,
             )
+        events.summaries["job"] = lambda: _numbers(job_store, services)
         return Parts(
             config=config,
             database=database,
@@ -383,6 +387,12 @@ def memory_budget(config: Config) -> MemoryBudget:
     server = config.server
     limit = server.max_held_bytes or budget_of(memory_limit(), server.min_held_bytes)
     return MemoryBudget(limit, server.max_call_bytes)
+
+
+def _numbers(store: JobStore, services: Mapping[str, Service]) -> dict[str, int]:
+    """The numbers of jobs that run and that wait."""
+    running = sum(service.working_on for service in services.values())
+    return {"running": running, "waiting": max(0, len(store.pending) - running)}
 
 
 def _limit(parameters: Parameters) -> int:

@@ -27,6 +27,7 @@ from infernet_edge.chain.delivery.record import Delivery, OpenDelivery
 from infernet_edge.chain.delivery.recovery import RecoveryCheck
 from infernet_edge.chain.delivery.steps import DeliverySteps
 from infernet_edge.chain.delivery.store import DeliveryStore
+from infernet_edge.chain.events import ChainEvents
 from infernet_edge.chain.guard.container_lookup import ContainerLookup
 from infernet_edge.chain.guard.rules import SubscriptionRules, check_expiry
 from infernet_edge.chain.guard.signer import SignerCheck
@@ -45,6 +46,7 @@ from infernet_edge.chain.txm.store import TransactionStore
 from infernet_edge.chain.wallet.keystore import load_account
 from infernet_edge.config.model import Config
 from infernet_edge.errors import Conflict, Refused, StorageError, Unavailable
+from infernet_edge.events.bus import Events
 from infernet_edge.jobs.contents import Buffer
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.logs import log_event
@@ -86,6 +88,7 @@ class ChainSubsystem:
         memory: MemoryBudget,
         elapsed: ElapsedTime,
         background: Background,
+        events: Events,
     ) -> None:
         """`check_storage` raises Unavailable when there is no room for new requests.
 
@@ -115,6 +118,10 @@ class ChainSubsystem:
         )
         self._rules = SubscriptionRules(config, ContainerLookup(config))
         self._subscriptions = SubscriptionStore(database, config.chain.registry_address)
+        self._chain_events = ChainEvents(events)
+        self.head.on_problem = self._chain_events.head_problem
+        self.deliveries.on_stored = self._chain_events.delivery_stored
+        self._subscriptions.on_stored = self._chain_events.subscriptions_stored
         self._sender: TransactionManager | None = None
         self._processor: DeliveryProcessor | None = None
         self._status: ChainStatus | None = None
@@ -218,6 +225,8 @@ class ChainSubsystem:
             scheduler,
         )
         self.head.watch(self._status)
+        self._chain_events.stillness = self._status.stillness
+        self.head.watch(self._chain_events)
         await processor.start()
         stack.push_async_callback(self._background.stop, *work)
         for name, each in work.items():

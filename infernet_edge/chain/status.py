@@ -116,7 +116,7 @@ class ChainStatus:
         if self._rpc.problem:
             lost = f"No JSON-RPC server of chain.rpc_url answers: {self._rpc.problem}"
             return [each for each in (self._permanent, lost) if each]
-        found = [self._permanent, self._answered(self._head.problem), self._stillness()]
+        found = [self._permanent, self._answered(self._head.problem), self.stillness()]
         found += [
             f"The JSON-RPC server {each.name}: {each.problem}"
             for each in self._rpc.servers()
@@ -142,7 +142,8 @@ class ChainStatus:
     def _server_in_use(self) -> str:
         return ", ".join(each.name for each in self._rpc.servers() if each.in_use)
 
-    def _stillness(self) -> str:
+    def stillness(self) -> str:
+        """Why the head stands still, "" when it does not."""
         age = self.block_age
         if self._block is None or age is None:
             return ""

@@ -10,6 +10,7 @@ from typing import Literal
 from infernet_edge import schema
 from infernet_edge.config.model import Config, Container
 from infernet_edge.errors import InfernetEdgeError
+from infernet_edge.events.bus import Events
 
 ServiceState = Literal["starting", "ready", "suspect", "failed"]
 
@@ -27,8 +28,11 @@ class Service:
     manage never wait: only the call shows whether it answers.
     """
 
-    def __init__(self, container: Container, *, managed: bool) -> None:
+    def __init__(
+        self, container: Container, *, managed: bool, events: Events | None = None
+    ) -> None:
         self.container = container
+        self._events = events or Events()
         self.managed = managed
         self.base_url = container.url.rstrip("/") or f"http://127.0.0.1:{container.port}"
         self.port = container.port
@@ -108,9 +112,16 @@ class Service:
             self.set_ready()
 
     def _set(self, state: ServiceState, reason: str) -> None:
-        self.state, self.reason = state, reason
+        if (state, reason) != (self.state, self.reason):
+            self.state, self.reason = state, reason
+            self.publish(state)
         self._changed.set()
         self._changed = asyncio.Event()
+
+    def publish(self, verb: str, reason: str = "") -> None:
+        """Publish an event about the container, with its state and a reason, by default its own."""
+        fields = {"id": self.id, "state": self.state, "reason": reason or self.reason}
+        self._events.publish(f"container.{verb}", fields | {"managed": self.managed})
 
     async def wait_settled(self) -> None:
         """Wait until it is ready or has failed, without a time limit."""
@@ -134,9 +145,10 @@ class Service:
             raise ServiceUnavailable(f"Container is not running: {self.reason}")
 
 
-def make_services(config: Config) -> dict[str, Service]:
+def make_services(config: Config, events: Events | None = None) -> dict[str, Service]:
     """All configured containers by id, in the order of the configuration."""
+    managed = config.manage_containers
     return {
-        container.id: Service(container, managed=config.manage_containers and not container.url)
+        container.id: Service(container, managed=managed and not container.url, events=events)
         for container in config.containers
     }

@@ -293,8 +293,10 @@ class Supervisor:
             reason = f"it stopped {self._crashes} times in a row, most recently: {reason}"
             self.service.set_failed(reason)
         self.report_state(reason)
+        verb = "unresponsive" if problem else "stopped"
+        self.service.publish(verb, reason)
         self.log_container(
-            "unresponsive" if problem else "stopped",
+            verb,
             logging.WARNING,
             reason=reason,
             uptime_seconds=round(uptime, 1),

@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from infernet_edge.errors import Conflict, Unavailable
+from infernet_edge.events.bus import Events
 from infernet_edge.jobs.job import RUNNING, STATUS_NAMES
 from infernet_edge.jobs.listing import JobDetails
 from infernet_edge.jobs.reading.detail import Course
+from infernet_edge.jobs.running import job_events
 from infernet_edge.schema import JobStatus
 from infernet_edge.storage.database import Database
 from infernet_edge.storage.elapsed import ElapsedTime
@@ -38,8 +40,11 @@ class ExternalJobs:
     `on_end` is called with the id of each that is no longer running.
     """
 
-    def __init__(self, database: Database, limit: int, elapsed: ElapsedTime) -> None:
+    def __init__(
+        self, database: Database, limit: int, elapsed: ElapsedTime, events: Events | None = None
+    ) -> None:
         self._database = database
+        self._events = events or Events()
         self._elapsed = elapsed
         self._limit = limit
         self.count = 0
@@ -85,6 +90,8 @@ class ExternalJobs:
         if before == _NOT_OWNER:
             raise Conflict("Another client registered this job", {"id": identifier})
         self.count += before is None
+        if before != status:
+            job_events.external(self._events, identifier, client, status, containers)
         if status == RUNNING:
             self.running.add(identifier)
         else:

@@ -10,11 +10,13 @@ import asyncio
 import contextlib
 import sqlite3
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from infernet_edge.errors import Conflict, StorageError, Unprocessable
+from infernet_edge.jobs import table
+from infernet_edge.jobs.contents import Buffer
 from infernet_edge.storage.database import Database
 from infernet_edge.storage.elapsed import ElapsedTime
 
@@ -162,6 +164,17 @@ class RememberedAnswers:
             count, size = deleted.result()
             self.count = max(0, self.count - count)
             self.bytes = max(0, self.bytes - size)
+
+
+def insert_with(
+    connection: sqlite3.Connection,
+    rows: Sequence[tuple[Any, ...]],
+    large: Sequence[tuple[bytes, Buffer]],
+    record: Record,
+) -> None:
+    """Store new jobs and what is remembered of their request: both or neither."""
+    table.insert(connection, rows, large)
+    insert(connection, record)
 
 
 def insert(connection: sqlite3.Connection, record: Record) -> None:

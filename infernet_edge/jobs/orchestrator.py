@@ -175,7 +175,7 @@ class Orchestrator:
         try:
             async with asyncio.timeout(self._store.seconds_left(stream.job)):
                 await slot
-            stream.job.note_start()
+            self._store.note_start(stream.job)
             data = await self._store.take_data(stream.job)
             await stream.run(self._as_input(data))
         except asyncio.CancelledError:
@@ -345,7 +345,7 @@ class Orchestrator:
         It is stored after a short delay: most jobs end before, and then need no write for it.
         """
         run.started = True
-        run.job.note_start()
+        self._store.note_start(run.job)
         self._started[run.job.key] = run.job
         if self._config.on_restart != "fail" and self._counting is None:
             loop = asyncio.get_running_loop()

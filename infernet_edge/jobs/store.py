@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 from msgspec import structs
 
 from infernet_edge.clock import milliseconds
 from infernet_edge.errors import BadRequest, InfernetEdgeError, Unavailable
+from infernet_edge.events.bus import Events
 from infernet_edge.invariants import InvariantViolated
 from infernet_edge.jobs import contents, idempotency, listing, retrieval, table
 from infernet_edge.jobs.contents import PIECE, Buffer, Content
@@ -38,6 +38,7 @@ from infernet_edge.jobs.reading.detail import Course
 from infernet_edge.jobs.reading.waiting import Name, Waiters
 from infernet_edge.jobs.result_json import Streamed, container_error, json_list
 from infernet_edge.jobs.retrieval import Result
+from infernet_edge.jobs.running import job_events
 from infernet_edge.jobs.table import Ending
 from infernet_edge.memory import MemoryBudget
 from infernet_edge.storage.database import Database
@@ -61,8 +62,10 @@ class JobStore:
         max_pending: int,
         memory: MemoryBudget,
         elapsed: ElapsedTime,
+        events: Events | None = None,
     ) -> None:
         self._database = database
+        self.events = events or Events()
         self._elapsed = elapsed
         self._external_jobs = external_jobs
         self._max_pending = max_pending
@@ -95,6 +98,7 @@ class JobStore:
     def close_intake(self, reason: str) -> None:
         """Refuse new jobs from now on."""
         self._closed = reason
+        self.events.publish("intake.closed", {"id": "intake", "reason": reason})
 
     def new_key(self) -> bytes:
         """A key for a new job."""
@@ -145,7 +149,7 @@ class JobStore:
             if record is None:
                 await self._database.write(table.insert, rows, large)
             else:
-                await self._database.write(_insert_with, rows, large, record)
+                await self._database.write(idempotency.insert_with, rows, large, record)
                 self.answers.note(record)
         except BaseException:
             for job in jobs:
@@ -154,6 +158,7 @@ class JobStore:
             raise
         for job in jobs:
             self._hold(job)
+        job_events.accepted(self.events, jobs)
 
     def _hold(self, job: Job) -> None:
         """Keep a job's input in memory until it is needed, if the budget allows that."""
@@ -203,6 +208,11 @@ class JobStore:
         job.in_pieces = True
         await self._database.write(contents.add, job.key, contents.STREAMED, position, piece)
 
+    def note_start(self, job: Job) -> None:
+        """Count a start of a job."""
+        job.note_start()
+        job_events.started(self.events, job)
+
     async def save_attempts(self, jobs: Sequence[Job]) -> None:
         """Store how often jobs were started."""
         rows = [(job.attempts, job.started_at, job.key) for job in jobs]
@@ -232,7 +242,8 @@ class JobStore:
             job.in_pieces,
             kept,
         )
-        written.add_done_callback(functools.partial(self._forget, job))
+        failure = result if status == FAILED else b""
+        written.add_done_callback(functools.partial(self._forget, job, status, failure))
         return written
 
     def finish_stream(self, job: Job, stream: Streamed) -> asyncio.Future[None]:
@@ -245,7 +256,9 @@ class JobStore:
             written = self._database.write(
                 table.finish_stream, job.key, job.containers[0], self._ending(job), stream
             )
-            written.add_done_callback(functools.partial(self._forget, job))
+            status = SUCCESS if error is None else FAILED
+            failure = container_error(job.containers[0], error or "")
+            written.add_done_callback(functools.partial(self._forget, job, status, failure))
             return written
         output = b"".join(stream.output(job.containers[0], lambda: (rest,)))
         if error is None:
@@ -258,7 +271,9 @@ class JobStore:
         now = milliseconds()
         return Ending(now, self._elapsed.now(), job.started_at, job.attempts, cancelled)
 
-    def _forget(self, job: Job, written: asyncio.Future[None]) -> None:
+    def _forget(
+        self, job: Job, status: int, failure: Buffer, written: asyncio.Future[None]
+    ) -> None:
         error = None if written.cancelled() else written.exception()
         has_ended = isinstance(error, InvariantViolated)  # in another way: it must not be retried
         if written.cancelled() or not (error is None or has_ended):
@@ -268,6 +283,8 @@ class JobStore:
             self._held.release(len(job.data))
             job.data = None
         self.waiters.note_end(job.key)
+        if not has_ended:
+            job_events.ended(self.events, job, status, failure)
 
     def _is_unfinished(self, name: Name) -> bool:
         return name in (self.pending if isinstance(name, bytes) else self._external_jobs.running)
@@ -427,14 +444,3 @@ class JobStore:
             for key in keys:
                 if not self._being_read[key]:
                     del self._being_read[key]
-
-
-def _insert_with(
-    connection: sqlite3.Connection,
-    rows: Sequence[tuple[Any, ...]],
-    large: Sequence[tuple[bytes, Buffer]],
-    record: Record,
-) -> None:
-    """Store new jobs and what is remembered of their request: both or neither."""
-    table.insert(connection, rows, large)
-    idempotency.insert(connection, record)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from infernet_edge.errors import StartupError, StorageError
+from infernet_edge.events.bus import Events
 from infernet_edge.logs import log_event
 from infernet_edge.storage import damage
 from infernet_edge.storage.lock import FolderLock
@@ -65,6 +66,7 @@ class Database:
         dormant: Callable[[], Migrations] = dict,
         first: Sequence[Part] = (),
         on_salvage: Callable[[int], None] = lambda rows: None,
+        events: Events | None = None,
     ) -> None:
         """`first` is saved first from a damaged file.
 
@@ -73,6 +75,7 @@ class Database:
         too.
         """
         self._first = first
+        self._events = events or Events()
         self._dormant = dormant
         self._on_salvage = on_salvage
         self.path = path
@@ -208,8 +211,10 @@ class Database:
         """
         if problem and not self._problem:
             log_event(logger, "storage.failed", logging.ERROR, reason=problem)
+            self._events.publish("storage.failed", {"id": "database", "reason": problem})
         elif self._problem and not problem:
             log_event(logger, "storage.recovered")
+            self._events.publish("storage.recovered", {"id": "database", "reason": ""})
         self._problem = problem
 
     async def release_space(self) -> None:

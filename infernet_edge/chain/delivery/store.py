@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from infernet_edge.chain.contracts.payload import Payload
 from infernet_edge.chain.contracts.subscription import Subscription
 from infernet_edge.chain.delivery import table
@@ -35,6 +37,8 @@ class DeliveryStore:
         self._sizes: dict[int, int] = {}  # of those that are counted, by number
         self._max_data = max_data
         self._first_number = 1  # that may be given
+        self.on_stored: Callable[[Delivery], None] = lambda delivery: None
+        """Called with each delivery whose state was stored."""
 
     async def load(self, last_number: int = 0) -> list[OpenDelivery | Delivery]:
         """What an earlier run left unfinished, oldest first. To be called once, at start.
@@ -93,6 +97,7 @@ class DeliveryStore:
             self.pending -= 1
             return known
         delivery.number = number
+        self.on_stored(delivery)
         return None
 
     async def save(self, delivery: Delivery) -> None:
@@ -107,6 +112,7 @@ class DeliveryStore:
             self.pending -= 1
             invariant(self.pending >= 0, "more deliveries ended than were pending")
             self._held.release(self._sizes.pop(delivery.number, 0))
+        self.on_stored(delivery)
 
     async def answer(self, delivery: Delivery) -> Payload:
         """The stored answer of a delivery that is to be sent."""

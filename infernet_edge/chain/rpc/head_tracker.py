@@ -10,6 +10,7 @@ import asyncio
 import logging
 import math
 import time
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple, Protocol
 
 from infernet_edge.chain.rpc.block_times import BlockTimes
@@ -76,6 +77,8 @@ class HeadTracker:
         self.latest: BlockHeader | None = None
         self.seen = asyncio.Event()  # a block is known
         self.problem = ""  # why the last poll found no head, "" when it found one
+        self.on_problem: Callable[[str], None] = lambda problem: None
+        """Called when there is no head any more, with the reason, and with "" when there is."""
         self._rpc = rpc
         self._period = period
         self._watchers: list[HeadWatcher] = []
@@ -139,14 +142,19 @@ class HeadTracker:
         while True:
             try:
                 await self.poll()
-                self.problem = ""
+                self._set_problem("")
                 outage.reset()
                 pause = self.pause()
             except RpcUnavailable as error:
-                self.problem = str(error)
+                self._set_problem(str(error))
                 pause = outage.next(error.retry_after, self._due - self.now())
                 log_event(logger, "head.poll_failed", logging.DEBUG, reason=str(error), pause=pause)
             await self._sleep(pause)
+
+    def _set_problem(self, problem: str) -> None:
+        before, self.problem = self.problem, problem
+        if bool(before) != bool(problem):
+            self.on_problem(problem)
 
     async def _sleep(self, pause: float) -> None:
         """Wait until the next poll: one period at least, and not past what is due."""

@@ -7,7 +7,7 @@ newest stay, so that the operator sees why something is not answered.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
 from msgspec import Struct
@@ -59,6 +59,8 @@ class SubscriptionStore:
     def __init__(self, database: Database, deployment: str) -> None:
         self._database = database
         self._deployment = deployment.lower()
+        self.on_stored: Callable[[Sequence[KnownSubscription]], None] = lambda found: None
+        """Called with subscriptions whose states were stored."""
 
     async def begin(self, first_id: int, rules: str) -> tuple[int, list[KnownSubscription]]:
         """The next id to read and the active subscriptions, oldest first.
@@ -84,6 +86,7 @@ class SubscriptionStore:
         for each in found:
             each.changed_at = milliseconds()
         await self._database.write(_save, self._deployment, tuple(found), next_id, mark)
+        self.on_stored(found)
 
     async def newest(self, limit: int, *, ignored: bool = False) -> list[KnownSubscription]:
         """The newest subscriptions, newest first: those that were or are served, or the others."""
