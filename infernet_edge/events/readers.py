@@ -167,7 +167,7 @@ class EventReaders:
         self.limit = MAX_READERS
         self._events = events
         self._version = version
-        self._channels: dict[Selection, _Channel] = {}
+        self.channels: dict[Selection, _Channel] = {}
         self._by_client: dict[str, int] = {}
         self._fresh: list[Event] = []  # published, not yet distributed
         self._timer: asyncio.TimerHandle | None = None
@@ -201,9 +201,9 @@ class EventReaders:
         self._distribute()  # what was published before is not for the new reader
         reader = EventReader()
         reader.put([QueuedText(text, 0) for text in self._first(selection, last_id)])
-        channel = self._channels.get(selection)
+        channel = self.channels.get(selection)
         if channel is None:
-            channel = self._channels[selection] = _Channel(self._events, selection)
+            channel = self.channels[selection] = _Channel(self._events, selection)
         channel.readers[reader] = None
         self._by_client[client] = self._by_client.get(client, 0) + 1
         for kind in selection.types:
@@ -219,13 +219,13 @@ class EventReaders:
             del channel.readers[reader]
             if not channel.readers:
                 channel.close()
-                del self._channels[selection]
+                del self.channels[selection]
 
     def close(self) -> None:
         """End all readers, after what they have not taken yet: the node stops."""
         self._distribute()
         self._is_closed = True
-        for channel in self._channels.values():
+        for channel in self.channels.values():
             channel.end()
 
     def _first(self, selection: Selection, last_id: str | None) -> list[bytes]:
@@ -280,7 +280,7 @@ class EventReaders:
         batch, self._fresh = self._fresh, []
         if batch:
             self._distributed_at = asyncio.get_running_loop().time()
-            for channel in list(self._channels.values()):
+            for channel in list(self.channels.values()):
                 channel.take(batch)
 
 
