@@ -11,6 +11,8 @@ from infernet_edge.chain.delivery.proofs import ProofVerdict
 from infernet_edge.chain.delivery.record import DeliveryState
 from infernet_edge.chain.subscriptions.store import SubscriptionState
 from infernet_edge.chain.txm.store import Status
+from infernet_edge.containers.service import ServiceState
+from infernet_edge.events.bus import EVENT_TYPES
 from tests.support.process import ROOT
 
 PAGE: Final = ROOT / "infernet_edge/docs/events.md"
@@ -51,7 +53,7 @@ def _events(call: ast.Call) -> Iterator[str]:
         yield from _constants(call.args[0])
 
 
-def _constants(node: ast.expr) -> Iterator[str]:
+def _constants(node: ast.AST) -> Iterator[str]:
     for each in ast.walk(node):
         if (
             isinstance(each, ast.Constant)
@@ -114,6 +116,37 @@ def test_the_page_is_sorted_and_complete() -> None:
     for event, level, meaning, *_ in rows():
         assert set(re.split(r", ", level)) <= LEVELS, event
         assert meaning.endswith((".", ")")), event
+
+
+def published() -> set[str]:
+    """The events that the code publishes for clients."""
+    found = {f"container.{state}" for state in get_args(ServiceState)}
+    found |= {f"delivery.{state}" for state in (*get_args(DeliveryState), "answered")}
+    # An active one is found, and those that are ignored are not published.
+    found |= {f"subscription.{state}" for state in STATES["subscription"]} | {"subscription.found"}
+    for path in sorted((ROOT / "infernet_edge").rglob("*.py")):
+        for function in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            for call in ast.walk(function):
+                if isinstance(call, ast.Call) and ast.unparse(call.func).endswith("publish"):
+                    variable = isinstance(call.args[0], ast.Name)
+                    searched = function if variable else call.args[0]
+                    found |= {name for name in _constants(searched) if "." in name}
+                    if ast.unparse(call.func) == "self.service.publish":
+                        found |= {f"container.{verb}" for verb in _constants(searched)}
+    return found
+
+
+def test_every_event_for_clients_is_described() -> None:
+    names = described_for_clients()
+    assert names == sorted(set(names))
+    assert set(names) == published()
+    nouns = {noun for kind in EVENT_TYPES for noun in kind.nouns}
+    assert {name.partition(".")[0] for name in names} <= nouns
+    for _, meaning, readers in rows_for_clients():
+        assert meaning.endswith(".")
+        assert readers
 
 
 def test_all_events_go_through_one_function() -> None:

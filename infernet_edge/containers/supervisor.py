@@ -293,10 +293,9 @@ class Supervisor:
             reason = f"it stopped {self._crashes} times in a row, most recently: {reason}"
             self.service.set_failed(reason)
         self.report_state(reason)
-        verb = "unresponsive" if problem else "stopped"
-        self.service.publish(verb, reason)
+        self.service.publish("unresponsive" if problem else "stopped", reason)
         self.log_container(
-            verb,
+            "unresponsive" if problem else "stopped",
             logging.WARNING,
             reason=reason,
             uptime_seconds=round(uptime, 1),

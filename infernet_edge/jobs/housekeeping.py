@@ -108,9 +108,10 @@ class Housekeeper:
         if refusal and refusal != self._store.refusal:
             log_event(logger, "storage.low", logging.WARNING, used=space.used, free=space.free)
         if refusal != self._store.refusal:
-            name = "storage.full" if refusal else "storage.available"
-            room = {"used": space.used, "free": space.free}
-            self._store.events.publish(name, {"id": "space", "reason": refusal, **room})
+            self._store.events.publish(
+                "storage.full" if refusal else "storage.available",
+                {"id": "space", "reason": refusal, "used": space.used, "free": space.free},
+            )
         self._store.refusal = refusal
 
     def _shortage(self, space: Space) -> str:
