@@ -329,5 +329,8 @@ async def test_a_program_that_has_to_be_the_first_process_gets_no_init_process(
     async with managing(configuration(podman, tmp_path, configured)) as managed:
         assert managed.services["echo"].state == "ready"
         assert len(events.of("container.stopped")) == 1
+        published = managed.events.topics["container"].ring
+        assert [event.name for event in published if event.name == "container.stopped"]
+        assert published[-1].name == "container.ready"
         (event,) = events.of("container.init_dropped")
         assert event["reason"] == "its program has to be the first process"

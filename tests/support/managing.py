@@ -15,6 +15,7 @@ from infernet_edge.containers.client import make_session
 from infernet_edge.containers.manager import ContainerManager
 from infernet_edge.containers.service import Service, make_services
 from infernet_edge.containers.timing import Timing
+from infernet_edge.events.bus import Events
 from infernet_edge.tasks import Background
 from tests.support.podman import IsolatedPodman
 from tests.support.ports import free_port
@@ -38,6 +39,7 @@ class Managed(NamedTuple):
     manager: ContainerManager
     services: dict[str, Service]
     session: aiohttp.ClientSession
+    events: Events
 
     async def call(self, container: str, data: Any, destination: int = 1) -> Any:
         """The container's answer to a job."""
@@ -65,14 +67,15 @@ async def managing(
     config: Config, timing: Timing = QUICK, *, settled: float = 30, stop: bool = True
 ) -> AsyncIterator[Managed]:
     """Manage the containers of `config` within the block; without `stop`, end as with kill -9."""
-    services = make_services(config)
+    events = Events()
+    services = make_services(config, events)
     async with make_session() as session:
         background = Background()
         manager = ContainerManager(config, services, session, timing, background)
         await manager.start()
         try:
             await manager.wait_until_settled(settled)
-            yield Managed(manager, services, session)
+            yield Managed(manager, services, session, events)
         finally:
             if stop:
                 await manager.stop()
