@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from tests.benchmarks.containers import ContainerExtent, container_table, measure_containers
+from tests.benchmarks.crowd import CrowdExtent, crowd_table, measure_crowd
 from tests.benchmarks.executable import (
     ExecutableExtent,
     executable_table,
@@ -61,6 +62,11 @@ def main() -> None:
         action="store_true",
         help="measure what running containers cost the node and Podman instead, on real Podman",
     )
+    half.add_argument(
+        "--crowd",
+        action="store_true",
+        help="measure what 20 event readers and 200 waiters cost instead",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     parser.add_argument(
         "--folder", type=Path, default=ROOT / ".cache", help="the disk that the node writes to"
@@ -84,6 +90,11 @@ def main() -> None:
             kept = measure_containers(ContainerExtent(), Path(folder), say=_say)
             how = f"{kept.extent.containers} containers, windows of {kept.extent.window:g} s"
             shown, results = container_table(kept), msgspec.json.encode(kept)
+        elif chosen.crowd:
+            crowded = CrowdExtent(jobs=extent.jobs, rounds=extent.rounds)
+            found_crowd = measure_crowd(crowded, Path(folder), say=_say)
+            how = f"{extent.rounds} rounds of {extent.jobs} jobs, medians"
+            shown, results = crowd_table(found_crowd), msgspec.json.encode(found_crowd)
         elif chosen.executable:
             forms = measure_executable(ExecutableExtent(), Path(folder), say=_say)
             how = f"medians of {forms.extent.starts} starts"
