@@ -180,6 +180,11 @@ class EventReaders:
         """How many readers there are."""
         return sum(self._by_client.values())
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits to be distributed."""
+        return not self._fresh and self._timer is None
+
     @contextlib.contextmanager
     def admitted(
         self, client: str, selection: Selection, last_id: str | None = None
