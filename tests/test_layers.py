@@ -29,7 +29,16 @@ LAYERS: Final = (
     {"events", "folders", "tasks"},
     {"logs"},
     {"config"},
-    {"backoff", "clock", "executable", "invariants", "journal", "schema", "validation"},
+    {
+        "backoff",
+        "clock",
+        "executable",
+        "invariants",
+        "journal",
+        "metrics",
+        "schema",
+        "validation",
+    },
     {"errors"},
 )
 

@@ -65,6 +65,8 @@ EXCEPTIONS = {
     "containers/client.py _TIMEOUT": "made of _CONNECT_TIMEOUT",
     "containers/readiness.py _TIMEOUT": "listed by its text, total=5.0",
     "containers/ports.py _MIN_PORT": "the range of ports",
+    "hardware/temperature.py _MIN_CELSIUS": "the range of temperatures",
+    "hardware/temperature.py _MAX_CELSIUS": "the range of temperatures",
     "storage/damaged_table.py _MAX_KEY": "the range of a key",
 }
 """Constants with such a name that are not in the page, and why."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from infernet_edge.api.endpoints.events import EventsEndpoint
 from infernet_edge.api.endpoints.history import HistoryEndpoint
 from infernet_edge.api.endpoints.job import JobEndpoint
 from infernet_edge.api.endpoints.jobs import BatchEndpoint, JobsEndpoint
+from infernet_edge.api.endpoints.metrics import MetricsEndpoint
 from infernet_edge.api.endpoints.tokens import MeEndpoint, TokenEndpoint, TokensEndpoint
 from infernet_edge.api.info import HealthEndpoint, InfoEndpoint, ResourcesEndpoint
 from infernet_edge.api.jobs import Delegations, JobIntake
@@ -90,8 +92,8 @@ class Api:
     """The ASGI application."""
 
     def __init__(self, parts: Parts) -> None:
-        self.access = Access(parts.config.server, parts.tokens)
-        routes = _routes(parts)
+        self._requests: Counter[tuple[str, int]] = Counter()  # answered, by route and status
+        routes = _routes(parts, self._requests)
         # An exact path has precedence, also when it does not have the method of a request.
         exact = [route for route in routes if not route.param_convertors]
         self._templates = [route for route in routes if route.param_convertors]
@@ -101,6 +103,7 @@ class Api:
         self._paths = {route.path for route in exact}
         self._preflights = {route.path: Preflight(sorted(route.methods or ())) for route in routes}
         self._needed = _needed(routes)
+        self.access = Access(parts.config.server, parts.tokens, _open_here(routes, self._needed))
 
     @property
     def routes(self) -> list[BaseRoute]:
@@ -124,12 +127,12 @@ class Api:
     async def _serve(self, scope: Scope, receive: Receive, send: Send, admit: Admit) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"only HTTP is served, not {scope['type']}")
-        response = _Response(send, self.access.origins.headers(scope))
+        response = _Response(send, self.access.origins.headers(scope), self._requests)
         scope["memory"] = self._memory
         held = scope["held"] = self._memory.reserve("requests")
         try:
             path = scope["path"]
-            template = self._template(path)
+            template = response.route = self._template(path)
             endpoint = f"{scope['method']} {template}"
             scope["app"] = self  # makes Starlette raise on a wrong path or method
             caller, charge = admit(scope, endpoint)
@@ -168,18 +171,30 @@ def _needed(routes: Iterable[Route]) -> dict[str, Permission]:
     }
 
 
+def _open_here(routes: Iterable[Route], needed: dict[str, Permission]) -> dict[str, Permission]:
+    """Those of `needed` whose endpoint has `open_to_this_machine`, see Access."""
+    return {
+        f"{method} {route.path}": needed[f"{method} {route.path}"]
+        for route in routes
+        if getattr(route.endpoint, "open_to_this_machine", False)
+        for method in route.methods or ()
+    }
+
+
 class _Response:
-    """Sends a response, with the headers that do not depend on the endpoint.
+    """Sends a response, with the headers that do not depend on the endpoint, and counts it.
 
     Raises TooManyRequests in place of an answer that counts and exceeds the limit.
     """
 
-    __slots__ = ("_headers", "_send", "charge", "started")
+    __slots__ = ("_counts", "_headers", "_send", "charge", "route", "started")
 
-    def __init__(self, send: Send, headers: Headers) -> None:
-        """`headers` are those of every answer to this request."""
+    def __init__(self, send: Send, headers: Headers, counts: Counter[tuple[str, int]]) -> None:
+        """`headers` are those of every answer to this request; `counts` as Api has them."""
         self._send = send
         self._headers = headers
+        self._counts = counts
+        self.route = "*"
         self.charge: Charge | None = None
         self.started = False
 
@@ -196,6 +211,7 @@ class _Response:
         if message["type"] == "http.response.start":
             limit = self.charge.settle() if self.charge is not None else []
             message["headers"] = [*message["headers"], *self._headers, *limit]
+            self._counts[self.route, message["status"]] += 1
         await self._send(message)
         self.started = True
 
@@ -218,7 +234,7 @@ def _as_api_error(error: Exception, scope: Scope) -> ApiError:
     return InternalError("Internal error; the node's log has the details")
 
 
-def _routes(parts: Parts) -> list[Route]:
+def _routes(parts: Parts, requests: Counter[tuple[str, int]]) -> list[Route]:
     settings = parts.config.server
     bodies = BodyReader(settings.max_body_bytes, settings.min_body_bytes_per_second)
     guardian = Guardian(parts.config.containers)
@@ -245,6 +261,15 @@ def _routes(parts: Parts) -> list[Route]:
         "/api/tokens": TokensEndpoint(parts.tokens, history, bodies),
         "/api/tokens/{name}": TokenEndpoint(parts.tokens),
         "/api/me": MeEndpoint(parts.tokens),
+        "/metrics": MetricsEndpoint(
+            parts.config.storage_path,
+            parts.database,
+            parts.orchestrator,
+            parts.manager,
+            parts.memory,
+            parts.delegations,
+            requests,
+        ),
         "/openapi.json": _DocumentEndpoint(),
     }
     return [

@@ -32,6 +32,7 @@ from infernet_edge.jobs.job import DIRECT, NO_OPTIONS, STREAM, Job, RunOptions
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.jobs.streams import JobStream
+from infernet_edge.metrics.measurements import ChainMeasurements
 from infernet_edge.tasks import Deadline
 
 _MAX_ITEMS = 10_000  # requests in one batch
@@ -85,12 +86,17 @@ class Delegations(Protocol):
     def address(self) -> str:
         """The node's account; "" when the chain is disabled."""
 
+    @property
+    def measurements(self) -> ChainMeasurements | None:
+        """What the chain counts; None when it is disabled, or has not started."""
+
 
 class NoDelegations:
     """The implementation while the chain is disabled."""
 
     pending = 0
     address = ""
+    measurements = None
 
     async def accept(self, request: Buffer, client: str, deadline: Deadline | None = None) -> None:
         raise Refused("Chain not enabled")

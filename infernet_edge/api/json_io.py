@@ -26,8 +26,8 @@ _AT_ONCE = 16 * 2**10  # bytes of an answer that are written at a time
 _BODY_TIME = 20.0  # seconds for a body to arrive; extended while it is fast enough
 _MAX_BLANK = 1024  # bytes of white space that count as an empty body
 NOSNIFF = (b"x-content-type-options", b"nosniff")  # a browser must not interpret it as a page
-_JSON = [
-    (b"content-type", b"application/json"),
+_JSON_TYPE = b"application/json"
+_FIXED = [
     NOSNIFF,
     (b"cache-control", b"no-store"),  # answers are for one caller, and soon outdated
 ]
@@ -41,9 +41,9 @@ _KINDS = {
 
 
 class Answer:
-    """A JSON response; `content` is encoded unless it is bytes already."""
+    """A response, JSON by default; `content` is encoded unless it is bytes already."""
 
-    __slots__ = ("_is_due", "body", "headers", "status")
+    __slots__ = ("_is_due", "_media_type", "body", "headers", "status")
 
     def __init__(
         self,
@@ -52,9 +52,11 @@ class Answer:
         headers: Mapping[str, str] | None = None,
         *,
         is_due: bool = False,
+        media_type: bytes = _JSON_TYPE,
     ) -> None:
         """`is_due`: the request was executed, so the answer is sent even without free memory."""
         self._is_due = is_due
+        self._media_type = media_type
         self.body = content if isinstance(content, bytes) else encoder.encode(content)
         self.status = status
         self.headers = [
@@ -67,7 +69,7 @@ class Answer:
         head: Message = {
             "type": "http.response.start",
             "status": self.status,
-            "headers": [*_JSON, length, *self.headers],
+            "headers": [(b"content-type", self._media_type), *_FIXED, length, *self.headers],
         }
         if len(self.body) <= _AT_ONCE:
             await send(head)
@@ -104,7 +106,7 @@ class StoredAnswer:
         head: Message = {
             "type": "http.response.start",
             "status": 200,
-            "headers": [*_JSON, length, *self.headers],
+            "headers": [(b"content-type", _JSON_TYPE), *_FIXED, length, *self.headers],
         }
         memory: MemoryBudget = scope["memory"]
         with memory.reserve("answers") as held:

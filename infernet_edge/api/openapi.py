@@ -108,14 +108,17 @@ def _operation(
     *,
     body: dict[str, Any] | None = None,
     parameters: list[dict[str, Any]] | None = None,
-    media_type: str = "application/json",
+    media_types: tuple[str, ...] = ("application/json",),
 ) -> dict[str, Any]:
     error = {"application/json": {"schema": _ref("ErrorResponse")}}
     failure = {"description": "Refused, malformed or not possible now", "content": error}
     operation: dict[str, Any] = {
         "summary": summary,
         "responses": {
-            "200": {"description": "Success", "content": {media_type: {"schema": answer}}},
+            "200": {
+                "description": "Success",
+                "content": {media_type: {"schema": answer} for media_type in media_types},
+            },
             "401": {"description": "No valid token: params.reason says why", "content": error},
             "403": {"description": "Not allowed: params.scope is what is needed", "content": error},
             "4XX": failure,
@@ -205,6 +208,13 @@ def _paths() -> dict[str, Any]:
         "/health": {"get": _operation("Health of the node", _ref("HealthInfo"))},
         "/info": {"get": _operation("What the node is and does", _ref("NodeInfo"))},
         "/resources": {"get": _operation("Hardware and models", resources, parameters=[model_id])},
+        "/metrics": {
+            "get": _operation(
+                "Metrics for Prometheus (this machine, or a token with the scope metrics)",
+                text,
+                media_types=("text/plain", "application/openmetrics-text"),
+            )
+        },
         "/api/jobs": {
             "get": _operation("Results, or ids of jobs", listing, parameters=job_parameters),
             "post": _operation(
@@ -217,7 +227,7 @@ def _paths() -> dict[str, Any]:
                 "What happens in the node, as it happens",
                 {"type": "string", "description": "Events as the HTML standard defines them"},
                 parameters=_event_parameters(),
-                media_type=MEDIA_TYPE,
+                media_types=(MEDIA_TYPE,),
             ),
         },
         "/api/history": {
@@ -239,7 +249,7 @@ def _paths() -> dict[str, Any]:
                 "Create a job and stream its output",
                 stream,
                 body=_ref("JobRequest"),
-                media_type="*/*",  # as sent by the container
+                media_types=("*/*",),  # as sent by the container
             )
         },
         "/api/tokens": {

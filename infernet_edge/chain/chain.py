@@ -23,7 +23,7 @@ from infernet_edge.chain.delivery.events import NoDeliveryEvents
 from infernet_edge.chain.delivery.next_block import NextBlock
 from infernet_edge.chain.delivery.processor import DeliveryProcessor
 from infernet_edge.chain.delivery.proofs import Proofs, ProofVerdict
-from infernet_edge.chain.delivery.record import Delivery, OpenDelivery
+from infernet_edge.chain.delivery.record import ANSWERED, Delivery, OpenDelivery
 from infernet_edge.chain.delivery.recovery import RecoveryCheck
 from infernet_edge.chain.delivery.steps import DeliverySteps
 from infernet_edge.chain.delivery.store import DeliveryStore
@@ -51,6 +51,7 @@ from infernet_edge.jobs.contents import Buffer
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.logs import log_event
 from infernet_edge.memory import MemoryBudget
+from infernet_edge.metrics.measurements import ChainMeasurements
 from infernet_edge.storage.database import Database
 from infernet_edge.storage.elapsed import AgeMarks, ElapsedTime
 from infernet_edge.tasks import Background, Deadline
@@ -69,6 +70,7 @@ MIGRATIONS: Final = {
 _KEPT = 30 * 24 * 3600 * 1000  # milliseconds for which ended deliveries are listed, at least
 _DATA_PARTS = 4  # of the storage; one is the limit of the inputs of delegated requests
 _MAX_STORED = 1000  # deliveries that are stored and not begun yet
+_COUNTED: Final = ("accepted", "delivered", ANSWERED, "failed", "skipped")  # states
 _PRUNE_PERIOD = 6 * 3600.0  # seconds
 # Seconds in which the chain may answer before a request is accepted unchecked. The official client
 # waits for 5 seconds at most.
@@ -139,6 +141,21 @@ class ChainSubsystem:
         """Why the chain cannot be reached, or why transactions wait; "" for no problem."""
         hindrances = [] if self._sender is None else self._sender.problems
         return "; ".join(filter(None, [self._rpc.problem, *hindrances]))
+
+    @property
+    def measurements(self) -> ChainMeasurements | None:
+        """What is counted for the metrics; None before the start. Asks no server."""
+        if self._sender is None or self._status is None:
+            return None
+        block, counts = self.head.latest, self.deliveries.counts
+        return ChainMeasurements(
+            head_block=None if block is None else block.number,
+            head_age=self._status.block_age,
+            balance=self._sender.balance,
+            gas=self._sender.paid,
+            deliveries={state: counts[state] for state in _COUNTED},
+            rpc_requests=self._rpc.outcomes,
+        )
 
     async def status(self) -> dict[str, Any] | None:
         """The state of the chain for the operator, see ChainStatus; None before the start.

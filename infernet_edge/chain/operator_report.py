@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from infernet_edge.chain.delivery.record import Delivery
 from infernet_edge.chain.subscriptions.store import KnownSubscription
-
-ANSWERED: Final = "answered"
 
 
 def report_delivery(delivery: Delivery, proof: str) -> dict[str, Any]:
@@ -25,7 +23,7 @@ def report_delivery(delivery: Delivery, proof: str) -> dict[str, Any]:
         "interval": delivery.interval,
         "containers": delivery.containers,
         "client": delivery.client,
-        "state": ANSWERED if delivery.answered_by else delivery.state,
+        "state": delivery.shown_state,
         "answered_by": delivery.answered_by,
         "reason": delivery.reason,
         "transaction": delivery.transaction_hash,

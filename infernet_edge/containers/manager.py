@@ -113,14 +113,20 @@ class ContainerManager:
         `restarts`, `uptime` (seconds), `memory` and `memory_limit` (bytes) are None where they are
         not known; those of services that the node does not manage are not.
         """
-        running = {name: each.running for name, each in self._supervisors.items()}
-        known = {name: each for name, each in running.items() if each is not None}
-        usages = await asyncio.to_thread(
-            lambda: {name: usage_of(each) for name, each in known.items()}
-        )
+        usages = await asyncio.to_thread(self.usages)
         return [
             self._report(service, usages.get(service.id)) for service in self._services.values()
         ]
+
+    def usages(self) -> dict[str, ContainerUsage]:
+        """What each running container uses, by its id. Blocks for a moment; Podman is not asked."""
+        running = {name: each.running for name, each in list(self._supervisors.items())}
+        return {name: usage_of(each) for name, each in running.items() if each is not None}
+
+    @property
+    def restarts(self) -> dict[str, int]:
+        """How often each managed container was started again since the node runs, by its id."""
+        return {name: each.restarts for name, each in self._supervisors.items()}
 
     def _report(self, service: Service, usage: ContainerUsage | None) -> dict[str, Any]:
         supervisor = self._supervisors.get(service.id)

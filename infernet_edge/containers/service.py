@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterator
 from typing import Literal
 
@@ -11,6 +12,7 @@ from infernet_edge import schema
 from infernet_edge.config.model import Config, Container
 from infernet_edge.errors import InfernetEdgeError
 from infernet_edge.events.bus import Events
+from infernet_edge.metrics.measurements import JOB_BOUNDS, Histogram
 
 ServiceState = Literal["starting", "ready", "suspect", "failed"]
 
@@ -41,6 +43,7 @@ class Service:
         self.working_on = 0  # jobs in progress
         self.calls = 0  # jobs since the start
         self.in_call = 0  # calls that were sent, and have not ended or reached their time-out
+        self.seconds = Histogram(JOB_BOUNDS)  # in which jobs were in progress
         self.probe_requested = asyncio.Event()
         self._changed = asyncio.Event()
         self.info = schema.ContainerInfo(
@@ -59,9 +62,11 @@ class Service:
         """Count a job as in progress within the block."""
         self.calls += 1
         self.working_on += 1
+        begin = time.monotonic()
         try:
             yield
         finally:
+            self.seconds.observe(time.monotonic() - begin)
             self.working_on -= 1
 
     def limited(self, timeout: float | None) -> float:

@@ -108,6 +108,16 @@ class SlotQueue(Generic[T]):
                         break
         return found
 
+    @property
+    def used(self) -> int:
+        """How many slots are taken."""
+        return self._slots - self.free
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a slot."""
+        return sum(map(len, self._levels.values()))
+
     def clear(self) -> None:
         """Drop all entries, and cancel all direct calls that still wait."""
         for level in self._levels.values():

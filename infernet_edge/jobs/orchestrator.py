@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from infernet_edge.config.model import Jobs
@@ -17,7 +18,6 @@ from infernet_edge.containers.client import (
     OFF_CHAIN,
     ContainerFailure,
     ServiceClient,
-    StoredInput,
     request_body,
 )
 from infernet_edge.containers.service import Service
@@ -32,7 +32,7 @@ from infernet_edge.jobs.result_json import (
     container_output,
     json_list,
 )
-from infernet_edge.jobs.running.computing import Computing, stored_input
+from infernet_edge.jobs.running.computing import Computing, as_input
 from infernet_edge.jobs.running.progress import progress_of
 from infernet_edge.jobs.runs import Outcome, Progress, Run, ServiceQueue
 from infernet_edge.jobs.store import JobStore
@@ -77,6 +77,7 @@ class Orchestrator:
         self._counted: set[bytes] = set()  # those of them whose start is stored
         self._counting: asyncio.TimerHandle | None = None
         self._unsaved = 0
+        self.ended: Counter[tuple[str, str]] = Counter()  # jobs, by container and outcome
         self._failed_saves: list[Outcome] = []
         self._saved = asyncio.Event()
         self._stopping = False
@@ -177,7 +178,7 @@ class Orchestrator:
                 await slot
             self._store.note_start(stream.job)
             data = await self._store.take_data(stream.job)
-            await stream.run(self._as_input(data))
+            await stream.run(as_input(self._store, data))
         except asyncio.CancelledError:
             stream.abandon()
             raise
@@ -268,14 +269,9 @@ class Orchestrator:
             self._counted.add(job.key)
         # Source and destination of a direct job are always off-chain.
         body = request_body(
-            self._as_input(data), OFF_CHAIN, OFF_CHAIN, requires_proof=job.requires_proof
+            as_input(self._store, data), OFF_CHAIN, OFF_CHAIN, requires_proof=job.requires_proof
         )
         return await self._client.call(service, body, memory, timeout=job.options.timeout)
-
-    def _as_input(self, data: bytes | Content) -> bytes | StoredInput:
-        if isinstance(data, bytes):
-            return data
-        return stored_input(self._store, data)
 
     async def _advance(self, service: Service, run: Run, output: bytes | bytearray) -> None:
         """Queue a job for its next container; stores an output that is long or has no memory."""
@@ -324,7 +320,7 @@ class Orchestrator:
     ) -> None:
         between = json_list(run.outputs)
         write = functools.partial(self._store.finish, run.job, status, result, between, run.kept)
-        self._save(Outcome(run.job, write, (run.memory, *memory)))
+        self._save(Outcome(run.job, run.container, status, write, (run.memory, *memory)))
 
     def _fail_interrupted(self, job: Job, reason: str) -> None:
         """Store that a job of an earlier run of the node failed."""
@@ -333,11 +329,12 @@ class Orchestrator:
         else:
             result = container_error(job.containers[0], reason)
             write = functools.partial(self._store.finish, job, FAILED, result)
-        self._save(Outcome(job, write))
+        self._save(Outcome(job, job.containers[0], FAILED, write))
 
     def _save_stream(self, record: StreamRecord, error: str | None) -> asyncio.Future[None] | None:
         write = functools.partial(self._store.finish_stream, record.job, record.ended(error))
-        return self._save(Outcome(record.job, write, (record.memory,)))
+        job, status = record.job, SUCCESS if error is None else FAILED
+        return self._save(Outcome(job, job.containers[0], status, write, (record.memory,)))
 
     def _count_start(self, run: Run) -> None:
         """Count a start, so that a job that crashes the node fails after `max_attempts`.
@@ -394,6 +391,7 @@ class Orchestrator:
         if isinstance(error, TooLargeToStore | Damaged):
             reason = f"The result cannot be stored: {error}"
             result = container_error(outcome.job.containers[-1], reason)
+            outcome.status = FAILED
             outcome.write = functools.partial(self._store.finish, outcome.job, FAILED, result)
             self._try_to_save(outcome)
             return
@@ -405,6 +403,7 @@ class Orchestrator:
             self._failed_saves.append(outcome)
             return
         self._unsaved -= 1
+        self.ended[outcome.container, outcome.name] += 1
         outcome.release()
         self._saved.set()
 

@@ -4,29 +4,41 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from infernet_edge.containers.service import Service
 from infernet_edge.jobs.concurrency import SlotQueue
 from infernet_edge.jobs.contents import Content
-from infernet_edge.jobs.job import Job
+from infernet_edge.jobs.job import STATUS_NAMES, Job
 from infernet_edge.memory import Reservation
+
+OUTCOMES: Final = ("success", "failed", "cancelled")
+"""How jobs end, by name."""
 
 
 class Outcome:
-    """How a job ended, until that is stored; `write` starts to store it."""
+    """How a job ended, and in which container, until that is stored; `write` starts to store it."""
 
-    __slots__ = ("job", "memory", "write")
+    __slots__ = ("container", "job", "memory", "status", "write")
 
     def __init__(
         self,
         job: Job,
+        container: str,
+        status: int,
         write: Callable[[], asyncio.Future[None]],
         memory: Sequence[Reservation] = (),
     ) -> None:
         self.job = job
+        self.container = container
+        self.status = status
         self.write = write
         self.memory = memory
+
+    @property
+    def name(self) -> str:
+        """One of OUTCOMES."""
+        return "cancelled" if self.job.is_cancelled else STATUS_NAMES[self.status]
 
     def release(self) -> None:
         """Release its memory, once it is stored."""

@@ -24,7 +24,7 @@ from infernet_edge.storage import damage
 from infernet_edge.storage.lock import FolderLock
 from infernet_edge.storage.migrations import Migrations, migrate
 from infernet_edge.storage.salvage import Part, rebuild
-from infernet_edge.storage.threads import Request, Thread
+from infernet_edge.storage.threads import Commits, Request, Thread
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +81,7 @@ class Database:
         self.path = path
         self._migrations = migrations
         self._lock = FolderLock(path.parent)
+        self.commits = Commits()
         self._writer: Thread | None = None
         self._reader: Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -120,8 +121,8 @@ class Database:
         self._loop = asyncio.get_running_loop()
         writer, reader = await asyncio.to_thread(self._open_blocking)
         on_damage = self._on_damage
-        self._writer = Thread("database-writer", writer, commits=True, on_damage=on_damage)
-        self._reader = Thread("database-reader", reader, commits=False, on_damage=on_damage)
+        self._writer = Thread("database-writer", writer, commits=self.commits, on_damage=on_damage)
+        self._reader = Thread("database-reader", reader, commits=None, on_damage=on_damage)
         self._writer.start()
         self._reader.start()
         self._files = await asyncio.to_thread(self._identify_files)

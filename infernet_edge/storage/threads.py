@@ -12,15 +12,25 @@ import contextlib
 import queue
 import sqlite3
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from infernet_edge.errors import StorageError, TooLargeToStore
+from infernet_edge.metrics.measurements import COMMIT_BOUNDS, WRITES_BOUNDS, Histogram
 from infernet_edge.storage.damage import is_corrupt
 
 MAX_PER_COMMIT: Final = 1000
 _MAX_GATHERING = 0.004  # seconds from the first request, when each iteration brings new ones
+
+
+class Commits:
+    """The transactions of the writer: how many writes were in each, and how long it took."""
+
+    def __init__(self) -> None:
+        self.writes = Histogram(WRITES_BOUNDS)
+        self.seconds = Histogram(COMMIT_BOUNDS)
 
 
 class Request(NamedTuple):
@@ -47,10 +57,13 @@ class Thread(threading.Thread):
         name: str,
         connection: sqlite3.Connection,
         *,
-        commits: bool,
+        commits: Commits | None,
         on_damage: Callable[[str], None],
     ) -> None:
-        """`on_damage` is called in the event loop, with the reason, when SQLite finds damage."""
+        """`commits` counts transactions; None: it only reads, without any.
+
+        `on_damage` is called in the event loop, with the reason, when SQLite finds damage.
+        """
         super().__init__(name=name, daemon=True)
         self._connection = connection
         self._commits = commits
@@ -116,8 +129,8 @@ class Thread(threading.Thread):
         self._connection.close()
 
     def _work(self, batch: list[Request]) -> list[_Outcome]:
-        together = [request for request in batch if self._commits and not request.alone]
-        alone = [request for request in batch if not self._commits or request.alone]
+        together = [request for request in batch if self._commits is not None and not request.alone]
+        alone = [request for request in batch if self._commits is None or request.alone]
         outcomes = self._together(together) if together else []
         outcomes += self._each(alone)
         for outcome in outcomes:
@@ -132,7 +145,7 @@ class Thread(threading.Thread):
 
         So a function may run twice."""
         try:
-            before = self._connection.total_changes
+            before, begin = self._connection.total_changes, time.monotonic()
             self._connection.execute("BEGIN IMMEDIATE")
             outcomes = [
                 _Outcome(future, function(self._connection, *arguments), None)
@@ -140,12 +153,18 @@ class Thread(threading.Thread):
             ]
             self._connection.execute("COMMIT")
             self.changes += self._connection.total_changes - before
+            self._note_commit(len(batch), time.monotonic() - begin)
         except Exception as error:  # noqa: BLE001 - failures belong to the caller
             self._roll_back()
             if len(batch) == 1:
                 return [_Outcome(batch[0].future, None, error)]
             return [outcome for request in batch for outcome in self._together([request])]
         return outcomes
+
+    def _note_commit(self, writes: int, seconds: float) -> None:
+        if self._commits is not None:
+            self._commits.writes.observe(writes)
+            self._commits.seconds.observe(seconds)
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:  # SQLite may have rolled back by itself

@@ -34,7 +34,7 @@ def writer(path: Path) -> Writer:
     connection.execute("CREATE TABLE numbers (number INTEGER)")
     commits: list[str] = []
     connection.set_trace_callback(lambda text: commits.append(text) if text == "COMMIT" else None)
-    thread = Thread("writer", connection, commits=True, on_damage=pytest.fail)
+    thread = Thread("writer", connection, commits=threads.Commits(), on_damage=pytest.fail)
     thread.start()
     return Writer(thread, commits)
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from starlette.types import Scope
 
-from infernet_edge.api.access.hosts import Hosts, host_name, is_address
+from infernet_edge.api.access.hosts import Hosts, host_name, is_address, is_loopback
 from infernet_edge.api.access.origins import Origins
 from infernet_edge.api.access.permissions import SCOPES, Permission
 from infernet_edge.api.access.rate_limits import POLLS, Charge, RateLimiter
@@ -43,7 +43,6 @@ _MAY_POLL: Final = frozenset(
     {"GET /api/jobs", "HEAD /api/jobs", "GET /api/jobs/{id}", "HEAD /api/jobs/{id}"}
 )
 _STATUS: Final = "PUT /api/status"
-_METRICS: Final = "/metrics"  # programs of this machine need no token for it
 _WRONG_TOKENS: Final = RateLimit(num_requests=10, period=60)  # per address
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _NEEDED: Final = frozenset(
@@ -108,7 +107,14 @@ OPERATOR: Final = Caller("operator", "127.0.0.1", permissions=SCOPES["operator"]
 class Access:
     """Decides about a request before anything reads its body."""
 
-    def __init__(self, server: Server, tokens: Tokens) -> None:
+    def __init__(
+        self, server: Server, tokens: Tokens, open_here: Mapping[str, Permission] | None = None
+    ) -> None:
+        """`open_here`: the endpoints, with what they need, that programs of this machine may use.
+
+        They need no token for these, and who may use one is not limited in how often.
+        """
+        self._open_here = open_here or {}
         self._tokens = tokens
         self._proxies = [
             ipaddress.ip_network(text, strict=False) for text in server.trusted_proxies
@@ -131,7 +137,13 @@ class Access:
             _check_type(headers, scope)
         elif b"origin" in headers or b"sec-fetch-site" in headers:
             self._check_browser(headers, scope)
+        needed = self._open_here.get(endpoint)
+        if needed is not None and _is_local(headers, scope):
+            address = _plain(scope["client"][0])
+            return Caller(address, address, permissions=needed), None
         caller = self._caller(headers, scope)
+        if needed is not None and needed in caller.permissions:
+            return caller, None
         if not self._limiter.active or scope["path"] in _UNCOUNTED_PATHS:
             return caller, None
         charge = Charge(self._limiter, self._polls, caller.client, endpoint)
@@ -189,8 +201,6 @@ class Access:
         is_open = scope["path"] in _OPEN_PATHS or self.origins.is_preflight(scope)
         if is_open:
             return Caller(address, address, relayed)
-        if scope["path"] == _METRICS and not relayed and _is_program_here(headers, address):
-            return Caller(address, address, permissions=SCOPES["metrics"])
         if self._tokens.is_open:
             return Caller(address, address, relayed, is_admitted=self._tokens.is_still_open)
         grant = self._grant(headers, address)
@@ -275,11 +285,16 @@ def _check_type(headers: dict[bytes, bytes], scope: Scope) -> None:
         raise UnsupportedMediaType("Expected content-type application/json")
 
 
-def _is_program_here(headers: dict[bytes, bytes], address: str) -> bool:
-    """Whether a program of this machine sent a request, and no page in a browser."""
-    if b"origin" in headers or b"sec-fetch-site" in headers:
+def _is_local(headers: dict[bytes, bytes], scope: Scope) -> bool:
+    """Whether a program of this machine sent the request for itself: no proxy, no web page.
+
+    A proxy on this machine that adds none of _RELAYED looks like such a program.
+    """
+    if b"origin" in headers or any(name in headers for name in _RELAYED):
         return False
-    return is_address(address) and ipaddress.ip_address(address).is_loopback
+    site = headers.get(b"sec-fetch-site", b"none").lower()
+    peer = scope.get("client")
+    return site in (b"none", b"same-origin") and peer is not None and is_loopback(_plain(peer[0]))
 
 
 def _own_address(scope: Scope) -> str:

@@ -63,7 +63,7 @@ class Hosts:
 
     def is_own(self, name: str, own_address: str) -> bool:
         """Whether it certainly is this node's: allowed by the configuration, or of this machine."""
-        return self._any or name in self._names or name == own_address or _is_loopback(name)
+        return self._any or name in self._names or name == own_address or is_loopback(name)
 
     def refuse(self, name: str) -> None:
         """Add a name to `refused`, and log it the first time."""
@@ -113,5 +113,6 @@ def is_address(text: str) -> bool:
     return True
 
 
-def _is_loopback(text: str) -> bool:
+def is_loopback(text: str) -> bool:
+    """Whether the text is an address at which a machine reaches itself."""
     return is_address(text) and ipaddress.ip_address(text).is_loopback

@@ -1,4 +1,8 @@
-"""What callers may do: scopes, and the permissions that each endpoint needs."""
+"""What callers may do: scopes, and the permissions that each endpoint needs.
+
+An endpoint has `permissions`, by method, where it does not need the usual ones. With
+`open_to_this_machine`, programs of this machine have them without a token, see Access.
+"""
 
 from __future__ import annotations
 

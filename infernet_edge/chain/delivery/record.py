@@ -15,6 +15,7 @@ from infernet_edge.invariants import invariant
 DeliveryState = Literal[
     "accepted", "computing", "sending", "sent", "delivered", "failed", "skipped"
 ]
+ANSWERED: Final = "answered"  # shown instead of "delivered", see `shown_state`
 UNFINISHED: Final = ("accepted", "computing", "sending", "sent")
 
 _NEXT: Final[dict[str, tuple[str, ...]]] = {
@@ -76,6 +77,11 @@ class Delivery(Struct):
     planned_interval: int | None = None
     active_at: int = 0
     answered_by: str = ""
+
+    @property
+    def shown_state(self) -> str:
+        """Its state, or "answered" when its interval was answered, but not by this delivery."""
+        return ANSWERED if self.answered_by else self.state
 
     @property
     def request_key(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from infernet_edge.chain.contracts.payload import Payload
@@ -36,6 +37,7 @@ class DeliveryStore:
         self._held = held or unlimited().reserve("deliveries")
         self._sizes: dict[int, int] = {}  # of those that are counted, by number
         self._max_data = max_data
+        self.counts: Counter[str] = Counter()  # accepted, and ended, by state
         self._first_number = 1  # that may be given
         self.on_stored: Callable[[Delivery], None] = lambda delivery: None
         """Called with each delivery whose state was stored."""
@@ -98,6 +100,7 @@ class DeliveryStore:
             return known
         delivery.number = number
         self.on_stored(delivery)
+        self.counts["accepted"] += 1
         return None
 
     async def save(self, delivery: Delivery) -> None:
@@ -110,6 +113,7 @@ class DeliveryStore:
         delivery.input, delivery.output, delivery.proof = b"", None, b""
         if was_unfinished and delivery.state not in UNFINISHED:
             self.pending -= 1
+            self.counts[delivery.shown_state] += 1
             invariant(self.pending >= 0, "more deliveries ended than were pending")
             self._held.release(self._sizes.pop(delivery.number, 0))
         self.on_stored(delivery)

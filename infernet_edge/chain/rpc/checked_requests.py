@@ -15,6 +15,11 @@ from infernet_edge.chain.rpc.state.rate import Rate
 
 RECENT: Final = 2.0  # seconds after an answer, in which a failure may be due to the rate
 
+OUTCOMES: Final = ("answered", "timeout", "rate_limited", "failed", "cancelled")
+"""What comes of requests, by name."""
+
+_FAILURES: Final = {Cause.TIMEOUT: "timeout", Cause.RATE: "rate_limited"}
+
 
 class CheckedRequests:
     """Requests to `endpoint`; its health is asked whether the chain must be checked first."""
@@ -49,7 +54,7 @@ class CheckedRequests:
         limit = self._health.times.limit(methods, timeouts)
         sent = time.monotonic()
         try:
-            answers = await self._endpoint.request(asked, limit)
+            answers = await self._send(asked, limit)
         except EndpointFailure as failure:
             if failure.cause is Cause.TIMEOUT:
                 self._health.times.timed_out(methods, limit)
@@ -88,7 +93,20 @@ class CheckedRequests:
     async def _ask_chain(self) -> None:
         self.count()
         limit = self._health.times.limit([CHAIN_ID_CALL[0]])
-        self._check(await self._endpoint.request([CHAIN_ID_CALL], limit))
+        self._check(await self._send([CHAIN_ID_CALL], limit))
+
+    async def _send(self, calls: list[Call], limit: float) -> list[Any]:
+        """Make one request, and count what comes of it."""
+        outcome = "cancelled"
+        try:
+            answers = await self._endpoint.request(calls, limit)
+            outcome = _outcome_of(answers)
+        except EndpointFailure as failure:
+            outcome = _FAILURES.get(failure.cause, "failed")
+            raise
+        finally:
+            self._health.outcomes[outcome] += 1
+        return answers
 
     def _check(self, answers: list[Any]) -> None:
         """Compare the first answer, and remove it."""
@@ -97,3 +115,11 @@ class CheckedRequests:
             raise EndpointFailure(answer.reason, answer.cause, answer.pause)
         self._chain.check(self._endpoint.name, answer)
         self._health.note_check()
+
+
+def _outcome_of(answers: list[Any]) -> str:
+    """What came of a request whose reply could be read; an error may be the answer to a call."""
+    causes = [each.cause for each in answers if isinstance(each, Unanswered) and each.error is None]
+    if not causes or len(causes) < len(answers):
+        return "answered"
+    return _FAILURES.get(causes[0], "failed")

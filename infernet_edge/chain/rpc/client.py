@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import aiohttp
 
 from infernet_edge.chain.rpc.chain_check import ChainCheck
+from infernet_edge.chain.rpc.checked_requests import OUTCOMES
 from infernet_edge.chain.rpc.choice import ServerChoice
 from infernet_edge.chain.rpc.endpoint import Endpoint
 from infernet_edge.chain.rpc.errors import (
@@ -132,6 +134,19 @@ class RpcClient:
             )
             for server in self._servers
         ]
+
+    @property
+    def outcomes(self) -> dict[tuple[str, str], int]:
+        """How many requests had which outcome since the start, by the server's name and outcome.
+
+        The outcomes: answered, timeout, rate_limited, failed, cancelled (another server was
+        faster). URLs that differ in their path only have one name.
+        """
+        found: Counter[tuple[str, str]] = Counter()
+        for server in self._servers:
+            for outcome in OUTCOMES:
+                found[server.name, outcome] += server.health.outcomes[outcome]
+        return dict(found)
 
     async def call(self, method: str, params: list[Any]) -> Any:
         """The result of one call. Raises RpcError, RpcUnavailable."""

@@ -42,6 +42,7 @@ class FeeBudget:
         self._store = store
         self._elapsed = elapsed
         self._paid: dict[int, int] = {}  # wei, by hour; one more than a day at most
+        self.paid_since_start = 0  # wei
         self._needed = 0  # by the last transaction that was asked about
 
     async def load(self) -> None:
@@ -64,6 +65,7 @@ class FeeBudget:
 
     def note_paid(self, payment: PaidFee) -> None:
         """Count what has been stored."""
+        self.paid_since_start += payment.fee
         self._paid = {hour: wei for hour, wei in self._paid.items() if hour >= payment.first_hour}
         self._paid[payment.hour] = self._paid.get(payment.hour, 0) + payment.fee
 
@@ -100,6 +102,7 @@ class BalanceWatch:
         self._store = store
         self._gas = _TYPICAL_GAS
         self._asked_at: float | None = None
+        self.balance: int | None = None  # in wei; None while it is not known
         self.problem = ""
 
     async def load(self) -> None:
@@ -123,6 +126,7 @@ class BalanceWatch:
         if not answers or any(isinstance(answer, RpcError) for answer in answers):
             return
         balance, price = map(quantity, answers)
+        self.balance = balance
         problem = ""
         if balance < _LOW * self._gas * price:
             problem = (

@@ -82,6 +82,16 @@ class TransactionManager:
         """What hinders transactions, and people can fix."""
         return [text for text in (self._budget.problem, self._balance.problem) if text]
 
+    @property
+    def balance(self) -> int | None:
+        """Wei of the account, a minute old at most while the chain answers; None: not known."""
+        return self._balance.balance
+
+    @property
+    def paid(self) -> int:
+        """Wei that final transactions have cost since the start."""
+        return self._budget.paid_since_start
+
     async def load(self) -> None:
         """Resume what an earlier run left. To be called once, before the head is polled.
 

@@ -1,4 +1,4 @@
-"""What a running container uses: its memory, and for how long it runs."""
+"""What a running container uses: memory, time of processors, and for how long it runs."""
 
 from __future__ import annotations
 
@@ -28,19 +28,22 @@ class RunningContainer(NamedTuple):
 
 
 class ContainerUsage(NamedTuple):
-    """Bytes of memory, None if not known, and seconds since the start."""
+    """Bytes of memory, seconds since the start, and seconds of processors; None if not known."""
 
     memory: int | None
     seconds: float
+    cpu: float | None = None
 
 
 def usage_of(container: RunningContainer, root: Path = Path("/")) -> ContainerUsage:
     """What it uses now, by the kernel; nothing is asked of Podman. Blocks for a moment."""
-    memory, seconds = _of_cgroup(container, root), None
+    memory, cpu, seconds = _of_cgroup(container, root), _cpu_of_cgroup(container, root), None
     if container.visible:
         seconds = _age(container.pid, root)
-        memory = _of_processes(container.pid, root) if memory is None else memory
-    return ContainerUsage(memory, container.seconds if seconds is None else seconds)
+        processes = [] if None not in (memory, cpu) else _processes(container.pid, root)
+        memory = _memory_of(processes, root) if memory is None else memory
+        cpu = _cpu_of(processes, root) if cpu is None else cpu
+    return ContainerUsage(memory, container.seconds if seconds is None else seconds, cpu)
 
 
 def _age(pid: int, root: Path) -> float | None:
@@ -59,7 +62,7 @@ def _fields(pid: int, root: Path) -> list[str]:
 
 def _of_cgroup(container: RunningContainer, root: Path) -> int | None:
     """The memory of its cgroup, without files that are only cached."""
-    for folder in _memory_folders(container, root):
+    for folder in _folders(container, root, "memory"):
         for name in ("memory.current", "memory.usage_in_bytes"):  # versions 2 and 1
             text = read_beginning(folder / name).strip()
             if text.isdigit():
@@ -69,29 +72,54 @@ def _of_cgroup(container: RunningContainer, root: Path) -> int | None:
     return None
 
 
-def _memory_folders(container: RunningContainer, root: Path) -> Iterable[Path]:
+def _cpu_of_cgroup(container: RunningContainer, root: Path) -> float | None:
+    """The seconds of processors that its cgroup has used since it was made."""
+    for folder in _folders(container, root, "cpuacct"):
+        if found := re.search(r"^usage_usec (\d+)$", read_beginning(folder / "cpu.stat"), re.M):
+            return int(found[1]) / 1e6  # version 2
+        text = read_beginning(folder / "cpuacct.usage").strip()
+        if text.isdigit():
+            return int(text) / 1e9  # version 1
+    return None
+
+
+def _folders(container: RunningContainer, root: Path, controller: str) -> Iterable[Path]:
+    """Where its cgroup may be: version 2, else the hierarchy of a controller of version 1."""
     paths = [container.cgroup]
     lines = read_beginning(root / f"proc/{container.pid}/cgroup").splitlines()
     for line in lines if container.visible else ():
         _, controllers, path = line.split(":", 2)
-        if controllers == "" or "memory" in controllers.split(","):
+        if controllers == "" or controller in controllers.split(","):
             paths.append(path)
     for path in paths:
         if container.id in path:  # its own: without one it is in a group with others
-            for top in ("sys/fs/cgroup", "sys/fs/cgroup/memory"):
+            for top in ("sys/fs/cgroup", f"sys/fs/cgroup/{controller}"):
                 yield root / top / path.strip("/")
 
 
-def _of_processes(pid: int, root: Path) -> int | None:
-    """The resident memory of a process and all below it; what they share is counted repeatedly."""
-    page, pending, total = os.sysconf("SC_PAGE_SIZE"), [pid], 0
-    seen: set[int] = set()
+def _processes(pid: int, root: Path) -> list[int]:
+    """A process and all below it."""
+    pending, seen = [pid], {pid: None}
     while pending and len(seen) < _MAX_PROCESSES:
         each = pending.pop()
-        seen.add(each)
-        fields = read_beginning(root / f"proc/{each}/statm").split()
-        if len(fields) > 1:
-            total += int(fields[1]) * page
         children = read_beginning(root / f"proc/{each}/task/{each}/children").split()
-        pending += [int(child) for child in children if int(child) not in seen]
+        new = [int(child) for child in children if int(child) not in seen]
+        seen |= dict.fromkeys(new)
+        pending += new
+    return list(seen)
+
+
+def _memory_of(processes: Iterable[int], root: Path) -> int | None:
+    """The resident memory of processes; what they share is counted repeatedly."""
+    page, total = os.sysconf("SC_PAGE_SIZE"), 0
+    for each in processes:
+        fields = read_beginning(root / f"proc/{each}/statm").split()
+        total += int(fields[1]) * page if len(fields) > 1 else 0
     return total or None
+
+
+def _cpu_of(processes: Iterable[int], root: Path) -> float | None:
+    """The seconds of processors of processes, and of those that they have waited for."""
+    found = [_fields(each, root)[11:15] for each in processes]
+    ticks = [sum(map(int, each)) for each in found if len(each) == 4]
+    return sum(ticks) / os.sysconf("SC_CLK_TCK") if ticks else None

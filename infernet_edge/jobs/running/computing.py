@@ -23,7 +23,7 @@ _SHORT_INPUT = 1024  # bytes of an input that may wait in memory without a reser
 
 
 class Computing:
-    """Calls containers in the queues of the orchestrator, one chain of containers at a time."""
+    """Calls containers in the `queues` of the orchestrator, one chain of containers at a time."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class Computing:
         memory: MemoryBudget,
         release_slot: Callable[[ServiceQueue], None],
     ) -> None:
-        self._queues = queues
+        self.queues = queues
         self._store = store
         self._client = client
         self._memory = memory
@@ -103,7 +103,7 @@ class Computing:
         requires_proof: bool,
     ) -> bytes | bytearray:
         """Run one container when a slot of it is free."""
-        queue = self._queues.get(container)
+        queue = self.queues.get(container)
         if queue is None:
             raise ContainerFailure(f'The container "{container}" is no longer configured')
         slot = queue.slots.acquire()
@@ -116,6 +116,11 @@ class Computing:
         finally:
             if slot.done() and not slot.cancelled():
                 self._release_slot(queue)
+
+
+def as_input(store: JobStore, data: bytes | Content) -> bytes | StoredInput:
+    """The input of a job as a container is given it."""
+    return data if isinstance(data, bytes) else stored_input(store, data)
 
 
 def stored_input(store: JobStore, content: Content) -> StoredInput:

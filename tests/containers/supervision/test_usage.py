@@ -50,11 +50,41 @@ def test_the_age_is_that_of_the_process(tmp_path: Path) -> None:
     started = " ".join(["S", *["0"] * 18, str(100 * ticks)])
     write(tmp_path / "proc/7/stat", f"7 (a) b) {started} 0 0\n")
     write(tmp_path / "proc/uptime", "160.5 300.0\n")
-    assert usage_of(RunningContainer(ID, 7, True, "", 5.0), tmp_path) == ContainerUsage(None, 60.5)
+    usage = usage_of(RunningContainer(ID, 7, True, "", 5.0), tmp_path)
+    assert (usage.memory, usage.seconds) == (None, 60.5)
+
+
+def test_the_time_of_processors_of_its_cgroup(tmp_path: Path) -> None:
+    seen = RunningContainer(ID, 7, True, "", 5.0)
+    write(tmp_path / "proc/7/cgroup", f"0::/machine.slice/libpod-{ID}.scope/container\n")
+    group = tmp_path / f"sys/fs/cgroup/machine.slice/libpod-{ID}.scope/container"
+    write(group / "cpu.stat", "usage_usec 2500000\nuser_usec 2000000\nsystem_usec 500000\n")
+    assert usage_of(seen, tmp_path).cpu == 2.5
+    hidden = RunningContainer(ID, 7, False, f"/machine.slice/libpod-{ID}.scope/container", 5.0)
+    assert usage_of(hidden, tmp_path).cpu == 2.5
+    write(tmp_path / "proc/7/cgroup", f"4:memory:/libpod/{ID}\n3:cpu,cpuacct:/libpod/{ID}\n")
+    write(tmp_path / f"sys/fs/cgroup/cpuacct/libpod/{ID}/cpuacct.usage", "1500000000\n")
+    assert usage_of(seen, tmp_path).cpu == 1.5
+
+
+def test_the_time_of_processors_of_its_processes(tmp_path: Path) -> None:
+    """With that of the processes that have ended and were waited for."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    seen = RunningContainer(ID, 7, True, "", 5.0)
+    write(tmp_path / "proc/7/cgroup", "0::/user.slice\n")
+    write(tmp_path / "sys/fs/cgroup/user.slice/cpu.stat", "usage_usec 9000000\n")
+    write(tmp_path / "proc/7/task/7/children", "8")
+    for pid, times in ((7, (1, 2, 3, 4)), (8, (1, 0, 0, 0))):
+        used = " ".join(str(each * ticks) for each in times)
+        write(tmp_path / f"proc/{pid}/stat", f"{pid} (a) S {'0 ' * 10}{used} 0 0 0 100 0\n")
+    assert usage_of(seen, tmp_path).cpu == 11.0
+    assert usage_of(seen._replace(visible=False), tmp_path).cpu is None
 
 
 def test_of_this_process() -> None:
     usage = usage_of(RunningContainer(ID, os.getpid(), True, "", 5.0))
     assert usage.memory is not None
     assert 2**20 < usage.memory < 2**40
+    assert usage.cpu is not None
+    assert 0 < usage.cpu < 24 * 3600
     assert 0 < usage.seconds < 24 * 3600

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +29,7 @@ class Health:
         self.times = AnswerTimes(timeout)
         self.requests = HourlyCount(clock)
         self.refused = HourlyCount(clock)
+        self.outcomes: Counter[str] = Counter()  # of requests since the start
         self.reason = ""  # why it fails, "" when it works
         self.is_doubted = False  # the chain is checked alone, which shows whether it answers at all
         self._pauses = RetryPauses(_FIRST_PAUSE)

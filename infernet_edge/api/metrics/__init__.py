@@ -1,0 +1,1 @@
+"""What GET /metrics reports, and where the values are."""

@@ -1,0 +1,1 @@
+"""What the parts of the node count, and the text formats of Prometheus for it."""
