@@ -12,7 +12,7 @@ from typing import Final
 HELP = "show a page of the documentation, or the list of its pages"
 
 _FIRST: Final = "quick-start"
-_SUFFIX: Final = ".md"
+_SUFFIXES: Final = (".md", ".yml")  # pages, and files that they name
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{name:<{width}}  {_title(page)}")
         print(f"\nTo read one: infernet-edge help {_FIRST}")
         return 0
-    wanted = arguments.topic.lower().removesuffix(_SUFFIX)
+    wanted = _topic(arguments.topic.lower())
     if wanted not in found:
         print(_unknown(arguments.topic, list(found)), file=sys.stderr)
         return 2
@@ -42,12 +42,15 @@ def run(arguments: argparse.Namespace) -> int:
 def pages() -> dict[str, Traversable]:
     """The files of the documentation by the names of their topics: the first to read, then a-z."""
     folder = resources.files("infernet_edge").joinpath("docs")
-    found = {
-        file.name.removesuffix(_SUFFIX): file
-        for file in folder.iterdir()
-        if file.name.endswith(_SUFFIX)
-    }
+    found = {_topic(file.name): file for file in folder.iterdir() if file.name.endswith(_SUFFIXES)}
     return {name: found[name] for name in sorted(found, key=lambda name: (name != _FIRST, name))}
+
+
+def _topic(name: str) -> str:
+    """The name of a page without its suffix."""
+    for suffix in _SUFFIXES:
+        name = name.removesuffix(suffix)
+    return name
 
 
 def _title(page: Traversable) -> str:

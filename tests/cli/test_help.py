@@ -14,23 +14,25 @@ from infernet_edge.cli.main import main
 from tests.support.markdown import DOCS
 from tests.support.process import ROOT
 
+PAGES = sorted([*DOCS.glob("*.md"), *DOCS.glob("*.yml")])
+
 Captured = pytest.CaptureFixture[str]
 
 
 def test_it_lists_every_page_with_its_title(capsys: Captured) -> None:
     assert main(["help"]) == 0
     output = capsys.readouterr().out
-    for page in DOCS.glob("*.md"):
+    for page in PAGES:
         title = page.read_text().partition("\n")[0].removeprefix("# ")
         assert any(line.split(None, 1) == [page.stem, title] for line in output.splitlines())
     assert output.startswith("quick-start ")
     assert all(len(line) <= 80 for line in output.splitlines())
 
 
-@pytest.mark.parametrize("topic", sorted(page.stem for page in DOCS.glob("*.md")))
-def test_it_prints_a_page(topic: str, capsys: Captured) -> None:
-    assert main(["help", topic]) == 0
-    assert capsys.readouterr().out == (DOCS / f"{topic}.md").read_text().rstrip() + "\n"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_it_prints_a_page(page: Path, capsys: Captured) -> None:
+    assert main(["help", page.stem]) == main(["help", page.name]) == 0
+    assert capsys.readouterr().out == 2 * (page.read_text().rstrip() + "\n")
 
 
 def test_pages_are_named_in_any_case_and_as_files(capsys: Captured) -> None:
