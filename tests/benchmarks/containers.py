@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from tests.benchmarks.usage import memory, wake_ups
+from tests.benchmarks.usage import counters, memory, wake_ups
 from tests.support.client import Api, eventually
 from tests.support.node import NodeProcess
 from tests.support.podman import IsolatedPodman
@@ -24,6 +24,7 @@ from tests.support.socket_unit import SocketUnit
 MEBIBYTE = 2**20
 _STEP = 0.1  # seconds between two readings
 _LONGEST = 60.0
+_SCRAPE_INTERVAL = 15.0  # seconds
 
 
 class ContainerExtent(Struct, frozen=True):
@@ -32,13 +33,15 @@ class ContainerExtent(Struct, frozen=True):
     containers: int = 2
     window: float = 20.0
     idle: int = 10
+    scrapes: int = 100
 
 
 class ContainerResults(Struct, frozen=True):
     """Wake-ups a second, MiB (PSS), and seconds.
 
     `idle` and `busy` are of the node and Podman's API together; `podman` is of the API alone, with
-    nothing to do, as it would be if it ran all the time.
+    nothing to do, as it would be if it ran all the time. `scrape_seconds` is the CPU time for
+    one GET /metrics; Podman takes none.
     """
 
     extent: ContainerExtent
@@ -50,6 +53,12 @@ class ContainerResults(Struct, frozen=True):
     idle_noticed_seconds: float
     busy_noticed_seconds: float
     podman_ended_seconds: float
+    scrape_seconds: float
+
+    @property
+    def scraping(self) -> float:
+        """The part of one core that Prometheus takes, at its usual interval."""
+        return self.scrape_seconds / _SCRAPE_INTERVAL
 
 
 def measure_containers(
@@ -78,6 +87,8 @@ def measure_containers(
             say("Podman's API has ended")
             idle = _rate(extent.window, [lambda: node.pid, lambda: unit.pid])
             node_memory = memory(node.pid).pss
+            scrape = _scrape(extent.scrapes, api, node, unit)
+            say("scraped")
             idle_noticed = _kill(podman, api, names)
             say("idle")
             eventually(all_run, within=_LONGEST)
@@ -98,6 +109,7 @@ def measure_containers(
         idle_noticed,
         busy_noticed,
         ended,
+        scrape,
     )
 
 
@@ -112,6 +124,8 @@ def container_table(results: ContainerResults) -> str:
         ("a killed container is noticed, idle, s", results.idle_noticed_seconds),
         ("a killed container is noticed, busy, s", results.busy_noticed_seconds),
         ("Podman's API ends after the start, s", results.podman_ended_seconds),
+        ("CPU of one GET /metrics, ms", results.scrape_seconds * 1e3),
+        ("one core for metrics each 15 s, %", results.scraping * 100),
     ]
     return "\n".join(f"{title:<46}{value:>8.2f}" for title, value in lines)
 
@@ -126,6 +140,16 @@ def _rate(window: float, pids: list[Callable[[], int]]) -> float:
                 seen.setdefault(pid, [count, count])[1] = count
         time.sleep(_STEP)
     return sum(last - first for first, last in seen.values()) / (time.monotonic() - begin)
+
+
+def _scrape(count: int, api: Api, node: NodeProcess, unit: SocketUnit) -> float:
+    """Seconds of CPU for reading the metrics once; Podman's API must not be started by that."""
+    api.get("/metrics")  # the first one imports what it needs
+    before = counters(node.pid).cpu
+    for _ in range(count):
+        assert api.get("/metrics").status == 200
+    assert not unit.running, "the metrics have asked Podman"
+    return (counters(node.pid).cpu - before) / count
 
 
 def _kill(podman: IsolatedPodman, api: Api, names: list[str]) -> float:

@@ -290,11 +290,10 @@ def _is_local(headers: dict[bytes, bytes], scope: Scope) -> bool:
 
     A proxy on this machine that adds none of _RELAYED looks like such a program.
     """
-    if b"origin" in headers or any(name in headers for name in _RELAYED):
+    if any(name in headers for name in (b"origin", b"sec-fetch-site", *_RELAYED)):
         return False
-    site = headers.get(b"sec-fetch-site", b"none").lower()
     peer = scope.get("client")
-    return site in (b"none", b"same-origin") and peer is not None and is_loopback(_plain(peer[0]))
+    return peer is not None and is_loopback(_plain(peer[0]))
 
 
 def _own_address(scope: Scope) -> str:
