@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from infernet_edge.storage import threads
-from infernet_edge.storage.threads import MAX_PER_COMMIT, Commits, Request, Thread
+from infernet_edge.storage.threads import MAX_PER_COMMIT, Request, Thread
 
 
 class Writer(NamedTuple):

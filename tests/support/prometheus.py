@@ -1,7 +1,7 @@
 """Debian's Prometheus, which scrapes a node.
 
 with Prometheus(tmp_path, node.port) as prometheus:
-    eventually(lambda: prometheus.value("up") == 1)
+    eventually(lambda: prometheus.values("up") == [1])
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ global:
 rule_files: [{rules}]
 scrape_configs:
   - job_name: infernet-edge
-    {authorization}
     static_configs:
       - targets: ["{target}"]
 """
@@ -34,15 +33,11 @@ scrape_configs:
 class Prometheus(ServerProcess):
     """A server with the alert rules of the package; its data is in `folder`."""
 
-    def __init__(
-        self, folder: Path, node_port: int, rules: Path, *, authorization: str = ""
-    ) -> None:
+    def __init__(self, folder: Path, node_port: int, rules: Path) -> None:
         need("prometheus")
         port = free_port()
         self._folder = folder
-        self._text = _CONFIGURATION.format(
-            target=f"127.0.0.1:{node_port}", rules=rules, authorization=authorization
-        )
+        self._text = _CONFIGURATION.format(target=f"127.0.0.1:{node_port}", rules=rules)
         command = [
             "prometheus",
             f"--config.file={folder}/prometheus.yml",

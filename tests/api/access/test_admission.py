@@ -12,7 +12,7 @@ from starlette.types import Scope
 
 from infernet_edge.api.access import admission
 from infernet_edge.api.access.admission import Access
-from infernet_edge.api.access.permissions import SCOPES
+from infernet_edge.api.access.permissions import SCOPES, Permission
 from infernet_edge.config.model import RateLimit, Server
 from infernet_edge.config.secret_files import Secret
 from infernet_edge.errors import (
@@ -48,9 +48,9 @@ def scope(
     }
 
 
-def make(**settings: Any) -> Access:
+def make(open_here: dict[str, Permission] | None = None, **settings: Any) -> Access:
     server = Server(**{"rate_limit": NO_LIMIT, **settings})
-    return Access(server, tokens_of(server.tokens))
+    return Access(server, tokens_of(server.tokens), open_here)
 
 
 def admitted(settings: dict[str, Any], asked: Scope) -> admission.Caller:
@@ -377,3 +377,60 @@ def test_wrong_tokens_are_limited_and_logged_and_valid_ones_are_not(
     refused_tokens = [{"address": f"192.168.1.{n}", "reason": "unknown"} for n in (7, 8)]
     assert logged == [("token.refused", fields) for fields in refused_tokens]
     assert "guess" not in caplog.text
+
+
+# Endpoints that are open to this machine
+
+
+def measured(asked: Scope, **settings: Any) -> Permission:
+    """What a request to such an endpoint permits."""
+    open_here = {"GET /metrics": Permission.MEASURE}
+    access = make(open_here, **settings)
+    return access.admit(asked, "GET /metrics")[0].permissions
+
+
+@pytest.mark.parametrize("peer", ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1"])
+@pytest.mark.parametrize("settings", [{}, {"tokens": TOKENS}])
+def test_programs_of_this_machine_have_the_permission(peer: str, settings: dict[str, Any]) -> None:
+    asked = scope(path="/metrics", peer=peer)
+    assert measured(asked, **settings) == Permission.MEASURE
+    with_token = scope(path="/metrics", peer=peer, authorization="Bearer wrong")
+    assert measured(with_token, **settings) == Permission.MEASURE
+    # Elsewhere they have what others have.
+    other = make({"GET /metrics": Permission.MEASURE})
+    caller, _ = other.admit(scope(peer=peer), "GET /info")
+    assert Permission.MEASURE not in caller.permissions
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers"),
+    [
+        ("192.168.1.7", {}),
+        ("192.168.1.2", {}),  # the address of this machine: only loopback is certain
+        ("128.0.0.1", {}),
+        ("", {}),
+        ("127.0.0.1", {"x_forwarded_for": "127.0.0.1"}),
+        ("127.0.0.1", {"x_forwarded_for": ""}),
+        ("127.0.0.1", {"x_real_ip": "127.0.0.1"}),
+        ("127.0.0.1", {"forwarded": "for=127.0.0.1"}),
+        ("127.0.0.1", {"via": "1.1 proxy"}),
+        ("127.0.0.1", {"origin": "http://localhost:4000", "host": "localhost:4000"}),
+        ("127.0.0.1", {"sec_fetch_site": "cross-site"}),
+        ("127.0.0.1", {"sec_fetch_site": "same-site"}),
+    ],
+)
+@pytest.mark.parametrize("proxies", [[], ["127.0.0.0/8"]])
+def test_others_do_not(peer: str, headers: dict[str, str], proxies: list[str]) -> None:
+    asked = scope(path="/metrics", peer=peer, **headers)
+    assert Permission.MEASURE not in measured(asked, trusted_proxies=proxies)
+
+
+def test_who_has_the_permission_is_not_limited() -> None:
+    limit = RateLimit(num_requests=1, period=60)
+    access = make({"GET /info": Permission.READ}, rate_limit=limit)  # which all have
+    for _ in range(5):
+        assert access.admit(scope(), "GET /info")[1] is None
+    access = make({"GET /info": Permission.MEASURE}, rate_limit=limit)
+    access.admit(scope(), "GET /info")
+    with pytest.raises(TooManyRequests):
+        access.admit(scope(), "GET /info")

@@ -173,6 +173,30 @@ def test_an_alert_is_raised(name: str, tmp_path: Path) -> None:
     assert set(found) == {"bad"}, str(complaint.value)
 
 
-def test_each_alert_is_tested() -> None:
-    names = re.findall(r"- alert: InfernetEdge(\w+)", RULES.read_text())
-    assert names == list(RAISED)
+def test_each_alert_is_tested_and_documented() -> None:
+    names = re.findall(r"- alert: (\w+)", RULES.read_text())
+    assert names == [f"InfernetEdge{name}" for name in RAISED]
+    table = markdown.rows(markdown.section(PAGE, "## Alert rules"))
+    assert [row[0].strip("`") for row in table] == names
+
+
+def test_expressions_of_the_page_are_valid(tmp_path: Path) -> None:
+    table = markdown.rows(markdown.section(PAGE, "## Grafana"))
+    rules = [{"record": f"panel:{n}", "expr": row[1].strip("`")} for n, row in enumerate(table)]
+    path = tmp_path / "panels.yml"
+    path.write_text(json.dumps({"groups": [{"name": "panels", "rules": rules}]}))
+    assert f"SUCCESS: {len(table)} rules" in promtool("check", "rules", str(path))
+    used = {without_suffix(name) for row in table for name in METRIC.findall(row[1])}
+    assert used <= documented()
+
+
+def test_the_configurations_of_the_page_are_valid(tmp_path: Path) -> None:
+    shown = [block.text for block in markdown.blocks(PAGE) if block.kind == "yaml"]
+    assert len(shown) == 2
+    for number, text in enumerate(shown):
+        for name, content in (("token", "x" * 32), ("rules.yml", RULES.read_text())):
+            text = re.sub(rf"/etc/prometheus/infernet-edge\.{name}", f"{tmp_path}/{name}", text)
+            (tmp_path / name).write_text(content)
+        path = tmp_path / f"prometheus{number}.yml"
+        path.write_text(text)
+        assert "SUCCESS" in promtool("check", "config", str(path))
