@@ -1,12 +1,14 @@
 """The bus: parts of the node publish events, and a ring of the newest of each type is kept.
 
-To publish costs less than a microsecond, and nothing is encoded before a client reads it. All of
+A ring is kept while the type has readers, and for some minutes after, so that they can resume; an
+event that is not kept costs next to nothing. Nothing is encoded before a client reads it. All of
 this belongs to the thread of the event loop.
 """
 
 from __future__ import annotations
 
 import secrets
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
@@ -19,6 +21,9 @@ from infernet_edge.events.text import event_text
 
 MAX_KEPT: Final = 1000
 """Events of each type that are kept, to resume a reader that was disconnected."""
+
+KEPT_SECONDS: Final = 600.0
+"""Time after the last reader of a type for which its events are still kept."""
 
 _MAX_TEXT: Final = 500  # characters of a text in an event; the rest is left out
 
@@ -92,13 +97,19 @@ class Event(Struct, gc=False):
 class Topic:
     """The events of one type; `lost` is the number of the newest one that is no longer kept."""
 
-    __slots__ = ("lost", "readers", "ring", "type")
+    __slots__ = ("kept_until", "lost", "readers", "ring", "type")
 
     def __init__(self, kind: EventType) -> None:
         self.type = kind
         self.ring: deque[Event] = deque(maxlen=MAX_KEPT)
         self.lost = 0
         self.readers = 0
+        self.kept_until = 0.0  # monotonic time
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether new events are kept: it has readers, or had some a moment ago."""
+        return self.readers > 0 or time.monotonic() < self.kept_until
 
 
 class Events:
@@ -129,6 +140,8 @@ class Events:
         only that client and operators may read it.
         """
         topic = self._by_noun[name[: name.index(".")]]
+        if not self.wants(topic.type.name):
+            return
         self.last += 1
         ring = topic.ring
         if len(ring) == MAX_KEPT:
@@ -137,6 +150,19 @@ class Events:
         ring.append(event)
         if topic.readers:
             self.on_event(event)
+
+    def wants(self, kind: str) -> bool:
+        """Whether events of a type are kept now; where they are not, one counts as published.
+
+        So the data of what is not read need not be made.
+        """
+        topic = self.topics[kind]
+        if topic.is_kept:
+            return True
+        self.last += 1
+        topic.lost = self.last
+        topic.ring.clear()
+        return False
 
     def has_readers(self, kind: str) -> bool:
         """Whether a type has readers: what is measured only for them need not be measured else."""
@@ -153,6 +179,8 @@ class Events:
         """Count one less."""
         topic = self.topics[kind]
         topic.readers -= 1
+        if not topic.readers:
+            topic.kept_until = time.monotonic() + KEPT_SECONDS
         if not topic.readers and (notify := self.on_interest.get(kind)):
             notify(False)
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from infernet_edge.clock import iso_time, milliseconds
@@ -28,10 +29,14 @@ MAX_READERS_PER_CLIENT: Final = 32
 MAX_WAITING: Final = 256
 """Events that wait for a reader which does not take them, before it is dropped."""
 
+MAX_BURST: Final = 10_000
+"""Events that a reader which takes all of them may get at once: those of the largest batch."""
+
 _RETRY_MILLISECONDS: Final = 2000  # the pause of a reader that lost its connection
 _PACE: Final = 0.02  # seconds between two distributions; one after a quiet time comes at once
 _AT_ONCE: Final = MAX_KEPT // 2  # events that are distributed without waiting for the next one
-_PART: Final = 16 * 2**10  # bytes of a text that are sent at a time
+_TOGETHER: Final = 50  # events in one text
+_PART: Final = 16 * 2**10  # bytes that are sent at a time, about
 
 
 class Selection(NamedTuple):
@@ -51,11 +56,25 @@ class Selection(NamedTuple):
         return self.client is None or event.client is None or event.client == self.client
 
 
-class QueuedText(NamedTuple):
-    """A text that waits for a reader, and the number of events in it."""
+class QueuedText:
+    """A text that waits for readers; `count` is how many events it counts for.
 
-    text: bytes
-    events: int
+    It is made when the first reader takes it: so a burst of events does not hold up the node.
+    """
+
+    __slots__ = ("_make", "_text", "count")
+
+    def __init__(self, count: int, make: Callable[[], bytes]) -> None:
+        self._make: Callable[[], bytes] | None = make
+        self._text = b""
+        self.count = count
+
+    @property
+    def text(self) -> bytes:
+        """The text, the same for all readers."""
+        if self._make is not None:
+            self._text, self._make = self._make(), None
+        return self._text
 
 
 class EventReader:
@@ -71,9 +90,9 @@ class EventReader:
 
     def put(self, parts: list[QueuedText]) -> None:
         """Add texts; drops the reader where too many events wait."""
-        self._waiting += sum(part.events for part in parts)
-        # One that waits for events takes these in a moment, however many there are.
-        limit = MAX_KEPT if self._more is not None else MAX_WAITING
+        self._waiting += sum(part.count for part in parts)
+        # One that waits for events takes these in a moment.
+        limit = MAX_BURST if self._more is not None else MAX_WAITING
         if self._waiting > limit:
             self._parts.clear()
             self.end()
@@ -104,9 +123,9 @@ class EventReader:
             finally:
                 self._more = None
         text = b""
-        while self._parts and (not text or len(text) + len(self._parts[0].text) <= _PART):
+        while self._parts and len(text) < _PART:
             part = self._parts.popleft()
-            self._waiting -= part.events
+            self._waiting -= part.count
             text = text + part.text if text else part.text
         return text or None
 
@@ -116,6 +135,7 @@ class _Channel:
 
     def __init__(self, events: Events, selection: Selection) -> None:
         self.readers: dict[EventReader, None] = {}
+        self.position = 0  # the number of the newest event that was distributed, of any type
         self._events = events
         self._selection = selection
         self._changes = Changes(events, selection.types)
@@ -139,7 +159,7 @@ class _Channel:
     def _send_changes(self) -> None:
         self._timer = None
         self._sent_at = asyncio.get_running_loop().time()
-        self._put([QueuedText(self._changes.take(self._events.last), 1)])
+        self._put([_ready(self._changes.take(self.position), 1)])
 
     def _put(self, parts: list[QueuedText]) -> None:
         for reader in list(self.readers):
@@ -205,7 +225,7 @@ class EventReaders:
             )
         self._distribute()  # what was published before is not for the new reader
         reader = EventReader()
-        reader.put([QueuedText(text, 0) for text in self._first(selection, last_id)])
+        reader.put(self._first(selection, last_id))
         channel = self.channels.get(selection)
         if channel is None:
             channel = self.channels[selection] = _Channel(self._events, selection)
@@ -233,7 +253,7 @@ class EventReaders:
         for channel in self.channels.values():
             channel.end()
 
-    def _first(self, selection: Selection, last_id: str | None) -> list[bytes]:
+    def _first(self, selection: Selection, last_id: str | None) -> list[QueuedText]:
         """What a reader gets first: retry, hello, and what it missed.
 
         `resync` comes before all events where that is not known: the reader must load all again.
@@ -261,13 +281,15 @@ class EventReaders:
             if event.number > start and selection.contains(event)
         ]
         missed.sort(key=lambda event: event.number)
-        if selection.every and missed:
+        if selection.every:
             changes = Changes(events, selection.types)
             changes.add(missed)
             texts.append(changes.take(events.last))
-        else:
-            texts += [part.text for part in parts_of(events, missed)]
-        return texts
+            missed = []
+        parts = [_ready(b"".join(texts), 0), *parts_of(events, missed)]
+        for part in parts:
+            part.count = 0  # what it missed does not count as waiting
+        return parts
 
     def _take(self, event: Event) -> None:
         self._fresh.append(event)
@@ -285,22 +307,23 @@ class EventReaders:
         batch, self._fresh = self._fresh, []
         if batch:
             self._distributed_at = asyncio.get_running_loop().time()
-            for channel in list(self.channels.values()):
-                channel.take(batch)
+        for channel in list(self.channels.values()):
+            channel.position = self._events.last
+            channel.take(batch)
+
+
+def _ready(text: bytes, count: int) -> QueuedText:
+    return QueuedText(count, lambda: text)
 
 
 def parts_of(events: Events, batch: list[Event]) -> list[QueuedText]:
-    """The texts of events, joined to parts of a size that is sent at once."""
-    parts: list[QueuedText] = []
-    texts: list[bytes] = []
-    size = 0
-    for event in batch:
-        text = events.text_of(event)
-        if texts and size + len(text) > _PART:
-            parts.append(QueuedText(b"".join(texts), len(texts)))
-            texts, size = [], 0
-        texts.append(text)
-        size += len(text)
-    if texts:
-        parts.append(QueuedText(b"".join(texts), len(texts)))
+    """The texts of events, some of them together."""
+    parts = []
+    for start in range(0, len(batch), _TOGETHER):
+        some = batch[start : start + _TOGETHER]
+        parts.append(QueuedText(len(some), functools.partial(_joined, events, some)))
     return parts
+
+
+def _joined(events: Events, batch: list[Event]) -> bytes:
+    return b"".join(map(events.text_of, batch))

@@ -64,6 +64,7 @@ class Housekeeper:
         self._external_jobs = external_jobs
         self._memory = memory
         self._resident = 0
+        self._published = ""  # the refusal that clients know
         self._elapsed = elapsed
         self._next_expiry = 0  # by elapsed time
 
@@ -84,6 +85,8 @@ class Housekeeper:
             self._set_refusal(space)
             if self._store.refusal:
                 await self._free_space(space)
+            if self._store.refusal != self._published:
+                self._publish_refusal(space)
             await self._elapsed.check()
             if self._elapsed.now() >= self._next_expiry:
                 await self._delete_expired()
@@ -107,12 +110,15 @@ class Housekeeper:
         refusal = self._shortage(space)
         if refusal and refusal != self._store.refusal:
             log_event(logger, "storage.low", logging.WARNING, used=space.used, free=space.free)
-        if refusal != self._store.refusal:
-            self._store.events.publish(
-                "storage.full" if refusal else "storage.available",
-                {"id": "space", "reason": refusal, "used": space.used, "free": space.free},
-            )
         self._store.refusal = refusal
+
+    def _publish_refusal(self, space: Space) -> None:
+        """Publish that new jobs are refused, or no longer; not where deleting jobs was enough."""
+        refusal, self._published = self._store.refusal, self._store.refusal
+        self._store.events.publish(
+            "storage.full" if refusal else "storage.available",
+            {"id": "space", "reason": refusal, "used": space.used, "free": space.free},
+        )
 
     def _shortage(self, space: Space) -> str:
         storage = self._config.storage

@@ -58,6 +58,7 @@ async def test_deliveries_and_subscriptions(tmp_path: Path, v1: V1) -> None:
 
 async def test_a_head_that_is_lost_or_stands_still() -> None:
     events, still = Events(), [""]
+    events.add_reader("chain")
     chain_events = ChainEvents(events)
     chain_events.stillness = lambda: still[0]
     works, number = [True], [7]

@@ -9,8 +9,17 @@ from typing import Any
 
 import pytest
 
-from infernet_edge.events.bus import MAX_KEPT, Events
+from infernet_edge.events.bus import EVENT_TYPES, KEPT_SECONDS, MAX_KEPT, Events
 from tests.support.event_stream import Parser
+
+
+@pytest.fixture
+def events() -> Events:
+    """A bus whose events are all kept."""
+    made = Events()
+    for kind in EVENT_TYPES:
+        made.add_reader(kind.name)
+    return made
 
 
 def text(events: Events, data: dict[str, Any]) -> dict[str, Any]:
@@ -20,8 +29,7 @@ def text(events: Events, data: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def test_numbers_grow_and_each_type_has_a_ring() -> None:
-    events = Events()
+def test_numbers_grow_and_each_type_has_a_ring(events: Events) -> None:
     events.publish("container.ready", {"id": "a"})
     for number in range(2 * MAX_KEPT):
         events.publish("job.accepted", {"id": str(number)})
@@ -59,8 +67,7 @@ def test_ids_are_those_of_one_run() -> None:
         assert events.number_of(wrong) is None, wrong
 
 
-def test_texts_are_bounded_and_valid() -> None:
-    events = Events()
+def test_texts_are_bounded_and_valid(events: Events) -> None:
     assert len(text(events, {"reason": "x" * 10_000})["reason"]) == 500
     found = text(events, {"id": "a\ud800", "more": {"of": ["\udc80"]}, "line": "a\nb\r"})
     assert found["id"] == "a?"
@@ -69,8 +76,7 @@ def test_texts_are_bounded_and_valid() -> None:
     assert found["time"].endswith("Z")
 
 
-def test_it_is_encoded_once() -> None:
-    events = Events()
+def test_it_is_encoded_once(events: Events) -> None:
     events.publish("job.accepted", {"id": "a"})
     (event,) = events.topics["job"].ring
     assert event.text is None
@@ -89,9 +95,30 @@ def test_interest_in_a_type_begins_and_ends() -> None:
     assert seen == [True, False]
 
 
-def test_to_publish_is_cheap_and_keeps_little() -> None:
+def test_what_nobody_reads_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    events, now = Events(), [1000.0]
+    monkeypatch.setattr("infernet_edge.events.bus.time.monotonic", lambda: now[0])
+    topic = events.topics["job"]
+    events.publish("job.accepted", {"id": "before"})
+    assert not topic.ring
+    assert topic.lost == events.last
+    events.add_reader("job")
+    events.publish("job.accepted", {"id": "read"})
+    events.remove_reader("job")
+    read = events.last
+    now[0] += KEPT_SECONDS - 1
+    events.publish("job.accepted", {"id": "missed"})
+    assert [event.data for event in topic.ring] == [{"id": "read"}, {"id": "missed"}]
+    assert topic.lost < read
+    now[0] += 1
+    events.publish("job.accepted", {"id": "later"})
+    assert not topic.ring
+    assert topic.lost == events.last > read
+
+
+def test_to_publish_is_cheap_and_keeps_little(events: Events) -> None:
     """As a ratio: on the machine of the decision it is 0.7 µs, a call of a function 0.05 µs."""
-    events, data = Events(), {"id": "a"}
+    data = {"id": "a"}
 
     def nothing(name: str, data: dict[str, Any], *, client: str | None = None) -> None:
         pass

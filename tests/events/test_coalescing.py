@@ -11,6 +11,14 @@ from tests.support.event_stream import Parser, ReadEvent
 TYPES = ("job", "container", "attention")
 
 
+def bus() -> Events:
+    """A bus whose events are kept."""
+    events = Events()
+    for kind in TYPES:
+        events.add_reader(kind)
+    return events
+
+
 def published(events: Events, *names: str, identifier: Any = "a") -> list[Event]:
     found = []
     for name in names:
@@ -27,7 +35,7 @@ def frames(events: Events, changes: Changes) -> list[ReadEvent]:
 
 
 def test_the_latest_state_of_each() -> None:
-    events = Events()
+    events = bus()
     changes = Changes(events, TYPES)
     changes.add(published(events, "job.accepted", "job.started", "job.finished"))
     changes.add(published(events, "job.accepted", identifier="b"))
@@ -45,7 +53,7 @@ def test_the_latest_state_of_each() -> None:
 
 
 def test_the_newest_and_the_number_of_the_others() -> None:
-    events = Events()
+    events = bus()
     changes = Changes(events, TYPES)
     for number in range(5000):
         changes.add(published(events, "job.finished", identifier=number))
@@ -55,7 +63,7 @@ def test_the_newest_and_the_number_of_the_others() -> None:
 
 
 def test_a_snapshot_replaces_the_one_before() -> None:
-    events = Events()
+    events = bus()
     changes = Changes(events, TYPES)
     changes.add(published(events, "attention.changed", identifier="old"))
     changes.add(published(events, "attention.changed", identifier="new"))
@@ -65,7 +73,7 @@ def test_a_snapshot_replaces_the_one_before() -> None:
 
 
 def test_numbers_of_jobs_are_in_the_frame() -> None:
-    events = Events()
+    events = bus()
     events.summaries["job"] = lambda: {"running": 3, "waiting": 5}
     changes = Changes(events, TYPES)
     changes.add(published(events, "job.accepted"))

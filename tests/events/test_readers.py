@@ -69,7 +69,7 @@ async def test_nothing_is_encoded_or_scheduled_without_readers(
 ) -> None:
     with admitted(readers, Selection(("machine",), None)):
         events.publish("job.accepted", {"id": "x"})
-        assert events.topics["job"].ring[0].text is None
+        assert not events.topics["job"].ring
         assert readers.is_idle
     events.publish("machine.measured", {})
     assert readers.is_idle
@@ -157,6 +157,39 @@ async def test_one_frame_in_a_period(events: Events, readers: EventReaders) -> N
         assert times[0] < 0.02
         assert 3 <= len(times) <= 4
         assert min(b - a for a, b in itertools.pairwise(times)) > 0.19
+
+
+async def test_the_id_of_a_frame_is_of_what_is_in_it(events: Events, readers: EventReaders) -> None:
+    """Else a reader that resumes would miss what was published while the frame was due."""
+    every = ALL._replace(every=60)
+    with admitted(readers, every) as reader:
+        events.publish("job.accepted", {"id": "first"})
+        await taken(reader)
+        events.publish("job.accepted", {"id": "second"})
+        await asyncio.sleep(0.05)
+        number = events.last
+        events.publish("job.accepted", {"id": "third"})
+        readers.channels[every].end()
+        (frame,) = await taken(reader)
+        assert [each["id"] for each in frame.json["changed"]] == ["second"]
+        assert frame.last_id == events.identifier(number)
+    with readers.admitted("a", every, frame.last_id) as reader:
+        hello, frame = await taken(reader)
+        assert (hello.name, hello.last_id) == ("hello", events.identifier(number))
+        assert [each["id"] for each in frame.json["changed"]] == ["third"]
+
+
+async def test_ids_grow_whenever_a_reader_joins(events: Events, readers: EventReaders) -> None:
+    every = ALL._replace(every=0.1)
+    with admitted(readers, every) as first, admitted(readers, Selection(("storage",), None)):
+        events.publish("job.accepted", {"id": "x"})
+        assert len(await taken(first, 0.03)) == 2
+        events.publish("job.finished", {"id": "x"})
+        await asyncio.sleep(0.03)
+        events.publish("storage.full", {})
+        with admitted(readers, every) as second:
+            hello, frame = await taken(second, 0.2)
+            assert hello.last_id <= frame.last_id
 
 
 async def test_limits(events: Events, readers: EventReaders) -> None:

@@ -167,6 +167,27 @@ async def test_what_finished_just_now_is_not_deleted_before_its_client_asks(
         assert parts.store.refusal == ""
 
 
+async def test_clients_can_read_that_new_jobs_are_refused(tmp_path: Path, clock: Clock) -> None:
+    async with working(tmp_path, {"storage": {"max_bytes": 2**20}}) as parts:
+        parts.store.events.add_reader("storage")
+        published = parts.store.events.topics["storage"].ring
+        housekeeper = keeper(parts)
+        await finished(parts, 200)
+        clock.now += FETCHED
+        await housekeeper.check()  # deleting is enough
+        assert not published
+        await finished(parts, 300)
+        for _ in range(2):
+            await housekeeper.check()
+        clock.now += FETCHED
+        await housekeeper.check()
+        full, available = published
+        assert (full.name, available.name) == ("storage.full", "storage.available")
+        assert full.fields()["reason"] == "The storage limit is reached (storage.max_bytes)"
+        assert full.fields()["used"] > 2**20
+        assert available.fields()["reason"] == ""
+
+
 async def test_unfinished_jobs_over_the_limit_refuse_new_ones(tmp_path: Path, clock: Clock) -> None:
     async with working(tmp_path, {"storage": {"max_bytes": 2**20}}) as parts:
         jobs = [made(parts, data={"a": "x" * 100_000}) for _ in range(15)]

@@ -68,6 +68,7 @@ async def managing(
 ) -> AsyncIterator[Managed]:
     """Manage the containers of `config` within the block; without `stop`, end as with kill -9."""
     events = Events()
+    events.add_reader("container")
     services = make_services(config, events)
     async with make_session() as session:
         background = Background()

@@ -85,6 +85,7 @@ async def _send(reader: EventReader, send: Send) -> None:
                 await send(body)
         except TimeoutError:
             return  # the client does not read
+        await asyncio.sleep(0)  # a burst of events must not hold up the rest of the node
     if not reader.dropped.done():
         await send({"type": "http.response.body", "body": b""})
 

@@ -61,6 +61,8 @@ class JobChange(Struct, gc=False):
 
 def accepted(events: Events, jobs: Sequence[Job]) -> None:
     """New jobs are on the disk."""
+    if not events.wants("job"):
+        return
     for job in jobs:
         change = JobChange(job.key, job.client, job.kind, job.containers, RUNNING, 0, None)
         events.publish("job.accepted", change, client=job.client)
@@ -68,6 +70,8 @@ def accepted(events: Events, jobs: Sequence[Job]) -> None:
 
 def started(events: Events, job: Job) -> None:
     """A job has left the queue of its first container."""
+    if not events.wants("job"):
+        return
     change = JobChange(
         job.key,
         job.client,
@@ -84,6 +88,8 @@ def started(events: Events, job: Job) -> None:
 
 def ended(events: Events, job: Job, status: int, failure: Buffer) -> None:
     """How a job ended is on the disk; `failure` is the ContainerError of one that failed."""
+    if not events.wants("job"):
+        return
     change = JobChange(
         job.key,
         job.client,
