@@ -28,7 +28,7 @@ LAYERS: Final = (
     {"storage", "unpacked"},
     {"events", "folders", "tasks"},
     {"logs"},
-    {"config"},
+    {"config", "statistics"},
     {
         "backoff",
         "clock",

@@ -13,6 +13,7 @@ from infernet_edge.config.model import Config, Container
 from infernet_edge.errors import InfernetEdgeError
 from infernet_edge.events.bus import Events
 from infernet_edge.metrics.measurements import JOB_BOUNDS, Histogram
+from infernet_edge.statistics.last_hour import LastHour
 
 ServiceState = Literal["starting", "ready", "suspect", "failed"]
 
@@ -42,6 +43,7 @@ class Service:
         self.reason = "it has not been started yet"
         self.working_on = 0  # jobs in progress
         self.calls = 0  # jobs since the start
+        self.hour = LastHour()  # calls that ended; those that were cancelled are not counted
         self.in_call = 0  # calls that were sent, and have not ended or reached their time-out
         self.seconds = Histogram(JOB_BOUNDS)  # in which jobs were in progress
         self.probe_requested = asyncio.Event()
@@ -59,14 +61,22 @@ class Service:
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
-        """Count a job as in progress within the block."""
+        """Count a job as in progress within the block, and how the block ends."""
         self.calls += 1
         self.working_on += 1
-        begin = time.monotonic()
+        began = time.monotonic()
+        ok: bool | None = None  # of a cancelled one
         try:
             yield
+            ok = True
+        except Exception:
+            ok = False
+            raise
         finally:
-            self.seconds.observe(time.monotonic() - begin)
+            seconds = time.monotonic() - began
+            self.seconds.observe(seconds)
+            if ok is not None:
+                self.hour.note(seconds, ok=ok)
             self.working_on -= 1
 
     def limited(self, timeout: float | None) -> float:

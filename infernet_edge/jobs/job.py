@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Final, Literal
 
 import msgspec
@@ -65,14 +66,18 @@ class Job:
     `attempts` counts how often its first container was called, `started_at` is when that was last
     (milliseconds since 1970). `in_pieces`: some of its contents are too long for its row, or may
     be. `cancel_requested`: its client wants it to end; `is_cancelled`: that is how it ended.
+    `status` and, of a failed job, `failure` (a ContainerError as JSON) say how its end was decided;
+    `took` is the time from its last start to that, in seconds, None when it did not start.
     """
 
     __slots__ = (
+        "_began",
         "attempts",
         "cancel_requested",
         "client",
         "containers",
         "data",
+        "failure",
         "in_pieces",
         "is_cancelled",
         "key",
@@ -80,6 +85,8 @@ class Job:
         "options",
         "requires_proof",
         "started_at",
+        "status",
+        "took",
     )
 
     def __init__(
@@ -108,11 +115,22 @@ class Job:
         self.options = options
         self.cancel_requested = False
         self.is_cancelled = False
+        self.status = RUNNING
+        self.failure = b""
+        self.took: float | None = None
+        self._began: float | None = None  # by the monotonic clock
 
     def note_start(self) -> None:
         """Count a start."""
         self.attempts += 1
         self.started_at = milliseconds()
+        self._began = time.monotonic()
+
+    def note_end(self, status: int, failure: bytes = b"") -> None:
+        """Note how it ended; again when that cannot be stored and it ends in another way."""
+        self.status, self.failure = status, failure
+        if self._began is not None and self.took is None:
+            self.took = time.monotonic() - self._began
 
     @property
     def id(self) -> str:

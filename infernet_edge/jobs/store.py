@@ -35,6 +35,7 @@ from infernet_edge.jobs.job import FAILED, RUNNING, SUCCESS, Job, options_text
 from infernet_edge.jobs.listing import JobDetails, JobSummary
 from infernet_edge.jobs.reading import detail
 from infernet_edge.jobs.reading.detail import Course
+from infernet_edge.jobs.reading.recent import Recent
 from infernet_edge.jobs.reading.waiting import Name, Waiters
 from infernet_edge.jobs.result_json import Streamed, container_error, json_list
 from infernet_edge.jobs.retrieval import Result
@@ -75,6 +76,7 @@ class JobStore:
         self._deleting: asyncio.Future[int] | None = None
         self.pending: dict[bytes, Job] = {}
         self.answers = RememberedAnswers(database, elapsed)
+        self.recent = Recent()
         self.waiters = Waiters(self._is_unfinished)
         external_jobs.on_end = self.waiters.note_end
         self._closed = ""
@@ -232,6 +234,7 @@ class JobStore:
         fails with StorageError when that cannot be written: the job stays pending.
         """
         job.in_pieces |= len(result) > PIECE
+        job.note_end(status, bytes(result) if status == FAILED else b"")
         written = self._database.write(
             table.finish,
             job.key,
@@ -253,6 +256,10 @@ class JobStore:
         """
         error, rest = stream.error, stream.rest
         if job.in_pieces:
+            if error is None:
+                job.note_end(SUCCESS)
+            else:
+                job.note_end(FAILED, container_error(job.containers[0], error))
             written = self._database.write(
                 table.finish_stream, job.key, job.containers[0], self._ending(job), stream
             )
@@ -279,6 +286,7 @@ class JobStore:
         if written.cancelled() or not (error is None or has_ended):
             return
         self.pending.pop(job.key, None)
+        self.recent.note(job)
         if job.data is not None:
             self._held.release(len(job.data))
             job.data = None

@@ -38,6 +38,9 @@ _BODILESS: Final = _READ | {"DELETE"}
 _OPEN_PATHS: Final = frozenset({"/health"})  # no token and no limit: supervisors poll these
 # No limit: a page reconnects when its stream ends, and the number of readers is limited.
 _UNCOUNTED_PATHS: Final = _OPEN_PATHS | {"/api/events"}
+# Static files: they hold no data. The page gets its token from the person in front of it.
+_PAGE: Final = "/"
+_PAGE_FILES: Final = "/ui/"
 # Their execution decides whether they count: see api/endpoints/jobs.py and api/status.py.
 _MAY_POLL: Final = frozenset(
     {"GET /api/jobs", "HEAD /api/jobs", "GET /api/jobs/{id}", "HEAD /api/jobs/{id}"}
@@ -144,7 +147,7 @@ class Access:
         caller = self._caller(headers, scope)
         if needed is not None and needed in caller.permissions:
             return caller, None
-        if not self._limiter.active or scope["path"] in _UNCOUNTED_PATHS:
+        if not self._limiter.active or scope["path"] in _UNCOUNTED_PATHS or _is_static(scope):
             return caller, None
         charge = Charge(self._limiter, self._polls, caller.client, endpoint)
         if endpoint in _MAY_POLL:
@@ -185,8 +188,9 @@ class Access:
                 raise Forbidden("Requests from other web sites are not allowed")
             if origin is not None and _origin_host(origin) != _own_host(headers, origin):
                 raise Forbidden("Origin not allowed", {"origin": origin.decode("latin-1")[:200]})
-        if origin is not None:
-            _check_type(headers, scope)
+        if origin is not None and origin != _own_origin(headers, scope):
+            is_own = _origin_host(origin) == _own_host(headers, origin)
+            _check_type(headers, scope, always=not is_own)
 
     def _caller(self, headers: dict[bytes, bytes], scope: Scope) -> Caller:
         peer = scope.get("client")
@@ -198,8 +202,8 @@ class Access:
                 address = self._behind_proxies(forwarded, address)
                 relayed = not address
         # Browsers send no token with a preflight, and the answer to it is not secret.
-        is_open = scope["path"] in _OPEN_PATHS or self.origins.is_preflight(scope)
-        if is_open:
+        is_open = scope["path"] in _OPEN_PATHS or _is_static(scope)
+        if is_open or self.origins.is_preflight(scope):
             return Caller(address, address, relayed)
         if self._tokens.is_open:
             return Caller(address, address, relayed, is_admitted=self._tokens.is_still_open)
@@ -275,13 +279,22 @@ def _fields(scope: Scope) -> dict[bytes, bytes]:
     return {name: b", ".join(values) for name, values in found.items()}  # RFC 9110, 5.3
 
 
-def _check_type(headers: dict[bytes, bytes], scope: Scope) -> None:
+def _is_static(scope: Scope) -> bool:
+    """Whether a file of the dashboard is requested."""
+    path: str = scope["path"]
+    return path == _PAGE or path.startswith(_PAGE_FILES)
+
+
+def _check_type(headers: dict[bytes, bytes], scope: Scope, *, always: bool = False) -> None:
     """Refuse a page's body that is not declared as JSON: browsers send it without a preflight.
 
-    They never send DELETE without one, and its body is not read.
+    They never send DELETE without one, and its body is not read. `always`: also where there is no
+    body, for a request that a page of any origin may send.
     """
+    if scope["method"] in _BODILESS or not (always or _has_body(scope)):
+        return
     kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if scope["method"] not in _BODILESS and kind != b"application/json":
+    if kind != b"application/json":
         raise UnsupportedMediaType("Expected content-type application/json")
 
 
@@ -294,6 +307,20 @@ def _is_local(headers: dict[bytes, bytes], scope: Scope) -> bool:
         return False
     peer = scope.get("client")
     return peer is not None and is_loopback(_plain(peer[0]))
+
+
+def _has_body(scope: Scope) -> bool:
+    """Whether a request has a body, RFC 9112, section 6; one of zero bytes is none."""
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0 "))
+        for name, value in scope["headers"]
+    )
+
+
+def _own_origin(headers: dict[bytes, bytes], scope: Scope) -> bytes:
+    """The origin of the node's own pages, at the address of this request."""
+    scheme: str = scope.get("scheme", "http")
+    return scheme.encode() + b"://" + headers.get(b"host", b"").strip().lower()
 
 
 def _own_address(scope: Scope) -> str:

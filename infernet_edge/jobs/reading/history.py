@@ -9,14 +9,14 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-import msgspec
 from msgspec import Struct
 
 from infernet_edge.errors import BadRequest
 from infernet_edge.jobs import contents
 from infernet_edge.jobs.identifiers import from_text, moment_of, to_text
 from infernet_edge.jobs.job import FAILED, RUNNING, STATUS_NAMES, STREAM, SUCCESS
-from infernet_edge.schema import ContainerError, HistoryItem
+from infernet_edge.jobs.reading.recent import error_of
+from infernet_edge.schema import HistoryItem
 from infernet_edge.storage.database import Database
 
 MAX_READ: Final = 5000
@@ -28,7 +28,6 @@ MAX_PAGE: Final = 500
 STATES: Final = ("running", "success", "failed", "cancelled")
 """What `state` may be; the cancelled ones are failed ones, too."""
 
-_MAX_ERROR = 200  # characters of an error
 _MAX_RESULT = 32 * 2**10  # bytes of a result that is read for its error, which is shorter
 _END: Final = b"\xff" * 16
 _STATUS: Final = {"running": RUNNING, "success": SUCCESS, "failed": FAILED, "cancelled": FAILED}
@@ -186,17 +185,7 @@ def _item(connection: sqlite3.Connection, key: bytes) -> HistoryItem:
         started_at=started,
         finished_at=finished,
         cancelled=bool(cancelled),
-        error=_error(failure),
+        error=error_of(failure),
         input_bytes=input_bytes,
         result_bytes=result_bytes,
     )
-
-
-def _error(result: bytes | None) -> str | None:
-    """The text of a ContainerError, shortened."""
-    if not result:
-        return None
-    try:
-        return msgspec.json.decode(result, type=ContainerError).error[:_MAX_ERROR]
-    except msgspec.DecodeError:  # damaged on the disk
-        return None

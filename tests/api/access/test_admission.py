@@ -209,14 +209,62 @@ def test_other_origins_are_refused(method: str, origin: str) -> None:
         admitted({}, asked)
 
 
-def test_pages_of_our_own_origin_may_write_json() -> None:
-    json = "application/json; charset=utf-8"
+TYPES = ("text/plain", "", "application/x-www-form-urlencoded", "application/jsonx")
+BODY = {"content_length": "2"}
+
+
+def test_pages_of_our_own_origin_may_write() -> None:
     own, host = "http://localhost:4000", "LOCALHOST:4000"
-    assert admitted({}, scope("POST", host=host, origin=own, content_type=json))
-    for other in ("text/plain", "", "application/x-www-form-urlencoded", "application/jsonx"):
+    for kind in ("application/json; charset=utf-8", "application/octet-stream", *TYPES):
+        for method in ("POST", "PUT", "PATCH"):
+            assert admitted({}, scope(method, host=host, origin=own, content_type=kind, **BODY))
+    for method in ("GET", "DELETE", "POST"):  # without a body there is no type
+        assert admitted({}, scope(method, host=host, origin=own))
+        assert admitted({}, scope(method, host=host, origin=own, content_length="0"))
+
+
+@pytest.mark.parametrize("field", [BODY, {"transfer_encoding": "chunked"}])
+def test_pages_behind_a_proxy_with_tls_may_write_json(field: dict[str, str]) -> None:
+    """Whether they are the node's own cannot be known exactly: the scheme is another one."""
+    page = {"host": "localhost:4000", "origin": "https://localhost:4000"}
+    assert admitted({}, scope("POST", **page, content_type="application/json", **field))
+    for kind in TYPES:
         with pytest.raises(UnsupportedMediaType):
-            admitted({}, scope("POST", host=host, origin=own, content_type=other))
-    assert admitted({}, scope("GET", host=host, origin=own))
+            admitted({}, scope("POST", **page, content_type=kind, **field))
+    assert admitted({}, scope("POST", **page))
+
+
+@pytest.mark.parametrize("field", [{}, {"content_length": "0"}, BODY])
+def test_where_every_page_is_allowed_it_must_declare_json(field: dict[str, str]) -> None:
+    """A browser sends such a request of any page without a preflight, also an empty one."""
+    page = {"host": "x.example", "origin": "http://elsewhere.example"}
+    for kind in TYPES:
+        with pytest.raises(UnsupportedMediaType):
+            admitted({"allowed_hosts": ["*"]}, scope("POST", **page, content_type=kind, **field))
+
+
+@pytest.mark.parametrize("path", ["/", "/ui/app.js", "/ui/pages/jobs.js"])
+def test_files_of_the_dashboard_need_no_token_and_have_no_limit(path: str) -> None:
+    known = make(tokens=TOKENS, rate_limit=RateLimit(num_requests=1, period=60))
+    for _ in range(3):
+        caller, charge = known.admit(scope(path=path), f"GET {path}")
+        assert (caller.client, charge) == ("192.168.1.7", None)
+    with pytest.raises(Forbidden, match="Host"):
+        known.admit(scope(path=path, host="evil.example"), f"GET {path}")
+
+
+@pytest.mark.parametrize("path", ["/ui", "//", "/uix", "/api/ui/", "/info"])
+def test_what_looks_like_such_a_file_needs_a_token(path: str) -> None:
+    with pytest.raises(Unauthenticated):
+        make(tokens=TOKENS).admit(scope(path=path), f"GET {path}")
+
+
+def test_events_need_a_token_and_have_no_limit() -> None:
+    known = make(rate_limit=RateLimit(num_requests=1, period=60))
+    for _ in range(3):
+        assert known.admit(scope(path="/api/events"), "GET /api/events")[1] is None
+    with pytest.raises(Unauthenticated):
+        make(tokens=TOKENS).admit(scope(path="/api/events"), "GET /api/events")
 
 
 @pytest.mark.parametrize("origin", ["null", "file://", "http://elsewhere.example"])
@@ -341,7 +389,7 @@ async def test_browsers_over_http(tmp_path: Path) -> None:
             ({"host": "evil.example"}, 403),
             ({"origin": "http://evil.example"}, 403),
             ({"sec-fetch-site": "cross-site"}, 403),
-            (own | {"content-type": "text/plain"}, 415),
+            (own | {"content-type": "text/plain"}, 405),  # admitted, and not valid
             (own | {"content-type": "application/json"}, 405),
         ]
         for headers, status in answers:

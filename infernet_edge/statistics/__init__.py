@@ -1,0 +1,1 @@
+"""Counts of what happened lately, in memory: nothing of it is stored."""
