@@ -37,6 +37,7 @@ from infernet_edge.jobs.reading.waiting import MAX_WAITERS
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.logs import log_event
 from infernet_edge.memory import MemoryBudget
+from infernet_edge.statistics.disk_pace import DiskPace
 from infernet_edge.storage import elapsed
 from infernet_edge.storage.damage import is_corrupt
 from infernet_edge.storage.database import Database
@@ -136,6 +137,7 @@ class Node:
         stack.push_async_callback(session.close)
         parts = self.parts = self._make_parts(session)
         self._api = Api(parts)
+        stack.push_async_callback(self._api.overview.close)
         server = self._server = LanServer(config.server, self._api, memory=parts.memory)
         stack.push_async_callback(parts.database.close)
         await parts.database.lock()  # first: a second start of this node ends here
@@ -154,7 +156,14 @@ class Node:
             await self.chain.start()
 
         housekeeper = Housekeeper(
-            config, parts.database, parts.store, parts.external_jobs, parts.memory, parts.elapsed
+            config,
+            parts.database,
+            parts.store,
+            parts.external_jobs,
+            parts.memory,
+            parts.elapsed,
+            parts.pace,
+            self._api.overview.note,
         )
         await housekeeper.check()
         stack.push_async_callback(parts.background.stop)
@@ -249,26 +258,8 @@ class Node:
         parts = self.parts
         if parts is None:
             return {}
-        problems = [parts.store.refusal, parts.manager.engine_problem]
-        problems += [*parts.background.problems, *parts.tokens.problems]
         chain = None if self.chain is None else await self.chain.status()
-        if chain is not None:
-            problems += chain["problems"]
-        for kept, saved, total in await parts.database.salvages():
-            rows = f"{saved} rows" if total is None else f"{saved} of {total} rows"
-            unknown = ", how many were lost is not known" if total is None else ""
-            problems.append(
-                f"The database was damaged: {rows} were saved{unknown}. The damaged file is kept as"
-                f" {kept}; delete that file when you do not need it"
-            )
-        if not parts.database.writable:
-            problems.append("The database cannot be written")
-        if self._api is not None:
-            problems += [
-                f"Requests for the host {name} were refused; if it is a name of this node, add it"
-                " to server.allowed_hosts"
-                for name in self._api.access.hosts.refused
-            ]
+        attention = [] if self._api is None else await self._api.overview.attention()
         return {
             "version": VERSION,
             "url": self.url,
@@ -276,7 +267,10 @@ class Node:
             "healthy": is_healthy(
                 parts.database, parts.store, self.services.values(), parts.background
             ),
-            "problems": [problem for problem in problems if problem],
+            "problems": [
+                f"{each.text} {each.fix}" for each in attention if each.id != "access.open"
+            ],
+            "attention": attention,
             "pending": len(parts.store.pending) + parts.external_jobs.pending,
             "latest_wall_clock": parts.elapsed.latest_wall,
             "memory": {"held": parts.memory.total, "limit": parts.memory.limit},
@@ -362,6 +356,9 @@ class Node:
             tokens=Tokens(config.server.tokens, TokenFile(config.storage_path), Dates(passed)),
             events=events,
             readers=EventReaders(events, VERSION),
+            pace=DiskPace(),
+            urls=self.network_urls,
+            chain=self.chain,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple
 
 from starlette.exceptions import HTTPException
@@ -28,6 +28,9 @@ from infernet_edge.api.info import HealthEndpoint, InfoEndpoint, ResourcesEndpoi
 from infernet_edge.api.jobs import Delegations, JobIntake
 from infernet_edge.api.json_io import Answer, BodyReader, error_answer
 from infernet_edge.api.openapi import document
+from infernet_edge.api.overview.chain import ChainView
+from infernet_edge.api.overview.endpoint import OverviewEndpoint
+from infernet_edge.api.overview.overview import OverviewSource
 from infernet_edge.api.status import StatusEndpoint
 from infernet_edge.api.streams import StreamEndpoint
 from infernet_edge.config.model import Config
@@ -53,6 +56,7 @@ from infernet_edge.jobs.reading.history import History
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.logs import log_event, log_exception
 from infernet_edge.memory import MemoryBudget
+from infernet_edge.statistics.disk_pace import DiskPace
 from infernet_edge.storage.database import Database
 from infernet_edge.storage.elapsed import ElapsedTime
 from infernet_edge.tasks import Background
@@ -86,6 +90,9 @@ class Parts(NamedTuple):
     tokens: Tokens
     events: Events
     readers: EventReaders
+    pace: DiskPace
+    urls: Callable[[], Awaitable[list[str]]]
+    chain: ChainView | None = None
 
 
 class Api:
@@ -93,7 +100,8 @@ class Api:
 
     def __init__(self, parts: Parts) -> None:
         self._requests: Counter[tuple[str, int]] = Counter()  # answered, by route and status
-        routes = _routes(parts, self._requests)
+        self.overview = OverviewSource(parts, lambda: list(self.access.hosts.refused))
+        routes = _routes(parts, self._requests, self.overview)
         # An exact path has precedence, also when it does not have the method of a request.
         exact = [route for route in routes if not route.param_convertors]
         self._templates = [route for route in routes if route.param_convertors]
@@ -234,7 +242,9 @@ def _as_api_error(error: Exception, scope: Scope) -> ApiError:
     return InternalError("Internal error; the node's log has the details")
 
 
-def _routes(parts: Parts, requests: Counter[tuple[str, int]]) -> list[Route]:
+def _routes(
+    parts: Parts, requests: Counter[tuple[str, int]], overview: OverviewSource
+) -> list[Route]:
     settings = parts.config.server
     bodies = BodyReader(settings.max_body_bytes, settings.min_body_bytes_per_second)
     guardian = Guardian(parts.config.containers)
@@ -270,6 +280,7 @@ def _routes(parts: Parts, requests: Counter[tuple[str, int]]) -> list[Route]:
             parts.delegations,
             requests,
         ),
+        "/api/overview": OverviewEndpoint(overview),
         "/openapi.json": _DocumentEndpoint(),
     }
     return [

@@ -7,6 +7,7 @@ from typing import Any, get_args
 import msgspec
 
 from infernet_edge import INFERNET_VERSION, __version__, schema
+from infernet_edge.api import openapi_overview
 from infernet_edge.api.endpoints.events import MAX_PERIOD_SECONDS
 from infernet_edge.api.endpoints.idempotency import MAX_KEY
 from infernet_edge.api.endpoints.waiting import MAX_WAIT_SECONDS
@@ -35,6 +36,7 @@ _TYPES = (
     schema.RevokedToken,
     schema.CallerInfo,
     schema.ErrorResponse,
+    *openapi_overview.TYPES,
 )
 _ANY_OBJECT = {"type": "object", "additionalProperties": True}
 
@@ -269,6 +271,7 @@ def _paths() -> dict[str, Any]:
             )
         },
         "/api/me": {"get": _operation("Who calls, and what that permits", _ref("CallerInfo"))},
+        **openapi_overview.paths(_operation, _parameter),
         "/api/status": {
             "put": _operation(
                 "Report a job that runs elsewhere (this machine and its containers only)",

@@ -34,7 +34,7 @@ from infernet_edge.chain.guard.signer import SignerCheck
 from infernet_edge.chain.operator_report import report_delivery, report_subscription
 from infernet_edge.chain.rpc.client import RpcClient, RpcUnavailable
 from infernet_edge.chain.rpc.head_tracker import HeadTracker
-from infernet_edge.chain.status import ChainStatus
+from infernet_edge.chain.status import ChainStatus, Condition
 from infernet_edge.chain.subscriptions import store as subscriptions
 from infernet_edge.chain.subscriptions.delegated import DelegatedSubscriptions
 from infernet_edge.chain.subscriptions.listener import Listener
@@ -166,6 +166,17 @@ class ChainSubsystem:
             return None
         await self._status.refresh()
         return self._status.report()
+
+    async def summary(self) -> dict[str, Any] | None:
+        """The state of the chain in short; None before the start. Takes some seconds at most."""
+        if self._status is None:
+            return None
+        await self._status.refresh()
+        return self._status.summary()
+
+    def conditions(self) -> list[Condition]:
+        """What prevents deliveries, as far as is known without asking the chain."""
+        return [] if self._status is None else self._status.conditions()
 
     async def start(self) -> None:
         """Load the key and resume what an earlier run left; the chain itself may be down.

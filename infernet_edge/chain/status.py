@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
 
 from infernet_edge.chain.contracts.registry import Deployment
 from infernet_edge.chain.delivery.store import DeliveryStore
@@ -28,10 +28,30 @@ REFRESH_SECONDS: Final = 15.0
 REPORT_TIMEOUT: Final = 3.0
 """Seconds that a report waits for the account; older values are shown then."""
 
+NAMES: Final = {
+    1: "Ethereum",
+    10: "OP Mainnet",
+    137: "Polygon",
+    8453: "Base",
+    31337: "Anvil",
+    42161: "Arbitrum One",
+    84532: "Base Sepolia",
+    11155111: "Sepolia",
+}
+"""The names of some chains, by their ids (chainlist.org)."""
+
 _REMEMBERED = 8  # intervals between blocks
 _STILL_INTERVALS = 10  # of the usual length without a block: the chain, or its server, stands still
 _MIN_STILL = 60.0  # seconds without a block, however short the intervals are
 _STILL_UNKNOWN = 300.0  # the same while no interval is known
+
+
+class Condition(NamedTuple):
+    """Something that prevents deliveries: its kind, what it is about, and its text; "" for none."""
+
+    kind: str
+    text: str
+    subject: str = ""
 
 
 class ChainStatus:
@@ -112,26 +132,35 @@ class ChainStatus:
 
     def problems(self) -> list[str]:
         """What prevents deliveries, as far as is known now; each with what it is about."""
+        return [each.text for each in self.conditions()]
+
+    def conditions(self) -> list[Condition]:
+        """The same, each with its kind; no text is there twice."""
         progress = None if self._listener is None else self._listener.progress
         if self._rpc.problem:
             lost = f"No JSON-RPC server of chain.rpc_url answers: {self._rpc.problem}"
-            return [each for each in (self._permanent, lost) if each]
-        found = [self._permanent, self._answered(self._head.problem), self.stillness()]
+            return _distinct([Condition("containers", self._permanent), Condition("rpc", lost)])
+        found = [
+            Condition("containers", self._permanent),
+            Condition("head", self._answered(self._head.problem)),
+            Condition("still", self.stillness()),
+        ]
         found += [
-            f"The JSON-RPC server {each.name}: {each.problem}"
+            Condition("server", f"The JSON-RPC server {each.name}: {each.problem}", each.name)
             for each in self._rpc.servers()
             if each.in_use and each.problem
         ]
         if progress is not None:
-            found.append(self._answered(progress.problem))
+            found.append(Condition("contracts", self._answered(progress.problem)))
         waiting = self._transactions.problems
         if self._account is not None:
-            found += map(str, self._account.problems)
+            found += [Condition("account", str(each)) for each in self._account.problems]
             if not self._account.balance:  # which says more than that it is low
                 waiting = [each for each in waiting if self._address not in each]
         elif self._account_problem and not self._head.problem:
-            found.append(f"The account {self._address} cannot be read: {self._account_problem}")
-        return [each for each in dict.fromkeys([*found, *waiting]) if each]
+            unread = f"The account {self._address} cannot be read: {self._account_problem}"
+            found.append(Condition("account", unread))
+        return _distinct([*found, *(Condition("funds", each) for each in waiting)])
 
     def _answered(self, problem: str) -> str:
         """A problem with the server that answered so, where its text names none."""
@@ -184,6 +213,30 @@ class ChainStatus:
             return "delegated requests"
         return f"a subscription with the id {progress.next_id}, and delegated requests"
 
+    def summary(self) -> dict[str, Any]:
+        """The same in short, for everybody: amounts as decimal text in wei."""
+        account, block, number = self._account, self._block, self._rpc.chain_id
+        return {
+            "chain_id": number,
+            "name": None if number is None else NAMES.get(number, f"Chain {number}"),
+            "head": None if block is None else block.number,
+            "head_at": None if block is None else block.timestamp * 1000,
+            "rpc": [
+                {
+                    "host": each.name,
+                    "ok": not each.problem,
+                    "reason": each.problem,
+                    "ms": None if each.seconds is None else round(each.seconds * 1000),
+                }
+                for each in self._rpc.servers()
+            ],
+            "address": self._address,
+            "balance": None if account is None else str(account.balance),
+            "payment_wallet": self._config.wallet.payment_address,
+            "gas_spent_day": str(self._transactions.paid_in_a_day),
+            "pending": self._deliveries.pending,
+        }
+
     def report(self) -> dict[str, Any]:
         """All of it; `balance` in wei, ages and times until in seconds, `head_at` in ms since 1970.
 
@@ -232,6 +285,15 @@ class ChainStatus:
                 for each in self._rpc.servers()
             ],
         }
+
+
+def _distinct(conditions: Iterable[Condition]) -> list[Condition]:
+    """Those with a text, the first of those with the same."""
+    found: dict[str, Condition] = {}
+    for each in conditions:
+        if each.text:
+            found.setdefault(each.text, each)
+    return list(found.values())
 
 
 def _without_containers(containers: Sequence[Container]) -> str:

@@ -18,6 +18,15 @@ def problem_lines(problems: list[str]) -> Iterator[str]:
         yield from wrapped(f"{_INDENT}problem: ", problem, indent=4)
 
 
+def attention_lines(attention: list[dict[str, Any]]) -> Iterator[str]:
+    """What needs a person: what it is, what to do, and a command that helps."""
+    for each in attention:
+        yield from wrapped(f"{_INDENT}{each['level']}: ", each["text"], indent=4)
+        yield from wrapped("    fix: ", each["fix"], indent=6)
+        if each["command"]:
+            yield f"    {each['command']}"  # in one piece, to be copied
+
+
 def chain_lines(chain: dict[str, Any]) -> Iterator[str]:
     """The paragraph of `status`; its problems are among those of the node."""
     number = chain["chain_id"]

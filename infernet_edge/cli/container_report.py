@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from infernet_edge.cli.chain_report import duration
@@ -10,15 +10,15 @@ from infernet_edge.cli.text import wrapped
 
 
 def container_lines(
-    containers: list[dict[str, Any]], problems: Sequence[str] = ()
+    containers: list[dict[str, Any]], explained: Collection[str | None] = ()
 ) -> Iterator[str]:
-    """How many run, and some lines for each; a reason among the `problems` is not repeated."""
+    """How many run, and some lines for each; the reasons of the `explained` are left out."""
     running = sum(each["state"] in ("ready", "suspect") for each in containers)
     of = f"{running} of {len(containers)} run" if containers else "none is configured"
     yield f"  containers: {of}"
     for each in containers:
         yield from wrapped(f"  {each['id']:<18} ", ", ".join(_parts(each)), indent=4)
-        if each["reason"] and each["reason"] not in problems:
+        if each["reason"] and each["id"] not in explained:
             yield from wrapped("    ", each["reason"])
         yield from wrapped("    ", each["image"] or each["url"] or "")
 

@@ -37,19 +37,20 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _lines(status: dict[str, Any]) -> Iterator[str]:
-    from infernet_edge.cli.chain_report import chain_lines, problem_lines
+    from infernet_edge.cli.chain_report import attention_lines, chain_lines
     from infernet_edge.cli.container_report import container_lines, mebibytes
 
-    health, problems = "healthy" if status["healthy"] else "unhealthy", status["problems"]
+    health, attention = "healthy" if status["healthy"] else "unhealthy", status["attention"]
+    problems = [each for each in attention if each["level"] == "problem"]
     if problems and status["healthy"]:
         health += f" with {len(problems)} problem{'' if len(problems) == 1 else 's'}"
     yield from wrapped("", f"{health}, version {status['version']}, at {status['url']}")
     for url in status.get("network", []):
         yield f"  network: {url}"
-    yield from problem_lines(problems)
+    yield from attention_lines(attention)
     yield f"  pending: {status['pending']} jobs"
     memory = status["memory"]
     yield f"  memory: {mebibytes(memory['held'])} of {mebibytes(memory['limit'])} held"
-    yield from container_lines(status["containers"], problems)
+    yield from container_lines(status["containers"], {each["container"] for each in attention})
     if status["chain"] is not None:
         yield from chain_lines(status["chain"])

@@ -7,6 +7,7 @@ import logging
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from infernet_edge.jobs.external_jobs import ExternalJobs
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.logs import log_event
 from infernet_edge.memory import MemoryBudget
+from infernet_edge.statistics.disk_pace import DiskPace
 from infernet_edge.storage.database import Database
 from infernet_edge.storage.elapsed import ElapsedTime
 
@@ -57,7 +59,10 @@ class Housekeeper:
         external_jobs: ExternalJobs,
         memory: MemoryBudget,
         elapsed: ElapsedTime,
+        pace: DiskPace,
+        on_check: Callable[[], object] = lambda: None,
     ) -> None:
+        """`pace` gets the free space; `on_check` is called after each check."""
         self._config = config
         self._database = database
         self._store = store
@@ -66,6 +71,8 @@ class Housekeeper:
         self._resident = 0
         self._published = ""  # the refusal that clients know
         self._elapsed = elapsed
+        self._pace = pace
+        self._on_check = on_check
         self._next_expiry = 0  # by elapsed time
 
     async def run(self) -> None:
@@ -73,6 +80,7 @@ class Housekeeper:
         while True:
             await asyncio.sleep(_PERIOD)
             await self.check()
+            self._on_check()
             await self._return_memory()
 
     async def check(self) -> None:
@@ -82,6 +90,7 @@ class Housekeeper:
             if not self._database.writable:
                 await self._database.probe()
             space = await self._measure()
+            self._pace.note(space.free)
             self._set_refusal(space)
             if self._store.refusal:
                 await self._free_space(space)

@@ -79,7 +79,7 @@ class JobStore:
         self.recent = Recent()
         self.waiters = Waiters(self._is_unfinished)
         external_jobs.on_end = self.waiters.note_end
-        self._closed = ""
+        self.closed = ""  # why no job is accepted any more; "" while they are
         self.refusal = ""  # why new jobs are refused, e.g. a full disk; "" when they are not
 
     async def load(self) -> list[Job]:
@@ -99,7 +99,7 @@ class JobStore:
 
     def close_intake(self, reason: str) -> None:
         """Refuse new jobs from now on."""
-        self._closed = reason
+        self.closed = reason
         self.events.publish("intake.closed", {"id": "intake", "reason": reason})
 
     def new_key(self) -> bytes:
@@ -119,8 +119,8 @@ class JobStore:
         Raises Unavailable when the queue is full or storage is short, StorageError when the file
         cannot be written; then none of them is stored.
         """
-        if self._closed:
-            raise Unavailable(self._closed)
+        if self.closed:
+            raise Unavailable(self.closed)
         self.check_storage()
         if len(jobs) > self.room:
             raise Unavailable(

@@ -218,6 +218,11 @@ class Database:
             self._events.publish("storage.recovered", {"id": "database", "reason": ""})
         self._problem = problem
 
+    @property
+    def problem(self) -> str:
+        """The last problem that was reported; "" when there is none, or it is over."""
+        return self._problem
+
     async def release_space(self) -> None:
         """Return the pages of deleted rows to the disk, some megabytes of them at a time."""
         while await self._submit(self._writer, _release_pages, (), alone=True):

@@ -170,6 +170,7 @@ EXCHANGES = [
     Exchange("GET", "/api/history", 200),
     Exchange("GET", "/api/history?limit=2&state=failed&container=down", 200),
     Exchange("GET", "/api/history?state=none", 400),
+    Exchange("GET", "/api/overview", 200),
     Exchange("DELETE", "/api/jobs?id={success}&id=unknown", 200),
     Exchange("DELETE", "/api/jobs", 400),
     Exchange("DELETE", "/api/jobs/{cancelled}?detail=true", 200),

@@ -47,16 +47,19 @@ async def test_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         async with running(tmp_path, {"containers": containers}) as node:
             assert await run_command(tmp_path, "status") == 0
             lines = capsys.readouterr().out.splitlines()
-            assert lines[0].startswith("healthy, version 1.4.0+edge.")
-            assert lines[0].endswith(f"at {node.url}")
-            assert lines[1] == "  pending: 0 jobs"
+            assert lines[0].startswith("healthy with 1 problem, version 1.4.0+edge.")
+            text = " ".join(" ".join(lines).split())
+            assert f" at {node.url} " in text
             limit = node.parts.memory.limit // 2**20
-            assert lines[2] == f"  memory: 0 MiB of {limit} MiB held"
-            assert lines[3] == "  containers: 1 of 2 run"
-            assert lines[4].split() == ["echo", "ready"]
-            assert lines[5] == f"    {url}"
-            assert lines[6].split() == ["down", "failed"]
-            assert "no answer" in lines[7]
+            assert "  pending: 0 jobs" in lines
+            assert f"  memory: 0 MiB of {limit} MiB held" in lines
+            at = lines.index("  containers: 1 of 2 run")
+            assert lines[at + 1].split() == ["echo", "ready"]
+            assert lines[at + 2] == f"    {url}"
+            assert lines[at + 3].split() == ["down", "failed"]
+            assert "No answer" not in "".join(lines[at:])  # it is said above, with what to do
+            assert "No answer" in text
+            assert "fix: Start the service at its url" in text
             assert await run_command(tmp_path, "status", "--json") == 0
             assert json.loads(capsys.readouterr().out)["containers"][0]["state"] == "ready"
 
@@ -144,8 +147,8 @@ async def test_problems_are_told_and_make_it_1(
             assert await run_command(tmp_path, "status") == 1
         out = capsys.readouterr().out
         assert out.startswith("unhealthy")
-        assert "  problem: The disk is nearly full\n" in out
-        assert "  problem: The database cannot be written\n" in out
+        assert "  problem: The disk is nearly full.\n    fix: Free space" in out
+        assert "  problem: The database cannot be written: " in out
 
 
 async def test_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

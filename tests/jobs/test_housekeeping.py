@@ -14,6 +14,7 @@ from infernet_edge.errors import StorageError
 from infernet_edge.jobs import housekeeping
 from infernet_edge.jobs.housekeeping import Housekeeper, Space, measure
 from infernet_edge.jobs.job import RUNNING, SUCCESS, Job
+from infernet_edge.statistics.disk_pace import DiskPace
 from tests.support.breaking import read_only
 from tests.support.managing import eventually
 from tests.support.parts import CLIENT, Parts, made, working
@@ -65,7 +66,13 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 def keeper(parts: Parts) -> Housekeeper:
     return Housekeeper(
-        parts.config, parts.database, parts.store, parts.external_jobs, parts.memory, parts.elapsed
+        parts.config,
+        parts.database,
+        parts.store,
+        parts.external_jobs,
+        parts.memory,
+        parts.elapsed,
+        DiskPace(),
     )
 
 

@@ -67,7 +67,7 @@ class ServerReport(NamedTuple):
 
     `name` is its host and port; nothing else of its URL may be shown. `problem` is "" when there is
     none. `requests` are the HTTP requests of the last hour, `refused` those of them that were
-    refused or not answered.
+    refused or not answered. `seconds` is how long an answer usually takes, None while not known.
     """
 
     name: str
@@ -75,6 +75,7 @@ class ServerReport(NamedTuple):
     problem: str
     requests: int
     refused: int
+    seconds: float | None
 
 
 class RpcClient:
@@ -131,6 +132,7 @@ class RpcClient:
                 server.problem,
                 server.health.requests.total(),
                 server.health.refused.total(),
+                server.health.times.usual,
             )
             for server in self._servers
         ]

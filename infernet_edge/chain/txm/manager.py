@@ -92,6 +92,11 @@ class TransactionManager:
         """Wei that final transactions have cost since the start."""
         return self._budget.paid_since_start
 
+    @property
+    def paid_in_a_day(self) -> int:
+        """Wei that transactions have cost in the last 24 hours."""
+        return self._budget.paid
+
     async def load(self) -> None:
         """Resume what an earlier run left. To be called once, before the head is polled.
 

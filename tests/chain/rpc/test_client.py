@@ -337,16 +337,18 @@ async def test_servers_are_reported(session: aiohttp.ClientSession, server: Scri
         rpc = RpcClient(session, [url, second.url])
         first, spare = rpc.servers()
         names = [f"127.0.0.1:{server.port}", f"127.0.0.1:{second.port}"]
-        assert first == (names[0], True, "", 0, 0)
-        assert spare == (names[1], False, "", 0, 0)
+        assert first[:5] == (names[0], True, "", 0, 0)
+        assert spare[:5] == (names[1], False, "", 0, 0)
         await rpc.batch([NUMBER, NUMBER], priority=True)
-        assert rpc.servers()[0] == (names[0], True, "", 1, 0)
+        assert rpc.servers()[0][:5] == (names[0], True, "", 1, 0)
+        assert spare.seconds is None
+        assert rpc.servers()[0].seconds == pytest.approx(0, abs=1)
         server.always = reply(503, headers={"Retry-After": "60"})
         await rpc.call(*NUMBER)
         first, spare = rpc.servers()
         assert (first.in_use, first.requests, first.refused) == (False, 2, 1)
         assert "503" in first.problem
-        assert spare == (names[1], True, "", 2, 0), "the chain is checked first"
+        assert spare[:5] == (names[1], True, "", 2, 0), "the chain is checked first"
         await rpc.close()
 
 

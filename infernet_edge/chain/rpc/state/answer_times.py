@@ -44,6 +44,12 @@ class AnswerTimes:
             elif len(self._methods) < _METHODS:
                 self._methods[method] = _Usual(seconds)
 
+    @property
+    def usual(self) -> float | None:
+        """The mean time of all methods in seconds; None while nothing was answered."""
+        means = [each.mean for each in self._methods.values()]
+        return sum(means) / len(means) if means else None
+
     def timed_out(self, methods: Iterable[str], seconds: float) -> None:
         """A request was not answered within that time: the next one gets twice as long."""
         for method in set(methods):

@@ -1,0 +1,1 @@
+"""What a person sees first: is the node well, what needs attention, what does it do."""

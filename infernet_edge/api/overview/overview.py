@@ -1,0 +1,242 @@
+"""Collects what the overview shows, from the memory of all parts: no scan of the database."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import structs
+
+from infernet_edge.api.access.admission import Caller
+from infernet_edge.api.access.permissions import scope_of
+from infernet_edge.api.info import VERSION
+from infernet_edge.api.overview import conditions
+from infernet_edge.api.overview.attention import AttentionList, for_others
+from infernet_edge.api.overview.certificate import Certificate, read_certificate
+from infernet_edge.api.overview.conditions import Facts, FoundCondition
+from infernet_edge.api.overview.forms import (
+    Attention,
+    CallerIdentity,
+    Intake,
+    JobCounts,
+    LeftOut,
+    MachineUsage,
+    NodeIdentity,
+    Overview,
+)
+from infernet_edge.api.overview.kept import Kept
+from infernet_edge.clock import milliseconds
+from infernet_edge.containers.service import Service
+from infernet_edge.errors import StorageError
+from infernet_edge.hardware.reading import Reading
+from infernet_edge.hardware.usage import MachineState, read_usage
+from infernet_edge.schema import encoder
+
+if TYPE_CHECKING:
+    from infernet_edge.api.app import Parts
+
+MAX_BYTES: Final = 8192
+"""Bytes of an overview; what does not fit is counted in `left_out`."""
+
+MAX_FAILURES: Final = 5
+"""Failures in it; /api/history has all."""
+
+_USAGE_SECONDS: Final = 10.0  # for which what is used of the machine is kept
+_SLOW_SECONDS: Final = 60.0  # the same for addresses, the certificate, damaged files
+_READ_TIMEOUT: Final = 2.0  # seconds of one read of the machine; the last value is shown then
+_CHAIN_SECONDS: Final = 2.0
+_CHAIN_PATIENCE: Final = 0.5  # seconds to wait for the chain; the last state is shown then
+_MAX_REASON = 200  # characters of a container's reason
+
+Salvages = Sequence[tuple[Path, int, int | None]]
+
+
+class OverviewSource:
+    """Makes overviews. Nothing in it runs, and no file is read, unless a caller wants one."""
+
+    def __init__(self, parts: Parts, refused: Callable[[], Sequence[str]]) -> None:
+        """`refused` gives the newest host names that were refused."""
+        self._parts = parts
+        self._refused = refused
+        self.boot = secrets.token_hex(8)
+        """Another one after each start of the node."""
+        self.started_at = milliseconds()
+        self._facts = Facts()
+        self._attention = AttentionList(self._collect)
+        no_certificate: Certificate | None = None
+        server, folder = parts.config.server, parts.config.storage_path
+        self._usage = Reading(
+            "usage",
+            partial(read_usage, Path("/"), folder),
+            MachineState(),
+            keep=_USAGE_SECONDS,
+            timeout=_READ_TIMEOUT,
+        )
+        self._certificate = Reading(
+            "certificate",
+            partial(read_certificate, Path(server.tls.cert if server.tls else "")),
+            no_certificate,
+            keep=_SLOW_SECONDS,
+            timeout=_READ_TIMEOUT,
+        )
+        urls: list[str] = []
+        self._urls = Kept("addresses", parts.urls, urls, seconds=_SLOW_SECONDS)
+        salvages: Salvages = []
+        self._salvages = Kept("salvages", self._read_salvages, salvages, seconds=_SLOW_SECONDS)
+
+        no_chain: dict[str, Any] | None = None
+        self._chain = Kept(
+            "chain", self._read_chain, no_chain, seconds=_CHAIN_SECONDS, patience=_CHAIN_PATIENCE
+        )
+
+    async def close(self) -> None:
+        """Stop reads that are in progress."""
+        await self._urls.close()
+        await self._salvages.close()
+        await self._chain.close()
+
+    async def certificate(self) -> Certificate | None:
+        """The certificate of server.tls; None when there is none that can be read."""
+        return await self._certificate.get() if self._parts.config.server.tls else None
+
+    async def attention(self) -> list[Attention]:
+        """What needs a person, for an operator: problems first."""
+        await self._refresh()
+        return self._attention.items()
+
+    def note(self) -> list[Attention]:
+        """The same as of the last read; to be called regularly, so that `since` is right."""
+        return self._attention.items()
+
+    async def usage(self) -> MachineUsage:
+        """What is used of the machine, as of some seconds ago."""
+        await self._refresh()
+        usage = self._facts.usage
+        return MachineUsage(
+            disk_free=usage.disk_free,
+            disk_size=usage.disk_size,
+            disk_days_left=self._facts.days_left,
+            memory_used=usage.memory_used,
+            memory_size=usage.memory_size,
+            temperature_c=usage.temperature_c,
+            throttled=usage.throttled,
+        )
+
+    async def make(self, caller: Caller) -> bytes:
+        """The overview for a caller, as JSON of at most MAX_BYTES."""
+        parts, is_operator = self._parts, caller.is_operator
+        machine = await self.usage()
+        items = self._attention.items()
+        recent = parts.store.recent
+        running = sum(service.working_on for service in parts.services.values())
+        containers = [container_item(each) for each in parts.services.values()]
+        return _encoded(
+            Overview(
+                now=milliseconds(),
+                boot=self.boot,
+                started_at=self.started_at,
+                node=NodeIdentity(socket.gethostname(), VERSION, await self._urls.get()),
+                me=self._identity(caller),
+                intake=self._intake(),
+                attention=items if is_operator else for_others(items),
+                jobs=JobCounts(
+                    running=running,
+                    waiting=max(0, len(parts.store.pending) - running),
+                    hour=recent.hour.summary(),
+                ),
+                history=recent.hour.minutes(),
+                machine=machine,
+                containers=containers,
+                failures=recent.failures(MAX_FAILURES, caller.owns),
+                chain=await self._chain.get(),
+                left_out=LeftOut(),
+            )
+        )
+
+    def _identity(self, caller: Caller) -> CallerIdentity:
+        is_open = not self._parts.config.server.tokens
+        return CallerIdentity(caller.client, scope_of(caller.permissions), None, is_open)
+
+    def _intake(self) -> Intake:
+        store = self._parts.store
+        reason = store.closed or store.refusal
+        if not reason and not self._parts.database.writable:
+            reason = "The database cannot be written"
+        if not reason and not store.room:
+            reason = "Too many pending jobs (jobs.max_pending)"
+        return Intake(not reason, reason)
+
+    async def _refresh(self) -> None:
+        """Read what takes a moment; waits for seconds at most."""
+        usage, certificate, salvages = await asyncio.gather(
+            self._usage.get(), self.certificate(), self._salvages.get()
+        )
+        days_left = self._parts.pace.days_left()
+        self._facts = Facts(usage, days_left, certificate, salvages)
+
+    async def _read_salvages(self) -> Salvages:
+        with contextlib.suppress(StorageError):  # which is a condition of its own
+            return await self._parts.database.salvages()
+        return self._salvages.value
+
+    async def _read_chain(self) -> dict[str, Any] | None:
+        return None if self._parts.chain is None else await self._parts.chain.summary()
+
+    def _collect(self) -> Iterator[FoundCondition]:
+        parts, facts = self._parts, self._facts
+        server, storage = parts.config.server, parts.config.storage_path
+        writable = parts.database.writable
+        problem = parts.manager.engine_problem
+        yield from conditions.of_storage(
+            parts.store.refusal,
+            storage,
+            writable=writable,
+            problem=parts.database.problem,
+        )
+        yield from conditions.of_engine(problem)
+        for service in parts.services.values():
+            yield from conditions.of_service(service, problem)
+        yield from conditions.of_tasks(parts.background.problems)
+        yield from conditions.of_clock(parts.elapsed.latest_wall)
+        yield from conditions.of_certificate(facts.certificate)
+        if parts.chain is not None:
+            yield from conditions.of_chain(parts.chain.conditions())
+        yield from conditions.of_machine(facts.usage, facts.days_left)
+        yield from conditions.of_salvages(facts.salvages)
+        yield from conditions.of_hosts(self._refused())
+        in_network = server.host not in ("127.0.0.1", "::1", "localhost")
+        yield from conditions.of_access(open_to_network=in_network and not server.tokens)
+
+
+def container_item(service: Service) -> dict[str, Any]:
+    """A container of the overview."""
+    hour = service.hour.summary()
+    return {
+        "id": service.id,
+        "state": service.state,
+        "reason": service.reason[:_MAX_REASON],
+        "managed": service.managed,
+        "hour": {"done": hour.done, "failed": hour.failed, "p50_ms": hour.p50_ms},
+    }
+
+
+def _encoded(overview: Overview) -> bytes:
+    """As JSON; drops items from the ends of the lists, the longest list first, until it fits."""
+    left_out = {"attention": 0, "containers": 0, "failures": 0}
+    text = encoder.encode(overview)
+    while len(text) > MAX_BYTES:
+        lists = {name: getattr(overview, name) for name in left_out}
+        longest = max(lists, key=lambda name: len(encoder.encode(lists[name])))
+        if not lists[longest]:
+            break
+        left_out[longest] += 1
+        shorter = {longest: lists[longest][:-1]}
+        overview = structs.replace(overview, left_out=LeftOut(**left_out), **shorter)
+        text = encoder.encode(overview)
+    return text
