@@ -94,6 +94,12 @@ class UnsupportedMediaType(ApiError):
     status = 415
 
 
+class RangeNotSatisfiable(ApiError):
+    """A part of a text that lies behind its end."""
+
+    status = 416
+
+
 class Unprocessable(ApiError):
     """A key that identifies a request was used for another one."""
 

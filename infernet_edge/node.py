@@ -320,6 +320,7 @@ class Node:
         reported = ExternalJobs(database, config.jobs.max_pending, passed, events)
         memory = memory_budget(config)
         job_store = JobStore(database, reported, config.jobs.max_pending, memory, passed, events)
+        job_store.keep_inputs = config.jobs.keep_inputs
         job_store.answers.max_bytes = min(idempotency.MAX_BYTES, config.storage.max_bytes // 8)
         background = Background()
         manager = ContainerManager(config, services, session, background=background)

@@ -120,7 +120,8 @@ class HistoryItem(Struct, frozen=True, kw_only=True):
     """A job of the past, or of now; times in milliseconds since 1970, sizes in bytes.
 
     `steps` is the number of its containers, `container` and `position` are as in JobDetail.
-    `error` is the beginning of the text. The input is kept until the job has ended.
+    `error` is the beginning of the text. `input_bytes` is null
+    when the input was not kept.
     """
 
     id: str

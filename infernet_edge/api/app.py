@@ -21,6 +21,7 @@ from infernet_edge.api.endpoints.cancelling import Cancellation
 from infernet_edge.api.endpoints.events import EventsEndpoint
 from infernet_edge.api.endpoints.history import HistoryEndpoint
 from infernet_edge.api.endpoints.job import JobEndpoint
+from infernet_edge.api.endpoints.job_texts import JobTextEndpoint
 from infernet_edge.api.endpoints.jobs import BatchEndpoint, JobsEndpoint
 from infernet_edge.api.endpoints.metrics import MetricsEndpoint
 from infernet_edge.api.endpoints.tokens import MeEndpoint, TokenEndpoint, TokensEndpoint
@@ -53,6 +54,7 @@ from infernet_edge.jobs.external_jobs import ExternalJobs
 from infernet_edge.jobs.guardian import Guardian
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.jobs.reading.history import History
+from infernet_edge.jobs.reading.parts_of_job import JobTexts
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.logs import log_event, log_exception
 from infernet_edge.memory import MemoryBudget
@@ -250,10 +252,14 @@ def _routes(
     guardian = Guardian(parts.config.containers)
     intake = JobIntake(guardian, parts.store, parts.orchestrator, parts.delegations)
     cancellation = Cancellation(parts.store, parts.orchestrator)
+    texts = JobTexts(parts.database)
     history = History(parts.database)
     endpoints: dict[str, Any] = {
         "/api/jobs": JobsEndpoint(intake, parts.store, bodies, cancellation),
         "/api/jobs/{id}": JobEndpoint(parts.store, parts.orchestrator, cancellation),
+        "/api/jobs/{id}/input": JobTextEndpoint(texts, parts.store, "input"),
+        "/api/jobs/{id}/result": JobTextEndpoint(texts, parts.store, "result"),
+        "/api/jobs/{id}/steps/{number}": JobTextEndpoint(texts, parts.store, "step"),
         "/api/history": HistoryEndpoint(history, parts.store, parts.orchestrator),
         "/api/events": EventsEndpoint(parts.readers),
         "/api/jobs/batch": BatchEndpoint(intake, bodies),

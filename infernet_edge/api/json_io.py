@@ -89,7 +89,7 @@ class Answer:
 class StoredAnswer:
     """A JSON response that is read from the store while it is sent."""
 
-    __slots__ = ("_parts", "_read", "headers")
+    __slots__ = ("_parts", "_read", "headers", "status")
 
     def __init__(
         self,
@@ -98,6 +98,7 @@ class StoredAnswer:
     ) -> None:
         self._parts = parts
         self._read = read
+        self.status = 200
         self.headers: list[tuple[bytes, bytes]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,7 +106,7 @@ class StoredAnswer:
         length = (b"content-length", str(sum(sizes)).encode())
         head: Message = {
             "type": "http.response.start",
-            "status": 200,
+            "status": self.status,
             "headers": [(b"content-type", _JSON_TYPE), *_FIXED, length, *self.headers],
         }
         memory: MemoryBudget = scope["memory"]

@@ -16,11 +16,34 @@ Parameter = Callable[..., dict[str, Any]]
 
 def paths(operation: Operation, parameter: Parameter) -> dict[str, Any]:
     """The paths; the arguments make an operation and a parameter of it."""
+    identifier = parameter("id", "The id of the job", {"type": "string"}, "path")
+    step = parameter(
+        "number", "The position of the container, from 1", {"type": "integer", "minimum": 1}, "path"
+    )
+    part = parameter("Range", "One range of bytes (RFC 9110)", {"type": "string"}, "header")
     return {
+        "/api/jobs/{id}/input": {
+            "get": _partial(operation("The input of a job", {}, parameters=[identifier, part]))
+        },
+        "/api/jobs/{id}/result": {
+            "get": _partial(operation("The result of a job", {}, parameters=[identifier, part]))
+        },
+        "/api/jobs/{id}/steps/{number}": {
+            "get": _partial(
+                operation("The result of a step", {}, parameters=[identifier, step, part])
+            )
+        },
         "/api/overview": {
             "get": operation("Whether the node is well, and what it does", _ref("Overview"))
         },
     }
+
+
+def _partial(described: dict[str, Any]) -> dict[str, Any]:
+    """An operation that may answer with a part of a text."""
+    text = {"description": "The range", "content": {"*/*": {"schema": {"type": "string"}}}}
+    responses = described["responses"]
+    return described | {"responses": {"200": responses["200"], "206": text, **responses}}
 
 
 def _ref(name: str) -> dict[str, str]:

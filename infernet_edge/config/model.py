@@ -381,6 +381,10 @@ class Jobs(Struct, frozen=True):
         Literal["retry", "fail"],
         Meta(description='What to do with jobs that a restart interrupted: "retry" or "fail"'),
     ] = "retry"
+    keep_inputs: Annotated[
+        Literal["failed", "all", "none"],
+        Meta(description="Which finished jobs keep their inputs, up to 64 KiB each"),
+    ] = "failed"
     max_attempts: Annotated[
         int, Meta(ge=1, le=1000, description="Maximum attempts of one job before it has failed")
     ] = 3

@@ -79,6 +79,7 @@ class Job:
         "data",
         "failure",
         "in_pieces",
+        "input_size",
         "is_cancelled",
         "key",
         "kind",
@@ -116,6 +117,7 @@ class Job:
         self.cancel_requested = False
         self.is_cancelled = False
         self.status = RUNNING
+        self.input_size: int | None = None  # bytes; None for a job of an earlier run
         self.failure = b""
         self.took: float | None = None
         self._began: float | None = None  # by the monotonic clock
@@ -131,6 +133,10 @@ class Job:
         self.status, self.failure = status, failure
         if self._began is not None and self.took is None:
             self.took = time.monotonic() - self._began
+
+    def keeps_input(self, rule: str) -> bool:
+        """Whether its input is kept at its end, by jobs.keep_inputs, if it is short enough."""
+        return rule == "all" or (rule == "failed" and self.status == FAILED)
 
     @property
     def id(self) -> str:

@@ -77,6 +77,7 @@ class JobStore:
         self.pending: dict[bytes, Job] = {}
         self.answers = RememberedAnswers(database, elapsed)
         self.recent = Recent()
+        self.keep_inputs = "failed"  # jobs.keep_inputs
         self.waiters = Waiters(self._is_unfinished)
         external_jobs.on_end = self.waiters.note_end
         self.closed = ""  # why no job is accepted any more; "" while they are
@@ -128,7 +129,8 @@ class JobStore:
             )
         now = milliseconds()
         for job in jobs:
-            job.in_pieces = len(job.data or b"") > PIECE
+            job.input_size = len(job.data or b"")
+            job.in_pieces = job.input_size > PIECE
         rows = [
             (
                 job.key,
@@ -255,11 +257,9 @@ class JobStore:
         The text of a stream that failed is its intermediate result.
         """
         error, rest = stream.error, stream.rest
+        failure = b"" if error is None else container_error(job.containers[0], error)
         if job.in_pieces:
-            if error is None:
-                job.note_end(SUCCESS)
-            else:
-                job.note_end(FAILED, container_error(job.containers[0], error))
+            job.note_end(SUCCESS if error is None else FAILED, failure)
             written = self._database.write(
                 table.finish_stream, job.key, job.containers[0], self._ending(job), stream
             )
@@ -271,12 +271,13 @@ class JobStore:
         if error is None:
             return self.finish(job, SUCCESS, output)
         between = json_list([output]) if rest else None
-        return self.finish(job, FAILED, container_error(job.containers[0], error), between)
+        return self.finish(job, FAILED, failure, between)
 
     def _ending(self, job: Job) -> Ending:
         cancelled = 1 if job.is_cancelled else None
-        now = milliseconds()
-        return Ending(now, self._elapsed.now(), job.started_at, job.attempts, cancelled)
+        now, passed = milliseconds(), self._elapsed.now()
+        keeps = job.keeps_input(self.keep_inputs)
+        return Ending(now, passed, job.started_at, job.attempts, cancelled, keeps)
 
     def _forget(
         self, job: Job, status: int, failure: Buffer, written: asyncio.Future[None]
@@ -286,7 +287,7 @@ class JobStore:
         if written.cancelled() or not (error is None or has_ended):
             return
         self.pending.pop(job.key, None)
-        self.recent.note(job)
+        self.recent.note(job, keeps_input=job.keeps_input(self.keep_inputs))
         if job.data is not None:
             self._held.release(len(job.data))
             job.data = None

@@ -42,13 +42,19 @@ MIGRATIONS: Final = (
 
 
 IN_PIECES: Final = b""  # in a job's row for a content that is stored in pieces
+_NO_INPUT: Final = "data = NULL, data_sum = NULL"
+# What is in pieces is deleted with them.
+_KEPT_INPUT: Final = (
+    "data_sum = CASE WHEN length(data) > 0 THEN data_sum END, data = nullif(data, x'')"
+)
 _MAX_DELETED: Final = 8 * 2**20  # bytes in one transaction: other writes wait meanwhile
 
 
 class Ending(NamedTuple):
     """When a job ended and began, in milliseconds, and after how many attempts.
 
-    `wall` and `started` are by the wall clock, `elapsed` is the node's own time.
+    `wall` and `started` are by the wall clock, `elapsed` is the node's own time. `keeps_input`: its
+    input stays, if it is in the job's own row.
     """
 
     wall: int
@@ -56,6 +62,7 @@ class Ending(NamedTuple):
     started: int | None = None
     attempts: int = 0
     cancelled: int | None = None
+    keeps_input: bool = False
 
 
 def prepare(connection: sqlite3.Connection) -> None:
@@ -143,13 +150,13 @@ def _end(
 ) -> None:
     # A commit that seemed to fail is repeated, so that a job may end twice, but in one way.
     changed = connection.execute(
-        "UPDATE jobs SET status = ?, finished_at = ?, ended = ?, started_at = ?, attempts = ?,"
-        " cancelled = ?, result = ?, intermediate = ?, data = NULL, data_sum = NULL,"
-        " result_sum = ?, intermediate_sum = ?"
+        f"UPDATE jobs SET {_KEPT_INPUT if now.keeps_input else _NO_INPUT}, status = ?,"  # noqa: S608
+        " finished_at = ?, ended = ?, started_at = ?, attempts = ?, cancelled = ?, result = ?,"
+        " intermediate = ?, result_sum = ?, intermediate_sum = ?"
         " WHERE id = ? AND status IN (0, ?)",
         (
             status,
-            *now,
+            *now[:-1],
             result,
             intermediate,
             checksum(result, status),
@@ -222,7 +229,7 @@ def delete_finished(
 ) -> int:
     """Delete the oldest jobs that ended before a time, except those that are excluded."""
     found = connection.execute(
-        "SELECT id, length(result), length(intermediate) FROM jobs"
+        "SELECT id, length(result), length(intermediate), length(data) FROM jobs"
         " WHERE status != 0 AND ended < ? ORDER BY ended LIMIT ?",
         (before, limit),
     ).fetchall()

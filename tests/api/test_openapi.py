@@ -171,6 +171,14 @@ EXCHANGES = [
     Exchange("GET", "/api/history?limit=2&state=failed&container=down", 200),
     Exchange("GET", "/api/history?state=none", 400),
     Exchange("GET", "/api/overview", 200),
+    Exchange("GET", "/api/jobs/{failed}/input", 200),
+    Exchange("GET", "/api/jobs/{success}/input", 404),
+    Exchange("GET", "/api/jobs/{success}/result", 200),
+    Exchange("GET", "/api/jobs/{success}/result", 206, headers={"range": "bytes=0-"}),
+    Exchange("GET", "/api/jobs/{success}/result", 416, headers={"range": "bytes=9999-"}),
+    Exchange("GET", "/api/jobs/{running}/result", 404),
+    Exchange("GET", "/api/jobs/{chain}/steps/2", 200),
+    Exchange("GET", "/api/jobs/{chain}/steps/9", 404),
     Exchange("DELETE", "/api/jobs?id={success}&id=unknown", 200),
     Exchange("DELETE", "/api/jobs", 400),
     Exchange("DELETE", "/api/jobs/{cancelled}?detail=true", 200),
@@ -235,7 +243,8 @@ def template(exchange: Exchange) -> str:
     if path in DOCUMENT["paths"]:
         return path
     path = re.sub(r"(?<=/api/tokens/)[^/]+", "{name}", path)
-    return re.sub(r"(?<=/api/jobs/)[^/]+", "{id}", path)
+    path = re.sub(r"(?<=/api/jobs/)[^/]+", "{id}", path)
+    return re.sub(r"(?<=/steps/)[^/]+", "{number}", path)
 
 
 def check(exchange: Exchange, status: int, content_type: str, body: Any) -> None:
@@ -245,6 +254,8 @@ def check(exchange: Exchange, status: int, content_type: str, body: Any) -> None
     described = responses.get(str(status)) or responses[f"{str(status)[0]}XX"]
     media_type = content_type.partition(";")[0]
     content = described["content"].get(media_type) or described["content"]["*/*"]
+    if status == 206:
+        body = json.dumps(body).encode()  # the reply was decoded
     if "application/json" not in described["content"]:
         body = body.decode()
     assert problems(body, content["schema"]) == []

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from infernet_edge.errors import StorageError, Unavailable
-from infernet_edge.jobs.contents import Content
+from infernet_edge.jobs.contents import PIECE, Content
 from infernet_edge.jobs.job import FAILED, SUCCESS, Job
 from infernet_edge.memory import SMALL
 from tests.support.breaking import full_disk, read_only
@@ -54,15 +54,50 @@ async def test_a_job_from_its_acceptance_to_its_end(parts: Parts) -> None:
     }
 
 
-async def test_a_finished_job_keeps_no_input(parts: Parts) -> None:
-    """It may be megabytes, and is not needed any more."""
+@pytest.mark.parametrize(
+    ("rule", "status", "kept"),
+    [
+        ("failed", SUCCESS, False),
+        ("failed", FAILED, True),
+        ("all", SUCCESS, True),
+        ("all", FAILED, True),
+        ("none", SUCCESS, False),
+        ("none", FAILED, False),
+    ],
+)
+@pytest.mark.parametrize("size", [10, PIECE, PIECE + 1, 3 * PIECE])
+async def test_which_inputs_are_kept(
+    parts: Parts, rule: str, status: int, kept: bool, size: int
+) -> None:
+    """Long ones never are; with the input goes its checksum."""
+    parts.store.keep_inputs = rule
+    job = made(parts, data={"x": "y" * (size - len('{"x":""}'))})
+    assert len(job.data or b"") == size
+    await parts.store.add([job])
+    await parts.store.finish(job, status, OUTPUT)
+
+    def stored(connection: sqlite3.Connection) -> tuple[int | None, bool, int]:
+        (row,) = connection.execute("SELECT length(data), data_sum IS NOT NULL FROM jobs")
+        (pieces,) = connection.execute("SELECT count(*) FROM pieces").fetchone()
+        return row[0], bool(row[1]), pieces
+
+    kept = kept and size <= PIECE
+    assert await parts.database.read(stored) == (size if kept else None, kept, 0)
+    failures = parts.store.recent.failures(1, lambda client: True)
+    if status == FAILED:
+        assert failures[0].input_bytes == (size if kept else None)
+
+
+async def test_kept_inputs_are_deleted_with_their_jobs(parts: Parts) -> None:
+    parts.store.keep_inputs = "all"
     (job,) = await stored(parts)
-    await parts.store.finish(job, FAILED, OUTPUT)
+    await parts.store.finish(job, SUCCESS, OUTPUT)
+    assert await parts.store.delete_finished(2**60, 10) == 1
 
-    def data(connection: sqlite3.Connection) -> list[object]:
-        return connection.execute("SELECT data FROM jobs").fetchall()
+    def count(connection: sqlite3.Connection) -> int:
+        return int(connection.execute("SELECT count(*) FROM jobs").fetchone()[0])
 
-    assert await parts.database.read(data) == [(None,)]
+    assert await parts.database.read(count) == 0
 
 
 async def test_unfinished_jobs_are_loaded_in_their_order(tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ def _made_of(config: Config, session: aiohttp.ClientSession) -> Parts:
     reported = ExternalJobs(database, config.jobs.max_pending, passed)
     memory = memory_budget(config)
     job_store = JobStore(database, reported, config.jobs.max_pending, memory, passed)
+    job_store.keep_inputs = config.jobs.keep_inputs
     client = ServiceClient(session, most)
     orchestrator = Orchestrator(config.jobs, job_store, services, client, most, memory)
     return Parts(

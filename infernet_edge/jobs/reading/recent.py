@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from infernet_edge.clock import milliseconds
+from infernet_edge.jobs.contents import PIECE
 from infernet_edge.jobs.identifiers import moment_of
 from infernet_edge.jobs.job import STATUS_NAMES, STREAM, SUCCESS, Job
 from infernet_edge.schema import ContainerError, HistoryItem
@@ -28,14 +29,14 @@ class Recent:
         self.hour = LastHour()
         self._failures: deque[HistoryItem] = deque(maxlen=MAX_FAILURES)
 
-    def note(self, job: Job) -> None:
-        """Count a job whose end is stored."""
+    def note(self, job: Job, *, keeps_input: bool = False) -> None:
+        """Count a job whose end is stored; `keeps_input`: as jobs.keep_inputs says."""
         if job.is_cancelled:
             return
         is_ok = job.status == SUCCESS
         self.hour.note(job.took, ok=is_ok)
         if not is_ok:
-            self._failures.append(_failed(job))
+            self._failures.append(_failed(job, keeps_input=keeps_input))
 
     def failures(self, limit: int, is_shown: Callable[[str], bool]) -> list[HistoryItem]:
         """The newest failures of the clients for which `is_shown`, newest first."""
@@ -43,7 +44,8 @@ class Recent:
         return [each for each, _ in zip(found, range(limit), strict=False)]
 
 
-def _failed(job: Job) -> HistoryItem:
+def _failed(job: Job, *, keeps_input: bool) -> HistoryItem:
+    size = job.input_size or 0
     return HistoryItem(
         id=job.id,
         client=job.client,
@@ -57,7 +59,7 @@ def _failed(job: Job) -> HistoryItem:
         finished_at=milliseconds(),
         cancelled=False,
         error=error_of(job.failure),
-        input_bytes=None,
+        input_bytes=size if keeps_input and 0 < size <= PIECE else None,
         result_bytes=len(job.failure),
     )
 
