@@ -23,7 +23,8 @@ STEP: Final = 60
 BUCKETS: Final = 60
 
 _PER_DOUBLING: Final = 4
-_BINS: Final = 96  # the last one begins at 2**24 milliseconds, which is 4.6 hours
+_BINS: Final = 96
+_LONGEST: Final = 2**23 / 1000  # seconds; all above are counted together
 
 
 class Summary(Struct, frozen=True):
@@ -81,20 +82,26 @@ class LastHour:
     def __init__(self, clock: Callable[[], float] = _running) -> None:
         self._clock = clock
         self._buckets: deque[_Bucket] = deque(maxlen=BUCKETS)
+        self._newest = _NONE
+        self._ends = 0.0  # when the newest minute ends; `note` is called for each job
 
     def note(self, seconds: float | None, *, ok: bool) -> None:
         """Count an end; `seconds` is how long it took, None where it did not begin."""
-        number = int(self._clock() // STEP)
-        buckets = self._buckets
-        if not buckets or buckets[-1].number != number:
-            buckets.append(_Bucket(number))
-        bucket = buckets[-1]
+        now = self._clock()
+        if now >= self._ends:
+            self._begin(int(now // STEP))
+        bucket = self._newest
         if ok:
             bucket.done += 1
         else:
             bucket.failed += 1
         if seconds is not None:
             bucket.times[_bin(seconds)] += 1
+
+    def _begin(self, number: int) -> None:
+        self._newest = _Bucket(number)
+        self._buckets.append(self._newest)
+        self._ends = (number + 1) * STEP
 
     def summary(self) -> Summary:
         """All that ended within the hour."""
@@ -133,9 +140,9 @@ class LastHour:
 
 
 def _bin(seconds: float) -> int:
-    if seconds <= 0.001:
-        return 0
-    return min(int(math.log2(seconds * 1000) * _PER_DOUBLING), _BINS - 1)
+    if 0.001 < seconds < _LONGEST:
+        return int(math.log2(seconds * 1000) * _PER_DOUBLING)
+    return _BINS - 1 if seconds > 1 else 0
 
 
 def _sum(histograms: Iterable[array[int]]) -> list[int]:
