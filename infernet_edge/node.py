@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -75,10 +76,17 @@ class Node:
     """A whole node: the only owner of all parts."""
 
     def __init__(
-        self, config: Config, on_salvage: Callable[[int], None] = lambda rows: None
+        self,
+        config: Config,
+        on_salvage: Callable[[int], None] = lambda rows: None,
+        source: Path | None = None,
     ) -> None:
-        """`on_salvage` is called, in a thread, with the rows saved so far from a damaged file."""
+        """`on_salvage` is called, in a thread, with the rows saved so far from a damaged file.
+
+        `source` is the file that the configuration was read from.
+        """
         self.config = config
+        self._source = source
         self._on_salvage = on_salvage
         self._events = Events()
         self.services = make_services(config, self._events)
@@ -360,6 +368,7 @@ class Node:
             pace=DiskPace(),
             urls=self.network_urls,
             chain=self.chain,
+            source=self._source,
         )
 
 

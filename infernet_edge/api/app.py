@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from starlette.exceptions import HTTPException
@@ -32,6 +33,7 @@ from infernet_edge.api.openapi import document
 from infernet_edge.api.overview.chain import ChainView
 from infernet_edge.api.overview.endpoint import OverviewEndpoint
 from infernet_edge.api.overview.overview import OverviewSource
+from infernet_edge.api.overview.settings import SettingsEndpoint
 from infernet_edge.api.status import StatusEndpoint
 from infernet_edge.api.streams import StreamEndpoint
 from infernet_edge.config.model import Config
@@ -95,6 +97,7 @@ class Parts(NamedTuple):
     pace: DiskPace
     urls: Callable[[], Awaitable[list[str]]]
     chain: ChainView | None = None
+    source: Path | None = None  # the file of the configuration
 
 
 class Api:
@@ -287,6 +290,7 @@ def _routes(
             requests,
         ),
         "/api/overview": OverviewEndpoint(overview),
+        "/api/settings": SettingsEndpoint(parts, overview),
         "/openapi.json": _DocumentEndpoint(),
     }
     return [

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from infernet_edge.api.overview import forms
+from infernet_edge.api.overview.settings import SettingsInForce
 
-TYPES: Final = (forms.Overview,)
+TYPES: Final = (forms.Overview, SettingsInForce)
 """Their schemas are components of the document."""
 
 Operation = Callable[..., dict[str, Any]]
@@ -32,6 +33,9 @@ def paths(operation: Operation, parameter: Parameter) -> dict[str, Any]:
             "get": _partial(
                 operation("The result of a step", {}, parameters=[identifier, step, part])
             )
+        },
+        "/api/settings": {
+            "get": operation("The settings in force (operators only)", _ref("SettingsInForce"))
         },
         "/api/overview": {
             "get": operation("Whether the node is well, and what it does", _ref("Overview"))

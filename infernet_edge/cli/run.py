@@ -107,7 +107,7 @@ async def _run(loaded: Loaded) -> None:
     try:
         damaged_at = -_MIN_RUN
         while not stop.is_set():
-            node = Node(loaded.config, notifier.saved)
+            node = Node(loaded.config, notifier.saved, loaded.source)
             await _run_node(node, notifier, stop, reload)
             before, damaged_at = damaged_at, time.monotonic()
             if not stop.is_set() and damaged_at - before < _MIN_RUN:

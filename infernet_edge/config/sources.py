@@ -104,6 +104,27 @@ def apply_environment(document: dict[str, Any], environment: Mapping[str, str]) 
             _put(document, keys, EnvironmentText(environment[name]))
 
 
+def environment_keys(environment: Mapping[str, str]) -> list[str]:
+    """The keys that variables set, as paths such as "containers[0].image"."""
+    names = sorted(name for name in environment if name.startswith(PREFIX))
+    found = []
+    for name in names:
+        path = ""
+        for step in _keys(name.removeprefix(PREFIX).split("__")):
+            path += f"[{step}]" if step.isdigit() else f".{step}" if path else step
+        found.append(path)
+    return found
+
+
+def credential_keys(environment: Mapping[str, str]) -> list[str]:
+    """The names of the systemd credentials that are here; those of containers have their ids."""
+    folder = environment.get("CREDENTIALS_DIRECTORY")
+    try:
+        return [file.name for file in _credentials_in(Path(folder))] if folder else []
+    except ConfigurationError:  # which the start reported
+        return []
+
+
 def _keys(steps: list[str]) -> list[str]:
     keys: list[str] = []
     hint: Any = Config

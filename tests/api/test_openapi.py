@@ -171,6 +171,7 @@ EXCHANGES = [
     Exchange("GET", "/api/history?limit=2&state=failed&container=down", 200),
     Exchange("GET", "/api/history?state=none", 400),
     Exchange("GET", "/api/overview", 200),
+    Exchange("GET", "/api/settings", 403),
     Exchange("GET", "/api/jobs/{failed}/input", 200),
     Exchange("GET", "/api/jobs/{success}/input", 404),
     Exchange("GET", "/api/jobs/{success}/result", 200),

@@ -33,6 +33,15 @@ def move_old_names(document: dict[str, Any]) -> Iterator[str]:
     yield from _move_rpc_ws(document)
 
 
+def old_name(path: str) -> str:
+    """The old name of a key, or of one below a table that had another name; "" for none."""
+    for old, new in _MOVED:
+        name = ".".join(new)
+        if path == name or path.startswith(f"{name}."):
+            return ".".join(old) + path[len(name) :]
+    return ""
+
+
 def _move_rpc_ws(document: dict[str, Any]) -> Iterator[str]:
     """WebSockets are not used. The value may hold a key, and is not shown."""
     chain = _table(document, ("chain",))

@@ -1,0 +1,94 @@
+"""GET /api/settings: what is in force, from where, and who may come in. For operators."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
+from starlette.types import Receive, Scope, Send
+
+from infernet_edge.api.access.permissions import Permission
+from infernet_edge.api.json_io import Answer
+from infernet_edge.api.overview.certificate import Certificate
+from infernet_edge.api.overview.overview import OverviewSource
+from infernet_edge.config.errors import ConfigurationError
+from infernet_edge.config.keys.settings import Setting, settings
+from infernet_edge.config.loading import load
+from infernet_edge.errors import Unavailable
+
+if TYPE_CHECKING:
+    from infernet_edge.api.app import Parts
+
+_READ_TIMEOUT: Final = 10.0  # seconds for the files of the configuration
+
+
+class TokenInfo(Struct, frozen=True):
+    """A token of a client; times in milliseconds since 1970."""
+
+    name: str
+    scope: str
+    created_at: int | None
+    last_used_at: int | None
+    expires_at: int | None
+
+
+class SettingsInForce(Struct, frozen=True):
+    """All settings, without secrets; `problems` are those of the file as it is now."""
+
+    items: list[Setting]
+    problems: list[str]
+    tokens: list[TokenInfo]
+    tls: Certificate | None
+    files: list[str]
+
+
+class SettingsEndpoint:
+    """The settings in force."""
+
+    methods = ("GET", "HEAD")
+    permissions: Final = {"GET": Permission.OPERATE, "HEAD": Permission.OPERATE}
+
+    def __init__(self, parts: Parts, overview: OverviewSource) -> None:
+        self._parts = parts
+        self._overview = overview
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        parts = self._parts
+        config, source = parts.config, parts.source
+        try:
+            async with asyncio.timeout(_READ_TIMEOUT):
+                items = await asyncio.to_thread(settings, config, source, os.environ)
+                problems = await asyncio.to_thread(self._problems)
+        except TimeoutError:
+            raise Unavailable("The configuration cannot be read now: is its disk slow?") from None
+        tokens = [TokenInfo(name, "submit", None, None, None) for name in config.server.tokens]
+        files = [source, config.database_path, config.log.path]
+        if config.server.tls is not None:
+            files += [config.server.tls.cert, config.server.tls.key]
+        found: Any = SettingsInForce(
+            items,
+            problems,
+            tokens,
+            await self._overview.certificate(),
+            [str(file) for file in files if file],
+        )
+        await Answer(found)(scope, receive, send)
+
+    def _problems(self) -> list[str]:
+        """What is wrong with the file, or in force only after a restart. Blocks for a moment."""
+        source = self._parts.source
+        if source is None:
+            return []
+        try:
+            loaded = load(Path(source))
+        except ConfigurationError as error:
+            return [f"The configuration was changed and has errors now: {error}"]
+        problems = list(loaded.warnings)
+        if loaded.config != self._parts.config:
+            problems.append(
+                "The configuration was changed after the start: reload it, or restart the node"
+            )
+        return problems

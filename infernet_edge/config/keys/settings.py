@@ -1,0 +1,155 @@
+"""All settings in force, as a list: each with its source, and without secrets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from msgspec import NODEFAULT, Struct
+
+from infernet_edge.config.keys.old_names import old_name
+from infernet_edge.config.keys.places import places
+from infernet_edge.config.keys.types import unwrap
+from infernet_edge.config.model import Config
+from infernet_edge.config.rendering import Key, keys
+from infernet_edge.config.secret_files import Secret
+from infernet_edge.config.sources import credential_keys, environment_keys
+
+HIDDEN: Final = "hidden"
+"""In place of a secret that is set."""
+
+_WORD: Final = "(?:passw|secret|token|credential|api[-_]?key|private[-_]?key)"
+# A secret in a text: an option of a command, an assignment, a header.
+_SECRETIVE: Final = re.compile(
+    rf"(?:^|\s)-[\w-]*{_WORD}[\w-]*[=\s]\S|{_WORD}[\w-]*=\S|\b(?:bearer|basic)\s+\S", re.IGNORECASE
+)
+_NAME: Final = re.compile(_WORD, re.IGNORECASE)
+_MAX_DEPTH: Final = 5  # of lists and tables in a value
+
+
+class Setting(Struct, frozen=True):
+    """One key. `value` is "hidden" for a secret that is set.
+
+    `source` is FILE:LINE, "environment", "credential" or "default"; `changes` says what puts
+    another value in force: "reload" or "restart".
+    """
+
+    key: str
+    value: Any
+    default: Any
+    source: str
+    changes: str
+    description: str
+
+
+def settings(config: Config, file: Path | None, environment: Mapping[str, str]) -> list[Setting]:
+    """The settings of a configuration; `file` is where it was read from. Blocks for a moment.
+
+    The lines are those of the file as it is now; it may have been changed since.
+    """
+    source_of = _sources(file, environment)
+    return list(_level(config, Config, "", source_of))
+
+
+def _level(
+    values: Struct, target: type[Struct], path: str, source_of: Callable[[str], str]
+) -> Iterator[Setting]:
+    for key in keys(target):
+        if not key.is_served:
+            continue
+        below = f"{path}.{key.name}" if path else key.name
+        value = getattr(values, key.name)
+        if key.table and value is not None:
+            yield from _level(value, key.table, below, source_of)
+        elif key.item_table and value:
+            for number, item in enumerate(value):
+                yield from _level(item, key.item_table, f"{below}[{number}]", source_of)
+        else:
+            yield _setting(key, value, below, source_of)
+
+
+def _setting(key: Key, value: Any, path: str, source_of: Callable[[str], str]) -> Setting:
+    extra = unwrap(key.hint)[1]
+    default = None if key.default is NODEFAULT else key.default
+    return Setting(
+        path,
+        _shown(value, is_secret=bool(extra.get("secret"))),
+        _shown(default, is_secret=False),
+        source_of(path),
+        str(extra.get("changes", "restart")),
+        key.description,
+    )
+
+
+def _shown(value: Any, *, is_secret: bool, depth: int = 0) -> Any:
+    """A value without what is secret in it."""
+    if isinstance(value, Secret) or (is_secret and not isinstance(value, dict)):
+        return None if value is None or value == "" or value == [] else HIDDEN
+    if isinstance(value, dict):
+        if depth == _MAX_DEPTH:
+            return HIDDEN
+        return {
+            str(name): _shown(
+                each, is_secret=is_secret or bool(_SECRETIVE.search(str(name))), depth=depth + 1
+            )
+            for name, each in value.items()
+        }
+    if isinstance(value, list):
+        if depth == _MAX_DEPTH:
+            return HIDDEN
+        return [_shown(each, is_secret=False, depth=depth + 1) for each in value]
+    if isinstance(value, Struct):
+        return {
+            name: _shown(getattr(value, name), is_secret=False, depth=depth + 1)
+            for name in value.__struct_fields__
+        }
+    if isinstance(value, str):
+        return HIDDEN if _holds_secret(value) else value
+    return value
+
+
+def _holds_secret(text: str) -> bool:
+    """Whether a text may hold a secret: a URL with credentials or a query, or words of one."""
+    if "://" in text:
+        for part in text.split():
+            try:
+                url = urlsplit(part)
+            except ValueError:
+                return True
+            if url.username is not None or url.password is not None or url.query:
+                return True
+    return _SECRETIVE.search(text) is not None
+
+
+def _sources(file: Path | None, environment: Mapping[str, str]) -> Callable[[str], str]:
+    lines: dict[str, int] = {}
+    if file is not None:
+        try:
+            text = file.read_text("utf-8-sig")
+        except (OSError, UnicodeDecodeError):  # it was readable at the start
+            text = ""
+        lines = places(text, toml=file.suffix == ".toml")
+    from_environment = environment_keys(environment)
+    credentials = credential_keys(environment)
+
+    def source_of(path: str) -> str:
+        if any(
+            path == each or path.startswith((f"{each}.", f"{each}[")) for each in from_environment
+        ):
+            return "environment"
+        line = lines.get(path) or lines.get(old_name(path))
+        if line is not None:
+            return f"{file}:{line}"
+        if any(_is_in(each, path) for each in credentials):
+            return "credential"
+        return "default"
+
+    return source_of
+
+
+def _is_in(path: str, table: str) -> bool:
+    """Whether a key is this one, or below it."""
+    return path == table or path.startswith((f"{table}.", f"{table}["))
