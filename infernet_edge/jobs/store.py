@@ -247,8 +247,7 @@ class JobStore:
             job.in_pieces,
             kept,
         )
-        failure = result if status == FAILED else b""
-        written.add_done_callback(functools.partial(self._forget, job, status, failure))
+        written.add_done_callback(functools.partial(self._forget, job))
         return written
 
     def finish_stream(self, job: Job, stream: Streamed) -> asyncio.Future[None]:
@@ -263,9 +262,7 @@ class JobStore:
             written = self._database.write(
                 table.finish_stream, job.key, job.containers[0], self._ending(job), stream
             )
-            status = SUCCESS if error is None else FAILED
-            failure = container_error(job.containers[0], error or "")
-            written.add_done_callback(functools.partial(self._forget, job, status, failure))
+            written.add_done_callback(functools.partial(self._forget, job))
             return written
         output = b"".join(stream.output(job.containers[0], lambda: (rest,)))
         if error is None:
@@ -279,21 +276,19 @@ class JobStore:
         keeps = job.keeps_input(self.keep_inputs)
         return Ending(now, passed, job.started_at, job.attempts, cancelled, keeps)
 
-    def _forget(
-        self, job: Job, status: int, failure: Buffer, written: asyncio.Future[None]
-    ) -> None:
+    def _forget(self, job: Job, written: asyncio.Future[None]) -> None:
         error = None if written.cancelled() else written.exception()
         has_ended = isinstance(error, InvariantViolated)  # in another way: it must not be retried
         if written.cancelled() or not (error is None or has_ended):
             return
         self.pending.pop(job.key, None)
-        self.recent.note(job, keeps_input=job.keeps_input(self.keep_inputs))
         if job.data is not None:
             self._held.release(len(job.data))
             job.data = None
         self.waiters.note_end(job.key)
         if not has_ended:
-            job_events.ended(self.events, job, status, failure)
+            self.recent.note(job, keeps_input=job.keeps_input(self.keep_inputs))
+            job_events.ended(self.events, job, job.status, job.failure)
 
     def _is_unfinished(self, name: Name) -> bool:
         return name in (self.pending if isinstance(name, bytes) else self._external_jobs.running)

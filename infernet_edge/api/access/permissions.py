@@ -34,12 +34,6 @@ SCOPES: Final = {
 """The scopes by name, as tokens have them."""
 
 
-def scope_of(held: Permission) -> str:
-    """The largest scope that these permissions include; "" for none."""
-    return next((name for name in _BY_SIZE if SCOPES[name] in held), "")
-
-
-_BY_SIZE: Final = ("operator", "submit", "read", "metrics")
 # The least scope with each permission; named in refusals.
 _LEAST: Final = {
     Permission.READ: "read",

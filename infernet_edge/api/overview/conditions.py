@@ -12,10 +12,11 @@ from typing import Final, NamedTuple
 from msgspec import Struct
 
 from infernet_edge import RELEASED
+from infernet_edge.api.access.tokens import Tokens
 from infernet_edge.api.overview.certificate import Certificate
 from infernet_edge.api.overview.chain import ChainCondition
 from infernet_edge.api.overview.forms import Attention, Level
-from infernet_edge.clock import milliseconds
+from infernet_edge.clock import iso_time, milliseconds
 from infernet_edge.containers.service import Service
 from infernet_edge.hardware.usage import MachineState
 
@@ -209,7 +210,7 @@ def of_certificate(certificate: Certificate | None) -> Iterator[FoundCondition]:
     if left > _RENEWAL_DAYS * _DAY:
         return
     ended = left <= 0
-    day = datetime.datetime.fromtimestamp(certificate.not_after / 1000, datetime.UTC).date()
+    day = _day(certificate.not_after)
     yield _found(
         "tls.ended" if ended else "tls.ends",
         "problem" if ended else "warning",
@@ -244,6 +245,36 @@ def of_hosts(names: Sequence[str]) -> Iterator[FoundCondition]:
             "Requests for other host names were refused",
             f"Requests for the host {listed} were refused.",
             "If it is a name of this node, add it to server.allowed_hosts.",
+        )
+
+
+def of_tokens(tokens: Tokens) -> Iterator[FoundCondition]:
+    """What is wrong with the tokens, and those that expire soon or have expired."""
+    for number, problem in enumerate(tokens.problems):
+        yield _found(
+            f"tokens.problem{f':{number}' if number else ''}",
+            "warning",
+            "The tokens need a correction",
+            _sentence(problem),
+            "Correct what this names; infernet-edge token list shows all tokens.",
+            command="infernet-edge token list",
+        )
+    now = tokens.date
+    for grant in tokens.grants:
+        if grant.expires_at is None or grant.expires_at - now > _RENEWAL_DAYS * _DAY:
+            continue
+        ended = grant.expires_at <= now
+        if now - grant.expires_at > _RENEWAL_DAYS * _DAY:
+            continue  # the client does without it
+        yield _found(
+            f"token.{'expired' if ended else 'expires'}:{grant.name}",
+            "warning",
+            f"The token {grant.name} {'has expired' if ended else 'expires soon'}",
+            f"The token {grant.name} {'was' if ended else 'is'} valid until"
+            f" {_day(grant.expires_at)} (UTC).",
+            "Make another one, and give it to the client; or revoke this one.",
+            command="infernet-edge token list",
+            actions=["renew_token"],
         )
 
 
@@ -342,6 +373,11 @@ def _found(
             container=container,
         )
     )
+
+
+def _day(moment: int) -> str:
+    """The date of a time in milliseconds."""
+    return iso_time(moment).partition("T")[0]
 
 
 def _sentence(text: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import structs
 
 from infernet_edge.api.access.admission import Caller
-from infernet_edge.api.access.permissions import scope_of
 from infernet_edge.api.info import VERSION
 from infernet_edge.api.overview import conditions
 from infernet_edge.api.overview.attention import AttentionList, for_others
@@ -64,8 +62,6 @@ class OverviewSource:
         """`refused` gives the newest host names that were refused."""
         self._parts = parts
         self._refused = refused
-        self.boot = secrets.token_hex(8)
-        """Another one after each start of the node."""
         self.started_at = milliseconds()
         self._facts = Facts()
         self._attention = AttentionList(self._collect)
@@ -139,7 +135,7 @@ class OverviewSource:
         return _encoded(
             Overview(
                 now=milliseconds(),
-                boot=self.boot,
+                boot=parts.events.boot,
                 started_at=self.started_at,
                 node=NodeIdentity(socket.gethostname(), VERSION, await self._urls.get()),
                 me=self._identity(caller),
@@ -160,8 +156,9 @@ class OverviewSource:
         )
 
     def _identity(self, caller: Caller) -> CallerIdentity:
-        is_open = not self._parts.config.server.tokens
-        return CallerIdentity(caller.client, scope_of(caller.permissions), None, is_open)
+        grant = caller.grant
+        expires_at = None if grant is None else grant.expires_at
+        return CallerIdentity(caller.client, caller.scope, expires_at, self._parts.tokens.is_open)
 
     def _intake(self) -> Intake:
         store = self._parts.store
@@ -210,8 +207,9 @@ class OverviewSource:
         yield from conditions.of_machine(facts.usage, facts.days_left)
         yield from conditions.of_salvages(facts.salvages)
         yield from conditions.of_hosts(self._refused())
+        yield from conditions.of_tokens(parts.tokens)
         in_network = server.host not in ("127.0.0.1", "::1", "localhost")
-        yield from conditions.of_access(open_to_network=in_network and not server.tokens)
+        yield from conditions.of_access(open_to_network=in_network and parts.tokens.is_open)
 
 
 def container_item(service: Service) -> dict[str, Any]:

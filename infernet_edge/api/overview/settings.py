@@ -11,6 +11,7 @@ from msgspec import Struct
 from starlette.types import Receive, Scope, Send
 
 from infernet_edge.api.access.permissions import Permission
+from infernet_edge.api.endpoints.tokens import listed
 from infernet_edge.api.json_io import Answer
 from infernet_edge.api.overview.certificate import Certificate
 from infernet_edge.api.overview.overview import OverviewSource
@@ -18,21 +19,12 @@ from infernet_edge.config.errors import ConfigurationError
 from infernet_edge.config.keys.settings import Setting, settings
 from infernet_edge.config.loading import load
 from infernet_edge.errors import Unavailable
+from infernet_edge.schema import TokenInfo
 
 if TYPE_CHECKING:
     from infernet_edge.api.app import Parts
 
 _READ_TIMEOUT: Final = 10.0  # seconds for the files of the configuration
-
-
-class TokenInfo(Struct, frozen=True):
-    """A token of a client; times in milliseconds since 1970."""
-
-    name: str
-    scope: str
-    created_at: int | None
-    last_used_at: int | None
-    expires_at: int | None
 
 
 class SettingsInForce(Struct, frozen=True):
@@ -64,14 +56,13 @@ class SettingsEndpoint:
                 problems = await asyncio.to_thread(self._problems)
         except TimeoutError:
             raise Unavailable("The configuration cannot be read now: is its disk slow?") from None
-        tokens = [TokenInfo(name, "submit", None, None, None) for name in config.server.tokens]
         files = [source, config.database_path, config.log.path]
         if config.server.tls is not None:
             files += [config.server.tls.cert, config.server.tls.key]
         found: Any = SettingsInForce(
             items,
             problems,
-            tokens,
+            listed(parts.tokens).tokens,
             await self._overview.certificate(),
             [str(file) for file in files if file],
         )
