@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infernet_edge.cli.configuration import add_config_argument
+from infernet_edge.cli.examples import add_examples
 from infernet_edge.cli.inputs import (
     BAD_CONFIGURATION,
     USAGE,
@@ -32,6 +33,12 @@ _FIRST_PORT = 3000
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
+    add_examples(
+        parser,
+        "infernet-edge add-service recipe.json",
+        "infernet-edge add-service recipe.json --id llama --set model=small --yes",
+        "sudo infernet-edge add-service recipe.json",
+    )
     parser.description = (
         "Add the container of a recipe of the registry (infernet-recipes) to the configuration."
         " Values of its inputs come from flags, from the environment (INFERNET_INPUT_ID, or ID"

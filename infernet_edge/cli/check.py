@@ -14,6 +14,7 @@ from infernet_edge.cli.configuration import (
     load_or_explain,
     use_service_environment,
 )
+from infernet_edge.cli.examples import add_examples
 
 if TYPE_CHECKING:
     from infernet_edge.config import Config, Loaded
@@ -24,6 +25,12 @@ HELP = "check the configuration and list all its errors"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
+    add_examples(
+        parser,
+        "infernet-edge check",
+        "infernet-edge check --config config.toml --strict",
+        "infernet-edge check --json",
+    )
     add_config_argument(parser)
     parser.add_argument(
         "--strict", action="store_true", help="fail (78) when there are notes, not only errors"

@@ -9,6 +9,7 @@ import logging
 import signal
 import sys
 
+from infernet_edge.cli.examples import add_examples
 from infernet_edge.cli.interrupts import Interrupts, end_until_handled
 from infernet_edge.cli.output import print_progress
 
@@ -19,6 +20,12 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
+    add_examples(
+        parser,
+        "infernet-edge demo",
+        "infernet-edge demo --once --no-podman",
+        "infernet-edge demo --host 0.0.0.0 --port 4001",
+    )
     parser.description = (
         "Start a node with two small example services, as containers if Podman can run them and"
         " as processes otherwise; run a job, a chain and a stream on it; and keep running"

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from infernet_edge.cli.configuration import add_config_argument
+from infernet_edge.cli.examples import add_examples
 
 if TYPE_CHECKING:
     from infernet_edge.doctor.finding import Finding
@@ -27,24 +28,24 @@ is "unknown", with the reason.
   configuration  errors and warnings; other parts are still checked
   clock          the date, and whether it follows a time server
   memory         what is available, and the limits of the containers
-  storage        whether the jobs can be written; a disk that is mounted read-only
+  storage        whether the jobs can be written, or the disk is read-only
   space          free disk space, and room for more files
   unpacked       folders that a killed executable left in /tmp
-  database       whether the file with the jobs is damaged (read while no node runs)
-  secrets        whether others can read keys, passwords, tokens or jobs, and the node can
-  podman         whether Podman answers, is new enough and can limit containers
+  database       whether the jobs' file is damaged (while no node runs)
+  secrets        whether only the node can read keys, passwords, tokens, jobs
+  podman         whether Podman answers, is new enough, and limits containers
   socket         who may use Podman's socket
-  lingering      whether containers keep running after an ordinary user logs out
+  lingering      whether containers keep running after the user logs out
   leftovers      containers and folders that killed nodes left
-  images         whether the containers' images exist here, or can be pulled
-  volumes        whether the folders that containers get exist and can be used
-  gpu            whether Podman finds the GPUs, by CDI, and the node may read them
-  devices        whether the devices that containers get exist and may be opened
+  images         whether the containers' images exist, or can be pulled
+  volumes        whether the folders of the containers exist and can be used
+  gpu            whether Podman finds the GPUs, and the node may read them
+  devices        whether the devices of the containers exist, and open
   ports          whether the API's and the containers' ports are free
-  rpc            whether the JSON-RPC servers answer, for the right chain, with new blocks
-  contracts      whether the Infernet contracts are at the configured addresses
+  rpc            whether the JSON-RPC servers answer, and have new blocks
+  contracts      whether the Infernet contracts are where configured
   wallet         whether the account can pay, may deliver, and can be paid
-  service        the systemd units: their state, and whether they are up to date
+  service        the systemd units: their state, and whether they are current
   node           whether the node runs and is healthy
   containers     whether they are ready
 """
@@ -56,8 +57,14 @@ Exit codes: 0 no problem (there may be warnings), 1 a problem, 78 configuration 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.description, parser.epilog = _DESCRIPTION, _EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = _DESCRIPTION
+    add_examples(
+        parser,
+        "infernet-edge doctor",
+        "sudo infernet-edge doctor",
+        "infernet-edge doctor --config config.toml --json",
+        text=_EPILOG,
+    )
     add_config_argument(parser)
     parser.add_argument(
         "--json",

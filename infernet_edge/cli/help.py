@@ -9,6 +9,8 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Final
 
+from infernet_edge.cli.examples import add_examples
+
 HELP = "show a page of the documentation, or the list of its pages"
 
 _FIRST: Final = "quick-start"
@@ -17,6 +19,12 @@ _SUFFIXES: Final = (".md", ".yml")  # pages, and files that they name
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
+    add_examples(
+        parser,
+        "infernet-edge help",
+        "infernet-edge help quick-start",
+        "infernet-edge help api | less",
+    )
     parser.add_argument(
         "topic", nargs="?", metavar="TOPIC", help="the page to show (default: list the pages)"
     )

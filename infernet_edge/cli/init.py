@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from infernet_edge.cli.examples import add_examples
 from infernet_edge.cli.inputs import Unusable, add_input_arguments, is_interactive, problems_of
 
 HELP = "write a configuration file, with every setting explained"
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
+    add_examples(
+        parser,
+        "infernet-edge init",
+        "infernet-edge init --yes --image docker.io/me/model:1 --id model",
+        "infernet-edge init --recipe node.json --set-file rpc_key=key.txt",
+    )
     parser.description = (
         "Write a configuration file. On a terminal, it asks for settings without a flag;"
         " elsewhere, or with --yes, it asks no questions."

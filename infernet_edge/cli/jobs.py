@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from infernet_edge.cli.chain_report import duration
 from infernet_edge.cli.configuration import add_config_argument, load_or_explain
+from infernet_edge.cli.examples import add_examples
 from infernet_edge.cli.text import visible, wrapped
 
 if TYPE_CHECKING:
@@ -21,6 +22,12 @@ HELP = "list the newest jobs of all clients, or show one"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
+    add_examples(
+        parser,
+        "infernet-edge jobs",
+        "infernet-edge jobs 01a21b75-4298-4000-bdd5-09a403a99a68",
+        "infernet-edge jobs --onchain --skipped",
+    )
     parser.add_argument("id", nargs="?", metavar="ID", help="show everything about this job")
     add_config_argument(parser)
     parser.add_argument("--limit", type=int, default=20, help="how many (default: 20)")

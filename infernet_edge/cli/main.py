@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import Final
 
 from infernet_edge import __version__
 from infernet_edge.cli.output import flush_output
 
-COMMANDS = (
-    *("run", "demo", "init", "add-service", "remove-service", "check", "doctor", "status", "jobs"),
-    *("wallet", "service", "export", "help", "version"),
-)
+GROUPS = {
+    "Start": ("demo", "init", "add-service", "remove-service", "check", "run", "service"),
+    "Send jobs": ("submit", "stream", "wait", "cancel"),
+    "Operate a node": ("status", "jobs", "doctor", "export"),
+    "Answer smart contracts": ("wallet",),
+    "Find out more": ("help", "version"),
+}
+"""The commands, in the order in which a new user needs them."""
+
+COMMANDS = tuple(command for commands in GROUPS.values() for command in commands)
+
+_COLUMNS: Final = 79
 
 OK, FAILURE, USAGE, BAD_CONFIGURATION = 0, 1, 2, 78
 
 _EPILOG = """\
-Start with:
-  infernet-edge demo     try the node in a minute, without installation
-  infernet-edge init     write a configuration
-  infernet-edge run      run the node
-  infernet-edge service  install it as a systemd service
-  infernet-edge help     read the documentation
+Each command has examples: infernet-edge submit --help. The documentation:
+infernet-edge help quick-start.
 
 Exit codes: 0 success, 1 failure, 2 wrong usage, 78 configuration errors.
 """
@@ -49,18 +55,45 @@ def module_of(command: str) -> str:
 
 def make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """The parser of the first argument's command; of all commands when it is not a command."""
+    # A node that runs for months does not keep the imports of other commands in memory.
+    chosen = arguments[0] if arguments else ""
+    names = (chosen,) if chosen in COMMANDS else COMMANDS
+    modules = {name: importlib.import_module(module_of(name)) for name in names}
+    listed = "\n".join(_listed(modules)) if names is COMMANDS else ""
     parser = argparse.ArgumentParser(
         prog="infernet-edge",
+        usage="infernet-edge [-h] [--version] COMMAND ...",
         description="An Infernet node for edge hardware: runs service containers with Podman\n"
-        "and serves jobs over a REST API.",
+        f"and serves jobs over a REST API.\n\n{listed}",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"infernet-edge {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    # A node that runs for months does not keep the imports of other commands in memory.
-    chosen = arguments[0] if arguments else ""
-    for name in (chosen,) if chosen in COMMANDS else COMMANDS:
-        module = importlib.import_module(module_of(name))
+    # Listed in groups, by the description above.
+    commands = parser.add_subparsers(
+        dest="command",
+        required=True,
+        metavar="COMMAND",
+        prog="infernet-edge",
+        help=argparse.SUPPRESS,
+    )
+    for name, module in modules.items():
         module.configure(commands.add_parser(name, help=module.HELP, description=module.HELP))
     return parser
+
+
+def _listed(modules: Mapping[str, ModuleType]) -> Iterator[str]:
+    """The commands in their groups, each with what it does."""
+    import textwrap
+
+    width = max(map(len, COMMANDS))
+    for title, commands in GROUPS.items():
+        yield f"{title}:"
+        for command in commands:
+            start = f"    {command:<{width}}  "
+            yield textwrap.fill(
+                modules[command].HELP,
+                _COLUMNS,
+                initial_indent=start,
+                subsequent_indent=" " * len(start),
+            )

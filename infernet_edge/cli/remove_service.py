@@ -15,6 +15,7 @@ from infernet_edge.cli.add_service import (
     read_configuration,
 )
 from infernet_edge.cli.configuration import add_config_argument
+from infernet_edge.cli.examples import add_examples
 from infernet_edge.cli.inputs import Unusable
 
 HELP = "remove a service from the configuration"
@@ -24,6 +25,11 @@ _FAILED = 1
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
+    add_examples(
+        parser,
+        "infernet-edge remove-service llama",
+        "infernet-edge remove-service llama --config config.toml",
+    )
     parser.description = (
         "Remove a container from the configuration. The rest of the file stays as it is; the"
         " previous one is kept with the suffix .bak. Files with secrets are kept."

@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from infernet_edge.cli.configuration import add_config_argument, empty_note, load_or_explain
+from infernet_edge.cli.examples import add_examples
 from infernet_edge.cli.interrupts import Interrupts, end_until_handled
 from infernet_edge.tasks import cancel
 
@@ -33,6 +34,12 @@ HELP = "run the node until Ctrl+C or SIGTERM"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
+    add_examples(
+        parser,
+        "infernet-edge run",
+        "infernet-edge run --config config.toml --verbose",
+        "INFERNET_EDGE_SERVER__PORT=4001 infernet-edge run",
+    )
     add_config_argument(parser)
     parser.add_argument("--verbose", action="store_true", help="also log details")
 

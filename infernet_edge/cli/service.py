@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from infernet_edge.cli.examples import add_examples
 from infernet_edge.cli.output import print_progress
 
 if TYPE_CHECKING:
@@ -45,7 +46,13 @@ _TRIAL = 600.0  # seconds
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.epilog = _EPILOG
+    add_examples(
+        parser,
+        "sudo infernet-edge service install --config config.toml",
+        "infernet-edge service logs --follow",
+        "sudo infernet-edge service upgrade ./infernet-edge-0.2.0",
+        text=_EPILOG,
+    )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     added = {
         name: actions.add_parser(name, help=described, description=described)

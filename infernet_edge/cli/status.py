@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from infernet_edge.cli.configuration import add_config_argument, load_or_explain
+from infernet_edge.cli.examples import add_examples
 from infernet_edge.cli.text import wrapped
 
 HELP = "show the health, jobs, memory, containers and chain of the running node"
@@ -15,6 +16,12 @@ HELP = "show the health, jobs, memory, containers and chain of the running node"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
+    add_examples(
+        parser,
+        "infernet-edge status",
+        "infernet-edge status --json",
+        "sudo infernet-edge status",
+    )
     add_config_argument(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 

@@ -8,12 +8,18 @@ import platform
 import sqlite3
 
 from infernet_edge import INFERNET_VERSION, __version__
+from infernet_edge.cli.examples import add_examples
 
 HELP = "print the versions of the node, Python, SQLite and the system"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
+    add_examples(
+        parser,
+        "infernet-edge version",
+        "infernet-edge version --json",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -20,6 +20,9 @@ from infernet_edge.config.texts import printable
 from infernet_edge.config.values.json_errors import json_error, place_after
 
 PREFIX = "INFERNET_EDGE_"
+CLIENT_VARIABLES = frozenset({"INFERNET_EDGE_URL", "INFERNET_EDGE_TOKEN"})
+"""Variables of commands that ask a node, which are no settings of one."""
+
 _MAX_FILE = 4 * 2**20  # bytes; a configuration is a few kilobytes
 _NAMED_CREDENTIALS = (
     "chain.wallet.private_key",
@@ -99,7 +102,7 @@ def apply_environment(document: dict[str, Any], environment: Mapping[str, str]) 
     of a container's variables, are kept as they are written.
     """
     for name in sorted(environment):
-        if name.startswith(PREFIX):
+        if name.startswith(PREFIX) and name not in CLIENT_VARIABLES:
             keys = _keys(name.removeprefix(PREFIX).split("__"))
             _put(document, keys, EnvironmentText(environment[name]))
 

@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,9 @@ import pytest
 
 from infernet_edge import INFERNET_VERSION, __version__
 from infernet_edge.cli import main as command_line
-from infernet_edge.cli.main import COMMANDS, main, module_of
+from infernet_edge.cli.main import COMMANDS, main, make_parser, module_of
 from tests.support.process import ROOT
+from tests.support.reference import subparsers
 
 
 def exits(*arguments: str) -> int:
@@ -34,15 +36,38 @@ def test_help_lists_every_command_and_the_exit_codes(
     output = capsys.readouterr().out
     for command in COMMANDS:
         assert re.search(rf"\n    {command}\s", output)
+    places = [output.index(f"\n    {command} ") for command in COMMANDS]
+    assert places == sorted(places)
     for word in ("demo", "0 success", "1 failure", "2 wrong usage", "78 configuration errors"):
         assert word in output
     assert all(len(line) <= 80 for line in output.splitlines())
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_has_help(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     assert exits(command, "--help") == 0
-    assert f"infernet-edge {command}" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert output.startswith(f"usage: infernet-edge {command}")
+    assert [line for line in output.splitlines() if len(line) > 80] == []
+    assert (
+        f"Examples:\n\n  {'sudo ' if command == 'service' else ''}infernet-edge {command}" in output
+    )
+
+
+def examples() -> list[tuple[str, ...]]:
+    """The arguments in the examples of all commands."""
+    shown = subparsers(make_parser(())).values()
+    lines = [line for parser in shown for line in (parser.epilog or "").splitlines()]
+    found = [re.search(r"^  .*?\binfernet-edge ([^|>]*)", line) for line in lines]
+    return [tuple(shlex.split(each[1])) for each in found if each]
+
+
+@pytest.mark.parametrize("example", examples(), ids=" ".join)
+def test_the_examples_are_valid(example: tuple[str, ...]) -> None:
+    assert make_parser(example).parse_args(example).command == example[0]
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,20 @@ says the same.
 `run` ends with 0 when it is stopped by Ctrl+C or SIGTERM.
 
 Where it says `--config PATH`, [configuration](configuration.md) has which file is read without it.
+
+## Which node a command asks
+
+Commands with `--url` ask the node that runs on this machine with this configuration, through the
+socket in its storage folder: run them as its user (of the installed service, with sudo). They may
+see and cancel the jobs of all clients. `--url http://raspberrypi.local:4000`, or the variable
+`INFERNET_EDGE_URL`, names another node. A token for it comes from the variable
+`INFERNET_EDGE_TOKEN` or from `--token-file FILE`, never from the command line, where other users
+of the machine can see it. A certificate that the system does not trust is named with
+`--cacert FILE`. Proxies of the environment are used only for addresses outside of this network.
+
+In a pipe or a file the output is what the node sent; on a terminal, characters that it would
+interpret are escaped. With `--json`, stdout has one JSON document, or one line for each event;
+messages go to stderr.
 """
 
 
@@ -168,7 +182,7 @@ def _default(key: Key) -> str:
 
 
 def _sentence(text: str) -> str:
-    return text if text.endswith(".") else f"{text}."
+    return text if text.endswith((".", ":")) else f"{text}."
 
 
 def _kind(hint: Any) -> str:
@@ -238,8 +252,9 @@ def _value(action: argparse.Action) -> str:
 
 
 def _help(action: argparse.Action, parser: argparse.ArgumentParser) -> str:
-    if (action.help or "").startswith("configuration, JSON or TOML"):
-        return "configuration, JSON or TOML"
+    for repeated in ("configuration, JSON or TOML", "the node to ask"):
+        if (action.help or "").startswith(repeated):
+            return repeated
     return str(action.help) % {**vars(action), "prog": parser.prog}
 
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from infernet_edge.cli.configuration import add_config_argument
+from infernet_edge.cli.examples import add_examples
 from infernet_edge.cli.money import AMOUNT_HELP, parse_address, parse_amount, parse_amount_or_all
 
 HELP = "make, import, show and register the node's account; manage its payment wallet"
@@ -38,6 +39,12 @@ approves automatically what its proofs lock; no manual approval is needed."""
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
+    add_examples(
+        parser,
+        "infernet-edge wallet new",
+        "infernet-edge wallet import --file key.txt",
+        "infernet-edge wallet pay show --json",
+    )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, described in {**_KEYS_HELP, **_CHAIN_HELP}.items():
         action = actions.add_parser(name, help=described, description=described)

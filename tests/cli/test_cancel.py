@@ -1,0 +1,31 @@
+"""`infernet-edge cancel`: running jobs, ended ones, unknown ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.commanding import WAYS, commanding
+from tests.support.serving import Echo, serving
+
+UNKNOWN = "01a21b75-4298-4000-bdd5-09a403a99a68"
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_cancel(tmp_path: Path, way: str, capsys: pytest.CaptureFixture[str]) -> None:
+    async with serving(Echo()) as url:
+        document = {"containers": [{"id": "echo", "url": url}]}
+        async with commanding(tmp_path, way, document) as command:
+            assert await command("submit", "echo", "--wait", "20", "--json") == 0
+            ended = json.loads(capsys.readouterr().out)["id"]
+            assert await command("submit", "echo", '{"hold": true}') == 0
+            held = capsys.readouterr().out.strip()
+            assert await command("cancel", held, ended) == 0
+            lines = capsys.readouterr().out.splitlines()
+            assert lines == [f"{held}  cancelled", f"{ended}  had ended before: success"]
+            assert await command("cancel", held, UNKNOWN, "--json") == 1
+            captured = capsys.readouterr()
+            assert [each["id"] for each in json.loads(captured.out)] == [held]
+            assert f"another client: {UNKNOWN}" in captured.err
