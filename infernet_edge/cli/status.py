@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from infernet_edge.cli.configuration import add_config_argument, load_or_explain
 from infernet_edge.cli.examples import add_examples
+from infernet_edge.cli.remote.arguments import add_node_arguments, with_node
 from infernet_edge.cli.text import wrapped
+
+if TYPE_CHECKING:
+    from infernet_edge.cli.remote.client import NodeClient
 
 HELP = "show the health, jobs, memory, containers and chain of the running node"
 
@@ -22,20 +26,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "infernet-edge status --json",
         "sudo infernet-edge status",
     )
-    add_config_argument(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_node_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the status; returns 0 when the node is healthy, 1 when not or when none runs."""
-    loaded = load_or_explain(arguments)
-    if loaded is None:
-        return 78
-    from infernet_edge.cli.control import fetch_report
+    return with_node(arguments, partial(_run, arguments))
 
-    status = fetch_report(loaded.config, "status")
-    if status is None:
-        return 1
+
+def _run(arguments: argparse.Namespace, node: NodeClient) -> int:
+    status = node.get("/status")
     if arguments.json:
         print(json.dumps(status, indent=2))
     else:

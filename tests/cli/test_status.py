@@ -243,7 +243,7 @@ async def test_one_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
             assert job["result"][:20] in capsys.readouterr().out
             for unknown in ("none", done[:-1] + ("0" if done[-1] != "0" else "1"), "%00"):
                 assert await run_command(tmp_path, "jobs", unknown) == 1
-                assert "kept for 7 days" in capsys.readouterr().err
+                assert "jobs.retention" in capsys.readouterr().err
             assert await run_command(tmp_path, "jobs", held, "--onchain") == 2
 
 

@@ -23,7 +23,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0  # seconds between attempts to reach it
 _CANCELLED: Final = "Cancelled by the client"
 
 
-class ContainerResult(msgspec.Struct, frozen=True):
+class ContainerResult(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the last container said; `output` is its JSON text as it is."""
 
     container: str = ""
