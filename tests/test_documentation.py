@@ -29,7 +29,7 @@ from infernet_edge.config.rendering import to_toml
 from infernet_edge.containers.connection import OLDEST
 from infernet_edge.doctor.runner import CHECKS
 from infernet_edge.jobs.job import STATUS_NAMES
-from tests.support import markdown, reference
+from tests.support import markdown, parsers, reference
 from tests.support.markdown import ARCHITECTURE, DOCS, PACKAGE, README
 from tests.support.process import ROOT
 from tests.support.running import running
@@ -77,16 +77,14 @@ def _settings_of_the_written_file() -> Iterator[str]:
 
 def _subparsers() -> Iterator[tuple[str, list[str]]]:
     """Each command, as `wallet pay create`, with its options."""
-    waiting = list(reference.subparsers(make_parser(())).items())
+    waiting = list(parsers.subparsers(make_parser(())).items())
     while waiting:
         name, parser = waiting.pop()
         taken = [
-            action.option_strings or [str(action.metavar)] for action in reference.options(parser)
+            action.option_strings or [str(action.metavar)] for action in parsers.options(parser)
         ]
         yield name, [option for options in taken for option in options]
-        waiting += [
-            (f"{name} {below}", each) for below, each in reference.subparsers(parser).items()
-        ]
+        waiting += [(f"{name} {below}", each) for below, each in parsers.subparsers(parser).items()]
 
 
 def test_every_command_and_every_option_is_documented() -> None:

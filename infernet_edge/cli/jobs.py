@@ -47,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--state", choices=_STATES, help="list those in this state; cancelled ones are failed, too"
     )
-    parser.add_argument("--container", metavar="ID", help="list those with this container")
+    parser.add_argument("--container", metavar="CONTAINER", help="list those with this container")
     parser.add_argument("--client", metavar="NAME", help="list those of this client")
     parser.add_argument("--find", metavar="TEXT", help="list those whose id begins with this")
     parser.add_argument("--before", metavar="ID", help="list those that are older than this one")

@@ -16,7 +16,7 @@ GROUPS = {
     "Send jobs": ("submit", "stream", "wait", "cancel"),
     "Operate a node": ("status", "jobs", "doctor", "export"),
     "Answer smart contracts": ("wallet",),
-    "Find out more": ("help", "version"),
+    "Find out more": ("help", "completion", "version"),
 }
 """The commands, in the order in which a new user needs them."""
 

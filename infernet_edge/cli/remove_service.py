@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "Remove a container from the configuration. The rest of the file stays as it is; the"
         " previous one is kept with the suffix .bak. Files with secrets are kept."
     )
-    parser.add_argument("id", metavar="ID", help="the id of the container")
+    parser.add_argument("id", metavar="CONTAINER", help="the id of the container")
     add_config_argument(parser)
 
 

@@ -17,8 +17,8 @@ import pytest
 from infernet_edge import INFERNET_VERSION, __version__
 from infernet_edge.cli import main as command_line
 from infernet_edge.cli.main import COMMANDS, main, make_parser, module_of
+from tests.support.parsers import subparsers
 from tests.support.process import ROOT
-from tests.support.reference import subparsers
 
 
 def exits(*arguments: str) -> int:
@@ -60,8 +60,8 @@ def test_every_command_has_help(
 def examples() -> list[tuple[str, ...]]:
     """The arguments in the examples of all commands."""
     shown = subparsers(make_parser(())).values()
-    lines = [line for parser in shown for line in (parser.epilog or "").splitlines()]
-    found = [re.search(r"^  .*?\binfernet-edge ([^|>]*)", line) for line in lines]
+    lines = [line for each in shown for line in str(each.epilog).split("\n\n")[1].splitlines()]
+    found = [re.search(r"\binfernet-edge ([^|>)]*)", line) for line in lines]
     return [tuple(shlex.split(each[1])) for each in found if each]
 
 

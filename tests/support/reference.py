@@ -1,4 +1,4 @@
-"""Writes the pages of the documentation that are made from the code.
+"""Writes the pages of the documentation that are made from the code, and the shell completions.
 
     python -m tests.support.reference
 
@@ -23,11 +23,13 @@ from infernet_edge.cli.main import COMMANDS, make_parser
 from infernet_edge.config.model import Config
 from infernet_edge.config.rendering import Key, keys, toml_value
 from infernet_edge.config.secret_files import Secret
+from tests.support import completion
+from tests.support.parsers import options, subparsers
 from tests.support.process import ROOT
 
 DOCS = ROOT / "infernet_edge/docs"
 _WIDTH = 100
-_INTERNAL = "==SUPPRESS=="
+_PROGRAM = "infernet-edge"
 
 _CONFIGURATION = """\
 # Configuration: every setting
@@ -139,26 +141,6 @@ def settings(target: type[Struct] = Config, path: str = "") -> Iterator[tuple[st
             yield from settings(key.item_table, f"{below}[]")
         else:
             yield below, key
-
-
-def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """The commands below a command, without those that only units and other versions run."""
-    # argparse has no public way to them.
-    for action in parser._actions:  # noqa: SLF001
-        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
-            shown = {choice.dest for choice in action._choices_actions}  # noqa: SLF001
-            return {name: each for name, each in action.choices.items() if name in shown}
-    return {}
-
-
-def options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
-    """What a command takes, without -h and what is hidden."""
-    return [
-        action
-        for action in parser._actions  # noqa: SLF001
-        if action.help != _INTERNAL
-        and not isinstance(action, argparse._HelpAction | argparse._SubParsersAction)  # noqa: SLF001
-    ]
 
 
 def _level(target: type[Struct], path: str) -> Iterator[str]:
@@ -277,10 +259,15 @@ def _item(text: str) -> str:
 
 def write() -> list[Path]:
     """Write the pages; returns those that changed."""
-    texts = {"configuration.md": configuration_page(), "commands.md": commands_page()}
+    texts = {
+        DOCS / "configuration.md": configuration_page(),
+        DOCS / "commands.md": commands_page(),
+    }
+    for shell, make in completion.FILES.items():
+        texts[completion.FOLDER / f"{_PROGRAM}.{shell}"] = make()
     changed = []
-    for name, text in texts.items():
-        page = DOCS / name
+    for page, text in texts.items():
+        page.parent.mkdir(exist_ok=True)
         if not page.exists() or page.read_text("utf-8") != text:
             page.write_text(text, "utf-8")
             changed.append(page)

@@ -1,0 +1,129 @@
+#compdef infernet-edge
+# zsh completion of infernet-edge; made by tests/support/completion.py; used as `infernet-edge completion` says
+
+_infernet_edge() {
+    local place= value= word next number
+    local -a commands flags names
+    for ((number = 2; number < CURRENT; number++)); do
+        word=${words[number]}
+        case $word in
+        --before|--cacert|--client|--config|--container|--deadline|--file|--find|--format|--host|--id|--idempotency-key|--image|--limit|--lines|--old-password-file|--output|--password-file|--podman-url|--port|--priority|--recipe|--set|--set-file|--sha256|--spender|--state|--timeout|--token|--token-file|--trial|--url|--wait|-n)
+            number=$((number + 1))
+            continue ;;
+        esac
+        next="$place${place:+ }$word"
+        case $next in
+        demo|init|add-service|remove-service|check|run|service|"service install"|"service uninstall"|"service status"|"service logs"|"service upgrade"|"service rollback"|"service unpack"|submit|stream|wait|cancel|status|jobs|doctor|wallet|"wallet new"|"wallet import"|"wallet show"|"wallet register"|"wallet activate"|"wallet pay"|"wallet pay create"|"wallet pay show"|"wallet pay approve"|"wallet pay withdraw"|help|completion|version) place=$next ;;
+        esac
+    done
+    case $place in
+        "") commands=('demo:Start a node with two small example services, as containers if Podman can run them and as processes otherwise' 'init:Write a configuration file' 'add-service:Add the container of a recipe of the registry (infernet-recipes) to the configuration' 'remove-service:Remove a container from the configuration' 'check:check the configuration and list all its errors' 'run:run the node until Ctrl+C or SIGTERM' 'service:install the node as a systemd service, upgrade it, show its state' 'submit:send a job to a node' 'stream:run one container and print its output as it comes' 'wait:wait until jobs have ended, and print their results' 'cancel:cancel jobs that wait or run' 'status:show the health, jobs, memory, containers and chain of the running node' 'jobs:list the newest jobs of all clients, or show one' 'doctor:Checks all that a node needs, and prints for each check whether it is ok, and if not, what it means and how to fix it' 'wallet:make, import, show and register the node'"'"'s account' 'help:show a page of the documentation, or the list of its pages' 'completion:print the completion of commands and options for a shell' 'version:print the versions of the node, Python, SQLite and the system') flags=('-h:show this help message' '--help:show this help message' '--version:show program'"'"'s version number and exit') value='' ;;
+        demo) commands=() flags=('-h:show this help message' '--help:show this help message' '--once:exit when the jobs are done' '--port:port of the node' '--host:address to listen on' '--image:image with python3 for the services' '--podman-url:Podman'"'"'s API' '--no-podman:run the services as processes' '--keep:keep the node'"'"'s data') value='' ;;
+        init) commands=() flags=('-h:show this help message' '--help:show this help message' '--output:the file to write' '--format:toml explains every setting in comments' '--host:address to listen on' '--port:port of the REST API' '--image:an image to run as a container' '--url:a service that runs elsewhere' '--id:name in jobs of the first, second, ' '--recipe:a recipe of the registry (infernet-recipes), of a node or of a service, to fill in' '--set:value of an input of the recipe, or of a key of its configuration such as chain.rpc_url' '--set-file:the same, with the value in a file' '--yes:ask no questions' '--defaults:ask no questions' '--force:replace the file if it exists') value='' ;;
+        add-service) commands=() flags=('-h:show this help message' '--help:show this help message' '--config:configuration, JSON or TOML' '--id:name in jobs' '--set:value of an input of the recipe, or of a key of its configuration such as chain.rpc_url' '--set-file:the same, with the value in a file' '--yes:ask no questions' '--defaults:ask no questions') value=file ;;
+        remove-service) commands=() flags=('-h:show this help message' '--help:show this help message' '--config:configuration, JSON or TOML') value=container ;;
+        check) commands=() flags=('-h:show this help message' '--help:show this help message' '--config:configuration, JSON or TOML' '--strict:fail (78) when there are notes, not only errors' '--json:print JSON') value='' ;;
+        run) commands=() flags=('-h:show this help message' '--help:show this help message' '--config:configuration, JSON or TOML' '--verbose:also log details') value='' ;;
+        service) commands=('install:install this executable as a service and start it' 'uninstall:stop the service and remove it' 'status:show the service'"'"'s state, version and health' 'logs:show the service'"'"'s log' 'upgrade:run another executable' 'rollback:run the previous version again, which an upgrade keeps' 'unpack:unpack this executable into a folder') flags=('-h:show this help message' '--help:show this help message') value='' ;;
+        "service install") commands=() flags=('-h:show this help message' '--help:show this help message' '--dry-run:show every step and change nothing' '--config:configuration to copy, if none exists in /etc/infernet-edge' '--rootless:run Podman as the node'"'"'s user: safer, without limits for containers' '--rootful:run Podman as root') value='' ;;
+        "service uninstall") commands=() flags=('-h:show this help message' '--help:show this help message' '--dry-run:show every step and change nothing' '--purge:remove data, configuration, secrets and user too') value='' ;;
+        "service status") commands=() flags=('-h:show this help message' '--help:show this help message') value='' ;;
+        "service logs") commands=() flags=('-h:show this help message' '--help:show this help message' '-f:keep printing new lines' '--follow:keep printing new lines' '-n:how many' '--lines:how many') value='' ;;
+        "service upgrade") commands=() flags=('-h:show this help message' '--help:show this help message' '--sha256:its expected digest' '--timeout:time until it must be ready' '--trial:time in which it is on trial: if it crashes repeatedly, it is rolled back') value=file ;;
+        "service rollback") commands=() flags=('-h:show this help message' '--help:show this help message' '--timeout:time until it must be ready' '--trial:time in which it is on trial: if it crashes repeatedly, it is rolled back') value='' ;;
+        "service unpack") commands=() flags=('-h:show this help message' '--help:show this help message') value=file ;;
+        submit) commands=() flags=('-h:show this help message' '--help:show this help message' '--file:a file with the input' '--wait:wait for the result, at most N seconds' '--priority:-10 to 10' '--deadline:fail when it has not started by then' '--timeout:for each container, at most that of its configuration' '--idempotency-key:any text: repeated with the same one, the job is executed once' '--config:configuration, JSON or TOML' '--url:the node to ask, such as http://raspberrypi.local:4000' '--token-file:with --url: a file with a token' '--cacert:with an https URL: the certificate to trust, PEM' '--json:print JSON') value=container ;;
+        stream) commands=() flags=('-h:show this help message' '--help:show this help message' '--file:a file with the input' '--config:configuration, JSON or TOML' '--url:the node to ask, such as http://raspberrypi.local:4000' '--token-file:with --url: a file with a token' '--cacert:with an https URL: the certificate to trust, PEM' '--json:print JSON') value=container ;;
+        wait) commands=() flags=('-h:show this help message' '--help:show this help message' '--timeout:for all jobs together' '--config:configuration, JSON or TOML' '--url:the node to ask, such as http://raspberrypi.local:4000' '--token-file:with --url: a file with a token' '--cacert:with an https URL: the certificate to trust, PEM' '--json:print JSON') value=any ;;
+        cancel) commands=() flags=('-h:show this help message' '--help:show this help message' '--config:configuration, JSON or TOML' '--url:the node to ask, such as http://raspberrypi.local:4000' '--token-file:with --url: a file with a token' '--cacert:with an https URL: the certificate to trust, PEM' '--json:print JSON') value=any ;;
+        status) commands=() flags=('-h:show this help message' '--help:show this help message' '--config:configuration, JSON or TOML' '--url:the node to ask, such as http://raspberrypi.local:4000' '--token-file:with --url: a file with a token' '--cacert:with an https URL: the certificate to trust, PEM' '--json:print JSON') value='' ;;
+        jobs) commands=() flags=('-h:show this help message' '--help:show this help message' '--limit:how many' '--state:list those in this state' '--container:list those with this container' '--client:list those of this client' '--find:list those whose id begins with this' '--before:list those that are older than this one' '--onchain:list subscriptions of the chain and their deliveries, each with its state' '--skipped:with --onchain: list what this node does not serve, with reasons' '--config:configuration, JSON or TOML' '--url:the node to ask, such as http://raspberrypi.local:4000' '--token-file:with --url: a file with a token' '--cacert:with an https URL: the certificate to trust, PEM' '--json:print JSON') value=any ;;
+        doctor) commands=() flags=('-h:show this help message' '--help:show this help message' '--config:configuration, JSON or TOML' '--json:print an object: name of the check -> level (ok, unknown, warning, problem), text, remedy, command, and the same of each of its findings') value='' ;;
+        wallet) commands=('new:make a key and write it to a file' 'import:import a key from a terminal, from stdin or from a file, never as an argument' 'show:the account'"'"'s address, its balance, and whether it is registered' 'register:register with the coordinator of SDK 0.1' 'activate:activate the registered account, so that it may deliver' 'pay:The payment wallet is a contract of Infernet'"'"'s wallet factory (SDK 1.x), named by chain.wallet.payment_address: the coordinator pays this node there, and locks money in it while a proof has no verdict') flags=('-h:show this help message' '--help:show this help message') value='' ;;
+        "wallet new") commands=() flags=('-h:show this help message' '--help:show this help message' '--config:configuration, JSON or TOML' '--output:the file to write' '--password-file:password to encrypt the key with' '--plain:do not encrypt the key') value='' ;;
+        "wallet import") commands=() flags=('-h:show this help message' '--help:show this help message' '--config:configuration, JSON or TOML' '--output:the file to write' '--password-file:password to encrypt the key with' '--plain:do not encrypt the key' '--file:a key in hex digits, or a keystore' '--old-password-file:password of the keystore to import') value='' ;;
+        "wallet show") commands=() flags=('-h:show this help message' '--help:show this help message' '--config:configuration, JSON or TOML') value='' ;;
+        "wallet register") commands=() flags=('-h:show this help message' '--help:show this help message' '--config:configuration, JSON or TOML') value='' ;;
+        "wallet activate") commands=() flags=('-h:show this help message' '--help:show this help message' '--config:configuration, JSON or TOML') value='' ;;
+        "wallet pay") commands=('create:make a wallet that belongs to the node'"'"'s account, and show what to configure' 'show:show the owner, balances, locked amounts, and what proofs may lock' 'approve:set what a spender may lock or spend' 'withdraw:send money from the wallet to its owner, the node'"'"'s account') flags=('-h:show this help message' '--help:show this help message') value='' ;;
+        "wallet pay create") commands=() flags=('-h:show this help message' '--help:show this help message' '--config:configuration, JSON or TOML' '--another:make one even if the configuration names one') value='' ;;
+        "wallet pay show") commands=() flags=('-h:show this help message' '--help:show this help message' '--config:configuration, JSON or TOML' '--token:a token to show besides the coin and the containers'"'"' accepted_payments' '--json:print JSON') value='' ;;
+        "wallet pay approve") commands=() flags=('-h:show this help message' '--help:show this help message' '--config:configuration, JSON or TOML' '--spender:who may spend it' '--token:an ERC-20 token') value=any ;;
+        "wallet pay withdraw") commands=() flags=('-h:show this help message' '--help:show this help message' '--config:configuration, JSON or TOML' '--yes:do not ask for confirmation' '--token:an ERC-20 token') value=any ;;
+        help) commands=() flags=('-h:show this help message' '--help:show this help message') value='quick-start api commands configuration containers events limits on-chain requirements security service troubleshooting' ;;
+        completion) commands=() flags=('-h:show this help message' '--help:show this help message') value='bash zsh fish' ;;
+        version) commands=() flags=('-h:show this help message' '--help:show this help message' '--json:print JSON') value='' ;;
+    esac
+    case ${words[CURRENT-1]} in
+    --before|--cacert|--client|--config|--container|--deadline|--file|--find|--format|--host|--id|--idempotency-key|--image|--limit|--lines|--old-password-file|--output|--password-file|--podman-url|--port|--priority|--recipe|--set|--set-file|--sha256|--spender|--state|--timeout|--token|--token-file|--trial|--url|--wait|-n)
+        commands=() flags=() value=
+        case "$place ${words[CURRENT-1]}" in
+            "init --output") value=file ;;
+            "init --format") value='toml json' ;;
+            "init --recipe") value=file ;;
+            "add-service --config") value=file ;;
+            "remove-service --config") value=file ;;
+            "check --config") value=file ;;
+            "run --config") value=file ;;
+            "service install --config") value=file ;;
+            "submit --file") value=file ;;
+            "submit --config") value=file ;;
+            "submit --token-file") value=file ;;
+            "submit --cacert") value=file ;;
+            "stream --file") value=file ;;
+            "stream --config") value=file ;;
+            "stream --token-file") value=file ;;
+            "stream --cacert") value=file ;;
+            "wait --config") value=file ;;
+            "wait --token-file") value=file ;;
+            "wait --cacert") value=file ;;
+            "cancel --config") value=file ;;
+            "cancel --token-file") value=file ;;
+            "cancel --cacert") value=file ;;
+            "status --config") value=file ;;
+            "status --token-file") value=file ;;
+            "status --cacert") value=file ;;
+            "jobs --state") value='running success failed cancelled' ;;
+            "jobs --container") value=container ;;
+            "jobs --config") value=file ;;
+            "jobs --token-file") value=file ;;
+            "jobs --cacert") value=file ;;
+            "doctor --config") value=file ;;
+            "wallet new --config") value=file ;;
+            "wallet new --output") value=file ;;
+            "wallet new --password-file") value=file ;;
+            "wallet import --config") value=file ;;
+            "wallet import --output") value=file ;;
+            "wallet import --password-file") value=file ;;
+            "wallet import --file") value=file ;;
+            "wallet import --old-password-file") value=file ;;
+            "wallet show --config") value=file ;;
+            "wallet register --config") value=file ;;
+            "wallet activate --config") value=file ;;
+            "wallet pay create --config") value=file ;;
+            "wallet pay show --config") value=file ;;
+            "wallet pay approve --config") value=file ;;
+            "wallet pay withdraw --config") value=file ;;
+        esac ;;
+    esac
+    if [[ ${words[CURRENT]} == -* ]]; then
+        _describe -o option flags
+        return
+    fi
+    (( $#commands )) && _describe command commands
+    case $value in
+    any|'') ;;
+    file) _files ;;
+    container)
+        names=(${(f)"$(infernet-edge completion --containers 2>/dev/null)"})
+        compset -P '*,'
+        compadd -- $names ;;
+    *) compadd -- ${=value} ;;
+    esac
+}
+
+if [[ $funcstack[1] == _infernet_edge ]]; then
+    _infernet_edge "$@"
+else
+    compdef _infernet_edge infernet-edge
+fi
