@@ -52,9 +52,7 @@ def test_every_command_has_help(
     output = capsys.readouterr().out
     assert output.startswith(f"usage: infernet-edge {command}")
     assert [line for line in output.splitlines() if len(line) > 80] == []
-    assert (
-        f"Examples:\n\n  {'sudo ' if command == 'service' else ''}infernet-edge {command}" in output
-    )
+    assert re.search(rf"\nExamples:\n\n  .*\binfernet-edge {command}\b", output)
 
 
 def examples() -> list[tuple[str, ...]]:
