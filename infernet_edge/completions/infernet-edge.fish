@@ -6,11 +6,11 @@ function __infernet_edge_at --description 'Whether a command is the one of the l
     for word in (commandline -opc)[2..-1]
         if test $skipped = 1
             set skipped 0
-        else if contains -- $word --before --cacert --client --config --container --deadline --file --find --format --host --id --idempotency-key --image --limit --lines --old-password-file --output --password-file --podman-url --port --priority --recipe --set --set-file --sha256 --spender --state --timeout --token --token-file --trial --url --wait -n
+        else if contains -- $word --before --cacert --client --config --container --deadline --file --find --folder --format --host --id --idempotency-key --image --limit --lines --name --old-password-file --output --password-file --podman-url --port --priority --recipe --set --set-file --sha256 --spender --state --timeout --token --token-file --trial --url --wait -n
             set skipped 1
         else
             set -l next (string trim "$place $word")
-            if contains -- $next 'demo' 'init' 'add-service' 'remove-service' 'check' 'run' 'service' 'service install' 'service uninstall' 'service status' 'service logs' 'service upgrade' 'service rollback' 'service unpack' 'submit' 'stream' 'wait' 'cancel' 'status' 'jobs' 'doctor' 'wallet' 'wallet new' 'wallet import' 'wallet show' 'wallet register' 'wallet activate' 'wallet pay' 'wallet pay create' 'wallet pay show' 'wallet pay approve' 'wallet pay withdraw' 'help' 'completion' 'version'
+            if contains -- $next 'demo' 'init' 'add-service' 'remove-service' 'check' 'run' 'service' 'service install' 'service uninstall' 'service status' 'service logs' 'service upgrade' 'service rollback' 'service unpack' 'submit' 'stream' 'wait' 'cancel' 'status' 'jobs' 'doctor' 'export' 'wallet' 'wallet new' 'wallet import' 'wallet show' 'wallet register' 'wallet activate' 'wallet pay' 'wallet pay create' 'wallet pay show' 'wallet pay approve' 'wallet pay withdraw' 'help' 'completion' 'version'
                 set place $next
             end
         end
@@ -40,6 +40,7 @@ complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'cancel' -d 'cancel
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'status' -d 'show the health, jobs, memory, containers and chain of the running node'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'jobs' -d 'list the newest jobs of all clients, or show one'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'doctor' -d 'Checks all that a node needs, and prints for each check whether it is ok, and if not, what it means and how to fix it'
+complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'export' -d 'write the node and its services as files of Kubernetes or Podman'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'wallet' -d 'make, import, show and register the node\'s account'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'help' -d 'show a page of the documentation, or the list of its pages'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'completion' -d 'print the completion of commands and options for a shell'
@@ -186,6 +187,15 @@ complete -c infernet-edge -n '__infernet_edge_at \'doctor\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'doctor\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'doctor\'' -l config -r -F -d 'configuration, JSON or TOML'
 complete -c infernet-edge -n '__infernet_edge_at \'doctor\'' -l json -d 'print an object: name of the check -> level (ok, unknown, warning, problem), text, remedy, command, and the same of each of its findings'
+complete -c infernet-edge -n '__infernet_edge_at \'export\'' -f
+complete -c infernet-edge -n '__infernet_edge_at \'export\'' -f -a 'kube quadlet'
+complete -c infernet-edge -n '__infernet_edge_at \'export\'' -s h -l help -d 'show this help message'
+complete -c infernet-edge -n '__infernet_edge_at \'export\'' -l config -r -F -d 'configuration, JSON or TOML'
+complete -c infernet-edge -n '__infernet_edge_at \'export\'' -l name -x -d 'name of the node\'s objects'
+complete -c infernet-edge -n '__infernet_edge_at \'export\'' -l image -x -d 'image with the node\'s executable'
+complete -c infernet-edge -n '__infernet_edge_at \'export\'' -l show-env -d 'write the variables of containers (env)'
+complete -c infernet-edge -n '__infernet_edge_at \'export\'' -l folder -x -d 'write files there instead of printing them'
+complete -c infernet-edge -n '__infernet_edge_at \'export\'' -l force -d 'with --folder: replace files'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'wallet\'' -f -a 'new' -d 'make a key and write it to a file'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet\'' -f -a 'import' -d 'import a key from a terminal, from stdin or from a file, never as an argument'
@@ -243,7 +253,7 @@ complete -c infernet-edge -n '__infernet_edge_at \'wallet pay withdraw\'' -l con
 complete -c infernet-edge -n '__infernet_edge_at \'wallet pay withdraw\'' -l yes -d 'do not ask for confirmation'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet pay withdraw\'' -l token -x -d 'an ERC-20 token'
 complete -c infernet-edge -n '__infernet_edge_at \'help\'' -f
-complete -c infernet-edge -n '__infernet_edge_at \'help\'' -f -a 'quick-start api commands configuration containers events limits on-chain requirements security service troubleshooting'
+complete -c infernet-edge -n '__infernet_edge_at \'help\'' -f -a 'quick-start api commands configuration containers events limits monitoring on-chain prometheus-rules requirements security service several-nodes troubleshooting'
 complete -c infernet-edge -n '__infernet_edge_at \'help\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'completion\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'completion\'' -f -a 'bash zsh fish'

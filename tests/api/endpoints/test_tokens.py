@@ -38,6 +38,11 @@ PERMITTED: dict[str, tuple[str, ...]] = {
     "POST /api/jobs/stream": WRITERS,
     "GET /api/history": READERS,
     "PUT /api/status": WRITERS,
+    "GET /api/jobs/{id}/input": READERS,
+    "GET /api/jobs/{id}/result": READERS,
+    "GET /api/jobs/{id}/steps/{number}": READERS,
+    "GET /api/overview": READERS,
+    "GET /api/settings": ("operator",),
     "GET /api/events": READERS,
     "GET /metrics": ALL,  # from this machine
     "GET /api/me": ALL,
@@ -65,7 +70,7 @@ def routes(node: RunningNode) -> set[str]:
 
 def filled(path: str) -> str:
     """The path of an endpoint with values; events are refused before they stream."""
-    path = path.replace("{id}", "none").replace("{name}", "none")
+    path = path.replace("{id}", "none").replace("{name}", "none").replace("{number}", "1")
     return f"{path}?types=none" if path == "/api/events" else path
 
 
