@@ -6,10 +6,20 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.asking import call_back
 from tests.support.delegated import request_v1
 from tests.support.evm import ALICE, ETHER, NODE, V1
-from tests.support.faulty_rpc import FaultyRpc, down
+from tests.support.faulty_rpc import (
+    Fault,
+    FaultyRpc,
+    down,
+    html,
+    internal_error,
+    slow,
+    throttled,
+)
 from tests.support.metrics import read_metrics
 from tests.support.onchain import on_chain, polls, settled, until_state
 from tests.support.ports import free_port
@@ -86,7 +96,19 @@ async def test_a_delivery_that_fails(tmp_path: Path, v1: V1) -> None:
         assert ended == {"failed": 1, "delivered": 0}
 
 
-async def test_requests_to_servers_are_counted_by_their_outcome(tmp_path: Path, v1: V1) -> None:
+@pytest.mark.parametrize(
+    ("fault", "outcome"),
+    [
+        (down, "failed"),
+        (html, "failed"),
+        (throttled, "rate_limited"),
+        (slow, "timeout"),
+        (internal_error, "answered"),  # it may be the answer to the call
+    ],
+)
+async def test_requests_to_servers_are_counted_by_their_outcome(
+    tmp_path: Path, v1: V1, fault: Fault, outcome: str
+) -> None:
     """By the host and port of the server: the rest of the URL may be a secret."""
     proxy = FaultyRpc(v1.anvil.url)
     async with serving(proxy) as url:
@@ -98,12 +120,14 @@ async def test_requests_to_servers_are_counted_by_their_outcome(tmp_path: Path, 
             def count(found: dict[str, float], outcome: str) -> float:
                 return found[f'rpc_requests_total{{server="{server}",outcome="{outcome}"}}']
 
-            found = await metrics(node)
-            assert count(found, "answered") > 3
-            assert [count(found, each) for each in sorted(OUTCOMES - {"answered"})] == [0, 0, 0, 0]
-            proxy.fault = down
-            await until(node, lambda now: count(now, "failed") > 0)
+            before = await metrics(node)
+            assert count(before, "answered") > 3
+            for each in OUTCOMES - {"answered"}:
+                assert count(before, each) == 0
+            proxy.fault = fault
+            await until(node, lambda now: count(now, outcome) > count(before, outcome) + 1)
             assert "0123456789abcdef" not in await text_of(node)
+            proxy.heal()
 
 
 async def test_servers_of_one_host_are_one_series(tmp_path: Path, v1: V1) -> None:

@@ -137,6 +137,30 @@ async def test_jobs_are_counted_by_how_they_end(node: RunningNode, echo: Echo) -
     assert found("job_seconds_count", container="down") == 1
 
 
+async def test_a_container_that_is_no_longer_configured_has_no_name(tmp_path: Path) -> None:
+    """Else each name that was ever configured would be a series."""
+    echo = Echo()
+    async with serving(echo) as url:
+        async with running(tmp_path, {"containers": [{"id": "old", "url": url}]}) as node:
+            for _ in range(2):
+                await node.job(["old"], data={"hold": True})
+            await until(node, lambda now: echo.open == 1)
+        async with running(tmp_path, {"containers": [{"id": "new", "url": url}]}) as node:
+            found = await until(
+                node,
+                lambda now: f'{PREFIX}jobs_total{{container="*",outcome="failed"}}' in now.values,
+            )
+            assert found("jobs_total", container="*", outcome="failed") == 2
+            assert not [series for series in found.values if '"old"' in series]
+
+
+async def test_a_result_that_is_answered_again_counts_once(node: RunningNode) -> None:
+    job = await node.job()
+    for _ in range(3):
+        await node.finished(job)
+    assert (await metrics(node))("jobs_total", container="echo", outcome="success") == 1
+
+
 async def test_the_time_of_a_job(node: RunningNode, echo: Echo) -> None:
     job = await node.job(data={"hold": True})
     await until(node, lambda now: echo.open == 1)
