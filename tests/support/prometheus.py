@@ -25,19 +25,28 @@ global:
 rule_files: [{rules}]
 scrape_configs:
   - job_name: infernet-edge
+    {authorization}
     static_configs:
       - targets: ["{target}"]
 """
 
 
 class Prometheus(ServerProcess):
-    """A server with the alert rules of the package; its data is in `folder`."""
+    """A server with the alert rules of the package; its data is in `folder`.
 
-    def __init__(self, folder: Path, node_port: int, rules: Path) -> None:
+    `token` is a file with the token that it sends; None: it sends none.
+    """
+
+    def __init__(
+        self, folder: Path, node_port: int, rules: Path, token: Path | None = None
+    ) -> None:
         need("prometheus")
         port = free_port()
         self._folder = folder
-        self._text = _CONFIGURATION.format(target=f"127.0.0.1:{node_port}", rules=rules)
+        credentials = "" if token is None else f"authorization: {{credentials_file: {token}}}"
+        self._text = _CONFIGURATION.format(
+            target=f"127.0.0.1:{node_port}", rules=rules, authorization=credentials
+        )
         command = [
             "prometheus",
             f"--config.file={folder}/prometheus.yml",

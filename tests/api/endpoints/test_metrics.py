@@ -144,7 +144,7 @@ async def test_a_container_that_is_no_longer_configured_has_no_name(tmp_path: Pa
         async with running(tmp_path, {"containers": [{"id": "old", "url": url}]}) as node:
             for _ in range(2):
                 await node.job(["old"], data={"hold": True})
-            await until(node, lambda now: echo.open == 1)
+            await until(node, lambda now: echo.open >= 1)
         async with running(tmp_path, {"containers": [{"id": "new", "url": url}]}) as node:
             found = await until(
                 node,
@@ -163,7 +163,7 @@ async def test_a_result_that_is_answered_again_counts_once(node: RunningNode) ->
 
 async def test_the_time_of_a_job(node: RunningNode, echo: Echo) -> None:
     job = await node.job(data={"hold": True})
-    await until(node, lambda now: echo.open == 1)
+    await until(node, lambda now: echo.open >= 1)
     await asyncio.sleep(0.1)
     echo.release()
     await node.finished(job)
@@ -328,6 +328,25 @@ async def test_others_need_a_token(tmp_path: Path, headers: dict[str, str]) -> N
         token = {"authorization": "Bearer 0123456789abcdef"}  # has the scope submit
         reply = await node.get("/metrics", headers | token)
         assert (reply.status, scope_of(reply)) == (403, "metrics")
+
+
+@pytest.mark.parametrize(
+    ("scope", "status"), [("metrics", 200), ("operator", 200), ("submit", 403), ("read", 403)]
+)
+async def test_the_scope_of_a_token_decides(tmp_path: Path, scope: str, status: int) -> None:
+    """Who has it is not limited in how often, and a token for the metrics permits nothing else."""
+    token = "0123456789abcdef"
+    server = {
+        "tokens": {"prometheus": {"token": token, "scope": scope}},
+        "rate_limit": {"num_requests": 2, "period": 60},
+    }
+    async with running(tmp_path, {"server": server}) as node:
+        headers = RELAYED | {"authorization": f"Bearer {token}"}
+        found = [(await node.get("/metrics", headers)).status for _ in range(5)]
+        assert found == ([200] * 5 if status == 200 else [403, 403, 429, 429, 429])
+        if scope == "metrics":
+            assert (await node.get("/api/jobs", headers)).status == 403
+            assert (await node.get("/api/history", headers)).status == 403
 
 
 @pytest.mark.parametrize("trusted", ["127.0.0.1", "127.0.0.0/8"])

@@ -13,6 +13,7 @@ import pytest
 from tests.support import markdown
 from tests.support.client import Api, eventually
 from tests.support.echo import EchoService
+from tests.support.haproxy import HAProxy
 from tests.support.markdown import DOCS
 from tests.support.node import NodeProcess
 from tests.support.ports import free_port
@@ -70,6 +71,23 @@ def test_a_node_is_scraped(tmp_path: Path) -> None:
             assert {rule["health"] for rule in group["rules"]} == {"ok"}, group
             node.stop()
             eventually(lambda: alert(prometheus, "InfernetEdgeDown") == "pending")
+
+
+def test_a_node_behind_a_proxy_is_scraped_with_a_token_in_a_file(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    server = {"tokens": {"prometheus": {"token": "0123456789abcdef", "scope": "metrics"}}}
+    with (
+        NodeProcess({"server": server}, tmp_path / "node") as node,
+        HAProxy(node.port, tmp_path) as proxy,
+    ):
+        token.write_text("a token that is wrong\n")
+        with Prometheus(tmp_path, proxy.port, RULES, token) as prometheus:
+            eventually(lambda: prometheus.values("up") == [0])
+            [target] = prometheus.get("targets")["activeTargets"]
+            assert "401" in target["lastError"]
+            token.write_text("0123456789abcdef\n")
+            eventually(lambda: prometheus.values("up") == [1])
+            assert prometheus.values("infernet_edge_build_info") == [1]
 
 
 def needs_more(name: str) -> bool:
