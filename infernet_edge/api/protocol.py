@@ -277,6 +277,7 @@ class LanProtocol(HttpToolsProtocol):
             self.transport.is_closing
         )  # not a method of the cycle, which has the scope
         scope["make_room"] = self._make_room
+        scope["get_extra_info"] = self.transport.get_extra_info
         super()._start_asgi_task(cycle, app)  # type: ignore[arg-type]
 
     def on_response_complete(self) -> None:

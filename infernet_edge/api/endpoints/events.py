@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import socket
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
 
@@ -25,6 +26,7 @@ MAX_PERIOD_SECONDS: Final = 60
 _TYPES: Final = tuple(kind.name for kind in EVENT_TYPES)
 _HEARTBEAT_PERIOD: Final = 15.0  # seconds without an event, after which a comment is sent
 _SENDING_TIME: Final = 60.0  # seconds for a client to read a part of the stream
+_MAX_UNSENT: Final = 64 * 2**10  # bytes that the kernel keeps for a client before it sends them
 _READER_SIZE: Final = 64 * 2**10  # approximate bytes of memory of a reader
 _MAX_PARAMETERS: Final = 40
 _HEADERS: Final = [
@@ -59,6 +61,7 @@ class EventsEndpoint:
             self._readers.admitted(caller.client, selection, _last_id(scope, parameters)) as reader,
         ):
             held.take(_READER_SIZE)
+            _limit_unsent(scope)
             await send(start)
             scope["is_abandoned_at_eof"] = True
             gone = asyncio.ensure_future(disconnected(receive))
@@ -71,6 +74,16 @@ class EventsEndpoint:
                     sending.result()
             finally:
                 await cancel(gone, sending)
+
+
+def _limit_unsent(scope: Scope) -> None:
+    """Let the kernel keep little that is not sent, so that a reader is soon known to be slow.
+
+    By default it keeps up to 4 MB for each connection (tcp(7), TCP_NOTSENT_LOWAT).
+    """
+    connection = scope.get("get_extra_info", dict[str, Any]().get)("socket")
+    if connection is not None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MAX_UNSENT)
 
 
 async def _send(reader: EventReader, send: Send) -> None:

@@ -250,7 +250,7 @@ async def test_a_slow_reader_is_dropped_and_the_others_continue(node: RunningNod
             assert (await opened.next()).json["id"] == "0"
         received = await asyncio.to_thread(everything, blocked)
         assert not received.endswith(b"0\r\n\r\n")  # it is shown to be incomplete
-        assert got > MAX_WAITING
+        assert MAX_WAITING < got < 6000  # the kernel would keep 25,000 of them by default
 
 
 @contextlib.contextmanager
