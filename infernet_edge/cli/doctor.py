@@ -33,6 +33,7 @@ is "unknown", with the reason.
   unpacked       folders that a killed executable left in /tmp
   database       whether the jobs' file is damaged (while no node runs)
   secrets        whether only the node can read keys, passwords, tokens, jobs
+  tokens         whether the tokens that were made can be used
   podman         whether Podman answers, is new enough, and limits containers
   socket         who may use Podman's socket
   lingering      whether containers keep running after the user logs out

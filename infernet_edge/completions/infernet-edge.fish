@@ -6,11 +6,11 @@ function __infernet_edge_at --description 'Whether a command is the one of the l
     for word in (commandline -opc)[2..-1]
         if test $skipped = 1
             set skipped 0
-        else if contains -- $word --before --cacert --client --config --container --deadline --file --find --folder --format --host --id --idempotency-key --image --limit --lines --name --old-password-file --output --password-file --podman-url --port --priority --recipe --set --set-file --sha256 --spender --state --timeout --token --token-file --trial --url --wait -n
+        else if contains -- $word --before --cacert --client --config --container --deadline --expires --file --find --folder --format --host --id --idempotency-key --image --limit --lines --name --old-password-file --output --password-file --podman-url --port --priority --recipe --scope --set --set-file --sha256 --spender --state --timeout --token --token-file --trial --url --wait -n
             set skipped 1
         else
             set -l next (string trim "$place $word")
-            if contains -- $next 'demo' 'init' 'add-service' 'remove-service' 'check' 'run' 'service' 'service install' 'service uninstall' 'service status' 'service logs' 'service upgrade' 'service rollback' 'service unpack' 'submit' 'stream' 'wait' 'cancel' 'status' 'jobs' 'doctor' 'export' 'wallet' 'wallet new' 'wallet import' 'wallet show' 'wallet register' 'wallet activate' 'wallet pay' 'wallet pay create' 'wallet pay show' 'wallet pay approve' 'wallet pay withdraw' 'help' 'completion' 'version'
+            if contains -- $next 'demo' 'init' 'add-service' 'remove-service' 'check' 'run' 'service' 'service install' 'service uninstall' 'service status' 'service logs' 'service upgrade' 'service rollback' 'service unpack' 'submit' 'stream' 'wait' 'cancel' 'status' 'jobs' 'token' 'token new' 'token list' 'token revoke' 'doctor' 'export' 'wallet' 'wallet new' 'wallet import' 'wallet show' 'wallet register' 'wallet activate' 'wallet pay' 'wallet pay create' 'wallet pay show' 'wallet pay approve' 'wallet pay withdraw' 'help' 'completion' 'version'
                 set place $next
             end
         end
@@ -39,6 +39,7 @@ complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'wait' -d 'wait unt
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'cancel' -d 'cancel jobs that wait or run'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'status' -d 'show the health, jobs, memory, containers and chain of the running node'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'jobs' -d 'list the newest jobs of all clients, or show one'
+complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'token' -d 'make, list and revoke the tokens that clients of the node need'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'doctor' -d 'Checks all that a node needs, and prints for each check whether it is ok, and if not, what it means and how to fix it'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'export' -d 'write the node and its services as files of Kubernetes or Podman'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'wallet' -d 'make, import, show and register the node\'s account'
@@ -183,6 +184,28 @@ complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l url -x -d 'the nod
 complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l token-file -r -F -d 'with --url: a file with a token'
 complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l cacert -r -F -d 'with an https URL: the certificate to trust, PEM'
 complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l json -d 'print JSON'
+complete -c infernet-edge -n '__infernet_edge_at \'token\'' -f
+complete -c infernet-edge -n '__infernet_edge_at \'token\'' -f -a 'new' -d 'make a token'
+complete -c infernet-edge -n '__infernet_edge_at \'token\'' -f -a 'list' -d 'list all tokens: scope, expiry and last use, never their texts'
+complete -c infernet-edge -n '__infernet_edge_at \'token\'' -f -a 'revoke' -d 'revoke a token: the node refuses it from now on'
+complete -c infernet-edge -n '__infernet_edge_at \'token\'' -s h -l help -d 'show this help message'
+complete -c infernet-edge -n '__infernet_edge_at \'token new\'' -f
+complete -c infernet-edge -n '__infernet_edge_at \'token new\'' -s h -l help -d 'show this help message'
+complete -c infernet-edge -n '__infernet_edge_at \'token new\'' -l scope -x -a 'read submit operator metrics' -d 'what it permits'
+complete -c infernet-edge -n '__infernet_edge_at \'token new\'' -l expires -x -d 'a period such as 12h, 30d or 8w, or a date such as 2027-01-01, which is its beginning in UTC'
+complete -c infernet-edge -n '__infernet_edge_at \'token new\'' -l keep-jobs -d 'it is for the same person as an earlier token of this name, and may read those jobs'
+complete -c infernet-edge -n '__infernet_edge_at \'token new\'' -l replace-damaged -d 'put a damaged file of tokens aside, and begin a new one'
+complete -c infernet-edge -n '__infernet_edge_at \'token new\'' -l config -r -F -d 'configuration, JSON or TOML'
+complete -c infernet-edge -n '__infernet_edge_at \'token new\'' -l json -d 'print JSON'
+complete -c infernet-edge -n '__infernet_edge_at \'token list\'' -f
+complete -c infernet-edge -n '__infernet_edge_at \'token list\'' -s h -l help -d 'show this help message'
+complete -c infernet-edge -n '__infernet_edge_at \'token list\'' -l config -r -F -d 'configuration, JSON or TOML'
+complete -c infernet-edge -n '__infernet_edge_at \'token list\'' -l json -d 'print JSON'
+complete -c infernet-edge -n '__infernet_edge_at \'token revoke\'' -f
+complete -c infernet-edge -n '__infernet_edge_at \'token revoke\'' -s h -l help -d 'show this help message'
+complete -c infernet-edge -n '__infernet_edge_at \'token revoke\'' -l yes -d 'also the last token, which opens the node: do not ask'
+complete -c infernet-edge -n '__infernet_edge_at \'token revoke\'' -l config -r -F -d 'configuration, JSON or TOML'
+complete -c infernet-edge -n '__infernet_edge_at \'token revoke\'' -l json -d 'print JSON'
 complete -c infernet-edge -n '__infernet_edge_at \'doctor\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'doctor\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'doctor\'' -l config -r -F -d 'configuration, JSON or TOML'

@@ -1,4 +1,4 @@
-"""Requests reports from a running node, through the control socket in its storage folder.
+"""Requests reports from a running node, and calls its API, through its control socket.
 
 For commands, which must not open the database that the node writes. Blocks.
 """
@@ -14,13 +14,17 @@ from urllib.parse import urlencode
 import msgspec
 
 from infernet_edge.config.model import Config
-from infernet_edge.errors import InfernetEdgeError
+from infernet_edge.errors import ApiError, InfernetEdgeError
 
 _TIMEOUT = 10.0  # seconds
 
 
 class NotRunning(InfernetEdgeError):
     """No report is available; the text says why and what to do."""
+
+
+class NoNode(NotRunning):
+    """No node runs with this storage."""
 
 
 class NotAllowed(NotRunning):
@@ -40,25 +44,44 @@ class _UnixConnection(http.client.HTTPConnection):
 
 def fetch(config: Config, report: str, **parameters: str) -> Any:
     """A report of the node that runs with this storage, decoded. Raises NotRunning."""
-    path = config.storage_path / "control.sock"
-    connection = _UnixConnection(path)
+    status, answer = _exchange(config, "GET", f"/{report}?{urlencode(parameters)}")
+    if status != http.client.OK:
+        raise NotRunning(f"The node reports an error: {answer.get('error')}")
+    return answer
+
+
+def call(config: Config, method: str, path: str, body: Any = None) -> Any:
+    """The answer of the API of the node that runs with this storage, decoded.
+
+    The caller has the permissions of an operator. Raises NotRunning, and ApiError, with the text
+    and the parameters of the answer, when the node refuses.
+    """
+    status, answer = _exchange(config, method, path, body)
+    if status != http.client.OK:
+        raise ApiError(str(answer.get("error")), answer.get("params"))
+    return answer
+
+
+def _exchange(config: Config, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    """The status of an answer, and its decoded JSON."""
+    socket_path = config.storage_path / "control.sock"
+    connection = _UnixConnection(socket_path)
+    content = None if body is None else msgspec.json.encode(body)
+    headers = {} if body is None else {"content-type": "application/json"}
     try:
-        connection.request("GET", f"/{report}?{urlencode(parameters)}")
+        connection.request(method, path, content, headers)
         response = connection.getresponse()
-        answer = msgspec.json.decode(response.read())
+        return response.status, msgspec.json.decode(response.read())
     except (FileNotFoundError, ConnectionRefusedError):
-        raise NotRunning(
+        raise NoNode(
             f"No node runs with the storage {config.storage_path}."
             " Start one with: infernet-edge run (or name its configuration with --config)"
         ) from None
     except PermissionError:
         raise NotAllowed(
-            f"{path} belongs to another user: run this command as the user of the node."
+            f"{socket_path} belongs to another user: run this command as the user of the node."
         ) from None
     except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
-        raise NotRunning(f"The node does not answer on {path}: {error}") from None
+        raise NotRunning(f"The node does not answer on {socket_path}: {error}") from None
     finally:
         connection.close()
-    if response.status != http.client.OK:
-        raise NotRunning(f"The node reports an error: {answer.get('error')}")
-    return answer

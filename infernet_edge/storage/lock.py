@@ -48,6 +48,9 @@ class FolderLock:
                 " infernet-edge status. A second node needs another storage.path and server.port."
             ) from None
         self._file = file
+        folder = self._folder.stat()
+        if os.geteuid() == 0 and folder.st_uid != 0:  # a command as root: the node must open it too
+            os.fchown(file, folder.st_uid, folder.st_gid)
         self.name_owner()
 
     def name_owner(self, url: str = "") -> None:

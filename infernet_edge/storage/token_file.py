@@ -36,6 +36,7 @@ NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAME_FORM: Final = "1 to 64 letters, digits, '.', '_' and '-', the first a letter or a digit"
 
 _MAX_FILE = 256 * 2**10  # bytes; MAX_TOKENS and MAX_REVOKED of them take a third of this
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _VERSION: Final = 1
 _RANDOM_BYTES: Final = 24  # 192 bits
 _PREFIX: Final = "iet_"  # programs that search for leaked secrets can recognize it
@@ -153,7 +154,7 @@ def _encode(stored: StoredTokens) -> bytes:
 def _decode(content: bytes) -> StoredTokens:
     try:
         file = msgspec.json.decode(content, type=_File)
-    except (msgspec.DecodeError, RecursionError):
+    except _UNREADABLE:
         raise DamagedTokens("its content is damaged") from None
     if file.version != _VERSION:
         raise DamagedTokens("another version of infernet-edge wrote it")
@@ -162,5 +163,5 @@ def _decode(content: bytes) -> StoredTokens:
         raise DamagedTokens("its content does not match its checksum")
     try:
         return msgspec.json.decode(text, type=StoredTokens)
-    except (msgspec.DecodeError, RecursionError):
+    except _UNREADABLE:
         raise DamagedTokens("its content is damaged") from None

@@ -135,7 +135,7 @@ BROKEN: list[tuple[dict[str, Any], str, set[str]]] = [
     (
         {"storage": {"path": 5}},
         "storage.path",
-        {"storage", "space", "database", "node", "leftovers"},
+        {"storage", "space", "database", "node", "leftovers", "tokens"},
     ),
     ({"chain": {"enabled": "perhaps"}}, "chain.enabled", {"rpc", "contracts", "wallet"}),
     ({"containers": "none"}, "containers", {"containers", "images", "volumes", "gpu", "devices"}),

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import sys
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
 
+from infernet_edge.config import load
+from infernet_edge.control.client import call, fetch
+from infernet_edge.storage.token_file import TokenFile
 from tests.support.client import Api, eventually
 from tests.support.echo import EchoService
 from tests.support.node import NodeProcess
 
-YEAR = 365 * 24 * 3600
+HOUR = 3600
+YEAR = 365 * 24 * HOUR
 IN_1970 = -56 * YEAR
 
 # The node, with a wall clock that is as many seconds off as a file says.
@@ -26,7 +33,9 @@ def time_ns():
 time.time_ns = time_ns
 time.time = lambda: time_ns() / 1e9
 from infernet_edge.jobs import housekeeping
+from infernet_edge.storage import dates
 housekeeping._PERIOD = 0.1
+dates.follows_a_server = lambda: False
 from infernet_edge.__main__ import main
 raise SystemExit(main())
 """
@@ -40,7 +49,9 @@ class Clock:
         self.set(0)
 
     def set(self, seconds: int) -> None:
-        self._file.write_text(str(seconds))
+        new = self._file.with_suffix(".new")
+        new.write_text(str(seconds))
+        new.replace(self._file)  # the node reads it at any moment
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -124,3 +135,49 @@ def test_what_is_older_than_its_retention_goes(
         identifiers = [api.submit("echo", {"n": number}) for number in range(5)]
         assert len(api.finished(identifiers)) == 5
         eventually(lambda: api.results(identifiers) == [])
+
+
+def token_of(node: NodeProcess, name: str, **more: str) -> str:
+    """Make a token at the control socket."""
+    request = {"name": name, "scope": "read", **more}
+    return str(call(load(node.config_path, {}).config, "POST", "/api/tokens", request)["token"])
+
+
+def status_with(node: NodeProcess, token: str) -> int:
+    """The status of GET /info with a token."""
+    request = urllib.request.Request(f"{node.url}/info")
+    request.add_header("authorization", f"Bearer {token}")
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+
+
+def date_in(node: NodeProcess) -> float:
+    """The date that is stored for the expiry of tokens."""
+    anchor = TokenFile(node.data_path).read().anchor
+    return 0 if anchor is None else anchor.date / 1000
+
+
+def test_the_expiry_of_tokens_is_not_decided_by_a_wrong_clock(clock: Clock, tmp_path: Path) -> None:
+    with NodeProcess({}, tmp_path / "node", command=clock.command) as node:
+        short = token_of(node, "short", expires="1h")
+        long = token_of(node, "long", expires="8w")
+        assert [status_with(node, each) for each in (short, long)] == [200, 200]
+        clock.set(2 * HOUR)
+        assert [status_with(node, each) for each in (short, long)] == [401, 200]
+        eventually(lambda: date_in(node) > time.time() + HOUR)
+        node.kill()
+        for wrong in (IN_1970, 40 * YEAR):
+            clock.set(wrong)
+            node.restart()  # a token that has expired does not become valid, and no other expires
+            assert [status_with(node, each) for each in (short, long)] == [401, 200], wrong
+            (problem,) = fetch(load(node.config_path, {}).config, "status")["problems"]
+            assert "Tokens may expire too late: the clock of this machine shows" in problem
+            node.kill()
+        clock.set(9 * 7 * 24 * HOUR)
+        node.restart()
+        assert [status_with(node, each) for each in (short, long)] == [401, 401]
+        assert fetch(load(node.config_path, {}).config, "status")["problems"] == []

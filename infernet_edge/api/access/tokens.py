@@ -64,6 +64,8 @@ class Grant(Struct, eq=False):
     revoked_at: int | None = None
     is_valid: Callable[[], bool] = bool
     """Whether it is accepted now."""
+    is_over: bool = False
+    """It was found expired; the date of that is stored."""
 
     @property
     def client(self) -> str:
@@ -207,12 +209,19 @@ class Tokens:
         if found is None:
             raise self._unknown()
         if not found.is_valid():
+            self._note_expiry(found)
             raise self._over(found)
         found.last_used_at = self._dates.now()
         if time.monotonic() - self._uses_saved >= _USE_PERIOD and not found.is_configured:
             self._uses_saved = time.monotonic()
             self._saving.start(self._save_uses())
         return found
+
+    def _note_expiry(self, grant: Grant) -> None:
+        """Store the date, once: after a restart with a wrong clock, the token is expired too."""
+        if grant.expires_at is not None and grant.revoked_at is None and not grant.is_over:
+            grant.is_over = True
+            self._saving.start(self._save_uses())
 
     def _is_valid(self, grant: Grant) -> bool:
         if grant.revoked_at is not None or self._is_replaced(grant):
