@@ -77,6 +77,11 @@ class Grant(Struct, eq=False):
         return SCOPES[self.scope]
 
     @property
+    def identity(self) -> tuple[object, ...]:
+        """What makes it another one when it changes."""
+        return self.name, self.hash, self.scope, self.expires_at
+
+    @property
     def is_configured(self) -> bool:
         """Whether it is one of `server.tokens`."""
         return self.created_at is None
@@ -88,7 +93,7 @@ def client_of(name: str) -> str:
 
 
 class Tokens:
-    """All tokens of a node; only `load`, `create` and `revoke` change them, one at a time."""
+    """All tokens of a node; only `load`, `configure`, `create` and `revoke` change them."""
 
     def __init__(
         self, configured: Mapping[str, Secret | Token], file: TokenFile, dates: Dates
@@ -140,6 +145,12 @@ class Tokens:
         self._stored = stored
         self._made = {grant.name: grant for grant in grants if grant.revoked_at is None}
         self._revoked = {grant.hash: grant for grant in grants if grant.revoked_at is not None}
+
+    def configure(self, configured: Mapping[str, Secret | Token]) -> None:
+        """Replace the tokens of the configuration; those that are the same stay valid."""
+        known = {each.identity: each for each in self._configured}
+        made = [self._of_configuration(*item) for item in configured.items()]
+        self._configured = [known.get(each.identity, each) for each in made]
 
     def _of_configuration(self, name: str, token: Secret | Token) -> Grant:
         digest = hash_of(secret_of(token).reveal().encode()).encode()
@@ -225,6 +236,8 @@ class Tokens:
 
     def _is_valid(self, grant: Grant) -> bool:
         if grant.revoked_at is not None or self._is_replaced(grant):
+            return False
+        if grant.is_configured and grant not in self._configured:
             return False
         return grant.expires_at is None or self._dates.now() < grant.expires_at
 

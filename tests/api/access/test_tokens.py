@@ -134,6 +134,21 @@ async def test_reading_the_file_again_keeps_what_is_open_valid(tmp_path: Path) -
         tokens.find(text.encode())
 
 
+async def test_a_changed_configuration_ends_what_it_does_not_have() -> None:
+    first, second = Secret("0123456789abcdef"), Secret("fedcba9876543210")
+    tokens = tokens_of({"bob": first, "eve": second, "ann": Token(Secret("a" * 16), scope="read")})
+    bob, eve, ann = tokens.grants
+    tokens.configure({"bob": first, "ann": Token(Secret("a" * 16), scope="operator")})
+    assert tokens.find(b"0123456789abcdef") is bob
+    assert [each.is_valid() for each in (bob, eve, ann)] == [True, False, False]
+    assert tokens.find(b"a" * 16).scope == "operator"
+    with pytest.raises(Unauthenticated, match="not known"):
+        tokens.find(b"fedcba9876543210")
+    tokens.configure({})
+    assert tokens.is_open
+    assert not bob.is_valid()
+
+
 async def test_a_file_that_cannot_be_put_aside_is_reported(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_bytes(b"damaged")
     tokens = await loaded(tmp_path)
