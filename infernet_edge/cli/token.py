@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from infernet_edge.cli.configuration import add_config_argument, load_or_explain
+from infernet_edge.cli.examples import add_examples
 from infernet_edge.cli.text import visible, wrapped
 
 if TYPE_CHECKING:
@@ -27,22 +28,17 @@ _ACTIONS = {
     "revoke": "revoke a token: the node refuses it from now on",
 }
 _SCOPES = """\
-scopes:
+What a scope permits:
+
   read      read own jobs, /info and /resources
   submit    the same, and submit and cancel own jobs
-  operator  everything, for the jobs of all clients: also tokens, and what changes the node
+  operator  everything, for the jobs of all clients
   metrics   read /metrics, nothing else
 """
-_EPILOG = """\
-Without any token, everyone on the network may submit jobs. The first token closes the node: from
-then on every client needs one.
-
-examples:
-  infernet-edge token new phone --scope submit
-  infernet-edge token new guest --scope read --expires 30d
-  TOKEN=$(infernet-edge token new laptop --scope operator)
-  infernet-edge token revoke phone
-"""
+_EPILOG = (
+    "Without any token, everyone on the network may submit jobs. The first token closes the node:"
+    " from then on every client needs one. How to protect a node: infernet-edge help security"
+)
 _CLOSED = (
     "It is the first token: from now on every client of this node needs one, also those on this"
     " machine. Make one for each of them."
@@ -58,20 +54,27 @@ _IS_OPEN = (
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = _EPILOG
+    add_examples(
+        parser,
+        "infernet-edge token new phone --scope submit",
+        "infernet-edge token new guest --scope read --expires 30d",
+        "TOKEN=$(infernet-edge token new laptop --scope operator)",
+        "infernet-edge token list",
+        "infernet-edge token revoke phone",
+        text=_EPILOG,
+    )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     parsers = {
-        name: actions.add_parser(
-            name,
-            help=described,
-            description=described,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+        name: actions.add_parser(name, help=described, description=described)
         for name, described in _ACTIONS.items()
     }
     new, _, revoke = parsers.values()
-    new.epilog = _SCOPES
+    add_examples(
+        new,
+        "infernet-edge token new phone --scope submit",
+        "infernet-edge token new guest --scope read --expires 30d",
+        text=_SCOPES,
+    )
     new.add_argument(
         "name", type=_name, metavar="NAME", help="who will use it; its jobs belong to this name"
     )

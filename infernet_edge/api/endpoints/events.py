@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
@@ -65,7 +65,7 @@ class EventsEndpoint:
             await send(start)
             scope["is_abandoned_at_eof"] = True
             gone = asyncio.ensure_future(disconnected(receive))
-            sending = asyncio.ensure_future(_send(reader, send))
+            sending = asyncio.ensure_future(_send(reader, send, caller.is_admitted))
             try:
                 await asyncio.wait(
                     (gone, sending, reader.dropped), return_when=asyncio.FIRST_COMPLETED
@@ -86,12 +86,13 @@ def _limit_unsent(scope: Scope) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MAX_UNSENT)
 
 
-async def _send(reader: EventReader, send: Send) -> None:
+async def _send(reader: EventReader, send: Send, is_admitted: Callable[[], bool]) -> None:
     """Send events until they end; one that was dropped gets no last chunk.
 
-    So the server closes its connection, and it sees that the stream is incomplete.
+    So the server closes its connection, and it sees that the stream is incomplete. The stream ends
+    when the client's token was revoked or has expired.
     """
-    while (text := await reader.next(_HEARTBEAT_PERIOD)) is not None:
+    while (text := await reader.next(_HEARTBEAT_PERIOD)) is not None and is_admitted():
         body = {"type": "http.response.body", "body": text or HEARTBEAT, "more_body": True}
         try:
             async with asyncio.timeout(_SENDING_TIME):

@@ -13,6 +13,7 @@ import pytest
 from starlette.routing import Route
 
 from infernet_edge.api.app import Api
+from infernet_edge.api.endpoints import events
 from infernet_edge.storage.token_file import FILE_NAME, MAX_TOKENS
 from tests.support.running import RunningNode, running
 from tests.support.serving import Echo, serving
@@ -51,7 +52,6 @@ PERMITTED: dict[str, tuple[str, ...]] = {
     "DELETE /api/tokens/{name}": ("operator",),
 }
 OPEN = ("GET /health", "GET /metrics")  # without a token too
-FREE = ("submit",)  # what everyone has at a node without tokens
 
 
 @asynccontextmanager
@@ -300,6 +300,27 @@ async def test_what_is_open_continues_when_its_token_is_revoked(tmp_path: Path) 
         echo.release()
         reply = await asyncio.wait_for(waiting, 10)
         assert (reply.status, reply.body["status"]) == (200, "success")
+
+
+@pytest.mark.parametrize("how", ["revoked", "closed"])
+async def test_a_reader_of_events_is_closed_when_it_may_not_read_them_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(events, "_HEARTBEAT_PERIOD", 0.05)
+    async with running(tmp_path) as node:
+        headers = {}
+        if how == "revoked":
+            headers = await make_token(node, "phone", "read")
+            await make_token(node, "other", "read")
+        async with node.session.get(f"{node.url}/api/events", headers=headers) as response:
+            assert response.status == 200
+            assert await response.content.readany()
+            if how == "revoked":
+                await operate(node, "DELETE", "/api/tokens/phone")
+            else:
+                await make_token(node, "first", "read")
+            await asyncio.wait_for(response.content.read(), 10)  # up to the last chunk
+        assert (await node.get("/info", headers)).status == 401
 
 
 @pytest.mark.parametrize(
