@@ -7,7 +7,7 @@ services in the new place by that system's own secrets.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -16,6 +16,7 @@ import msgspec
 
 from infernet_edge.config.model import Config, Container
 from infernet_edge.config.secret_files import Secret
+from infernet_edge.config.values.tokens import Token
 
 STATE_PATH: Final = "/var/lib/infernet-edge"
 SECRETS_PATH: Final = "/run/secrets/infernet-edge"
@@ -85,6 +86,8 @@ class Plan(NamedTuple):
             document.pop(absent, None)
         server = document.setdefault("server", {})
         server.pop("tokens", None)
+        if limited := dict(_limited_tokens(self.config)):
+            server["tokens"] = limited
         server["host"] = "0.0.0.0"  # of the container: what is published decides who reaches it
         server["port"] = self.port
         server["allowed_hosts"] = [*self.config.server.allowed_hosts, self.name]
@@ -173,6 +176,14 @@ def _service(name: str, container: Container, *, show_environment: bool) -> Expo
         else:
             shown[variable] = str(value)
     return ExportedService(name, container, shown, secrets)
+
+
+def _limited_tokens(config: Config) -> Iterator[tuple[str, dict[str, str]]]:
+    """What tokens are limited to; the tokens themselves come as secrets."""
+    for name, token in config.server.tokens.items():
+        if isinstance(token, Token):
+            limits = {"scope": token.scope, "expires": token.expires}
+            yield name, {key: value for key, value in limits.items() if value}
 
 
 def _secrets(config: Config) -> Iterable[str]:

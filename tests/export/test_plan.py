@@ -10,6 +10,8 @@ import pytest
 
 from infernet_edge.config.loading import build
 from infernet_edge.config.model import Config
+from infernet_edge.config.secret_files import Secret
+from infernet_edge.config.values.tokens import Token
 from infernet_edge.export.plan import RPC_VARIABLE, STATE_PATH, changed, object_name
 from tests.export.exported import KEY, SECRETS, configuration, plan, rich
 
@@ -51,6 +53,20 @@ def test_the_exported_node_has_the_same_settings(tmp_path: Path) -> None:
     assert config.storage.path == STATE_PATH
     assert not config.manage_containers
     assert config.containers[3].bearer is not None
+
+
+def test_a_token_permits_no_more_in_the_new_place(tmp_path: Path) -> None:
+    table = {"token": SECRETS[0], "scope": "read", "expires": "2027-01-01"}
+    made = plan({"server": {"tokens": {"bob": SECRETS[0], "eve": table}}})
+    exported = json.loads(json.dumps(made.configuration({})))
+    assert SECRETS[0] not in json.dumps(exported)
+    for key in made.secrets:
+        (tmp_path / key).write_text(SECRETS[0])
+    config, _ = build(exported, "exported", {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert config.server.tokens == {
+        "bob": Secret(SECRETS[0]),
+        "eve": Token(Secret(SECRETS[0]), scope="read", expires="2027-01-01"),
+    }
 
 
 def test_a_default_configuration_changes_what_it_must() -> None:

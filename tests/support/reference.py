@@ -60,7 +60,8 @@ written as JSON.
 A secret can be a text, a file (`{ file = "/path" }` in TOML, `{"file": "/path"}` in JSON), or a
 credential of systemd. A credential has the name of its key: `chain.wallet.private_key`,
 `chain.wallet.keystore_password`, `docker.password`, `server.tokens.NAME`, `containers.ID.bearer`.
-It is used if the file does not set the key.
+It is used if the file does not set the key; a table `server.tokens.NAME` without `token` and `file`
+gets it as its `token`.
 
 ## How to check it
 
