@@ -219,3 +219,24 @@ async def test_an_open_node_says_so_only_where_others_reach_it(tmp_path: Path) -
     tokens = {"server": {"host": "0.0.0.0", "tokens": TOKENS}}
     async with running(tmp_path, tokens) as node:
         assert (await overview(node, ANN))["attention"] == []
+
+
+async def test_tokens_that_expire(tmp_path: Path) -> None:
+    async with running(tmp_path, {"server": {"tokens": TOKENS}}) as node:
+        path = str(node.parts.config.storage_path / "control.sock")
+        connector = aiohttp.UnixConnector(path)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            for name, period in (("phone", "5d"), ("router", "90d")):
+                body = {"name": name, "scope": "submit", "expires": period}
+                async with session.post("http://node/api/tokens", json=body) as response:
+                    assert response.status == 200, await response.text()
+                    token = (await response.json())["token"]
+        items = {each["id"]: each for each in (await of_operator(node))["attention"]}
+        phone = items["token.expires:phone"]
+        assert phone["actions"] == ["renew_token"]
+        assert "token.expires:router" not in items
+        others = await overview(node, ANN)
+        assert "phone" not in json.dumps(others["attention"])  # it names a client
+        router = await overview(node, {"authorization": f"Bearer {token}"})
+        assert router["me"]["name"] == "token:router"
+        assert router["me"]["expires_at"] > router["now"]
