@@ -185,6 +185,34 @@ class ChainInfo(Struct, frozen=True):
     address: str
 
 
+class ChainServer(Struct, frozen=True):
+    """A JSON-RPC server by its host; `ms` is how long an answer usually takes."""
+
+    host: str
+    ok: bool
+    reason: str
+    ms: int | None
+
+
+class ChainSummary(Struct, frozen=True, kw_only=True):
+    """The state of the chain: amounts as decimal text in wei, `head_at` in ms since 1970.
+
+    `balance` is that of the node's account `address`, null while it is not known. `pending` counts
+    the deliveries that have not ended.
+    """
+
+    chain_id: int | None
+    name: str | None
+    head: int | None
+    head_at: int | None
+    rpc: list[ChainServer]
+    address: str
+    balance: str | None
+    payment_wallet: str | None
+    gas_spent_day: str
+    pending: int
+
+
 class NodeInfo(Struct, frozen=True):
     """What this node is and does."""
 

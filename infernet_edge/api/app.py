@@ -31,6 +31,11 @@ from infernet_edge.api.jobs import Delegations, JobIntake
 from infernet_edge.api.json_io import Answer, BodyReader, error_answer
 from infernet_edge.api.openapi import document
 from infernet_edge.api.overview.chain import ChainView
+from infernet_edge.api.overview.chain_endpoints import (
+    ChainEndpoint,
+    DeliveriesEndpoint,
+    SubscriptionsEndpoint,
+)
 from infernet_edge.api.overview.endpoint import OverviewEndpoint
 from infernet_edge.api.overview.overview import OverviewSource
 from infernet_edge.api.overview.settings import SettingsEndpoint
@@ -290,6 +295,9 @@ def _routes(
             requests,
         ),
         "/api/overview": OverviewEndpoint(overview),
+        "/api/chain": ChainEndpoint(parts.chain),
+        "/api/chain/subscriptions": SubscriptionsEndpoint(parts.chain),
+        "/api/chain/deliveries": DeliveriesEndpoint(parts.chain),
         "/api/settings": SettingsEndpoint(parts, overview),
         "/openapi.json": _DocumentEndpoint(),
     }

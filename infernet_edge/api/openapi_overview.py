@@ -6,10 +6,20 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from infernet_edge.api.overview import forms
+from infernet_edge.api.overview.chain_endpoints import MAX_PAGE, STATES
 from infernet_edge.api.overview.settings import SettingsInForce
 
 TYPES: Final = (forms.Overview, SettingsInForce)
 """Their schemas are components of the document."""
+
+_PAGE: Final = {
+    "type": "object",
+    "required": ["items", "next"],
+    "properties": {
+        "items": {"type": "array", "items": {"type": "object"}},
+        "next": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+    },
+}
 
 Operation = Callable[..., dict[str, Any]]
 Parameter = Callable[..., dict[str, Any]]
@@ -21,6 +31,12 @@ def paths(operation: Operation, parameter: Parameter) -> dict[str, Any]:
     step = parameter(
         "number", "The position of the container, from 1", {"type": "integer", "minimum": 1}, "path"
     )
+    paging = [
+        parameter(
+            "limit", "Maximum number", {"type": "integer", "minimum": 1, "maximum": MAX_PAGE}
+        ),
+        parameter("before", "`next` of an earlier answer", {"type": "string"}),
+    ]
     part = parameter("Range", "One range of bytes (RFC 9110)", {"type": "string"}, "header")
     return {
         "/api/jobs/{id}/input": {
@@ -33,6 +49,24 @@ def paths(operation: Operation, parameter: Parameter) -> dict[str, Any]:
             "get": _partial(
                 operation("The result of a step", {}, parameters=[identifier, step, part])
             )
+        },
+        "/api/chain": {"get": operation("The state of the chain", _ref("ChainSummary"))},
+        "/api/chain/subscriptions": {
+            "get": operation(
+                "Subscriptions of contracts, newest first",
+                _PAGE,
+                parameters=[
+                    *paging,
+                    parameter(
+                        "state",
+                        "Only those that the node serves, or does not serve",
+                        {"type": "string", "enum": list(STATES)},
+                    ),
+                ],
+            )
+        },
+        "/api/chain/deliveries": {
+            "get": operation("Answers to subscriptions, newest first", _PAGE, parameters=paging)
         },
         "/api/settings": {
             "get": operation("The settings in force (operators only)", _ref("SettingsInForce"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
@@ -26,12 +26,16 @@ from infernet_edge.chain.delivery.proofs import Proofs, ProofVerdict
 from infernet_edge.chain.delivery.record import ANSWERED, Delivery, OpenDelivery
 from infernet_edge.chain.delivery.recovery import RecoveryCheck
 from infernet_edge.chain.delivery.steps import DeliverySteps
-from infernet_edge.chain.delivery.store import DeliveryStore
+from infernet_edge.chain.delivery.store import LAST_NUMBER, DeliveryStore
 from infernet_edge.chain.events import ChainEvents
 from infernet_edge.chain.guard.container_lookup import ContainerLookup
 from infernet_edge.chain.guard.rules import SubscriptionRules, check_expiry
 from infernet_edge.chain.guard.signer import SignerCheck
-from infernet_edge.chain.operator_report import report_delivery, report_subscription
+from infernet_edge.chain.operator_report import (
+    report_delivery,
+    report_subscription,
+    subscription_item,
+)
 from infernet_edge.chain.rpc.client import RpcClient, RpcUnavailable
 from infernet_edge.chain.rpc.head_tracker import HeadTracker
 from infernet_edge.chain.status import ChainStatus, Condition
@@ -39,7 +43,7 @@ from infernet_edge.chain.subscriptions import store as subscriptions
 from infernet_edge.chain.subscriptions.delegated import DelegatedSubscriptions
 from infernet_edge.chain.subscriptions.listener import Listener
 from infernet_edge.chain.subscriptions.scheduler import Scheduler
-from infernet_edge.chain.subscriptions.store import SubscriptionStore
+from infernet_edge.chain.subscriptions.store import LAST_ID, SubscriptionStore
 from infernet_edge.chain.txm import store as transaction_store
 from infernet_edge.chain.txm.manager import TransactionManager
 from infernet_edge.chain.txm.store import TransactionStore
@@ -52,6 +56,7 @@ from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.logs import log_event
 from infernet_edge.memory import MemoryBudget
 from infernet_edge.metrics.measurements import ChainMeasurements
+from infernet_edge.schema import ChainSummary
 from infernet_edge.storage.database import Database
 from infernet_edge.storage.elapsed import AgeMarks, ElapsedTime
 from infernet_edge.tasks import Background, Deadline
@@ -167,7 +172,7 @@ class ChainSubsystem:
         await self._status.refresh()
         return self._status.report()
 
-    async def summary(self) -> dict[str, Any] | None:
+    async def summary(self) -> ChainSummary | None:
         """The state of the chain in short; None before the start. Takes some seconds at most."""
         if self._status is None:
             return None
@@ -371,6 +376,29 @@ class ChainSubsystem:
             return 1
         return max(1, request.subscription.interval_at(self.head.now()))
 
+    async def subscription_page(
+        self, limit: int, before: int | None, state: str
+    ) -> list[dict[str, Any]]:
+        """Subscriptions of contracts, newest first; `state` is "served", "skipped" or "" for all.
+
+        `before`: only smaller ids. Raises StorageError.
+        """
+        ignored = {"served": False, "skipped": True, "": None}[state]
+        end = LAST_ID if before is None else before
+        known = await self._subscriptions.newest(limit, ignored=ignored, before=end)
+        return [subscription_item(each, self.head.now()) for each in known]
+
+    async def delivery_page(self, limit: int, before: int | None) -> list[dict[str, Any]]:
+        """Deliveries, newest first; `before`: only smaller numbers. Raises StorageError."""
+        end = LAST_NUMBER if before is None else before
+        return await self._reported(await self.deliveries.newest(limit, before=end))
+
+    async def _reported(self, found: Sequence[Delivery]) -> list[dict[str, Any]]:
+        verdicts: dict[int, ProofVerdict] = {}
+        if self.proofs is not None:
+            verdicts = await self.proofs.verdicts(each.number for each in found)
+        return [report_delivery(each, verdicts.get(each.number, "")) for each in found]
+
     async def report(self, limit: int, *, skipped: bool = False) -> dict[str, Any]:
         """Deliveries and subscriptions for the operator, newest first; times in ms since 1970.
 
@@ -379,13 +407,10 @@ class ChainSubsystem:
         `skipped`: those that this node does not serve, each with its reason.
         """
         found = await self.deliveries.newest(limit, skipped=skipped)
-        verdicts: dict[int, ProofVerdict] = {}
-        if self.proofs is not None:
-            verdicts = await self.proofs.verdicts(each.number for each in found)
         known = await self._subscriptions.newest(limit, ignored=skipped)
         return {
             "chain": await self.status(),
-            "deliveries": [report_delivery(each, verdicts.get(each.number, "")) for each in found],
+            "deliveries": await self._reported(found),
             "subscriptions": [report_subscription(each) for each in known],
         }
 

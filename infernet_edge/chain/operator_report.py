@@ -33,6 +33,21 @@ def report_delivery(delivery: Delivery, proof: str) -> dict[str, Any]:
     }
 
 
+def subscription_item(known: KnownSubscription, now: int) -> dict[str, Any]:
+    """The same for the API: amounts as decimal text; `next_due` is in milliseconds since 1970.
+
+    `now` is the chain's time in seconds. `next_due` is when the next interval begins, None when
+    there is none.
+    """
+    subscription = known.subscription
+    following = subscription.interval_at(now) + 1
+    is_due = known.state == "active" and following <= subscription.frequency
+    return report_subscription(known) | {
+        "payment_amount": str(subscription.payment_amount),
+        "next_due": subscription.due_time(following) * 1000 if is_due else None,
+    }
+
+
 def report_subscription(known: KnownSubscription) -> dict[str, Any]:
     """A subscription that a contract created; `active_at` in seconds of the chain's time."""
     subscription = known.subscription

@@ -21,6 +21,7 @@ from infernet_edge.chain.subscriptions.scheduler import Scheduler
 from infernet_edge.chain.txm.manager import TransactionManager
 from infernet_edge.chain.wallet.account_state import AccountState, ask_account
 from infernet_edge.config.model import Config, Container
+from infernet_edge.schema import ChainServer, ChainSummary
 
 REFRESH_SECONDS: Final = 15.0
 """The account is read again for a report after this time."""
@@ -213,29 +214,24 @@ class ChainStatus:
             return "delegated requests"
         return f"a subscription with the id {progress.next_id}, and delegated requests"
 
-    def summary(self) -> dict[str, Any]:
-        """The same in short, for everybody: amounts as decimal text in wei."""
+    def summary(self) -> ChainSummary:
+        """The same in short, for everybody."""
         account, block, number = self._account, self._block, self._rpc.chain_id
-        return {
-            "chain_id": number,
-            "name": None if number is None else NAMES.get(number, f"Chain {number}"),
-            "head": None if block is None else block.number,
-            "head_at": None if block is None else block.timestamp * 1000,
-            "rpc": [
-                {
-                    "host": each.name,
-                    "ok": not each.problem,
-                    "reason": each.problem,
-                    "ms": None if each.seconds is None else round(each.seconds * 1000),
-                }
+        return ChainSummary(
+            chain_id=number,
+            name=None if number is None else NAMES.get(number, f"Chain {number}"),
+            head=None if block is None else block.number,
+            head_at=None if block is None else block.timestamp * 1000,
+            rpc=[
+                ChainServer(each.name, not each.problem, each.problem, _milliseconds(each.seconds))
                 for each in self._rpc.servers()
             ],
-            "address": self._address,
-            "balance": None if account is None else str(account.balance),
-            "payment_wallet": self._config.wallet.payment_address,
-            "gas_spent_day": str(self._transactions.paid_in_a_day),
-            "pending": self._deliveries.pending,
-        }
+            address=self._address,
+            balance=None if account is None else str(account.balance),
+            payment_wallet=self._config.wallet.payment_address,
+            gas_spent_day=str(self._transactions.paid_in_a_day),
+            pending=self._deliveries.pending,
+        )
 
     def report(self) -> dict[str, Any]:
         """All of it; `balance` in wei, ages and times until in seconds, `head_at` in ms since 1970.
@@ -307,6 +303,10 @@ def _without_containers(containers: Sequence[Container]) -> str:
             " so none may be the first of a chain"
         )
     return ""
+
+
+def _milliseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1000)
 
 
 def _duration(seconds: float) -> str:

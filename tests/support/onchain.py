@@ -33,8 +33,10 @@ async def on_chain(
     rpc_url: str = "",
     chain: Mapping[str, Any] | None = None,
     container: Mapping[str, Any] | None = None,
+    server: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[tuple[RunningNode, Echo]]:
-    """Run a node with one container, "echo"; `chain` and `container` are laid over its settings."""
+    """Run a node with one container, "echo"; `chain`, `container` and `server` are
+    laid over its settings."""
     echo = echo or Echo()
     deployment = v1 or v0
     assert deployment is not None
@@ -53,7 +55,8 @@ async def on_chain(
     settings["wallet"] = wallet | settings.get("wallet", {})
     async with serving(echo) as url:
         containers = [{"id": "echo", "url": url} | dict(container or {})]
-        async with running(folder, {"chain": settings, "containers": containers}) as node:
+        document = {"chain": settings, "containers": containers, "server": dict(server or {})}
+        async with running(folder, document) as node:
             yield node, echo
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from infernet_edge.schema import HistoryItem
+from infernet_edge.schema import ChainSummary, HistoryItem
 from infernet_edge.statistics.last_hour import Minutes, Summary
 
 Level = Literal["problem", "warning"]
@@ -100,5 +100,5 @@ class Overview(Struct, frozen=True, kw_only=True):
     machine: MachineUsage
     containers: list[dict[str, Any]]
     failures: list[HistoryItem]
-    chain: dict[str, Any] | None
+    chain: ChainSummary | None
     left_out: LeftOut

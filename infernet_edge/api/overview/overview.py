@@ -34,7 +34,7 @@ from infernet_edge.containers.service import Service
 from infernet_edge.errors import StorageError
 from infernet_edge.hardware.reading import Reading
 from infernet_edge.hardware.usage import MachineState, read_usage
-from infernet_edge.schema import encoder
+from infernet_edge.schema import ChainSummary, encoder
 
 if TYPE_CHECKING:
     from infernet_edge.api.app import Parts
@@ -86,7 +86,7 @@ class OverviewSource:
         salvages: Salvages = []
         self._salvages = Kept("salvages", self._read_salvages, salvages, seconds=_SLOW_SECONDS)
 
-        no_chain: dict[str, Any] | None = None
+        no_chain: ChainSummary | None = None
         self._chain = Kept(
             "chain", self._read_chain, no_chain, seconds=_CHAIN_SECONDS, patience=_CHAIN_PATIENCE
         )
@@ -182,7 +182,7 @@ class OverviewSource:
             return await self._parts.database.salvages()
         return self._salvages.value
 
-    async def _read_chain(self) -> dict[str, Any] | None:
+    async def _read_chain(self) -> ChainSummary | None:
         return None if self._parts.chain is None else await self._parts.chain.summary()
 
     def _collect(self) -> Iterator[FoundCondition]:

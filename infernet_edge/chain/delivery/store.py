@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Final
 
 from infernet_edge.chain.contracts.payload import Payload
 from infernet_edge.chain.contracts.subscription import Subscription
@@ -17,6 +18,10 @@ from infernet_edge.memory import Reservation, unlimited
 from infernet_edge.storage.database import Database
 
 _BESIDE_REQUEST = 1536  # bytes of memory that a delivery takes beside its request, about
+
+
+LAST_NUMBER: Final = 2**63 - 1
+"""Greater than the number of each delivery."""
 
 
 class DeliveryStore:
@@ -130,12 +135,14 @@ class DeliveryStore:
         """
         await self._database.write(table.prune, number)
 
-    async def newest(self, limit: int, *, skipped: bool = False) -> list[Delivery]:
+    async def newest(
+        self, limit: int, *, skipped: bool = False, before: int = LAST_NUMBER
+    ) -> list[Delivery]:
         """The newest deliveries, newest first, without their requests and answers.
 
-        `skipped`: only those for which nothing was computed.
+        `skipped`: only those for which nothing was computed; `before`: only smaller numbers.
         """
-        return await self._database.read(table.newest, limit, skipped)
+        return await self._database.read(table.newest, limit, skipped, before)
 
     async def delegated_by(self, owner: str) -> list[tuple[int, Subscription | None]]:
         """The nonces of an owner's delegated requests to coordinators of SDK 1.x, newest first.

@@ -183,13 +183,15 @@ def _opened(stored: Delivery) -> OpenDelivery | Delivery:
     return stored
 
 
-def newest(connection: sqlite3.Connection, limit: int, skipped: bool) -> list[Delivery]:
+def newest(
+    connection: sqlite3.Connection, limit: int, skipped: bool, before: int
+) -> list[Delivery]:
     """See DeliveryStore.newest."""
     wanted = "state = 'skipped'" if skipped else "true"
     rows = connection.execute(
         f"SELECT {_WITHOUT_CONTENT} FROM deliveries"  # noqa: S608 - as above
-        f" WHERE {wanted} ORDER BY number DESC LIMIT ?",
-        (limit,),
+        f" WHERE {wanted} AND number < ? ORDER BY number DESC LIMIT ?",
+        (before, limit),
     )
     return [_from_row(row) for row in rows]
 

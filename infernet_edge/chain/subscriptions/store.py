@@ -38,6 +38,9 @@ MIGRATIONS: Final = (
     ) STRICT, WITHOUT ROWID""",
 )
 
+LAST_ID: Final = 2**63 - 1
+"""Greater than the id of each subscription that is stored."""
+
 _KEPT: Final = 1000  # ignored ones, and as many that ended
 _COLUMNS = "id, state, reason, content, containers, changed_at"
 
@@ -88,9 +91,14 @@ class SubscriptionStore:
         await self._database.write(_save, self._deployment, tuple(found), next_id, mark)
         self.on_stored(found)
 
-    async def newest(self, limit: int, *, ignored: bool = False) -> list[KnownSubscription]:
-        """The newest subscriptions, newest first: those that were or are served, or the others."""
-        return await self._database.read(_newest, self._deployment, limit, ignored)
+    async def newest(
+        self, limit: int, *, ignored: bool | None = False, before: int = LAST_ID
+    ) -> list[KnownSubscription]:
+        """The newest subscriptions, newest first: those that were or are served, or the others.
+
+        `ignored` None: all of them. `before`: only smaller ids.
+        """
+        return await self._database.read(_newest, self._deployment, limit, ignored, before)
 
 
 def _begin(
@@ -168,12 +176,12 @@ def _save(
 
 
 def _newest(
-    connection: sqlite3.Connection, deployment: str, limit: int, ignored: bool
+    connection: sqlite3.Connection, deployment: str, limit: int, ignored: bool | None, before: int
 ) -> list[KnownSubscription]:
-    wanted = "= 'ignored'" if ignored else "!= 'ignored'"
+    wanted = {True: "state = 'ignored'", False: "state != 'ignored'", None: "true"}[ignored]
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM subscriptions"  # noqa: S608 - our own text
-        f" WHERE deployment = ? AND state {wanted} ORDER BY id DESC LIMIT ?",
-        (deployment, limit),
+        f" WHERE deployment = ? AND id < ? AND {wanted} ORDER BY id DESC LIMIT ?",
+        (deployment, before, limit),
     )
     return [_from_row(each) for each in rows]
