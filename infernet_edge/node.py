@@ -16,6 +16,7 @@ from infernet_edge.api.access.tokens import Tokens
 from infernet_edge.api.app import Api, Parts
 from infernet_edge.api.info import VERSION, is_healthy
 from infernet_edge.api.jobs import NoDelegations
+from infernet_edge.api.overview.publishing import OverviewEvents
 from infernet_edge.api.server import LanServer
 from infernet_edge.config.model import Config
 from infernet_edge.containers.client import ServiceClient, make_session
@@ -146,6 +147,8 @@ class Node:
         parts = self.parts = self._make_parts(session)
         self._api = Api(parts)
         stack.push_async_callback(self._api.overview.close)
+        publishing = OverviewEvents(self._api.overview, parts.store.recent.hour, parts.events)
+        stack.push_async_callback(publishing.close)
         server = self._server = LanServer(config.server, self._api, memory=parts.memory)
         stack.push_async_callback(parts.database.close)
         await parts.database.lock()  # first: a second start of this node ends here

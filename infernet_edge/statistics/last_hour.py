@@ -128,6 +128,11 @@ class LastHour:
             [_percentile(each.times, 0.5) for each in found],
         )
 
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until the present minute ends."""
+        return STEP - self._clock() % STEP
+
     def last_minute(self) -> Minute:
         """The newest minute that has ended."""
         hour = self.minutes()

@@ -45,10 +45,10 @@ MAX_BYTES: Final = 8192
 MAX_FAILURES: Final = 5
 """Failures in it; /api/history has all."""
 
-_USAGE_SECONDS: Final = 10.0  # for which what is used of the machine is kept
-_SLOW_SECONDS: Final = 60.0  # the same for addresses, the certificate, damaged files
+_USAGE_KEPT: Final = 10.0  # for which what is used of the machine is kept
+_SLOW_KEPT: Final = 60.0  # the same for addresses, the certificate, damaged files
 _READ_TIMEOUT: Final = 2.0  # seconds of one read of the machine; the last value is shown then
-_CHAIN_SECONDS: Final = 2.0
+_CHAIN_KEPT: Final = 2.0
 _CHAIN_PATIENCE: Final = 0.5  # seconds to wait for the chain; the last state is shown then
 _MAX_REASON = 200  # characters of a container's reason
 
@@ -71,24 +71,24 @@ class OverviewSource:
             "usage",
             partial(read_usage, Path("/"), folder),
             MachineState(),
-            keep=_USAGE_SECONDS,
+            keep=_USAGE_KEPT,
             timeout=_READ_TIMEOUT,
         )
         self._certificate = Reading(
             "certificate",
             partial(read_certificate, Path(server.tls.cert if server.tls else "")),
             no_certificate,
-            keep=_SLOW_SECONDS,
+            keep=_SLOW_KEPT,
             timeout=_READ_TIMEOUT,
         )
         urls: list[str] = []
-        self._urls = Kept("addresses", parts.urls, urls, seconds=_SLOW_SECONDS)
+        self._urls = Kept("addresses", parts.urls, urls, seconds=_SLOW_KEPT)
         salvages: Salvages = []
-        self._salvages = Kept("salvages", self._read_salvages, salvages, seconds=_SLOW_SECONDS)
+        self._salvages = Kept("salvages", self._read_salvages, salvages, seconds=_SLOW_KEPT)
 
         no_chain: ChainSummary | None = None
         self._chain = Kept(
-            "chain", self._read_chain, no_chain, seconds=_CHAIN_SECONDS, patience=_CHAIN_PATIENCE
+            "chain", self._read_chain, no_chain, seconds=_CHAIN_KEPT, patience=_CHAIN_PATIENCE
         )
 
     async def close(self) -> None:

@@ -1,0 +1,97 @@
+"""The events `attention`, `minute` and `machine`, which are made only while they are read."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from msgspec import structs
+
+from infernet_edge.api.overview.attention import for_others
+from infernet_edge.api.overview.forms import Attention
+from infernet_edge.api.overview.overview import OverviewSource
+from infernet_edge.events.bus import Events
+from infernet_edge.logs import log_exception
+from infernet_edge.statistics.last_hour import LastHour
+from infernet_edge.tasks import cancel
+
+logger = logging.getLogger(__name__)
+
+OPERATORS: Final = "operator"
+"""In place of a client: an event that only operators read."""
+
+_ATTENTION_PERIOD: Final = 1.0  # seconds between two checks of what is in memory
+_MACHINE_PERIOD: Final = 10.0
+_RETRY: Final = 10.0  # seconds after a failure
+
+
+class OverviewEvents:
+    """Publishes what the overview shows; has no task while no client reads."""
+
+    def __init__(self, source: OverviewSource, hour: LastHour, events: Events) -> None:
+        self._source = source
+        self._hour = hour
+        self._events = events
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        work: Mapping[str, Callable[[], Awaitable[None]]] = {
+            "attention": self._watch_attention,
+            "minute": self._count_minutes,
+            "machine": self._measure_machine,
+        }
+        for name, each in work.items():
+            events.on_interest[name] = functools.partial(self._on_interest, name, each)
+
+    def _on_interest(self, name: str, work: Callable[[], Awaitable[None]], wanted: bool) -> None:
+        if wanted:
+            self._tasks[name] = asyncio.create_task(self._run(name, work), name=f"events {name}")
+        elif (task := self._tasks.pop(name, None)) is not None:
+            task.cancel()
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+
+    async def close(self) -> None:
+        """Stop all tasks; may be called twice."""
+        tasks = [*self._tasks.values(), *self._ending]
+        self._tasks = {}
+        await cancel(*tasks)
+
+    async def _run(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await work()
+            except Exception as error:  # noqa: BLE001 - the readers get the next ones
+                log_exception(logger, "overview.publish_failed", error, type=name)
+                await asyncio.sleep(_RETRY)
+
+    async def _watch_attention(self) -> None:
+        """Publish the list when it changes, for operators and for all others."""
+        before: list[Attention] | None = None
+        refreshed = -_MACHINE_PERIOD
+        while True:
+            if time.monotonic() - refreshed >= _MACHINE_PERIOD:
+                items, refreshed = await self._source.attention(), time.monotonic()
+            else:
+                items = self._source.note()
+            if items != before:
+                before, others = items, for_others(items)
+                self._events.publish("attention.changed", {"items": others})
+                if others != items:  # the second one is what an operator sees last
+                    self._events.publish("attention.changed", {"items": items}, client=OPERATORS)
+            await asyncio.sleep(_ATTENTION_PERIOD)
+
+    async def _count_minutes(self) -> None:
+        """Publish each minute when it has ended."""
+        while True:
+            await asyncio.sleep(self._hour.seconds_left)
+            self._events.publish("minute.ended", structs.asdict(self._hour.last_minute()))
+
+    async def _measure_machine(self) -> None:
+        while True:
+            usage = await self._source.usage()
+            self._events.publish("machine.measured", structs.asdict(usage))
+            await asyncio.sleep(_MACHINE_PERIOD)
