@@ -85,7 +85,11 @@ def _without_paths(text: str) -> str:
 
 def _shortened(item: Attention, since: int) -> Attention:
     return structs.replace(
-        item, text=_cut(item.text), fix=_cut(item.fix), since=since, title=_cut(item.title)
+        item,
+        text=_cut(item.text),
+        fix=_cut(item.fix),
+        since=item.since or since,  # its part may know better
+        title=_cut(item.title),
     )
 
 

@@ -31,7 +31,9 @@ _MAX_DEPTH: Final = 5  # of lists and tables in a value
 
 
 class Setting(Struct, frozen=True):
-    """One key. `value` is "hidden" for a secret that is set.
+    """One key, such as "jobs.retention" or "containers[ID].image".
+
+    `value` is "hidden" for a secret that is set.
 
     `source` is FILE:LINE, "environment", "credential" or "default"; `changes` says what puts
     another value in force: "reload" or "restart".
@@ -55,30 +57,37 @@ def settings(config: Config, file: Path | None, environment: Mapping[str, str]) 
 
 
 def _level(
-    values: Struct, target: type[Struct], path: str, source_of: Callable[[str], str]
+    values: Struct,
+    target: type[Struct],
+    path: str,
+    source_of: Callable[[str, str], str],
+    shown: str = "",
 ) -> Iterator[Setting]:
+    """The settings below a key: `path` is its place in the file, `shown` its name."""
     for key in keys(target):
         if not key.is_served:
             continue
         below = f"{path}.{key.name}" if path else key.name
+        name = f"{shown}.{key.name}" if shown else key.name
         value = getattr(values, key.name)
         if key.table and value is not None:
-            yield from _level(value, key.table, below, source_of)
+            yield from _level(value, key.table, below, source_of, name)
         elif key.item_table and value:
             for number, item in enumerate(value):
-                yield from _level(item, key.item_table, f"{below}[{number}]", source_of)
+                place, item_name = f"{below}[{number}]", f"{name}[{item.id}]"
+                yield from _level(item, key.item_table, place, source_of, item_name)
         else:
-            yield _setting(key, value, below, source_of)
+            yield _setting(key, value, name, source_of(below, name))
 
 
-def _setting(key: Key, value: Any, path: str, source_of: Callable[[str], str]) -> Setting:
+def _setting(key: Key, value: Any, name: str, source: str) -> Setting:
     extra = unwrap(key.hint)[1]
     default = None if key.default is NODEFAULT else key.default
     return Setting(
-        path,
+        name,
         _shown(value, is_secret=bool(extra.get("secret"))),
         _shown(default, is_secret=False),
-        source_of(path),
+        source,
         str(extra.get("changes", "restart")),
         key.description,
     )
@@ -124,7 +133,7 @@ def _holds_secret(text: str) -> bool:
     return _SECRETIVE.search(text) is not None
 
 
-def _sources(file: Path | None, environment: Mapping[str, str]) -> Callable[[str], str]:
+def _sources(file: Path | None, environment: Mapping[str, str]) -> Callable[[str, str], str]:
     lines: dict[str, int] = {}
     if file is not None:
         try:
@@ -135,7 +144,7 @@ def _sources(file: Path | None, environment: Mapping[str, str]) -> Callable[[str
     from_environment = environment_keys(environment)
     credentials = credential_keys(environment)
 
-    def source_of(path: str) -> str:
+    def source_of(path: str, name: str) -> str:
         if any(
             path == each or path.startswith((f"{each}.", f"{each}[")) for each in from_environment
         ):
@@ -143,7 +152,8 @@ def _sources(file: Path | None, environment: Mapping[str, str]) -> Callable[[str
         line = lines.get(path) or lines.get(old_name(path))
         if line is not None:
             return f"{file}:{line}"
-        if any(_is_in(each, path) for each in credentials):
+        credential = name.replace("[", ".").replace("]", "")
+        if any(_is_in(each, credential) for each in credentials):
             return "credential"
         return "default"
 

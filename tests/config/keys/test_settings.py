@@ -24,9 +24,8 @@ def test_every_key_of_the_reference_is_there() -> None:
     found = listed({"containers": [{"id": "a", "image": "x"}], "server": {"tls": None}})
     page = configuration_page()
     for key in found:
-        name = key.replace("[0]", "[]") if f"`{key.replace('[0]', '[]')}`" in page else key
-        assert name.rpartition(".")[2] in page, key
-    for key in ("server.port", "jobs.keep_inputs", "containers[0].memory", "chain.wallet.keystore"):
+        assert key.replace("containers[a]", "containers[]") in page, key
+    for key in ("server.port", "jobs.keep_inputs", "containers[a].memory", "chain.wallet.keystore"):
         assert key in found
     assert found["server.port"].default == 4000
     assert found["server.port"].description == "Port of the REST API"
@@ -48,6 +47,7 @@ def test_where_each_value_comes_from(tmp_path: Path, suffix: str) -> None:
     credentials.mkdir()
     (credentials / "docker.password").write_text(SECRET)
     (credentials / "server.tokens.ann").write_text(SECRET * 3)
+    (credentials / "containers.a.bearer").write_text(SECRET)
     environment = {
         "INFERNET_EDGE_SERVER__PORT": "4002",
         "INFERNET_EDGE_CONTAINERS__0__CPUS": "2",
@@ -58,10 +58,11 @@ def test_where_each_value_comes_from(tmp_path: Path, suffix: str) -> None:
     found = {each.key: each for each in settings(loaded.config, loaded.source, environment)}
     assert (found["server.port"].value, found["server.port"].source) == (4002, "environment")
     assert found["server.host"].source == f"{file}:4"
-    assert found["containers[0].id"].source == f"{file}:6"
-    assert found["containers[0].cpus"].source == "environment"
-    assert found["containers[0].memory"].source == "default"
+    assert found["containers[a].id"].source == f"{file}:6"
+    assert found["containers[a].cpus"].source == "environment"
+    assert found["containers[a].memory"].source == "default"
     assert found["log.path"].source == f"{file}:1"  # by its old name
+    assert found["containers[a].bearer"].source == "credential"
     assert found["docker.password"].source == found["server.tokens"].source == "credential"
     assert found["jobs.retention"].source == "default"
     assert SECRET not in repr(found)
@@ -101,23 +102,23 @@ def test_secrets_are_never_shown() -> None:
     for key in (
         "docker.password",
         "podman.url",
-        "containers[0].command",
-        "containers[1].url",
-        "containers[1].bearer",
-        "containers[2].url",
-        "containers[3].command",
-        "containers[4].command",
-        "containers[5].command",
+        "containers[a].command",
+        "containers[b].url",
+        "containers[b].bearer",
+        "containers[c].url",
+        "containers[d].command",
+        "containers[e].command",
+        "containers[f].command",
         "chain.wallet.private_key",
         "chain.wallet.keystore_password",
     ):
         assert found[key].value == HIDDEN, key
     assert found["server.tokens"].value == {"ann": HIDDEN}
-    assert found["containers[0].env"].value == {"PLAIN": HIDDEN, "NUMBER": HIDDEN, "EMPTY": None}
+    assert found["containers[a].env"].value == {"PLAIN": HIDDEN, "NUMBER": HIDDEN, "EMPTY": None}
     assert found["chain.rpc_url"].value == HIDDEN
     assert found["docker.username"].value == "bob"
-    assert found["containers[0].image"].value == "docker.io/x/tokenizer:1"
-    assert found["containers[0].description"].value == "A tokenizer service = fast"
+    assert found["containers[a].image"].value == "docker.io/x/tokenizer:1"
+    assert found["containers[a].description"].value == "A tokenizer service = fast"
     assert found["server.tls"].value is None
 
 
