@@ -133,6 +133,9 @@ class LanServer:
                 dualstack_ipv6=family == socket.AF_INET6 and host == "::",
             )
             self._socket.setblocking(False)
+            # Connections inherit it: the body of an answer does not wait for the client to
+            # acknowledge the head.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except UnicodeError as error:  # of a name that the domain name system cannot have
             raise StartupError(
                 f"Cannot listen on {host}: {error}. Use an address or a name of this machine."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -198,3 +199,15 @@ async def test_a_database_that_cannot_be_read_is_a_503(
     reply = await node.get("/api/jobs")
     assert reply.status == 503
     assert int(reply.headers["retry-after"]) > 0
+
+
+def test_an_answer_does_not_wait_for_the_acknowledgement_of_its_head(tmp_path: Path) -> None:
+    """That would take 40 ms each time (Nagle's algorithm), where uvloop is not the event loop."""
+
+    async def read() -> None:
+        async with running(tmp_path) as node, asyncio.timeout(2):
+            for _ in range(100):
+                assert (await node.get("/health")).status == 200
+
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        runner.run(read())
