@@ -121,7 +121,13 @@ class Database:
         self._loop = asyncio.get_running_loop()
         writer, reader = await asyncio.to_thread(self._open_blocking)
         on_damage = self._on_damage
-        self._writer = Thread("database-writer", writer, commits=self.commits, on_damage=on_damage)
+        self._writer = Thread(
+            "database-writer",
+            writer,
+            commits=self.commits,
+            on_damage=on_damage,
+            on_problem=self.report_problem,
+        )
         self._reader = Thread("database-reader", reader, commits=None, on_damage=on_damage)
         self._writer.start()
         self._reader.start()

@@ -22,6 +22,7 @@ from infernet_edge.metrics.measurements import COMMIT_BOUNDS, WRITES_BOUNDS, His
 from infernet_edge.storage.damage import is_corrupt
 
 MAX_PER_COMMIT: Final = 1000
+_IDLE_TIME = 60.0  # seconds without a write until what was written is copied into the main file
 _MAX_GATHERING = 0.004  # seconds from the first request, when each iteration brings new ones
 
 
@@ -59,10 +60,12 @@ class Thread(threading.Thread):
         *,
         commits: Commits | None,
         on_damage: Callable[[str], None],
+        on_problem: Callable[[str], None] = lambda reason: None,
     ) -> None:
         """`commits` counts transactions; None: it only reads, without any.
 
-        `on_damage` is called in the event loop, with the reason, when SQLite finds damage.
+        Both others are called in the event loop, with a reason: `on_damage` when SQLite finds
+        damage, `on_problem` when a checkpoint without a caller fails.
         """
         super().__init__(name=name, daemon=True)
         self._connection = connection
@@ -73,6 +76,8 @@ class Thread(threading.Thread):
         self._is_ending = False
         self._loop = asyncio.get_running_loop()
         self._on_damage = on_damage
+        self._on_problem = on_problem
+        self._behind = False  # the main file lacks what was committed
         self.changes = 0  # rows that were changed and committed
 
     def submit(self, request: Request) -> None:
@@ -123,10 +128,38 @@ class Thread(threading.Thread):
             self._hand_over()
 
     def run(self) -> None:
-        while (batch := self._batches.get()) is not None:
+        while (batch := self._next()) is not None:
             self._loop.call_soon_threadsafe(self._settle, self._work(batch))
             del batch  # frees what was written: it may take long until the next request
         self._connection.close()
+
+    def _next(self) -> list[Request] | None:
+        """Wait for requests, with a checkpoint when there are none for a while.
+
+        So the main file of an idle node has everything, and a copy of only that file loses nothing.
+        There is no timer unless something was written since the last checkpoint.
+        """
+        while self._behind:
+            try:
+                return self._batches.get(timeout=_IDLE_TIME)
+            except queue.Empty:
+                self._checkpoint()
+        return self._batches.get()
+
+    def _checkpoint(self) -> None:
+        """Copy into the main file what the WAL has, without waiting for readers.
+
+        What a reader holds back is copied at the next try.
+        """
+        try:
+            busy, written, copied = self._connection.execute(
+                "PRAGMA wal_checkpoint(PASSIVE)"
+            ).fetchone()
+            self._behind = bool(busy) or copied < written
+        except sqlite3.Error as error:
+            self._behind = False  # the next write tries again
+            report = self._on_damage if is_corrupt(error) else self._on_problem
+            self._loop.call_soon_threadsafe(report, f"The database cannot be written: {error}")
 
     def _work(self, batch: list[Request]) -> list[_Outcome]:
         together = [request for request in batch if self._commits is not None and not request.alone]
@@ -152,7 +185,9 @@ class Thread(threading.Thread):
                 for function, arguments, future, _ in batch
             ]
             self._connection.execute("COMMIT")
-            self.changes += self._connection.total_changes - before
+            changes = self._connection.total_changes - before
+            self.changes += changes
+            self._behind = self._behind or changes > 0
             self._note_commit(len(batch), time.monotonic() - begin)
         except Exception as error:  # noqa: BLE001 - failures belong to the caller
             self._roll_back()
