@@ -13,6 +13,7 @@ import contextlib
 import logging
 import os
 import sqlite3
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
@@ -20,7 +21,7 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 from infernet_edge.errors import StartupError, StorageError
 from infernet_edge.events.bus import Events
 from infernet_edge.logs import log_event
-from infernet_edge.storage import damage
+from infernet_edge.storage import copying, damage
 from infernet_edge.storage.lock import FolderLock
 from infernet_edge.storage.migrations import Migrations, migrate
 from infernet_edge.storage.salvage import Part, rebuild
@@ -96,6 +97,8 @@ class Database:
         self.damaged = asyncio.Event()
         """Set when SQLite finds the file damaged while it is open; the next `open` rebuilds it."""
         self._marking: asyncio.Task[None] | None = None
+        self._copying: asyncio.Future[None] | None = None
+        self._stop_copying = threading.Event()
 
     async def lock(self) -> None:
         """Lock the folder, before anything else of a node starts; `open` does it otherwise.
@@ -231,8 +234,43 @@ class Database:
 
     async def release_space(self) -> None:
         """Return the pages of deleted rows to the disk, some megabytes of them at a time."""
-        while await self._submit(self._writer, _release_pages, (), alone=True):
+        # A copy keeps the WAL from being shortened, and waiting for its end would delay all writes.
+        release = _release_pages if self._copying is None else _free_pages
+        while await self._submit(self._writer, release, (), alone=True):
             pass
+
+    async def copy(self, target: Path, *, keep_free: int, on_progress: copying.Progress) -> None:
+        """Copy what is committed now into the new file `target`, see copying.py; one at a time.
+
+        It runs in a thread of its own, in which `on_progress` is called; it ends when the caller
+        is cancelled. Raises StorageError, with nothing left of the copy.
+        """
+        if self._writer is None or self._lost:
+            raise StorageError(self._lost or "The database is closed")
+        if self._copying is not None:
+            raise StorageError("Another backup is being made now; try again when it has ended")
+        self._stop_copying.clear()
+        copy = self._copying = asyncio.ensure_future(
+            asyncio.to_thread(
+                copying.copy_database,
+                self.path,
+                target,
+                keep_free=keep_free,
+                stop=self._stop_copying,
+                on_progress=on_progress,
+            )
+        )
+        try:
+            await asyncio.shield(copy)
+        except asyncio.CancelledError:
+            self._stop_copying.set()
+            await asyncio.wait([copy], timeout=_CLOSING_TIME)
+            if copy.done() and not copy.cancelled():
+                copy.exception()  # it was stopped; without this, asyncio logs that
+                await asyncio.to_thread(target.unlink, missing_ok=True)
+            raise
+        finally:
+            self._copying = None
 
     async def probe(self) -> None:
         """Try a small write after one failed; sets `writable`, or raises StorageError."""
@@ -273,6 +311,9 @@ class Database:
         another node must not open it while that thread still writes.
         """
         self._lost = ""
+        if self._copying is not None:
+            self._stop_copying.set()
+            await asyncio.wait([self._copying], timeout=_CLOSING_TIME)
         # The writer is last: closing the last connection empties the WAL.
         self._closing += [each for each in (self._reader, self._writer) if each is not None]
         self._reader = self._writer = None
@@ -372,12 +413,18 @@ class Database:
 
 
 def _release_pages(connection: sqlite3.Connection) -> bool:
-    """Shorten the file by some pages; returns whether there are more.
+    """Shorten the file by some pages; returns whether there are more."""
+    more = _free_pages(connection)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    return more
+
+
+def _free_pages(connection: sqlite3.Connection) -> bool:
+    """The same, as far as the next checkpoint shortens the file.
 
     The pragma frees one page per step of the statement, so it has to be run to its end.
     """
     connection.executescript(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     return int(connection.execute("PRAGMA freelist_count").fetchone()[0]) > _PAGES_AT_ONCE
 
 
