@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import json
 import sys
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -28,11 +29,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "topic", nargs="?", metavar="TOPIC", help="the page to show (default: list the pages)"
     )
+    parser.add_argument("--json", action="store_true", help="print JSON: topic, title, and text")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a page, or the list of them; returns 0, or 2 when the page does not exist."""
     found = pages()
+    if arguments.topic is None and arguments.json:
+        print(json.dumps([_described(name, page) for name, page in found.items()], indent=2))
+        return 0
     if arguments.topic is None:
         width = max(map(len, found))
         for name, page in found.items():
@@ -43,7 +48,11 @@ def run(arguments: argparse.Namespace) -> int:
     if wanted not in found:
         print(_unknown(arguments.topic, list(found)), file=sys.stderr)
         return 2
-    print(found[wanted].read_text("utf-8").rstrip())
+    text = found[wanted].read_text("utf-8").rstrip()
+    if arguments.json:
+        print(json.dumps({**_described(wanted, found[wanted]), "text": text}, indent=2))
+    else:
+        print(text)
     return 0
 
 
@@ -59,6 +68,10 @@ def _topic(name: str) -> str:
     for suffix in _SUFFIXES:
         name = name.removesuffix(suffix)
     return name
+
+
+def _described(name: str, page: Traversable) -> dict[str, str]:
+    return {"topic": name, "title": _title(page)}
 
 
 def _title(page: Traversable) -> str:

@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 from contextlib import nullcontext
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from infernet_edge.installer.paths import Paths
     from infernet_edge.installer.trial import Trial
 
 HELP = "install the node as a systemd service, upgrade it, show its state"
@@ -68,7 +66,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     added["uninstall"].add_argument(
         "--purge", action="store_true", help="remove data, configuration, secrets and user too"
     )
+    added["status"].add_argument("--json", action="store_true", help="print JSON")
     logs = added["logs"]
+    logs.add_argument("--json", action="store_true", help="print an object for each entry")
     logs.add_argument("-f", "--follow", action="store_true", help="keep printing new lines")
     logs.add_argument("-n", "--lines", type=int, default=100, help="how many (default: 100)")
     upgrade = added["upgrade"]
@@ -266,52 +266,18 @@ def _migrations(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from infernet_edge.config import load
-    from infernet_edge.config.paths import NODE_UNIT
-    from infernet_edge.control.client import NotRunning, fetch
-    from infernet_edge.installer import drop_in, unit
+    import json
+
+    from infernet_edge.cli.service_report import describe, is_healthy, lines
+    from infernet_edge.installer import unit
     from infernet_edge.installer.commands import run as run_command
     from infernet_edge.installer.paths import Paths
 
     if not unit.is_booted():
         return _refuse(_NO_SYSTEMD)
-    paths = Paths()
-    found = unit.state(run_command)
-    installed = paths.current.readlink().name if paths.current.is_symlink() else "none"
-    podman = "without root" if paths.rootless.exists() else "as root"
-    print(f"{NODE_UNIT}: {found['ActiveState']} ({found['SubState']}), {found['UnitFileState']}")
-    print(f"  since      {found['ActiveEnterTimestamp'] or 'never'}")
-    print(f"  restarts   {found['NRestarts']}, last result: {found['Result']}")
-    print(f"  version    {installed}, Podman runs {podman}")
-    _print_trial(paths)
-    if found["ActiveState"] != "active":
-        print("  reason     infernet-edge service logs")
-        return 1
-    try:
-        config = load(paths.configuration(), drop_in.environment(paths)).config
-        status = fetch(config, "status")
-    except NotRunning as error:
-        print(f"  health     unknown: {error}")
-        return 1
-    print(f"  health     {'healthy' if status['healthy'] else 'unhealthy'}, {status['url']}")
-    for problem in status["problems"]:
-        print(f"  problem    {problem}")
-    return 0 if status["healthy"] else 1
-
-
-def _print_trial(paths: Paths) -> None:
-    from infernet_edge.installer.trial import last_result, read_state
-
-    if (state := read_state(paths)) is not None:
-        print(f"  trial      of {state.new}; if it fails, it is rolled back to {state.old}")
-        return
-    result = last_result(paths)
-    if result is None or (result.is_kept and not result.reason):
-        return
-    moment = datetime.fromtimestamp(result.ended_at / 1000, UTC)
-    verb = "could not be rolled back" if result.is_kept else "was rolled back"
-    first = result.reason.partition("\n")[0]
-    print(f"  upgrade    {result.new} {verb} on {moment:%Y-%m-%d %H:%M} UTC: {first}")
+    found = describe(Paths(), unit.state(run_command))
+    print(json.dumps(found, indent=2) if arguments.json else "\n".join(lines(found)))
+    return 0 if is_healthy(found) else 1
 
 
 def _logs(arguments: argparse.Namespace) -> int:
@@ -324,6 +290,8 @@ def _logs(arguments: argparse.Namespace) -> int:
     command = ["journalctl", f"--unit={NODE_UNIT}", f"--lines={arguments.lines}"]
     if arguments.follow:
         command.append("--follow")
+    if arguments.json:
+        command.append("--output=json")
     sys.stdout.flush()
     try:
         os.execvp(command[0], command)  # noqa: S606  # a list, without a shell

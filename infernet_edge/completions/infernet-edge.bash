@@ -27,8 +27,8 @@ _infernet_edge() {
         service) words='install uninstall status logs upgrade rollback unpack -h --help' value='' ;;
         "service install") words='-h --help --dry-run --config --rootless --rootful' value='' ;;
         "service uninstall") words='-h --help --dry-run --purge' value='' ;;
-        "service status") words='-h --help' value='' ;;
-        "service logs") words='-h --help -f --follow -n --lines' value='' ;;
+        "service status") words='-h --help --json' value='' ;;
+        "service logs") words='-h --help --json -f --follow -n --lines' value='' ;;
         "service upgrade") words='-h --help --sha256 --timeout --trial' value=file ;;
         "service rollback") words='-h --help --timeout --trial' value='' ;;
         "service unpack") words='-h --help' value=file ;;
@@ -47,7 +47,7 @@ _infernet_edge() {
         wallet) words='new import show register activate pay -h --help' value='' ;;
         "wallet new") words='-h --help --config --output --password-file --plain' value='' ;;
         "wallet import") words='-h --help --config --output --password-file --plain --file --old-password-file' value='' ;;
-        "wallet show") words='-h --help --config' value='' ;;
+        "wallet show") words='-h --help --config --json' value='' ;;
         "wallet register") words='-h --help --config' value='' ;;
         "wallet activate") words='-h --help --config' value='' ;;
         "wallet pay") words='create show approve withdraw -h --help' value='' ;;
@@ -55,7 +55,7 @@ _infernet_edge() {
         "wallet pay show") words='-h --help --config --token --json' value='' ;;
         "wallet pay approve") words='-h --help --config --spender --token' value=any ;;
         "wallet pay withdraw") words='-h --help --config --yes --token' value=any ;;
-        help) words='-h --help' value='quick-start api commands configuration containers events limits monitoring on-chain prometheus-rules requirements security service several-nodes troubleshooting' ;;
+        help) words='-h --help --json' value='quick-start api commands configuration containers events limits monitoring on-chain prometheus-rules requirements security service several-nodes troubleshooting' ;;
         completion) words='-h --help' value='bash zsh fish' ;;
         version) words='-h --help --json' value='' ;;
     esac

@@ -111,8 +111,10 @@ complete -c infernet-edge -n '__infernet_edge_at \'service uninstall\'' -l dry-r
 complete -c infernet-edge -n '__infernet_edge_at \'service uninstall\'' -l purge -d 'remove data, configuration, secrets and user too'
 complete -c infernet-edge -n '__infernet_edge_at \'service status\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'service status\'' -s h -l help -d 'show this help message'
+complete -c infernet-edge -n '__infernet_edge_at \'service status\'' -l json -d 'print JSON'
 complete -c infernet-edge -n '__infernet_edge_at \'service logs\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'service logs\'' -s h -l help -d 'show this help message'
+complete -c infernet-edge -n '__infernet_edge_at \'service logs\'' -l json -d 'print an object for each entry'
 complete -c infernet-edge -n '__infernet_edge_at \'service logs\'' -s f -l follow -d 'keep printing new lines'
 complete -c infernet-edge -n '__infernet_edge_at \'service logs\'' -s n -l lines -x -d 'how many'
 complete -c infernet-edge -n '__infernet_edge_at \'service upgrade\'' -s h -l help -d 'show this help message'
@@ -244,6 +246,7 @@ complete -c infernet-edge -n '__infernet_edge_at \'wallet import\'' -l old-passw
 complete -c infernet-edge -n '__infernet_edge_at \'wallet show\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'wallet show\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet show\'' -l config -r -F -d 'configuration, JSON or TOML'
+complete -c infernet-edge -n '__infernet_edge_at \'wallet show\'' -l json -d 'print JSON'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet register\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'wallet register\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet register\'' -l config -r -F -d 'configuration, JSON or TOML'
@@ -278,6 +281,7 @@ complete -c infernet-edge -n '__infernet_edge_at \'wallet pay withdraw\'' -l tok
 complete -c infernet-edge -n '__infernet_edge_at \'help\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'help\'' -f -a 'quick-start api commands configuration containers events limits monitoring on-chain prometheus-rules requirements security service several-nodes troubleshooting'
 complete -c infernet-edge -n '__infernet_edge_at \'help\'' -s h -l help -d 'show this help message'
+complete -c infernet-edge -n '__infernet_edge_at \'help\'' -l json -d 'print JSON: topic, title, and text'
 complete -c infernet-edge -n '__infernet_edge_at \'completion\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'completion\'' -f -a 'bash zsh fish'
 complete -c infernet-edge -n '__infernet_edge_at \'completion\'' -s h -l help -d 'show this help message'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import zipfile
@@ -27,6 +28,16 @@ def test_it_lists_every_page_with_its_title(capsys: Captured) -> None:
         assert any(line.split(None, 1) == [page.stem, title] for line in output.splitlines())
     assert output.startswith("quick-start ")
     assert all(len(line) <= 80 for line in output.splitlines())
+
+
+def test_as_json(capsys: Captured) -> None:
+    assert main(["help", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert listed[0]["topic"] == "quick-start"
+    assert main(["help", "api", "--json"]) == 0
+    page = json.loads(capsys.readouterr().out)
+    assert {"topic": page["topic"], "title": page["title"]} in listed
+    assert page["text"] == (DOCS / "api.md").read_text().rstrip()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -258,6 +258,11 @@ def test_show(anvil: Anvil, capsys: pytest.CaptureFixture[str]) -> None:
     assert "SDK 0.1" not in printed.out
     assert not printed.err
     assert KEY not in printed.out
+    assert wallet("show", "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["address"], shown["chain_id"]) == (NODE.address, 31337)
+    assert (shown["balance"], shown["pending"]) == (str(ETHER * 5 // 2), 0)
+    assert (shown["payment_address"], shown["registration"]) == (payment, None)
 
 
 def test_show_of_a_keystore(anvil: Anvil, capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,6 +51,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         add_config_argument(action)
         if name in _KEYS_HELP:
             _configure_keys(action)
+        if name == "show":
+            action.add_argument("--json", action="store_true", help="print JSON; amounts as text")
         if name == "import":
             action.add_argument(
                 "--file",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -41,9 +42,10 @@ def run_action(arguments: argparse.Namespace) -> int:
         return 78
     chain = loaded.config.chain
     account = load_account(chain.wallet)
-    if arguments.action == "show":
+    as_json = arguments.action == "show" and arguments.json
+    if arguments.action == "show" and not as_json:
         print(f"Address      {account.address}")
-    return asyncio.run(_run(arguments.action, chain, account))
+    return asyncio.run(_run(arguments.action, chain, account, as_json=as_json))
 
 
 @asynccontextmanager
@@ -79,11 +81,11 @@ def _print_sent(hash_: str) -> None:
     print_progress(f"Transaction  {hash_}, waiting until it is mined ...")
 
 
-async def _run(action: str, chain: Chain, account: LocalAccount) -> int:
+async def _run(action: str, chain: Chain, account: LocalAccount, *, as_json: bool) -> int:
     async with connected(chain) as rpc:
         conditions = await ask_conditions(rpc, account.address)
         if action == "show":
-            return await _show(rpc, chain, account.address, conditions)
+            return await _show(rpc, chain, account.address, conditions, as_json=as_json)
         if not chain.coordinator_address:
             raise InfernetEdgeError(
                 "chain.coordinator_address is not set. Only coordinators of SDK 0.1 need the"
@@ -95,16 +97,32 @@ async def _run(action: str, chain: Chain, account: LocalAccount) -> int:
         return await _activate(rpc, chain, account, registration)
 
 
-async def _show(rpc: RpcClient, chain: Chain, address: str, conditions: Conditions) -> int:
-    print(f"Chain        {rpc.chain_id}, block {conditions.block.number}")
-    print(f"Balance      {coins(conditions.balance)} ({conditions.balance} wei)")
-    print(f"Transactions {conditions.mined_nonce} mined, {_pending(conditions)} pending")
-    print(
-        f"Paid to      {chain.wallet.payment_address or 'no wallet (payment_address is not set)'}"
-    )
+async def _show(
+    rpc: RpcClient, chain: Chain, address: str, conditions: Conditions, *, as_json: bool
+) -> int:
+    registration = None
     if chain.coordinator_address:
-        registration = await ask_registration(rpc, chain.coordinator_address, address)
-        print(f"SDK 0.1      {registration}")
+        registration = str(await ask_registration(rpc, chain.coordinator_address, address))
+    paid_to = chain.wallet.payment_address
+    if as_json:
+        document = {
+            "address": address,
+            "chain_id": rpc.chain_id,
+            "block": conditions.block.number,
+            "balance": str(conditions.balance),
+            "mined": conditions.mined_nonce,
+            "pending": _pending(conditions),
+            "payment_address": paid_to or None,
+            "registration": registration,
+        }
+        print(json.dumps(document, indent=2))
+    else:
+        print(f"Chain        {rpc.chain_id}, block {conditions.block.number}")
+        print(f"Balance      {coins(conditions.balance)} ({conditions.balance} wei)")
+        print(f"Transactions {conditions.mined_nonce} mined, {_pending(conditions)} pending")
+        print(f"Paid to      {paid_to or 'no wallet (payment_address is not set)'}")
+        if registration is not None:
+            print(f"SDK 0.1      {registration}")
     if conditions.balance == 0:
         print("The account has no coins: it cannot pay for any delivery.", file=sys.stderr)
     return 0
