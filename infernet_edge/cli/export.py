@@ -10,28 +10,28 @@ from typing import TYPE_CHECKING
 
 from infernet_edge import __version__
 from infernet_edge.cli.configuration import add_config_argument, load_or_explain
+from infernet_edge.cli.examples import add_examples
 
 if TYPE_CHECKING:
     from infernet_edge.export.plan import Plan
 
 HELP = "write the node and its services as files of Kubernetes or Podman"
 
-_EPILOG = """\
-Examples:
-  infernet-edge export kube > node.yaml     kubectl apply -f node.yaml
-                                            podman kube play node.yaml
-  infernet-edge export quadlet --folder ~/.config/containers/systemd
-
-The files contain no secret. What they need of those, and what they do not
-express, is said at their top. The node needs an image with its executable:
-see infernet-edge help export
+_TEXT = """\
+kubectl apply -f node.yaml, or podman kube play node.yaml, starts the first. The files contain no
+secret. What they need of those, and what they do not express, is said at their top. The node needs
+an image with its executable: see infernet-edge help export.
 """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = _EPILOG
+    add_examples(
+        parser,
+        "infernet-edge export kube > node.yaml",
+        "infernet-edge export quadlet --folder ~/.config/containers/systemd",
+        text=_TEXT,
+    )
     parser.add_argument(
         "form",
         metavar="kube|quadlet",
