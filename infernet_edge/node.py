@@ -18,6 +18,7 @@ from infernet_edge.api.info import VERSION, is_healthy
 from infernet_edge.api.jobs import NoDelegations
 from infernet_edge.api.overview.publishing import OverviewEvents
 from infernet_edge.api.server import LanServer
+from infernet_edge.config.loading import Loaded
 from infernet_edge.config.model import Config
 from infernet_edge.containers.client import ServiceClient, make_session
 from infernet_edge.containers.manager import ContainerManager
@@ -39,6 +40,9 @@ from infernet_edge.jobs.reading.waiting import MAX_WAITERS
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.logs import log_event
 from infernet_edge.memory import MemoryBudget
+from infernet_edge.reloading.container_changes import ContainerChanges
+from infernet_edge.reloading.limits import apply_limits
+from infernet_edge.reloading.reloader import Reloader
 from infernet_edge.statistics.disk_pace import DiskPace
 from infernet_edge.storage import elapsed
 from infernet_edge.storage.damage import is_corrupt
@@ -81,12 +85,14 @@ class Node:
         config: Config,
         on_salvage: Callable[[int], None] = lambda rows: None,
         source: Path | None = None,
+        load: Callable[[], Loaded] | None = None,
     ) -> None:
         """`on_salvage` is called, in a thread, with the rows saved so far from a damaged file.
 
-        `source` is the file that the configuration was read from.
+        `source` is the file that the configuration was read from; `load` reads it again, for a
+        reload, and blocks.
         """
-        self.config = config
+        self.reloader = Reloader(config, load, self._prepare)
         self._source = source
         self._on_salvage = on_salvage
         self._events = Events()
@@ -96,7 +102,14 @@ class Node:
         self.parts: Parts | None = None
         self._server: LanServer | None = None
         self._api: Api | None = None
+        self._housekeeper: Housekeeper | None = None
+        self._changes: ContainerChanges | None = None
         self.chain: ChainSubsystem | None = None
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self.reloader.config
 
     @property
     def url(self) -> str:
@@ -162,11 +175,19 @@ class Node:
         # The stack stops in reverse order: users of containers before the containers.
         stack.push_async_callback(parts.manager.stop)
         stack.push_async_callback(parts.orchestrator.stop)
+        changes = self._changes = ContainerChanges(
+            self.services,
+            parts.orchestrator,
+            parts.manager,
+            parts.events,
+            manages=config.manage_containers,
+        )
+        stack.push_async_callback(changes.stop)
         if self.chain is not None:
             stack.push_async_callback(self.chain.stop)
             await self.chain.start()
 
-        housekeeper = Housekeeper(
+        housekeeper = self._housekeeper = Housekeeper(
             config,
             parts.database,
             parts.store,
@@ -213,16 +234,26 @@ class Node:
             raise InvariantViolated("the node has not been started")
         return self.parts.database.damaged
 
-    async def reload(self) -> None:
-        """Read the certificate again; logs an error in it, and keeps the current one."""
-        if self._server is None:
-            return
-        try:
-            await self._server.reload_certificate()
-        except StartupError as error:
-            log_event(logger, "node.reload_failed", logging.ERROR, reason=error)
-        else:
-            log_event(logger, "node.reloaded")
+    async def _prepare(self, config: Config) -> Callable[[], None]:
+        """Prepare another configuration; returns what puts it in force. Raises StartupError."""
+        parts, api, server, changes = self.parts, self._api, self._server, self._changes
+        if parts is None or api is None or server is None or changes is None:
+            raise StartupError("The node has not been started")
+        before = self.config.containers
+        prepared = [await server.prepare(config.server)]
+        if self.chain is not None:
+            prepared.append(await self.chain.prepare(config))
+
+        def apply() -> None:
+            for each in prepared:
+                each()
+            api.apply(config)
+            apply_limits(parts, config)
+            if self._housekeeper is not None:
+                self._housekeeper.apply(config)
+            changes.apply(before, config.containers)
+
+        return apply
 
     async def wait_until_ready(self, timeout: float) -> None:
         """Wait until each container is ready or has failed, at most `timeout` seconds."""
@@ -249,6 +280,8 @@ class Node:
         """
         if self.parts is not None and self._server is not None:
             self.parts.store.close_intake("The node is shutting down")
+            self.reloader.stop()
+            await self.parts.manager.operations.logs.stop()
             await self._server.close()
             if self.chain is not None:
                 await self.chain.stop()
@@ -332,7 +365,7 @@ class Node:
         memory = memory_budget(config)
         job_store = JobStore(database, reported, config.jobs.max_pending, memory, passed, events)
         job_store.keep_inputs = config.jobs.keep_inputs
-        job_store.answers.max_bytes = min(idempotency.MAX_BYTES, config.storage.max_bytes // 8)
+        job_store.answers.max_bytes = idempotency.part_of(config.storage)
         background = Background()
         manager = ContainerManager(config, services, session, background=background)
         client = ServiceClient(session, max_bytes, logs=manager)
@@ -372,6 +405,7 @@ class Node:
             urls=self.network_urls,
             chain=self.chain,
             source=self._source,
+            reloader=self.reloader,
         )
 
 

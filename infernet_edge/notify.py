@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import sys
+import time
 from collections.abc import Mapping
 from typing import Self
 
@@ -45,6 +46,12 @@ class Notifier:
         self._send("READY=1", f"STATUS={status}")
         if self.watched and self._pinging is None:
             self._pinging = asyncio.create_task(self._ping_watchdog(), name="watchdog")
+
+    def reloading(self) -> None:
+        """Report that the configuration is read again; `ready` ends that."""
+        # The time is for Type=notify-reload, since systemd 253; others ignore it.
+        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        self._send("RELOADING=1", f"MONOTONIC_USEC={now}", "STATUS=Reloading the configuration")
 
     def status(self, text: str) -> None:
         """Send one line for `systemctl status`."""

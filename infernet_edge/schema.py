@@ -408,5 +408,15 @@ class CallerInfo(Struct, frozen=True):
     open: bool
 
 
+class ReloadReport(Struct, frozen=True):
+    """What a reload of the configuration did. With problems, nothing was changed."""
+
+    applied: Annotated[list[str], Meta(description="Keys whose new values are in force")] = []
+    needs_restart: Annotated[
+        list[str], Meta(description="Keys whose new values a restart of the node applies")
+    ] = []
+    problems: list[str] = []
+
+
 encoder = msgspec.json.Encoder()
 """One JSON encoder for the process; msgspec encoders may be shared."""

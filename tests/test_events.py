@@ -133,7 +133,7 @@ def published() -> set[str]:
                     variable = isinstance(call.args[0], ast.Name)
                     searched = function if variable else call.args[0]
                     found |= {name for name in _constants(searched) if "." in name}
-                    if ast.unparse(call.func) == "self.service.publish":
+                    if ast.unparse(call.func).endswith("service.publish"):
                         found |= {f"container.{verb}" for verb in _constants(searched)}
     return found
 

@@ -19,7 +19,7 @@ LAYERS: Final = (
     {"cli"},
     {"demo", "doctor", "export"},
     {"installer", "node", "notify"},
-    {"control"},
+    {"control", "reloading"},
     {"api", "chain"},
     {"jobs"},
     {"containers"},

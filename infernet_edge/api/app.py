@@ -19,12 +19,15 @@ from infernet_edge.api.access.permissions import Permission, demand, usual_permi
 from infernet_edge.api.access.rate_limits import Charge
 from infernet_edge.api.access.tokens import Tokens
 from infernet_edge.api.endpoints.cancelling import Cancellation
+from infernet_edge.api.endpoints.container_logs import ContainerLogsEndpoint
+from infernet_edge.api.endpoints.containers import ContainerActionEndpoint, ContainersEndpoint
 from infernet_edge.api.endpoints.events import EventsEndpoint
 from infernet_edge.api.endpoints.history import HistoryEndpoint
 from infernet_edge.api.endpoints.job import JobEndpoint
 from infernet_edge.api.endpoints.job_texts import JobTextEndpoint
 from infernet_edge.api.endpoints.jobs import BatchEndpoint, JobsEndpoint
 from infernet_edge.api.endpoints.metrics import MetricsEndpoint
+from infernet_edge.api.endpoints.reload import ReloadEndpoint, Reloading
 from infernet_edge.api.endpoints.tokens import MeEndpoint, TokenEndpoint, TokensEndpoint
 from infernet_edge.api.info import HealthEndpoint, InfoEndpoint, ResourcesEndpoint
 from infernet_edge.api.jobs import Delegations, JobIntake
@@ -101,6 +104,7 @@ class Parts(NamedTuple):
     readers: EventReaders
     pace: DiskPace
     urls: Callable[[], Awaitable[list[str]]]
+    reloader: Reloading
     chain: ChainView | None = None
     source: Path | None = None  # the file of the configuration
 
@@ -111,7 +115,11 @@ class Api:
     def __init__(self, parts: Parts) -> None:
         self._requests: Counter[tuple[str, int]] = Counter()  # answered, by route and status
         self.overview = OverviewSource(parts, lambda: list(self.access.hosts.refused))
-        routes = _routes(parts, self._requests, self.overview)
+        settings = parts.config.server
+        self._tokens = parts.tokens
+        self._bodies = BodyReader(settings.max_body_bytes, settings.min_body_bytes_per_second)
+        self._guardian = Guardian(parts.config.containers)
+        routes = _routes(parts, self._requests, self.overview, self._bodies, self._guardian)
         # An exact path has precedence, also when it does not have the method of a request.
         exact = [route for route in routes if not route.param_convertors]
         self._templates = [route for route in routes if route.param_convertors]
@@ -122,6 +130,13 @@ class Api:
         self._preflights = {route.path: Preflight(sorted(route.methods or ())) for route in routes}
         self._needed = _needed(routes)
         self.access = Access(parts.config.server, parts.tokens, _open_here(routes, self._needed))
+
+    def apply(self, config: Config) -> None:
+        """Serve requests by this configuration from now on."""
+        self.access.apply(config.server)
+        self._tokens.configure(config.server.tokens)
+        self._bodies.min_rate = config.server.min_body_bytes_per_second
+        self._guardian.apply(config.containers)
 
     @property
     def routes(self) -> list[BaseRoute]:
@@ -253,11 +268,12 @@ def _as_api_error(error: Exception, scope: Scope) -> ApiError:
 
 
 def _routes(
-    parts: Parts, requests: Counter[tuple[str, int]], overview: OverviewSource
+    parts: Parts,
+    requests: Counter[tuple[str, int]],
+    overview: OverviewSource,
+    bodies: BodyReader,
+    guardian: Guardian,
 ) -> list[Route]:
-    settings = parts.config.server
-    bodies = BodyReader(settings.max_body_bytes, settings.min_body_bytes_per_second)
-    guardian = Guardian(parts.config.containers)
     intake = JobIntake(guardian, parts.store, parts.orchestrator, parts.delegations)
     cancellation = Cancellation(parts.store, parts.orchestrator)
     texts = JobTexts(parts.database)
@@ -275,6 +291,7 @@ def _routes(
         "/health": HealthEndpoint(parts.database, parts.store, parts.services, parts.background),
         "/info": InfoEndpoint(parts.services, parts.store, parts.external_jobs, parts.delegations),
         "/resources": ResourcesEndpoint(parts.resources),
+        "/api/reload": ReloadEndpoint(parts.reloader),
         "/api/status": StatusEndpoint(
             bodies,
             parts.store,
@@ -299,6 +316,14 @@ def _routes(
         "/api/chain/subscriptions": SubscriptionsEndpoint(parts.chain),
         "/api/chain/deliveries": DeliveriesEndpoint(parts.chain),
         "/api/settings": SettingsEndpoint(parts, overview),
+        "/api/containers": ContainersEndpoint(parts.manager, parts.orchestrator),
+        "/api/containers/{id}/restart": ContainerActionEndpoint(
+            parts.services, parts.manager.operations.restart
+        ),
+        "/api/containers/{id}/logs": ContainerLogsEndpoint(parts.services, parts.manager),
+        "/api/containers/{id}/pull": ContainerActionEndpoint(
+            parts.services, parts.manager.operations.pull
+        ),
         "/openapi.json": _DocumentEndpoint(),
     }
     return [

@@ -64,10 +64,14 @@ class Connections:
 
     def __init__(self, limit: int, max_per_client: int, trusted_proxies: Iterable[str]) -> None:
         self.limit = limit
-        self._max_per_client = max_per_client
-        self._trusted = [ipaddress.ip_network(text, strict=False) for text in trusted_proxies]
         self._slots: dict[Slot, None] = {}
         self._by_client: dict[str, dict[Slot, None]] = {}
+        self.apply(max_per_client, trusted_proxies)
+
+    def apply(self, max_per_client: int, trusted_proxies: Iterable[str]) -> None:
+        """Use these settings for new connections."""
+        self._max_per_client = max_per_client
+        self._trusted = [ipaddress.ip_network(text, strict=False) for text in trusted_proxies]
 
     @property
     def count(self) -> int:

@@ -183,7 +183,7 @@ class BodyReader:
     def __init__(self, max_bytes: int, min_rate: int = 16 * 2**10) -> None:
         """`min_rate`: bytes per second that have to arrive, after the first 20 seconds."""
         self._max_bytes = max_bytes
-        self._min_rate = min_rate
+        self.min_rate = min_rate
 
     async def read(
         self, scope: Scope, receive: Receive, max_bytes: int | None = None
@@ -220,7 +220,7 @@ class BodyReader:
                     if (size := len(body) + len(part)) > taken:
                         held.take(size - taken)
                         taken = size
-                    timeout.reschedule(until + size / self._min_rate)
+                    timeout.reschedule(until + size / self.min_rate)
                     if not body:
                         body = part
                     elif isinstance(body, bytearray):

@@ -12,6 +12,8 @@ from infernet_edge.api.endpoints.events import MAX_PERIOD_SECONDS
 from infernet_edge.api.endpoints.idempotency import MAX_KEY
 from infernet_edge.api.endpoints.waiting import MAX_WAIT_SECONDS
 from infernet_edge.api.openapi_delegated import delegated_request
+from infernet_edge.containers.operating import forms
+from infernet_edge.containers.operating.logs import MAX_TAIL
 from infernet_edge.events.bus import EVENT_TYPES
 from infernet_edge.events.text import MEDIA_TYPE
 from infernet_edge.jobs.reading.history import MAX_PAGE, STATES
@@ -35,6 +37,9 @@ _TYPES = (
     schema.NewToken,
     schema.RevokedToken,
     schema.CallerInfo,
+    forms.ContainerList,
+    forms.ContainerAction,
+    schema.ReloadReport,
     schema.ErrorResponse,
     *openapi_overview.TYPES,
 )
@@ -111,13 +116,14 @@ def _operation(
     body: dict[str, Any] | None = None,
     parameters: list[dict[str, Any]] | None = None,
     media_types: tuple[str, ...] = ("application/json",),
+    status: int = 200,
 ) -> dict[str, Any]:
     error = {"application/json": {"schema": _ref("ErrorResponse")}}
     failure = {"description": "Refused, malformed or not possible now", "content": error}
     operation: dict[str, Any] = {
         "summary": summary,
         "responses": {
-            "200": {
+            str(status): {
                 "description": "Success",
                 "content": {media_type: {"schema": answer} for media_type in media_types},
             },
@@ -179,6 +185,11 @@ def _paths() -> dict[str, Any]:
         "header",
     )
     identifier = _parameter("id", "The id of the job", text, "path")
+    container = _parameter("id", "The id of the container", text, "path")
+    tail = _parameter(
+        "tail", "How many of the last lines", {"type": "integer", "minimum": 0, "maximum": MAX_TAIL}
+    )
+    follow = _parameter("follow", "Send the lines that come, too", boolean)
     job_parameters = [
         _parameter("id", "Ids of jobs whose results to return", _list_of(text)),
         _parameter("intermediate", "With id: all containers' results", boolean),
@@ -272,6 +283,34 @@ def _paths() -> dict[str, Any]:
         },
         "/api/me": {"get": _operation("Who calls, and what that permits", _ref("CallerInfo"))},
         **openapi_overview.paths(_operation, _parameter),
+        "/api/containers": {
+            "get": _operation("State, load and use of all containers", _ref("ContainerList"))
+        },
+        "/api/containers/{id}/restart": {
+            "post": _operation(
+                "Restart a container; its jobs are started again",
+                _ref("ContainerAction"),
+                parameters=[container],
+                status=202,
+            )
+        },
+        "/api/containers/{id}/logs": {
+            "get": _operation(
+                "The log of a container: lines of JSON",
+                {"type": "string"},
+                parameters=[container, tail, follow],
+                media_types=("application/x-ndjson",),
+            )
+        },
+        "/api/containers/{id}/pull": {
+            "post": _operation(
+                "Pull the image of a container, which runs on",
+                _ref("ContainerAction"),
+                parameters=[container],
+                status=202,
+            )
+        },
+        "/api/reload": {"post": _operation("Read the configuration again", _ref("ReloadReport"))},
         "/api/status": {
             "put": _operation(
                 "Report a job that runs elsewhere (this machine and its containers only)",

@@ -13,6 +13,7 @@ import logging
 import resource
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Any
 
 import uvicorn
@@ -153,17 +154,22 @@ class LanServer:
                 " (`ss -ltnp` lists the programs that listen)."
             ) from error
 
-    async def reload_certificate(self) -> None:
-        """Read the certificate and key again, for new connections.
+    async def prepare(self, settings: Server) -> Callable[[], None]:
+        """Read the certificate and key of these settings; returns what puts them in force.
 
-        Raises StartupError, and continues with the current ones, when the files cannot be used.
+        That is for new connections. The socket and whether it uses TLS do not change. Raises
+        StartupError when the files cannot be used.
         """
-        if self._settings.tls is None:
-            return
         # A new context: the present one would keep a certificate for each type of key.
-        renewed = _configuration(self._settings, self._config.app)
-        await asyncio.to_thread(_load, renewed, self._settings.tls)
-        self._config.ssl = renewed.ssl
+        renewed = _configuration(settings, self._config.app)
+        await asyncio.to_thread(_load, renewed, settings.tls)
+
+        def apply() -> None:
+            self._settings = settings
+            self._config.ssl = renewed.ssl
+            self._connections.apply(settings.max_connections_per_client, settings.trusted_proxies)
+
+        return apply
 
     async def start(self, reserve: int) -> None:
         """Accept connections, leaving `reserve` file descriptors for the rest of the node."""

@@ -136,6 +136,19 @@ class ChainSubsystem:
         self._stack = AsyncExitStack()
         self.address = ""
 
+    async def prepare(self, config: Config) -> Callable[[], None]:
+        """Prepare for other containers and limits; returns what puts them in force."""
+        lookup = await asyncio.to_thread(ContainerLookup, config)
+
+        def apply() -> None:
+            self._rules.apply(config, lookup)
+            self.deliveries.max_pending = config.jobs.max_pending
+            self.deliveries.max_data = config.storage.max_bytes // _DATA_PARTS
+            if self._status is not None:
+                self._status.apply(config)
+
+        return apply
+
     @property
     def pending(self) -> int:
         """Deliveries that are not finished."""

@@ -72,7 +72,7 @@ class ChainStatus:
     ) -> None:
         """`listener` and `scheduler` are None where no registry is configured."""
         self._config = config.chain
-        self._permanent = _without_containers(config.containers)
+        self.apply(config)
         self._rpc = rpc
         self._head = head
         self._deployment = deployment
@@ -87,6 +87,10 @@ class ChainStatus:
         self._account: AccountState | None = None
         self._account_at = 0.0
         self._account_problem = ""
+
+    def apply(self, config: Config) -> None:
+        """Report what these containers do not allow."""
+        self._permanent = _without_containers(config.containers)
 
     def questions(self) -> list[Call]:
         """Nothing: the block alone is enough."""

@@ -18,7 +18,6 @@ from infernet_edge.cli.examples import add_examples
 
 if TYPE_CHECKING:
     from infernet_edge.config import Config, Loaded
-    from infernet_edge.config.errors import Problem
 
 HELP = "check the configuration and list all its errors"
 
@@ -45,7 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
     loaded = load_or_explain(arguments)
     if loaded is None:
         return 78
-    if problem := _certificate_problem(loaded.config):
+    from infernet_edge.config.path_checks import certificate_problem
+
+    if problem := certificate_problem(loaded.config.server):
         print(f"{loaded.source or 'the configuration'}: 1 error\n  {problem}", file=sys.stderr)
         return 78
     notes = _notes(loaded)
@@ -67,10 +68,11 @@ def run(arguments: argparse.Namespace) -> int:
 def _run_json(arguments: argparse.Namespace) -> int:
     """Print errors and notes as one JSON object; returns the same exit codes."""
     from infernet_edge.config.loading import load_valid_parts
+    from infernet_edge.config.path_checks import certificate_problem
 
     use_service_environment(arguments)
     loaded, problems = load_valid_parts(arguments.config)
-    if not problems and (problem := _certificate_problem(loaded.config)):
+    if not problems and (problem := certificate_problem(loaded.config.server)):
         problems = [problem]
     notes = _notes(loaded)
     report: dict[str, Any] = {
@@ -89,16 +91,6 @@ def _run_json(arguments: argparse.Namespace) -> int:
             report["log"] = loaded.config.log.path
     print(json.dumps(report, indent=2))
     return 78 if problems or (arguments.strict and notes) else 0
-
-
-def _certificate_problem(config: Config) -> Problem | None:
-    """What would stop each start of the node, and is not read when it is only configured."""
-    from infernet_edge.config.errors import Problem
-    from infernet_edge.config.path_checks import certificate_flaw
-
-    tls = config.server.tls
-    found = certificate_flaw(tls.cert, tls.key) if tls is not None else ""
-    return Problem("server.tls", found, "a certificate and its private key") if found else None
 
 
 def _notes(loaded: Loaded) -> list[str]:

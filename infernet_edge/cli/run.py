@@ -10,6 +10,7 @@ import logging
 import signal
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from infernet_edge.cli.configuration import add_config_argument, empty_note, load_or_explain
@@ -53,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     import uvloop
 
+    from infernet_edge.config import load
     from infernet_edge.config.errors import Information
     from infernet_edge.errors import StartupError
     from infernet_edge.executable import is_frozen
@@ -76,14 +78,15 @@ def run(arguments: argparse.Namespace) -> int:
                 log_event(logger, "executable.leftover_removed", path=path)
         keep_little_freed_memory()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(loaded))
+            runner.run(_run(loaded, lambda: load(arguments.config)))
     except StartupError as error:
         print(f"infernet-edge: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _run(loaded: Loaded) -> None:
+async def _run(loaded: Loaded, load: Callable[[], Loaded]) -> None:
+    """Run nodes until a signal; `load` reads the configuration again."""
     from infernet_edge.errors import StartupError
     from infernet_edge.logs import log_event
     from infernet_edge.node import Node
@@ -113,13 +116,15 @@ async def _run(loaded: Loaded) -> None:
     faulthandler.enable()
     try:
         damaged_at = -_MIN_RUN
+        config = loaded.config
         while not stop.is_set():
-            node = Node(loaded.config, notifier.saved, loaded.source)
+            node = Node(config, notifier.saved, loaded.source, load)
             await _run_node(node, notifier, stop, reload)
+            config = node.config
             before, damaged_at = damaged_at, time.monotonic()
             if not stop.is_set() and damaged_at - before < _MIN_RUN:
                 raise StartupError(
-                    f"The database {loaded.config.database_path} is damaged repeatedly. Check"
+                    f"The database {config.database_path} is damaged repeatedly. Check"
                     " its disk (dmesg), or set storage.path to a folder on another."
                 )
     finally:
@@ -136,7 +141,7 @@ async def _run_node(
     try:
         notifier.ready(f"Serving at {node.url}")
         ready = asyncio.create_task(node.wait_until_ready(node.config.startup_wait))
-        reloading = asyncio.create_task(_reload(node, reload))
+        reloading = asyncio.create_task(_reload(node, notifier, reload))
         ends = [asyncio.create_task(event.wait()) for event in (stop, node.damaged)]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if stop.is_set():
@@ -147,8 +152,11 @@ async def _run_node(
         gc.unfreeze()
 
 
-async def _reload(node: Node, requested: asyncio.Event) -> None:
+async def _reload(node: Node, notifier: Notifier, requested: asyncio.Event) -> None:
+    """Reload on SIGHUP; what that did, or why it failed, is in the log."""
     while True:
         await requested.wait()
         requested.clear()
-        await node.reload()
+        notifier.reloading()
+        await node.reloader.reload()
+        notifier.ready(f"Serving at {node.url}")

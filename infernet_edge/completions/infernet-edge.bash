@@ -13,11 +13,11 @@ _infernet_edge() {
         esac
         next="$place${place:+ }$word"
         case $next in
-        demo|init|add-service|remove-service|check|run|service|"service install"|"service uninstall"|"service status"|"service logs"|"service upgrade"|"service rollback"|"service unpack"|submit|stream|wait|cancel|status|jobs|token|"token new"|"token list"|"token revoke"|doctor|export|wallet|"wallet new"|"wallet import"|"wallet show"|"wallet register"|"wallet activate"|"wallet pay"|"wallet pay create"|"wallet pay show"|"wallet pay approve"|"wallet pay withdraw"|help|completion|version) place=$next ;;
+        demo|init|add-service|remove-service|check|run|service|"service install"|"service uninstall"|"service status"|"service logs"|"service upgrade"|"service rollback"|"service unpack"|submit|stream|wait|cancel|status|jobs|token|"token new"|"token list"|"token revoke"|reload|doctor|export|wallet|"wallet new"|"wallet import"|"wallet show"|"wallet register"|"wallet activate"|"wallet pay"|"wallet pay create"|"wallet pay show"|"wallet pay approve"|"wallet pay withdraw"|help|completion|version) place=$next ;;
         esac
     done
     case $place in
-        "") words='demo init add-service remove-service check run service submit stream wait cancel status jobs token doctor export wallet help completion version -h --help --version' value='' ;;
+        "") words='demo init add-service remove-service check run service submit stream wait cancel status jobs token reload doctor export wallet help completion version -h --help --version' value='' ;;
         demo) words='-h --help --once --port --host --image --podman-url --no-podman --keep' value='' ;;
         init) words='-h --help --output --format --host --port --image --url --id --recipe --set --set-file --yes --defaults --force' value='' ;;
         add-service) words='-h --help --config --id --set --set-file --yes --defaults' value=file ;;
@@ -42,6 +42,7 @@ _infernet_edge() {
         "token new") words='-h --help --scope --expires --keep-jobs --replace-damaged --config --json' value=any ;;
         "token list") words='-h --help --config --json' value='' ;;
         "token revoke") words='-h --help --yes --config --json' value=any ;;
+        reload) words='-h --help --config --json' value='' ;;
         doctor) words='-h --help --config --json' value='' ;;
         export) words='-h --help --config --name --image --show-env --folder --force' value='kube quadlet' ;;
         wallet) words='new import show register activate pay -h --help' value='' ;;
@@ -97,6 +98,7 @@ _infernet_edge() {
         "token new --config") value=file ;;
         "token list --config") value=file ;;
         "token revoke --config") value=file ;;
+        "reload --config") value=file ;;
         "doctor --config") value=file ;;
         "export --config") value=file ;;
         "wallet new --config") value=file ;;

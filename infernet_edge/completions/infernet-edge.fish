@@ -10,7 +10,7 @@ function __infernet_edge_at --description 'Whether a command is the one of the l
             set skipped 1
         else
             set -l next (string trim "$place $word")
-            if contains -- $next 'demo' 'init' 'add-service' 'remove-service' 'check' 'run' 'service' 'service install' 'service uninstall' 'service status' 'service logs' 'service upgrade' 'service rollback' 'service unpack' 'submit' 'stream' 'wait' 'cancel' 'status' 'jobs' 'token' 'token new' 'token list' 'token revoke' 'doctor' 'export' 'wallet' 'wallet new' 'wallet import' 'wallet show' 'wallet register' 'wallet activate' 'wallet pay' 'wallet pay create' 'wallet pay show' 'wallet pay approve' 'wallet pay withdraw' 'help' 'completion' 'version'
+            if contains -- $next 'demo' 'init' 'add-service' 'remove-service' 'check' 'run' 'service' 'service install' 'service uninstall' 'service status' 'service logs' 'service upgrade' 'service rollback' 'service unpack' 'submit' 'stream' 'wait' 'cancel' 'status' 'jobs' 'token' 'token new' 'token list' 'token revoke' 'reload' 'doctor' 'export' 'wallet' 'wallet new' 'wallet import' 'wallet show' 'wallet register' 'wallet activate' 'wallet pay' 'wallet pay create' 'wallet pay show' 'wallet pay approve' 'wallet pay withdraw' 'help' 'completion' 'version'
                 set place $next
             end
         end
@@ -40,6 +40,7 @@ complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'cancel' -d 'cancel
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'status' -d 'show the health, jobs, memory, containers and chain of the running node'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'jobs' -d 'list the newest jobs of all clients, or show one'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'token' -d 'make, list and revoke the tokens that clients of the node need'
+complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'reload' -d 'make the running node read its configuration again, without interrupting jobs'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'doctor' -d 'Checks all that a node needs, and prints for each check whether it is ok, and if not, what it means and how to fix it'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'export' -d 'write the node and its services as files of Kubernetes or Podman'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'wallet' -d 'make, import, show and register the node\'s account'
@@ -208,6 +209,10 @@ complete -c infernet-edge -n '__infernet_edge_at \'token revoke\'' -s h -l help 
 complete -c infernet-edge -n '__infernet_edge_at \'token revoke\'' -l yes -d 'also the last token, which opens the node: do not ask'
 complete -c infernet-edge -n '__infernet_edge_at \'token revoke\'' -l config -r -F -d 'configuration, JSON or TOML'
 complete -c infernet-edge -n '__infernet_edge_at \'token revoke\'' -l json -d 'print JSON'
+complete -c infernet-edge -n '__infernet_edge_at \'reload\'' -f
+complete -c infernet-edge -n '__infernet_edge_at \'reload\'' -s h -l help -d 'show this help message'
+complete -c infernet-edge -n '__infernet_edge_at \'reload\'' -l config -r -F -d 'configuration, JSON or TOML'
+complete -c infernet-edge -n '__infernet_edge_at \'reload\'' -l json -d 'print JSON'
 complete -c infernet-edge -n '__infernet_edge_at \'doctor\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'doctor\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'doctor\'' -l config -r -F -d 'configuration, JSON or TOML'

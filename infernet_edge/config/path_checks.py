@@ -11,6 +11,8 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from infernet_edge.config.errors import Problem
+from infernet_edge.config.model import Server
 from infernet_edge.config.texts import flaw
 
 _MAX_NAME = 255  # bytes, NAME_MAX of Linux's file systems, pathname(7)
@@ -116,3 +118,9 @@ def _flaw(
         if each == path and not fits(mode):
             return otherwise
     return ""
+
+
+def certificate_problem(server: Server) -> Problem | None:
+    """What stops each start of the node, and is not read while it is only configured. Blocks."""
+    found = certificate_flaw(server.tls.cert, server.tls.key) if server.tls is not None else ""
+    return Problem("server.tls", found, "a certificate and its private key") if found else None

@@ -12,7 +12,7 @@ import io
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Final, NamedTuple, Protocol, overload
+from typing import Final, NamedTuple, overload
 
 import aiohttp
 import msgspec
@@ -23,6 +23,7 @@ from infernet_edge.containers.answers.failures import failure_of
 from infernet_edge.containers.answers.numbers import has_numbers, without_numbers
 from infernet_edge.containers.answers.pages import is_page, page_text
 from infernet_edge.containers.service import Service, ServiceUnavailable
+from infernet_edge.containers.supervision.log_lines import LogReader, NoLogs
 from infernet_edge.errors import InfernetEdgeError, StorageError
 from infernet_edge.hardware.host_resolver import HostResolver
 from infernet_edge.invariants import InvariantViolated
@@ -48,6 +49,8 @@ _KEEP_ALIVE = 1.5
 _RETRY_PAUSE = 1.0  # seconds before a call is repeated, where containers[].retries allows it
 _MAX_RETRY_PAUSE = 30.0  # up to which that pause grows
 
+RESTARTED: Final = "The container was restarted while the job was running"
+
 _json = msgspec.json.Decoder(msgspec.Raw)
 
 
@@ -55,27 +58,22 @@ class ContainerFailure(InfernetEdgeError):
     """A container did not return a valid answer; the text is for the job's client.
 
     `repeatable` is whether the same call may succeed later, see `containers[].retries`;
-    `unexplained` whether the container's log may say more than its answer.
+    `unexplained` whether the container's log may say more than its answer; `interrupted` whether
+    the node itself stopped the container meanwhile, so that the call has to be made again.
     """
 
-    def __init__(self, text: str, *, repeatable: bool = False, unexplained: bool = False) -> None:
+    def __init__(
+        self,
+        text: str,
+        *,
+        repeatable: bool = False,
+        unexplained: bool = False,
+        interrupted: bool = False,
+    ) -> None:
         super().__init__(text)
         self.repeatable = repeatable
         self.unexplained = unexplained
-
-
-class LogReader(Protocol):
-    """Reads the logs of managed containers."""
-
-    async def last_log_line(self, service: Service) -> str:
-        """The last line of the container's log; "" when there is none, or it is not managed."""
-
-
-class NoLogs:
-    """For services whose logs the node cannot read."""
-
-    async def last_log_line(self, service: Service) -> str:
-        return ""
+        self.interrupted = interrupted
 
 
 def make_session() -> aiohttp.ClientSession:
@@ -165,10 +163,13 @@ class ServiceClient:
         held = memory.size if memory is not None else 0
         pauses = Backoff(_RETRY_PAUSE, _MAX_RETRY_PAUSE)
         for left in range(service.container.retries, -1, -1):
+            generation = service.generation
             try:
                 answer, response = await self._call_once(service, body, memory, timeout)
                 return await self._checked(answer, response, memory, keep_numbers=keep_numbers)
             except ContainerFailure as error:
+                if service.generation != generation:
+                    raise ContainerFailure(RESTARTED, interrupted=True) from None
                 if not left or not error.repeatable:
                     raise await self._explained(service, error) from None
                 reason = str(error)  # not the error: its traceback would keep the answer's bytes

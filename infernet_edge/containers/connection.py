@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from infernet_edge.config.model import Config
+from infernet_edge.config.model import Config, Registry
 from infernet_edge.containers.blocking import EngineUnreachable, Threads
 from infernet_edge.containers.podman import Engine, EngineInfo
 from infernet_edge.containers.podman_service import Daemon
@@ -122,6 +122,12 @@ class Connection:
             self._calls -= 1
             if not self._calls and self._uses_own:
                 self._stop_later()
+
+    def apply(self, registry: Registry) -> None:
+        """Use this login for the pulls that begin from now on."""
+        self._registry = registry
+        if self.engine is not None:
+            self.engine = Engine(self.engine.url, registry)
 
     def set_ready(self) -> None:
         """Resume all callers that await `ready()`."""

@@ -25,6 +25,7 @@ from infernet_edge.containers.blocking import EngineUnreachable, Threads
 from infernet_edge.containers.connection import Connection
 from infernet_edge.containers.images.provider import Images
 from infernet_edge.containers.leftovers import abandoned, folders_of, running, storage_labels
+from infernet_edge.containers.operating.operations import Operations
 from infernet_edge.containers.podman import CALL_TIMEOUT, Engine, Found, IPNetwork
 from infernet_edge.containers.ports import Ports
 from infernet_edge.containers.readiness import watch_unmanaged
@@ -34,7 +35,7 @@ from infernet_edge.containers.supervision.context import SupervisorContext
 from infernet_edge.containers.supervision.usage import ContainerUsage, usage_of
 from infernet_edge.containers.supervisor import Supervisor
 from infernet_edge.containers.timing import Timing
-from infernet_edge.errors import EngineError
+from infernet_edge.errors import EngineError, Unavailable
 from infernet_edge.folders import remove_abandoned_folders
 from infernet_edge.logs import log_event
 from infernet_edge.tasks import Background, cancel
@@ -43,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 _BUSY_POLLS = 4.5  # polls at the interval of a busy node after the last job
 _IDLE_TIMEOUT = 5.0
+_PROBES = "probes of services"
 _STOP_MARGIN = 10.0  # seconds for Podman in addition to the stop time-out of the containers
 
 
@@ -65,10 +67,15 @@ class ContainerManager:
         self._node = node_name(config.storage_path)
         self._threads = Threads()
         self.connection = Connection(config, self._threads)
+        self._images = Images(self.connection)
         self._supervisors: dict[str, Supervisor] = {}
+        self.operations = Operations(
+            services, self._supervisors, self.connection, self._images, self._node
+        )
         self._background = background or Background()
         self._task_names: list[str] = []
         self._polling_needed = asyncio.Event()
+        self._context: SupervisorContext | None = None
 
     @property
     def stop_seconds(self) -> float:
@@ -146,32 +153,100 @@ class ContainerManager:
 
     async def start(self) -> None:
         """Start all tasks in the background, and return immediately."""
+        self._probe_unmanaged()
         managed = [service for service in self._services.values() if service.managed]
+        if not managed:
+            return
+        context = await self._shared_context()
+        self._supervisors.update({each.id: Supervisor(each, context) for each in managed})
+        for supervisor in self._supervisors.values():
+            self._begin(supervisor)
+        self._connect()
+
+    def _probe_unmanaged(self) -> None:
         unmanaged = [service for service in self._services.values() if not service.managed]
         if unmanaged:
             probe = functools.partial(watch_unmanaged, self._session, unmanaged, self._timing)
-            self._supervise("probes of services", probe)
-        if not managed:
-            return
-        storage = self._config.storage_path
-        ports = {service.container.port for service in managed}
-        context = SupervisorContext(
-            connection=self.connection,
-            threads=self._threads,
-            ports=Ports({self._config.server.port, *ports}),
-            images=Images(self.connection),
-            session=self._session,
-            node=self._node,
-            node_labels=await self._threads.run(CALL_TIMEOUT, storage_labels, storage),
-            polling_needed=self._polling_needed,
-            timing=self._timing,
-        )
-        self._supervisors = {service.id: Supervisor(service, context) for service in managed}
-        for name, supervisor in self._supervisors.items():
-            supervisor.service.set_starting("the node is connecting to Podman")
-            self._supervise(f"container {name}", supervisor.run)
-        self._supervise("podman", self._keep_connected)
-        self._supervise("ports of containers", self._poll_ports)
+            self._supervise(_PROBES, probe)
+
+    async def _shared_context(self) -> SupervisorContext:
+        if self._context is None:
+            storage = self._config.storage_path
+            self._context = SupervisorContext(
+                connection=self.connection,
+                threads=self._threads,
+                ports=Ports({self._config.server.port}),
+                images=self._images,
+                session=self._session,
+                node=self._node,
+                node_labels=await self._threads.run(CALL_TIMEOUT, storage_labels, storage),
+                polling_needed=self._polling_needed,
+                timing=self._timing,
+            )
+        for service in self._services.values():
+            if service.managed:
+                self._context.ports.reserve(service.container.port)
+        return self._context
+
+    def _begin(self, supervisor: Supervisor) -> None:
+        connecting = "the node is connecting to Podman"
+        supervisor.service.set_starting(connecting if self.connection.engine is None else "")
+        self._supervise(_task_of(supervisor.service), supervisor.run)
+
+    def _connect(self) -> None:
+        if "podman" not in self._task_names:
+            self._supervise("podman", self._keep_connected)
+            self._supervise("ports of containers", self._poll_ports)
+
+    async def probe_again(self) -> None:
+        """Probe the services that the node does not manage, which have changed, immediately."""
+        if _PROBES in self._task_names:
+            await self._end(_PROBES)
+        self._probe_unmanaged()
+
+    async def add(self, service: Service) -> None:
+        """Run the container of a service that is managed now."""
+        supervisor = Supervisor(service, await self._shared_context())
+        self._supervisors[service.id] = supervisor
+        self._begin(supervisor)
+        self._connect()
+
+    async def recreate(self, service: Service) -> None:
+        """Replace the container of a service, whose configuration was changed."""
+        await self._shared_context()
+        self.operations.forget(service.id)
+        self._supervisors[service.id].recreate()
+
+    async def remove(self, service: Service) -> None:
+        """Stop and remove the container of a service that is not managed any more.
+
+        If Podman cannot, the next connection to it does.
+        """
+        await self._end(_task_of(service))
+        self.operations.forget(service.id)
+        self.operations.logs.forget(service.id)
+        # A thread may be creating the container, which the list below has to contain.
+        await self._threads.wait_idle(_IDLE_TIMEOUT)
+        try:
+            engine = self.operations.usable_engine()
+            found = await self.connection.run(CALL_TIMEOUT, engine.containers, self._node)
+        except (EngineError, Unavailable) as error:
+            log_event(
+                logger,
+                "container.remove_failed",
+                logging.WARNING,
+                container=service.id,
+                reason=error,
+            )
+            self.connection.request_check()
+        else:
+            own = [each for each in found if each.container == service.id]
+            await asyncio.gather(*(self._remove(engine, each) for each in own))
+        del self._supervisors[service.id]
+
+    async def _end(self, task: str) -> None:
+        await self._background.stop(task)
+        self._task_names.remove(task)
 
     async def wait_until_settled(self, timeout: float) -> None:
         """Wait until every service is ready or has failed, at most `timeout` seconds."""
@@ -190,13 +265,14 @@ class ContainerManager:
         if self._task_names:
             await self._background.stop(*self._task_names)
         self._task_names = []
+        await self.operations.stop()
         # Wait for threads that create a container, so that the list below contains it.
         await self._threads.wait_idle(_IDLE_TIMEOUT)
         if self._supervisors:
             for supervisor in self._supervisors.values():
                 supervisor.service.set_failed("the node is shutting down")
             await self._remove_all()
-        self._supervisors = {}
+        self._supervisors.clear()
         await self.connection.close()
 
     async def _remove_all(self) -> None:
@@ -336,3 +412,7 @@ class ContainerManager:
     def _supervise(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._background.supervise(name, work)
         self._task_names.append(name)
+
+
+def _task_of(service: Service) -> str:
+    return f"container {service.id}"

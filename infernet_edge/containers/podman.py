@@ -13,7 +13,6 @@ import json
 import logging
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -22,6 +21,7 @@ from infernet_edge.config.model import Registry
 from infernet_edge.containers.blocking import EngineUnreachable
 from infernet_edge.containers.images.damage import lost_layer
 from infernet_edge.containers.images.login import is_refusal, login_headers, remedy
+from infernet_edge.containers.images.progress import PullProgress, progress_reports
 from infernet_edge.containers.processes import ContainerProcess
 from infernet_edge.containers.specification import (
     CONTAINER_LABEL,
@@ -37,7 +37,6 @@ IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 CALL_TIMEOUT = 60.0  # seconds; creating a container on an SD card is slow
 PULL_STALL_TIMEOUT = 600.0  # seconds without progress of a pull
-_PROGRESS_PERIOD = 3.0  # seconds between two progress reports of a pull
 _CONNECT_TIMEOUT = 10.0
 _LOG_LINES = 8
 _LOG_CHARACTERS = 600
@@ -72,6 +71,7 @@ class LocalImage(NamedTuple):
     takes_command: bool = False
     ports: tuple[int, ...] = ()
     lost_layer: str = ""  # the folder of a layer that does not exist any more
+    digest: str = ""  # of its manifest, "sha256:…"
 
 
 class Found(NamedTuple):
@@ -94,6 +94,13 @@ class ContainerState(NamedTuple):
     running: bool
     exit_code: int
     process: ContainerProcess
+
+
+class EngineUsage(NamedTuple):
+    """Seconds of CPU time, and bytes of memory, of a running container."""
+
+    cpu: float
+    memory: int
 
 
 class Engine:
@@ -153,15 +160,15 @@ class Engine:
     def pull(
         self,
         name: str,
-        progress: Callable[[str], None],
+        progress: Callable[[PullProgress], None],
         cancelled: threading.Event,
         stall_timeout: float = PULL_STALL_TIMEOUT,
     ) -> LocalImage:
         """Blocks, for hours if needed. Pull an image, also when it is here, and return it.
 
-        `progress` is called in this thread: with "" when the registry has answered, then with a
-        text every few seconds. Once `cancelled` is set, EngineError is raised at the next progress
-        message of Podman; EngineUnreachable after `stall_timeout` seconds without any.
+        `progress` is called in this thread: when the registry has answered, then regularly. Once
+        `cancelled` is set, EngineError is raised at the next report; EngineUnreachable after
+        `stall_timeout` seconds without any message of Podman.
 
         Docker's form of the call is used, since libpod's form reports nothing between the start and
         the end of a layer, and resolves a name without a registry differently.
@@ -192,7 +199,7 @@ class Engine:
         self,
         name: str,
         headers: Mapping[str, str],
-        progress: Callable[[str], None],
+        progress: Callable[[PullProgress], None],
         cancelled: threading.Event,
         stall_timeout: float,
     ) -> None:
@@ -206,11 +213,10 @@ class Engine:
             )
             response.raise_for_status()
             with contextlib.closing(response):
-                for number, text in enumerate(progress_texts(response.iter_lines(), name)):
+                for report in progress_reports(response.iter_lines(), name):
                     if cancelled.is_set():
                         raise EngineError(f"The pull of image {name} was cancelled")
-                    if text or not number:
-                        progress(text)
+                    progress(report)
 
     def create(self, specification: Mapping[str, Any]) -> str:
         """Blocks. Create a container (see specification.py); returns its id."""
@@ -270,6 +276,21 @@ class Engine:
             containers = client.containers.list(all=True, filters={"label": label})
             return [_found(container.attrs) for container in containers]
 
+    def usages(self, container_ids: Sequence[str], timeout: float) -> dict[str, EngineUsage]:
+        """Blocks, `timeout` seconds at most. What these running containers use, by their ids."""
+        with self._client("read what the containers use", timeout) as client:
+            response = client.api.get(
+                "/containers/stats", params={"containers": list(container_ids), "stream": False}
+            )
+            response.raise_for_status()
+            answer = response.json()
+            if answer.get("Error"):
+                raise EngineError(f"Podman could not read what the containers use: {answer}")
+            return {
+                str(each["ContainerID"]): EngineUsage(each["CPUNano"] / 1e9, each["MemUsage"])
+                for each in answer.get("Stats") or ()
+            }
+
     def networks_of(self, container_id: str) -> list[IPNetwork]:
         """Blocks. The networks that a container is in; none when Podman is rootless."""
         from podman.errors import NotFound
@@ -327,33 +348,6 @@ def _succeeds(pull: Callable[[], None]) -> bool:
     return True
 
 
-def progress_texts(lines: Iterator[bytes], name: str) -> Iterator[str]:
-    """One text for each line of a pull, usually ""; raises EngineError with the pull's error."""
-    parts: dict[str, str] = {}
-    next_report = time.monotonic() + _PROGRESS_PERIOD
-    for line in lines:
-        if not line:
-            continue
-        update = json.loads(line)
-        if "error" in update:
-            raise EngineError(f"Podman could not pull image {name}: {update['error']}")
-        parts[update.get("id", "")] = update.get("status", "")
-        text = ""
-        if time.monotonic() >= next_report:
-            next_report = time.monotonic() + _PROGRESS_PERIOD
-            done = sum(status.startswith("Download complete") for status in parts.values())
-            text = f"{done} of {len(parts)} parts complete; {_part(update)}"
-        yield text
-
-
-def _part(update: Mapping[str, Any]) -> str:
-    detail = update.get("progressDetail") or {}
-    size = ""
-    if detail.get("total"):
-        size = f" {detail.get('current', 0) / 1e6:.1f} of {detail['total'] / 1e6:.1f} MB"
-    return f"{update.get('id', '')}: {update.get('status', '')}{size}"
-
-
 def _image(attributes: Mapping[str, Any]) -> LocalImage:
     config = attributes.get("Config") or {}
     entrypoint, command = config.get("Entrypoint") or [], config.get("Cmd") or []
@@ -368,6 +362,7 @@ def _image(attributes: Mapping[str, Any]) -> LocalImage:
         takes_command=not entrypoint,
         ports=tuple(sorted(ports)),
         lost_layer=lost_layer(attributes),
+        digest=str(attributes.get("Digest") or ""),
     )
 
 

@@ -37,6 +37,10 @@ class Ports:
                 return port
         raise EngineError(f"No port between {_MIN_PORT} and {_SPARE_PORT} is free")
 
+    def reserve(self, port: int) -> None:
+        """Assign this port only where it is preferred."""
+        self._reserved |= {port}
+
     def register(self, owner: str, port: int) -> None:
         """Record that `owner` already uses `port`."""
         self._owners[owner] = port

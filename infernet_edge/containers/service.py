@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from infernet_edge import schema
+from infernet_edge.clock import milliseconds
 from infernet_edge.config.model import Config, Container
 from infernet_edge.errors import InfernetEdgeError
 from infernet_edge.events.bus import Events
@@ -34,20 +35,30 @@ class Service:
     def __init__(
         self, container: Container, *, managed: bool, events: Events | None = None
     ) -> None:
-        self.container = container
         self._events = events or Events()
-        self.managed = managed
-        self.base_url = container.url.rstrip("/") or f"http://127.0.0.1:{container.port}"
-        self.port = container.port
+        self.apply(container, managed=managed)
         self.state: ServiceState = "starting"
         self.reason = "it has not been started yet"
+        self.since = milliseconds()  # it is up, starting or failed since then
+        self.generation = 0  # grows when the node itself stops a container that has calls
         self.working_on = 0  # jobs in progress
         self.calls = 0  # jobs since the start
         self.hour = LastHour()  # calls that ended; those that were cancelled are not counted
         self.in_call = 0  # calls that were sent, and have not ended or reached their time-out
         self.seconds = Histogram(JOB_BOUNDS)  # in which jobs were in progress
         self.probe_requested = asyncio.Event()
+        self._closed = ""
         self._changed = asyncio.Event()
+        self._quiet = asyncio.Event()  # set when the last call has ended
+
+    def apply(self, container: Container, *, managed: bool) -> None:
+        """Use this configuration; a container that runs keeps its port."""
+        stays = managed and getattr(self, "managed", False)
+        self.container = container
+        self.managed = managed
+        if not stays:
+            self.port = container.port
+            self.base_url = container.url.rstrip("/") or f"http://127.0.0.1:{container.port}"
         self.info = schema.ContainerInfo(
             id=container.id,
             external=container.external,
@@ -64,13 +75,13 @@ class Service:
         """Count a job as in progress within the block, and how the block ends."""
         self.calls += 1
         self.working_on += 1
-        began = time.monotonic()
-        ok: bool | None = None  # of a cancelled one
+        began, generation = time.monotonic(), self.generation
+        ok: bool | None = None  # of a cancelled one, and of one that is called again
         try:
             yield
             ok = True
         except Exception:
-            ok = False
+            ok = False if generation == self.generation else None
             raise
         finally:
             seconds = time.monotonic() - began
@@ -97,6 +108,8 @@ class Service:
             yield
         finally:
             self.in_call -= 1
+            if not self.in_call:
+                self._quiet.set()
 
     def set_port(self, port: int) -> None:
         """Set the port of 127.0.0.1 on which a managed container answers."""
@@ -126,17 +139,37 @@ class Service:
         if self.state == "suspect":
             self.set_ready()
 
+    def close(self, reason: str) -> None:
+        """Let no more calls begin: jobs fail with this reason. Those in progress go on."""
+        self._closed = reason
+        self._set(self.state, reason)
+
+    async def wait_quiet(self, timeout: float) -> None:
+        """Wait until no call is in progress, at most `timeout` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self.in_call:
+                    self._quiet.clear()
+                    await self._quiet.wait()
+
+    def interrupt(self) -> None:
+        """The node stops its container: calls that fail from now on do so for this reason."""
+        self.generation += 1
+
     def _set(self, state: ServiceState, reason: str) -> None:
+        was_up, before = self.is_up, self.state
         if (state, reason) != (self.state, self.reason):
             self.state, self.reason = state, reason
+            if before != state and not (was_up and self.is_up):
+                self.since = milliseconds()
             self.publish(state)
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def publish(self, verb: str, reason: str = "") -> None:
+    def publish(self, verb: str, reason: str = "", **more: Any) -> None:
         """Publish an event about the container, with its state and a reason, by default its own."""
         fields = {"id": self.id, "state": self.state, "reason": reason or self.reason}
-        self._events.publish(f"container.{verb}", fields | {"managed": self.managed})
+        self._events.publish(f"container.{verb}", fields | {"managed": self.managed} | more)
 
     async def wait_settled(self) -> None:
         """Wait until it is ready or has failed, without a time limit."""
@@ -148,14 +181,16 @@ class Service:
 
         Raises ServiceUnavailable with the reason when it failed or is not ready in time.
         """
-        if self.state == "ready" or not self.managed:
+        if (self.state == "ready" or not self.managed) and not self._closed:
             return
         try:
             async with asyncio.timeout(timeout):
-                while self.state in ("starting", "suspect"):
+                while self.state in ("starting", "suspect") and not self._closed:
                     await self._changed.wait()
         except TimeoutError:
             raise ServiceUnavailable(f"Container is not ready: {self.reason}") from None
+        if self._closed:
+            raise ServiceUnavailable(self._closed)
         if self.state == "failed":
             raise ServiceUnavailable(f"Container is not running: {self.reason}")
 

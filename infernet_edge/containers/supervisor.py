@@ -21,6 +21,7 @@ from infernet_edge.containers.supervision.hints import hint
 from infernet_edge.containers.supervision.listening import why_silent
 from infernet_edge.containers.supervision.log_lines import LastLine
 from infernet_edge.containers.supervision.preparation import Preparation
+from infernet_edge.containers.supervision.restarts import Restarts
 from infernet_edge.containers.supervision.usage import RunningContainer
 from infernet_edge.errors import EngineError
 from infernet_edge.logs import log_event
@@ -50,20 +51,23 @@ class Supervisor:
         self._cgroup = ""
         self._starts, self._started_at = 0, 0.0
         self._ended_process = ("", 0)  # the last container and process whose end was detected
-        self._crashes = 0
         timing = context.timing
-        self._restarts = Backoff(timing.restart, timing.restart_limit)
-        self._retries = Backoff(timing.retry, timing.retry_limit)
+        self.pauses = Restarts(timing)
         self._polls = Backoff(timing.port_poll_busy, timing.reconcile)
         self._next_check = 0.0
         self._silent_cause = ""
         self._last_line = LastLine(context.connection)
-        self._preparation = Preparation(service.container, context, self)
+        self.preparation = Preparation(service.container, context, self)
 
     @property
     def running_id(self) -> str:
         """The id of the container that is believed to run, or ""."""
         return self._container_id if self._started and not self._ended.done() else ""
+
+    @property
+    def container_id(self) -> str:
+        """The id of the current container, or of the last one until it is replaced; "" for none."""
+        return self._container_id
 
     @property
     def restarts(self) -> int:
@@ -78,6 +82,19 @@ class Supervisor:
         seconds = time.monotonic() - self._started_at
         visible = self._process is not None
         return RunningContainer(self._container_id, self._pid, visible, self._cgroup, seconds)
+
+    def request_restart(self, reason: str) -> None:
+        """Replace its container now, which interrupts its jobs; `reason` is shown until then."""
+        self.pauses.request()
+        if self.running_id:
+            self.service.interrupt()
+            self.mark_ended(self._container_id)
+        self.report_state(reason)
+
+    def recreate(self) -> None:
+        """Replace its container by one with the present configuration of the service."""
+        self.preparation = Preparation(self.service.container, self._context, self)
+        self.request_restart("its configuration was changed")
 
     def mark_ended(self, container_id: str) -> None:
         """Record that a container has ended; one that is not the current one is ignored."""
@@ -131,43 +148,44 @@ class Supervisor:
                 reason = await self._reason_for_failure(engine, error)
                 if not reason:
                     continue
-                pause = self._retries.next()
+                pause = self.pauses.after_failure()
                 self.service.set_failed(reason)
                 self.log_container(
                     "failed", logging.ERROR, reason=reason, next_attempt_seconds=pause
                 )
-                await asyncio.sleep(pause)
+                await self.pauses.pause(pause)
             else:
-                self._retries.reset()
+                self.pauses.note_started()
                 await self._watch_until_stopped()
 
     async def _reason_for_failure(self, engine: Engine, error: EngineError) -> str:
         """Why it cannot be started, with the remedy; "" when the cause was removed."""
         problem = str(error)
-        if self._preparation.drops_missing_init(problem):
+        if self.preparation.drops_missing_init(problem):
             return ""
         if not is_damage(problem):
             return f"{problem}{hint(problem)}"
         try:
-            return await self._preparation.repair(engine, problem)
+            return await self.preparation.repair(engine, problem)
         except EngineError as another:
             return f"{another}{hint(str(another))}"
 
     async def _start(self, engine: Engine) -> None:
         run = self._context.connection.run
         container = self.service.container
-        specified = await self._preparation.specify(engine)
+        specified = await self.preparation.specify(engine)
         fingerprint = specified["labels"][specification.SPECIFICATION_LABEL]
         for found in await run(CALL_TIMEOUT, engine.containers, self._context.node):
             if found.container != container.id:
                 continue
             runs = found.running and (found.id, found.pid) != self._ended_process
-            if runs and found.port and found.specification == fingerprint:
+            fits = found.specification == fingerprint and not self.pauses.requested
+            if runs and found.port and fits:
                 self._adopt(found)
                 break
             await self._replace(engine, found)
         else:
-            self._preparation.warn_about_limits()
+            self.preparation.warn_about_limits()
             await self._create(engine, specified)
         await self._watch_process(engine)
         if self._ended.done():
@@ -185,17 +203,19 @@ class Supervisor:
 
     async def _replace(self, engine: Engine, found: Found) -> None:
         if found.running:
-            self.log_container(
-                "replaced", podman_id=found.id[:12], reason="its configuration or image changed"
-            )
+            reason = "its configuration or image changed, or a restart was requested"
+            self.log_container("replaced", podman_id=found.id[:12], reason=reason)
         timeout = CALL_TIMEOUT + self._context.timing.stop
         await self._context.connection.run(timeout, engine.remove, found.id)
 
     async def _create(self, engine: Engine, specified: dict[str, Any]) -> None:
         run = self._context.connection.run
+        container_port = self.service.container.container_port
         for attempt in range(_PORT_ATTEMPTS):
             port = self._assign_port()
-            created = await run(CALL_TIMEOUT, engine.create, self._published(specified, port))
+            self.pauses.note_created()
+            published = specification.publish(specified, port, container_port)
+            created = await run(CALL_TIMEOUT, engine.create, published)
             self._watch(created)
             try:
                 await run(CALL_TIMEOUT, engine.start, created)
@@ -212,9 +232,6 @@ class Supervisor:
                 self.service.set_port(port)
                 self.log_container("started", port=port, podman_id=created[:12])
                 return
-
-    def _published(self, specified: dict[str, Any], port: int) -> dict[str, Any]:
-        return specification.publish(specified, port, self.service.container.container_port)
 
     def _assign_port(self) -> int:
         configured = self.service.container.port
@@ -272,6 +289,9 @@ class Supervisor:
         """Watch the container until it stops, log the reason, and wait before the next start."""
         begin = time.monotonic()
         problem = await self._probe_until_ended()
+        if self.pauses.requested:
+            await self._remove()
+            return
         uptime = time.monotonic() - begin
         self.report_state(problem or "it stopped")  # from now on jobs wait
         connection = self._context.connection
@@ -281,16 +301,9 @@ class Supervisor:
         else:
             reason = await stop_reason(connection, self._container_id, self._pid)
             reason = await self._after_crash(reason)
-        timing = self._context.timing
-        if uptime < timing.quick_crash:
-            self._crashes += 1
-        else:
-            self._crashes = 1
-            self._restarts.reset()
-        pause = self._restarts.next()
-        if self._in_crash_loop:
-            pause = timing.crash_loop
-            reason = f"it stopped {self._crashes} times in a row, most recently: {reason}"
+        pause = self.pauses.after_stop(uptime)
+        if self.pauses.in_loop:
+            reason = f"it stopped {self.pauses.crashes} times in a row, most recently: {reason}"
             self.service.set_failed(reason)
         self.report_state(reason)
         self.service.publish("unresponsive" if problem else "stopped", reason)
@@ -301,18 +314,18 @@ class Supervisor:
             uptime_seconds=round(uptime, 1),
             next_start_seconds=pause,
         )
-        await asyncio.sleep(pause)
+        await self.pauses.pause(pause)
 
     async def _after_crash(self, reason: str) -> str:
         """Remove the cause of a stop where that is known; returns the reason with the remedy."""
         engine = self._context.connection.engine
-        if self._was_ready or engine is None or self._preparation.drops_init_after(reason):
+        if self._was_ready or engine is None or self.preparation.drops_init_after(reason):
             return reason
         if not output_shows_damage(reason):
             return reason
         await self._remove()  # Podman removes no image that a container uses
         try:
-            return await self._preparation.repair(engine, reason) or reason
+            return await self.preparation.repair(engine, reason) or reason
         except EngineError as error:
             return f"{reason}; its image is damaged: {error}"
 
@@ -358,7 +371,7 @@ class Supervisor:
             self._container_id,
             pid=self._pid if self._process is not None else 0,
             expected=container.container_port,
-            image=self._preparation.image,
+            image=self.preparation.image,
         )
         if cause and cause != self._silent_cause:
             self.log_container("port_missed", logging.WARNING, reason=cause)
@@ -423,14 +436,10 @@ class Supervisor:
             await cancel(requested)
             self.service.probe_requested.clear()
 
-    @property
-    def _in_crash_loop(self) -> bool:
-        return self._crashes >= self._context.timing.crash_cap
-
     def report_state(self, reason: str) -> None:
         """Set the state `starting`; in a crash loop `failed`, so that jobs do not wait for it."""
         state = self.service.state
-        if self._in_crash_loop:
+        if self.pauses.in_loop:
             if state != "failed":  # keep the reason of the crash until it is ready
                 self.service.set_failed(reason)
         elif (state, self.service.reason) != ("starting", reason):

@@ -17,6 +17,7 @@ from infernet_edge.config.model import Config
 from infernet_edge.errors import ApiError, InfernetEdgeError
 
 _TIMEOUT = 10.0  # seconds
+_ACTION_TIMEOUT = 60.0  # seconds for what changes something
 
 
 class NotRunning(InfernetEdgeError):
@@ -32,13 +33,13 @@ class NotAllowed(NotRunning):
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("node", timeout=_TIMEOUT)
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("node", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(_TIMEOUT)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
 
 
@@ -65,7 +66,7 @@ def call(config: Config, method: str, path: str, body: Any = None) -> Any:
 def _exchange(config: Config, method: str, path: str, body: Any = None) -> tuple[int, Any]:
     """The status of an answer, and its decoded JSON."""
     socket_path = config.storage_path / "control.sock"
-    connection = _UnixConnection(socket_path)
+    connection = _UnixConnection(socket_path, _TIMEOUT if method == "GET" else _ACTION_TIMEOUT)
     content = None if body is None else msgspec.json.encode(body)
     headers = {} if body is None else {"content-type": "application/json"}
     try:

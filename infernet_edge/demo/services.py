@@ -14,6 +14,7 @@ from pathlib import Path
 from infernet_edge.config.model import Config, Container, Podman
 from infernet_edge.containers.blocking import EngineUnreachable, Threads
 from infernet_edge.containers.connection import Connection
+from infernet_edge.containers.images.progress import PullProgress
 from infernet_edge.containers.podman import Engine
 from infernet_edge.containers.ports import Ports
 from infernet_edge.demo.console import print_text
@@ -56,8 +57,9 @@ async def _pull(threads: Threads, engine: Engine, image: str) -> None:
     print_text(f"Podman pulls the image {image} ...")
     cancelled = threading.Event()
 
-    def progress(text: str) -> None:
-        print_text(text, indent=2)
+    def progress(report: PullProgress) -> None:
+        if report.text:
+            print_text(report.text, indent=2)
 
     try:
         await threads.run(_PULL_TIMEOUT, engine.pull, image, progress, cancelled)

@@ -40,7 +40,7 @@ class SlotQueue(Generic[T]):
         if level is None:
             level = self._add_level(priority)
         level[entry] = None
-        if not self.free:
+        if self.free <= 0:
             return False
         self.free -= 1
         return True
@@ -52,6 +52,9 @@ class SlotQueue(Generic[T]):
 
     def next(self) -> T | None:
         """The next entry, for the owner of a slot; None when the slot was released or passed on."""
+        if self.free < 0:  # there are fewer slots now
+            self.free += 1
+            return None
         for level in self._levels.values():
             while level:
                 first, _ = level.popitem(last=False)
@@ -71,7 +74,7 @@ class SlotQueue(Generic[T]):
         returns. A future that is cancelled before it is done needs no `next()`.
         """
         acquired = asyncio.get_running_loop().create_future()
-        if self.free:
+        if self.free > 0:
             self.free -= 1
             acquired.set_result(None)
         else:
@@ -81,6 +84,25 @@ class SlotQueue(Generic[T]):
             level[acquired] = None
             acquired.add_done_callback(functools.partial(_forget, level))
         return acquired
+
+    @property
+    def slots(self) -> int:
+        """How many there are, used or not."""
+        return self._slots
+
+    def resize(self, slots: int) -> list[T]:
+        """Change the number of slots; with 0 all wait, and those that have a slot keep it.
+
+        Returns the entries that got one of the new slots: the caller must start a worker for each.
+        """
+        self.free += slots - self._slots
+        self._slots = slots
+        taken: list[T] = []
+        while self.free > 0 and self.waiting:
+            self.free -= 1
+            if (entry := self.next()) is not None:
+                taken.append(entry)
+        return taken
 
     def remove(self, entry: T) -> bool:
         """Remove an entry that waits; False when it is not in the queue."""

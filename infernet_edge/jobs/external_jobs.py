@@ -46,7 +46,7 @@ class ExternalJobs:
         self._database = database
         self._events = events or Events()
         self._elapsed = elapsed
-        self._limit = limit
+        self.limit = limit
         self.count = 0
         self.running: set[str] = set()
         self.on_end: Callable[[str], None] = lambda identifier: None
@@ -84,9 +84,9 @@ class ExternalJobs:
             owner,
             self._elapsed.now(),
         )
-        before = await self._database.write(_record, row, self._limit)
+        before = await self._database.write(_record, row, self.limit)
         if before == _LIMIT_REACHED:
-            raise Unavailable("Too many reported jobs", {"limit": self._limit})
+            raise Unavailable("Too many reported jobs", {"limit": self.limit})
         if before == _NOT_OWNER:
             raise Conflict("Another client registered this job", {"id": identifier})
         self.count += before is None

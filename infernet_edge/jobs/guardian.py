@@ -26,6 +26,10 @@ class Guardian:
     """Checks jobs against the rules of the configured containers."""
 
     def __init__(self, containers: Iterable[Container]) -> None:
+        self.apply(containers)
+
+    def apply(self, containers: Iterable[Container]) -> None:
+        """Check by the rules of these containers from now on."""
         self._rules: Mapping[str, _Rules] = {
             container.id: _Rules(
                 container.external,

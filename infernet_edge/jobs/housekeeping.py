@@ -75,6 +75,11 @@ class Housekeeper:
         self._on_check = on_check
         self._next_expiry = 0  # by elapsed time
 
+    def apply(self, config: Config) -> None:
+        """Keep to the limits of this configuration from the next check on."""
+        self._config = config
+        self._next_expiry = 0
+
     async def run(self) -> None:
         """Check regularly until cancelled; the caller does the first check before."""
         while True:

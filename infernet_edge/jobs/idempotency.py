@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
 
+from infernet_edge.config.model import Storage
 from infernet_edge.errors import Conflict, StorageError, Unprocessable
 from infernet_edge.jobs import table
 from infernet_edge.jobs.contents import Buffer
@@ -43,6 +44,11 @@ _AT_ONCE = 1000  # rows deleted in one transaction
 _NEVER: Final = 2**62  # later than every time
 _COMPRESSED: Final = b"x"  # how the format of zlib begins (RFC 1950), and no JSON does
 _SIZE: Final = f"length(client) + length(key) + length(request) + length(answer) + {_ROW_BYTES}"
+
+
+def part_of(storage: Storage) -> int:
+    """The bytes that remembered answers may take: at most a part of the storage."""
+    return min(MAX_BYTES, storage.max_bytes // 8)
 
 
 class Remembered(NamedTuple):

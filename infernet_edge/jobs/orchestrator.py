@@ -7,19 +7,21 @@ container; with the output of that as its input, it then waits in the queue of t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from infernet_edge.config.model import Jobs
 from infernet_edge.containers.client import (
     OFF_CHAIN,
+    RESTARTED,
     ContainerFailure,
     ServiceClient,
     request_body,
 )
+from infernet_edge.containers.operating.listing import Load
 from infernet_edge.containers.service import Service
 from infernet_edge.errors import StorageError, TooLargeToStore
 from infernet_edge.invariants import InvariantViolated
@@ -34,6 +36,7 @@ from infernet_edge.jobs.result_json import (
 )
 from infernet_edge.jobs.running.computing import Computing, as_input
 from infernet_edge.jobs.running.progress import progress_of
+from infernet_edge.jobs.running.starts import Starts
 from infernet_edge.jobs.runs import Outcome, Progress, Run, ServiceQueue
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.jobs.streams import STREAM_BUFFERS, JobStream, StreamRecord
@@ -47,8 +50,8 @@ logger = logging.getLogger(__name__)
 _MAX_UNSAVED = 256  # outcomes that are being written; beyond that no container is called
 _MAX_KEPT = 4  # times the maximum size of an output: the limit for all outputs of one job together
 _SAVE_RETRY = 5.0  # seconds until a write that failed is retried
-_COUNT_AFTER = 0.25  # seconds after which the start of a job that still runs is stored
 _GRACE = 5.0  # seconds for jobs in flight to finish when the node stops
+NOT_CONFIGURED: Final = "A container of the job is no longer configured"
 _INTERNAL_ERROR = "The node could not run the job; its log has the details"
 
 
@@ -64,7 +67,6 @@ class Orchestrator:
         max_bytes: int,
         memory: MemoryBudget,
     ) -> None:
-        self._config = config
         self._store = store
         self._memory = memory
         self._client = client
@@ -73,9 +75,7 @@ class Orchestrator:
         self._tasks = TaskSet(_log_crash)
         self.computing = Computing(self._queues, store, client, memory, self._release_slot)
         self._in_work: dict[bytes, Run | JobStream] = {}  # the jobs whose end is not decided
-        self._started: dict[bytes, Job] = {}  # by this process, and not finished
-        self._counted: set[bytes] = set()  # those of them whose start is stored
-        self._counting: asyncio.TimerHandle | None = None
+        self._starts = Starts(config, store, self._tasks)
         self._unsaved = 0
         self.ended: Counter[tuple[str, str]] = Counter()  # jobs, by container and outcome
         self._failed_saves: list[Outcome] = []
@@ -100,12 +100,22 @@ class Orchestrator:
         if self._is_late(job):
             return DEADLINE_PASSED
         if any(container not in self._queues for container in job.containers):
-            return "A container of the job is no longer configured"
-        if job.attempts and self._config.on_restart == "fail":
-            return "The node stopped while the job was running"
-        if job.attempts >= self._config.max_attempts:
-            return f"The node stopped while the job was running, {job.attempts} times"
-        return ""
+            return NOT_CONFIGURED
+        return self._starts.why_not_again(job, "The node stopped while the job was running")
+
+    def apply(self, config: Jobs) -> None:
+        """Start jobs, and start them again, by this configuration."""
+        self._starts.config = config
+
+    def add(self, service: Service) -> None:
+        """Take jobs for a container that was added."""
+        self._queues[service.id] = ServiceQueue(service)
+
+    def resize(self, container: str, slots: int) -> None:
+        """Change the slots of a container. With 0 its jobs wait; those that it runs go on."""
+        queue = self._queues[container]
+        for run in queue.slots.resize(slots):
+            self._tasks.start(self._work(queue, run))
 
     def submit(self, job: Job) -> None:
         """Run a job that is stored."""
@@ -133,6 +143,11 @@ class Orchestrator:
     def progress_of(self, keys: Iterable[bytes]) -> dict[bytes, Progress]:
         """Where jobs are now; without those that have ended, or whose end is being stored."""
         return progress_of(self._in_work, self._queues, keys)
+
+    def load(self, container: str) -> Load:
+        """How many jobs a container has."""
+        slots = self._queues[container].slots
+        return Load(slots.slots - slots.free, slots.slots, slots.waiting)
 
     def cancel(self, job: Job) -> None:
         """End an unfinished job: its end is stored as soon as that is possible.
@@ -210,14 +225,17 @@ class Orchestrator:
         """Take runs from a queue, one after the other, until it is empty."""
         run = run or queue.slots.next()
         while run is not None and not self._stopping:
-            await self._step(queue.service, run)
-            run = queue.slots.next()
+            if not await self._step(queue.service, run):
+                run = queue.slots.next()
 
-    async def _step(self, service: Service, run: Run) -> None:
-        """Run a job in its current container, then queue it for the next or store its outcome."""
+    async def _step(self, service: Service, run: Run) -> bool:
+        """Run a job in its current container, then queue it for the next or store its outcome.
+
+        Returns whether it has to run there again, since the node restarted the container.
+        """
         if run.job.cancel_requested:
             self._finish_cancelled(run)
-            return
+            return False
         memory = self._memory.reserve("outputs")
         task = run.call = asyncio.current_task()
         try:
@@ -226,13 +244,16 @@ class Orchestrator:
             if run.position + 1 == len(run.job.containers):
                 result = container_output(service.id, output)
                 self._finish(run, SUCCESS, result, memory)
-                return  # the outcome holds the memory
+                return False  # the outcome holds the memory
             await self._advance(service, run, output)
         except StorageError:  # logged by the database, once for all jobs
             if run.position == 0:
                 run.data = None  # read again later: many jobs may wait for the disk
             asyncio.get_running_loop().call_later(_SAVE_RETRY, self._enqueue_again, run)
         except (ContainerFailure, Damaged) as error:
+            if isinstance(error, ContainerFailure) and error.interrupted:
+                memory.release()
+                return self._starts_again(service, run)
             self._fail(service, run, str(error))
         except Exception as error:  # noqa: BLE001 - a defect must not block the job and its slot
             log_exception(logger, "job.crashed", error, job=run.job.id, container=service.id)
@@ -245,6 +266,18 @@ class Orchestrator:
         finally:
             run.call = None
         memory.release()
+        return False
+
+    def _starts_again(self, service: Service, run: Run) -> bool:
+        """Whether a job runs again whose container was restarted; otherwise it fails."""
+        job = run.job
+        if reason := self._starts.why_not_again(job, RESTARTED):
+            self._fail(service, run, reason)
+            return False
+        log_event(logger, "job.repeated", job=job.id, container=service.id, attempts=job.attempts)
+        self._starts.forget(job)
+        run.started, run.deadline = False, None
+        return True
 
     async def _call(self, service: Service, run: Run, memory: Reservation) -> bytes | bytearray:
         while self._unsaved >= _MAX_UNSAVED:
@@ -262,11 +295,9 @@ class Orchestrator:
                 run.deadline.cancel()
                 if self._is_late(job):
                     raise ContainerFailure(DEADLINE_PASSED)
-            self._count_start(run)
-        # Where a job must not run twice, its start is on the disk before the container is called.
-        if self._config.on_restart == "fail" and job.key not in self._counted:
-            await self._store.save_attempts([job])
-            self._counted.add(job.key)
+            run.started = True
+            self._starts.note(job)
+        await self._starts.store_first(job)
         # Source and destination of a direct job are always off-chain.
         body = request_body(
             as_input(self._store, data), OFF_CHAIN, OFF_CHAIN, requires_proof=job.requires_proof
@@ -336,29 +367,6 @@ class Orchestrator:
         job, status = record.job, SUCCESS if error is None else FAILED
         return self._save(Outcome(job, job.containers[0], status, write, (record.memory,)))
 
-    def _count_start(self, run: Run) -> None:
-        """Count a start, so that a job that crashes the node fails after `max_attempts`.
-
-        It is stored after a short delay: most jobs end before, and then need no write for it.
-        """
-        run.started = True
-        self._store.note_start(run.job)
-        self._started[run.job.key] = run.job
-        if self._config.on_restart != "fail" and self._counting is None:
-            loop = asyncio.get_running_loop()
-            self._counting = loop.call_later(_COUNT_AFTER, self._save_starts)
-
-    def _save_starts(self) -> None:
-        self._counting = None
-        jobs = [job for job in self._started.values() if job.key not in self._counted]
-        if jobs and not self._stopping:
-            self._counted.update(job.key for job in jobs)
-            self._tasks.start(self._save_attempts(jobs))
-
-    async def _save_attempts(self, jobs: list[Job]) -> None:
-        with contextlib.suppress(StorageError):  # logged by the database
-            await self._store.save_attempts(jobs)
-
     def _enqueue_again(self, run: Run) -> None:
         if not self._stopping:
             self._enqueue(run)
@@ -371,8 +379,7 @@ class Orchestrator:
         work = self._in_work.pop(outcome.job.key, None)
         if isinstance(work, Run) and work.deadline is not None:
             work.deadline.cancel()
-        self._started.pop(outcome.job.key, None)
-        self._counted.discard(outcome.job.key)
+        self._starts.forget(outcome.job)
         self._unsaved += 1
         return self._try_to_save(outcome)
 
@@ -426,22 +433,12 @@ class Orchestrator:
             return
         self._stopping = True
         self._saved.set()
-        if self._counting is not None:
-            self._counting.cancel()
+        self._starts.stop()
         await self._tasks.wait(_GRACE)
         for queue in self._queues.values():
             queue.slots.clear()
         await self._tasks.stop()
-        await self._uncount_starts()
-
-    async def _uncount_starts(self) -> None:
-        """Do not count the starts of jobs that a graceful stop interrupts."""
-        interrupted = list(self._started.values())
-        if not interrupted or self._config.on_restart == "fail":
-            return
-        for job in interrupted:
-            job.attempts -= 1
-        await self._save_attempts(interrupted)
+        await self._starts.uncount()
 
 
 def _log_crash(error: BaseException) -> None:

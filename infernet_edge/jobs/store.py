@@ -69,7 +69,7 @@ class JobStore:
         self.events = events or Events()
         self._elapsed = elapsed
         self._external_jobs = external_jobs
-        self._max_pending = max_pending
+        self.max_pending = max_pending
         self._ids = JobIds()
         self._held = memory.reserve("inputs")
         self._being_read: Counter[bytes] = Counter()
@@ -96,7 +96,7 @@ class JobStore:
     @property
     def room(self) -> int:
         """How many more jobs may be pending."""
-        return max(0, self._max_pending - len(self.pending))
+        return max(0, self.max_pending - len(self.pending))
 
     def close_intake(self, reason: str) -> None:
         """Refuse new jobs from now on."""
@@ -125,7 +125,7 @@ class JobStore:
         self.check_storage()
         if len(jobs) > self.room:
             raise Unavailable(
-                "Too many pending jobs", {"pending": len(self.pending), "limit": self._max_pending}
+                "Too many pending jobs", {"pending": len(self.pending), "limit": self.max_pending}
             )
         now = milliseconds()
         for job in jobs:

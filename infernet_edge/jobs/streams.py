@@ -9,6 +9,7 @@ from typing import Final
 
 from infernet_edge.containers.client import (
     OFF_CHAIN,
+    RESTARTED,
     STREAM,
     ContainerFailure,
     ServiceClient,
@@ -120,6 +121,7 @@ class JobStream:
     async def run(self, data: bytes | StoredInput) -> None:
         """Call the container and pass its bytes on; stores how the job ended."""
         body = request_body(data, OFF_CHAIN, STREAM, requires_proof=self.job.requires_proof)
+        generation = self._service.generation
         try:
             async with self._client.stream(self._service, body, self.job.options.timeout) as stream:
                 if not self.opened.done():
@@ -128,7 +130,8 @@ class JobStream:
                     await self._chunks.put(chunk)
                     await self._record.add(chunk)
         except ContainerFailure as error:
-            await self.fail(error)
+            restarted = self._service.generation != generation
+            await self.fail(ContainerFailure(RESTARTED) if restarted else error)
         else:
             self._ended = True
             await _stored(self._save(self._record, None))

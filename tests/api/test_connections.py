@@ -164,3 +164,17 @@ async def test_stuck_connections_are_closed() -> None:
         False,
     ]
     assert making is not None
+
+
+async def test_other_settings_are_for_new_connections() -> None:
+    connections = Connections(10, 5, [])
+    slots = [connections.admit("192.0.2.1") for _ in range(3)]
+    assert None not in slots
+    for slot in slots:
+        assert slot is not None
+        slot.protocol = cast(Any, Connected(None))
+    connections.apply(3, [])
+    assert connections.admit("192.0.2.1") is None
+    connections.apply(3, ["192.0.2.0/24"])
+    assert connections.admit("192.0.2.1") is not None
+    assert connections.count == 4

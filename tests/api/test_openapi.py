@@ -183,6 +183,11 @@ EXCHANGES = [
     Exchange("GET", "/api/jobs/{running}/result", 404),
     Exchange("GET", "/api/jobs/{chain}/steps/2", 200),
     Exchange("GET", "/api/jobs/{chain}/steps/9", 404),
+    Exchange("GET", "/api/containers", 200),
+    Exchange("POST", "/api/containers/echo/restart", 403),
+    Exchange("POST", "/api/containers/echo/pull", 403),
+    Exchange("GET", "/api/containers/echo/logs?follow=true", 403),
+    Exchange("POST", "/api/reload", 403),
     Exchange("DELETE", "/api/jobs?id={success}&id=unknown", 200),
     Exchange("DELETE", "/api/jobs", 400),
     Exchange("DELETE", "/api/jobs/{cancelled}?detail=true", 200),
@@ -247,7 +252,7 @@ def template(exchange: Exchange) -> str:
     if path in DOCUMENT["paths"]:
         return path
     path = re.sub(r"(?<=/api/tokens/)[^/]+", "{name}", path)
-    path = re.sub(r"(?<=/api/jobs/)[^/]+", "{id}", path)
+    path = re.sub(r"(/api/(?:jobs|containers)/)[^/]+", r"\1{id}", path)
     return re.sub(r"(?<=/steps/)[^/]+", "{number}", path)
 
 

@@ -671,14 +671,17 @@ async def test_a_renewed_certificate_is_used_without_a_restart(
 
     make_certificate(tls, kind)
     first = Path(tls.cert).read_bytes()
-    async with serving(Server(host="127.0.0.1", port=0, tls=tls)) as running:
+    settings = Server(host="127.0.0.1", port=0, tls=tls)
+    async with serving(settings) as running:
         assert await trusted(running.server.port, first)
         shutil.copy(certificate.cert, tls.cert)
         with pytest.raises(StartupError, match="cannot be used"):  # its key is not there yet
-            await running.server.reload_certificate()
+            await running.server.prepare(settings)
         assert await trusted(running.server.port, first)
         shutil.copy(certificate.key, tls.key)
-        await running.server.reload_certificate()
+        apply = await running.server.prepare(settings)
+        assert await trusted(running.server.port, first)
+        apply()
         assert not await trusted(running.server.port, first)
         assert await trusted(running.server.port, Path(certificate.cert).read_bytes())
 

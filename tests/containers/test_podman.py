@@ -15,8 +15,9 @@ import pytest
 from infernet_edge.config.model import Container
 from infernet_edge.config.model import Registry as Login
 from infernet_edge.config.secret_files import Secret
-from infernet_edge.containers import podman as module
 from infernet_edge.containers.blocking import EngineUnreachable
+from infernet_edge.containers.images import progress
+from infernet_edge.containers.images.progress import PullProgress
 from infernet_edge.containers.podman import Engine
 from infernet_edge.containers.specification import make_specification, publish
 from infernet_edge.errors import EngineError
@@ -201,13 +202,13 @@ def test_a_pull_needs_the_password(podman: IsolatedPodman, registry: Registry) -
 def test_a_pull_reports_its_progress(
     podman: IsolatedPodman, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_PROGRESS_PERIOD", 0)
+    monkeypatch.setattr(progress, "_TEXT_PERIOD", 0)
     image = f"{registry.address}/team/echo:1"
     podman.run("rmi", image)
-    texts: list[str] = []
-    pulled = logged_in(podman, registry.address).pull(image, texts.append, threading.Event())
+    reports: list[PullProgress] = []
+    pulled = logged_in(podman, registry.address).pull(image, reports.append, threading.Event())
     assert pulled == logged_in(podman, registry.address).image(image)
-    assert any("parts complete" in text for text in texts)
+    assert any("parts complete" in report.text for report in reports)
 
 
 def test_a_cancelled_pull_ends(podman: IsolatedPodman, registry: Registry) -> None:
@@ -224,23 +225,6 @@ def test_an_image_that_the_registry_does_not_have(
 ) -> None:
     with pytest.raises(EngineError, match="manifest unknown"):
         pull(logged_in(podman, registry.address), f"{registry.address}/team/none:1")
-
-
-def test_progress_is_reported_at_most_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
-    monkeypatch.setattr("time.monotonic", lambda: now)
-    lines = [
-        b'{"status":"Pulling fs layer","progressDetail":{},"id":"aa"}',
-        b"",
-        b'{"status":"Download complete","progressDetail":{},"id":"aa"}',
-        b'{"status":"Downloading","progressDetail":{"current":1500000,"total":60000000},"id":"b"}',
-        b'{"status":"Downloading","progressDetail":{"current":3000000,"total":60000000},"id":"b"}',
-    ]
-    texts = []
-    for text in module.progress_texts(iter(lines), "image"):
-        texts.append(text)
-        now += 1.5
-    assert texts == ["", "", "1 of 2 parts complete; b: Downloading 1.5 of 60.0 MB", ""]
 
 
 def test_gpus_reach_the_container_by_cdi(podman: IsolatedPodman, engine: Engine) -> None:

@@ -124,3 +124,32 @@ async def test_direct_calls_that_were_cancelled_do_not_fill_the_queue() -> None:
     queue.put(2)
     await asyncio.sleep(0)
     assert queue.positions([2]) == {2: 2}
+
+
+async def test_fewer_slots_let_those_that_are_used_end() -> None:
+    queue: SlotQueue[int] = SlotQueue(2)
+    assert [queue.put(number) for number in range(4)] == [True, True, False, False]
+    assert [queue.next(), queue.next()] == [0, 1]
+    assert queue.resize(0) == []
+    direct = queue.acquire()
+    assert queue.put(4) is False
+    assert [queue.next(), queue.next()] == [None, None]
+    assert (queue.free, queue.slots, queue.waiting, direct.done()) == (0, 0, 4, False)
+    assert queue.resize(1) == [2]
+    assert [queue.next() for _ in range(2)] == [3, None]
+    assert direct.done()  # it has the slot now
+    assert queue.next() == 4
+    assert queue.next() is None
+    assert queue.free == 1
+
+
+async def test_more_slots_are_taken_at_once() -> None:
+    queue: SlotQueue[int] = SlotQueue(1)
+    assert queue.put(0)
+    direct, cancelled = queue.acquire(), queue.acquire()
+    queue.put(1)
+    cancelled.cancel()
+    assert queue.next() == 0
+    assert queue.resize(5) == [1]
+    assert direct.done()
+    assert (queue.free, queue.waiting) == (2, 0)

@@ -17,6 +17,7 @@ from infernet_edge.jobs import orchestrator as orchestrator_module
 from infernet_edge.jobs import table
 from infernet_edge.jobs.contents import PIECE, Content
 from infernet_edge.jobs.job import FAILED, Job
+from infernet_edge.jobs.running import starts
 from infernet_edge.jobs.store import ContentGone
 from infernet_edge.jobs.table import Ending
 from tests.support.breaking import read_only
@@ -337,7 +338,7 @@ async def _on_disk(parts: Parts, job: Job) -> None:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(orchestrator_module, "_GRACE", 0.05)
-    monkeypatch.setattr(orchestrator_module, "_COUNT_AFTER", 0.01)
+    monkeypatch.setattr(starts, "_STORE_AFTER", 0.01)
 
 
 @pytest.mark.usefixtures("hasty")
@@ -514,7 +515,7 @@ async def test_many_jobs_on_a_disk_that_cannot_be_written_are_one_event(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(orchestrator_module, "_SAVE_RETRY", 0.02)
-    monkeypatch.setattr(orchestrator_module, "_COUNT_AFTER", 0.01)
+    monkeypatch.setattr(starts, "_STORE_AFTER", 0.01)
     document["jobs"] = {"on_restart": on_restart}
     async with working(tmp_path, document) as parts:
         jobs = [made(parts, ["b"], {"n": number}) for number in range(50)]

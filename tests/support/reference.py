@@ -72,7 +72,8 @@ infernet-edge check --config config.toml
 lists all errors at once, each with its key, what was found and what is expected, and ends with
 78 when there are any. A key that is not known is ignored with a note that names where it belongs,
 or the nearest one.
-The node reads its configuration at the start only: restart it after a change.
+After a change, `infernet-edge reload` lets the running node read it again, and names the keys that
+need a restart.
 
 Sizes are in bytes, times in seconds, money in wei. `containers[]` stands for each container of the
 list; in TOML each begins with `[[containers]]`.

@@ -119,14 +119,19 @@ class Access:
         """
         self._open_here = open_here or {}
         self._tokens = tokens
+        self._limiter = RateLimiter(server.rate_limit)
+        self._polls = RateLimiter(POLLS)
+        self._wrong_tokens = RateLimiter(_WRONG_TOKENS)
+        self.apply(server)
+
+    def apply(self, server: Server) -> None:
+        """Decide by these settings from now on; what was counted for rate limits is kept."""
+        self._limiter.apply(server.rate_limit)
         self._proxies = [
             ipaddress.ip_network(text, strict=False) for text in server.trusted_proxies
         ]
         self.hosts = Hosts(server)
         self.origins = Origins(server.allowed_origins)
-        self._limiter = RateLimiter(server.rate_limit)
-        self._polls = RateLimiter(POLLS)
-        self._wrong_tokens = RateLimiter(_WRONG_TOKENS)
 
     def admit(self, scope: Scope, endpoint: str) -> tuple[Caller, Charge | None]:
         """The caller, and the charge of the request to its rate limit, if it has one.

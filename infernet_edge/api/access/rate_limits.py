@@ -25,9 +25,16 @@ class RateLimiter:
     """Counts requests per client and endpoint in windows of `period` seconds."""
 
     def __init__(self, limit: RateLimit) -> None:
+        self._windows: dict[tuple[str, str], tuple[float, int]] = {}
+        self._period = limit.period
+        self.apply(limit)
+
+    def apply(self, limit: RateLimit) -> None:
+        """Count against this limit from now on; another period begins new windows."""
+        if limit.period != self._period:
+            self._windows.clear()  # they are ordered by their ends
         self._limit = limit.num_requests
         self._period = limit.period
-        self._windows: dict[tuple[str, str], tuple[float, int]] = {}
         self.active = self._limit > 0 and self._period > 0
 
     @property

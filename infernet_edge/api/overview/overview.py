@@ -66,7 +66,7 @@ class OverviewSource:
         self._facts = Facts()
         self._attention = AttentionList(self._collect)
         no_certificate: Certificate | None = None
-        server, folder = parts.config.server, parts.config.storage_path
+        folder = parts.config.storage_path
         self._usage = Reading(
             "usage",
             partial(read_usage, Path("/"), folder),
@@ -76,7 +76,7 @@ class OverviewSource:
         )
         self._certificate = Reading(
             "certificate",
-            partial(read_certificate, Path(server.tls.cert if server.tls else "")),
+            self._read_certificate,
             no_certificate,
             keep=_SLOW_KEPT,
             timeout=_READ_TIMEOUT,
@@ -97,9 +97,13 @@ class OverviewSource:
         await self._salvages.close()
         await self._chain.close()
 
+    def _read_certificate(self) -> Certificate | None:
+        tls = self._parts.reloader.config.server.tls
+        return read_certificate(Path(tls.cert if tls else ""))
+
     async def certificate(self) -> Certificate | None:
         """The certificate of server.tls; None when there is none that can be read."""
-        return await self._certificate.get() if self._parts.config.server.tls else None
+        return await self._certificate.get() if self._parts.reloader.config.server.tls else None
 
     async def attention(self) -> list[Attention]:
         """What needs a person, for an operator: problems first."""
@@ -187,7 +191,8 @@ class OverviewSource:
 
     def _collect(self) -> Iterator[FoundCondition]:
         parts, facts = self._parts, self._facts
-        server, storage = parts.config.server, parts.config.storage_path
+        config = parts.reloader.config
+        server, storage = config.server, config.storage_path
         writable = parts.database.writable
         problem = parts.manager.engine_problem
         yield from conditions.of_storage(

@@ -49,7 +49,7 @@ class SettingsEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         parts = self._parts
-        config, source = parts.config, parts.source
+        config, source = parts.reloader.config, parts.source
         try:
             async with asyncio.timeout(_READ_TIMEOUT):
                 items = await asyncio.to_thread(settings, config, source, os.environ)
@@ -78,7 +78,7 @@ class SettingsEndpoint:
         except ConfigurationError as error:
             return [f"The configuration was changed and has errors now: {error}"]
         problems = list(loaded.warnings)
-        if loaded.config != self._parts.config:
+        if loaded.config != self._parts.reloader.config:
             problems.append(
                 "The configuration was changed after the start: reload it, or restart the node"
             )

@@ -41,7 +41,7 @@ class DeliveryStore:
         self.pending = 0
         self._held = held or unlimited().reserve("deliveries")
         self._sizes: dict[int, int] = {}  # of those that are counted, by number
-        self._max_data = max_data
+        self.max_data = max_data
         self.counts: Counter[str] = Counter()  # accepted, and ended, by state
         self._first_number = 1  # that may be given
         self.on_stored: Callable[[Delivery], None] = lambda delivery: None
@@ -92,7 +92,7 @@ class DeliveryStore:
         self.pending += 1  # already now, so that what comes meanwhile finds it full
         try:
             number, known = await self._database.write(
-                table.insert, delivery, data, self._max_data, self._first_number
+                table.insert, delivery, data, self.max_data, self._first_number
             )
         except BaseException:
             self.pending -= 1

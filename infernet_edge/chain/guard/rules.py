@@ -48,11 +48,14 @@ class SubscriptionRules:
     """
 
     def __init__(self, config: Config, lookup: ContainerLookup) -> None:
-        self._lookup = lookup
         self._payment_address = config.chain.wallet.payment_address
-        self._rules = {container.id: _rules(container) for container in config.containers}
-
         self.fingerprint = _fingerprint(config)
+        self.apply(config, lookup)
+
+    def apply(self, config: Config, lookup: ContainerLookup) -> None:
+        """Use other containers; the next start looks again at what was skipped until now."""
+        self._lookup = lookup
+        self._rules = {container.id: _rules(container) for container in config.containers}
 
     def check(self, subscription: Subscription, *, delegated: bool) -> tuple[str, ...]:
         """The containers of a subscription, in the order in which they run.

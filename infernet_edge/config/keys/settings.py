@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from msgspec import NODEFAULT, Struct
 
+from infernet_edge.config.keys.changes import change_of
 from infernet_edge.config.keys.old_names import old_name
 from infernet_edge.config.keys.places import places
 from infernet_edge.config.keys.types import unwrap
@@ -88,7 +89,7 @@ def _setting(key: Key, value: Any, name: str, source: str) -> Setting:
         _shown(value, is_secret=bool(extra.get("secret"))),
         _shown(default, is_secret=False),
         source,
-        str(extra.get("changes", "restart")),
+        change_of(name),
         key.description,
     )
 

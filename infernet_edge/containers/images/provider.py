@@ -15,6 +15,7 @@ from infernet_edge.config.values.image_names import registry_of
 from infernet_edge.containers.blocking import EngineUnreachable, Threads
 from infernet_edge.containers.connection import Connection
 from infernet_edge.containers.images import advice
+from infernet_edge.containers.images.progress import PullProgress
 from infernet_edge.containers.images.reference import (
     canonical,
     has_digest,
@@ -57,6 +58,10 @@ class Images:
         self._silent: set[str] = set()  # registries that did not answer
         self._repaired: set[str] = set()
         self._replaced: defaultdict[str, set[str]] = defaultdict(set)  # name -> ids
+        self._latest: dict[str, LocalImage] = {}  # by name, as it was last pulled or found
+        self._requests: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self.pulling: dict[str, PullProgress] = {}
+        """The progress of the pulls that run, by the image's name."""
 
     async def obtain(self, engine: Engine, container: Container, reporter: Reporter) -> LocalImage:
         """The image of a container; pulled, where its `pull` says so.
@@ -65,6 +70,10 @@ class Images:
         at a restart of a container. The local copy is used when the registry does not answer.
         Raises EngineError with the remedy.
         """
+        self._latest[container.image] = image = await self._obtain(engine, container, reporter)
+        return image
+
+    async def _obtain(self, engine: Engine, container: Container, reporter: Reporter) -> LocalImage:
         name = container.image
         reporter.report_state("its image waits for other pulls")
         async with self._locks[name]:
@@ -81,6 +90,26 @@ class Images:
                 return local
             self._checked.add(name)
             return await self._update(engine, local, name, reporter)
+
+    async def pull(self, engine: Engine, name: str, reporter: Reporter) -> LocalImage:
+        """Pull an image because an operator asks for it; a container that starts does not wait.
+
+        Raises EngineError with the remedy.
+        """
+        async with self._requests[name]:
+            local = await self._connection.run(CALL_TIMEOUT, engine.image, name)
+            self._checked.add(name)
+            self._silent.discard(registry_of(name))
+            pulled = await self._pull(engine, name, reporter)
+            if local is not None and pulled.id != local.id:
+                self._replaced[name].add(local.id)
+            self._latest[name] = pulled
+            return pulled
+
+    def newer(self, name: str, used: LocalImage) -> LocalImage | None:
+        """The image of this name that replaces the one that a container uses, if there is one."""
+        latest = self._latest.get(name)
+        return latest if latest is not None and used.id and latest.id != used.id else None
 
     async def remove_replaced(self, engine: Engine, name: str, reporter: Reporter) -> None:
         """Remove the images that newer ones of this name replaced, unless they are still used."""
@@ -175,19 +204,23 @@ class Images:
         loop = asyncio.get_running_loop()
         answered, cancelled = asyncio.Event(), threading.Event()
 
-        def on_progress(text: str) -> None:
+        def on_progress(report: PullProgress) -> None:
             answered.set()
-            if text and not cancelled.is_set():
-                reporter.log_container("pull_progressed", image=name, progress=text)
-                reporter.report_state(f"its image is being pulled: {text}")
+            if cancelled.is_set():
+                return
+            self.pulling[name] = report
+            if report.text:
+                reporter.log_container("pull_progressed", image=name, progress=report.text)
+                reporter.report_state(f"its image is being pulled: {report.text}")
 
-        def progress(text: str) -> None:
-            loop.call_soon_threadsafe(on_progress, text)
+        def progress(report: PullProgress) -> None:
+            loop.call_soon_threadsafe(on_progress, report)
 
         # Separate threads, for which the shutdown does not wait: a pull may hang, and a cancelled
         # one leaves nothing that has to be removed.
         threads = Threads()
         stall = PULL_STALL_TIMEOUT if answer_timeout is None else _UPDATE_STALL_TIMEOUT
+        self.pulling[name] = PullProgress()
         async with self._connection.in_use():
             pull = asyncio.ensure_future(
                 threads.run(_PULL_TIMEOUT, engine.pull, name, progress, cancelled, stall)
@@ -207,5 +240,6 @@ class Images:
                 return await pull
             finally:
                 cancelled.set()
+                self.pulling.pop(name, None)
                 with contextlib.suppress(EngineError):
                     await cancel(pull, answer)

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Protocol
 
 from infernet_edge.containers.answers.pages import one_line
 from infernet_edge.containers.connection import Connection
+from infernet_edge.containers.service import Service
 from infernet_edge.errors import EngineError
 
 _READ_TIMEOUT = 5.0  # seconds for Podman; the failure is reported without the line otherwise
 _READ_PERIOD = 5.0  # seconds between two reads of a log: each starts Podman's API for a while
+
+
+class LogReader(Protocol):
+    """Reads the logs of managed containers."""
+
+    async def last_log_line(self, service: Service) -> str:
+        """The last line of the container's log; "" when there is none, or it is not managed."""
+
+
+class NoLogs:
+    """For services whose logs the node cannot read."""
+
+    async def last_log_line(self, service: Service) -> str:
+        return ""
 
 
 class LastLine:

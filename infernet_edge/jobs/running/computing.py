@@ -111,8 +111,14 @@ class Computing:
             await slot
             await self._memory.until_free()
             body = request_body(data, source, destination, requires_proof=requires_proof)
-            # On chain, nodes must agree to the byte: NaN and Infinity are kept for `str()`.
-            return await self._client.call(queue.service, body, memory, keep_numbers=True)
+            while True:
+                try:
+                    # On chain, nodes must agree to the byte: NaN and Infinity are kept for `str()`.
+                    return await self._client.call(queue.service, body, memory, keep_numbers=True)
+                except ContainerFailure as error:
+                    if not error.interrupted:
+                        raise
+                    memory.release()  # an operator restarted the container: it is called again
         finally:
             if slot.done() and not slot.cancelled():
                 self._release_slot(queue)

@@ -88,3 +88,22 @@ def test_of_this_process() -> None:
     assert usage.cpu is not None
     assert 0 < usage.cpu < 24 * 3600
     assert 0 < usage.seconds < 24 * 3600
+
+
+def test_the_cpu_time_of_its_cgroup(tmp_path: Path) -> None:
+    seen = RunningContainer(ID, 7, True, "", 5.0)
+    write(tmp_path / "proc/7/cgroup", f"0::/machine.slice/libpod-{ID}.scope/container\n")
+    group = tmp_path / f"sys/fs/cgroup/machine.slice/libpod-{ID}.scope/container"
+    write(group / "cpu.stat", "usage_usec 2500000\nuser_usec 1\n")
+    assert usage_of(seen, tmp_path).cpu == 2.5
+    write(tmp_path / "proc/7/cgroup", f"3:cpuacct,cpu:/libpod/{ID}\n")
+    write(tmp_path / f"sys/fs/cgroup/cpuacct/libpod/{ID}/cpuacct.usage", "1500000000\n")
+    assert usage_of(seen, tmp_path).cpu == 1.5
+
+
+def test_without_a_cgroup_the_times_of_its_processes_count(tmp_path: Path) -> None:
+    ticks = os.sysconf("SC_CLK_TCK")
+    times = " ".join(["S", *["0"] * 10, str(ticks), str(ticks), str(ticks), "0", *["0"] * 8])
+    write(tmp_path / "proc/7/stat", f"7 (a) b) {times}\n")
+    write(tmp_path / "proc/7/statm", "100 10 5 1 0 30 0\n")
+    assert usage_of(RunningContainer(ID, 7, True, "", 5.0), tmp_path).cpu == 3.0

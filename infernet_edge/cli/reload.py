@@ -1,0 +1,58 @@
+"""`infernet-edge reload`: make the running node read its configuration again."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from infernet_edge.cli.configuration import add_config_argument, use_service_environment
+
+HELP = "make the running node read its configuration again, without interrupting jobs"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    add_config_argument(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what was applied; returns 0, or 1 when there are problems, or no node runs."""
+    from infernet_edge.config.loading import load_valid_parts
+    from infernet_edge.control.client import NotRunning, call
+    from infernet_edge.errors import ApiError
+
+    use_service_environment(arguments)
+    # Where the node is found: the errors, if there are any, are reported by the node itself.
+    loaded, _ = load_valid_parts(arguments.config)
+    try:
+        report = call(loaded.config, "POST", "/api/reload")
+    except (NotRunning, ApiError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    if arguments.json:
+        print(json.dumps(report, indent=2))
+    elif report["problems"]:
+        print("\n".join(_problem_lines(report)), file=sys.stderr)
+    else:
+        print("\n".join(_lines(report)))
+    return 1 if report["problems"] else 0
+
+
+def _lines(report: dict[str, Any]) -> Iterator[str]:
+    if not report["applied"] and not report["needs_restart"]:
+        yield "Nothing was changed"
+    if report["applied"]:
+        yield "Applied:"
+        yield from (f"  {key}" for key in report["applied"])
+    if report["needs_restart"]:
+        yield "These need a restart of the node:"
+        yield from (f"  {key}" for key in report["needs_restart"])
+
+
+def _problem_lines(report: dict[str, Any]) -> Iterator[str]:
+    yield "The configuration cannot be used, so nothing was changed:"
+    yield from (f"  {problem}" for problem in report["problems"])

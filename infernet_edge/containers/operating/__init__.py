@@ -1,0 +1,1 @@
+"""What operators see of containers, and do to them: use, restarts, pulls, logs."""

@@ -1,0 +1,1 @@
+"""Applies a changed configuration while the node runs, without interrupting jobs."""

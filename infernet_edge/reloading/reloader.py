@@ -1,0 +1,80 @@
+"""Reads the configuration again, and reports what was applied."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from infernet_edge.config.errors import ConfigurationError
+from infernet_edge.config.keys.changes import change_of, changed_keys, effective
+from infernet_edge.config.loading import Loaded
+from infernet_edge.config.model import Config
+from infernet_edge.config.path_checks import certificate_problem
+from infernet_edge.errors import StartupError
+from infernet_edge.logs import log_event
+from infernet_edge.schema import ReloadReport
+
+logger = logging.getLogger(__name__)
+
+_STOPPING: Final = "The node is shutting down"
+_NO_SOURCE: Final = "This node was not started from a configuration that can be read again"
+
+Prepare = Callable[[Config], Awaitable[Callable[[], None]]]
+
+
+class Reloader:
+    """Reloads, one at a time; `config` is the configuration in force."""
+
+    def __init__(self, config: Config, load: Callable[[], Loaded] | None, prepare: Prepare) -> None:
+        """`load` reads the configuration, and blocks. `prepare` does everything for a new one that
+        may fail, with StartupError, and returns what puts it in force at once."""
+        self.config = config
+        self._load = load
+        self._prepare = prepare
+        self._lock = asyncio.Lock()
+        self._stopping = False
+
+    async def reload(self) -> ReloadReport:
+        """Apply what changed; nothing when the configuration, or a part of it, cannot be used."""
+        async with self._lock:
+            report = await self._reload()
+        if report.problems:
+            reason = "; ".join(report.problems)
+            log_event(logger, "node.reload_failed", logging.ERROR, reason=reason)
+        else:
+            log_event(
+                logger,
+                "node.reloaded",
+                applied=",".join(report.applied),
+                needs_restart=",".join(report.needs_restart),
+            )
+        return report
+
+    async def _reload(self) -> ReloadReport:
+        if self._load is None:
+            return ReloadReport(problems=[_NO_SOURCE])
+        try:
+            loaded = await asyncio.to_thread(self._load)
+            after = effective(self.config, loaded.config)
+            if problem := await asyncio.to_thread(certificate_problem, after.server):
+                return ReloadReport(problems=[str(problem)])
+            apply = await self._prepare(after)
+        except ConfigurationError as error:
+            return ReloadReport(problems=[str(problem) for problem in error.problems])
+        except StartupError as error:
+            return ReloadReport(problems=[str(error)])
+        if self._stopping:
+            return ReloadReport(problems=[_STOPPING])
+        keys = changed_keys(self.config, loaded.config)
+        applied = [key for key in keys if change_of(key) == "reload"]
+        if after.server.tls is not None:  # its files are read again in any case
+            applied.append("server.tls")
+        self.config = after
+        apply()
+        return ReloadReport(applied, [key for key in keys if change_of(key) == "restart"])
+
+    def stop(self) -> None:
+        """Apply nothing from now on."""
+        self._stopping = True

@@ -1,0 +1,313 @@
+"""Containers that a reload adds, changes and removes, without interrupting jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infernet_edge.reloading import container_changes
+from tests.support.managing import eventually
+from tests.support.operating import item, managed
+from tests.support.podman import IsolatedPodman, Registry, need
+from tests.support.ports import free_port
+from tests.support.reloading import Reloadable, reloadable
+from tests.support.serving import Echo, serving
+
+HOLD = {"hold": True}
+
+# Services that the node does not manage
+
+
+@pytest.fixture
+async def echo() -> Echo:
+    return Echo()
+
+
+@pytest.fixture
+async def node(tmp_path: Path, echo: Echo) -> AsyncIterator[Reloadable]:
+    async with serving(echo) as url:
+        document = {"containers": [{"id": "echo", "url": url, "max_concurrency": 1}]}
+        async with reloadable(tmp_path, document) as running:
+            running.echo = echo
+            yield running
+            echo.release()
+
+
+def only(node: Reloadable, **changes: Any) -> list[dict[str, Any]]:
+    """The first container with these changes."""
+    return [{**node.document["containers"][0], **changes}]
+
+
+async def test_a_removed_container_ends_its_jobs(node: Reloadable, echo: Echo) -> None:
+    running = await node.job(data=HOLD)
+    await eventually(lambda: echo.open == 1)
+    waiting = [await node.job() for _ in range(20)]
+    chain = await node.job(["echo", "echo"], HOLD)
+    stream = asyncio.create_task(
+        node.post("/api/jobs/stream", {"containers": ["echo"], "data": {}})
+    )
+    await eventually(lambda: len(node.parts.store.pending) == 23)
+    report = await node.reload(containers=[])
+    assert report["applied"] == ["containers[echo]"]
+    assert (await node.get("/api/containers")).body == {"items": []}
+    assert (await node.get("/info")).body["containers"] == []
+    for job in [*waiting, chain]:
+        result = await node.finished(job)
+        assert result["result"]["error"] == "A container of the job is no longer configured"
+    assert (await stream).status == 502
+    assert (await node.result(running))["status"] == "running"
+    echo.release()
+    assert (await node.finished(running))["status"] == "success"
+    refused = await node.post("/api/jobs", {"containers": ["echo"], "data": {}})
+    assert (refused.status, refused.body["error"]) == (405, "Container not supported")
+
+
+async def test_the_next_container_of_a_chain_is_removed(node: Reloadable, echo: Echo) -> None:
+    both = [*only(node), {**only(node)[0], "id": "second"}]
+    await node.reload(containers=both)
+    chain = await node.job(["echo", "second"], HOLD)
+    await eventually(lambda: echo.open == 1)
+    await node.reload(containers=both[:1])
+    echo.release()
+    result = await node.finished(chain)
+    assert result["result"]["error"] == "A container of the job is no longer configured"
+
+
+async def test_a_container_that_comes_back(node: Reloadable, echo: Echo) -> None:
+    containers = node.document["containers"]
+    running = await node.job(data=HOLD)
+    await eventually(lambda: echo.open == 1)
+    await node.reload(containers=[])
+    await node.reload(containers=containers)
+    later = await node.job(data={"n": 1})
+    assert (await node.finished(later))["status"] == "success"
+    assert (await node.result(running))["status"] == "running"
+    echo.release()
+    assert (await node.finished(running))["status"] == "success"
+
+
+async def test_more_slots_at_once_and_fewer_when_jobs_end(node: Reloadable, echo: Echo) -> None:
+    jobs = [await node.job(data=HOLD) for _ in range(4)]
+    await eventually(lambda: echo.open == 1)
+    await node.reload(containers=only(node, max_concurrency=3))
+    await eventually(lambda: echo.open == 3)
+    assert (await item(node))["slots"] == {"used": 3, "of": 3}
+    await node.reload(containers=only(node, max_concurrency=1))
+    assert (await item(node))["slots"] == {"used": 3, "of": 1}
+    echo.release()
+    for job in jobs:
+        assert (await node.finished(job))["status"] == "success"
+    assert (await item(node))["slots"] == {"used": 0, "of": 1}
+
+
+async def test_rules_and_times_apply_at_once(node: Reloadable, echo: Echo) -> None:
+    await node.reload(containers=only(node, external=False, description="new", timeout=0.3))
+    assert (await node.post("/api/jobs", {"containers": ["echo"], "data": {}})).status == 405
+    (shown,) = (await node.get("/info")).body["containers"]
+    assert (shown["external"], shown["description"]) == (False, "new")
+    await node.reload(containers=only(node, external=True))
+    result = await node.finished(await node.job(data=HOLD))
+    assert result["result"]["error"] == "Container did not answer within 0.3 s"
+
+
+async def test_another_url(node: Reloadable) -> None:
+    other = Echo()
+    async with serving(other) as url:
+        await node.reload(containers=only(node, url=f"{url}/other"))
+        await eventually(lambda: node.node.services["echo"].base_url == f"{url}/other")
+        result = await node.finished(await node.job())
+        assert result["result"]["output"]["by"] == "/other"
+        await node.reload(containers=only(node, url="http://127.0.0.1:1"))
+        async with asyncio.timeout(10):
+            while (await item(node))["state"] != "failed":
+                await asyncio.sleep(0.05)
+
+
+async def test_the_order_is_that_of_the_configuration(node: Reloadable) -> None:
+    one = only(node)[0]
+    names = ["b", "echo", "a"]
+    report = await node.reload(containers=[{**one, "id": name} for name in names])
+    assert report["applied"] == ["containers[b]", "containers[a]"]
+    items = (await node.get("/api/containers")).body["items"]
+    assert [each["id"] for each in items] == names
+    report = await node.reload(containers=[{**one, "id": name} for name in sorted(names)])
+    assert report["applied"] == ["containers"]
+    items = (await node.get("/api/containers")).body["items"]
+    assert [each["id"] for each in items] == sorted(names)
+
+
+# With Podman
+
+
+def document(podman: IsolatedPodman, **settings: Any) -> dict[str, Any]:
+    echo = {"id": "echo", "image": podman.echo_image(), "max_concurrency": 2}
+    return managed(podman, {**echo, **settings})
+
+
+async def ready(node: Reloadable, container: str = "echo") -> dict[str, Any]:
+    async with asyncio.timeout(40):
+        while (found := await item(node, container))["state"] != "ready":
+            await asyncio.sleep(0.05)
+    return found
+
+
+async def environment(node: Reloadable) -> dict[str, str]:
+    result = await node.finished(await node.job(data={"show": True}))
+    return dict(result["result"]["output"]["environment"])
+
+
+async def test_containers_are_added_and_removed(podman: IsolatedPodman, tmp_path: Path) -> None:
+    async with reloadable(tmp_path, managed(podman)) as node:
+        containers = document(podman)["containers"]
+        report = await node.reload(containers=containers)
+        assert report["applied"] == ["containers[echo]"]
+        job = await node.job(data={"sleep": 1.5})
+        await ready(node)
+        second = {"id": "second", "image": podman.echo_image(), "port": free_port()}
+        await node.reload(containers=[*containers, second])
+        await ready(node, "second")
+        assert len(podman.containers()) == 2
+        await eventually(lambda: node.node.services["echo"].in_call == 1)
+        await node.reload(containers=[second])
+        assert (await node.finished(job))["status"] == "success"
+        async with asyncio.timeout(20):
+            while len(await asyncio.to_thread(podman.containers)) != 1:
+                await asyncio.sleep(0.1)
+        assert (await node.finished(await node.job(["second"])))["status"] == "success"
+
+
+async def test_a_changed_container_is_replaced_when_its_jobs_have_ended(
+    podman: IsolatedPodman, tmp_path: Path
+) -> None:
+    async with reloadable(tmp_path, document(podman)) as node:
+        await ready(node)
+        jobs = [await node.job(data={"sleep": 2, "show": True}) for _ in range(2)]
+        await eventually(lambda: node.node.services["echo"].in_call == 2)
+        before = podman.inspect(podman.containers()[0])["Id"]
+        waiting = [await node.job(data={"show": True}) for _ in range(5)]
+        report = await node.reload(containers=only(node, env={"VERSION": "2"}, timeout=99))
+        assert report["applied"] == ["containers[echo].env", "containers[echo].timeout"]
+        assert podman.inspect(podman.containers()[0])["Id"] == before
+        for job in jobs:
+            result = await node.finished(job)
+            assert result["status"] == "success"
+            assert "VERSION" not in result["result"]["output"]["environment"]
+        for job in waiting:
+            result = await node.finished(job)
+            assert result["result"]["output"]["environment"]["VERSION"] == "2"
+        assert podman.inspect(podman.containers()[0])["Id"] != before
+        details = [
+            (await node.get(f"/api/jobs/{job}?detail=true")).body["detail"]["attempts"]
+            for job in [*jobs, *waiting]
+        ]
+        assert details == [1] * 7
+        # An idle one is replaced at once.
+        await node.reload(containers=only(node, env={"VERSION": "3"}))
+        assert (await environment(node))["VERSION"] == "3"
+
+
+async def test_the_latest_of_several_changes_counts(podman: IsolatedPodman, tmp_path: Path) -> None:
+    async with reloadable(tmp_path, document(podman)) as node:
+        await ready(node)
+        job = await node.job(data={"sleep": 2})
+        await eventually(lambda: node.node.services["echo"].in_call == 1)
+        for version in "234":
+            await node.reload(containers=only(node, env={"VERSION": version}))
+        await node.reload(containers=only(node, env={"VERSION": "4"}, max_concurrency=1))
+        await node.reload(containers=only(node, env={"VERSION": "5"}, max_concurrency=1))
+        assert (await environment(node))["VERSION"] == "5"
+        assert (await node.finished(job))["status"] == "success"
+        found = await ready(node)
+        assert (found["restarts"], found["slots"]["of"]) == (1, 1)
+
+
+async def test_jobs_are_not_waited_for_without_end(
+    podman: IsolatedPodman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(container_changes, "DRAIN_TIME", 0.5)
+    async with reloadable(tmp_path, document(podman)) as node:
+        await ready(node)
+        job = await node.job(data={"sleep": 4, "show": True})
+        await eventually(lambda: node.node.services["echo"].in_call == 1)
+        await node.reload(containers=only(node, env={"VERSION": "2"}))
+        result = await node.finished(job)
+        assert result["result"]["output"]["environment"]["VERSION"] == "2"
+
+
+async def test_a_wrong_image_is_corrected_at_once(podman: IsolatedPodman, tmp_path: Path) -> None:
+    wrong = document(podman, image="localhost/none:1") | {"startup_wait": 0}
+    async with reloadable(tmp_path, wrong) as node:
+        async with asyncio.timeout(30):
+            while (await item(node))["state"] != "failed":
+                await asyncio.sleep(0.05)
+        await node.reload(containers=only(node, image=podman.echo_image()))
+        async with asyncio.timeout(10):
+            await ready(node)
+        assert (await node.finished(await node.job()))["status"] == "success"
+
+
+async def test_from_managed_to_a_url_and_back(podman: IsolatedPodman, tmp_path: Path) -> None:
+    other = Echo()
+    async with (
+        serving(other) as url,
+        reloadable(tmp_path, document(podman)) as node,
+    ):
+        await ready(node)
+        containers = node.document["containers"]
+        await node.reload(containers=[{"id": "echo", "url": f"{url}/other"}])
+        async with asyncio.timeout(20):
+            while (await item(node))["state"] != "elsewhere":
+                await asyncio.sleep(0.05)
+        result = await node.finished(await node.job())
+        assert result["result"]["output"]["by"] == "/other"
+        assert podman.containers() == []
+        await node.reload(containers=containers)
+        async with asyncio.timeout(30):
+            while not (await item(node))["managed"]:
+                await asyncio.sleep(0.05)
+        await ready(node)
+        assert (await node.finished(await node.job()))["result"]["output"]["echo"] is True
+
+
+async def test_a_login_is_used_by_the_next_pull(podman: IsolatedPodman, tmp_path: Path) -> None:
+    need("docker-registry")
+    with Registry(tmp_path) as registry:
+        podman.allow_insecure_registry(registry.port)
+        image = podman.echo_image(f"{registry.address}/team/private:1")
+        login = f"--creds={registry.username}:{registry.password}"
+        podman.run("push", "--tls-verify=false", login, image)
+        podman.run("rmi", image)
+        private = document(podman, image=image) | {"startup_wait": 0}
+        async with reloadable(tmp_path, private) as node:
+            async with asyncio.timeout(30):
+                while "without a login" not in (await item(node))["reason"]:
+                    await asyncio.sleep(0.05)
+            report = await node.reload(
+                docker={
+                    "registry": registry.address,
+                    "username": registry.username,
+                    "password": registry.password,
+                }
+            )
+            assert set(report["applied"]) == {
+                "docker.registry",
+                "docker.username",
+                "docker.password",
+            }
+            await ready(node)
+
+
+async def test_a_stop_while_a_change_waits(podman: IsolatedPodman, tmp_path: Path) -> None:
+    async with reloadable(tmp_path, document(podman)) as node:
+        await ready(node)
+        await node.job(data={"sleep": 30})
+        await eventually(lambda: node.node.services["echo"].in_call == 1)
+        await node.reload(containers=only(node, env={"VERSION": "2"}))
+        await node.reload(containers=[])
+        async with asyncio.timeout(25):
+            await node.node.stop()
+    assert podman.containers() == []
