@@ -24,6 +24,7 @@ from infernet_edge.containers.client import ServiceClient, make_session
 from infernet_edge.containers.manager import ContainerManager
 from infernet_edge.containers.resources import Resources
 from infernet_edge.containers.service import Service, make_services
+from infernet_edge.control.backup import DatabaseCopy
 from infernet_edge.control.server import ControlServer, Parameters
 from infernet_edge.errors import StartupError, StorageError
 from infernet_edge.events.bus import Events
@@ -215,6 +216,7 @@ class Node:
             },
             self._api.serve_operator,
             parts.memory,
+            {"/database": DatabaseCopy(parts.database, config.storage.min_free_bytes)},
         )
         await control.start()
         stack.push_async_callback(control.stop)

@@ -24,7 +24,7 @@ LAYERS: Final = (
     {"jobs"},
     {"containers"},
     {"hardware"},
-    {"memory"},
+    {"backup", "memory"},
     {"storage", "unpacked"},
     {"events", "folders", "tasks"},
     {"logs"},

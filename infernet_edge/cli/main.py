@@ -14,7 +14,9 @@ from infernet_edge.cli.output import flush_output
 GROUPS = {
     "Start": ("demo", "init", "add-service", "remove-service", "check", "run", "service"),
     "Send jobs": ("submit", "stream", "wait", "cancel"),
-    "Operate a node": ("status", "jobs", "token", "reload", "doctor", "export"),
+    "Operate a node": (
+        *("status", "jobs", "token", "reload", "doctor", "backup", "restore", "export"),
+    ),
     "Answer smart contracts": ("wallet",),
     "Find out more": ("help", "completion", "version"),
 }

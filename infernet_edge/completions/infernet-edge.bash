@@ -13,11 +13,11 @@ _infernet_edge() {
         esac
         next="$place${place:+ }$word"
         case $next in
-        demo|init|add-service|remove-service|check|run|service|"service install"|"service uninstall"|"service status"|"service logs"|"service upgrade"|"service rollback"|"service unpack"|submit|stream|wait|cancel|status|jobs|token|"token new"|"token list"|"token revoke"|reload|doctor|export|wallet|"wallet new"|"wallet import"|"wallet show"|"wallet register"|"wallet activate"|"wallet pay"|"wallet pay create"|"wallet pay show"|"wallet pay approve"|"wallet pay withdraw"|help|completion|version) place=$next ;;
+        demo|init|add-service|remove-service|check|run|service|"service install"|"service uninstall"|"service status"|"service logs"|"service upgrade"|"service rollback"|"service unpack"|submit|stream|wait|cancel|status|jobs|token|"token new"|"token list"|"token revoke"|reload|doctor|backup|restore|export|wallet|"wallet new"|"wallet import"|"wallet show"|"wallet register"|"wallet activate"|"wallet pay"|"wallet pay create"|"wallet pay show"|"wallet pay approve"|"wallet pay withdraw"|help|completion|version) place=$next ;;
         esac
     done
     case $place in
-        "") words='demo init add-service remove-service check run service submit stream wait cancel status jobs token reload doctor export wallet help completion version -h --help --version' value='' ;;
+        "") words='demo init add-service remove-service check run service submit stream wait cancel status jobs token reload doctor backup restore export wallet help completion version -h --help --version' value='' ;;
         demo) words='-h --help --once --port --host --image --podman-url --no-podman --keep' value='' ;;
         init) words='-h --help --output --format --host --port --image --url --id --recipe --set --set-file --yes --defaults --force' value='' ;;
         add-service) words='-h --help --config --id --set --set-file --yes --defaults' value=file ;;
@@ -44,6 +44,8 @@ _infernet_edge() {
         "token revoke") words='-h --help --yes --config --json' value=any ;;
         reload) words='-h --help --config --json' value='' ;;
         doctor) words='-h --help --config --json' value='' ;;
+        backup) words='-h --help --with-secrets --force --config' value=file ;;
+        restore) words='-h --help --dry-run --config' value=file ;;
         export) words='-h --help --config --name --image --show-env --folder --force' value='kube quadlet' ;;
         wallet) words='new import show register activate pay -h --help' value='' ;;
         "wallet new") words='-h --help --config --output --password-file --plain' value='' ;;
@@ -56,7 +58,7 @@ _infernet_edge() {
         "wallet pay show") words='-h --help --config --token --json' value='' ;;
         "wallet pay approve") words='-h --help --config --spender --token' value=any ;;
         "wallet pay withdraw") words='-h --help --config --yes --token' value=any ;;
-        help) words='-h --help --json' value='quick-start api commands configuration containers events limits monitoring on-chain prometheus-rules requirements security service several-nodes troubleshooting' ;;
+        help) words='-h --help --json' value='quick-start api backup commands configuration containers events limits monitoring on-chain prometheus-rules requirements security service several-nodes troubleshooting' ;;
         completion) words='-h --help' value='bash zsh fish' ;;
         version) words='-h --help --json' value='' ;;
     esac
@@ -100,6 +102,8 @@ _infernet_edge() {
         "token revoke --config") value=file ;;
         "reload --config") value=file ;;
         "doctor --config") value=file ;;
+        "backup --config") value=file ;;
+        "restore --config") value=file ;;
         "export --config") value=file ;;
         "wallet new --config") value=file ;;
         "wallet new --output") value=file ;;

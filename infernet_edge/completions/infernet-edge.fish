@@ -10,7 +10,7 @@ function __infernet_edge_at --description 'Whether a command is the one of the l
             set skipped 1
         else
             set -l next (string trim "$place $word")
-            if contains -- $next 'demo' 'init' 'add-service' 'remove-service' 'check' 'run' 'service' 'service install' 'service uninstall' 'service status' 'service logs' 'service upgrade' 'service rollback' 'service unpack' 'submit' 'stream' 'wait' 'cancel' 'status' 'jobs' 'token' 'token new' 'token list' 'token revoke' 'reload' 'doctor' 'export' 'wallet' 'wallet new' 'wallet import' 'wallet show' 'wallet register' 'wallet activate' 'wallet pay' 'wallet pay create' 'wallet pay show' 'wallet pay approve' 'wallet pay withdraw' 'help' 'completion' 'version'
+            if contains -- $next 'demo' 'init' 'add-service' 'remove-service' 'check' 'run' 'service' 'service install' 'service uninstall' 'service status' 'service logs' 'service upgrade' 'service rollback' 'service unpack' 'submit' 'stream' 'wait' 'cancel' 'status' 'jobs' 'token' 'token new' 'token list' 'token revoke' 'reload' 'doctor' 'backup' 'restore' 'export' 'wallet' 'wallet new' 'wallet import' 'wallet show' 'wallet register' 'wallet activate' 'wallet pay' 'wallet pay create' 'wallet pay show' 'wallet pay approve' 'wallet pay withdraw' 'help' 'completion' 'version'
                 set place $next
             end
         end
@@ -42,6 +42,8 @@ complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'jobs' -d 'list the
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'token' -d 'make, list and revoke the tokens that clients of the node need'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'reload' -d 'make the running node read its configuration again, without interrupting jobs'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'doctor' -d 'Checks all that a node needs, and prints for each check whether it is ok, and if not, what it means and how to fix it'
+complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'backup' -d 'Write a backup into the file FILE, a tar archive: the database with every job that was accepted before, the tokens that the node made (their hashes), the configuration without its secrets'
+complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'restore' -d 'Restore what `infernet-edge backup FILE` wrote'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'export' -d 'write the node and its services as files of Kubernetes or Podman'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'wallet' -d 'make, import, show and register the node\'s account'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'help' -d 'show a page of the documentation, or the list of its pages'
@@ -217,6 +219,13 @@ complete -c infernet-edge -n '__infernet_edge_at \'doctor\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'doctor\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'doctor\'' -l config -r -F -d 'configuration, JSON or TOML'
 complete -c infernet-edge -n '__infernet_edge_at \'doctor\'' -l json -d 'print an object: name of the check -> level (ok, unknown, warning, problem), text, remedy, command, and the same of each of its findings'
+complete -c infernet-edge -n '__infernet_edge_at \'backup\'' -s h -l help -d 'show this help message'
+complete -c infernet-edge -n '__infernet_edge_at \'backup\'' -l with-secrets -d 'include keys, passwords, tokens and all files that the configuration names'
+complete -c infernet-edge -n '__infernet_edge_at \'backup\'' -l force -d 'replace FILE if it exists'
+complete -c infernet-edge -n '__infernet_edge_at \'backup\'' -l config -r -F -d 'configuration, JSON or TOML'
+complete -c infernet-edge -n '__infernet_edge_at \'restore\'' -s h -l help -d 'show this help message'
+complete -c infernet-edge -n '__infernet_edge_at \'restore\'' -l dry-run -d 'check the backup, and change nothing'
+complete -c infernet-edge -n '__infernet_edge_at \'restore\'' -l config -r -F -d 'configuration, JSON or TOML'
 complete -c infernet-edge -n '__infernet_edge_at \'export\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'export\'' -f -a 'kube quadlet'
 complete -c infernet-edge -n '__infernet_edge_at \'export\'' -s h -l help -d 'show this help message'
@@ -284,7 +293,7 @@ complete -c infernet-edge -n '__infernet_edge_at \'wallet pay withdraw\'' -l con
 complete -c infernet-edge -n '__infernet_edge_at \'wallet pay withdraw\'' -l yes -d 'do not ask for confirmation'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet pay withdraw\'' -l token -x -d 'an ERC-20 token'
 complete -c infernet-edge -n '__infernet_edge_at \'help\'' -f
-complete -c infernet-edge -n '__infernet_edge_at \'help\'' -f -a 'quick-start api commands configuration containers events limits monitoring on-chain prometheus-rules requirements security service several-nodes troubleshooting'
+complete -c infernet-edge -n '__infernet_edge_at \'help\'' -f -a 'quick-start api backup commands configuration containers events limits monitoring on-chain prometheus-rules requirements security service several-nodes troubleshooting'
 complete -c infernet-edge -n '__infernet_edge_at \'help\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'help\'' -l json -d 'print JSON: topic, title, and text'
 complete -c infernet-edge -n '__infernet_edge_at \'completion\'' -f

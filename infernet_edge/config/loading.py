@@ -56,15 +56,18 @@ def build(
 
 
 def load_valid_parts(
-    path: Path | None = None, environment: Mapping[str, str] = os.environ
+    path: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+    given: dict[str, Any] | None = None,
 ) -> tuple[Loaded, list[Problem]]:
     """Load the valid parts of a configuration, with defaults for the invalid ones, and the errors.
-    Only for the doctor, which checks everything that does not depend on the invalid parts.
+    Only for the doctor, which checks everything that does not depend on the invalid parts, and for
+    the document `given` that will be in the file `path`.
     """
     file = sources.find_file(path, environment)
-    document: dict[str, Any] = {}
     unreadable: list[Problem] = []
-    if file is not None:
+    document = given or {}
+    if file is not None and given is None:
         try:
             document = sources.read_file(file)
         except ConfigurationError as error:

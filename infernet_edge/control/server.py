@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,20 @@ _MAX_PATH = 107  # bytes of a Unix socket's address, unix(7)
 
 
 class ControlServer:
-    """Answers GET requests for reports; `reports` maps paths to them. All else goes to `api`."""
+    """Answers GET requests for reports; `reports` maps paths to them. All else goes to `api`.
+
+    `streams` maps paths to applications that answer with something else than JSON.
+    """
 
     def __init__(
-        self, folder: Path, reports: dict[str, Report], api: ASGIApp, memory: MemoryBudget
+        self,
+        folder: Path,
+        reports: dict[str, Report],
+        api: ASGIApp,
+        memory: MemoryBudget,
+        streams: Mapping[str, ASGIApp] | None = None,
     ) -> None:
+        self._streams = streams or {}
         self._memory = memory
         self._api = api
         self._path = folder / SOCKET_NAME
@@ -83,6 +92,9 @@ class ControlServer:
         self._path.unlink(missing_ok=True)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (stream := self._streams.get(scope["path"])) is not None and scope["method"] == "GET":
+            await stream(scope, receive, send)
+            return
         report = self._reports.get(scope["path"])
         if report is None or scope["method"] != "GET":
             await self._api(scope, receive, send)

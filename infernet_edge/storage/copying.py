@@ -7,21 +7,27 @@ the WAL until the copy has ended. So it ends when the disk gets short of space, 
 
 from __future__ import annotations
 
+import glob
 import os
+import secrets
 import shutil
 import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from infernet_edge.errors import StorageError
 from infernet_edge.storage.damage import corrupt, is_corrupt
+
+UNFINISHED: Final = ".copying"
+"""In the name of a copy beside its database, which is removed by its maker or the next start."""
 
 _PAGES_AT_ONCE = 256  # 1 MiB
 # A commit waits for what other files have not yet written to the disk (ext4, data=ordered).
 _STEPS_PER_SYNC = 4
 _MIN_FREE = 32 * 2**20  # bytes beyond `keep_free` that remain free, for the WAL and others
-_STEPS_PER_CHECK = 10_000  # of SQLite's virtual machine, between two looks at `stop`
+_STEPS_PER_CHECK = 10_000  # of SQLite's virtual machine, between two checks of `stop`
 
 Progress = Callable[[int, int], None]
 
@@ -48,7 +54,7 @@ def copy_database(
         raise StorageError(f"{target} cannot be made: {error.strerror}") from error
     try:
         _copy(source, target, descriptor, keep_free, stop, on_progress)
-        _check(target, stop)
+        check_database(target, stop)
     except sqlite3.Error as error:
         target.unlink(missing_ok=True)
         if stop.is_set():
@@ -126,19 +132,43 @@ def _copy(
     os.fsync(descriptor)
 
 
-def _check(target: Path, stop: threading.Event) -> None:
-    """Read the whole copy; raises DatabaseError when it is damaged."""
-    # Its header says that it has a WAL; "immutable" reads it without making one.
-    connection = sqlite3.connect(
-        f"{target.absolute().as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None
-    )
+def check_database(
+    path: Path, stop: threading.Event | None = None, *, thorough: bool = False
+) -> None:
+    """Read a whole file that no process writes; raises DatabaseError when it is damaged. Blocks.
+
+    A `thorough` check also compares indexes with their tables, which takes longer.
+    """
+    connection = open_copy(path)
     try:
-        connection.set_progress_handler(stop.is_set, _STEPS_PER_CHECK)
-        (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if stop is not None:
+            connection.set_progress_handler(stop.is_set, _STEPS_PER_CHECK)
+        pragma = "integrity_check(1)" if thorough else "quick_check(1)"
+        (answer,) = connection.execute(f"PRAGMA {pragma}").fetchone()
     finally:
         connection.close()
     if answer != "ok":
         raise corrupt(str(answer).splitlines()[-1])
+
+
+def open_copy(path: Path) -> sqlite3.Connection:
+    """A connection to read a file that no process writes; raises sqlite3.Error.
+
+    Its header says that it has a WAL; "immutable" reads it without making one.
+    """
+    address = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+    return sqlite3.connect(address, uri=True, isolation_level=None)
+
+
+def remove_unfinished(database: Path) -> None:
+    """Remove copies in the folder of a database that a killed node left. Blocks; raises OSError."""
+    for left in database.parent.glob(f"{glob.escape(database.name)}{UNFINISHED}*"):
+        left.unlink(missing_ok=True)
+
+
+def name_of_copy(database: Path) -> Path:
+    """A free name for a copy in the folder of a database."""
+    return database.with_name(f"{database.name}{UNFINISHED}-{secrets.token_hex(4)}")
 
 
 def _mebibytes(size: int) -> int:

@@ -21,7 +21,7 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 from infernet_edge.errors import StartupError, StorageError
 from infernet_edge.events.bus import Events
 from infernet_edge.logs import log_event
-from infernet_edge.storage import copying, damage
+from infernet_edge.storage import copying, damage, replacing
 from infernet_edge.storage.lock import FolderLock
 from infernet_edge.storage.migrations import Migrations, migrate
 from infernet_edge.storage.salvage import Part, rebuild
@@ -332,6 +332,9 @@ class Database:
     def _open_blocking(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
         try:
             self._lock.acquire()
+            replacing.finish(self.path.parent)
+            replacing.discard(self.path.parent)
+            copying.remove_unfinished(self.path)
             if (kept := damage.find(self.path)) is not None:
                 self._rebuild(kept)
             try:

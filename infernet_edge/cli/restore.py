@@ -1,0 +1,207 @@
+"""`infernet-edge restore`: put a backup in the place of the node's data."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from infernet_edge.cli.configuration import (
+    add_config_argument,
+    load_or_explain,
+    use_service_environment,
+)
+
+if TYPE_CHECKING:
+    from infernet_edge.backup.restoring import Checked
+    from infernet_edge.storage.lock import FolderLock
+
+HELP = "put a backup in the place of the node's jobs"
+
+_DESCRIPTION = """\
+Restore what `infernet-edge backup FILE` wrote. The whole backup is checked before anything changes.
+The present files are kept, in a folder that is named. The node must not run. Without a
+configuration on this machine, --config names the file to write it to. `infernet-edge help backup`
+says more."""
+
+
+class _Place(NamedTuple):
+    """Where a backup goes: the storage folder, the configuration, and whether that is new."""
+
+    storage: Path
+    configuration: Path | None
+    new: bytes | None
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.description = _DESCRIPTION
+    parser.add_argument("file", type=Path, metavar="FILE", help="the backup")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check the backup, and change nothing"
+    )
+    add_config_argument(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Restore; returns 0, 1 when nothing was changed, 78 for a bad configuration."""
+    from infernet_edge.backup.archive import UnusableArchive
+    from infernet_edge.errors import InfernetEdgeError
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.default_int_handler)
+    try:
+        place = _place(arguments)
+        if place is None:
+            return 78
+        _restore(arguments.file, place, dry_run=arguments.dry_run)
+    except UnusableArchive as error:
+        print(f"{arguments.file} cannot be restored. {error}.", file=sys.stderr)
+        return 1
+    except InfernetEdgeError as error:
+        print(f"Nothing was changed. {str(error).rstrip('.')}.", file=sys.stderr)
+        return 1
+    except OSError as error:
+        named = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        print(f"Nothing was restored. {named}.", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _place(arguments: argparse.Namespace) -> _Place | None:
+    """Where to restore to; None when the configuration has errors, which are printed."""
+    from infernet_edge.backup.redaction import same_kind
+    from infernet_edge.backup.restoring import CannotRestore, configuration_in, decoded
+    from infernet_edge.config.loading import load_valid_parts
+    from infernet_edge.config.sources import find_file
+
+    use_service_environment(arguments)
+    file = find_file(arguments.config, os.environ)
+    if file is not None and os.path.lexists(file):
+        loaded = load_or_explain(arguments)
+        return None if loaded is None else _Place(loaded.config.storage_path, file, None)
+    with arguments.file.open("rb") as archive:
+        found = configuration_in(archive)
+    if found is None:
+        loaded = load_or_explain(arguments)
+        return None if loaded is None else _Place(loaded.config.storage_path, None, None)
+    name, text = found
+    if file is None:
+        suffix = Path(name).suffix
+        raise CannotRestore(
+            "There is no configuration here. Name the file to write the one of the backup to, such"
+            f" as --config /etc/infernet-edge/config{suffix} or --config ./config{suffix}"
+        )
+    if not same_kind(name, file):
+        raise CannotRestore(
+            f"The configuration in the backup is {name}: give --config a name that ends with"
+            f" {Path(name).suffix}"
+        )
+    loaded, _ = load_valid_parts(file, os.environ, decoded(text, name))
+    return _Place(loaded.config.storage_path, file, text)
+
+
+def _restore(file: Path, place: _Place, *, dry_run: bool) -> None:
+    from infernet_edge.backup.database import owned_like_folder
+    from infernet_edge.backup.restoring import extract, hand_over, new_files, secret_files
+    from infernet_edge.node import all_migrations
+    from infernet_edge.storage import replacing
+    from infernet_edge.storage.lock import FolderLock
+
+    known = {owner: len(steps) for owner, steps in all_migrations(chain=True).items()}
+    storage = place.storage
+    if dry_run:
+        _print_checked(_check_only(file, storage, known), place)
+        return
+    is_new = not storage.exists()
+    lock = FolderLock(storage)
+    done = False
+    try:
+        if is_new:
+            storage.mkdir(mode=0o700, parents=True)
+        with owned_like_folder(storage, "lock"):
+            _acquire(lock)
+        replacing.finish(storage)
+        prepared = replacing.prepare(storage)
+        with file.open("rb") as archive:
+            checked = extract(archive, prepared, known)
+        hand_over(prepared, storage)
+        beside = place.configuration.parent if place.configuration else None
+        secrets = list(secret_files(checked, beside)) if beside else []
+        made = {path: content for path, content, is_written in secrets if is_written}
+        if place.new is not None and place.configuration is not None:
+            made[place.configuration] = place.new
+        with new_files(made, storage):
+            kept = replacing.replace(storage)
+        done = True
+    finally:
+        if not done and lock.held:
+            replacing.discard(storage)
+        lock.release()
+        if is_new and not done and storage.exists():
+            (storage / "lock").unlink(missing_ok=True)
+            storage.rmdir()
+    _print_checked(checked, place)
+    _print_restored(checked, place, kept)
+    for path, _, is_written in secrets:
+        if is_written:
+            print(f"Wrote the secret {path}")
+        else:
+            print(f"The secret {path} is not written: it exists, or is outside of {beside}")
+
+
+def _check_only(file: Path, storage: Path, known: dict[str, int]) -> Checked:
+    """Check the backup in a temporary folder on the disk of the storage."""
+    from infernet_edge.backup.restoring import extract
+    from infernet_edge.folders import PREFIX, TemporaryFolder
+
+    existing = next(each for each in (storage, *storage.absolute().parents) if each.is_dir())
+    with (
+        TemporaryFolder(f".{PREFIX}check-", str(existing)) as folder,
+        file.open("rb") as archive,
+    ):
+        return extract(archive, folder, known)
+
+
+def _acquire(lock: FolderLock) -> None:
+    from infernet_edge.backup.restoring import CannotRestore
+    from infernet_edge.errors import StartupError
+
+    try:
+        lock.acquire()
+    except StartupError as error:
+        raise CannotRestore(
+            f"{error} Stop the node first, as with: sudo systemctl stop infernet-edge"
+        ) from error
+
+
+def _print_checked(checked: Checked, place: _Place) -> None:
+    manifest = checked.manifest
+    print(
+        f"The backup is whole: of {manifest.created}, made by infernet-edge {manifest.version} on"
+        f" {manifest.host}"
+    )
+    present = place.configuration
+    if checked.configuration is not None and place.new is None:
+        print(f"  configuration: {present} is used; the one in the backup is not")
+    print(f"  storage: {place.storage}")
+
+
+def _print_restored(checked: Checked, place: _Place, kept: Path | None) -> None:
+    from infernet_edge.cli.text import wrapped
+
+    previous = f" The previous files are in {kept}: delete it when you do not need it."
+    print(f"Restored.{previous if kept else ''}")
+    if place.new is not None:
+        print(f"Wrote {place.configuration}, as it is in the backup.")
+    left_out = checked.manifest.left_out
+    if left_out and place.new is not None:
+        text = f"{', '.join(left_out)}. Until then the node does not start"
+        print("\n".join(wrapped("Enter these again, they are not in the backup: ", text, 2)))
+    named = ["--config", str(place.configuration)] if place.configuration else []
+    print(f"Before you start the node: {shlex.join(['infernet-edge', 'check', *named])}")
+    print("Jobs that were running at the backup run again.")
