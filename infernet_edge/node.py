@@ -19,6 +19,7 @@ from infernet_edge.api.jobs import NoDelegations
 from infernet_edge.api.overview.publishing import OverviewEvents
 from infernet_edge.api.server import LanServer
 from infernet_edge.config.loading import Loaded
+from infernet_edge.backup import record
 from infernet_edge.config.model import Config
 from infernet_edge.containers.client import ServiceClient, make_session
 from infernet_edge.containers.manager import ContainerManager
@@ -55,6 +56,7 @@ from infernet_edge.storage.token_file import TokenFile
 from infernet_edge.tasks import Background
 
 if TYPE_CHECKING:
+    from infernet_edge.backup.schedule import BackupSchedule
     from infernet_edge.chain.chain import ChainSubsystem
 
 logger = logging.getLogger(__name__)
@@ -201,6 +203,8 @@ class Node:
         await housekeeper.check()
         stack.push_async_callback(parts.background.stop)
         parts.background.supervise("housekeeping", housekeeper.run)
+        if parts.backups is not None:
+            parts.background.supervise("backups", parts.backups.run)
 
         stack.push_async_callback(self._hardware.stop)
         await self._hardware.start()
@@ -322,6 +326,7 @@ class Node:
             "memory": {"held": parts.memory.total, "limit": parts.memory.limit},
             "containers": await parts.manager.report(),
             "chain": chain,
+            "backup": None if parts.backups is None else parts.backups.report,
         }
 
     async def _report_jobs(self, parameters: Parameters) -> Any:
@@ -408,7 +413,15 @@ class Node:
             chain=self.chain,
             source=self._source,
             reloader=self.reloader,
+            backups=self._make_backups(database, passed),
         )
+
+    def _make_backups(self, database: Database, passed: ElapsedTime) -> BackupSchedule | None:
+        if self.config.backup.path is None:
+            return None
+        from infernet_edge.backup.schedule import BackupSchedule
+
+        return BackupSchedule(self.config, self._source, database, passed)
 
 
 def all_migrations(*, chain: bool) -> dict[str, Sequence[str]]:
@@ -418,6 +431,7 @@ def all_migrations(*, chain: bool) -> dict[str, Sequence[str]]:
         "reports": external_jobs.MIGRATIONS,
         "elapsed": elapsed.MIGRATIONS,
         "remembered_answers": idempotency.MIGRATIONS,
+        "backups": record.MIGRATIONS,
     }
     if chain:
         from infernet_edge.chain.chain import (

@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -73,6 +73,9 @@ from infernet_edge.storage.database import Database
 from infernet_edge.storage.elapsed import ElapsedTime
 from infernet_edge.tasks import Background
 
+if TYPE_CHECKING:
+    from infernet_edge.backup.schedule import BackupSchedule
+
 logger = logging.getLogger(__name__)
 
 
@@ -107,6 +110,7 @@ class Parts(NamedTuple):
     reloader: Reloading
     chain: ChainView | None = None
     source: Path | None = None  # the file of the configuration
+    backups: BackupSchedule | None = None
 
 
 class Api:

@@ -97,7 +97,7 @@ def content_of(path: Path) -> Iterator[bytes]:
 
 
 def _finish_wal(path: Path) -> None:
-    """Copy what a killed node left in its WAL into the main file, which only this process has open."""
+    """Copy what a killed node left in its WAL into the main file."""
     wal = path.with_name(f"{path.name}-wal")
     if not wal.exists() or not wal.stat().st_size:
         return

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from infernet_edge.cli.configuration import add_config_argument, load_or_explain
+from infernet_edge.cli.examples import add_examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
 
 HELP = "write the jobs and the configuration of the node into one file"
 
-_DESCRIPTION = """\
-Write a backup into the file FILE, a tar archive: the database with every job that was accepted
-before, the tokens that the node made (their hashes), the configuration without its secrets. It
-works while the node runs and while it does not. `infernet-edge help backup` says more."""
+_TEXT = """\
+The backup is a tar archive: the database with every job that was accepted
+before, the tokens that the node made (as hashes), and the configuration
+without its secrets. It is made while the node runs, or while it does not. More:
+infernet-edge help backup
+"""
 
 _STDOUT = "-"
 _WAIT = 120.0  # seconds for a sign of life of the node
@@ -39,7 +42,12 @@ _OTHERS = 2**20  # bytes of the archive besides its files, at most
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.description = _DESCRIPTION
+    add_examples(
+        parser,
+        "sudo infernet-edge backup /mnt/usb/edge.tar",
+        "infernet-edge backup - --config config.toml > edge.tar",
+        text=_TEXT,
+    )
     parser.add_argument("file", metavar="FILE", help="the file to write; - is the standard output")
     parser.add_argument(
         "--with-secrets",

@@ -32,6 +32,7 @@ is "unknown", with the reason.
   space          free disk space, and room for more files
   unpacked       folders that a killed executable left in /tmp
   database       whether the jobs' file is damaged (while no node runs)
+  backup         whether scheduled backups can be written, and the last one
   secrets        whether only the node can read keys, passwords, tokens, jobs
   tokens         whether the tokens that were made can be used
   podman         whether Podman answers, is new enough, and limits containers

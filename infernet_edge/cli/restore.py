@@ -15,6 +15,7 @@ from infernet_edge.cli.configuration import (
     load_or_explain,
     use_service_environment,
 )
+from infernet_edge.cli.examples import add_examples
 
 if TYPE_CHECKING:
     from infernet_edge.backup.restoring import Checked
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
 
 HELP = "put a backup in the place of the node's jobs"
 
-_DESCRIPTION = """\
-Restore what `infernet-edge backup FILE` wrote. The whole backup is checked before anything changes.
-The present files are kept, in a folder that is named. The node must not run. Without a
-configuration on this machine, --config names the file to write it to. `infernet-edge help backup`
-says more."""
+_TEXT = """\
+The whole backup is checked before anything changes. The previous files are
+kept, in a folder that is named. The node must not run. Without a configuration
+on this machine, --config names the file to write it to. More:
+infernet-edge help backup
+"""
 
 
 class _Place(NamedTuple):
@@ -39,7 +41,13 @@ class _Place(NamedTuple):
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.description = _DESCRIPTION
+    add_examples(
+        parser,
+        "infernet-edge restore edge.tar --dry-run",
+        "sudo infernet-edge restore /mnt/usb/edge.tar",
+        "sudo infernet-edge restore edge.tar --config /etc/infernet-edge/config.toml",
+        text=_TEXT,
+    )
     parser.add_argument("file", type=Path, metavar="FILE", help="the backup")
     parser.add_argument(
         "--dry-run", action="store_true", help="check the backup, and change nothing"

@@ -59,5 +59,8 @@ def _lines(status: dict[str, Any]) -> Iterator[str]:
     memory = status["memory"]
     yield f"  memory: {mebibytes(memory['held'])} of {mebibytes(memory['limit'])} held"
     yield from container_lines(status["containers"], {each["container"] for each in attention})
+    if (backup := status.get("backup")) is not None:
+        last = backup["last"]["file"] if backup["last"] else "none yet"
+        yield f"  backup: {last}, the next one in {backup['next_in'] / 3600:.1f} h"
     if status["chain"] is not None:
         yield from chain_lines(status["chain"])

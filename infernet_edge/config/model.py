@@ -13,6 +13,8 @@ from msgspec import Meta, Struct, field
 
 from infernet_edge.config.devices import GPU_PATTERN
 from infernet_edge.config.secret_files import Secret
+from infernet_edge.config.sections.backup import Backup
+from infernet_edge.config.sections.stats import Stats
 from infernet_edge.config.values.image_names import DEFAULT_REGISTRY
 from infernet_edge.config.values.tokens import Token
 
@@ -400,11 +402,6 @@ class Podman(Struct, frozen=True):
     ] = None
 
 
-class Stats(Struct, frozen=True):
-    host: Annotated[str, Meta(description="Host of a Fluent forward receiver", extra=_IGNORED)] = ""
-    port: Annotated[Port, Meta(description="Port of that receiver", extra=_IGNORED)] = 24224
-
-
 class Config(Struct, frozen=True):
     """All settings. Created by `load()`, never changed afterwards."""
 
@@ -439,6 +436,7 @@ class Config(Struct, frozen=True):
     storage: Storage = field(default_factory=Storage)
     jobs: Jobs = field(default_factory=Jobs)
     podman: Podman = field(default_factory=Podman)
+    backup: Backup = field(default_factory=Backup)
 
     @property
     def storage_path(self) -> Path:

@@ -73,6 +73,9 @@ def check(config: Config, environment: Mapping[str, str]) -> list[Problem]:
     if config.log.path and (found := new_file_flaw(config.log.path, suffix=len(".100"))):
         expected = "a path of a file that the node can write"
         problems.append(_wrong_path("log.path", config.log.path, found, expected))
+    if config.backup.path is not None and not config.backup.path.startswith("/"):
+        expected = "the absolute path of a folder, such as /mnt/usb/backups"
+        problems.append(Problem("backup.path", _shown(config.backup.path), expected))
     path = _storage_path(config, environment)
     if found := folder_flaw(path, max_bytes=_MAX_STORAGE):
         expected = "a folder for the node's data: set storage.path to a path of one"

@@ -13,7 +13,6 @@ from typing import Any, BinaryIO
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from infernet_edge.backup.database import tables_of
 from infernet_edge.errors import StorageError
 from infernet_edge.storage.copying import name_of_copy
 from infernet_edge.storage.database import Database
@@ -77,6 +76,8 @@ class DatabaseCopy:
 
 def _open(path: Path) -> tuple[BinaryIO, dict[str, Any]]:
     """A copy that vanishes when it is closed, also by a kill; and what is said of it."""
+    from infernet_edge.backup.database import tables_of  # only when a backup is made
+
     try:
         tables = tables_of(path)
         file = path.open("rb")

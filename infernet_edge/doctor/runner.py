@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from infernet_edge.doctor import (
+    backup,
     clock,
     configuration,
     containers,
@@ -48,6 +49,7 @@ CHECKS: Final = (
     space,
     unpacked,
     database,
+    backup,
     secrets,
     tokens,
     podman,

@@ -18,7 +18,7 @@ NEEDS = ("storage.path",)
 _FULL = ("No space left on device", "Disk quota exceeded")
 _DENIED = "Permission denied"
 _IMMUTABLE = "Operation not permitted"
-_HIDDEN = ("/home", "/root", "/run/user")  # from the service, by ProtectHome= (systemd.exec(5))
+HIDDEN = ("/home", "/root", "/run/user")  # from the service, by ProtectHome= (systemd.exec(5))
 _MAX_FILES = 1000  # that are checked; a node has about ten
 
 
@@ -35,9 +35,9 @@ async def check(case: Case) -> list[Finding]:
 
 def _check_blocking(case: Case, user: User) -> Finding:
     path = case.config.storage_path.absolute()
-    if case.is_service and any(path.is_relative_to(folder) for folder in _HIDDEN):
+    if case.is_service and any(path.is_relative_to(folder) for folder in HIDDEN):
         return problem(
-            f"{path} is hidden from the service, as all of {', '.join(_HIDDEN)} is",
+            f"{path} is hidden from the service, as all of {', '.join(HIDDEN)} is",
             "set storage.path to a folder elsewhere, or leave it out",
         )
     folder = nearest(path)

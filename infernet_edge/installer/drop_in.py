@@ -25,9 +25,9 @@ def drop_in(paths: Paths) -> str:
     """The text of the drop-in; "" when the unit needs none.
 
     Every file in the folder of credentials becomes a credential of its name, the node may write to
-    the folders of `storage.path` and `log.path`, and is in the groups that own GPUs, as far as they
-    exist: systemd does not start a unit with a group that does not, systemd.exec(5). Raises
-    ConfigurationError, CannotGrant.
+    the folders of `storage.path`, `log.path` and `backup.path`, and is in the groups that own GPUs,
+    as far as they exist: systemd does not start a unit with a group that does not, systemd.exec(5).
+    Raises ConfigurationError, CannotGrant.
     """
     lines = [*_credentials(paths), *_folders(paths), *_gpus(paths)]
     if not lines:
@@ -85,13 +85,15 @@ def _folders(paths: Paths) -> Iterator[str]:
     folders = {config.storage_path}
     if config.log.path:
         folders.add(Path(config.log.path).expanduser().parent)
+    if config.backup.path:
+        folders.add(Path(config.backup.path))
     for folder in sorted(folders):
         if folder.is_relative_to(paths.state):
             continue
         if not _PATH.fullmatch(str(folder)):
             raise CannotGrant(
-                f"The service cannot write to {folder}: give storage.path and log.path as"
-                " absolute paths of letters, digits and . _ + -"
+                f"The service cannot write to {folder}: give storage.path, log.path and"
+                " backup.path as absolute paths of letters, digits and . _ + -"
             )
         yield f"ReadWritePaths=-{folder}"
 

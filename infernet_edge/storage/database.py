@@ -239,6 +239,11 @@ class Database:
         while await self._submit(self._writer, release, (), alone=True):
             pass
 
+    @property
+    def is_being_copied(self) -> bool:
+        """Whether `copy` runs now."""
+        return self._copying is not None
+
     async def copy(self, target: Path, *, keep_free: int, on_progress: copying.Progress) -> None:
         """Copy what is committed now into the new file `target`, see copying.py; one at a time.
 

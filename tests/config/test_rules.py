@@ -42,6 +42,12 @@ def chain(**keys: Any) -> dict[str, Any]:
     return {"chain": {**CHAIN, **keys}}
 
 
+@pytest.mark.parametrize("path", ["", "backups", "./x", "~/x"])
+def test_scheduled_backups_need_an_absolute_path(path: str) -> None:
+    assert list(problems({"backup": {"path": path}})) == ["backup.path"]
+    assert problems({"backup": {"path": "/mnt/usb"}}) == {}
+
+
 def test_a_managed_container_needs_an_image() -> None:
     document = {"containers": [{"id": "a"}, {"id": "b", "url": "http://10.0.0.5:3000"}]}
     assert list(problems(document)) == ["containers[0].image"]

@@ -66,6 +66,9 @@ def test_relative_paths_are_below_the_state_folder(tmp_path: Path) -> None:
     document = {"log_path": "/srv/logs/node.log", "storage": {"path": "data"}}
     with_file(tmp_path, "etc/infernet-edge/config.json", json.dumps(document))
     assert lines(tmp_path, "ReadWritePaths") == ["-/srv/logs"]
+    document = {"backup": {"path": "/mnt/usb/backups"}, "storage": {"path": "data"}}
+    with_file(tmp_path, "etc/infernet-edge/config.json", json.dumps(document))
+    assert lines(tmp_path, "ReadWritePaths") == ["-/mnt/usb/backups"]
 
 
 def test_another_group_that_owns_a_gpu_counts_too(tmp_path: Path) -> None:

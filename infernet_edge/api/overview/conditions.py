@@ -109,6 +109,20 @@ def _container_fix(reason: str, *, loop: bool) -> str:
     return "correct what this names; the node tries again by itself"
 
 
+def of_backups(problem: str) -> Iterator[FoundCondition]:
+    """The last scheduled backup failed."""
+    if problem:
+        yield _found(
+            "backup.failed",
+            "problem",
+            "No backup is made",
+            _sentence(problem),
+            "Connect the disk of backup.path, or free space on it; the node tries again within an"
+            " hour.",
+            command="infernet-edge doctor",
+        )
+
+
 def of_storage(
     refusal: str, folder: Path, *, writable: bool, problem: str = ""
 ) -> Iterator[FoundCondition]:

@@ -209,6 +209,8 @@ class OverviewSource:
         yield from conditions.of_certificate(facts.certificate)
         if parts.chain is not None:
             yield from conditions.of_chain(parts.chain.conditions())
+        if parts.backups is not None:
+            yield from conditions.of_backups(parts.backups.problem)
         yield from conditions.of_machine(facts.usage, facts.days_left)
         yield from conditions.of_salvages(facts.salvages)
         yield from conditions.of_hosts(self._refused())

@@ -1,0 +1,1 @@
+"""Sections of the configuration that have a module of their own; model.py has the others."""
