@@ -25,6 +25,7 @@ from infernet_edge.backup.archive import (
 )
 from infernet_edge.backup.redaction import configuration_name, redact
 from infernet_edge.config.model import Config
+from infernet_edge.config.paths import CREDENTIALS, LOADED_CREDENTIALS
 from infernet_edge.config.rendering import to_json, to_toml
 from infernet_edge.config.sources import read_file
 from infernet_edge.config.values.relative_paths import Folders
@@ -76,9 +77,9 @@ def gather(
         for path in dict.fromkeys(paths):
             if with_secrets:
                 name = f"secrets/{len(secrets)}"
-                files[name], secrets[name] = _read(path), str(path)
+                files[name], secrets[name] = _read(path), str(_stored_at(path))
             else:
-                left_out.append(str(path))
+                left_out.append(str(_stored_at(path)))
     for name in STORED_FILES:
         path = config.storage_path / name
         if path.exists():
@@ -130,6 +131,13 @@ def _credentials(environment: Mapping[str, str]) -> list[Path]:
         return []
     except OSError as error:
         raise CannotBackUp(f"{folder} cannot be read ({error.strerror}): use sudo") from error
+
+
+def _stored_at(path: Path) -> Path:
+    """Where a secret is kept: systemd shows the running service copies of its credentials."""
+    if path.parent == Path("/", LOADED_CREDENTIALS):
+        return Path("/", CREDENTIALS, path.name)
+    return path
 
 
 def _read(path: Path) -> bytes:

@@ -90,8 +90,7 @@ def _place(arguments: argparse.Namespace) -> _Place | None:
     use_service_environment(arguments)
     file = find_file(arguments.config, os.environ)
     if file is not None and os.path.lexists(file):
-        loaded = load_or_explain(arguments)
-        return None if loaded is None else _Place(loaded.config.storage_path, file, None)
+        return _place_of(file)
     with arguments.file.open("rb") as archive:
         found = configuration_in(archive)
     if found is None:
@@ -111,6 +110,19 @@ def _place(arguments: argparse.Namespace) -> _Place | None:
         )
     loaded, _ = load_valid_parts(file, os.environ, decoded(text, name))
     return _Place(loaded.config.storage_path, file, text)
+
+
+def _place_of(file: Path) -> _Place | None:
+    """The place of a configuration that is here; what it lacks may be entered after the restore."""
+    from infernet_edge.config.errors import ConfigurationError
+    from infernet_edge.config.loading import load_valid_parts
+
+    loaded, problems = load_valid_parts(file)
+    needed = [each for each in problems if not each.path or each.path.startswith("storage")]
+    if needed:
+        print(ConfigurationError(str(file), needed), file=sys.stderr)
+        return None
+    return _Place(loaded.config.storage_path, file, None)
 
 
 def _restore(file: Path, place: _Place, *, dry_run: bool) -> None:

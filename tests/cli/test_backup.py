@@ -381,6 +381,23 @@ def test_a_new_machine_gets_the_configuration(offline: Path) -> None:
     assert b"server.tokens.phone" in failed.stderr
 
 
+def test_a_configuration_without_its_secrets_is_enough_to_restore(offline: Path) -> None:
+    """As it is extracted from the archive; only storage.path has to be right."""
+    archive = offline.parent / "b.tar"
+    archive.write_bytes(make_archive((offline.parent / "data" / DATABASE).read_bytes()))
+    marker = {"file": "left-out-of-the-backup"}
+    document = {"storage": {"path": str(offline.parent / "other")}, "server": {"tokens": {}}}
+    config = written(offline.parent, {**document, "docker": {"password": marker}})
+    done = command("restore", archive, "--config", config)
+    assert done.returncode == 0, done.stderr
+    assert marks(offline.parent / "other" / DATABASE) == [1, 2, 3]
+    for text in ('{"storage": {"path": 5}}', "{"):
+        config.write_text(text)
+        done = command("restore", archive, "--config", config)
+        assert done.returncode == 78
+        assert b"Traceback" not in done.stderr
+
+
 def test_the_place_of_a_secret_is_not_the_archives_choice(tmp_path: Path) -> None:
     """A file outside of the configuration's folder is not written, nor one that exists."""
     make_database(tmp_path / "data" / DATABASE)
