@@ -18,8 +18,8 @@ from infernet_edge.api.info import VERSION, is_healthy
 from infernet_edge.api.jobs import NoDelegations
 from infernet_edge.api.overview.publishing import OverviewEvents
 from infernet_edge.api.server import LanServer
-from infernet_edge.config.loading import Loaded
 from infernet_edge.backup import record
+from infernet_edge.config.loading import Loaded
 from infernet_edge.config.model import Config
 from infernet_edge.containers.client import ServiceClient, make_session
 from infernet_edge.containers.manager import ContainerManager

@@ -15,7 +15,7 @@ GROUPS = {
     "Start": ("demo", "init", "add-service", "remove-service", "check", "run", "service"),
     "Send jobs": ("submit", "stream", "wait", "cancel"),
     "Operate a node": (
-        *("status", "jobs", "token", "reload", "doctor", "backup", "restore", "export"),
+        *("status", "jobs", "events", "token", "reload", "doctor", "backup", "restore", "export"),
     ),
     "Answer smart contracts": ("wallet",),
     "Find out more": ("help", "completion", "version"),

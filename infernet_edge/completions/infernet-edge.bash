@@ -7,17 +7,17 @@ _infernet_edge() {
     for ((number = 1; number < COMP_CWORD; number++)); do
         word=${COMP_WORDS[number]}
         case $word in
-        --before|--cacert|--client|--config|--container|--deadline|--expires|--file|--find|--folder|--format|--host|--id|--idempotency-key|--image|--limit|--lines|--name|--old-password-file|--output|--password-file|--podman-url|--port|--priority|--recipe|--scope|--set|--set-file|--sha256|--spender|--state|--timeout|--token|--token-file|--trial|--url|--wait|-n)
+        --before|--cacert|--client|--config|--container|--deadline|--expires|--file|--find|--folder|--format|--host|--id|--idempotency-key|--image|--limit|--lines|--name|--old-password-file|--output|--password-file|--podman-url|--port|--priority|--recipe|--scope|--set|--set-file|--sha256|--spender|--state|--tail|--timeout|--token|--token-file|--trial|--types|--url|--wait|-n)
             number=$((number + 1))
             continue ;;
         esac
         next="$place${place:+ }$word"
         case $next in
-        demo|init|add-service|remove-service|check|run|service|"service install"|"service uninstall"|"service status"|"service logs"|"service upgrade"|"service rollback"|"service unpack"|submit|stream|wait|cancel|status|jobs|token|"token new"|"token list"|"token revoke"|reload|doctor|backup|restore|export|wallet|"wallet new"|"wallet import"|"wallet show"|"wallet register"|"wallet activate"|"wallet pay"|"wallet pay create"|"wallet pay show"|"wallet pay approve"|"wallet pay withdraw"|help|completion|version) place=$next ;;
+        demo|init|add-service|remove-service|check|run|service|"service install"|"service uninstall"|"service status"|"service logs"|"service upgrade"|"service rollback"|"service unpack"|submit|stream|wait|cancel|status|jobs|events|token|"token new"|"token list"|"token revoke"|reload|doctor|backup|restore|export|wallet|"wallet new"|"wallet import"|"wallet show"|"wallet register"|"wallet activate"|"wallet pay"|"wallet pay create"|"wallet pay show"|"wallet pay approve"|"wallet pay withdraw"|help|completion|version) place=$next ;;
         esac
     done
     case $place in
-        "") words='demo init add-service remove-service check run service submit stream wait cancel status jobs token reload doctor backup restore export wallet help completion version -h --help --version' value='' ;;
+        "") words='demo init add-service remove-service check run service submit stream wait cancel status jobs events token reload doctor backup restore export wallet help completion version -h --help --version' value='' ;;
         demo) words='-h --help --once --port --host --image --podman-url --no-podman --keep' value='' ;;
         init) words='-h --help --output --format --host --port --image --url --id --recipe --set --set-file --yes --defaults --force' value='' ;;
         add-service) words='-h --help --config --id --set --set-file --yes --defaults' value=file ;;
@@ -38,6 +38,7 @@ _infernet_edge() {
         cancel) words='-h --help --config --url --token-file --cacert --json' value=any ;;
         status) words='-h --help --config --url --token-file --cacert --json' value='' ;;
         jobs) words='-h --help --limit --state --container --client --find --before --onchain --skipped --config --url --token-file --cacert --json' value=any ;;
+        events) words='-h --help -f --follow --types --tail --config --url --token-file --cacert --json' value='' ;;
         token) words='new list revoke -h --help' value='' ;;
         "token new") words='-h --help --scope --expires --keep-jobs --replace-damaged --config --json' value=any ;;
         "token list") words='-h --help --config --json' value='' ;;
@@ -63,7 +64,7 @@ _infernet_edge() {
         version) words='-h --help --json' value='' ;;
     esac
     case $previous in
-    --before|--cacert|--client|--config|--container|--deadline|--expires|--file|--find|--folder|--format|--host|--id|--idempotency-key|--image|--limit|--lines|--name|--old-password-file|--output|--password-file|--podman-url|--port|--priority|--recipe|--scope|--set|--set-file|--sha256|--spender|--state|--timeout|--token|--token-file|--trial|--url|--wait|-n)
+    --before|--cacert|--client|--config|--container|--deadline|--expires|--file|--find|--folder|--format|--host|--id|--idempotency-key|--image|--limit|--lines|--name|--old-password-file|--output|--password-file|--podman-url|--port|--priority|--recipe|--scope|--set|--set-file|--sha256|--spender|--state|--tail|--timeout|--token|--token-file|--trial|--types|--url|--wait|-n)
         words= value=
         case "$place $previous" in
         "init --output") value=file ;;
@@ -96,6 +97,9 @@ _infernet_edge() {
         "jobs --config") value=file ;;
         "jobs --token-file") value=file ;;
         "jobs --cacert") value=file ;;
+        "events --config") value=file ;;
+        "events --token-file") value=file ;;
+        "events --cacert") value=file ;;
         "token new --scope") value='read submit operator metrics' ;;
         "token new --config") value=file ;;
         "token list --config") value=file ;;

@@ -6,11 +6,11 @@ function __infernet_edge_at --description 'Whether a command is the one of the l
     for word in (commandline -opc)[2..-1]
         if test $skipped = 1
             set skipped 0
-        else if contains -- $word --before --cacert --client --config --container --deadline --expires --file --find --folder --format --host --id --idempotency-key --image --limit --lines --name --old-password-file --output --password-file --podman-url --port --priority --recipe --scope --set --set-file --sha256 --spender --state --timeout --token --token-file --trial --url --wait -n
+        else if contains -- $word --before --cacert --client --config --container --deadline --expires --file --find --folder --format --host --id --idempotency-key --image --limit --lines --name --old-password-file --output --password-file --podman-url --port --priority --recipe --scope --set --set-file --sha256 --spender --state --tail --timeout --token --token-file --trial --types --url --wait -n
             set skipped 1
         else
             set -l next (string trim "$place $word")
-            if contains -- $next 'demo' 'init' 'add-service' 'remove-service' 'check' 'run' 'service' 'service install' 'service uninstall' 'service status' 'service logs' 'service upgrade' 'service rollback' 'service unpack' 'submit' 'stream' 'wait' 'cancel' 'status' 'jobs' 'token' 'token new' 'token list' 'token revoke' 'reload' 'doctor' 'backup' 'restore' 'export' 'wallet' 'wallet new' 'wallet import' 'wallet show' 'wallet register' 'wallet activate' 'wallet pay' 'wallet pay create' 'wallet pay show' 'wallet pay approve' 'wallet pay withdraw' 'help' 'completion' 'version'
+            if contains -- $next 'demo' 'init' 'add-service' 'remove-service' 'check' 'run' 'service' 'service install' 'service uninstall' 'service status' 'service logs' 'service upgrade' 'service rollback' 'service unpack' 'submit' 'stream' 'wait' 'cancel' 'status' 'jobs' 'events' 'token' 'token new' 'token list' 'token revoke' 'reload' 'doctor' 'backup' 'restore' 'export' 'wallet' 'wallet new' 'wallet import' 'wallet show' 'wallet register' 'wallet activate' 'wallet pay' 'wallet pay create' 'wallet pay show' 'wallet pay approve' 'wallet pay withdraw' 'help' 'completion' 'version'
                 set place $next
             end
         end
@@ -39,6 +39,7 @@ complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'wait' -d 'wait unt
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'cancel' -d 'cancel jobs that wait or run'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'status' -d 'show the health, jobs, memory, containers and chain of the running node'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'jobs' -d 'list the newest jobs of all clients, or show one'
+complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'events' -d 'show what happens in a node: jobs, containers, storage, chain'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'token' -d 'make, list and revoke the tokens that clients of the node need'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'reload' -d 'make the running node read its configuration again, without interrupting jobs'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'doctor' -d 'Checks all that a node needs, and prints for each check whether it is ok, and if not, what it means and how to fix it'
@@ -189,6 +190,16 @@ complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l url -x -d 'the nod
 complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l token-file -r -F -d 'with --url: a file with a token'
 complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l cacert -r -F -d 'with an https URL: the certificate to trust, PEM'
 complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l json -d 'print JSON'
+complete -c infernet-edge -n '__infernet_edge_at \'events\'' -f
+complete -c infernet-edge -n '__infernet_edge_at \'events\'' -s h -l help -d 'show this help message'
+complete -c infernet-edge -n '__infernet_edge_at \'events\'' -s f -l follow -d 'keep showing new events'
+complete -c infernet-edge -n '__infernet_edge_at \'events\'' -l types -x -d 'job, container, storage, chain, attention, minute, machine'
+complete -c infernet-edge -n '__infernet_edge_at \'events\'' -l tail -x -d 'show the last N events first'
+complete -c infernet-edge -n '__infernet_edge_at \'events\'' -l config -r -F -d 'configuration, JSON or TOML'
+complete -c infernet-edge -n '__infernet_edge_at \'events\'' -l url -x -d 'the node to ask, such as http://raspberrypi.local:4000'
+complete -c infernet-edge -n '__infernet_edge_at \'events\'' -l token-file -r -F -d 'with --url: a file with a token'
+complete -c infernet-edge -n '__infernet_edge_at \'events\'' -l cacert -r -F -d 'with an https URL: the certificate to trust, PEM'
+complete -c infernet-edge -n '__infernet_edge_at \'events\'' -l json -d 'print JSON'
 complete -c infernet-edge -n '__infernet_edge_at \'token\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'token\'' -f -a 'new' -d 'make a token'
 complete -c infernet-edge -n '__infernet_edge_at \'token\'' -f -a 'list' -d 'list all tokens: scope, expiry and last use, never their texts'

@@ -21,11 +21,15 @@ class NodeError(InfernetEdgeError):
 
 
 class NodeUnreachable(NodeError):
-    """There was no whole answer; `reached` when the request may have arrived."""
+    """There was no whole answer; `reached` when the request may have arrived.
 
-    def __init__(self, text: str, *, reached: bool = False) -> None:
+    `timed_out` when nothing came in time on a connection that was not lost.
+    """
+
+    def __init__(self, text: str, *, reached: bool = False, timed_out: bool = False) -> None:
         super().__init__(text)
         self.reached = reached
+        self.timed_out = timed_out
 
 
 class NodeRefused(NodeError):
@@ -113,7 +117,7 @@ def lost(address: NodeAddress, error: Exception) -> NodeUnreachable:
     else:
         reason = error.strerror if isinstance(error, OSError) else None
         text = f"The connection to {address.name} was lost ({reason or error})"
-    return NodeUnreachable(text, reached=True)
+    return NodeUnreachable(text, reached=True, timed_out=isinstance(error, TimeoutError))
 
 
 def refusal(
