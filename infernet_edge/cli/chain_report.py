@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infernet_edge.cli.money import coins
-from infernet_edge.cli.text import wrapped
+from infernet_edge.cli.text import visible, wrapped
+
+if TYPE_CHECKING:
+    from infernet_edge.cli.remote.overview import AttentionItem
 
 _INDENT = "  "
 _LABEL = 14  # columns
@@ -18,13 +21,13 @@ def problem_lines(problems: list[str]) -> Iterator[str]:
         yield from wrapped(f"{_INDENT}problem: ", problem, indent=4)
 
 
-def attention_lines(attention: list[dict[str, Any]]) -> Iterator[str]:
+def attention_lines(attention: list[AttentionItem]) -> Iterator[str]:
     """What needs a person: what it is, what to do, and a command that helps."""
     for each in attention:
-        yield from wrapped(f"{_INDENT}{each['level']}: ", each["text"], indent=4)
-        yield from wrapped("    fix: ", each["fix"], indent=6)
-        if each["command"]:
-            yield f"    {each['command']}"  # in one piece, to be copied
+        yield from wrapped(f"{_INDENT}{each.level}: ", each.text, indent=4)
+        yield from wrapped("    fix: ", each.fix, indent=6)
+        if each.command:
+            yield f"    {visible(each.command)}"  # in one piece, to be copied
 
 
 def chain_lines(chain: dict[str, Any]) -> Iterator[str]:

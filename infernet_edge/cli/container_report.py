@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infernet_edge.cli.chain_report import duration
 from infernet_edge.cli.text import wrapped
+
+if TYPE_CHECKING:
+    from infernet_edge.cli.remote.overview import RemoteContainer
+
+_RUNNING = ("ready", "suspect", "elsewhere")
 
 
 def container_lines(
     containers: list[dict[str, Any]], explained: Collection[str | None] = ()
 ) -> Iterator[str]:
     """How many run, and some lines for each; the reasons of the `explained` are left out."""
-    running = sum(each["state"] in ("ready", "suspect") for each in containers)
+    running = sum(each["state"] in _RUNNING for each in containers)
     of = f"{running} of {len(containers)} run" if containers else "none is configured"
     yield f"  containers: {of}"
     for each in containers:
@@ -21,6 +26,18 @@ def container_lines(
         if each["reason"] and each["id"] not in explained:
             yield from wrapped("    ", each["reason"])
         yield from wrapped("    ", each["image"] or each["url"] or "")
+
+
+def remote_container_lines(
+    containers: list[RemoteContainer], explained: Collection[str | None]
+) -> Iterator[str]:
+    """The same of another node, as far as clients may see it."""
+    running = sum(each.state in _RUNNING for each in containers)
+    yield f"  containers: {f'{running} of {len(containers)} run' if containers else 'none'}"
+    for each in containers:
+        yield from wrapped(f"  {each.id:<18} ", each.state, indent=4)
+        if each.reason and each.id not in explained:
+            yield from wrapped("    ", each.reason)
 
 
 def _parts(container: dict[str, Any]) -> Iterator[str]:

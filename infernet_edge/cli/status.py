@@ -1,8 +1,9 @@
-"""`infernet-edge status`: the state of the running node."""
+"""`infernet-edge status`: the state of a running node, on one screen."""
 
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 from collections.abc import Iterator
 from functools import partial
@@ -14,8 +15,9 @@ from infernet_edge.cli.text import wrapped
 
 if TYPE_CHECKING:
     from infernet_edge.cli.remote.client import NodeClient
+    from infernet_edge.cli.remote.overview import NodeOverview
 
-HELP = "show the health, jobs, memory, containers and chain of the running node"
+HELP = "show health, jobs, containers, disk, memory and chain of a running node"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -23,8 +25,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_examples(
         parser,
         "infernet-edge status",
-        "infernet-edge status --json",
-        "sudo infernet-edge status",
+        "sudo infernet-edge status --json",
+        "infernet-edge status --url http://raspberrypi.local:4000",
+        text="Exit codes: 0 the node is healthy, 1 it is not, or does not answer.",
     )
     add_node_arguments(parser)
 
@@ -35,32 +38,62 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace, node: NodeClient) -> int:
-    status = node.get("/status")
+    """The report of the local node has more details than what other machines may see."""
+    from infernet_edge.cli.remote.overview import NodeOverview, fetch_overview
+
+    status = node.get("/status") if node.is_local else _status_of(node)
+    overview, document = fetch_overview(node)
     if arguments.json:
-        print(json.dumps(status, indent=2))
+        print(json.dumps({**status, "overview": document}, indent=2))
     else:
-        print("\n".join(_lines(status)))
+        print("\n".join(_lines(status, overview or NodeOverview())))
     return 0 if status["healthy"] else 1
 
 
-def _lines(status: dict[str, Any]) -> Iterator[str]:
-    from infernet_edge.cli.chain_report import attention_lines, chain_lines
-    from infernet_edge.cli.container_report import container_lines, mebibytes
+def _status_of(node: NodeClient) -> dict[str, Any]:
+    """What any client may see of a node, also of one of another make. Raises NodeError."""
+    from infernet_edge.cli.remote.client import decode
+    from infernet_edge.cli.remote.failures import NodeRefused
 
-    health, attention = "healthy" if status["healthy"] else "unhealthy", status["attention"]
-    problems = [each for each in attention if each["level"] == "problem"]
+    answer = decode(node.address, node.fetch("GET", "/health"), dict[str, Any])
+    status = {"healthy": answer.get("status") == "healthy", "url": node.address.name}
+    try:
+        body = node.fetch("GET", "/info")
+        status["version"] = str(decode(node.address, body, dict[str, Any]).get("version"))
+    except NodeRefused as error:
+        if error.status != http.client.FORBIDDEN:
+            raise
+        status["version"] = None
+    return status
+
+
+def _lines(status: dict[str, Any], overview: NodeOverview) -> Iterator[str]:
+    from infernet_edge.cli.chain_report import attention_lines, chain_lines, duration
+    from infernet_edge.cli.container_report import container_lines, remote_container_lines
+    from infernet_edge.cli.overview_report import chain_line, job_lines, machine_lines
+
+    attention = overview.attention
+    health = "healthy" if status["healthy"] else "unhealthy"
+    problems = sum(each.level == "problem" for each in attention)
     if problems and status["healthy"]:
-        health += f" with {len(problems)} problem{'' if len(problems) == 1 else 's'}"
+        health += f" with {problems} problem{'' if problems == 1 else 's'}"
     yield from wrapped("", f"{health}, version {status['version']}, at {status['url']}")
-    for url in status.get("network", []):
-        yield f"  network: {url}"
+    if overview.started_at:
+        yield f"  up {duration(max(0, overview.now - overview.started_at) / 1000)}"
+    for url in status.get("network", overview.node.urls):
+        yield from wrapped("  network: ", url)
     yield from attention_lines(attention)
-    yield f"  pending: {status['pending']} jobs"
-    memory = status["memory"]
-    yield f"  memory: {mebibytes(memory['held'])} of {mebibytes(memory['limit'])} held"
-    yield from container_lines(status["containers"], {each["container"] for each in attention})
+    yield from job_lines(overview)
+    yield from machine_lines(overview.machine, status.get("memory"))
+    explained = {each.container for each in attention}
+    if "containers" in status:
+        yield from container_lines(status["containers"], explained)
+    else:
+        yield from remote_container_lines(overview.containers, explained)
     if (backup := status.get("backup")) is not None:
         last = backup["last"]["file"] if backup["last"] else "none yet"
         yield f"  backup: {last}, the next one in {backup['next_in'] / 3600:.1f} h"
-    if status["chain"] is not None:
+    if status.get("chain") is not None:
         yield from chain_lines(status["chain"])
+    elif overview.chain is not None:
+        yield from chain_line(overview.chain)

@@ -37,7 +37,7 @@ complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'submit' -d 'send a
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'stream' -d 'run one container and print its output as it comes'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'wait' -d 'wait until jobs have ended, and print their results'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'cancel' -d 'cancel jobs that wait or run'
-complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'status' -d 'show the health, jobs, memory, containers and chain of the running node'
+complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'status' -d 'show health, jobs, containers, disk, memory and chain of a running node'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'jobs' -d 'list the newest jobs of all clients, or show one'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'events' -d 'show what happens in a node: jobs, containers, storage, chain'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'token' -d 'make, list and revoke the tokens that clients of the node need'

@@ -38,7 +38,7 @@ def test_what_is_known_is_shown() -> None:
         "  c                  suspect",
         "    http://10.0.0.1",
     ]
-    assert "    its image" not in "\n".join(container_lines([pulling], [pulling["reason"]]))
+    assert "    its image" not in "\n".join(container_lines([pulling], [pulling["id"]]))
     assert list(container_lines([])) == ["  containers: none is configured"]
 
 

@@ -51,8 +51,11 @@ async def test_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
             text = " ".join(" ".join(lines).split())
             assert f" at {node.url} " in text
             limit = node.parts.memory.limit // 2**20
-            assert "  pending: 0 jobs" in lines
-            assert f"  memory: 0 MiB of {limit} MiB held" in lines
+            assert "  jobs: 0 running, 0 waiting" in lines
+            assert "  last hour: 0 done, 0 failed" in lines
+            assert f"  memory: 0 MiB of {limit} MiB held; the machine uses " in "\n".join(lines)
+            assert re.search(r"\n  disk: \d[^\n]* free", "\n".join(lines))
+            assert re.search(r"\n  up \d+ s\n", "\n".join(lines))
             at = lines.index("  containers: 1 of 2 run")
             assert lines[at + 1].split() == ["echo", "ready"]
             assert lines[at + 2] == f"    {url}"
