@@ -9,6 +9,7 @@ from infernet_edge.cli.chain_report import duration
 from infernet_edge.cli.text import wrapped
 
 if TYPE_CHECKING:
+    from infernet_edge.cli.remote.container_list import ListedContainer
     from infernet_edge.cli.remote.overview import RemoteContainer
 
 _RUNNING = ("ready", "suspect", "elsewhere")
@@ -38,6 +39,39 @@ def remote_container_lines(
         yield from wrapped(f"  {each.id:<18} ", each.state, indent=4)
         if each.reason and each.id not in explained:
             yield from wrapped("    ", each.reason)
+
+
+def listed_lines(container: ListedContainer) -> Iterator[str]:
+    """Some lines about a container of `infernet-edge containers`."""
+    yield from wrapped(f"{container.id:<18} ", ", ".join(_figures(container)), indent=4)
+    if container.reason:
+        yield from wrapped("    ", container.reason)
+    if container.image:
+        yield from wrapped("    ", container.image)
+        if container.digest:
+            yield from wrapped("    ", container.digest)
+    elif container.url:
+        yield from wrapped("    ", container.url)
+    if container.new_digest:
+        yield from wrapped("    ", "a newer image was pulled: a restart uses it")
+    if container.pull is not None:
+        yield from wrapped("    ", "its image is being pulled")
+    if container.pull_error:
+        yield from wrapped("    ", f"the last pull failed: {container.pull_error}")
+
+
+def _figures(container: ListedContainer) -> Iterator[str]:
+    yield container.state
+    yield f"{container.slots.used} of {container.slots.of} slots used"
+    if container.waiting:
+        yield f"{container.waiting} waiting"
+    if container.cpu_percent is not None:
+        yield f"CPU {container.cpu_percent:.0f} %"
+    if container.memory is not None:
+        limit = container.memory_limit
+        yield mebibytes(container.memory) + (f" of {mebibytes(limit)}" if limit else "")
+    if restarts := container.restarts:
+        yield f"{restarts} restart{'' if restarts == 1 else 's'}"
 
 
 def _parts(container: dict[str, Any]) -> Iterator[str]:

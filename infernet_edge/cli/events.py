@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import re
-import time
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -23,9 +21,8 @@ HELP = "show what happens in a node: jobs, containers, storage, chain"
 _PATH: Final = "/api/events"
 _MAX_TAIL: Final = 999  # that the node certainly still has
 _USUAL_TAIL: Final = 100
-_SILENCE_SECONDS: Final = 45.0  # the node sends a comment every 15
+_FIRST_SECONDS: Final = 15.0  # a node says hello immediately
 _QUIET_SECONDS: Final = 1.0  # without --follow: what is kept arrives at once
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds before it connects again
 _MAX_FIELD: Final = 300  # characters of a field that are shown
 _NAME_COLUMNS: Final = 14
 # Fields of jobs that say what the name says, or are in: infernet-edge jobs ID.
@@ -33,8 +30,9 @@ _LEFT_OUT: Final = frozenset(
     {"status", "steps", "attempts", "created_at", "started_at", "finished_at", "cancelled"}
 )
 _TEXT: Final = """\
-A line has the time, the name of the event, and its fields; infernet-edge help events lists them.
-After a lost connection, --follow connects again and shows what was missed, as far as the node
+A node keeps events while they are read, and for some minutes after; without --follow those are
+shown. A line has the time, the name of the event, and its fields; infernet-edge help events lists
+them. After a lost connection, --follow connects again and shows what was missed, as far as the node
 keeps it. Of another node (--url) you see the events of your own jobs and those that are for all,
 with a token of the scope operator those of all clients.
 
@@ -63,7 +61,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--tail",
         type=_tail,
         metavar="N",
-        help=f"show the last N events first (default: {_USUAL_TAIL}; with --follow: 0)",
+        help="show the last N events first, if the node keeps them (default:"
+        f" {_USUAL_TAIL}; with --follow: 0)",
     )
     add_node_arguments(parser)
 
@@ -97,23 +96,39 @@ def _run(arguments: argparse.Namespace, node: NodeClient) -> int:
     if arguments.follow:
         for event in _followed(node, query, last):
             show(event)
-    elif last:
+        return 0
+    if last:
         for event in _kept(node, query, last):
             show(event)
+    elif tail:
+        print_error(
+            "The node has none: it keeps events while they are read, and for some minutes after."
+            " To show those that come: infernet-edge events --follow"
+        )
     return 0
 
 
 def _before_tail(node: NodeClient, query: dict[str, str], tail: int) -> str:
-    """The id of the event before the last `tail` ones. Raises NodeError.
+    """The id of the event before the last ones that the node has, at most `tail`; "" for none.
 
-    Ids are NUMBER-BOOT, and the numbers of the events of a node follow each other.
+    Ids are NUMBER-BOOT, and the numbers of the events of a node follow each other. Whether it has
+    all events after one is known when that id is sent. Raises NodeError.
     """
     from infernet_edge.cli.remote.failures import NodeError
 
-    first = next(_connected(node, query, "", _SILENCE_SECONDS), None)
+    first = next(_connected(node, query, "", _FIRST_SECONDS), None)
     if first is None or not (found := re.fullmatch(r"(\d{1,20})-(\w{1,100})", first.id)):
         raise NodeError(f"{node.address.name} does not number its events as a node does")
-    return f"{max(0, int(found[1]) - tail)}-{found[2]}"
+    newest, boot = int(found[1]), found[2]
+    most, too_many = 0, min(tail, newest) + 1
+    while too_many - most > 1:
+        number = (most + too_many) // 2
+        event = next(_connected(node, query, f"{newest - number}-{boot}", _FIRST_SECONDS), None)
+        if event is not None and event.name == "hello":
+            most = number
+        else:
+            too_many = number
+    return f"{newest - most}-{boot}" if most else ""
 
 
 def _connected(
@@ -140,36 +155,16 @@ def _kept(node: NodeClient, query: dict[str, str], last: str) -> Iterator[Stream
 
 
 def _followed(node: NodeClient, query: dict[str, str], last: str) -> Iterator[StreamEvent]:
-    """All events from now on, of any number of connections.
+    """All events from now on, of any number of connections. Raises NodeError."""
+    from infernet_edge.cli.remote.following import SILENCE_SECONDS, followed
 
-    Raises NodeError when the first one fails, or the node refuses another one.
-    """
-    from infernet_edge.backoff import Backoff
-    from infernet_edge.cli.remote.failures import NodeRefused, NodeUnreachable
+    def connect() -> Iterator[StreamEvent]:
+        nonlocal last
+        for event in _connected(node, query, last, SILENCE_SECONDS):
+            last = event.id or last
+            yield event
 
-    backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
-    was_connected = is_away = False
-    while True:
-        reason = "The node has ended the stream"
-        try:
-            for event in _connected(node, query, last, _SILENCE_SECONDS):
-                if is_away:
-                    print_error("Connected again")
-                was_connected, is_away = True, False
-                backoff.reset()
-                last = event.id or last
-                yield event
-        except (NodeUnreachable, NodeRefused) as error:
-            transient = (http.client.SERVICE_UNAVAILABLE, http.client.TOO_MANY_REQUESTS)
-            if isinstance(error, NodeRefused) and error.status not in transient:
-                raise
-            if not was_connected:
-                raise
-            reason = str(error)
-        if not is_away:
-            is_away = True
-            print_error(f"{reason}. Connecting again")
-        time.sleep(backoff.next())
+    yield from followed(connect)
 
 
 def _show(event: StreamEvent, *, as_json: bool) -> None:

@@ -10,7 +10,7 @@ function __infernet_edge_at --description 'Whether a command is the one of the l
             set skipped 1
         else
             set -l next (string trim "$place $word")
-            if contains -- $next 'demo' 'init' 'add-service' 'remove-service' 'check' 'run' 'service' 'service install' 'service uninstall' 'service status' 'service logs' 'service upgrade' 'service rollback' 'service unpack' 'submit' 'stream' 'wait' 'cancel' 'status' 'jobs' 'events' 'token' 'token new' 'token list' 'token revoke' 'reload' 'doctor' 'backup' 'restore' 'export' 'wallet' 'wallet new' 'wallet import' 'wallet show' 'wallet register' 'wallet activate' 'wallet pay' 'wallet pay create' 'wallet pay show' 'wallet pay approve' 'wallet pay withdraw' 'help' 'completion' 'version'
+            if contains -- $next 'demo' 'init' 'add-service' 'remove-service' 'check' 'run' 'service' 'service install' 'service uninstall' 'service status' 'service logs' 'service upgrade' 'service rollback' 'service unpack' 'submit' 'stream' 'wait' 'cancel' 'status' 'jobs' 'containers' 'logs' 'events' 'token' 'token new' 'token list' 'token revoke' 'reload' 'doctor' 'backup' 'restore' 'export' 'wallet' 'wallet new' 'wallet import' 'wallet show' 'wallet register' 'wallet activate' 'wallet pay' 'wallet pay create' 'wallet pay show' 'wallet pay approve' 'wallet pay withdraw' 'help' 'completion' 'version'
                 set place $next
             end
         end
@@ -39,6 +39,8 @@ complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'wait' -d 'wait unt
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'cancel' -d 'cancel jobs that wait or run'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'status' -d 'show health, jobs, containers, disk, memory and chain of a running node'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'jobs' -d 'list the newest jobs of all clients, or show one'
+complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'containers' -d 'list containers with what they use'
+complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'logs' -d 'show the log of a container'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'events' -d 'show what happens in a node: jobs, containers, storage, chain'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'token' -d 'make, list and revoke the tokens that clients of the node need'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'reload' -d 'make the running node read its configuration again, without interrupting jobs'
@@ -190,11 +192,30 @@ complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l url -x -d 'the nod
 complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l token-file -r -F -d 'with --url: a file with a token'
 complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l cacert -r -F -d 'with an https URL: the certificate to trust, PEM'
 complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l json -d 'print JSON'
+complete -c infernet-edge -n '__infernet_edge_at \'containers\'' -f
+complete -c infernet-edge -n '__infernet_edge_at \'containers\'' -f -a 'restart pull'
+complete -c infernet-edge -n '__infernet_edge_at \'containers\'' -s h -l help -d 'show this help message'
+complete -c infernet-edge -n '__infernet_edge_at \'containers\'' -l config -r -F -d 'configuration, JSON or TOML'
+complete -c infernet-edge -n '__infernet_edge_at \'containers\'' -l url -x -d 'the node to ask, such as http://raspberrypi.local:4000'
+complete -c infernet-edge -n '__infernet_edge_at \'containers\'' -l token-file -r -F -d 'with --url: a file with a token'
+complete -c infernet-edge -n '__infernet_edge_at \'containers\'' -l cacert -r -F -d 'with an https URL: the certificate to trust, PEM'
+complete -c infernet-edge -n '__infernet_edge_at \'containers\'' -l json -d 'print JSON'
+complete -c infernet-edge -n '__infernet_edge_at \'logs\'' -f
+complete -c infernet-edge -n '__infernet_edge_at \'logs\'' -f -a '(__infernet_edge_containers)'
+complete -c infernet-edge -n '__infernet_edge_at \'logs\'' -s h -l help -d 'show this help message'
+complete -c infernet-edge -n '__infernet_edge_at \'logs\'' -s f -l follow -d 'keep showing new lines'
+complete -c infernet-edge -n '__infernet_edge_at \'logs\'' -l tail -x -d 'how many of the last lines'
+complete -c infernet-edge -n '__infernet_edge_at \'logs\'' -l times -d 'show the time of each line (UTC)'
+complete -c infernet-edge -n '__infernet_edge_at \'logs\'' -l config -r -F -d 'configuration, JSON or TOML'
+complete -c infernet-edge -n '__infernet_edge_at \'logs\'' -l url -x -d 'the node to ask, such as http://raspberrypi.local:4000'
+complete -c infernet-edge -n '__infernet_edge_at \'logs\'' -l token-file -r -F -d 'with --url: a file with a token'
+complete -c infernet-edge -n '__infernet_edge_at \'logs\'' -l cacert -r -F -d 'with an https URL: the certificate to trust, PEM'
+complete -c infernet-edge -n '__infernet_edge_at \'logs\'' -l json -d 'print JSON'
 complete -c infernet-edge -n '__infernet_edge_at \'events\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'events\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'events\'' -s f -l follow -d 'keep showing new events'
 complete -c infernet-edge -n '__infernet_edge_at \'events\'' -l types -x -d 'job, container, storage, chain, attention, minute, machine'
-complete -c infernet-edge -n '__infernet_edge_at \'events\'' -l tail -x -d 'show the last N events first'
+complete -c infernet-edge -n '__infernet_edge_at \'events\'' -l tail -x -d 'show the last N events first, if the node keeps them'
 complete -c infernet-edge -n '__infernet_edge_at \'events\'' -l config -r -F -d 'configuration, JSON or TOML'
 complete -c infernet-edge -n '__infernet_edge_at \'events\'' -l url -x -d 'the node to ask, such as http://raspberrypi.local:4000'
 complete -c infernet-edge -n '__infernet_edge_at \'events\'' -l token-file -r -F -d 'with --url: a file with a token'

@@ -28,12 +28,18 @@ async def test_those_that_are_kept(
     tmp_path: Path, way: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with serving(Echo()) as url, commanding(tmp_path, way, containers(url)) as command:
-        assert await command("submit", "echo", "--wait", "20", "--json") == 0
-        job = json.loads(capsys.readouterr().out)["id"]
+        assert await command("events") == 0  # from now on the node keeps them for a while
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert "infernet-edge events --follow" in captured.err
+        for _ in range(2):
+            assert await command("submit", "echo", "--wait", "20", "--json") == 0
+        job = json.loads(capsys.readouterr().out.splitlines()[-1])["id"]
         assert await command("events", "--types", "job", "--json") == 0
         shown = capsys.readouterr().out
-        assert names(shown) == ["hello", "job.accepted", "job.started", "job.finished"]
-        assert json.loads(shown.splitlines()[1])["data"]["id"] == job
+        expected = ["job.accepted", "job.started", "job.finished"]
+        assert names(shown) == ["hello", *expected, *expected]
+        assert json.loads(shown.splitlines()[-1])["data"]["id"] == job
         assert await command("events", "--tail", "1") == 0
         lines = capsys.readouterr().out.splitlines()
         assert len(lines) == 2
