@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from infernet_edge.cli.configuration import add_config_argument, empty_note, load_or_explain
-from infernet_edge.cli.examples import add_examples
 from infernet_edge.cli.interrupts import Interrupts, end_until_handled
+from infernet_edge.cli.output import add_examples
 from infernet_edge.tasks import cancel
 
 if TYPE_CHECKING:

@@ -29,3 +29,19 @@ async def test_cancel(tmp_path: Path, way: str, capsys: pytest.CaptureFixture[st
             captured = capsys.readouterr()
             assert [each["id"] for each in json.loads(captured.out)] == [held]
             assert f"another client: {UNKNOWN}" in captured.err
+
+
+async def test_the_local_node_cancels_jobs_of_all_clients(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with serving(Echo()) as url:
+        document = {"containers": [{"id": "echo", "url": url}]}
+        async with commanding(tmp_path, "control", document) as command:
+            held = await command.node.job(data={"hold": True})
+            assert await command("jobs", "--client", "127.0.0.1", "--state", "running") == 0
+            assert capsys.readouterr().out.startswith(held)
+            assert await command("cancel", held) == 0
+            assert capsys.readouterr().out == f"{held}  cancelled\n"
+            assert (await command.node.finished(held))["status"] == "failed"
+            assert await command("jobs", "--state", "cancelled", "--json") == 0
+            assert [each["id"] for each in json.loads(capsys.readouterr().out)] == [held]

@@ -17,6 +17,7 @@ import pytest
 from infernet_edge import INFERNET_VERSION, __version__
 from infernet_edge.cli import main as command_line
 from infernet_edge.cli.main import COMMANDS, main, make_parser, module_of
+from tests.support import completion
 from tests.support.parsers import subparsers
 from tests.support.process import ROOT
 
@@ -53,6 +54,23 @@ def test_every_command_has_help(
     assert output.startswith(f"usage: infernet-edge {command}")
     assert [line for line in output.splitlines() if len(line) > 80] == []
     assert re.search(rf"\nExamples:\n\n  .*\binfernet-edge {command}\b", output)
+
+
+WITHOUT_JSON = {
+    *("demo", "init", "add-service", "remove-service", "run", "export", "completion"),
+    *(f"service {action}" for action in ("install", "uninstall", "upgrade", "rollback", "unpack")),
+    *("wallet new", "wallet import", "wallet register", "wallet activate"),
+    *(f"wallet pay {action}" for action in ("create", "approve", "withdraw")),
+}
+"""Commands that change something, and print what they do, or that print a file."""
+
+
+def test_all_others_print_json() -> None:
+    assert {
+        place.path
+        for place in completion.places()
+        if not place.commands and not any("--json" in each.names for each in place.options)
+    } == WITHOUT_JSON
 
 
 def examples() -> list[tuple[str, ...]]:

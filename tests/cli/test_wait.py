@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +13,15 @@ import pytest
 from tests.support.commanding import WAYS, commanding, run_command
 from tests.support.serving import Echo, serving
 
+# Runs a command, and prints the peak of its memory in bytes on stderr.
+PEAK = """
+import pathlib, re, sys
+from infernet_edge.cli.main import main
+code = main(sys.argv[1:])
+status = pathlib.Path("/proc/self/status").read_text()
+print(1024 * int(re.search("VmHWM:[^0-9]*([0-9]+) kB", status)[1]), file=sys.stderr)
+sys.exit(code)
+"""
 UNKNOWN = "01a21b75-4298-4000-bdd5-09a403a99a68"
 
 
@@ -63,3 +74,25 @@ def test_a_node_that_is_not_there_is_not_waited_for(
     monkeypatch.setenv("INFERNET_EDGE_URL", "http://127.0.0.1:9")
     assert run_command("wait", UNKNOWN) == 1
     assert "nothing listens at port 9" in capsys.readouterr().err
+
+
+async def test_a_large_result_is_held_once(tmp_path: Path) -> None:
+    """The peak of memory grows by little more than the length of the result."""
+    size = 15_000_000
+    async with serving(Echo()) as url:
+        document = {"containers": [{"id": "echo", "url": url}]}
+        async with commanding(tmp_path, "url", document) as command:
+            peaks = []
+            for length in (1, size):
+                job = await command.node.job(data={"text": length * "a"})
+                await command.node.finished(job)
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-c", PEAK, "wait", job, *command.arguments),
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.PIPE,
+                    limit=2 * size,
+                )
+                out, peak = await asyncio.wait_for(process.communicate(), 60)
+                assert len(json.loads(out)["output"]["text"]) == length
+                peaks.append(int(peak))
+    assert peaks[1] - peaks[0] < 1.5 * size
