@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from importlib import resources
 from typing import Final
 
@@ -34,17 +35,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "infernet-edge completion fish | source",
         text=_TEXT,
     )
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("shell", nargs="?", choices=_SHELLS, metavar="SHELL", help="bash, zsh, fish")
+    parser.add_argument(
+        "shell", nargs="?", choices=_SHELLS, metavar="SHELL", help="bash, zsh or fish"
+    )
     # For the completions: the names of the configured containers, one on each line.
-    which.add_argument("--containers", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--containers", action="store_true", help=argparse.SUPPRESS)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the completion; returns 0."""
+    """Print the completion; returns 0, or 2 when no shell is named."""
     if arguments.containers:
         _print_containers()
         return 0
+    if arguments.shell is None:
+        print("expected the name of a shell: bash, zsh or fish", file=sys.stderr)
+        return 2
     file = resources.files("infernet_edge").joinpath(f"completions/infernet-edge.{arguments.shell}")
     print(file.read_text("utf-8"), end="")
     return 0

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Final
 
 from infernet_edge import __version__
-from infernet_edge.cli.output import flush_output
+from infernet_edge.cli.output import CommandParser, flush_output
 
 GROUPS = {
     "Start": ("demo", "init", "add-service", "remove-service", "check", "run", "service"),
@@ -89,6 +89,7 @@ def make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         required=True,
         metavar="COMMAND",
         prog="infernet-edge",
+        parser_class=CommandParser,
         help=argparse.SUPPRESS,
     )
     for name, module in modules.items():

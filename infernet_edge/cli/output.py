@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import sys
+from collections.abc import Sequence
 
 
 def print_progress(text: str) -> None:
@@ -41,6 +42,24 @@ class HelpText(argparse.HelpFormatter):
             each if each.startswith("  ") else super(HelpText, self)._fill_text(each, width, indent)
             for each in paragraphs
         )
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Takes arguments and options in any order: `submit writer --wait 30 DATA` too."""
+
+    _is_intermixing = False
+
+    def parse_known_args(  # type: ignore[override]  # without the overloads
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """What argparse calls for a command; see its parse_intermixed_args."""
+        if self._is_intermixing or self._subparsers is not None:
+            return super().parse_known_args(args, namespace)
+        self._is_intermixing = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._is_intermixing = False
 
 
 def add_examples(parser: argparse.ArgumentParser, *examples: str, text: str = "") -> None:

@@ -96,6 +96,29 @@ def test_wrong_usage(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[s
     assert "Traceback" not in output
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "submit writer --wait 3 {} --json",
+        "submit --wait 3 writer {} --json",
+        "submit --json writer {} --wait 3",
+    ],
+)
+def test_options_stand_in_any_place(arguments: str) -> None:
+    words = arguments.split()
+    parsed = make_parser(words).parse_args(words)
+    assert (parsed.containers, parsed.data, parsed.wait) == (["writer"], "{}", 3)
+
+
+def test_many_arguments_with_options_between() -> None:
+    for words in (["wait", "a", "--json", "b"], ["containers", "restart", "--json", "a", "b"]):
+        assert make_parser(words).parse_args(words).ids[-1] == "b"
+    words = ["jobs", "--limit", "3", "an-id"]
+    assert make_parser(words).parse_args(words).id == "an-id"
+    words = ["wallet", "pay", "approve", "--token", "0x" + 40 * "1", "5"]
+    assert make_parser(words).parse_args(words).amount.value == 5
+
+
 def test_versions(capsys: pytest.CaptureFixture[str]) -> None:
     assert exits("--version") == 0
     assert capsys.readouterr().out == f"infernet-edge {__version__}\n"
