@@ -97,6 +97,8 @@ says the same.
 | 78 | configuration errors; all of them are listed |
 | 130 | stopped by Ctrl+C |
 
+`submit --wait`, `wait` and `stream` also end with 1 when a job failed or takes longer.
+
 `run` ends with 0 when it is stopped by Ctrl+C or SIGTERM.
 
 Where it says `--config PATH`, [configuration](configuration.md) has which file is read without it.

@@ -74,7 +74,8 @@ def parse_url(text: str) -> NodeAddress:
     try:
         parts = urlsplit(text)
         host, port = parts.hostname or "", parts.port
-        host.encode("idna")
+        if ":" not in host:
+            host = host.encode("idna").decode()
     except (ValueError, UnicodeError):
         raise WrongUsage(f"{expected}; found a host or a port that is not valid") from None
     if parts.scheme not in _PORTS or not host:

@@ -18,6 +18,11 @@ from tests.support.commanding import config_file, run_command
         ("http://pi", NodeAddress("pi", 80), "pi"),
         ("https://pi.example", NodeAddress("pi.example", 443, secure=True), "pi.example"),
         ("https://h:8443/a/b/", NodeAddress("h", 8443, "/a/b", secure=True), "h:8443"),
+        (
+            "http://k\u00fcche.example",
+            NodeAddress("xn--kche-0ra.example", 80),
+            "xn--kche-0ra.example",
+        ),
         ("http://[fe80::1%eth0]:4000", NodeAddress("fe80::1%eth0", 4000), "[fe80::1]:4000"),
     ],
 )
