@@ -14,7 +14,7 @@ import aiohttp
 
 from infernet_edge.api.access.tokens import Tokens
 from infernet_edge.api.app import Api, Parts
-from infernet_edge.api.info import VERSION, is_healthy
+from infernet_edge.api.info import VERSION
 from infernet_edge.api.jobs import NoDelegations
 from infernet_edge.api.overview.publishing import OverviewEvents
 from infernet_edge.api.server import LanServer
@@ -26,7 +26,8 @@ from infernet_edge.containers.manager import ContainerManager
 from infernet_edge.containers.resources import Resources
 from infernet_edge.containers.service import Service, make_services
 from infernet_edge.control.backup import DatabaseCopy
-from infernet_edge.control.server import ControlServer, Parameters
+from infernet_edge.control.reports import Reports
+from infernet_edge.control.server import ControlServer
 from infernet_edge.errors import StartupError, StorageError
 from infernet_edge.events.bus import Events
 from infernet_edge.events.readers import MAX_READERS, EventReaders
@@ -34,7 +35,7 @@ from infernet_edge.hardware import Hardware
 from infernet_edge.hardware.memory import budget_of, memory_limit
 from infernet_edge.hardware.network import reachable_hosts, url_host
 from infernet_edge.invariants import InvariantViolated
-from infernet_edge.jobs import external_jobs, idempotency, store, table
+from infernet_edge.jobs import external_jobs, idempotency, table
 from infernet_edge.jobs.external_jobs import ExternalJobs
 from infernet_edge.jobs.housekeeping import Housekeeper
 from infernet_edge.jobs.orchestrator import Orchestrator
@@ -77,7 +78,6 @@ _FIRST = (
     Part("jobs"),
 )
 _MAX_STARTS = 3  # a rebuilt database may be damaged too, when the disk is faulty
-_DEFAULT_LISTED = 20  # jobs in a report without a limit
 
 
 class Node:
@@ -105,6 +105,7 @@ class Node:
         self.parts: Parts | None = None
         self._server: LanServer | None = None
         self._api: Api | None = None
+        self._reports: Reports | None = None
         self._housekeeper: Housekeeper | None = None
         self._changes: ContainerChanges | None = None
         self.chain: ChainSubsystem | None = None
@@ -210,14 +211,10 @@ class Node:
         await self._hardware.start()
         await parts.manager.start()
 
+        self._reports = Reports(parts, self.chain, self._api.overview, self.url, self.network_urls)
         control = ControlServer(
             config.storage_path,
-            {
-                "/status": self.report_status,
-                "/jobs": self._report_jobs,
-                "/job": self._report_job,
-                "/deliveries": self._report_deliveries,
-            },
+            self._reports.by_path(),
             self._api.serve_operator,
             parts.memory,
             {"/database": DatabaseCopy(parts.database, config.storage.min_free_bytes)},
@@ -303,57 +300,9 @@ class Node:
             with contextlib.suppress(StorageError):  # the next start uses an older value
                 await self.parts.elapsed.save()
 
-    async def report_status(self, parameters: Parameters) -> dict[str, Any]:
-        """What `infernet-edge status` shows."""
-        parts = self.parts
-        if parts is None:
-            return {}
-        chain = None if self.chain is None else await self.chain.status()
-        attention = [] if self._api is None else await self._api.overview.attention()
-        return {
-            "version": VERSION,
-            "url": self.url,
-            "network": await self.network_urls(),
-            "healthy": is_healthy(
-                parts.database, parts.store, self.services.values(), parts.background
-            ),
-            "problems": [
-                f"{each.text} {each.fix}" for each in attention if each.id != "access.open"
-            ],
-            "attention": attention,
-            "pending": len(parts.store.pending) + parts.external_jobs.pending,
-            "latest_wall_clock": parts.elapsed.latest_wall,
-            "memory": {"held": parts.memory.total, "limit": parts.memory.limit},
-            "containers": await parts.manager.report(),
-            "chain": chain,
-            "backup": None if parts.backups is None else parts.backups.report,
-        }
-
-    async def _report_jobs(self, parameters: Parameters) -> Any:
-        """What `infernet-edge jobs` shows."""
-        if self.parts is None:
-            return {"items": []}
-        return {"items": await self.parts.store.newest(_limit(parameters))}
-
-    async def _report_job(self, parameters: Parameters) -> Any:
-        """What `infernet-edge jobs ID` shows; null when there is no such job."""
-        if self.parts is None:
-            return {"job": None}
-        job = await self.parts.store.details(parameters.get("id", ""))
-        if job is None or job.status != "running":
-            return {"job": job, "waits_for": []}
-        services = [self.services[name] for name in job.containers if name in self.services]
-        waits = [f"{each.id}, {each.state}: {each.reason}" for each in services if each.reason]
-        unfinished = self.parts.store.unfinished_job(job.id)
-        progress = None if unfinished is None else self.parts.orchestrator.progress(unfinished.key)
-        return {"job": job, "waits_for": waits, "progress": progress and progress._asdict()}
-
-    async def _report_deliveries(self, parameters: Parameters) -> Any:
-        """What `infernet-edge jobs --onchain` shows; null when the chain is off."""
-        if self.chain is None:
-            return {"items": None}
-        skipped = parameters.get("skipped") == "true"
-        return {"items": await self.chain.report(_limit(parameters), skipped=skipped)}
+    async def report_status(self) -> dict[str, Any]:
+        """What `infernet-edge status` shows; empty before the start."""
+        return {} if self._reports is None else await self._reports.status({})
 
     def _make_parts(self, session: aiohttp.ClientSession) -> Parts:
         """The parts that the API uses, not yet started."""
@@ -453,11 +402,6 @@ def _numbers(store: JobStore, services: Mapping[str, Service]) -> dict[str, int]
     """The numbers of jobs that run and that wait."""
     running = sum(service.working_on for service in services.values())
     return {"running": running, "waiting": max(0, len(store.pending) - running)}
-
-
-def _limit(parameters: Parameters) -> int:
-    limit = parameters.get("limit", "")
-    return min(int(limit), store.MAX_LISTED) if limit.isdecimal() else _DEFAULT_LISTED
 
 
 async def _load(parts: Parts) -> None:

@@ -260,7 +260,7 @@ async def test_a_background_task_that_fails_is_shown(
     async with running(tmp_path) as node:
         await eventually(lambda: node.parts.background.problems != [])
         assert (await node.get("/health")).body == {"status": "unhealthy"}
-        status = await node.node.report_status({})
+        status = await node.node.report_status()
         (problem,) = status["problems"]
         assert "'housekeeping'" in problem
         assert "a defect" in problem

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from infernet_edge.cli.configuration import add_config_argument, load_or_explain
-from infernet_edge.cli.examples import add_examples
+from infernet_edge.cli.output import add_examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

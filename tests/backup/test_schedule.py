@@ -213,16 +213,16 @@ async def test_a_node_makes_them_and_shows_its_problem(tmp_path: Path) -> None:
     document = {"backup": {"path": str(tmp_path / "out"), "every": 60}}
     async with running(tmp_path, document) as node:
         await eventually(lambda: numbers(tmp_path) == [1])
-        status = await node.node.report_status({})
+        status = await node.node.report_status()
         assert status["backup"]["problem"] == ""
         assert status["backup"]["folder"] == str(tmp_path / "out")
     document["backup"]["path"] = str(tmp_path / "nowhere")
     async with running(tmp_path / "two", document) as node:
         for _ in range(100):
-            status = await node.node.report_status({})
+            status = await node.node.report_status()
             if status["problems"]:
                 break
             await asyncio.sleep(0.1)
         assert "The last scheduled backup failed: There is no folder" in status["problems"][0]
     async with running(tmp_path / "three") as node:
-        assert (await node.node.report_status({}))["backup"] is None
+        assert (await node.node.report_status())["backup"] is None

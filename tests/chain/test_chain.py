@@ -428,7 +428,7 @@ async def _fail_once(
     await until(lambda: background.problems)
     assert [problem for problem in background.problems if task in problem] == background.problems
     assert (await node.get("/health")).body["status"] == "unhealthy"
-    assert "a defect" in str((await node.node.report_status({}))["problems"])
+    assert "a defect" in str((await node.node.report_status())["problems"])
 
 
 async def test_a_defect_in_the_heads_polls_is_reported_and_they_go_on(

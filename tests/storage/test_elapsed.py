@@ -185,6 +185,18 @@ ALLOWED = {
     "infernet_edge/chain/status.py": "the age of a block that is shown",
     "infernet_edge/jobs/job.py": "times that are shown to people",
     "infernet_edge/cli/jobs.py": "to show stored times",
+    "infernet_edge/jobs/reading/recent.py": "times that are shown to people",
+    "infernet_edge/jobs/running/job_events.py": "times that are shown to people",
+    "infernet_edge/containers/service.py": "times that are shown to people",
+    "infernet_edge/containers/supervision/restarts.py": "a time that is shown",
+    "infernet_edge/containers/operating/logs.py": "which lines of Podman are new",
+    "infernet_edge/statistics/last_hour.py": "times that are shown to people",
+    "infernet_edge/api/overview/conditions.py": "expiry of the certificate",
+    "infernet_edge/api/overview/attention.py": "times that are shown to people",
+    "infernet_edge/api/overview/overview.py": "times that are shown to people",
+    "infernet_edge/events/coalescing.py": "times that are shown to people",
+    "infernet_edge/events/bus.py": "the first id, and times that are shown",
+    "infernet_edge/events/readers.py": "times that are shown to people",
 }
 READS = {"time", "time_ns", "now", "utcnow", "today", "localtime", "gmtime", "milliseconds"}
 

@@ -125,6 +125,6 @@ async def test_the_status_names_what_to_add_to_allowed_hosts(tmp_path: Path) -> 
         named = {"host": "node.example"}
         assert (await node.get("/health", named)).status == 200  # has no such rule
         assert (await node.get("/info", named)).status == 403
-        [problem] = (await node.node.report_status({}))["problems"]
+        [problem] = (await node.node.report_status())["problems"]
         assert "node.example" in problem
         assert "server.allowed_hosts" in problem

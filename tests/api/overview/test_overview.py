@@ -215,7 +215,7 @@ async def test_an_open_node_says_so_only_where_others_reach_it(tmp_path: Path) -
         (item,) = (await overview(node))["attention"]
         assert item["id"] == "access.open"
         assert item["command"].startswith("infernet-edge token new")
-        assert (await node.node.report_status({}))["problems"] == []  # it is advice
+        assert (await node.node.report_status())["problems"] == []  # it is advice
     tokens = {"server": {"host": "0.0.0.0", "tokens": TOKENS}}
     async with running(tmp_path, tokens) as node:
         assert (await overview(node, ANN))["attention"] == []
