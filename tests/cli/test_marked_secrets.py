@@ -43,7 +43,7 @@ RUNS = [
     ["logs", "near"],
     ["events"],
     ["token", "list"],
-    ["token", "new", "tablet"],
+    ["token", "new", "tablet", "--scope", "read"],
     ["reload"],
     ["backup", "backup.tar"],
     ["restore", "none.tar"],
