@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infernet_edge.cli.configuration import add_config_argument
+from infernet_edge.cli.examples import add_examples
 from infernet_edge.cli.inputs import (
     BAD_CONFIGURATION,
     USAGE,
@@ -19,7 +20,6 @@ from infernet_edge.cli.inputs import (
     problems_of,
     read_recipe,
 )
-from infernet_edge.cli.output import add_examples
 
 if TYPE_CHECKING:
     from infernet_edge.config.recipes.files import SecretFile

@@ -14,7 +14,7 @@ from infernet_edge.cli.configuration import (
     load_or_explain,
     use_service_environment,
 )
-from infernet_edge.cli.output import add_examples
+from infernet_edge.cli.examples import add_examples
 
 if TYPE_CHECKING:
     from infernet_edge.config import Config, Loaded

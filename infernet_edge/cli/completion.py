@@ -7,7 +7,7 @@ import sys
 from importlib import resources
 from typing import Final
 
-from infernet_edge.cli.output import add_examples
+from infernet_edge.cli.examples import add_examples
 
 HELP = "print the completion of commands and options for a shell"
 

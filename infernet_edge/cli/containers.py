@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from infernet_edge.cli.output import add_examples
+from infernet_edge.cli.examples import add_examples
 from infernet_edge.cli.remote.arguments import add_node_arguments, print_error, with_node
 from infernet_edge.cli.text import visible
 

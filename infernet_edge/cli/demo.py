@@ -9,8 +9,9 @@ import logging
 import signal
 import sys
 
+from infernet_edge.cli.examples import add_examples
 from infernet_edge.cli.interrupts import Interrupts, end_until_handled
-from infernet_edge.cli.output import add_examples, print_progress
+from infernet_edge.cli.output import print_progress
 
 HELP = "start a node with example services, run jobs on it, and let you try more"
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from infernet_edge.cli.configuration import add_config_argument
-from infernet_edge.cli.output import add_examples
+from infernet_edge.cli.examples import add_examples
 
 if TYPE_CHECKING:
     from infernet_edge.doctor.finding import Finding

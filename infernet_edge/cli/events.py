@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from infernet_edge.cli.output import add_examples
+from infernet_edge.cli.examples import add_examples
 from infernet_edge.cli.remote.arguments import add_node_arguments, print_error, whole, with_node
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from infernet_edge import __version__
 from infernet_edge.cli.configuration import add_config_argument, load_or_explain
-from infernet_edge.cli.output import add_examples
+from infernet_edge.cli.examples import add_examples
 
 if TYPE_CHECKING:
     from infernet_edge.export.plan import Plan

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from infernet_edge.cli.examples import add_examples
 from infernet_edge.cli.inputs import Unusable, add_input_arguments, is_interactive, problems_of
-from infernet_edge.cli.output import add_examples
 
 HELP = "write a configuration file, with every setting explained"
 

@@ -7,7 +7,7 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from infernet_edge.cli.output import add_examples
+from infernet_edge.cli.examples import add_examples
 from infernet_edge.cli.remote.arguments import (
     add_node_arguments,
     has_url,

@@ -1,10 +1,9 @@
-"""Output: the help of commands, and pipes whose reader may end early, as with `| head`."""
+"""What all commands share: their parser, and pipes whose reader may end early (`| head`)."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Sequence
 
@@ -32,18 +31,6 @@ def discard_output() -> None:
     os.close(null)
 
 
-class HelpText(argparse.HelpFormatter):
-    """Wraps paragraphs; those that begin with spaces, such as examples, stay as they are."""
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        """How argparse formats a description and an epilog, as its raw formatters replace it."""
-        paragraphs = re.split(r"\n\s*\n", text.strip("\n"))
-        return "\n\n".join(
-            each if each.startswith("  ") else super(HelpText, self)._fill_text(each, width, indent)
-            for each in paragraphs
-        )
-
-
 class CommandParser(argparse.ArgumentParser):
     """Takes arguments and options in any order: `submit writer --wait 30 DATA` too."""
 
@@ -60,10 +47,3 @@ class CommandParser(argparse.ArgumentParser):
             return self.parse_known_intermixed_args(args, namespace)
         finally:
             self._is_intermixing = False
-
-
-def add_examples(parser: argparse.ArgumentParser, *examples: str, text: str = "") -> None:
-    """Add lines that show how a command is used, and paragraphs after them, to its help."""
-    parser.formatter_class = HelpText
-    lines = "\n".join(f"  {each}" for each in examples)
-    parser.epilog = f"Examples:\n\n{lines}\n\n{text}" if examples else text

@@ -9,12 +9,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from infernet_edge.cli.configuration import add_config_argument, use_service_environment
+from infernet_edge.cli.examples import add_examples
 
 HELP = "make the running node read its configuration again, without interrupting jobs"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
+    add_examples(
+        parser,
+        "infernet-edge reload",
+        "sudo infernet-edge reload --json",
+    )
     add_config_argument(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 

@@ -15,8 +15,8 @@ from infernet_edge.cli.add_service import (
     read_configuration,
 )
 from infernet_edge.cli.configuration import add_config_argument
+from infernet_edge.cli.examples import add_examples
 from infernet_edge.cli.inputs import Unusable
-from infernet_edge.cli.output import add_examples
 
 HELP = "remove a service from the configuration"
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from infernet_edge.cli.configuration import add_config_argument, empty_note, load_or_explain
 from infernet_edge.cli.interrupts import Interrupts, end_until_handled
-from infernet_edge.cli.output import add_examples
 from infernet_edge.tasks import cancel
 
 if TYPE_CHECKING:
@@ -30,17 +29,22 @@ _MIN_RUN = 60.0  # seconds between two damages of the database
 # reach the default of 700, and leave none.
 _YOUNG_OBJECTS = 10_000
 
+# Not as other commands do it, so that a node holds no module for that.
+_EXAMPLES = """\
+Examples:
+
+  infernet-edge run
+  infernet-edge run --config config.toml --verbose
+  INFERNET_EDGE_SERVER__PORT=4001 infernet-edge run
+"""
+
 HELP = "run the node until Ctrl+C or SIGTERM"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
-    add_examples(
-        parser,
-        "infernet-edge run",
-        "infernet-edge run --config config.toml --verbose",
-        "INFERNET_EDGE_SERVER__PORT=4001 infernet-edge run",
-    )
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EXAMPLES
     add_config_argument(parser)
     parser.add_argument("--verbose", action="store_true", help="also log details")
 

@@ -9,7 +9,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from infernet_edge.cli.output import add_examples, print_progress
+from infernet_edge.cli.examples import add_examples
+from infernet_edge.cli.output import print_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from infernet_edge.cli.output import add_examples
+from infernet_edge.cli.examples import add_examples
 from infernet_edge.cli.remote.arguments import add_node_arguments, with_node
 from infernet_edge.cli.text import wrapped
 

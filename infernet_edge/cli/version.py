@@ -8,7 +8,7 @@ import platform
 import sqlite3
 
 from infernet_edge import INFERNET_VERSION, __version__
-from infernet_edge.cli.output import add_examples
+from infernet_edge.cli.examples import add_examples
 
 HELP = "print the versions of the node, Python, SQLite and the system"
 

@@ -13,11 +13,11 @@ _infernet_edge() {
         esac
         next="$place${place:+ }$word"
         case $next in
-        demo|init|add-service|remove-service|check|run|service|"service install"|"service uninstall"|"service status"|"service logs"|"service upgrade"|"service rollback"|"service unpack"|submit|stream|wait|cancel|status|jobs|containers|logs|events|token|"token new"|"token list"|"token revoke"|reload|doctor|backup|restore|export|wallet|"wallet new"|"wallet import"|"wallet show"|"wallet register"|"wallet activate"|"wallet pay"|"wallet pay create"|"wallet pay show"|"wallet pay approve"|"wallet pay withdraw"|help|completion|version) place=$next ;;
+        demo|init|add-service|remove-service|check|run|service|"service install"|"service uninstall"|"service status"|"service logs"|"service upgrade"|"service rollback"|"service unpack"|submit|stream|wait|cancel|status|containers|logs|jobs|events|doctor|token|"token new"|"token list"|"token revoke"|reload|backup|restore|export|wallet|"wallet new"|"wallet import"|"wallet show"|"wallet register"|"wallet activate"|"wallet pay"|"wallet pay create"|"wallet pay show"|"wallet pay approve"|"wallet pay withdraw"|help|completion|version) place=$next ;;
         esac
     done
     case $place in
-        "") words='demo init add-service remove-service check run service submit stream wait cancel status jobs containers logs events token reload doctor backup restore export wallet help completion version -h --help --version' value='' ;;
+        "") words='demo init add-service remove-service check run service submit stream wait cancel status containers logs jobs events doctor token reload backup restore export wallet help completion version -h --help --version' value='' ;;
         demo) words='-h --help --once --port --host --image --podman-url --no-podman --keep' value='' ;;
         init) words='-h --help --output --format --host --port --image --url --id --recipe --set --set-file --yes --defaults --force' value='' ;;
         add-service) words='-h --help --config --id --set --set-file --yes --defaults' value=file ;;
@@ -37,16 +37,16 @@ _infernet_edge() {
         wait) words='-h --help --timeout --config --url --token-file --cacert --json' value=any ;;
         cancel) words='-h --help --config --url --token-file --cacert --json' value=any ;;
         status) words='-h --help --config --url --token-file --cacert --json' value='' ;;
-        jobs) words='-h --help --limit --state --container --client --find --before --onchain --skipped --config --url --token-file --cacert --json' value=any ;;
         containers) words='-h --help --config --url --token-file --cacert --json' value='restart pull' ;;
         logs) words='-h --help -f --follow --tail --times --config --url --token-file --cacert --json' value=container ;;
+        jobs) words='-h --help --limit --state --container --client --find --before --onchain --skipped --config --url --token-file --cacert --json' value=any ;;
         events) words='-h --help -f --follow --types --tail --config --url --token-file --cacert --json' value='' ;;
+        doctor) words='-h --help --config --json' value='' ;;
         token) words='new list revoke -h --help' value='' ;;
         "token new") words='-h --help --scope --expires --keep-jobs --replace-damaged --config --json' value=any ;;
         "token list") words='-h --help --config --json' value='' ;;
         "token revoke") words='-h --help --yes --config --json' value=any ;;
         reload) words='-h --help --config --json' value='' ;;
-        doctor) words='-h --help --config --json' value='' ;;
         backup) words='-h --help --with-secrets --force --config' value=file ;;
         restore) words='-h --help --dry-run --config' value=file ;;
         export) words='-h --help --config --name --image --show-env --folder --force' value='kube quadlet' ;;
@@ -94,26 +94,26 @@ _infernet_edge() {
         "status --config") value=file ;;
         "status --token-file") value=file ;;
         "status --cacert") value=file ;;
-        "jobs --state") value='running success failed cancelled' ;;
-        "jobs --container") value=container ;;
-        "jobs --config") value=file ;;
-        "jobs --token-file") value=file ;;
-        "jobs --cacert") value=file ;;
         "containers --config") value=file ;;
         "containers --token-file") value=file ;;
         "containers --cacert") value=file ;;
         "logs --config") value=file ;;
         "logs --token-file") value=file ;;
         "logs --cacert") value=file ;;
+        "jobs --state") value='running success failed cancelled' ;;
+        "jobs --container") value=container ;;
+        "jobs --config") value=file ;;
+        "jobs --token-file") value=file ;;
+        "jobs --cacert") value=file ;;
         "events --config") value=file ;;
         "events --token-file") value=file ;;
         "events --cacert") value=file ;;
+        "doctor --config") value=file ;;
         "token new --scope") value='read submit operator metrics' ;;
         "token new --config") value=file ;;
         "token list --config") value=file ;;
         "token revoke --config") value=file ;;
         "reload --config") value=file ;;
-        "doctor --config") value=file ;;
         "backup --config") value=file ;;
         "restore --config") value=file ;;
         "export --config") value=file ;;

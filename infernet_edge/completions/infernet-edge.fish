@@ -10,7 +10,7 @@ function __infernet_edge_at --description 'Whether a command is the one of the l
             set skipped 1
         else
             set -l next (string trim "$place $word")
-            if contains -- $next 'demo' 'init' 'add-service' 'remove-service' 'check' 'run' 'service' 'service install' 'service uninstall' 'service status' 'service logs' 'service upgrade' 'service rollback' 'service unpack' 'submit' 'stream' 'wait' 'cancel' 'status' 'jobs' 'containers' 'logs' 'events' 'token' 'token new' 'token list' 'token revoke' 'reload' 'doctor' 'backup' 'restore' 'export' 'wallet' 'wallet new' 'wallet import' 'wallet show' 'wallet register' 'wallet activate' 'wallet pay' 'wallet pay create' 'wallet pay show' 'wallet pay approve' 'wallet pay withdraw' 'help' 'completion' 'version'
+            if contains -- $next 'demo' 'init' 'add-service' 'remove-service' 'check' 'run' 'service' 'service install' 'service uninstall' 'service status' 'service logs' 'service upgrade' 'service rollback' 'service unpack' 'submit' 'stream' 'wait' 'cancel' 'status' 'containers' 'logs' 'jobs' 'events' 'doctor' 'token' 'token new' 'token list' 'token revoke' 'reload' 'backup' 'restore' 'export' 'wallet' 'wallet new' 'wallet import' 'wallet show' 'wallet register' 'wallet activate' 'wallet pay' 'wallet pay create' 'wallet pay show' 'wallet pay approve' 'wallet pay withdraw' 'help' 'completion' 'version'
                 set place $next
             end
         end
@@ -38,13 +38,13 @@ complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'stream' -d 'run on
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'wait' -d 'wait until jobs have ended, and print their results'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'cancel' -d 'cancel jobs that wait or run'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'status' -d 'show health, jobs, containers, disk, memory and chain of a running node'
-complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'jobs' -d 'list the newest jobs of all clients, or show one'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'containers' -d 'list containers with what they use'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'logs' -d 'show the log of a container'
+complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'jobs' -d 'list the newest jobs of all clients, or show one'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'events' -d 'show what happens in a node: jobs, containers, storage, chain'
+complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'doctor' -d 'Checks all that a node needs, and prints for each check whether it is ok, and if not, what it means and how to fix it'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'token' -d 'make, list and revoke the tokens that clients of the node need'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'reload' -d 'make the running node read its configuration again, without interrupting jobs'
-complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'doctor' -d 'Checks all that a node needs, and prints for each check whether it is ok, and if not, what it means and how to fix it'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'backup' -d 'write the jobs and the configuration of the node into one file'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'restore' -d 'put a backup in the place of the node\'s jobs'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'export' -d 'write the node and its services as files of Kubernetes or Podman'
@@ -177,21 +177,6 @@ complete -c infernet-edge -n '__infernet_edge_at \'status\'' -l url -x -d 'the n
 complete -c infernet-edge -n '__infernet_edge_at \'status\'' -l token-file -r -F -d 'with --url: a file with a token'
 complete -c infernet-edge -n '__infernet_edge_at \'status\'' -l cacert -r -F -d 'with an https URL: the certificate to trust, PEM'
 complete -c infernet-edge -n '__infernet_edge_at \'status\'' -l json -d 'print JSON'
-complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -f
-complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -s h -l help -d 'show this help message'
-complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l limit -x -d 'how many'
-complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l state -x -a 'running success failed cancelled' -d 'list those in this state'
-complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l container -x -a '(__infernet_edge_containers)' -d 'list those with this container'
-complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l client -x -d 'list those of this client'
-complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l find -x -d 'list those whose id begins with this'
-complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l before -x -d 'list those that are older than this one'
-complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l onchain -d 'list subscriptions of the chain and their deliveries, each with its state'
-complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l skipped -d 'with --onchain: list what this node does not serve, with reasons'
-complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l config -r -F -d 'configuration, JSON or TOML'
-complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l url -x -d 'the node to ask, such as http://raspberrypi.local:4000'
-complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l token-file -r -F -d 'with --url: a file with a token'
-complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l cacert -r -F -d 'with an https URL: the certificate to trust, PEM'
-complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l json -d 'print JSON'
 complete -c infernet-edge -n '__infernet_edge_at \'containers\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'containers\'' -f -a 'restart pull'
 complete -c infernet-edge -n '__infernet_edge_at \'containers\'' -s h -l help -d 'show this help message'
@@ -211,6 +196,21 @@ complete -c infernet-edge -n '__infernet_edge_at \'logs\'' -l url -x -d 'the nod
 complete -c infernet-edge -n '__infernet_edge_at \'logs\'' -l token-file -r -F -d 'with --url: a file with a token'
 complete -c infernet-edge -n '__infernet_edge_at \'logs\'' -l cacert -r -F -d 'with an https URL: the certificate to trust, PEM'
 complete -c infernet-edge -n '__infernet_edge_at \'logs\'' -l json -d 'print JSON'
+complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -f
+complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -s h -l help -d 'show this help message'
+complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l limit -x -d 'how many'
+complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l state -x -a 'running success failed cancelled' -d 'list those in this state'
+complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l container -x -a '(__infernet_edge_containers)' -d 'list those with this container'
+complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l client -x -d 'list those of this client'
+complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l find -x -d 'list those whose id begins with this'
+complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l before -x -d 'list those that are older than this one'
+complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l onchain -d 'list subscriptions of the chain and their deliveries, each with its state'
+complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l skipped -d 'with --onchain: list what this node does not serve, with reasons'
+complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l config -r -F -d 'configuration, JSON or TOML'
+complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l url -x -d 'the node to ask, such as http://raspberrypi.local:4000'
+complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l token-file -r -F -d 'with --url: a file with a token'
+complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l cacert -r -F -d 'with an https URL: the certificate to trust, PEM'
+complete -c infernet-edge -n '__infernet_edge_at \'jobs\'' -l json -d 'print JSON'
 complete -c infernet-edge -n '__infernet_edge_at \'events\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'events\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'events\'' -s f -l follow -d 'keep showing new events'
@@ -221,6 +221,10 @@ complete -c infernet-edge -n '__infernet_edge_at \'events\'' -l url -x -d 'the n
 complete -c infernet-edge -n '__infernet_edge_at \'events\'' -l token-file -r -F -d 'with --url: a file with a token'
 complete -c infernet-edge -n '__infernet_edge_at \'events\'' -l cacert -r -F -d 'with an https URL: the certificate to trust, PEM'
 complete -c infernet-edge -n '__infernet_edge_at \'events\'' -l json -d 'print JSON'
+complete -c infernet-edge -n '__infernet_edge_at \'doctor\'' -f
+complete -c infernet-edge -n '__infernet_edge_at \'doctor\'' -s h -l help -d 'show this help message'
+complete -c infernet-edge -n '__infernet_edge_at \'doctor\'' -l config -r -F -d 'configuration, JSON or TOML'
+complete -c infernet-edge -n '__infernet_edge_at \'doctor\'' -l json -d 'print an object: name of the check -> level (ok, unknown, warning, problem), text, remedy, command, and the same of each of its findings'
 complete -c infernet-edge -n '__infernet_edge_at \'token\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'token\'' -f -a 'new' -d 'make a token'
 complete -c infernet-edge -n '__infernet_edge_at \'token\'' -f -a 'list' -d 'list all tokens: scope, expiry and last use, never their texts'
@@ -247,10 +251,6 @@ complete -c infernet-edge -n '__infernet_edge_at \'reload\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'reload\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'reload\'' -l config -r -F -d 'configuration, JSON or TOML'
 complete -c infernet-edge -n '__infernet_edge_at \'reload\'' -l json -d 'print JSON'
-complete -c infernet-edge -n '__infernet_edge_at \'doctor\'' -f
-complete -c infernet-edge -n '__infernet_edge_at \'doctor\'' -s h -l help -d 'show this help message'
-complete -c infernet-edge -n '__infernet_edge_at \'doctor\'' -l config -r -F -d 'configuration, JSON or TOML'
-complete -c infernet-edge -n '__infernet_edge_at \'doctor\'' -l json -d 'print an object: name of the check -> level (ok, unknown, warning, problem), text, remedy, command, and the same of each of its findings'
 complete -c infernet-edge -n '__infernet_edge_at \'backup\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'backup\'' -l with-secrets -d 'include keys, passwords, tokens and all files that the configuration names'
 complete -c infernet-edge -n '__infernet_edge_at \'backup\'' -l force -d 'replace FILE if it exists'

@@ -17,7 +17,7 @@ class SlotUse(Struct, frozen=True):
     of: int = 0
 
 
-class ReportedPull(Struct, frozen=True):
+class ListedPull(Struct, frozen=True):
     """Bytes of a pull, as far as they are known."""
 
     bytes: int | None = None
@@ -40,7 +40,7 @@ class ListedContainer(Struct, frozen=True):
     image: str | None = None
     digest: str | None = None
     new_digest: str | None = None
-    pull: ReportedPull | None = None
+    pull: ListedPull | None = None
     pull_error: str | None = None
     url: str | None = None
 

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from infernet_edge.cli.configuration import add_config_argument
+from infernet_edge.cli.examples import add_examples
 from infernet_edge.cli.money import AMOUNT_HELP, parse_address, parse_amount, parse_amount_or_all
-from infernet_edge.cli.output import add_examples
 
 HELP = "make, import, show and register the node's account; manage its payment wallet"
 
