@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
 from infernet_edge.cli import containers
-from tests.support.commanding import run_command
+from tests.support.commanding import commanding, run_command
+from tests.support.managing import eventually
+from tests.support.operating import managed
+from tests.support.podman import IsolatedPodman
 from tests.support.serving import Handler, serving
 
 DIGEST = "sha256:" + 64 * "a"
@@ -129,3 +134,48 @@ def test_wrong_arguments(capsys: pytest.CaptureFixture[str]) -> None:
     for action, expected in (("restart", "the id of a container"), ("stop", "'restart', 'pull'")):
         assert run_command("containers", action) == 2
         assert expected in capsys.readouterr().err
+
+
+async def test_real_containers(
+    podman: IsolatedPodman, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The list, the log and a restart of a container that Podman runs."""
+    document = managed(podman, {"id": "echo", "image": podman.echo_image(), "memory": "512m"})
+    async with commanding(tmp_path, "control", document) as command:
+        node = command.node
+        assert await command("containers") == 0
+        shown = capsys.readouterr().out
+        assert shown.startswith("echo               ready, 0 of ")
+        assert " MiB of 512 MiB" in " ".join(shown.split())
+        assert "sha256:" in shown
+        await node.finished(await node.job(data={"print": "~said before"}))
+        assert await command("logs", "echo", "--tail", "100") == 0
+        assert "~said before\n" in capsys.readouterr().out
+        following = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "infernet_edge", "logs", "echo", "-f", "--tail", "0"),
+            *command.arguments,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert following.stdout is not None
+        await asyncio.sleep(1.5)  # until it follows
+        assert await command("containers", "restart", "echo") == 0
+        assert "echo is restarted" in capsys.readouterr().out
+        await eventually(lambda: node.node.services["echo"].state == "starting")
+        await eventually(lambda: node.node.services["echo"].state == "ready")
+        await node.finished(await node.job(data={"print": "~said after"}))
+        async with asyncio.timeout(20):
+            while b"~said after" not in await following.stdout.readline():
+                pass
+        following.send_signal(2)
+        assert await following.wait() == 130
+        assert await command("containers", "--json") == 0
+        (found,) = json.loads(capsys.readouterr().out)
+        assert (found["restarts"], found["state"]) == (1, "ready")
+        assert await command("containers", "pull", "echo") == 1  # an image of this machine
+        assert "echo" in capsys.readouterr().err
+        url = ["--url", node.url]
+        for words in (["containers", "restart", "echo"], ["logs", "echo"]):
+            assert await asyncio.to_thread(run_command, *words, *url) == 1
+            assert "This needs the scope operator" in capsys.readouterr().err
+        assert await command("logs", "absent") == 1
+        assert "No such container" in capsys.readouterr().err
