@@ -61,7 +61,7 @@ def listed_lines(container: ListedContainer) -> Iterator[str]:
 
 
 def _figures(container: ListedContainer) -> Iterator[str]:
-    yield container.state
+    yield "runs elsewhere, not managed" if container.state == "elsewhere" else container.state
     yield f"{container.slots.used} of {container.slots.of} slots used"
     if container.waiting:
         yield f"{container.waiting} waiting"

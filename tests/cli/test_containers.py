@@ -17,7 +17,7 @@ from tests.support.commanding import commanding, run_command
 from tests.support.managing import eventually
 from tests.support.operating import managed
 from tests.support.podman import IsolatedPodman
-from tests.support.serving import Handler, serving
+from tests.support.serving import Echo, Handler, serving
 
 DIGEST = "sha256:" + 64 * "a"
 WRITER: dict[str, Any] = {
@@ -85,6 +85,16 @@ async def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
         ]
         assert await asyncio.to_thread(run_command, "containers", "--json", "--url", url) == 0
         assert json.loads(capsys.readouterr().out) == [WRITER, ELSEWHERE]
+
+
+async def test_a_service_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with serving(Echo()) as url:
+        document = {"containers": [{"id": "echo", "url": url}]}
+        async with commanding(tmp_path, "url", document) as command:
+            assert await command("containers") == 0
+            lines = capsys.readouterr().out.splitlines()
+            assert lines[0].startswith("echo               runs elsewhere, not managed, 0 of ")
+            assert lines[1] == f"    {url}"
 
 
 async def test_restart(capsys: pytest.CaptureFixture[str]) -> None:
