@@ -82,7 +82,7 @@ def gather(
                 left_out.append(str(_stored_at(path)))
     for name in STORED_FILES:
         path = config.storage_path / name
-        if path.exists():
+        if _exists(path):
             files[name] = _read(path)
     if len(files) > MAX_FILES - 3:
         raise CannotBackUp(f"There are more than {MAX_FILES - 3} files of secrets")
@@ -140,6 +140,20 @@ def _stored_at(path: Path) -> Path:
     return path
 
 
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> CannotBackUp:
+    return CannotBackUp(
+        f"{path} cannot be read ({error.strerror}), and belongs into the backup. Run this as the"
+        " node's user or with sudo, or correct the configuration"
+    )
+
+
 def _read(path: Path) -> bytes:
     try:
         with open(path, "rb", opener=_without_waiting) as file:
@@ -147,10 +161,7 @@ def _read(path: Path) -> bytes:
                 raise CannotBackUp(f"{path} is no file, so it cannot be in a backup")
             content = file.read(MAX_SMALL + 1)
     except OSError as error:
-        raise CannotBackUp(
-            f"{path} cannot be read ({error.strerror}), and belongs into the backup. Run this as"
-            " the node's user or with sudo, or correct the configuration"
-        ) from error
+        raise _unreadable(path, error) from error
     if len(content) > MAX_SMALL:
         raise CannotBackUp(f"{path} is larger than {MAX_SMALL} bytes; a backup does not contain it")
     return content

@@ -35,11 +35,12 @@ def offline_database(path: Path) -> Iterator[dict[str, Tables]]:
 
     Gives its tables. Raises StartupError when a node has it, CannotBackUp. Blocks.
     """
-    if not path.exists():
-        raise CannotBackUp(
-            f"There is no database {path}, so there is nothing to back up. Name the configuration"
-            " of the node with --config"
-        )
+    with _explained(path):
+        if not path.exists():
+            raise CannotBackUp(
+                f"There is no database {path}, so there is nothing to back up. Name the"
+                " configuration of the node with --config"
+            )
     lock = FolderLock(path.parent)
     try:
         with _explained(path):

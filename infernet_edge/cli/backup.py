@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import shlex
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from infernet_edge.cli.configuration import add_config_argument, load_or_explain
-from infernet_edge.cli.output import add_examples
+from infernet_edge.cli.examples import add_examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -55,6 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="include keys, passwords, tokens and all files that the configuration names",
     )
     parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     add_config_argument(parser)
 
 
@@ -78,6 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"No backup was written: {str(error).rstrip('.')}.", file=sys.stderr)
         return 1
     except BrokenPipeError:
+        if arguments.file != _STDOUT:
+            raise  # the backup was written; main.py handles it
         print("No backup was written: its reader ended.", file=sys.stderr)
         return 1
     except OSError as error:
@@ -102,6 +106,15 @@ def _back_up(loaded: Loaded, arguments: argparse.Namespace) -> None:
     with new_file(path, replace=arguments.force) as file:
         manifest = _write(loaded.config, contents, file, path.parent)
     size = path.stat().st_size
+    if arguments.json:
+        report = {
+            "file": str(path),
+            "size": size,
+            "with_secrets": manifest.with_secrets,
+            "left_out": manifest.left_out,
+        }
+        print(json.dumps(report, indent=2))
+        return
     restore = shlex.join(["infernet-edge", "restore", str(path)])
     print(f"Wrote {path}, {size / 1e6:.1f} MB. Restore it with: {restore}")
     _print_secrets(manifest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import signal
@@ -15,7 +16,7 @@ from infernet_edge.cli.configuration import (
     load_or_explain,
     use_service_environment,
 )
-from infernet_edge.cli.output import add_examples
+from infernet_edge.cli.examples import add_examples
 
 if TYPE_CHECKING:
     from infernet_edge.backup.restoring import Checked
@@ -52,6 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="check the backup, and change nothing"
     )
+    parser.add_argument("--json", action="store_true", help="print JSON")
     add_config_argument(parser)
 
 
@@ -66,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         place = _place(arguments)
         if place is None:
             return 78
-        _restore(arguments.file, place, dry_run=arguments.dry_run)
+        _restore(arguments, place)
     except UnusableArchive as error:
         print(f"{arguments.file} cannot be restored. {error}.", file=sys.stderr)
         return 1
@@ -125,7 +127,7 @@ def _place_of(file: Path) -> _Place | None:
     return _Place(loaded.config.storage_path, file, None)
 
 
-def _restore(file: Path, place: _Place, *, dry_run: bool) -> None:
+def _restore(arguments: argparse.Namespace, place: _Place) -> None:
     from infernet_edge.backup.database import owned_like_folder
     from infernet_edge.backup.restoring import extract, hand_over, new_files, secret_files
     from infernet_edge.node import all_migrations
@@ -134,8 +136,11 @@ def _restore(file: Path, place: _Place, *, dry_run: bool) -> None:
 
     known = {owner: len(steps) for owner, steps in all_migrations(chain=True).items()}
     storage = place.storage
-    if dry_run:
-        _print_checked(_check_only(file, storage, known), place)
+    file: Path = arguments.file
+    if arguments.dry_run:
+        checked = _check_only(file, storage, known)
+        show = _print_json if arguments.json else _print_checked
+        show(checked, place)
         return
     is_new = not storage.exists()
     lock = FolderLock(storage)
@@ -165,6 +170,9 @@ def _restore(file: Path, place: _Place, *, dry_run: bool) -> None:
         if is_new and not done and storage.exists():
             (storage / "lock").unlink(missing_ok=True)
             storage.rmdir()
+    if arguments.json:
+        _print_json(checked, place, kept=kept)
+        return
     _print_checked(checked, place)
     _print_restored(checked, place, kept)
     for path, _, is_written in secrets:
@@ -197,6 +205,20 @@ def _acquire(lock: FolderLock) -> None:
         raise CannotRestore(
             f"{error} Stop the node first, as with: sudo systemctl stop infernet-edge"
         ) from error
+
+
+def _print_json(checked: Checked, place: _Place, kept: Path | None = None) -> None:
+    manifest = checked.manifest
+    report = {
+        "created": manifest.created,
+        "version": manifest.version,
+        "host": manifest.host,
+        "storage": str(place.storage),
+        "configuration": str(place.configuration) if place.configuration else None,
+        "kept": str(kept) if kept else None,
+        "left_out": manifest.left_out,
+    }
+    print(json.dumps(report, indent=2))
 
 
 def _print_checked(checked: Checked, place: _Place) -> None:

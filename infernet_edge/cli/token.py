@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from infernet_edge.cli.configuration import add_config_argument, load_or_explain
-from infernet_edge.cli.output import add_examples
+from infernet_edge.cli.examples import add_examples
 from infernet_edge.cli.text import visible, wrapped
 
 if TYPE_CHECKING:

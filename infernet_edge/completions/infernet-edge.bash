@@ -47,8 +47,8 @@ _infernet_edge() {
         "token list") words='-h --help --config --json' value='' ;;
         "token revoke") words='-h --help --yes --config --json' value=any ;;
         reload) words='-h --help --config --json' value='' ;;
-        backup) words='-h --help --with-secrets --force --config' value=file ;;
-        restore) words='-h --help --dry-run --config' value=file ;;
+        backup) words='-h --help --with-secrets --force --json --config' value=file ;;
+        restore) words='-h --help --dry-run --json --config' value=file ;;
         export) words='-h --help --config --name --image --show-env --folder --force' value='kube quadlet' ;;
         wallet) words='new import show register activate pay -h --help' value='' ;;
         "wallet new") words='-h --help --config --output --password-file --plain' value='' ;;

@@ -254,9 +254,11 @@ complete -c infernet-edge -n '__infernet_edge_at \'reload\'' -l json -d 'print J
 complete -c infernet-edge -n '__infernet_edge_at \'backup\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'backup\'' -l with-secrets -d 'include keys, passwords, tokens and all files that the configuration names'
 complete -c infernet-edge -n '__infernet_edge_at \'backup\'' -l force -d 'replace FILE if it exists'
+complete -c infernet-edge -n '__infernet_edge_at \'backup\'' -l json -d 'print JSON'
 complete -c infernet-edge -n '__infernet_edge_at \'backup\'' -l config -r -F -d 'configuration, JSON or TOML'
 complete -c infernet-edge -n '__infernet_edge_at \'restore\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'restore\'' -l dry-run -d 'check the backup, and change nothing'
+complete -c infernet-edge -n '__infernet_edge_at \'restore\'' -l json -d 'print JSON'
 complete -c infernet-edge -n '__infernet_edge_at \'restore\'' -l config -r -F -d 'configuration, JSON or TOML'
 complete -c infernet-edge -n '__infernet_edge_at \'export\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'export\'' -f -a 'kube quadlet'

@@ -132,6 +132,21 @@ def test_a_backup_to_a_pipe(tmp_path: Path) -> None:
     assert checked(tmp_path / "b.tar").small("configuration.json")
 
 
+def test_a_reader_that_ends(offline: Path) -> None:
+    """Of the archive: it is an error. Of the text: the backup was written."""
+    program = [sys.executable, "-m", "infernet_edge", "backup"]
+    for file, code in (("-", 1), (str(offline.parent / "b.tar"), 0)):
+        reading, writing = os.pipe()
+        os.close(reading)
+        process = subprocess.Popen(
+            [*program, file, "--config", offline], cwd=ROOT, stdout=writing, stderr=subprocess.PIPE
+        )
+        os.close(writing)
+        _, wrong = process.communicate(timeout=60)
+        assert (process.returncode, wrong.count(b"No backup was written")) == (code, code), wrong
+    checked(offline.parent / "b.tar")
+
+
 def test_a_backup_while_no_node_runs(offline: Path) -> None:
     archive = offline.parent / "b.tar"
     done = command("backup", archive, "--config", offline)
@@ -290,6 +305,19 @@ def test_tokens_stay_when_the_backup_has_none(offline: Path) -> None:
     archive.write_bytes(make_archive((offline.parent / "data" / DATABASE).read_bytes()))
     assert command("restore", archive, "--config", offline).returncode == 0
     assert tokens.read_text() == "{}"
+
+
+def test_reports_as_json(offline: Path) -> None:
+    archive = offline.parent / "b.tar"
+    done = command("backup", archive, "--config", offline, "--json")
+    report = json.loads(done.stdout)
+    assert report["file"] == str(archive)
+    assert report["size"] == archive.stat().st_size
+    assert report["left_out"] == []
+    done = command("restore", archive, "--config", offline, "--json", "--dry-run")
+    assert json.loads(done.stdout)["kept"] is None
+    done = command("restore", archive, "--config", offline, "--json")
+    assert Path(json.loads(done.stdout)["kept"]).is_dir()
 
 
 def test_a_dry_run_changes_nothing(offline: Path) -> None:
