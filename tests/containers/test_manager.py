@@ -16,6 +16,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from infernet_edge.api.overview.conditions import of_service
 from infernet_edge.config.model import Config, Container, Podman, Storage
 from infernet_edge.config.model import Registry as Login
 from infernet_edge.config.secret_files import Secret
@@ -348,6 +349,9 @@ async def test_a_crash_loop_ends_in_failure_with_the_reason(
         service = managed.services["echo"]
         assert service.state == "failed"
         assert "stopped 5 times in a row" in service.reason
+        (found,) = of_service(service, "")  # what the operator is shown
+        assert found.attention.id == "container.crash_loop:echo"
+        assert "exit code 3" in found.attention.text
         assert "exit code 3; its last output: model file is missing" in service.reason
         pauses = [fields["next_start_seconds"] for fields in events.of("container.stopped")]
         assert pauses == [0.1, 0.2, 0.4, 0.5, 300.0]

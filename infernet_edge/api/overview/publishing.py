@@ -26,6 +26,7 @@ OPERATORS: Final = "operator"
 
 _ATTENTION_PERIOD: Final = 1.0  # seconds between two checks of what is in memory
 _MACHINE_PERIOD: Final = 10.0
+_AFTER_MINUTE: Final = 0.05  # seconds: the two clocks need not agree exactly
 _RETRY: Final = 10.0  # seconds after a failure
 
 
@@ -87,7 +88,7 @@ class OverviewEvents:
     async def _count_minutes(self) -> None:
         """Publish each minute when it has ended."""
         while True:
-            await asyncio.sleep(self._hour.seconds_left)
+            await asyncio.sleep(self._hour.seconds_left + _AFTER_MINUTE)
             self._events.publish("minute.ended", structs.asdict(self._hour.last_minute()))
 
     async def _measure_machine(self) -> None:
