@@ -70,12 +70,16 @@ class OverviewEvents:
                 await asyncio.sleep(_RETRY)
 
     async def _watch_attention(self) -> None:
-        """Publish the list when it changes, for operators and for all others."""
+        """Publish the list when it changes, for operators and for all others.
+
+        And every 10 seconds: a reader that came in between has a list of an earlier moment.
+        """
         before: list[Attention] | None = None
         refreshed = -_MACHINE_PERIOD
         while True:
             if time.monotonic() - refreshed >= _MACHINE_PERIOD:
-                items, refreshed = await self._source.attention(), time.monotonic()
+                before, items = None, await self._source.attention()
+                refreshed = time.monotonic()
             else:
                 items = self._source.note()
             if items != before:

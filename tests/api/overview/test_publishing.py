@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from infernet_edge.api.overview import publishing
 from infernet_edge.api.overview.publishing import OverviewEvents
 from infernet_edge.events.bus import Events
 from infernet_edge.statistics.last_hour import LastHour
@@ -57,7 +58,9 @@ async def test_what_needs_attention_comes_as_it_happens(node: RunningNode) -> No
         assert await stream.quiet(1.5)  # nothing changes
 
 
-async def test_operators_get_everything(node: RunningNode) -> None:
+async def test_operators_get_everything(node: RunningNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that comes later gets the list too, after a while."""
+    monkeypatch.setattr(publishing, "_MACHINE_PERIOD", 0.5)
     path = str(node.parts.config.storage_path / "control.sock")
     node.parts.services["echo"].set_failed("no answer; its last output: /etc/secret")
     url = "http://node/api/events?types=attention&every=0.2"
@@ -116,8 +119,6 @@ async def test_nothing_runs_while_there_is_no_reader(node: RunningNode) -> None:
 async def test_a_failure_is_logged_and_retried(
     node: RunningNode, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from infernet_edge.api.overview import publishing
-
     monkeypatch.setattr(publishing, "_RETRY", 0.05)
     bus, source = Events(), node.node._api  # noqa: SLF001
     assert source is not None
