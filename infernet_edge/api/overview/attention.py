@@ -22,7 +22,9 @@ MAX_TEXT: Final = 500
 _MAX_REMEMBERED: Final = 1000  # conditions whose begin is remembered
 # What only operators see: it names clients, or what a client sent.
 _PRIVATE: Final = ("hosts.refused", "token")
-_PATH: Final = re.compile(r"(?:\b(?:unix|file)://|(?<![\w.:/-]))/[\w.@+~%-]+(?:/[\w.@+~%-]*)*")
+_PATH: Final = re.compile(
+    r"(?:\b(?:unix|file)://|(?<![\w.:/-]))/[\w.@+~%-]+(?:/[\w.@+~%-]*)*(?<!\.)"
+)
 _OUTPUT: Final = re.compile(r"; (?:its last output|the last line of its log): .*", re.DOTALL)
 
 
@@ -72,11 +74,16 @@ def _public(item: Attention) -> Attention:
         item,
         id=item.id,
         title=_without_paths(item.title),
-        text=_without_paths(_OUTPUT.sub(".", item.text)),
+        text=public(item.text),
         fix=_without_paths(item.fix),
         command=command,
         actions=[],
     )
+
+
+def public(text: str) -> str:
+    """A reason as callers see it who are no operators: no paths, no output of containers."""
+    return _without_paths(_OUTPUT.sub(".", text))
 
 
 def _without_paths(text: str) -> str:

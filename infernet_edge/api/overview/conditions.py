@@ -75,6 +75,7 @@ def of_service(service: Service, engine_problem: str) -> Iterator[FoundCondition
             command=f"infernet-edge logs {name}" if loop else "",
             actions=["log", "restart"] if loop else ["restart", "pull"],
             container=name,
+            since=service.since,
         )
     elif service.state == "failed" and not service.managed:
         yield _found(
@@ -85,6 +86,7 @@ def of_service(service: Service, engine_problem: str) -> Iterator[FoundCondition
             f"Start the service at its url, or correct the url of container {name} in the"
             " configuration. The node tries it again by itself.",
             container=name,
+            since=service.since,
         )
     elif service.state == "starting" and reason.startswith("it does not answer yet"):
         silent = _found(
@@ -97,6 +99,7 @@ def of_service(service: Service, engine_problem: str) -> Iterator[FoundCondition
             command=f"infernet-edge logs {name}",
             actions=["log", "restart"],
             container=name,
+            since=service.since,
         )
         yield silent._replace(after=_SILENT_SECONDS)
 
@@ -374,6 +377,7 @@ def _found(
     command: str = "",
     actions: Sequence[str] = (),
     container: str | None = None,
+    since: int = 0,
 ) -> FoundCondition:
     return FoundCondition(
         Attention(
@@ -385,6 +389,7 @@ def _found(
             command=command,
             actions=list(actions),
             container=container,
+            since=since,
         )
     )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from msgspec import Struct
 
+from infernet_edge.containers.operating.forms import ContainerItem
 from infernet_edge.schema import ChainSummary, HistoryItem
 from infernet_edge.statistics.last_hour import Minutes, Summary
 
@@ -98,7 +99,7 @@ class Overview(Struct, frozen=True, kw_only=True):
     jobs: JobCounts
     history: Minutes
     machine: MachineUsage
-    containers: list[dict[str, Any]]
+    containers: list[ContainerItem]
     failures: list[HistoryItem]
     chain: ChainSummary | None
     left_out: LeftOut

@@ -15,7 +15,7 @@ from msgspec import structs
 from infernet_edge.api.access.admission import Caller
 from infernet_edge.api.info import VERSION
 from infernet_edge.api.overview import conditions
-from infernet_edge.api.overview.attention import AttentionList, for_others
+from infernet_edge.api.overview.attention import AttentionList, for_others, public
 from infernet_edge.api.overview.certificate import Certificate, read_certificate
 from infernet_edge.api.overview.conditions import Facts, FoundCondition
 from infernet_edge.api.overview.forms import (
@@ -30,7 +30,6 @@ from infernet_edge.api.overview.forms import (
 )
 from infernet_edge.api.overview.kept import Kept
 from infernet_edge.clock import milliseconds
-from infernet_edge.containers.service import Service
 from infernet_edge.errors import StorageError
 from infernet_edge.hardware.reading import Reading
 from infernet_edge.hardware.usage import MachineState, read_usage
@@ -50,6 +49,7 @@ _SLOW_KEPT: Final = 60.0  # the same for addresses, the certificate, damaged fil
 _READ_TIMEOUT: Final = 2.0  # seconds of one read of the machine; the last value is shown then
 _CHAIN_KEPT: Final = 2.0
 _CHAIN_PATIENCE: Final = 0.5  # seconds to wait for the chain; the last state is shown then
+
 _MAX_REASON = 200  # characters of a container's reason
 
 Salvages = Sequence[tuple[Path, int, int | None]]
@@ -128,6 +128,11 @@ class OverviewSource:
             throttled=usage.throttled,
         )
 
+    async def uses(self) -> list[dict[str, Any]]:
+        """CPU and memory of the containers that run here; takes seconds at most."""
+        found = await self._parts.manager.operations.uses()
+        return [{"id": name} | use._asdict() for name, use in found.items()]
+
     async def make(self, caller: Caller) -> bytes:
         """The overview for a caller, as JSON of at most MAX_BYTES."""
         parts, is_operator = self._parts, caller.is_operator
@@ -135,7 +140,15 @@ class OverviewSource:
         items = self._attention.items()
         recent = parts.store.recent
         running = sum(service.working_on for service in parts.services.values())
-        containers = [container_item(each) for each in parts.services.values()]
+        known = parts.manager.operations.known_items(parts.orchestrator.load)
+        containers = [
+            structs.replace(
+                each,
+                reason=(each.reason if is_operator else public(each.reason))[:_MAX_REASON],
+                input_schema=None,
+            )
+            for each in known
+        ]
         return _encoded(
             Overview(
                 now=milliseconds(),
@@ -217,18 +230,6 @@ class OverviewSource:
         yield from conditions.of_tokens(parts.tokens)
         in_network = server.host not in ("127.0.0.1", "::1", "localhost")
         yield from conditions.of_access(open_to_network=in_network and parts.tokens.is_open)
-
-
-def container_item(service: Service) -> dict[str, Any]:
-    """A container of the overview."""
-    hour = service.hour.summary()
-    return {
-        "id": service.id,
-        "state": service.state,
-        "reason": service.reason[:_MAX_REASON],
-        "managed": service.managed,
-        "hour": {"done": hour.done, "failed": hour.failed, "p50_ms": hour.p50_ms},
-    }
 
 
 def _encoded(overview: Overview) -> bytes:

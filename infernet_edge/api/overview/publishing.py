@@ -97,6 +97,7 @@ class OverviewEvents:
 
     async def _measure_machine(self) -> None:
         while True:
-            usage = await self._source.usage()
-            self._events.publish("machine.measured", structs.asdict(usage))
+            usage = structs.asdict(await self._source.usage())
+            containers = await self._source.uses()
+            self._events.publish("machine.measured", usage | {"containers": containers})
             await asyncio.sleep(_MACHINE_PERIOD)

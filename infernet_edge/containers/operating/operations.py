@@ -54,11 +54,23 @@ class Operations:
 
         `load` is asked for their slots, by id. CPU and memory are sampled, for seconds at most.
         """
-        uses = await self._sampler.uses() if self._supervisors else {}
+        uses = await self.uses()
         return [
             item_of(each, load(each.id), self._management(each, uses.get(each.id)))
             for each in self._services.values()
         ]
+
+    def known_items(self, load: Callable[[str], Load]) -> list[ContainerItem]:
+        """The same at once: CPU and memory only if they were sampled a moment ago."""
+        uses = self._sampler.recent
+        return [
+            item_of(each, load(each.id), self._management(each, uses.get(each.id)))
+            for each in self._services.values()
+        ]
+
+    async def uses(self) -> Mapping[str, Use]:
+        """CPU and memory of the managed containers that run, by id; takes seconds at most."""
+        return await self._sampler.uses() if self._supervisors else {}
 
     def restart(self, service: Service) -> None:
         """Begin to replace a managed container; returns immediately.

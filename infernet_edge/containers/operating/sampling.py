@@ -17,6 +17,7 @@ from infernet_edge.containers.supervision.usage import (
 from infernet_edge.errors import EngineError
 
 _KEPT: Final = 2.0  # seconds for which a round is answered again
+_RECENT: Final = 30.0  # seconds after that, for which it is better than nothing
 _OLDEST: Final = 60.0  # seconds between two samples of which the difference is taken
 _INTERVAL: Final = 0.25  # seconds between two samples where there is no earlier one
 _ENGINE_TIMEOUT: Final = 5.0  # seconds for Podman, for what the kernel does not show here
@@ -49,6 +50,11 @@ class Sampler:
         self._uses: dict[str, Use] = {}
         self._samples: dict[str, _Sample] = {}  # by Podman's ids
         self._engine_after = 0.0
+
+    @property
+    def recent(self) -> Mapping[str, Use]:
+        """What the last round found; nothing when it is long ago."""
+        return self._uses if time.monotonic() < self._until + _RECENT else {}
 
     async def uses(self) -> Mapping[str, Use]:
         """What each running container uses, by its configured id. Takes seconds at most."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from msgspec import structs
 
 from infernet_edge.api.overview.attention import (
     MAX_ATTENTION,
@@ -92,7 +93,7 @@ def test_long_texts_are_cut() -> None:
     ("text", "shown"),
     [
         ("The file /var/lib/edge/x.sqlite was lost.", "The file (path) was lost."),
-        ("Podman at unix:///run/podman/podman.sock.", "Podman at (path)"),
+        ("Podman at unix:///run/podman/podman.sock.", "Podman at (path)."),
         ("stat /dev: missing", "stat (path): missing"),
         ("Kept as '/srv/my data/x'", "Kept as '(path) data/x'"),
         ("image docker.io/library/alpine:3 is damaged", None),
@@ -114,3 +115,9 @@ def test_others_do_not_see_what_is_private() -> None:
     items = [item("hosts.refused"), item("token:ann"), item("a", command="infernet-edge doctor")]
     (found,) = for_others(items)
     assert (found.id, found.command) == ("a", "infernet-edge doctor")
+
+
+def test_a_part_may_know_since_when() -> None:
+    source = Source()
+    source.found = [FoundCondition(structs.replace(item("a"), since=4711))]
+    assert [each.since for each in source.list.items()] == [4711]

@@ -86,9 +86,12 @@ async def test_a_new_node(node: RunningNode) -> None:
     assert machine["disk_size"] == disk.f_blocks * disk.f_frsize
     assert 0 < machine["memory_used"] < machine["memory_size"]
     assert machine["disk_days_left"] is None
-    assert [each["id"] for each in found["containers"]] == ["echo", "down"]
+    listed = (await node.get("/api/containers")).body["items"]
+    assert [each["id"] for each in listed] == ["echo", "down"]
+    assert found["containers"] == listed
     assert (found["failures"], found["chain"]) == ([], None)
     (down,) = found["attention"]
+    assert down["since"] == listed[1]["since"]
     assert (down["id"], down["level"]) == ("container.not_reached:down", "problem")
     assert down["container"] == "down"
     assert 0 <= found["now"] - down["since"] < 60_000
@@ -240,3 +243,15 @@ async def test_tokens_that_expire(tmp_path: Path) -> None:
         router = await overview(node, {"authorization": f"Bearer {token}"})
         assert router["me"]["name"] == "token:router"
         assert router["me"]["expires_at"] > router["now"]
+
+
+async def test_reasons_of_containers_are_short_and_have_no_paths_for_others(
+    node: RunningNode,
+) -> None:
+    service = node.parts.services["echo"]
+    service.set_failed(f"no GPU in /dev/dri; its last output: {'x' * 500}")
+    (found, _) = (await overview(node))["containers"]
+    assert found["reason"] == "no GPU in (path)."
+    (found, _) = (await of_operator(node))["containers"]
+    assert found["reason"].startswith("no GPU in /dev/dri; its last output: xxx")
+    assert len(found["reason"]) == 200

@@ -79,7 +79,8 @@ async def test_what_is_used_of_the_machine(node: RunningNode) -> None:
     async with reading(node.session, f"{node.url}/api/events?types=machine") as stream:
         event = (await stream.until("machine.measured"))[-1].json
         usage = (await node.get("/api/overview")).body["machine"]
-        assert set(event) == {"time", *usage}
+        assert set(event) == {"time", "containers", *usage}
+        assert event["containers"] == []  # the node runs none itself
         assert event["memory_size"] == usage["memory_size"]
 
 
