@@ -297,7 +297,8 @@ class Orchestrator:
                     raise ContainerFailure(DEADLINE_PASSED)
             run.started = True
             self._starts.note(job)
-        await self._starts.store_first(job)
+        if self._starts.needs_storing(job):
+            await self._starts.store(job)
         # Source and destination of a direct job are always off-chain.
         body = request_body(
             as_input(self._store, data), OFF_CHAIN, OFF_CHAIN, requires_proof=job.requires_proof

@@ -49,6 +49,7 @@ class RequestedPulls:
 
     async def _pull(self, service: Service, image: str, engine: Engine) -> None:
         container = service.id
+        service.publish("pulling", pull={"bytes": 0, "of": 0})
         try:
             pulled = await self._images.pull(engine, image, _Report(service, self._images))
             service.publish("pulled", digest=pulled.digest)

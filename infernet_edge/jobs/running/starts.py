@@ -35,14 +35,14 @@ class Starts:
         if self.config.on_restart != "fail" and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_STORE_AFTER, self._store_all)
 
-    async def store_first(self, job: Job) -> None:
-        """Where a job must not run twice, store its start before the container is called.
+    def needs_storing(self, job: Job) -> bool:
+        """Whether its start is to be stored before the call, since it must not run twice."""
+        return self.config.on_restart == "fail" and job.key not in self._stored
 
-        Raises StorageError.
-        """
-        if self.config.on_restart == "fail" and job.key not in self._stored:
-            await self._store.save_attempts([job])
-            self._stored.add(job.key)
+    async def store(self, job: Job) -> None:
+        """Store its start. Raises StorageError."""
+        await self._store.save_attempts([job])
+        self._stored.add(job.key)
 
     def forget(self, job: Job) -> None:
         """The job has ended, or starts again."""
