@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from infernet_edge.containers.connection import Connection
+from infernet_edge.containers.images.progress import PullProgress
 from infernet_edge.containers.images.provider import Images
 from infernet_edge.containers.images.reference import is_made_here
 from infernet_edge.containers.operating.forms import ContainerItem, PullState
@@ -123,6 +124,8 @@ class Operations:
             return Management()
         name, used = service.container.image, supervisor.preparation.image
         pulled = self._images.pulling.get(name)
+        if pulled is None and self._pulls.is_running(service.id):
+            pulled = PullProgress()
         found = Management(
             restarts=supervisor.restarts,
             next_start=supervisor.pauses.next_start,

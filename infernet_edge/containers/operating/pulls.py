@@ -35,6 +35,10 @@ class RequestedPulls:
         self._failures.pop(service.id, None)
         self._tasks.start(self._pull(service, image, engine))
 
+    def is_running(self, container: str) -> bool:
+        """Whether one was requested and has not ended; it may wait for others."""
+        return container in self._running
+
     def failure(self, container: str) -> str:
         """Why the last pull of a container failed; "" when it did not."""
         return self._failures.get(container, "")

@@ -269,7 +269,9 @@ async def test_a_newer_image_is_used_by_a_restart(
         async with asyncio.timeout(30):
             while not (found := await item(node))["new_digest"]:
                 assert found["state"] == "ready"
+                assert found["pull"] is not None
                 await asyncio.sleep(0.05)
+        await until(node, pull=None)
         assert found["digest"] == first["digest"] != found["new_digest"]
         assert {"container.pulling", "container.pulled"} <= set(published)
         await client.post("/api/containers/echo/restart", None)
