@@ -58,7 +58,6 @@ def test_every_command_has_help(
 
 WITHOUT_JSON = {
     *("demo", "init", "add-service", "remove-service", "run", "export", "completion"),
-    *("backup", "restore"),
     *(f"service {action}" for action in ("install", "uninstall", "upgrade", "rollback", "unpack")),
     *("wallet new", "wallet import", "wallet register", "wallet activate"),
     *(f"wallet pay {action}" for action in ("create", "approve", "withdraw")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from infernet_edge.api.access import rate_limits
-from infernet_edge.api.access.rate_limits import POLLS, Charge, RateLimiter
+from infernet_edge.api.access.rate_limits import MAX_POLLS, POLLS, Charge, RateLimiter
 from infernet_edge.config.model import RateLimit
 from infernet_edge.errors import TooManyRequests
 from tests.support.running import RunningNode, running
@@ -174,7 +175,7 @@ async def test_what_counts(tmp_path: Path) -> None:
         async with node.session.get(f"{node.url}/info") as info:
             assert info.headers["ratelimit-remaining"] == "3"
         while (await node.get(f"/api/jobs?id={finished}")).body[0]["status"] == "running":
-            pass
+            await asyncio.sleep(1.5 / MAX_POLLS)  # more often, they would count
         remaining = []
         for query in (f"id={finished}&id={waiting}", "id=unknown", "limit=x", f"id={waiting}"):
             reply = await node.get(f"/api/jobs?{query}")
