@@ -27,6 +27,7 @@ from infernet_edge.config.loading import build
 from infernet_edge.config.model import Config
 from infernet_edge.config.rendering import to_toml
 from infernet_edge.containers.connection import OLDEST
+from infernet_edge.dashboard import FILES, INDEX
 from infernet_edge.doctor.runner import CHECKS
 from infernet_edge.jobs.job import STATUS_NAMES
 from tests.support import markdown, parsers, reference
@@ -111,7 +112,13 @@ async def test_every_endpoint_is_documented(tmp_path: Path) -> None:
     headings = set(re.findall(r"^## `(.+)`$", (DOCS / "api.md").read_text(), re.M))
     async with running(tmp_path, {}) as node:
         routes = [route for route in Api(node.parts).routes if isinstance(route, Route)]
-    served = {f"{method} {route.path}" for route in routes for method in route.methods or ()}
+    pages = (INDEX, FILES)  # of the dashboard, which is no part of the API
+    served = {
+        f"{method} {route.path}"
+        for route in routes
+        for method in route.methods or ()
+        if route.path not in pages
+    }
     assert {each for each in served if not each.startswith("HEAD ")} == headings
 
 

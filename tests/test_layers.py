@@ -32,6 +32,7 @@ LAYERS: Final = (
     {
         "backoff",
         "clock",
+        "dashboard",
         "executable",
         "invariants",
         "journal",

@@ -48,6 +48,7 @@ from infernet_edge.config.model import Config
 from infernet_edge.containers.manager import ContainerManager
 from infernet_edge.containers.resources import Resources
 from infernet_edge.containers.service import Service
+from infernet_edge.dashboard import FILES, INDEX, DashboardEndpoint
 from infernet_edge.errors import (
     CANNOT_STORE,
     ApiError,
@@ -282,6 +283,7 @@ def _routes(
     cancellation = Cancellation(parts.store, parts.orchestrator)
     texts = JobTexts(parts.database)
     history = History(parts.database)
+    dashboard = DashboardEndpoint()
     endpoints: dict[str, Any] = {
         "/api/jobs": JobsEndpoint(intake, parts.store, bodies, cancellation),
         "/api/jobs/{id}": JobEndpoint(parts.store, parts.orchestrator, cancellation),
@@ -329,6 +331,8 @@ def _routes(
             parts.services, parts.manager.operations.pull
         ),
         "/openapi.json": _DocumentEndpoint(),
+        INDEX: dashboard,
+        FILES: dashboard,
     }
     return [
         Route(path, endpoint, methods=list(endpoint.methods))

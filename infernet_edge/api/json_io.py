@@ -29,6 +29,7 @@ NOSNIFF = (b"x-content-type-options", b"nosniff")  # a browser must not interpre
 _JSON_TYPE = b"application/json"
 _FIXED = [
     NOSNIFF,
+    (b"content-security-policy", b"frame-ancestors 'none'"),  # nor as a part of one
     (b"cache-control", b"no-store"),  # answers are for one caller, and soon outdated
 ]
 _KINDS = {

@@ -1,0 +1,117 @@
+// Requests to the node: the token, time limits, and what errors say.
+
+const TOKEN = 'infernet.token'
+const TIMEOUT = 10000 // ms for an answer
+const SLOWED = 3 // times that a request waits for the rate limit
+
+// What the node answered instead of a result; status 0: nothing.
+export class Failure extends Error {
+	constructor(status, text, body) {
+		super(text)
+		this.status = status
+		this.body = body
+	}
+}
+
+// Call `act` with a storage of the browser, which may be blocked or full.
+function stored(act, kind = 'localStorage') {
+	try { return act(window[kind]) } catch { return null }
+}
+export const kept = (name, usual = null) => stored((all) => JSON.parse(all.getItem(`infernet.${name}`))) ?? usual
+// Keep a value in this browser; null forgets it.
+export const keep = (name, value) => stored((all) => (value == null ? all.removeItem(`infernet.${name}`) : all.setItem(`infernet.${name}`, JSON.stringify(value))))
+
+let token = stored((all) => all.getItem(TOKEN), 'sessionStorage') || stored((all) => all.getItem(TOKEN)) || ''
+export const hasToken = () => token !== ''
+// Use a token; `briefly`: until the tab is closed.
+export function setToken(text, briefly) {
+	token = text
+	for (const kind of ['localStorage', 'sessionStorage']) {
+		stored((all) => all.removeItem(TOKEN), kind)
+		if (text && briefly === (kind === 'sessionStorage')) stored((all) => all.setItem(TOKEN, text), kind)
+	}
+}
+// Forget the token and all that this page kept.
+export function signOut() {
+	setToken('')
+	stored((all) => Object.keys(all).filter((key) => key.startsWith('infernet.')).forEach((key) => all.removeItem(key)))
+	location.assign('#/')
+	location.reload()
+}
+// The link of the first minute: the token leaves the address before any request.
+const given = /^#token=([^&]+)/.exec(location.hash)
+if (given) {
+	history.replaceState(null, '', '#/')
+	setToken(decodeURIComponent(given[1]), false)
+}
+
+export const listeners = { signedIn() {}, slowed() {} }
+let signingIn = null
+// One dialog for all requests that were refused with the token `used`.
+function signIn(used, why) {
+	if (used !== token) return // there is another one by now
+	signingIn ||= import('./parts/dialog.js')
+		.then((dialog) => dialog.askToken(used ? why : 'This node needs a token.'))
+		.then(({ text, briefly }) => setToken(text, briefly))
+		.finally(() => { signingIn = null; listeners.signedIn() })
+	return signingIn
+}
+
+export const sleep = (ms, signal) => new Promise((done, fail) => {
+	const timer = setTimeout(done, ms)
+	signal?.addEventListener('abort', () => { clearTimeout(timer); fail(signal.reason) })
+})
+
+/**
+ * Send a request; resolves to a response with status 2xx. Asks for a token when the node needs one,
+ * and waits while the node limits the rate. `path` has no leading slash, so that a proxy may serve
+ * the page below a path; `wait` is in ms beyond the usual time limit.
+ */
+export async function send(path, { method = 'GET', body, headers, signal, wait = 0 } = {}) {
+	for (let slowed = 0; ; ) {
+		if (signingIn) await signingIn
+		const used = token
+		const sent = { ...headers, ...(used && { authorization: `Bearer ${used}` }), ...(body != null && { 'content-type': 'application/json' }) }
+		const stop = new AbortController()
+		const timer = setTimeout(() => stop.abort(), TIMEOUT + wait)
+		signal?.addEventListener('abort', () => stop.abort())
+		let response
+		try {
+			response = await fetch(path, { method, body, headers: sent, signal: stop.signal, cache: 'no-store', credentials: 'omit', redirect: 'error' })
+		} catch (error) {
+			if (signal?.aborted) throw error
+			throw new Failure(0, stop.signal.aborted ? 'No answer yet' : 'The node cannot be reached')
+		} finally {
+			clearTimeout(timer)
+		}
+		if (response.ok) return response
+		const failure = await failureOf(response)
+		if (response.status === 401) await signIn(used, failure.message)
+		else if (response.status === 429 && slowed++ < SLOWED) {
+			listeners.slowed(true)
+			await sleep(1000 * Math.min(60, response.headers.get('retry-after') || 1), signal)
+			listeners.slowed(false)
+		} else throw failure
+	}
+}
+
+async function failureOf(response) {
+	const text = await response.text().catch(() => '')
+	let body = null
+	try { body = JSON.parse(text) } catch { /* a proxy answers HTML */ }
+	return new Failure(response.status, body?.error?.message ?? body?.error ?? `HTTP ${response.status} ${response.statusText}`, body)
+}
+
+export const get = async (path, options) => (await send(path, options)).json()
+// All of a text, which may be long.
+export const textOf = async (path, signal) => (await send(path, { signal, wait: 60000 })).text()
+
+// The first `max` bytes of a text, and the size of all of it.
+export async function head(path, max, signal) {
+	const response = await send(path, { signal, headers: { range: `bytes=0-${max - 1}` } })
+	const size = Number(/\d+$/.exec(response.headers.get('content-range') ?? response.headers.get('content-length')))
+	return { text: await response.text(), size, all: response.status === 200 || size <= max }
+}
+
+// A name as a part of a path.
+export const part = encodeURIComponent

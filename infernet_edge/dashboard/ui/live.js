@@ -1,0 +1,170 @@
+// The node as it is now: /api/overview, and its events, which say what to read again.
+import { get, kept, listeners, send, sleep } from './api.js'
+import { now, setNow } from './format.js'
+
+const TYPES = 'job,container,storage,chain,attention,minute,machine'
+const BEAT = 15000 // ms between the node's comments
+const SILENCE = 3000 // ms beyond that; a proxy may hold back events for ever
+const HIDDEN = 30000 // ms until a page in a hidden tab closes its stream
+const SOON = 1000 // ms from an event to reading the overview
+const POLL = 10000 // ms, where a proxy holds back events
+const LONGEST = 30000 // ms between two attempts to connect
+
+// `state`: starting, live, reconnecting, polling, paused; `seen`: when it was last known.
+export const node = { overview: null, state: 'starting', seen: 0, updated: false, slowed: false }
+
+const readers = {}
+// Call `act` with the data of each event of that name, also of "load" and "state". Returns what ends it.
+export function on(names, act) {
+	for (const name of names.split(' ')) (readers[name] ||= new Set()).add(act)
+	return () => names.split(' ').forEach((name) => readers[name].delete(act))
+}
+const publish = (name, data) => readers[name]?.forEach((act) => act(data))
+
+function become(state) {
+	if (state === 'live') node.seen = now()
+	if (node.state === state) return
+	node.state = state
+	publish('state')
+}
+export const isStale = () => node.state === 'reconnecting'
+
+let soon = 0
+let version = ''
+// Read /api/overview again.
+export async function load() {
+	clearTimeout(soon)
+	soon = 0
+	const found = await get('api/overview')
+	setNow(found.now)
+	node.seen = found.now
+	found.attention = found.attention.filter((one) => !kept(`hide.${one.id}`))
+	node.overview = found
+	check(found.node.version)
+	publish('load', found)
+}
+function check(newer) {
+	if (version && newer !== version) node.updated = true
+	version ||= newer
+}
+const loadSoon = () => { soon ||= setTimeout(() => load().catch(() => {}), SOON) }
+
+// Whether nothing but the head of the chain has changed, as it does with each block.
+export const isHead = (changed) => node.overview?.chain && changed?.every((one) => one.event === 'head.advanced')
+
+let last = '' // id of the newest event
+let boot = ''
+function take(name, data) {
+	if (name === 'hello' || name === 'resync') {
+		setNow(data.now)
+		if (boot && (data.boot !== boot || name === 'resync')) {
+			check(data.version)
+			load().catch(() => {})
+			publish('restarted')
+		}
+		boot = data.boot
+	} else if (name === 'jobs' && node.overview) {
+		const { jobs, failures } = node.overview
+		jobs.running = data.running
+		jobs.waiting = data.waiting
+		const failed = data.changed.filter((job) => job.status === 'failed').reverse()
+		node.overview.failures = [...failed, ...failures.filter((old) => failed.every((job) => job.id !== old.id))].slice(0, 5)
+	} else if (name === 'machine' && node.overview) {
+		Object.assign(node.overview.machine, data)
+		publish('state')
+	} else if (isHead(data.changed)) {
+		const { number, timestamp } = data.changed[data.changed.length - 1]
+		Object.assign(node.overview.chain, { head: number, head_at: timestamp * 1000 })
+	} else loadSoon()
+	publish(name, data)
+}
+
+// Server-sent events, by the HTML standard; EventSource could not send the token.
+async function parse(reader, alive) {
+	const decoder = new TextDecoder()
+	let [rest, name, data] = ['', '', '']
+	for (;;) {
+		const { done, value } = await reader.read()
+		if (done) return
+		alive()
+		const lines = (rest + decoder.decode(value, { stream: true })).split(/\r?\n/)
+		rest = lines.pop()
+		for (const line of lines) {
+			const [, field, text] = /^(\w*):? ?(.*)$/.exec(line) || []
+			if (field === 'id') last = text
+			else if (field === 'event') name = text
+			else if (field === 'data') data += text
+			else if (!line && data) {
+				take(name, JSON.parse(data))
+				name = data = ''
+			}
+		}
+	}
+}
+
+let wanted = new AbortController() // aborted to close the stream, or to connect at once
+// Follow the events until the stream ends. Returns whether any came, and whether they are held back.
+async function follow() {
+	const mine = (wanted = new AbortController())
+	let heard = false
+	let timer = setTimeout(() => mine.abort('blocked'), 2 * SILENCE)
+	const alive = () => {
+		heard = true
+		clearTimeout(timer)
+		timer = setTimeout(() => mine.abort(), BEAT + SILENCE)
+		become('live')
+	}
+	try {
+		const headers = last ? { 'last-event-id': last } : {}
+		const response = await send(`api/events?types=${TYPES}&every=0.5`, { headers, signal: mine.signal })
+		await parse(response.body.getReader(), alive)
+	} catch (error) {
+		if (error.status >= 400) return { heard, blocked: true }
+	} finally {
+		clearTimeout(timer)
+		mine.abort()
+	}
+	return { heard, blocked: mine.signal.reason === 'blocked' }
+}
+
+const again = () => { if (node.state !== 'live') wanted.abort() }
+let away = 0
+document.addEventListener('visibilitychange', () => {
+	clearTimeout(away)
+	if (document.hidden) away = setTimeout(() => { become('paused'); wanted.abort() }, HIDDEN)
+	else again()
+})
+addEventListener('online', again)
+listeners.signedIn = () => { last = ''; wanted.abort() }
+listeners.slowed = (is) => { node.slowed = is; publish('state') }
+
+// Keep the page up to date for as long as it is open.
+export async function start() {
+	for (let pause = 1000; ; pause = Math.min(LONGEST, pause * 2)) {
+		try {
+			await load()
+			const { heard, blocked } = await follow()
+			if (heard) pause = 500
+			if (blocked) {
+				become('polling')
+				for (let n = 0; n < 6; n++) { await rest(POLL); if (!document.hidden) await load() }
+				continue
+			}
+		} catch (error) {
+			node.error = error
+			publish('state')
+		}
+		if (node.state === 'paused') {
+			while (document.hidden) await new Promise((shown) => document.addEventListener('visibilitychange', shown, { once: true }))
+			continue
+		}
+		become('reconnecting')
+		await rest(pause * (0.7 + Math.random() * 0.6))
+	}
+}
+
+// Wait; shorter when the network or the reader comes back.
+async function rest(ms) {
+	wanted = new AbortController()
+	await sleep(ms, wanted.signal).catch(() => {})
+}

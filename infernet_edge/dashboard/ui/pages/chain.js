@@ -1,0 +1,75 @@
+// Is it in step with the chain, is it paid, why was this skipped?
+import { get, part } from '../api.js'
+import { card, el, fill, line, segments, sign, terms } from '../dom.js'
+import { ago, brief, count, ether, names, now, number, plain, time } from '../format.js'
+import { isHead, node, on } from '../live.js'
+import { chip, mark, pageHead, show } from '../parts/chip.js'
+import { Table } from '../parts/table.js'
+import { action, copy } from '../parts/toast.js'
+
+const MOST = 1000 // rows of a list
+const SOON = 2000 // ms from an event to reading the lists
+const BEHIND = 60000 // ms without a block
+
+// A hash or an address that can be copied.
+const hex = (hash) => hash && [el('span.mono', brief(hash)), sign('copy', `Copy ${brief(hash)}`, () => copy(hash))]
+// An amount; all its wei when it is pointed at.
+const amount = (wei) => wei && el('span', { title: `${number(wei)} wei` }, ether(wei))
+const second = (one) => plain(one.reason, 300)
+const row = (one, id) => [line(`#${id} ${names(one.containers || [])}`), line(second(one), '.second')]
+const state = (one) => chip(one.state)
+const sub = ['', 'sub', (one) => one.reason && line(second(one))]
+const SUBSCRIPTIONS = [['State', 'state', state], ['Subscription', 'title', (one) => row(one, one.id)], ['Owner', 'meta', (one) => hex(one.owner)], ['Next due', 'meta', (one) => one.next_due && time(one.next_due)], sub]
+const DELIVERIES = [['State', 'state', state], ['Delivery', 'title', (one) => row(one, `${one.subscription}/${one.interval}`)], ['Transaction', 'meta', (one) => hex(one.transaction)], ['Client', 'meta', (one) => plain(one.client, 60)], ['Changed', 'meta', (one) => time(one.changed_at)], sub]
+
+export default function chain(main, _id, query) {
+	let known = null
+	let wanted = ''
+	const about = el('div.card.body')
+	const filters = el('div.segments')
+	const lists = [['subscriptions', 'Subscriptions', SUBSCRIPTIONS, 'No contract has asked this node yet.'], ['deliveries', 'Deliveries', DELIVERIES, 'Nothing was delivered yet.']].map(([path, name, columns, empty]) => {
+		const list = { path, empty, items: [], next: null, table: new Table(name, columns, (one) => String(one.id ?? one.number)), body: el('div'), foot: el('div.foot', { hidden: true }) }
+		return Object.assign(list, { card: card(name, path === 'subscriptions' ? filters : null, list.body, list.foot) })
+	})
+	main.append(pageHead('Chain'), el('div.stack', about, lists.map((list) => list.card)))
+
+	function summary(all) {
+		const isBehind = !all.head || now() - all.head_at > BEHIND
+		const servers = all.rpc.map((one) => el('p', mark(one.ok ? 'ok' : 'bad', plain(one.host, 80)), ' ', el('small', one.ok ? one.ms != null && `${Math.round(one.ms)} ms` : plain(one.reason, 200))))
+		return [el('p.chosen', mark(isBehind ? 'bad' : 'ok', isBehind ? 'Behind' : 'In step'), all.head ? el('span.v', `Block ${number(all.head)}, `, el('span', { 'data-ago': all.head_at }, ago(all.head_at))) : 'No block yet', `· ${plain(all.name || `chain ${all.chain_id}`, 40)}`),
+			terms([['Balance', amount(all.balance)], ['Account', hex(all.address)], ['Payment wallet', hex(all.payment_wallet)], ['Gas, last day', amount(all.gas_spent_day)], ['In flight', all.pending], ['RPC servers', servers]])]
+	}
+
+	function draw(list) {
+		list.table.draw(list.items)
+		list.foot.hidden = !list.next || list.items.length >= MOST
+		fill(list.foot, el('span', count(list.items.length, 'row')), action('Show older', () => more(list)))
+		return list.items.length ? list.table.node : el('p.empty', list.empty)
+	}
+	const page = (list, more = '') => get(`api/chain/${list.path}?limit=50${list.path === 'subscriptions' && wanted ? `&state=${wanted}` : ''}${more}`)
+	async function more(list) {
+		const found = await page(list, `&before=${part(list.next)}`)
+		list.items.push(...found.items)
+		list.next = found.next
+		draw(list)
+	}
+	function load() {
+		wanted = ['served', 'skipped'].find((each) => each === query.get('show')) || ''
+		fill(filters, segments([['', 'All'], ['served', 'Served'], ['skipped', 'Skipped']], wanted, (key) => `#/chain?show=${key}`))
+		show(about, 'the chain', async () => { known = await get('api/chain') }, () => summary(known))
+		for (const list of lists) show(list.body, `the ${list.path}`, async () => Object.assign(list, await page(list)), () => draw(list))
+	}
+	load()
+	let soon = 0
+	const off = on('chain restarted', (event) => {
+		if (!event || !isHead(event.changed)) soon ||= setTimeout(() => { soon = 0; load() }, SOON)
+		else if (known) fill(about, summary(Object.assign(known, node.overview.chain, { rpc: known.rpc })))
+	})
+	return {
+		update(_, following) {
+			query = following
+			load()
+		},
+		end: off,
+	}
+}

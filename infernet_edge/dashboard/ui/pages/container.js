@@ -1,0 +1,77 @@
+// One container: state and reason, image, restart, pull, and its log.
+import { part, send, sleep } from '../api.js'
+import { el, fill, sign, terms } from '../dom.js'
+import { brief, bytes, count, number, plain, span, time } from '../format.js'
+import { node } from '../live.js'
+import { chip, may, why } from '../parts/chip.js'
+import { eachLine, Log } from '../parts/log.js'
+import { action, copy, toast } from '../parts/toast.js'
+import { cpu, memory, slots } from './containers.js'
+
+// Restart a container or pull its image; `used` of its slots are in use.
+export async function act(id, name, used) {
+	const isUp = node.overview.containers.find((one) => one.id === id)?.state === 'ready'
+	const { confirm } = await import('../parts/dialog.js')
+	if (name === 'restart' && isUp && !(await confirm(`Restart ${plain(id, 80)}?`, used ? `${count(used, 'running job')} will be started again.` : 'Jobs that run there are started again.', 'Restart'))) return
+	await send(`api/containers/${part(id)}/${name}`, { method: 'POST' })
+	toast(name === 'restart' ? `${plain(id, 80)} is starting` : `Pulling the image of ${plain(id, 80)}`)
+}
+
+export function containerDetail(place, id, head, title) {
+	const ending = new AbortController()
+	const { signal } = ending
+	const about = el('div.part')
+	const actions = el('div.part.buttons')
+	const logs = el('section.part', { hidden: true })
+	head(title)
+	fill(title, plain(id, 80))
+	place.append(actions, about, logs)
+
+	function draw(one) {
+		if (!one) return fill(about, el('p.muted', 'No container has this name in the configuration.'))
+		const { hour } = one
+		const press = (label, name) => action(label, () => act(id, name, one.slots.used), { disabled: name === 'pull' && one.pull != null })
+		fill(title, chip(one.state), plain(id, 80))
+		fill(actions, may('submit') ? el('a.button.main', { href: `#/try?container=${part(id)}` }, 'Try it') : null,
+			one.managed && may('operator') ? [press(one.state === 'failed' ? 'Start now' : one.new_digest ? 'Restart with the new image' : 'Restart', 'restart'), press('Pull', 'pull')] : null)
+		fill(about, one.reason ? el(one.state === 'failed' ? 'p.error' : 'p', plain(one.reason, 2000)) : null,
+			one.pull ? el('p', `Pulling its image: ${bytes(one.pull.bytes)}${one.pull.of ? ` of ${bytes(one.pull.of)}` : ''}`) : null, one.pull_error ? el('p.error', plain(one.pull_error, 2000)) : null,
+			one.new_digest ? el('p', 'A new image is there. A restart uses it.') : null, one.managed ? null : el('p', `Runs at ${plain(one.url, 200)} and is not managed here.`),
+			terms([['Since', one.since && time(one.since)], ['Next start', one.next_start_at && time(one.next_start_at)], ['Restarts', one.restarts], ['Slots', slots(one)],
+				['Last hour', hour && `${number(hour.done)} done, ${number(hour.failed)} failed${hour.p50_ms == null ? '' : `, typically ${span(hour.p50_ms)}`}`], ['CPU', cpu(one) || null], ['Memory', memory(one) || null],
+				['Image', one.image && plain(one.image, 300)], ['Digest', one.digest && [el('span.mono', brief(one.digest.replace('sha256:', ''))), sign('copy', 'Copy the digest', () => copy(one.digest))]]]))
+		if (!logs.hidden || !one.managed) return
+		logs.hidden = false
+		if (may('operator')) follow()
+		else fill(logs, el('h2', 'Log'), el('p.muted', 'The log needs a token with the scope operator.'))
+	}
+
+	// Read the log until the page is left; again when the container or the node comes back.
+	async function follow() {
+		const log = new Log(id)
+		const state = el('p.muted')
+		logs.append(el('h2', 'Log'), log.node, state)
+		let newest = 0
+		for (let pause = 1000; !signal.aborted; pause = Math.min(30000, pause * 2)) {
+			try {
+				const response = await send(`api/containers/${part(id)}/logs?tail=300&follow=true`, { signal })
+				fill(state)
+				const from = newest
+				await eachLine(response, (line) => {
+					if (line.t && line.t <= from) return // it was shown before the connection was lost
+					pause = 1000
+					newest = Math.max(newest, line.t || 0)
+					log.add(line)
+				})
+				fill(state, 'The log has ended. It goes on when the container starts.')
+			} catch (error) {
+				if (signal.aborted) return
+				fill(state, `The log cannot be read: ${why(error)}`)
+				if (error.status === 403 || error.status === 404) return
+			}
+			await sleep(pause, signal).catch(() => {})
+		}
+	}
+
+	return { draw, end: () => ending.abort() }
+}

@@ -1,0 +1,54 @@
+// The containers: does each one run, and why not; beside them one of them.
+import { get, part } from '../api.js'
+import { el, line } from '../dom.js'
+import { bytes, count, plain } from '../format.js'
+import { on } from '../live.js'
+import { chip, pageHead, show } from '../parts/chip.js'
+import { sides } from '../parts/sides.js'
+import { Table } from '../parts/table.js'
+import { containerDetail } from './container.js'
+import { doing, noContainers } from './overview.js'
+
+const EVERY = 10000 // ms between two samples of CPU and memory, while a user looks
+const SOON = 500 // ms from an event to reading the containers
+
+// Slots and memory of a container, as pages say them.
+export const slots = (one) => `${one.slots.used} of ${one.slots.of}${one.waiting ? `, ${count(one.waiting, 'job')} wait` : ''}`
+export const memory = (one) => one.memory != null && `${bytes(one.memory)}${one.memory_limit ? ` of ${bytes(one.memory_limit)}` : ''}`
+export const cpu = (one) => one.cpu_percent != null && `${Math.round(one.cpu_percent)} %`
+const note = (one) => (one.state === 'ready' && !one.pull ? '' : doing(one))
+
+const COLUMNS = [
+	['State', 'state', (one) => chip(one.state)], ['Container', 'title', (one) => [line(plain(one.id, 80)), line(note(one), '.second')]], ['Slots', 'meta', slots], ['CPU', 'meta.client', cpu], ['Memory', 'meta.client', memory],
+	['Restarts', 'meta.client', (one) => one.restarts != null && [one.restarts, el('span.narrow', one.restarts === 1 ? ' restart' : ' restarts')]], ['', 'sub', (one) => note(one) && line(note(one))],
+]
+
+export default function containers(main, id) {
+	let items = []
+	const table = new Table('Containers', COLUMNS, (one) => one.id, (one) => `#/containers/${part(one.id)}`)
+	const list = el('div')
+	main.append(pageHead('Containers'))
+	const side = sides(main, el('div.card', list), 'containers', () => '#/containers', containerDetail)
+
+	function draw() {
+		table.draw(items, side.selected)
+		if (side.detail && items.length) side.detail.draw(items.find((one) => one.id === side.selected))
+		return items.length ? table.node : noContainers()
+	}
+	const load = () => show(list, 'the containers', async () => { items = (await get('api/containers')).items }, draw)
+	let soon = 0
+	const changed = () => { soon ||= setTimeout(() => { soon = 0; load() }, SOON) }
+
+	side.select(id, draw)
+	load()
+	const timer = setInterval(() => { if (!document.hidden) load() }, EVERY)
+	const off = on('containers restarted', changed)
+	return {
+		update: (one) => side.select(one, draw),
+		end() {
+			off()
+			clearInterval(timer)
+			side.end()
+		},
+	}
+}

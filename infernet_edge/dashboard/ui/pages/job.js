@@ -1,0 +1,103 @@
+// One job: its state and reason, what can be done, result, input, steps, course.
+import { get, part, send, textOf } from '../api.js'
+import { announce, button, el, fill, sign, terms } from '../dom.js'
+import { names, plain, span, time } from '../format.js'
+import { node, on } from '../live.js'
+import { chip, failed, jobState, may, why } from '../parts/chip.js'
+import { showText } from '../parts/text.js'
+import { action, copy } from '../parts/toast.js'
+
+// The body of a job, with its input as its text is.
+export const request = (containers, input) => `{"containers":${JSON.stringify(containers)},"data":${input}}`
+// The command that sends the same job; the token is not in it.
+export function curl(containers, input) {
+	const token = node.overview?.me.open ? '' : ' -H "Authorization: Bearer $TOKEN"'
+	return `curl -sS '${location.origin}${location.pathname}api/jobs?wait=30' -H 'Content-Type: application/json'${token} -d '${request(containers, input).replaceAll("'", "'\\''")}'`
+}
+
+export function jobDetail(place, id, head, title) {
+	const path = `api/jobs/${part(id)}`
+	const ending = new AbortController()
+	const { signal } = ending
+	let job = null
+	let drawn = ''
+	const message = el('div')
+	const [actions, problem, result, input, steps, course] = Array.from({ length: 6 }, () => el('section.part', { hidden: true }))
+	actions.classList.add('buttons')
+	head([title, sign('copy', 'Copy the id', () => copy(id))])
+	place.append(message, actions, problem, result, input, steps, course)
+	fill(title, el('span.mono', plain(id, 60)))
+
+	const inputText = () => textOf(`${path}/input`, signal).catch((error) => { throw error.status === 404 ? new Error('The input of this job is not kept') : error })
+	const run = async () => { location.hash = `#/jobs/${part((await get('api/jobs', { method: 'POST', body: request(job.containers, await inputText()) })).id)}` }
+	async function edit() {
+		sessionStorage.setItem('infernet.edit', JSON.stringify({ containers: job.containers, input: await inputText() }))
+		location.hash = '#/try'
+	}
+	async function cancel() {
+		const { confirm } = await import('../parts/dialog.js')
+		if (jobState(job) === 'running' && !(await confirm('Cancel this job?', 'It is running: what it has computed is lost.', 'Cancel the job'))) return
+		await send(path, { method: 'DELETE' })
+		await refresh()
+	}
+
+	function show(section, is, ...children) {
+		section.hidden = !is
+		if (is) fill(section, children)
+	}
+	function draw() {
+		const isOpen = job.status === 'running'
+		const again = may('submit') && !isOpen
+		fill(title, chip(jobState(job)), el('span.mono', plain(id, 60)))
+		show(actions, true, isOpen && may('submit') ? action('Cancel', cancel, { class: 'button danger' }) : null, again ? [action('Run again', run, { class: 'button main' }), action('Edit and run', edit)] : null,
+			action('Copy as curl', async () => copy(curl(job.containers, await inputText()))), button('Copy link', () => copy(location.href)))
+		const single = job.containers.length === 1 && may('operator')
+		show(problem, job.status === 'failed', el('h2', job.failed_step ? `Error in step ${job.failed_step} of ${job.steps}` : 'Error'), el('pre.error', { tabindex: '0' }, plain(job.error, 20000)),
+			single ? el('a', { href: `#/containers/${part(job.containers[0])}` }, `Show the log of ${plain(job.containers[0], 80)}`) : null)
+		show(course, true, el('h2', 'Course'), terms([['Containers', names(job.containers)], ['Sent', `${time(job.created_at)}, by ${plain(job.client, 80)}`], ['Waited', job.started_at && span(job.started_at - job.created_at)],
+			['Took', job.finished_at && span(job.finished_at - (job.started_at ?? job.created_at))], ['Attempts', job.attempts]]))
+		if (drawn === job.status) return
+		drawn = job.status
+		result.hidden = job.status !== 'success'
+		if (!result.hidden) showText(result, 'Result', `${path}/result`, `${id}-result.json`, 'The result is not kept.', signal)
+		input.hidden = false
+		showText(input, 'Input', `${path}/input`, `${id}-input.json`, 'The input is not kept. jobs.keep_inputs = "all" keeps those of all jobs.', signal)
+		show(steps, job.steps > 1 && !isOpen, el('h2', 'Steps'), job.containers.slice(0, 50).map((name, at) => {
+			const body = el('div')
+			const step = el('details', el('summary', `${at + 1}. ${plain(name, 80)}`), body)
+			step.addEventListener('toggle', () => showText(body, 'Output', `${path}/steps/${at + 1}`, `${id}-step-${at + 1}.json`, 'This output is not kept.', signal), { once: true })
+			return step
+		}))
+	}
+
+	async function read() {
+		const { items: [one] } = await get(`api/history?limit=1&find=${part(id)}`, { signal })
+		if (one?.id !== id) throw Object.assign(new Error(), { status: 404 })
+		if (one.status === 'failed') {
+			const { result: full } = await get(path, { signal })
+			if (typeof full?.error === 'string') one.error = full.error
+			one.failed_step = one.containers.indexOf(full?.container) + 1
+		}
+		if (job && job.status !== one.status) announce(`The job ${one.status === 'success' ? 'finished' : one.cancelled ? 'was cancelled' : one.status}`)
+		job = one
+		fill(message)
+		draw()
+	}
+	let isBusy = false
+	let isChanged = false
+	// Read the job: one request at a time, and one more for what changed meanwhile.
+	async function refresh() {
+		isChanged = isBusy
+		if (isBusy) return
+		isBusy = true
+		try {
+			do await read(); while (isChanged && !(isChanged = false))
+		} catch (error) {
+			if (!signal.aborted) fill(message, error.status === 404 || error.status === 400 ? failed('This job is not here. Jobs are kept for some days, and each client sees its own.') : failed(`Could not load the job: ${why(error)}. `, button('Try again', refresh)))
+		}
+		isBusy = false
+	}
+	refresh()
+	const off = on('restarted', refresh)
+	return { refresh, end() { off(); ending.abort() } }
+}

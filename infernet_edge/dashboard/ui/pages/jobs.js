@@ -1,0 +1,157 @@
+// The jobs: newest first, filters in the address, and beside them one job.
+import { get, part } from '../api.js'
+import { button, el, fill, icon, line, segments } from '../dom.js'
+import { names, nth, plain, span, time } from '../format.js'
+import { node, on } from '../live.js'
+import { chip, failed, grey, growing, jobState, may, pageHead, why } from '../parts/chip.js'
+import { sides } from '../parts/sides.js'
+import { Table } from '../parts/table.js'
+import { toast } from '../parts/toast.js'
+import { jobDetail } from './job.js'
+
+const PAGE = 50
+const MOST = 1000 // rows on the page
+const FILTERS = ['state', 'container', 'client', 'find']
+
+// What a job says in its second line.
+function second(job) {
+	if (job.error) return job.cancelled ? 'cancelled' : plain(job.error, 200)
+	if (job.position) return `${nth(job.position)} in line`
+	return job.status === 'running' && job.steps > 1 && job.container ? `at ${plain(job.container, 80)}` : ''
+}
+// A word that a card needs and a table does not.
+const narrow = (text) => el('span.narrow', text)
+function took(job) {
+	if (job.finished_at) return [narrow('took '), span(job.finished_at - (job.started_at ?? job.created_at))]
+	return job.started_at && jobState(job) === 'running' ? [narrow('for '), growing(job.started_at)] : [narrow('not started'), el('span.broad', '–')]
+}
+const COLUMNS = [
+	['State', 'state', (job) => chip(jobState(job))],
+	['Containers', 'title', (job) => [line(names(job.containers)), line(plain(job.client, 80), '.client'), line(second(job), '.second')]],
+	['Sent', 'meta', (job) => time(job.created_at)], ['Took', 'meta', took], ['Client', 'meta.client', (job) => plain(job.client, 60)],
+	['', 'sub', (job) => second(job) && line(second(job))],
+]
+
+export default function jobs(main, id, query) {
+	let items = []
+	let newer = [] // they wait behind a button while the reader is further down
+	let next = null
+	let searched = null
+	let turn = 0
+	let isBusy = true
+
+	// The address with other filters; null: without a job.
+	function hash(changes, job = side.selected) {
+		const all = new URLSearchParams(query)
+		for (const [name, value] of Object.entries(changes)) if (value) all.set(name, value); else all.delete(name)
+		return `#/jobs${job ? `/${part(job)}` : ''}${all.size ? `?${all}` : ''}`
+	}
+	const go = (changes) => { location.hash = hash(changes) }
+	const table = new Table('Jobs, the newest first', COLUMNS, (job) => job.id, (job) => hash({}, job.id))
+	const states = el('div.segments', { role: 'group', label: 'State' })
+	const container = el('select.hid', { label: 'Container', onchange: () => go({ container: container.value }) })
+	const client = el('input.hid', { type: 'search', placeholder: 'Client', label: 'Client', onchange: () => go({ client: client.value.trim() }) })
+	let typing = 0
+	const find = el('input', { type: 'search', placeholder: 'Find an id', label: 'Find an id', maxlength: 36, oninput: () => { clearTimeout(typing); typing = setTimeout(() => go({ find: find.value.trim() }), 300) } })
+	const filters = el('div.filters', states, find, container, may('operator') ? client : null, button([icon('settings'), 'Filter'], () => filters.classList.toggle('opened')))
+	const news = button('', () => { takeNewer(); scrollTo(0, 0) })
+	const list = el('div')
+	const foot = el('div.foot')
+	main.append(pageHead('Jobs', may('submit') ? el('a.button.main', { href: '#/try' }, icon('try'), 'New job') : null), filters)
+	const side = sides(main, el('div', news, el('div.card', list, foot)), 'jobs', () => hash({}, null), jobDetail)
+
+	const fits = (job) => FILTERS.every((name) => {
+		const wanted = query.get(name)
+		return !wanted || (name === 'state' ? jobState(job) === wanted : name === 'container' ? job.containers.includes(wanted) : name === 'client' ? job.client === wanted : job.id.startsWith(wanted))
+	})
+
+	function draw() {
+		const { jobs: { running, waiting } = {}, containers = [] } = node.overview || {}
+		const many = (n) => (n ? el('small', ` ${n}`) : null)
+		fill(states, segments([['', 'All'], ['running', ['Running', many(running)]], ['waiting', ['Waiting', many(waiting)]], ['failed', 'Failed'], ['success', 'Finished', '.wide']], query.get('state') || '', (state) => hash({ state })))
+		const wanted = query.get('container') || ''
+		fill(container, el('option', { value: '' }, 'All containers'), [...new Set([...containers.map((one) => one.id), wanted])].filter(Boolean).map((name) => el('option', { value: name }, plain(name, 60))))
+		container.value = wanted
+		for (const [input, name] of [[client, 'client'], [find, 'find']]) if (document.activeElement !== input) input.value = query.get(name) || ''
+		if (items.length) {
+			if (list.firstChild !== table.node) list.replaceChildren(table.node)
+			table.draw(items, side.selected)
+		} else if (!isBusy) {
+			fill(list, el('p.empty', FILTERS.some((name) => query.get(name)) ? ['No job matches. ', el('a.button', { href: '#/jobs' }, 'Clear the filter')] : ['No jobs yet. ', may('submit') ? el('a.button', { href: '#/try' }, 'Try it') : null]))
+		}
+		const isPart = searched && next
+		fill(foot, el('span', items.length ? `The newest ${items.length}. ` : '', isPart ? `Searched back to ${time(searched)}.` : ''), next && items.length < MOST ? button(isPart ? 'Search further' : 'Show older', () => load(next), { disabled: isBusy }) : null)
+		foot.hidden = !items.length && !next
+		news.hidden = !newer.length
+		news.textContent = `${newer.length > PAGE ? `More than ${PAGE}` : newer.length} new job${newer.length === 1 ? '' : 's'}`
+	}
+
+	// Read the newest jobs, or those before a cursor.
+	async function load(before) {
+		const mine = ++turn
+		const wanted = new URLSearchParams({ limit: PAGE })
+		for (const name of FILTERS) if (query.get(name)) wanted.set(name, query.get(name))
+		if (before) wanted.set('before', before)
+		isBusy = true
+		const slow = setTimeout(() => { if (!items.length) fill(list, grey('the jobs')) }, 200)
+		try {
+			const found = await get(`api/history?${wanted}`)
+			if (mine !== turn) return
+			const known = new Set(before ? items.map((job) => job.id) : [])
+			items = [...(before ? items : []), ...found.items.filter((job) => !known.has(job.id))]
+			if (!before) newer = []
+			next = found.next
+			searched = found.searched_to
+		} catch (error) {
+			if (mine !== turn) return
+			const text = `Could not load the jobs: ${why(error)}. `
+			if (items.length) toast(text, true)
+			else return fill(list, failed(text, button('Try again', () => load())))
+		} finally {
+			clearTimeout(slow)
+		}
+		isBusy = false
+		draw()
+	}
+
+	function takeNewer() {
+		items = [...newer, ...items].slice(0, MOST)
+		newer = []
+		draw()
+	}
+
+	function changed(event) {
+		for (const job of event.changed) {
+			const now = [items, newer].find((all) => all.some((one) => one.id === job.id))
+			if (now) {
+				const at = now.findIndex((one) => one.id === job.id)
+				now[at] = { ...now[at], position: null, ...job } // in place, also when it fits no longer
+			} else if (fits(job)) newer.unshift(job)
+		}
+		newer.sort((a, b) => (a.id < b.id ? 1 : -1)).splice(PAGE + 1)
+		if (isBusy || scrollY > 100 || main.querySelector('.rowlink:focus')) draw()
+		else takeNewer()
+		if (event.changed.some((job) => job.id === side.selected)) side.detail.refresh()
+	}
+
+	load()
+	side.select(id, draw)
+	const ends = [on('jobs', changed), on('load', draw), on('restarted', () => load())]
+	return {
+		update(job, following) {
+			const isOther = `${query}` !== `${following}`
+			query = following
+			if (isOther) {
+				items = []
+				load()
+			}
+			side.select(job, () => {})
+			draw()
+		},
+		end() {
+			ends.forEach((end) => end())
+			side.end()
+			turn++
+		},
+	}
+}

@@ -1,0 +1,84 @@
+// What is in force, from where; tokens; this browser; about. Nothing is changed here.
+import { get, hasToken, keep, kept, signOut } from '../api.js'
+import { button, el, fill, line, segments, sign, terms } from '../dom.js'
+import { plain, time } from '../format.js'
+import { node, on } from '../live.js'
+import { may, pageHead, show } from '../parts/chip.js'
+import { action, copy } from '../parts/toast.js'
+
+const TABS = [['values', 'Values'], ['access', 'Access'], ['browser', 'This browser'], ['about', 'About']]
+const said = (value) => (value === 'hidden' ? 'set (hidden)' : typeof value === 'string' && value ? value : JSON.stringify(value))
+const note = (text) => el('p.muted', text)
+const code = (text) => el('code', text)
+
+export default function settings(main, _id, query) {
+	let all = {}
+	const tabs = el('div.segments')
+	const body = el('div.card')
+	const find = el('input', { type: 'search', placeholder: 'Find a key', label: 'Find a key', oninput: drawValues })
+	const only = el('input', { type: 'checkbox', onchange: drawValues })
+	const values = el('div')
+	const result = el('div.card.body', { hidden: true, role: 'status' })
+	main.append(pageHead('Settings', may('operator') ? action('Reload configuration', reload) : null), el('div.filters', tabs), el('div.stack', result, body))
+
+	function drawValues() {
+		const word = find.value.toLowerCase()
+		const items = (all.items || []).filter((one) => `${one.key} ${one.description}`.toLowerCase().includes(word) && (!only.checked || one.source !== 'default'))
+		fill(values, items.slice(0, 500).map((one) => el('div.row', el('b.mono', plain(one.key, 120)), sign('copy', `Copy ${plain(one.key, 120)}`, () => copy(one.key)),
+			line([plain(said(one.value), 300), one.value !== 'hidden' && one.source !== 'default' && el('small', ` (default ${plain(said(one.default), 100)})`)]),
+			el('small.all', [one.description, one.source, `after a ${one.changes}`].filter(Boolean).map((text) => plain(text, 300)).join(' · ')))), items.length ? null : el('p.empty', 'No key matches.'))
+	}
+
+	function valuesTab() {
+		drawValues()
+		const { files = [], problems = [] } = all
+		return [el('div.head', el('div.tools', find, el('label.check', only, 'only changed'))), problems.map((text) => el('p.error', plain(text))), values,
+			el('p.foot', files.length ? `Files: ${files.map((file) => plain(file, 200)).join(', ')}. Change them there, then reload.` : 'No configuration file: all values are the defaults.')]
+	}
+	function accessTab() {
+		const { tokens = [], tls } = all
+		return el('div.body', el('h2', 'Tokens'), tokens.length ? tokens.map((one) => el('div.row', el('b', plain(one.name, 80)), plain(one.scope, 20), line(`last used ${one.last_used_at ? time(one.last_used_at) : 'never'}${one.expires_at ? ` · expires ${time(one.expires_at)}` : ''}`)))
+			: note('None: anybody in your network can use this node.'), note(['Make one: ', code('infernet-edge token new NAME --scope operator')]), el('h2', 'Connection'),
+		tls ? terms([['Certificate', el('span.mono', plain(tls.fingerprint, 120))], ['Valid until', time(tls.not_after)]]) : el('p', 'Anybody in the same Wi-Fi can read the token. ', code('server.tls'), ' prevents that.'),
+		terms([['Addresses', (node.overview?.node.urls || []).map((url) => el('p', plain(url, 200)))]]))
+	}
+	function browserTab() {
+		const root = document.documentElement
+		const theme = el('select', { id: 'theme', onchange: () => {
+			keep('theme', theme.value || null)
+			if (theme.value) root.dataset.theme = theme.value
+			else delete root.dataset.theme
+		} }, [['', 'As the system'], ['light', 'Light'], ['dark', 'Dark']].map(([value, name]) => el('option', { value, selected: root.dataset.theme === value }, name)))
+		const keys = el('input', { type: 'checkbox', checked: kept('keys', true), onchange: () => keep('keys', keys.checked) })
+		return el('div.body', el('p.chosen', el('label', { for: 'theme' }, 'Theme'), theme), el('label.check', keys, ' Single keys (press ? for a list)'), hasToken() ? el('p', button('Forget the token', forget)) : null)
+	}
+	const aboutTab = () => el('div.body', terms([['Version', plain(node.overview?.node.version, 60)], ['Licence', 'BSD-3-Clause']]), el('p', 'Is something wrong? ', code('infernet-edge doctor'), ' examines the machine and says how to fix what it finds.'), el('p', el('a', { href: 'openapi.json' }, 'The API of this node'), ' (OpenAPI)'))
+
+	function draw() {
+		const tab = query.get('tab') || (may('operator') ? 'values' : 'browser')
+		fill(tabs, segments(may('operator') ? TABS : TABS.slice(2), tab, (key) => `#/settings?tab=${key}`))
+		return { values: valuesTab, access: accessTab, about: aboutTab }[tab]?.() || browserTab()
+	}
+
+	async function forget() {
+		const { confirm } = await import('../parts/dialog.js')
+		if (await confirm('Forget the token?', 'This browser needs it again to see this node. Its last inputs are forgotten, too.', 'Forget it')) signOut()
+	}
+	async function reload() {
+		const { applied, needs_restart: later, problems } = await get('api/reload', { method: 'POST', wait: 20000 })
+		const list = (title, found) => found.length > 0 && el('p', el('b', `${title}: `), found.map((text) => plain(text)).join(', '))
+		result.hidden = false
+		fill(result, list('Not reloaded', problems), list('In force now', applied), list('Needs a restart', later), [...problems, ...applied, ...later].length ? null : el('p', 'Nothing has changed.'))
+		load()
+	}
+	const load = () => show(body, 'the settings', async () => { all = may('operator') ? await get('api/settings') : {} }, draw)
+	load()
+	const off = on('restarted', load)
+	return {
+		update(_, following) {
+			query = following
+			fill(body, draw())
+		},
+		end: off,
+	}
+}

@@ -1,0 +1,107 @@
+// Does it work? One job from an input in JSON, and its result or its stream.
+import { keep, kept } from '../api.js'
+import { button, el, fill } from '../dom.js'
+import { names, plain } from '../format.js'
+import { node, on } from '../live.js'
+import { chip, may, pageHead } from '../parts/chip.js'
+import { jsonError } from '../parts/json.js'
+import { runner } from '../parts/runner.js'
+import { copy } from '../parts/toast.js'
+import { curl } from './job.js'
+
+const LAST = 20 // inputs that this browser keeps
+const LONGEST = 32000 // characters of each
+const STEPS = 10
+const CHECK = 500 // ms after typing
+
+export default function tryIt(main, _id, query) {
+	const edited = JSON.parse(sessionStorage.getItem('infernet.edit'))
+	sessionStorage.removeItem('infernet.edit')
+	const wanted = query.get('container')
+	let chosen = edited?.containers || (wanted ? [wanted] : kept('tried', []))
+	let known
+	const steps = el('div.chosen')
+	const state = el('div')
+	const last = el('select', { label: 'My last inputs', onchange: pick })
+	const text = el('textarea', { rows: 12, spellcheck: 'false', autocapitalize: 'off', label: 'Input as JSON', 'aria-describedby': 'jsonError', value: edited?.input || '{}', oninput: () => { clearTimeout(typing); typing = setTimeout(check, CHECK) } })
+	let typing = 0
+	const wrong = el('p.invalid', { id: 'jsonError', role: 'status' })
+	const runs = button(['Run ', el('kbd', 'Ctrl Enter')], () => run(false), { class: 'button main' })
+	const streams = button('Stream', () => run(true))
+	const result = el('section.card.body', { label: 'Result' }, el('p.muted', 'The result is shown here.'))
+	const bar = el('div.runbar', may('submit') ? [runs, streams] : el('p.muted', 'Jobs need a token with the scope submit.'), button('Copy as curl', () => { if (check()) copy(curl(chosen, text.value)) }))
+	main.append(pageHead('Try it'), el('div.half', el('section.card.body', { label: 'Input' }, el('div.chosen', steps, state), last, text, wrong, bar), result))
+	const running = runner(result)
+
+	function draw() {
+		known = node.overview.containers
+		const ids = known.map((one) => one.id)
+		chosen = chosen.filter((id) => ids.includes(id))
+		if (!chosen.length) chosen = ids.slice(0, 1)
+		const step = (id, at) => [at ? '→' : null, el('select', { label: `Container of step ${at + 1}`, onchange: (event) => pickStep(event.target, at) }, ids.map((each) => el('option', { value: each, selected: each === id }, plain(each, 60))))]
+		fill(steps, chosen.map(step), ids.length ? null : el('p.muted', 'No containers yet: the overview says how to add one.'),
+			chosen.length < STEPS ? button('+ step', () => { chosen.push(chosen[0]); draw() }) : null, chosen.length > 1 ? button('− step', () => { chosen.pop(); draw() }) : null)
+		about()
+		const past = kept('last', [])
+		last.hidden = !past.length
+		fill(last, el('option', { value: '' }, 'My last inputs'), past.map((one, at) => el('option', { value: at }, `${names(one.containers)}: ${plain(one.input, 40)}`)), el('option', { value: 'clear' }, 'Forget them'))
+	}
+	function pickStep(select, at) { // the select stays, with its focus
+		chosen[at] = select.value
+		for (const option of select.options) option.toggleAttribute('selected', option.selected)
+		about()
+	}
+	function about() {
+		const first = known.find((one) => one.id === chosen[0])
+		fill(state, first ? chip(first.state) : null)
+		runs.disabled = !first
+		streams.disabled = chosen.length !== 1
+		streams.title = chosen.length > 1 ? 'A chain cannot be streamed' : ''
+	}
+
+	function pick() {
+		if (last.value === 'clear') keep('last', null)
+		const one = kept('last', [])[last.value]
+		last.value = ''
+		if (one) {
+			chosen = one.containers
+			text.value = one.input
+			check()
+		}
+		draw()
+	}
+
+	// Whether the input can be sent; it is sent as it was typed.
+	function check() {
+		const found = jsonError(text.value) || (text.value.trim()[0] === '{' ? '' : 'An object is expected: { … }')
+		wrong.textContent = found
+		text.setAttribute('aria-invalid', String(found !== ''))
+		return !found
+	}
+
+	function run(isStream) {
+		if (!check()) return text.focus()
+		const input = text.value
+		keep('tried', chosen)
+		if (input.length <= LONGEST) keep('last', [{ containers: chosen, input }, ...kept('last', []).filter((one) => one.input !== input)].slice(0, LAST))
+		draw()
+		running.run([...chosen], input, isStream)
+		if (innerWidth <= 860) result.scrollIntoView({ block: 'start' })
+	}
+	const keys = (event) => {
+		if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey) || runs.disabled || !may('submit')) return
+		event.preventDefault()
+		run(false)
+	}
+	main.addEventListener('keydown', keys)
+
+	draw()
+	const off = on('load', draw)
+	return {
+		end() {
+			off()
+			running.end()
+			main.removeEventListener('keydown', keys)
+		},
+	}
+}

@@ -1,0 +1,77 @@
+// States: a shape, a word and a colour, never the colour alone; and the heads of pages.
+import { button, el, fill, icon } from '../dom.js'
+import { count, now, plain, span, time } from '../format.js'
+import { isStale, node } from '../live.js'
+
+// Of each state the kind (shape and colour) and the word.
+const STATES = {
+	running: ['run', 'Running'], waiting: ['wait', 'Waiting'], success: ['ok', 'Finished'], failed: ['bad', 'Failed'],
+	cancelled: ['idle', 'Cancelled'], ready: ['ok', 'Ready'], starting: ['run', 'Starting'], suspect: ['wait', 'Checked'],
+	asleep: ['idle', 'Asleep'], elsewhere: ['idle', 'Elsewhere'], skipped: ['idle', 'Skipped'], delivered: ['ok', 'Delivered'],
+	active: ['ok', 'Active'], ignored: ['idle', 'Skipped'], answered: ['idle', 'Answered'], sent: ['run', 'Sent'], sending: ['run', 'Sending'], accepted: ['wait', 'Accepted'], computing: ['run', 'Computing'],
+}
+// `kind`: ok, run, wait, warn, bad, idle.
+export const mark = (kind, text) => el(`span.chip.${kind}`, icon(kind), el('span', text))
+export const chip = (state) => mark(...(STATES[state] || ['idle', plain(state, 30)]))
+// The state of a job: its status does not say whether it waits or was cancelled.
+export const jobState = (job) => (job.cancelled ? 'cancelled' : job.status === 'running' && (job.started_at == null || job.position != null) ? 'waiting' : job.status)
+
+export function may(scope) {
+	const mine = node.overview?.me.scope
+	return mine === 'operator' || mine === scope
+}
+
+// Kind and sentence: from intake and attention, so that it never contradicts the list.
+export function verdict() {
+	const all = node.overview
+	if (!all) return ['run', node.error ? `Cannot read the node: ${why(node.error)}` : 'Connecting']
+	if (isStale()) return ['bad', `Cannot reach the node. Last seen ${time(node.seen)}`]
+	if (!all.intake.open) return ['bad', `Not taking jobs: ${plain(all.intake.reason)}`]
+	const n = all.attention.length
+	if (n) return ['warn', `Working, but ${count(n, 'thing')} need${n === 1 ? 's' : ''} you`]
+	const of = all.containers.length
+	const ready = of - all.containers.filter((one) => one.state === 'starting').length
+	return ready < of ? ['run', `Starting: ${ready} of ${count(of, 'container')} ${ready === 1 ? 'is' : 'are'} ready`] : ['ok', 'Working normally']
+}
+
+const CONNECTIONS = { live: 'Live', reconnecting: 'Reconnecting', starting: 'Connecting', polling: 'Every 10 s', paused: 'Paused' }
+// The connection, in a neutral colour; with `fixes` what is to be fixed instead.
+export function stateChip(fixes) {
+	const n = node.overview?.attention.length
+	if (fixes && n && node.state === 'live') return el('a.chip.bad', { href: '#/' }, icon('bad'), `${n} to fix`)
+	return el('span.chip.idle', icon('live'), node.slowed ? 'Slowed down' : CONNECTIONS[node.state])
+}
+
+// The head of a page; its h1 takes the focus.
+export const pageHead = (title, ...actions) => el('div.pagehead', el('h1', { tabindex: '-1' }, title), el('span.state', stateChip()), viewing(), el('div.actions', actions))
+
+// Why not everything can be changed here, and how to change that.
+function viewing() {
+	const { me } = node.overview || {}
+	if (!me || me.open || me.scope === 'operator') return null
+	const submits = me.scope === 'submit'
+	return el('details.viewing', el('summary.chip.idle', submits ? 'Own jobs only' : 'Viewing only'), el('p', 'Your token ', el('code', plain(me.name.replace('token:', ''), 60)),
+		submits ? ' may run jobs and see its own. Changes need' : ' may look. Jobs need the scope submit, changes need', ' operator: ', el('code', 'infernet-edge token new NAME --scope operator')))
+}
+
+export function why(error) {
+	const scope = error.status === 403 && error.body?.params?.scope
+	return scope ? `this needs a token with the scope ${plain(scope, 30)}` : plain(error.message)
+}
+export const failed = (...text) => el('p.failed', { role: 'alert' }, text)
+export const grey = (what) => el('div.grey', { role: 'img', label: `Loading ${what}` }, el('i'), el('i'), el('i'))
+
+// Show a part once its data is there: grey lines after 200 ms, an error with another try.
+export async function show(place, what, load, draw) {
+	const timer = setTimeout(() => fill(place, grey(what)), place.firstChild ? 1e6 : 200)
+	try {
+		const data = await load()
+		fill(place, draw(data))
+	} catch (error) {
+		if (error.name !== 'AbortError') fill(place, failed(`Could not load ${what}: ${why(error)}. `, button('Try again', () => show(place, what, load, draw))))
+	}
+	clearTimeout(timer)
+}
+
+// A time span that grows, since a moment of the node's clock.
+export const growing = (since) => el('span.v', { 'data-since': since }, span(now() - since))

@@ -1,0 +1,127 @@
+// Runs one job and shows it: waiting, running, text as it comes, its end.
+import { get, part, send } from '../api.js'
+import { announce, button, el, fill } from '../dom.js'
+import { now, nth, plain, span } from '../format.js'
+import { on } from '../live.js'
+import { request } from '../pages/job.js'
+import { chip, failed, growing, jobState, why } from './chip.js'
+import { showText } from './text.js'
+import { copy, download } from './toast.js'
+
+const MOST = 1 << 20 // characters of a stream that are kept here
+const PACE = 100 // ms between two additions of a stream
+const WAIT = 30 // s that a request waits for the end of a job
+
+export function runner(place) {
+	let ending = new AbortController()
+	let id = ''
+	const line = el('div.chosen')
+	const output = el('div')
+	const path = () => `api/jobs/${part(id)}`
+
+	function say(state, text, canCancel) {
+		fill(line, chip(state), el('span', text), canCancel ? button('Cancel', cancel) : null)
+	}
+	async function cancel(event) {
+		event.currentTarget.disabled = true
+		try {
+			if (id) await send(path(), { method: 'DELETE' })
+			else ending.abort()
+		} catch (error) {
+			fill(output, failed(why(error)))
+		}
+	}
+	const open = () => (id ? el('a.button', { href: `#/jobs/${part(id)}` }, 'Open the job') : null)
+	const problem = (text) => el('pre.error', { role: 'alert' }, plain(text, 20000))
+
+	// Show how a job ended; `answer` is its JobResult with details. Returns its state.
+	function ended({ status, result, detail }) {
+		const [sent, started, finished] = [detail.created_at, detail.started_at, detail.finished_at].map(Date.parse)
+		const state = detail.cancelled ? 'cancelled' : status
+		say(state, started && finished ? `waited ${span(started - sent)}, took ${span(finished - started)}` : '')
+		announce(`The job ${{ success: 'finished', cancelled: 'was cancelled' }[state] || 'failed'}`)
+		if (status === 'failed' && !detail.cancelled) output.append(problem(result?.error))
+		return state
+	}
+
+	async function job(containers, input, signal) {
+		id = (await get('api/jobs', { method: 'POST', body: request(containers, input), signal })).id
+		const began = now()
+		const state = (one) => {
+			const isWaiting = jobState(one) === 'waiting'
+			say(isWaiting ? 'waiting' : 'running', isWaiting && one.position ? `${nth(one.position)} in line` : growing(one.started_at || began), true)
+		}
+		state({ status: 'running' })
+		const off = on('jobs', (event) => event.changed.filter((one) => one.id === id && one.status === 'running').forEach(state))
+		let answer
+		try { // each answer but the first comes as soon as the job has ended
+			for (let wait = 0; answer = await get(`${path()}?wait=${wait}&detail=true`, { signal, wait: wait * 1000 }), answer.status === 'running'; wait = WAIT) {
+				const { position, started_at: started } = answer.detail
+				state({ status: 'running', position, started_at: started && Date.parse(started) })
+			}
+		} finally {
+			off()
+		}
+		if (ended(answer) === 'success') await showText(output, 'Result', `${path()}/result`, `${id}.json`, 'The result is not kept.', signal, open())
+		else output.append(open())
+	}
+
+	async function stream(containers, input, signal) {
+		const began = now()
+		const view = el('pre.json', { tabindex: '0', role: 'log', 'aria-live': 'off' })
+		output.append(view)
+		say('running', growing(began), true)
+		const response = await send('api/jobs/stream', { method: 'POST', body: request(containers, input), signal, wait: 60000 })
+		const reader = response.body.getReader()
+		const decoder = new TextDecoder()
+		let [text, shown, isLong, broke] = ['', 0, false, false]
+		const draw = () => {
+			const follows = view.scrollHeight - view.scrollTop - view.clientHeight < 40
+			if (text.length > shown) view.append(plain(text.slice(shown), Infinity))
+			shown = text.length
+			if (follows) view.scrollTop = view.scrollHeight
+		}
+		const timer = setInterval(() => { if (id) draw() }, PACE)
+		try {
+			for (let done, value; ({ done, value } = await reader.read()), !done;) {
+				text += decoder.decode(value, { stream: true })
+				if (!id && text.includes('\n')) { // the first line is the id of the job
+					id = text.slice(0, text.indexOf('\n'))
+					text = text.slice(id.length + 1)
+				}
+				isLong ||= text.length > MOST
+				text = text.slice(0, MOST)
+			}
+		} catch (error) {
+			if (signal.aborted) throw error
+			broke = true
+		} finally {
+			clearInterval(timer)
+		}
+		draw()
+		const answer = await get(`${path()}?detail=true`, { signal })
+		if (answer.status !== 'running') ended(answer)
+		else say('failed', 'The stream broke off')
+		output.append(el('div.buttons', isLong ? el('p.muted', 'The end is not shown.') : null, broke ? el('p.muted', 'The stream broke off.') : null, button('Copy', () => copy(text)), button('Download', () => download(`${id}.txt`, text, 'text/plain')), open()))
+	}
+
+	return {
+		async run(containers, input, isStream) {
+			ending.abort()
+			const { signal } = (ending = new AbortController())
+			id = ''
+			place.replaceChildren(line, output)
+			fill(output)
+			say('waiting', 'Sending')
+			try {
+				await (isStream ? stream : job)(containers, input, signal)
+			} catch (error) {
+				if (signal !== ending.signal) return // there is another run, or another page
+				id ||= error.body?.params?.id || ''
+				say(signal.aborted ? 'cancelled' : 'failed', '')
+				if (!signal.aborted) fill(output, problem(error.message), open())
+			}
+		},
+		end: () => ending.abort(),
+	}
+}
