@@ -13,7 +13,7 @@ from tests.support.chromium import Chromium, Watched
 from tests.support.client import Api
 from tests.support.node import NodeProcess
 
-pytestmark = pytest.mark.xdist_group("chromium")
+pytestmark = pytest.mark.xdist_group("chromium hostile")
 
 MARKUP: Final = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
 ANSI: Final = "\x1b[31mred\x1b[0m\x1b]0;title\x07"

@@ -12,7 +12,7 @@ from tests.support.client import Api
 from tests.support.echo import EchoService
 from tests.support.node import NodeProcess
 
-pytestmark = pytest.mark.xdist_group("chromium")
+pytestmark = pytest.mark.xdist_group("chromium live")
 
 PHONE = "phone-0123456789abcdef"
 ANNA = "anna-0123456789abcdef"

@@ -14,7 +14,7 @@ from tests.support.chromium import Chromium, Watched
 from tests.support.client import Api
 from tests.support.node import NodeProcess
 
-pytestmark = pytest.mark.xdist_group("chromium")
+pytestmark = pytest.mark.xdist_group("chromium pages")
 
 PAGES = ("#/", "#/jobs", "#/try", "#/containers", "#/containers/echo", "#/settings")
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text()

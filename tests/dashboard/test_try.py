@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.chromium import Watched
 
-pytestmark = pytest.mark.xdist_group("chromium")
+pytestmark = pytest.mark.xdist_group("chromium try")
 
 BIG = 2**256 - 1
 

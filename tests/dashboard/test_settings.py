@@ -1,0 +1,73 @@
+"""The settings of a node, its tokens, and a reload, as an operator sees them in a real browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.support.chromium import Chromium, Watched
+from tests.support.echo import EchoService
+from tests.support.node import NodeProcess
+
+pytestmark = pytest.mark.xdist_group("chromium try")
+
+TOKENS: Final = {
+    "anna": {"token": "anna-0123456789abcdef", "scope": "operator"},
+    "guest": {"token": "guest-0123456789abcdef", "scope": "read"},
+}
+
+
+@pytest.fixture
+def guarded(echo: EchoService, tmp_path: Path) -> Iterator[NodeProcess]:
+    config = {"containers": [{"id": "echo", "url": echo.url}], "server": {"tokens": TOKENS}}
+    with NodeProcess(config, tmp_path) as node:
+        yield node
+
+
+def sign_in(page: Watched, name: str) -> None:
+    page.open(f"#token={TOKENS[name]['token']}")
+    page.wait(f"text=Signed in as {name}")
+
+
+def test_an_operator_sees_what_is_in_force_and_reloads(
+    chromium: Chromium, guarded: NodeProcess
+) -> None:
+    with chromium.page(guarded.url) as page:
+        sign_in(page, "anna")
+        page.click("nav >> text=Settings")
+        page.wait(".row >> text=jobs.max_pending")
+        assert "0123456789abcdef" not in page.text("main")
+        page.page.get_by_label("Find a key").fill("max_pending")
+        page.page.locator("text=server.port").wait_for(state="hidden")
+        page.click(".segments >> text=Access")
+        page.wait(".row >> text=guest")
+        page.wait("text=Anybody in the same Wi-Fi can read the token")
+        guarded.config["jobs"] = {"max_pending": 77}
+        guarded.config_path.write_text(json.dumps(guarded.config))
+        page.click("text=Reload configuration")
+        page.wait("text=In force now: jobs.max_pending")
+        page.click(".segments >> text=Values")
+        page.page.get_by_label("Find a key").fill("max_pending")
+        page.wait(".row >> text=77")
+        guarded.config_path.write_text('{"jobs": {"max_pending": "many"}}')
+        page.click("text=Reload configuration")
+        page.wait("text=Not reloaded: ")
+
+
+def test_a_guest_may_look_and_is_told_what_is_missing(
+    chromium: Chromium, guarded: NodeProcess
+) -> None:
+    with chromium.page(guarded.url) as page:
+        sign_in(page, "guest")
+        page.click(".viewing >> text=Viewing only")
+        page.wait(".viewing >> text=Your token guest may look")
+        page.click("nav >> text=Try it")
+        page.wait("text=Jobs need a token with the scope submit")
+        assert page.page.locator("button >> text=Run").count() == 0
+        page.click("nav >> text=Settings")
+        page.wait("text=Theme")
+        assert page.page.locator("text=Reload configuration").count() == 0
