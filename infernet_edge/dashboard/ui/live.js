@@ -103,7 +103,7 @@ async function parse(reader, alive) {
 }
 
 let wanted = new AbortController() // aborted to close the stream, or to connect at once
-// Follow the events until the stream ends. Returns whether any came, and whether they are held back.
+// Follow the events. Returns whether any came, and whether a proxy holds them back.
 async function follow() {
 	const mine = (wanted = new AbortController())
 	let heard = false

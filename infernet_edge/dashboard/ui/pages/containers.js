@@ -12,7 +12,6 @@ import { doing, noContainers } from './overview.js'
 const EVERY = 10000 // ms between two samples of CPU and memory, while a user looks
 const SOON = 500 // ms from an event to reading the containers
 
-// Slots and memory of a container, as pages say them.
 export const slots = (one) => `${one.slots.used} of ${one.slots.of}${one.waiting ? `, ${count(one.waiting, 'job')} wait` : ''}`
 export const memory = (one) => one.memory != null && `${bytes(one.memory)}${one.memory_limit ? ` of ${bytes(one.memory_limit)}` : ''}`
 export const cpu = (one) => one.cpu_percent != null && `${Math.round(one.cpu_percent)} %`

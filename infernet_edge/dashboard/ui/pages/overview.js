@@ -52,7 +52,6 @@ function summary({ jobs: { running, waiting }, intake, started_at: started }) {
 	return [intake.open ? 'Taking jobs. ' : '', running + waiting ? `${number(running)} ${running === 1 ? 'is' : 'are'} running and ${number(waiting)} wait${waiting === 1 ? 's' : ''}. ` : 'None is running. ', isStale() ? '' : `Up ${span(now() - started)}.`]
 }
 
-// A warning that only the browser can give.
 function clock() {
 	const difference = clockDifference()
 	const much = span(Math.abs(difference))
@@ -108,6 +107,5 @@ export function doing(one) {
 const container = (one) => el('a.row', { href: `#/containers/${part(one.id)}` }, el('b', plain(one.id, 80)), chip(one.state), line(doing(one)))
 const failure = (job) => el('a.row', { href: `#/jobs/${part(job.id)}` }, el('b', names(job.containers)), el('small', time(job.finished_at || job.created_at)), line(plain(job.error, 200)))
 
-// What to do on a node without containers.
 export const noContainers = () => el('div.none', el('p', 'No containers yet. A node runs jobs in containers. Add one to config.toml:'), el('pre', '[[containers]]\nid = "hello"\nimage = "docker.io/USER/IMAGE:TAG"'),
 	el('p', 'then ', el('code', 'infernet-edge reload'), '. ', el('code', 'infernet-edge help containers'), ' explains all options.'))

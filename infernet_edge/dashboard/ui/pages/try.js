@@ -23,7 +23,7 @@ export default function tryIt(main, _id, query) {
 	const steps = el('div.chosen')
 	const state = el('div')
 	const last = el('select', { label: 'My last inputs', onchange: pick })
-	const text = el('textarea', { rows: 12, spellcheck: 'false', autocapitalize: 'off', label: 'Input as JSON', 'aria-describedby': 'jsonError', value: edited?.input || '{}', oninput: () => { clearTimeout(typing); typing = setTimeout(check, CHECK) } })
+	const text = el('textarea', { rows: 12, spellcheck: 'false', label: 'Input as JSON', 'aria-describedby': 'jsonError', value: edited?.input || '{}', oninput: () => { clearTimeout(typing); typing = setTimeout(check, CHECK) } })
 	let typing = 0
 	const wrong = el('p.invalid', { id: 'jsonError', role: 'status' })
 	const runs = button(['Run ', el('kbd', 'Ctrl Enter')], () => run(false), { class: 'button main' })

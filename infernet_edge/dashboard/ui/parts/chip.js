@@ -45,7 +45,6 @@ export function stateChip(fixes) {
 // The head of a page; its h1 takes the focus.
 export const pageHead = (title, ...actions) => el('div.pagehead', el('h1', { tabindex: '-1' }, title), el('span.state', stateChip()), viewing(), el('div.actions', actions))
 
-// Why not everything can be changed here, and how to change that.
 function viewing() {
 	const { me } = node.overview || {}
 	if (!me || me.open || me.scope === 'operator') return null
