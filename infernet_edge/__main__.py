@@ -19,12 +19,6 @@ from infernet_edge.executable import is_frozen, lock_folder, restore_environment
 def main() -> int:
     """Run the command line; returns the exit code."""
     if is_frozen():
-        if "--multiprocessing-fork" in sys.argv[1:2]:
-            # A library started a process with multiprocessing, which runs this executable again.
-            # Imported only then: it is large.
-            import multiprocessing
-
-            multiprocessing.freeze_support()
         restore_environment()
         lock_folder()
     # A file name may have characters that the terminal's encoding lacks.

@@ -1,7 +1,7 @@
 """The folders below TMPDIR into which the one-file form of the executable unpacked itself.
 
 The bootloader removes its folder when the program has ended. When both are killed, the folder and
-its 36 MB stay; so does a partial one when there is no space for all of it. The next start of the
+its 28 MB stay; so does a partial one when there is no space for all of it. The next start of the
 node removes it and the doctor reports it, but only when it certainly belongs to this program and
 user, and is not in use:
 

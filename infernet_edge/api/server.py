@@ -345,6 +345,7 @@ def _configuration(settings: Server, app: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         interface="asgi3",
+        http="httptools",
         lifespan="off",
         ws="none",
         log_config=None,

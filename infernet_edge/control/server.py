@@ -67,6 +67,7 @@ class ControlServer:
         config = uvicorn.Config(
             self._serve,
             interface="asgi3",
+            http="httptools",
             lifespan="off",
             ws="none",
             log_config=None,

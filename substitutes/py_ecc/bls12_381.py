@@ -1,0 +1,3 @@
+"""For keystores of version 4, see the package."""
+
+curve_order = 0x73EDA753299D7D483339D80809A1D80553BDA402FFFE5BFEFFFFFFFF00000001

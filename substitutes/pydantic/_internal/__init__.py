@@ -1,0 +1,1 @@
+"""For the model of eth_utils/pydantic.py, see the package."""
