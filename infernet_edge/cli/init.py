@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from infernet_edge.cli.examples import add_examples
 from infernet_edge.cli.inputs import Unusable, add_input_arguments, is_interactive, problems_of
+from infernet_edge.cli.links import config_option
+from infernet_edge.cli.protection import Protection, add_protection_arguments
 
 HELP = "write a configuration file, with every setting explained"
 
@@ -31,11 +32,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         parser,
         "infernet-edge init",
         "infernet-edge init --yes --image docker.io/me/model:1 --id model",
+        "infernet-edge init --yes --token laptop",
         "infernet-edge init --recipe node.json --set-file rpc_key=key.txt",
     )
     parser.description = (
         "Write a configuration file. On a terminal, it asks for settings without a flag;"
-        " elsewhere, or with --yes, it asks no questions."
+        " elsewhere, or with --yes, it asks no questions. To protect the node, it makes a token in"
+        " the storage folder and prints a link that has it, once: open that in a browser."
     )
     parser.add_argument(
         "--output", type=Path, metavar="PATH", help="the file to write (default: ./config.toml)"
@@ -77,6 +80,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         " --set-file, or a question",
     )
     add_input_arguments(parser)
+    add_protection_arguments(parser)
     parser.add_argument("--yes", "--defaults", action="store_true", help="ask no questions")
     parser.add_argument("--force", action="store_true", help="replace the file if it exists")
 
@@ -88,14 +92,17 @@ def run(arguments: argparse.Namespace) -> int:
         _refuse_existing(arguments, output)
         completed = _completed(arguments)
         chosen = _chosen(arguments, completed)
-        lines = _write_all(output, kind, chosen, completed, replace=arguments.force)
+        protection = Protection(arguments, output, chosen)
+        if is_interactive(arguments):
+            _ask_for_the_rest(chosen, protection)
+        lines = _write_all(output, kind, chosen, completed, protection, replace=arguments.force)
     except Unusable as problem:
         print(problem, file=sys.stderr)
         return problem.code
     except (EOFError, KeyboardInterrupt):
         print("\nNothing was written.", file=sys.stderr)
         return _FAILED
-    print("\n".join(_next_steps(output, chosen, lines)))
+    print("\n".join(_next_steps(output, chosen, lines, protection)))
     return 0
 
 
@@ -130,7 +137,7 @@ def _completed(arguments: argparse.Namespace) -> Completed | None:
 
 
 def _chosen(arguments: argparse.Namespace, completed: Completed | None) -> dict[str, Any]:
-    """The document that recipe, flags and answers describe."""
+    """The document that recipe and flags describe."""
     chosen: dict[str, Any] = {}
     if completed is not None and completed.is_service:
         from infernet_edge.cli.add_service import prepare_container
@@ -139,8 +146,6 @@ def _chosen(arguments: argparse.Namespace, completed: Completed | None) -> dict[
     elif completed is not None:
         chosen |= completed.config
     _add_flags(chosen, arguments)
-    if is_interactive(arguments):
-        _ask_for_the_rest(chosen)
     return chosen
 
 
@@ -185,7 +190,7 @@ def _errors(chosen: dict[str, Any]) -> list[str]:
     return [str(problem) for problem in problems_of(chosen)]
 
 
-def _ask_for_the_rest(chosen: dict[str, Any]) -> None:
+def _ask_for_the_rest(chosen: dict[str, Any], protection: Protection) -> None:
     """Ask on the terminal for settings without a flag. Raises EOFError at the end of input."""
     print("Press Enter to accept the answer in [brackets].\n")
     server = chosen["server"]
@@ -194,12 +199,13 @@ def _ask_for_the_rest(chosen: dict[str, Any]) -> None:
     if "host" not in server:
         lan = _ask("May other machines in your network use it? (yes/no)", "yes", _yes_or_no)
         server["host"] = "0.0.0.0" if lan else "127.0.0.1"
+    protection.ask(lambda question: bool(_ask(question, "yes", _yes_or_no)))
     if "containers" not in chosen:
         _ask_for_a_container(chosen)
 
 
 def _ask_for_a_container(chosen: dict[str, Any]) -> None:
-    question = "Image of your first container, or URL of a service that runs already"
+    question = "Image of your first container, or URL of a running service"
     kind, source = _ask(question, "none yet", _source)
     if source:
         name = _ask("Its name in jobs", _id_from(source), _container_name)
@@ -252,12 +258,13 @@ def _write_all(
     kind: str,
     chosen: dict[str, Any],
     completed: Completed | None,
+    protection: Protection,
     *,
     replace: bool,
 ) -> list[str]:
     """Write the file, and secrets of a recipe to their own; returns lines about the recipe."""
     if completed is None:
-        _write(output, kind, chosen, replace=replace)
+        _write(output, kind, chosen, protection, replace=replace)
         return []
     from infernet_edge.cli.add_service import secret_lines
     from infernet_edge.config.model import Config, Container
@@ -268,13 +275,15 @@ def _write_all(
         files, remaining = move_secrets(part, completed.secrets, root, output, completed.files)
         output.parent.mkdir(parents=True, exist_ok=True)
         with written(files):
-            _write(output, kind, chosen, replace=replace)
+            _write(output, kind, chosen, protection, replace=replace)
     notes = [f"note: {note}" for note in completed.notes]
     return [*completed.lines, *notes, *secret_lines(files, remaining, output)]
 
 
-def _write(output: Path, kind: str, chosen: dict[str, Any], *, replace: bool) -> None:
-    """Write the file atomically, readable for its owner only."""
+def _write(
+    output: Path, kind: str, chosen: dict[str, Any], protection: Protection, *, replace: bool
+) -> None:
+    """Write the file atomically, readable for its owner only, and make the token."""
     from infernet_edge.config.rendering import to_json, to_toml
 
     text = to_toml(chosen) if kind == "toml" else to_json(chosen)
@@ -284,9 +293,10 @@ def _write(output: Path, kind: str, chosen: dict[str, Any], *, replace: bool) ->
         try:
             written.touch(mode=0o600, exist_ok=False)
             written.write_text(text, encoding="utf-8")
-            if not replace:
-                output.touch(exist_ok=False)  # the name may have been taken meanwhile
-            written.replace(output)
+            with protection.made():
+                if not replace:
+                    output.touch(exist_ok=False)  # the name may have been taken meanwhile
+                written.replace(output)
         finally:
             written.unlink(missing_ok=True)
 
@@ -306,7 +316,9 @@ def _explained(output: Path) -> Iterator[None]:
         raise Unusable(reason, _FAILED) from error
 
 
-def _next_steps(output: Path, chosen: dict[str, Any], lines: list[str]) -> Iterator[str]:
+def _next_steps(
+    output: Path, chosen: dict[str, Any], lines: list[str], protection: Protection
+) -> Iterator[str]:
     from infernet_edge.config.sources import find_file
 
     yield f"Wrote {output}, which only you can read."
@@ -315,8 +327,8 @@ def _next_steps(output: Path, chosen: dict[str, Any], lines: list[str]) -> Itera
         yield "It has no container yet: a job needs one, see containers in the file."
         if lines:
             yield "The recipe of a service is added by: infernet-edge add-service FILE"
-    found = find_file(None, os.environ) == output
-    option = "" if found else f" --config {shlex.quote(str(output))}"
+    option = config_option(None if find_file(None, os.environ) == output else output)
+    yield from protection.lines(option)
     yield "Next:"
     yield f"  infernet-edge check{option}    # validate it"
     yield f"  infernet-edge run{option}"

@@ -10,11 +10,14 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infernet_edge.cli.configuration import add_config_argument, empty_note, load_or_explain
 from infernet_edge.cli.interrupts import Interrupts, end_until_handled
+from infernet_edge.cli.output import discard_output
 from infernet_edge.tasks import cancel
 
 if TYPE_CHECKING:
@@ -82,15 +85,15 @@ def run(arguments: argparse.Namespace) -> int:
                 log_event(logger, "executable.leftover_removed", path=path)
         keep_little_freed_memory()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(loaded, lambda: load(arguments.config)))
+            runner.run(_run(loaded, lambda: load(arguments.config), arguments.config))
     except StartupError as error:
         print(f"infernet-edge: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _run(loaded: Loaded, load: Callable[[], Loaded]) -> None:
-    """Run nodes until a signal; `load` reads the configuration again."""
+async def _run(loaded: Loaded, load: Callable[[], Loaded], named: Path | None) -> None:
+    """Run nodes until a signal; `load` reads the configuration again, `named` is --config."""
     from infernet_edge.errors import StartupError
     from infernet_edge.logs import log_event
     from infernet_edge.node import Node
@@ -98,6 +101,7 @@ async def _run(loaded: Loaded, load: Callable[[], Loaded]) -> None:
 
     stop, reload = asyncio.Event(), asyncio.Event()
     node: Node | None = None
+    announce: Callable[[Node], Awaitable[None]] | None = partial(_print_link, file=named)
 
     def begin_stop(number: int) -> None:
         stop.set()
@@ -123,7 +127,8 @@ async def _run(loaded: Loaded, load: Callable[[], Loaded]) -> None:
         config = loaded.config
         while not stop.is_set():
             node = Node(config, notifier.saved, loaded.source, load)
-            await _run_node(node, notifier, stop, reload)
+            await _run_node(node, notifier, stop, reload, announce)
+            announce = None
             config = node.config
             before, damaged_at = damaged_at, time.monotonic()
             if not stop.is_set() and damaged_at - before < _MIN_RUN:
@@ -135,14 +140,36 @@ async def _run(loaded: Loaded, load: Callable[[], Loaded]) -> None:
         await notifier.close()
 
 
+async def _print_link(node: Node, file: Path | None) -> None:
+    """Print how a browser opens the node, and who may use it; `file` is the one of --config."""
+    from infernet_edge.cli.links import access_lines, config_option, open_lines
+
+    urls = await node.network_urls()
+    is_open = node.parts is not None and node.parts.tokens.is_open
+    lines = [
+        *open_lines(urls, node.url),
+        *access_lines(urls, is_open=is_open, option=config_option(file)),
+    ]
+    try:
+        print("\n".join(lines), flush=True)
+    except OSError:  # a closed pipe, a full disk; the node runs without
+        discard_output()
+
+
 async def _run_node(
-    node: Node, notifier: Notifier, stop: asyncio.Event, reload: asyncio.Event
+    node: Node,
+    notifier: Notifier,
+    stop: asyncio.Event,
+    reload: asyncio.Event,
+    announce: Callable[[Node], Awaitable[None]] | None,
 ) -> None:
     """Run a node until `stop` is set, or until its damaged database must be replaced."""
     await node.start()
     gc.freeze()  # permanent objects: the collector does not need to visit them again
     gc.set_threshold(_YOUNG_OBJECTS)
     try:
+        if announce is not None and not notifier.is_service:
+            await announce(node)
         notifier.ready(f"Serving at {node.url}")
         ready = asyncio.create_task(node.wait_until_ready(node.config.startup_wait))
         reloading = asyncio.create_task(_reload(node, notifier, reload))

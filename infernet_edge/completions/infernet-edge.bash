@@ -19,7 +19,7 @@ _infernet_edge() {
     case $place in
         "") words='demo init add-service remove-service check run service submit stream wait cancel status containers logs jobs events doctor token reload backup restore export wallet help completion version -h --help --version' value='' ;;
         demo) words='-h --help --once --port --host --image --podman-url --no-podman --keep' value='' ;;
-        init) words='-h --help --output --format --host --port --image --url --id --recipe --set --set-file --yes --defaults --force' value='' ;;
+        init) words='-h --help --output --format --host --port --image --url --id --recipe --set --set-file --token --no-token --yes --defaults --force' value='' ;;
         add-service) words='-h --help --config --id --set --set-file --yes --defaults' value=file ;;
         remove-service) words='-h --help --config' value=container ;;
         check) words='-h --help --config --strict --json' value='' ;;

@@ -75,6 +75,8 @@ complete -c infernet-edge -n '__infernet_edge_at \'init\'' -l id -x -d 'name in 
 complete -c infernet-edge -n '__infernet_edge_at \'init\'' -l recipe -r -F -d 'a recipe of the registry (infernet-recipes), of a node or of a service, to fill in'
 complete -c infernet-edge -n '__infernet_edge_at \'init\'' -l set -x -d 'value of an input of the recipe, or of a key of its configuration such as chain.rpc_url'
 complete -c infernet-edge -n '__infernet_edge_at \'init\'' -l set-file -x -d 'the same, with the value in a file'
+complete -c infernet-edge -n '__infernet_edge_at \'init\'' -l token -x -d 'protect the node: make a token of this name for you, as an operator, and print the link that has it'
+complete -c infernet-edge -n '__infernet_edge_at \'init\'' -l no-token -d 'make no token: everyone in the network may use it'
 complete -c infernet-edge -n '__infernet_edge_at \'init\'' -l yes -l defaults -d 'ask no questions'
 complete -c infernet-edge -n '__infernet_edge_at \'init\'' -l force -d 'replace the file if it exists'
 complete -c infernet-edge -n '__infernet_edge_at \'add-service\'' -s h -l help -d 'show this help message'

@@ -21,6 +21,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to write into, and no terminal to ask on."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("INFERNET_CONFIG_PATH", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
     return tmp_path
 
 
@@ -129,7 +130,7 @@ def test_a_path_that_cannot_be_written_is_reported(capsys: pytest.CaptureFixture
 
 
 def test_questions_on_a_terminal(elsewhere: Path) -> None:
-    answers = ["http\n", "4200\n", "perhaps\n", "n\n", "ftp://x\n", "docker.io/me/cat:2\n"]
+    answers = ["http\n", "4200\n", "perhaps\n", "n\n", "n\n", "ftp://x\n", "docker.io/me/cat:2\n"]
     code, screen = on_a_terminal([*answers, "no good\n", "\n"], "init")
     assert code == 0, screen
     assert screen.count("Port of the REST API [4000]: ") == 2
@@ -140,14 +141,14 @@ def test_questions_on_a_terminal(elsewhere: Path) -> None:
 
 
 def test_enter_takes_the_defaults(elsewhere: Path) -> None:
-    code, screen = on_a_terminal(["\n", "\n", "\n"], "init")
+    code, screen = on_a_terminal(["\n", "\n", "\n", "\n"], "init")
     assert code == 0, screen
     assert "no container yet" in screen
     assert loaded("config.toml").server.host == "0.0.0.0"
 
 
 def test_only_what_no_flag_says_is_asked(elsewhere: Path) -> None:
-    flags = ["--port", "4300", "--url", "http://box:3000", "--id", "box"]
+    flags = ["--port", "4300", "--url", "http://box:3000", "--id", "box", "--no-token"]
     code, screen = on_a_terminal(["y\n"], "init", *flags)
     assert code == 0, screen
     assert screen.count("]: ") == 1

@@ -22,6 +22,7 @@ ADDRESS = "0x" + 20 * "2b"
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
     for name in list(os.environ):
         if name.startswith("INFERNET_"):
             monkeypatch.delenv(name)
@@ -101,7 +102,7 @@ def test_flags_for_inputs_need_a_recipe(capsys: pytest.CaptureFixture[str]) -> N
 def test_questions_on_a_terminal(folder: Path) -> None:
     """Also for what the form of the recipe leaves empty, and a configuration needs."""
     answers = ["short\n", f"{KEY}\n", "0x1\n", "\n", "ftp://x\n", "http://10.0.0.1\n"]
-    answers += [f"{ADDRESS}\n", "n\n"]
+    answers += [f"{ADDRESS}\n", "n\n", "n\n"]
     recipe = str(RECIPES / "node-other.json")
     code, screen = on_a_terminal(answers, "init", "--recipe", recipe)
     assert code == 0, screen
