@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from infernet_edge.cli.links import link_to
 from infernet_edge.config import load
 from infernet_edge.config.paths import NODE_UNIT
 from infernet_edge.control.client import NotRunning, fetch
@@ -66,6 +67,7 @@ def lines(found: Described) -> Iterator[str]:
         yield f"  {known} {found['reason']}"
         return
     yield f"  health     {'healthy' if node['healthy'] else 'unhealthy'}, {node['url']}"
+    yield f"  dashboard  {link_to(node.get('network', []), node['url'])}"
     for problem in node["problems"]:
         yield f"  problem    {problem}"
 

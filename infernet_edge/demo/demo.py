@@ -75,7 +75,7 @@ async def _started(options: Options, folder: Path, port: int) -> AsyncIterator[N
                 obstacle = _obstacle(node)
                 if not obstacle:
                     print_text(f"The services run as containers of {options.image}, in Podman.")
-                    _print_url(node)
+                    await _print_url(node)
                     yield node
                     return
         obstacle = f"Podman cannot run them: {_shortened(obstacle)}"
@@ -84,7 +84,7 @@ async def _started(options: Options, folder: Path, port: int) -> AsyncIterator[N
         async with _node(options, folder, port, containers) as node:
             if obstacle := _obstacle(node):
                 raise DemoFailed(f"The example services do not answer: {obstacle}")
-            _print_url(node)
+            await _print_url(node)
             yield node
 
 
@@ -175,8 +175,10 @@ def _is_free(host: str, port: int) -> bool:
     return True
 
 
-def _print_url(node: Node) -> None:
+async def _print_url(node: Node) -> None:
     print_text(f"The node answers at {node.url}")
+    urls = await node.network_urls()
+    print_text(f"Open it in a browser: {(urls or [node.url])[0]}/")
     print_text()
 
 

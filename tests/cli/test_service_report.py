@@ -42,6 +42,7 @@ async def test_a_service_that_runs(tmp_path: Path, paths: Paths) -> None:
             "  restarts   2, last result: success",
             "  version    0.1.0, Podman runs as root",
             f"  health     healthy, {node.url}",
+            f"  dashboard  {node.url}/",
         ]
         assert is_healthy(found)
         assert json.loads(json.dumps(found))["node"]["url"] == node.url
