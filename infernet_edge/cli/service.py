@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 from infernet_edge.cli.examples import add_examples
 from infernet_edge.cli.output import print_progress
+from infernet_edge.cli.text import wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
+    from infernet_edge.config import Config
     from infernet_edge.installer.trial import Trial
 
 HELP = "install the node as a systemd service, upgrade it, show its state"
@@ -149,7 +151,7 @@ def _install(arguments: argparse.Namespace) -> int:
     from infernet_edge.executable import is_frozen
     from infernet_edge.installer import drop_in
     from infernet_edge.installer.commands import run as run_command
-    from infernet_edge.installer.given import database_elsewhere
+    from infernet_edge.installer.given import database_elsewhere, tokens_elsewhere
     from infernet_edge.installer.installation import Installer
     from infernet_edge.installer.paths import Paths
     from infernet_edge.installer.steps import carry_out
@@ -177,7 +179,29 @@ def _install(arguments: argparse.Namespace) -> int:
         note = database_elsewhere(given, config.storage_path, os.environ)
         if note or changes:
             print_progress(note or f"The service keeps its jobs in {config.storage_path}")
-    return _report(arguments, changes, f"Configuration: {paths.configuration()}")
+        if not arguments.dry_run:
+            note = tokens_elsewhere(given, config.storage_path, os.environ)
+            if note:
+                print_progress("\n".join(wrapped("", note)))
+    code = _report(arguments, changes, f"Configuration: {paths.configuration()}")
+    if config is not None and not arguments.dry_run:
+        _print_link(config)
+    return code
+
+
+def _print_link(config: Config) -> None:
+    """Print how a browser opens the service, as `run` prints it for a node in a terminal."""
+    from infernet_edge.cli.links import access_lines, open_lines
+    from infernet_edge.control.client import NotRunning, call, fetch
+
+    try:
+        status, caller = fetch(config, "status"), call(config, "GET", "/api/me")
+    except NotRunning as problem:
+        print_progress("\n".join(wrapped("note: ", str(problem))))
+        return
+    urls, own = status["network"], status["url"]
+    for line in (*open_lines(urls, own), *access_lines(urls, is_open=caller["open"], sudo=True)):
+        print_progress(line)
 
 
 def _alone(arguments: argparse.Namespace) -> AbstractContextManager[None]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import pwd
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from infernet_edge.config import load
+from infernet_edge.config.model import DATABASE
 from infernet_edge.config.paths import NODE_UNIT
 from infernet_edge.containers.specification import NODE_LABEL, node_name
 from infernet_edge.errors import InfernetEdgeError
 from infernet_edge.installer import drop_in, unit
 from infernet_edge.installer.commands import CommandFailed, Runner, must
-from infernet_edge.installer.given import copies
+from infernet_edge.installer.given import copies, token_copy
 from infernet_edge.installer.paths import PODMAN_SOCKET, PODMAN_UNIT, TRIAL_UNIT, USER, Paths
 from infernet_edge.installer.steps import (
     Step,
@@ -213,7 +216,11 @@ class Installer:
     def _configuration(self, given: Path | None) -> list[Step]:
         paths = self._paths
         file = paths.configuration()
-        steps = [make_folder(paths.settings), make_folder(paths.credentials, 0o700)]
+        steps = [
+            *self._tokens(file, given),
+            make_folder(paths.settings),
+            make_folder(paths.credentials, 0o700),
+        ]
         if file is not None:
             steps.append(set_rights(file, 0o600, self._owner))
         elif given is not None:
@@ -223,6 +230,17 @@ class Installer:
             steps.append(write_file(target, self._first_configuration(), 0o600, self._owner))
         # What it names is known when it is there.
         return [*steps, self._access()]
+
+    def _tokens(self, file: Path | None, given: Path | None) -> list[Step]:
+        """Copy the tokens that a node with this configuration has, before its first start here."""
+        source, state = file or given, self._paths.state
+        used = state
+        if source is not None:
+            used = load(source, drop_in.environment(self._paths)).config.storage_path
+        if not used.is_relative_to(state) or (file is not None and (used / DATABASE).exists()):
+            return []
+        copy = token_copy(source, used, self._owner, os.environ)
+        return [make_folder(state, 0o700, self._owner), *copy] if copy else []
 
     def _first_configuration(self) -> str:
         from infernet_edge.config.rendering import to_toml

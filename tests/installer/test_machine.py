@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
 from typing import Any
 
@@ -80,7 +81,10 @@ def test_it_needs_root(machine: Machine) -> None:
 
 
 def test_installed_it_is_ready_and_serves_a_job(machine: Machine) -> None:
-    assert install(machine).endswith("Done. Configuration: /etc/infernet-edge/config.json")
+    told = install(machine)
+    assert "Done. Configuration: /etc/infernet-edge/config.json\nOpen it in a browser" in told
+    assert ":4000/\n" in told
+    assert told.endswith("\n  sudo infernet-edge token new owner --scope operator")
     job = machine.start_job(text="hello")
     assert machine.result_of(job) == {"text": "hello"}
     told = machine.run("infernet-edge", "service", "status")
@@ -112,7 +116,7 @@ def test_podman_ends_when_idle_and_comes_back_when_a_container_dies(machine: Mac
 
 def test_a_second_time_nothing_is_changed(machine: Machine) -> None:
     before = machine.property("MainPID")
-    assert install(machine) == "Already up to date; nothing was changed."
+    assert install(machine).startswith("Already up to date; nothing was changed.\nOpen it in")
     assert machine.property("MainPID") == before
 
 
@@ -444,7 +448,7 @@ def test_podman_without_root_serves_a_job_too(machine: Machine) -> None:
     assert machine.run("podman", "ps", "--all", "--quiet") == ""
     assert "Podman runs without root" in machine.run("infernet-edge", "service", "status")
     dropin = f"{UNITS}/infernet-edge-podman.service.d/rootless.conf"
-    assert install(machine) == "Already up to date; nothing was changed."
+    assert install(machine).startswith("Already up to date; nothing was changed.\nOpen it in")
     assert machine.has(dropin)
 
 
@@ -488,3 +492,52 @@ def test_purged_nothing_is_left(machine: Machine) -> None:
         "find / -xdev -name '*infernet*' -not -path '/root/*' -not -path '/proc/*'"
     )
     assert [line for line in left.splitlines() if "/var/lib/systemd" not in line] == []
+
+
+def test_the_link_of_init_opens_the_service(machine: Machine) -> None:
+    """Made by a user for a node of their own; sudo hides their home, which is not where it was."""
+    machine.run("useradd", "--create-home", "maker")
+    machine.shell("echo 'maker ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/maker")
+    machine.shell("install -m 755 /root/infernet-edge /home/maker/infernet-edge")
+
+    def as_maker(command: str) -> str:
+        return machine.run("su", "--login", "maker", "--command", command)
+
+    told = as_maker("./infernet-edge init --yes --token --url http://127.0.0.1:9 --id none")
+    (token,) = re.findall(r":4000/#token=(\S+)$", told, re.M)
+    install = "sudo ./infernet-edge service install --config config.toml"
+    source = "/home/maker/.local/share/infernet-edge"
+    copied = f"Copy the tokens of {source} to /var/lib/infernet-edge (valid: owner)"
+    assert copied in as_maker(f"{install} --dry-run")
+    assert not machine.has("/var/lib/infernet-edge")
+    told = as_maker(install)
+    assert copied in told
+    assert "It asks for a token." in told
+    assert token not in told
+    assert machine.request("GET", "/api/me")[0] == 401
+    code, me = machine.request("GET", "/api/me", token=token)
+    assert (code, me["name"], me["scope"]) == (200, "owner", "operator")
+    rights = machine.run("stat", "--format=%a %U", "/var/lib/infernet-edge/tokens.json")
+    assert rights == "600 infernet-edge"
+    found = f"grep -rl {token} /etc/infernet-edge /var/lib/infernet-edge /home/maker || true"
+    assert machine.shell(found) == ""
+    assert token not in machine.log()
+    # Tokens that are made for the other folder later are not those of the service.
+    as_maker("./infernet-edge token new later --scope read")
+    told = " ".join(as_maker(install).split())
+    assert "Already up to date" in told
+    assert f"the service refuses the tokens of {source} (later)" in told
+    machine.run("infernet-edge", "service", "uninstall", "--purge")
+
+
+def test_a_configuration_of_the_system_keeps_its_tokens(machine: Machine) -> None:
+    """As `sudo infernet-edge init --output /etc/...` makes it, before there is a service."""
+    told = machine.run(
+        *(PROGRAM, "init", "--yes", "--token", "boss", "--url", "http://127.0.0.1:9"),
+        *("--output", "/etc/infernet-edge/config.toml"),
+    )
+    (token,) = re.findall(r":4000/#token=(\S+)$", told, re.M)
+    machine.run(PROGRAM, "service", "install")
+    assert machine.request("GET", "/api/me")[0] == 401
+    assert machine.request("GET", "/api/me", token=token)[1]["name"] == "boss"
+    machine.run("infernet-edge", "service", "uninstall", "--purge")
