@@ -76,6 +76,7 @@ class ContainerManager:
         self._task_names: list[str] = []
         self._polling_needed = asyncio.Event()
         self._context: SupervisorContext | None = None
+        self._changing = asyncio.Lock()  # several containers may be changed at the same time
 
     @property
     def stop_seconds(self) -> float:
@@ -170,6 +171,10 @@ class ContainerManager:
             self._supervise(_PROBES, probe)
 
     async def _shared_context(self) -> SupervisorContext:
+        async with self._changing:
+            return await self._make_context()
+
+    async def _make_context(self) -> SupervisorContext:
         if self._context is None:
             storage = self._config.storage_path
             self._context = SupervisorContext(
@@ -200,9 +205,10 @@ class ContainerManager:
 
     async def probe_again(self) -> None:
         """Probe the services that the node does not manage, which have changed, immediately."""
-        if _PROBES in self._task_names:
-            await self._end(_PROBES)
-        self._probe_unmanaged()
+        async with self._changing:
+            if _PROBES in self._task_names:
+                await self._end(_PROBES)
+            self._probe_unmanaged()
 
     async def add(self, service: Service) -> None:
         """Run the container of a service that is managed now."""

@@ -127,6 +127,23 @@ async def test_another_url(node: Reloadable) -> None:
                 await asyncio.sleep(0.05)
 
 
+async def test_several_urls_change_at_the_same_time(
+    node: Reloadable, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each is probed again, by one task, also when another reload follows at once."""
+    (first,) = node.document["containers"]
+    for path in ("/a", "/b"):
+        several = [{**first, "id": f"echo{n}", "url": first["url"] + path} for n in range(4)]
+        await node.reload(containers=several)
+    for path in ("/c", "/d"):
+        several = [{**each, "url": first["url"] + path} for each in several]
+        await node.reload(containers=several)
+    services = node.node.services.values()
+    await eventually(lambda: all(each.base_url.endswith("/d") and each.is_up for each in services))
+    crashed = [record for record in caplog.records if "crashed" in record.message]
+    assert crashed == []
+
+
 async def test_the_order_is_that_of_the_configuration(node: Reloadable) -> None:
     one = only(node)[0]
     names = ["b", "echo", "a"]
