@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Final
 
@@ -63,7 +63,8 @@ class ContainerLogsEndpoint:
                 self._manager.operations.logs.following(service.id, int(text)) as reader,
             ):
                 held.take(MAX_WAITING)
-                await _send_until_gone(_following(reader), receive, send)
+                is_admitted = scope["caller"].is_admitted
+                await _send_until_gone(_following(reader, is_admitted), receive, send)
         else:
             await _send_until_gone(self._last(service, int(text)), receive, send)
 
@@ -76,10 +77,15 @@ class ContainerLogsEndpoint:
             raise Unavailable(str(error)) from None
 
 
-async def _following(reader: LineReader) -> AsyncGenerator[bytes, None]:
-    """What the reader gets; an empty line from time to time shows whether its client is there."""
+async def _following(
+    reader: LineReader, is_admitted: Callable[[], bool]
+) -> AsyncGenerator[bytes, None]:
+    """What the reader gets, until its token was revoked or has expired.
+
+    An empty line from time to time shows whether its client is there.
+    """
     yield b""  # the head of the answer does not wait for a line
-    while (taken := await reader.take(_BLANK_AFTER)) is not None:
+    while (taken := await reader.take(_BLANK_AFTER)) is not None and is_admitted():
         yield taken or b"\n"
 
 

@@ -18,6 +18,7 @@ from tests.support.operating import item, managed, operator
 from tests.support.podman import IsolatedPodman
 from tests.support.running import RunningNode, running
 from tests.support.serving import Echo, serving
+from tests.support.tokens import make_token, operate
 
 PATH = "/api/containers/echo/logs"
 
@@ -235,3 +236,17 @@ async def test_who_may_read_which_logs(tmp_path: Path) -> None:
             assert (await node.request("HEAD", PATH)).status == 403
             assert (await client.get(PATH)).status == 409
             assert (await client.get("/api/containers/none/logs")).status == 404
+
+
+async def test_it_ends_when_the_token_is_revoked(node: RunningNode) -> None:
+    header = await make_token(node, "watcher", "operator")
+    other = await make_token(node, "other", "submit")
+    async with node.session.get(f"{node.url}{PATH}?follow=true", headers=header) as response:
+        assert response.status == 200
+        reply = await operate(node, "DELETE", "/api/tokens/watcher")
+        assert reply.status == 200, reply
+        await node.finished(await node.job(data={"print": "~secret"}, headers=other), other)
+        async with asyncio.timeout(10):
+            text = await response.content.read()
+    assert b"secret" not in text
+    assert (await node.get(PATH, header)).status == 401
