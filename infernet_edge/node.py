@@ -217,7 +217,7 @@ class Node:
             self._reports.by_path(),
             self._api.serve_operator,
             parts.memory,
-            {"/database": DatabaseCopy(parts.database, config.storage.min_free_bytes)},
+            {"/database": DatabaseCopy(parts.database, self._min_free_bytes)},
         )
         await control.start()
         stack.push_async_callback(control.stop)
@@ -264,6 +264,9 @@ class Node:
             await self.parts.manager.wait_until_settled(timeout)
         running = [service.id for service in self.services.values() if service.is_up]
         log_event(logger, "node.ready", containers=",".join(running) or "none")
+
+    def _min_free_bytes(self) -> int:
+        return self.config.storage.min_free_bytes
 
     def stop_waits(self) -> dict[str, Any]:
         """What `stop` waits for: numbers of jobs and of containers, and the maximum seconds."""

@@ -60,6 +60,10 @@ class BackupSchedule:
         self.problem = ""
         """Why the last try failed; "" when it succeeded."""
 
+    def apply(self, config: Config) -> None:
+        """Make backups by this configuration from now on; its `backup` needs a restart."""
+        self._config = config
+
     @property
     def report(self) -> dict[str, Any]:
         """What `infernet-edge status` shows: the last backup, and seconds until the next one."""

@@ -7,6 +7,7 @@ The answer is lines of JSON while it is being copied, `{"copied": BYTES, "total"
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,8 +27,8 @@ _SEND_TIME = 60.0  # seconds for one part to be taken
 class DatabaseCopy:
     """Answers with a copy of the database; one at a time. The copy is beside the database."""
 
-    def __init__(self, database: Database, keep_free: int) -> None:
-        """`keep_free` bytes stay free on its disk."""
+    def __init__(self, database: Database, keep_free: Callable[[], int]) -> None:
+        """`keep_free`: the bytes that stay free on its disk; a reload may change them."""
         self._database = database
         self._keep_free = keep_free
 
@@ -56,7 +57,7 @@ class DatabaseCopy:
             progress[:] = copied, total
 
         copying = asyncio.create_task(
-            self._database.copy(target, keep_free=self._keep_free, on_progress=note)
+            self._database.copy(target, keep_free=self._keep_free(), on_progress=note)
         )
         try:
             while not copying.done():

@@ -14,3 +14,5 @@ def apply_limits(parts: Parts, config: Config) -> None:
     parts.store.keep_inputs = config.jobs.keep_inputs
     parts.orchestrator.apply(config.jobs)
     parts.manager.connection.apply(config.docker)
+    if parts.backups is not None:
+        parts.backups.apply(config)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from infernet_edge.backup import schedule
 from infernet_edge.cli import check
 from infernet_edge.config.keys.changes import RELOADED
 from tests.support.managing import eventually
@@ -328,3 +329,21 @@ async def test_each_key_is_applied(tmp_path: Path, key: str) -> None:
             node.echo = echo
             await CHECKS[key](node)
             echo.release()
+
+
+async def test_backups_keep_the_new_free_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "_AFTER_START", 1.0)
+    (tmp_path / "out").mkdir()
+    document = {"backup": {"path": str(tmp_path / "out")}, "containers": []}
+    async with reloadable(tmp_path, document) as node:
+        backups = node.parts.backups
+        assert backups is not None
+        await node.reload(storage={"min_free_bytes": 2**60})
+        async with operator(node) as client:
+            copy = await client.get("/database")
+        assert b"error" in copy.body
+        assert b"free" in copy.body
+        await eventually(lambda: backups.problem)
+        assert list((tmp_path / "out").glob("*.tar")) == []
