@@ -11,6 +11,7 @@ from typing import Any
 from infernet_edge.cli.configuration import add_config_argument, use_service_environment
 from infernet_edge.cli.examples import add_examples
 
+_PLACE = ("", "storage", "storage.path")  # what says where the node is; "": the whole file
 HELP = "make the running node read its configuration again, without interrupting jobs"
 
 
@@ -26,14 +27,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what was applied; returns 0, or 1 when there are problems, or no node runs."""
+    """Print what was applied; returns 0, or 1 when there are problems, or no node runs.
+
+    78 when the configuration does not say where its node is.
+    """
+    from infernet_edge.config.errors import ConfigurationError
     from infernet_edge.config.loading import load_valid_parts
     from infernet_edge.control.client import NotRunning, call
     from infernet_edge.errors import ApiError
 
     use_service_environment(arguments)
-    # Where the node is found: the errors, if there are any, are reported by the node itself.
-    loaded, _ = load_valid_parts(arguments.config)
+    # Where the node is found. Other errors, if there are any, are reported by the node itself.
+    loaded, problems = load_valid_parts(arguments.config)
+    if unknown := [each for each in problems if each.path in _PLACE]:
+        print(
+            ConfigurationError(str(loaded.source or "the configuration"), unknown), file=sys.stderr
+        )
+        return 78
     try:
         report = call(loaded.config, "POST", "/api/reload")
     except (NotRunning, ApiError) as error:

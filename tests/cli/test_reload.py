@@ -66,6 +66,28 @@ def test_without_a_node(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "No node runs with the storage" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{", "something that is not JSON"),
+        ('{"storage": {"path": 5}}', "storage.path: found 5"),
+        ('{"storage": 5}', "storage: found 5"),
+        (None, "no readable file"),
+    ],
+)
+def test_a_file_that_does_not_name_the_node(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None, expected: str
+) -> None:
+    """No other node is reloaded in its place, such as that of the default folder."""
+    file = tmp_path / "config.json"
+    if text is not None:
+        file.write_text(text)
+    assert main(["reload", "--config", str(file)]) == 78
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"{file}: 1 error\n")
+    assert expected in printed
+
+
 def received(systemd: socket.socket, until: str) -> list[str]:
     """The messages up to one that begins with this text."""
     found: list[str] = []
