@@ -68,4 +68,6 @@ def _os_problem(error: OSError) -> str:
 
 def _is_closed(error: BaseException) -> bool:
     closed = isinstance(error, OSError) and error.errno in _CLOSED
+    # A connection that was closed before the request was written has no number.
+    closed = closed or (isinstance(error, aiohttp.ClientOSError) and error.errno is None)
     return closed or isinstance(error, aiohttp.ServerDisconnectedError | ConnectionError)

@@ -11,11 +11,14 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import uvloop
 
 from infernet_edge.containers.answers.failures import cause_of, failure_of
 from infernet_edge.containers.client import make_session
 from tests.support.ports import free_port
 from tests.support.serving import Talk, talking
+
+CLOSED = ("Container closed the connection without an answer", "it closed the connection")
 
 
 @pytest.fixture
@@ -50,6 +53,30 @@ async def test_a_refused_connection(session: aiohttp.ClientSession, host: str) -
     """Of a name with several addresses, too."""
     found = await texts(session, f"http://{host}:{free_port()}")
     assert found == ("Cannot connect to container: Connection refused", "Connection refused")
+
+
+def test_a_connection_that_is_closed_before_the_request_is_written() -> None:
+    """As when a container is killed; whether asyncio or uvloop notices it so is a race."""
+
+    async def bodies(delay: float) -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(delay)
+        yield b"}"
+
+    async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async def send() -> set[tuple[str, str]]:
+        found = set()
+        async with talking(close) as url, make_session() as session:
+            for delay in (0.0, 0.001, 0.01):
+                for body in (bodies(delay), b"{}"):
+                    with pytest.raises((aiohttp.ClientError, OSError)) as failed:
+                        await session.post(url, data=body)
+                    found.add((failure_of(failed.value), cause_of(failed.value)))
+        return found
+
+    assert asyncio.run(send()) == uvloop.run(send()) == {CLOSED}
 
 
 async def test_an_unknown_name(session: aiohttp.ClientSession) -> None:
