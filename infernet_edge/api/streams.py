@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 from infernet_edge.api.endpoints.idempotency import refuse_key
 from infernet_edge.api.jobs import JobIntake
 from infernet_edge.api.json_io import NOSNIFF, BodyReader, disconnected
-from infernet_edge.containers.client import ContainerFailure
+from infernet_edge.containers.answers.failures import ContainerFailure
 from infernet_edge.errors import ContainerFailed
 from infernet_edge.jobs.streams import JobStream
 from infernet_edge.tasks import cancel

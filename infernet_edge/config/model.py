@@ -14,6 +14,7 @@ from msgspec import Meta, Struct, field
 from infernet_edge.config.devices import GPU_PATTERN
 from infernet_edge.config.secret_files import Secret
 from infernet_edge.config.sections.backup import Backup
+from infernet_edge.config.sections.chain import Chain, ReadPath, Wei
 from infernet_edge.config.sections.stats import Stats
 from infernet_edge.config.values.image_names import DEFAULT_REGISTRY
 from infernet_edge.config.values.tokens import Token
@@ -22,9 +23,7 @@ Port = Annotated[int, Meta(ge=0, le=65535, extra={"text_allowed": True})]
 _MAX_DURATION = 100 * 365 * 24 * 3600  # seconds; more would overflow when added to a time
 Seconds = Annotated[float, Meta(gt=0, le=_MAX_DURATION)]
 Bytes = Annotated[int, Meta(ge=0)]
-Wei = Annotated[int, Meta(ge=0)]
 # Relative ones are resolved by values.relative_paths, according to their use.
-ReadPath = Annotated[str, Meta(extra={"path": "read"})]
 Volume = Annotated[str, Meta(extra={"path": "volume"})]
 _IGNORED = {"served": False}  # keys of the reference node without an effect here
 DATABASE = "infernet-edge.sqlite"
@@ -185,6 +184,42 @@ class Container(Struct, frozen=True):
         Meta(description="Base URL of a running service, which the node does not manage"),
     ] = ""
     bearer: Annotated[Secret | None, Meta(description="Bearer token for that service")] = None
+    protocol: Annotated[
+        Literal["infernet", "http", "openai"],
+        Meta(
+            description='What the service speaks: "infernet"; "http" = any JSON service, which gets'
+            ' the data of a job; or "openai" = a model server with OpenAI\'s API'
+        ),
+    ] = "infernet"
+    path: Annotated[
+        str,
+        Meta(
+            description="Where requests are sent, with the protocols http (default: /) and openai"
+            " (default: as the data asks for: /v1/chat/completions, /v1/completions or"
+            " /v1/embeddings)"
+        ),
+    ] = ""
+    method: Annotated[
+        Literal["POST", "PUT", "PATCH"], Meta(description="Method of those requests")
+    ] = "POST"
+    headers: Annotated[
+        dict[str, str | Secret],
+        Meta(
+            description="Further headers of those requests; a secret one is better a file",
+            extra={"secret": True},
+        ),
+    ] = {}
+    query: Annotated[
+        dict[str, str | int | float | bool | Secret],
+        Meta(description="Query parameters of those requests", extra={"secret": True}),
+    ] = {}
+    result: Annotated[
+        str,
+        Meta(
+            description="Which part of those answers is the output, as a JSON pointer such as"
+            " /choices/0/text; empty = all"
+        ),
+    ] = ""
     port: Annotated[Port, Meta(description="Port on 127.0.0.1 of the service container")] = 3000
     container_port: Annotated[
         int, Meta(ge=1, le=65535, description="Port on which the service listens inside")
@@ -232,6 +267,10 @@ class Container(Struct, frozen=True):
             extra={"secret": True},
         ),
     ] = {}
+    env_file: Annotated[
+        ReadPath,
+        Meta(description="File of further environment variables, NAME=value on each line"),
+    ] = ""
     volumes: Annotated[
         list[Volume], Meta(description="Volumes, each as source:target[:options]")
     ] = []
@@ -243,6 +282,14 @@ class Container(Struct, frozen=True):
             extra={"milliseconds_from": 10_000},
         ),
     ] = 180.0
+    startup_timeout: Annotated[
+        Seconds | None,
+        Meta(
+            description="Maximum wait until it is ready, before that for an answer, in seconds;"
+            " default: `timeout` is for both",
+            extra={"milliseconds_from": 36_000},
+        ),
+    ] = None
     retries: Annotated[
         int,
         Meta(
@@ -261,6 +308,10 @@ class Container(Struct, frozen=True):
     cpus: Annotated[
         Annotated[float, Meta(gt=0)] | None, Meta(description="CPU limit, in cores")
     ] = None
+    shm_size: Annotated[
+        int | str | None,
+        Meta(description='Size of its shared memory, /dev/shm, as "1g"; default: Podman\'s, 64m'),
+    ] = None
     pids: Annotated[int, Meta(ge=0, description="Maximum processes in it; 0 = no limit")] = 512
     devices: Annotated[
         list[str],
@@ -271,82 +322,16 @@ class Container(Struct, frozen=True):
     ] = []
     models: Annotated[
         list[str | Model],
-        Meta(description='Models it serves, each as "owner/name" or as an MLModel'),
+        Meta(
+            description='Models it serves, each as "owner/name" or as an MLModel; with the protocol'
+            " openai by default those that it lists"
+        ),
     ] = []
     task: Annotated[list[str], Meta(description="Tasks it serves, e.g. text_generation")] = []
     type: Annotated[str, Meta(description="Kind of inference service, e.g. ONNX")] = ""
     health_path: Annotated[
         str, Meta(description="Path with a status below 400 when it is ready; empty = any status")
     ] = ""
-
-
-class Wallet(Struct, frozen=True):
-    private_key: Annotated[
-        Secret | None, Meta(description="Key of the node's account, hex; better as a file")
-    ] = None
-    keystore: Annotated[
-        ReadPath | None,
-        Meta(description="Encrypted file with that key; infernet-edge wallet new creates it"),
-    ] = None
-    keystore_password: Annotated[
-        Secret | None, Meta(description="Password of the keystore; better as a file")
-    ] = None
-    payment_address: Annotated[
-        str | None, Meta(description="Wallet contract that is paid for results")
-    ] = None
-    max_gas_limit: Annotated[int, Meta(ge=21000, description="Maximum gas for one delivery")] = (
-        5_000_000
-    )
-    allowed_sim_errors: Annotated[
-        list[str], Meta(description="Revert texts that do not stop a delivery")
-    ] = []
-
-
-class SnapshotSync(Struct, frozen=True):
-    sleep: Annotated[
-        float,
-        Meta(ge=0, description="Seconds between two batches", extra={"milliseconds_from": 500}),
-    ] = 1.0
-    batch_size: Annotated[
-        int,
-        Meta(
-            ge=1,
-            le=100_000,
-            description="Subscriptions per batch",
-            extra={"clamped": "maximum"},
-        ),
-    ] = 500
-    starting_sub_id: Annotated[int, Meta(ge=0, description="First subscription to read")] = 0
-    sync_period: Annotated[
-        float,
-        Meta(gt=0, description="Seconds between two polls", extra={"milliseconds_from": 500}),
-    ] = 0.5
-
-
-class Chain(Struct, frozen=True):
-    enabled: Annotated[bool, Meta(description="Serve subscriptions of an EVM chain")] = False
-    rpc_url: Annotated[
-        str | list[str],
-        Meta(description="JSON-RPC URL, or several, tried in order", extra={"secret": True}),
-    ] = ""
-    trail_head_blocks: Annotated[
-        int, Meta(ge=0, description="Confirmation depth: blocks behind the head")
-    ] = 1
-    max_pending_transactions: Annotated[
-        int,
-        Meta(ge=1, le=500, description="Maximum transactions sent and in no block yet; more wait"),
-    ] = 100
-    max_fee_wei_per_day: Annotated[
-        Annotated[int, Meta(ge=1)] | None,
-        Meta(description="Maximum fees of transactions in 24 hours; default: no limit"),
-    ] = None
-    registry_address: Annotated[str, Meta(description="Registry contract (SDK 1.x)")] = ""
-    coordinator_address: Annotated[str, Meta(description="Coordinator contract (SDK 0.1)")] = ""
-    pipelines: Annotated[
-        list[str], Meta(description='Container chains to recognise, such as "a,b,c,d"')
-    ] = []
-    wallet: Wallet = field(default_factory=Wallet)
-    snapshot_sync: SnapshotSync = field(default_factory=SnapshotSync)
 
 
 class Storage(Struct, frozen=True):

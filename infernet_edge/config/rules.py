@@ -13,7 +13,7 @@ import msgspec
 
 from infernet_edge.config.devices import is_cdi_name
 from infernet_edge.config.errors import Information, Problem
-from infernet_edge.config.model import TLS, Chain, Config, Container, Registry, Server, Wallet
+from infernet_edge.config.model import TLS, Config, Container, Registry, Server
 from infernet_edge.config.path_checks import (
     expanded,
     file_flaw,
@@ -23,9 +23,12 @@ from infernet_edge.config.path_checks import (
     source_flaw,
 )
 from infernet_edge.config.secret_files import Secret
+from infernet_edge.config.sections.chain import Chain, Wallet
 from infernet_edge.config.texts import printable
 from infernet_edge.config.values import image_names
+from infernet_edge.config.values.adapters import check_adapter
 from infernet_edge.config.values.dates import DATE_FORMS, parse_date
+from infernet_edge.config.values.env_files import read_env_file
 from infernet_edge.config.values.tokens import Token, secret_of
 
 _ADDRESS = re.compile(r"^(0x)?[0-9a-fA-F]{40}$")
@@ -169,20 +172,39 @@ def _check_container(container: Container, path: str, *, managed: bool) -> Itera
         if not name or "=" in name:
             expected = "a name of an environment variable, without ="
             yield Problem(f"{path}.env", f'"{printable(name)}"', expected)
+    if container.env_file and managed and (found := _env_file_flaw(container.env_file)):
+        expected = "a file with NAME=value on each line, which the node can read"
+        yield _wrong_path(f"{path}.env_file", container.env_file, found, expected)
     try:
         shlex.split(container.command)
     except ValueError as error:
         found = f"text that cannot be split as a shell does ({error})"
         yield Problem(f"{path}.command", found, "arguments with balanced quotes")
     yield from _check_devices(container, path)
-    if container.memory is not None and not _SIZE.match(str(container.memory).strip()):
-        yield Problem(f"{path}.memory", f'"{container.memory}"', 'bytes, or text such as "512m"')
+    for key in ("memory", "shm_size"):
+        size = getattr(container, key)
+        if size is not None and not _SIZE.match(str(size).strip()):
+            yield Problem(f"{path}.{key}", f'"{size}"', 'bytes, or text such as "512m"')
+    yield from check_adapter(container, path)
     for key in ("allowed_addresses", "allowed_delegate_addresses", "accepted_payments"):
         for address in getattr(container, key):
             if not _ADDRESS.match(address):
                 yield Problem(f"{path}.{key}", f'"{address}"', "an address of 40 hex digits")
     if container.health_path and not container.health_path.startswith("/"):
         yield Problem(f"{path}.health_path", f'"{container.health_path}"', "a path such as /health")
+
+
+def _env_file_flaw(path: str) -> str:
+    """Why a file with environment variables cannot be used; "" when it can."""
+    if found := file_flaw(path):
+        return found
+    try:
+        read_env_file(path)
+    except OSError as error:
+        return error.strerror or str(error)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _check_image(image: str, path: str) -> Iterator[Problem]:

@@ -1,45 +1,37 @@
 """HTTP client of service containers: one call and its answer, or one call and a stream of bytes.
 
-The protocol is Infernet's container interface: POST /service_output with a source, a destination,
-data and requires_proof; the answer is JSON.
+What is sent, and what of the answer is the output, is up to the container's protocol.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import io
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Final, NamedTuple, overload
+from typing import Final
 
 import aiohttp
-import msgspec
 from yarl import URL
 
 from infernet_edge.backoff import Backoff
-from infernet_edge.containers.answers.failures import failure_of
-from infernet_edge.containers.answers.numbers import has_numbers, without_numbers
-from infernet_edge.containers.answers.pages import is_page, page_text
+from infernet_edge.config.model import Container
+from infernet_edge.containers.answers.failures import ContainerFailure, failure_of
+from infernet_edge.containers.answers.refusals import Loading, refuse
+from infernet_edge.containers.protocols.call import Call, ContainerInput, RequestBody, StoredInput
+from infernet_edge.containers.protocols.sending import headers_of, query_of, sent
 from infernet_edge.containers.service import Service, ServiceUnavailable
 from infernet_edge.containers.supervision.log_lines import LogReader, NoLogs
-from infernet_edge.errors import InfernetEdgeError, StorageError
+from infernet_edge.errors import StorageError
 from infernet_edge.hardware.host_resolver import HostResolver
 from infernet_edge.invariants import InvariantViolated
 from infernet_edge.logs import log_event
 from infernet_edge.memory import Reservation
 from infernet_edge.storage.checksums import Damaged
-from infernet_edge.validation import is_utf8
 
 logger = logging.getLogger(__name__)
 
-ON_CHAIN: Final = 0
-OFF_CHAIN: Final = 1
-STREAM: Final = 2
-
-_WRITE_BYTES = 2**20  # bytes of a body that are written to the socket at once
-_MAX_ERROR_BYTES = 4096  # bytes of a container's error text that are kept
 _MAX_CHUNK = 64 * 2**10  # bytes of a stream that are forwarded at once
 _CONNECT_TIMEOUT = 10.0  # seconds to connect to a container, perhaps on another machine
 # Seconds for which an idle connection is kept. Servers in containers close theirs after 2 s
@@ -49,31 +41,11 @@ _KEEP_ALIVE = 1.5
 _RETRY_PAUSE = 1.0  # seconds before a call is repeated, where containers[].retries allows it
 _MAX_RETRY_PAUSE = 30.0  # up to which that pause grows
 
+_LOADING_PAUSE = 0.25  # seconds before a call is sent again to a server that loads its model
+_MAX_LOADING_PAUSE = 2.0  # up to which that pause grows
+_SHORT_ANSWER = 64 * 2**10  # bytes of an answer that is checked without a thread
+
 RESTARTED: Final = "The container was restarted while the job was running"
-
-_json = msgspec.json.Decoder(msgspec.Raw)
-
-
-class ContainerFailure(InfernetEdgeError):
-    """A container did not return a valid answer; the text is for the job's client.
-
-    `repeatable` is whether the same call may succeed later, see `containers[].retries`;
-    `unexplained` whether the container's log may say more than its answer; `interrupted` whether
-    the node itself stopped the container meanwhile, so that the call has to be made again.
-    """
-
-    def __init__(
-        self,
-        text: str,
-        *,
-        repeatable: bool = False,
-        unexplained: bool = False,
-        interrupted: bool = False,
-    ) -> None:
-        super().__init__(text)
-        self.repeatable = repeatable
-        self.unexplained = unexplained
-        self.interrupted = interrupted
 
 
 def make_session() -> aiohttp.ClientSession:
@@ -87,47 +59,6 @@ def make_session() -> aiohttp.ClientSession:
         skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept"),
         headers={"Content-Type": "application/json"},
     )
-
-
-class StoredInput(NamedTuple):
-    """An input that is read while it is sent: JSON text of `size` bytes."""
-
-    size: int
-    pieces: Callable[[], AsyncIterator[bytes]]
-
-
-class RequestBody(NamedTuple):
-    """The body of POST /service_output: JSON text around the input."""
-
-    before: bytes
-    data: StoredInput
-    after: bytes
-
-    @property
-    def size(self) -> int:
-        """The length in bytes."""
-        return len(self.before) + self.data.size + len(self.after)
-
-
-@overload
-def request_body(data: bytes, source: int, destination: int, *, requires_proof: bool) -> bytes: ...
-
-
-@overload
-def request_body(
-    data: bytes | StoredInput, source: int, destination: int, *, requires_proof: bool
-) -> bytes | RequestBody: ...
-
-
-def request_body(
-    data: bytes | StoredInput, source: int, destination: int, *, requires_proof: bool
-) -> bytes | RequestBody:
-    """The body of POST /service_output; `data` is JSON text, which is inserted unchanged."""
-    before = b'{"source":%d,"destination":%d,"data":' % (source, destination)
-    after = b',"requires_proof":%b}' % (b"true" if requires_proof else b"false")
-    if isinstance(data, bytes):
-        return b"%b%b%b" % (before, data, after)
-    return RequestBody(before, data, after)
 
 
 class ServiceClient:
@@ -144,13 +75,13 @@ class ServiceClient:
     async def call(
         self,
         service: Service,
-        body: bytes | RequestBody,
+        given: ContainerInput,
         memory: Reservation | None = None,
         *,
         keep_numbers: bool = False,
         timeout: float | None = None,
     ) -> bytes | bytearray:
-        """Send a job's body and return the JSON text of the answer, for which `memory` is reserved.
+        """Send a job's input and return the output, JSON text, for which `memory` is reserved.
 
         NaN and Infinity in it, which JSON does not have, are `null`; with `keep_numbers` they are
         kept. `timeout` (seconds) may shorten that of the container. While there is no memory for
@@ -165,8 +96,10 @@ class ServiceClient:
         for left in range(service.container.retries, -1, -1):
             generation = service.generation
             try:
-                answer, response = await self._call_once(service, body, memory, timeout)
-                return await self._checked(answer, response, memory, keep_numbers=keep_numbers)
+                answer, response = await self._call_once(service, given, memory, timeout)
+                return await self._output(
+                    service, given, answer, response, memory, keep_numbers=keep_numbers
+                )
             except ContainerFailure as error:
                 if service.generation != generation:
                     raise ContainerFailure(RESTARTED, interrupted=True) from None
@@ -183,45 +116,48 @@ class ServiceClient:
     async def _call_once(
         self,
         service: Service,
-        body: bytes | RequestBody,
+        given: ContainerInput,
         memory: Reservation | None,
         timeout: float | None,
     ) -> tuple[bytes | bytearray, aiohttp.ClientResponse]:
-        seconds = service.limited(timeout)
-        until = asyncio.get_running_loop().time() + seconds
+        loop = asyncio.get_running_loop()
+        (seconds, startup), began = service.limits(timeout), loop.time()
         with service.working(), _failures(service, timeout):
-            await service.wait_ready(seconds)
+            await service.wait_ready(startup or seconds)
+            until = seconds + (loop.time() if startup else began)
             with service.calling():
                 async with asyncio.timeout_at(until) as limit:
-                    async with await self._post(service, body) as response:
-                        await _refuse_errors(service, response)
+                    async with await self._send(service, given, memory, limit) as response:
                         return await self._read(response, memory, limit), response
 
     @asynccontextmanager
     async def stream(
-        self, service: Service, body: bytes | RequestBody, timeout: float | None = None
+        self,
+        service: Service,
+        given: ContainerInput,
+        timeout: float | None = None,
+        memory: Reservation | None = None,
     ) -> AsyncIterator[ServiceStream]:
-        """Send a streaming job's body; yields the stream once the container began to answer.
+        """Send a streaming job's input; yields the stream once the container began to answer.
 
         The container's time-out limits the wait for the head, which includes getting ready, and the
-        wait for each chunk; `timeout` may shorten it. Raises ContainerFailure, here or from chunks.
+        wait for each chunk; `timeout` may shorten it. `memory` is for an input that the container's
+        protocol needs as a whole. Raises ContainerFailure, here or from chunks.
         """
-        seconds = service.limited(timeout)
-        until = asyncio.get_running_loop().time() + seconds
+        loop = asyncio.get_running_loop()
+        (seconds, startup), began = service.limits(timeout), loop.time()
         with service.working():
             with _failures(service, timeout):
-                await service.wait_ready(seconds)
+                await service.wait_ready(startup or seconds)
+            until = seconds + (loop.time() if startup else began)
             with service.calling():
-                with _failures(service, timeout):
-                    async with asyncio.timeout_at(until):
-                        response = await self._post(service, body)
+                try:
+                    with _failures(service, timeout):
+                        async with asyncio.timeout_at(until) as limit:
+                            response = await self._send(service, given, memory, limit, stream=True)
+                except ContainerFailure as error:
+                    raise await self._explained(service, error) from None
                 async with response:
-                    try:
-                        with _failures(service, timeout):
-                            async with asyncio.timeout_at(until):
-                                await _refuse_errors(service, response)
-                    except ContainerFailure as error:
-                        raise await self._explained(service, error) from None
                     yield ServiceStream(response, service, timeout)
 
     async def _explained(self, service: Service, error: ContainerFailure) -> ContainerFailure:
@@ -229,46 +165,94 @@ class ServiceClient:
         line = await self._logs.last_log_line(service) if error.unexplained else ""
         return ContainerFailure(f"{error}; the last line of its log: {line}") if line else error
 
-    async def _checked(
+    async def _output(
         self,
+        service: Service,
+        given: ContainerInput,
         answer: bytes | bytearray,
         response: aiohttp.ClientResponse,
         memory: Reservation | None,
         *,
         keep_numbers: bool,
     ) -> bytes | bytearray:
-        """The answer, if it is JSON text in UTF-8, apart from NaN and Infinity."""
-        if _is_json(answer):
-            return answer
-        if has_numbers(answer):
-            replaced = await without_numbers(answer)
-            if _is_json(replaced):
-                if keep_numbers:
-                    return answer
-                if len(replaced) > self._max_bytes:
-                    raise self._too_large()
-                if memory is not None:
-                    await memory.wait_for(max(0, len(replaced) - len(answer)))
-                return replaced
-        kind = response.headers.get("Content-Type", "no content type")
-        shown = answer[:_MAX_ERROR_BYTES].decode("utf-8", "replace")
-        page = is_page(shown, kind)
-        shown = page_text(shown) if page else shown[:200].strip()
-        raise ContainerFailure(
-            f"Container's answer is not JSON ({kind}): {shown}", unexplained=page
-        )
+        """The output in an answer, by the container's protocol."""
+        result = service.protocol.result
+        content_type = response.headers.get("Content-Type", "")
+        if len(answer) <= _SHORT_ANSWER:
+            output = result(
+                service.container, given, answer, content_type, keep_numbers=keep_numbers
+            )
+        else:
+            output = await asyncio.to_thread(
+                result, service.container, given, answer, content_type, keep_numbers=keep_numbers
+            )
+        if len(output) > self._max_bytes:
+            raise self._too_large()
+        if memory is not None and len(output) > len(answer):
+            await memory.wait_for(len(output) - len(answer))
+        return output
 
-    async def _post(self, service: Service, body: bytes | RequestBody) -> aiohttp.ClientResponse:
-        bearer = service.container.bearer
-        headers = {"Authorization": f"Bearer {bearer.reveal()}"} if bearer else {}
+    async def _send(
+        self,
+        service: Service,
+        given: ContainerInput,
+        memory: Reservation | None,
+        limit: asyncio.Timeout,
+        *,
+        stream: bool = False,
+    ) -> aiohttp.ClientResponse:
+        """The response of a container that accepts a call: sent again while it loads its model."""
+        protocol, pauses = service.protocol, None
+        made = protocol.stream_request if stream else protocol.request
+        while True:
+            if isinstance(given.data, bytes) or not protocol.needs_whole(given):
+                response = await self._post(service, made(service.container, given, service.model))
+            else:
+                response = await self._post_whole(service, given, given.data, memory, limit, made)
+            if response.status < 300:
+                service.clear_suspicion()
+                return response
+            pauses = pauses or Backoff(_LOADING_PAUSE, _MAX_LOADING_PAUSE)
+            pause, until = pauses.next(), limit.when()
+            try:
+                await refuse(service, response)
+            except Loading:
+                if until is None or asyncio.get_running_loop().time() + pause >= until:
+                    raise
+            await asyncio.sleep(pause)
+
+    async def _post_whole(
+        self,
+        service: Service,
+        given: ContainerInput,
+        data: StoredInput,
+        memory: Reservation | None,
+        limit: asyncio.Timeout,
+        made: Callable[[Container, ContainerInput, str], Call],
+    ) -> aiohttp.ClientResponse:
+        """Read a stored input for a protocol that needs it as a whole, and send the request."""
+        if memory is not None and not memory.try_take(data.size):
+            await _wait_for(memory, data.size, limit)
+        try:
+            whole = given._replace(data=b"".join([piece async for piece in data.pieces()]))
+            call = await asyncio.to_thread(made, service.container, whole, service.model)
+            del whole
+            return await self._post(service, call)
+        finally:
+            if memory is not None:
+                memory.release(data.size)
+
+    async def _post(self, service: Service, call: Call) -> aiohttp.ClientResponse:
+        headers = headers_of(service.container)
         problems: list[StorageError | Damaged] = []
-        if isinstance(body, RequestBody):
-            headers["Content-Length"] = str(body.size)
+        if isinstance(call.body, RequestBody):
+            headers["Content-Length"] = str(call.body.size)
         try:
             # Never sent twice: a container that crashed on a job would get that job again.
-            return await self._session.post(
-                _output_url(service.base_url),
-                data=_sent(body, problems),
+            return await self._session.request(
+                call.method,
+                _url(service.base_url, call.path, query_of(service.container)),
+                data=sent(call.body, problems),
                 headers=headers,
                 allow_redirects=False,
                 timeout=_TIMEOUT,
@@ -334,27 +318,10 @@ class ServiceStream:
             yield chunk
 
 
-def _sent(
-    body: bytes | RequestBody, problems: list[StorageError | Damaged]
-) -> bytes | io.BytesIO | AsyncIterator[bytes]:
-    """A body for aiohttp: long ones are sent in pieces, so that the event loop is not blocked."""
-    if isinstance(body, bytes):
-        return body if len(body) <= _WRITE_BYTES else io.BytesIO(body)
-    return _pieces(body, problems)
-
-
-async def _pieces(
-    body: RequestBody, problems: list[StorageError | Damaged]
-) -> AsyncIterator[bytes]:
-    """A body in pieces. aiohttp wraps errors that are raised here, so `problems` keeps them."""
-    yield body.before
-    try:
-        async for piece in body.data.pieces():
-            yield piece
-    except (StorageError, Damaged) as error:
-        problems.append(error)
-        raise
-    yield body.after
+@functools.lru_cache(maxsize=1024)
+def _url(base_url: str, path: str, query: tuple[tuple[str, str], ...]) -> URL:
+    url = URL(base_url + path)
+    return url.update_query(query) if query else url
 
 
 async def _wait_for(memory: Reservation, size: int, limit: asyncio.Timeout) -> None:
@@ -391,60 +358,3 @@ def _failures(service: Service, timeout: float | None) -> Iterator[None]:
         return
     service.set_suspect(f"a call failed: {text}")
     raise ContainerFailure(text, repeatable=True)
-
-
-@functools.lru_cache(maxsize=1024)
-def _output_url(base_url: str) -> URL:
-    return URL(base_url + "/service_output")
-
-
-async def _refuse_errors(service: Service, response: aiohttp.ClientResponse) -> None:
-    status = response.status
-    if status < 500:
-        service.clear_suspicion()
-    elif service.container.health_path:  # without it the probe would accept the same status
-        service.set_suspect(f"a call was answered with status {status}")
-    if status < 300:
-        return
-    if status < 400:
-        raise ContainerFailure(f"Container answered with a redirect ({status}), not followed")
-    text = await _beginning(response)
-    response.close()  # the rest of a long error page is not waited for
-    raise ContainerFailure(
-        _error_text(response, text),
-        repeatable=status >= 500 or status == 429,
-        unexplained=status >= 500 and not text.startswith(("{", "[")),
-    )
-
-
-def _error_text(response: aiohttp.ClientResponse, text: str) -> str:
-    """What a container answered with an error status; a page as one line."""
-    status = f"{response.status} {response.reason or ''}".rstrip()
-    if text and not is_page(text, response.headers.get("Content-Type", "")):
-        return text
-    line = page_text(text)
-    if line in status:
-        line = status
-    elif not line.startswith(str(response.status)):  # otherwise the page shows the status itself
-        line = f"{status}: {line}"
-    return f"Container answered {line}"
-
-
-async def _beginning(response: aiohttp.ClientResponse) -> str:
-    """The beginning of an answer, as text."""
-    content = b""
-    while len(content) < _MAX_ERROR_BYTES:
-        part = await response.content.read(_MAX_ERROR_BYTES - len(content))
-        if not part:
-            break
-        content += part
-    return content.decode("utf-8", "replace").strip()
-
-
-def _is_json(answer: bytes | bytearray) -> bool:
-    """Whether it is JSON text in UTF-8."""
-    try:
-        _json.decode(answer)
-        return is_utf8(answer)
-    except (msgspec.DecodeError, RecursionError):
-        return False

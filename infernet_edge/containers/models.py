@@ -24,6 +24,19 @@ def declared_model(model: str | Model) -> MLModel:
     return msgspec.convert(model, MLModel, from_attributes=True)
 
 
+def model_name(model: str | Model) -> str:
+    """What a request names a configured model: its text, or owner/name."""
+    if isinstance(model, str):
+        return model
+    return f"{model.owner}/{model.name}" if model.owner else model.name
+
+
+def listed_model(name: str) -> Model:
+    """A model that a server lists by this name: owner/name, a name with a tag, or a path."""
+    owner, slash, rest = name.partition("/")
+    return Model(owner=owner, name=rest) if owner and slash else Model(name=name)
+
+
 def parse_model_id(text: str, storages: Iterable[str] = STORAGES) -> MLModel:
     """Parse `[storage/][owner/]name[/version][:file,file]`; omitted parts are "".
 

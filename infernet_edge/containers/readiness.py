@@ -10,6 +10,9 @@ import aiohttp
 
 from infernet_edge.backoff import Backoff
 from infernet_edge.containers.answers.failures import cause_of
+from infernet_edge.containers.answers.refusals import UNAVAILABLE
+from infernet_edge.containers.protocols.model_list import read_models
+from infernet_edge.containers.protocols.sending import headers_of
 from infernet_edge.containers.service import Service
 from infernet_edge.containers.timing import Timing
 from infernet_edge.logs import log_event
@@ -24,24 +27,28 @@ _CLOSE_TIMEOUT = 0.2  # seconds in which a forwarder closes a connection without
 async def probe(session: aiohttp.ClientSession, service: Service) -> str:
     """Request the health path of a service; returns "" when it is ready, else the reason.
 
-    Without a health path any HTTP answer is sufficient: services need not have a page at "/". An
-    accepted connection is not sufficient: port forwarders accept it before the service listens.
+    Without a health path any HTTP answer is sufficient: services need not have a page at "/". But
+    servers of models answer 503 while they load one. An accepted connection is not sufficient: port
+    forwarders accept it before the service listens.
     """
-    container = service.container
-    headers = {}
-    if container.bearer:
-        headers["Authorization"] = f"Bearer {container.bearer.reveal()}"
-    url = service.base_url + (container.health_path or "/")
+    container, protocol = service.container, service.protocol
+    path = container.health_path or protocol.HEALTH_PATH
+    headers, url = headers_of(container), service.base_url + path
     try:
         async with session.get(
             url, headers=headers, timeout=_TIMEOUT, allow_redirects=False
         ) as response:
-            if container.health_path and response.status >= 400:
-                return f"{container.health_path} answers with status {response.status}"
+            status = response.status
+            if container.health_path and status >= 400:
+                return f"{path} answers with status {status}"
+            if protocol.LOADS_MODELS and status == UNAVAILABLE:
+                return f"{path} answers with status {status}, as servers do that load a model"
     except TimeoutError:
         return f"no answer from {url} within {_TIMEOUT.total:g} seconds"
     except (aiohttp.ClientError, OSError, ValueError) as error:
         return f"no answer from {url} ({cause_of(error)})"
+    if protocol.NAMES_MODELS and (service.state != "ready" or not service.model_ids):
+        await read_models(session, service)
     return ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -11,10 +12,11 @@ import aiohttp
 import msgspec
 from msgspec import Raw
 
-from infernet_edge.config.model import Container
+from infernet_edge.config.model import Container, Model
 from infernet_edge.containers.answers.failures import cause_of
 from infernet_edge.containers.answers.numbers import has_numbers, without_numbers
-from infernet_edge.containers.models import declared_model, is_declared
+from infernet_edge.containers.models import declared_model, is_declared, listed_model
+from infernet_edge.containers.protocols.model_list import read_models
 from infernet_edge.containers.service import Service
 from infernet_edge.hardware import Hardware
 from infernet_edge.logs import log_event
@@ -69,6 +71,8 @@ class Resources:
         host = await self._hardware.capabilities()
 
         async def resources(service: Service) -> Raw | ServiceResources:
+            if service.container.protocol != "infernet":
+                return declared_resources(await self._with_models(service), host)
             try:
                 return completed(await self._request(service), host)
             except NoAnswer:
@@ -80,6 +84,11 @@ class Resources:
         """Container id -> whether it serves the model, for every container that is ready."""
 
         async def support(service: Service) -> Raw | ModelSupport:
+            if service.container.protocol != "infernet":
+                container = await self._with_models(service)
+                if model_id in service.model_ids:
+                    return ModelSupport(supported=True)
+                return declared_support(container, model_id)
             try:
                 return checked(await self._request(service, model_id))
             except NoAnswer:
@@ -91,6 +100,16 @@ class Resources:
         ready = [service for service in self._services.values() if service.is_up]
         answers = await asyncio.gather(*(answer(service) for service in ready))
         return {service.id: each for service, each in zip(ready, answers, strict=True)}
+
+    async def _with_models(self, service: Service) -> Container:
+        """The configuration of a container, with the models that it lists now, or listed last."""
+        if not service.protocol.NAMES_MODELS or service.container.models:
+            return service.container
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(MAX_WAIT), self._slots:
+                await read_models(self._session, service)
+        models: list[str | Model] = [listed_model(name) for name in service.model_ids]
+        return msgspec.structs.replace(service.container, models=models)
 
     async def _request(self, service: Service, model_id: str = "") -> Fields:
         """The fields of the container's answer. Raises NoAnswer."""

@@ -11,6 +11,8 @@ from typing import Any, Literal
 from infernet_edge import schema
 from infernet_edge.clock import milliseconds
 from infernet_edge.config.model import Config, Container
+from infernet_edge.containers.models import model_name
+from infernet_edge.containers.protocols.table import PROTOCOLS
 from infernet_edge.errors import InfernetEdgeError
 from infernet_edge.events.bus import Events
 from infernet_edge.metrics.measurements import JOB_BOUNDS, Histogram
@@ -36,6 +38,9 @@ class Service:
         self, container: Container, *, managed: bool, events: Events | None = None
     ) -> None:
         self._events = events or Events()
+        self.model_ids: list[str]
+        """The names of its models for requests: as configured, else as it last listed them."""
+
         self.apply(container, managed=managed)
         self.state: ServiceState = "starting"
         self.reason = "it has not been started yet"
@@ -56,6 +61,8 @@ class Service:
         stays = managed and getattr(self, "managed", False)
         self.container = container
         self.managed = managed
+        self.protocol = PROTOCOLS[container.protocol]
+        self.model_ids = [model_name(model) for model in container.models]
         if not stays:
             self.port = container.port
             self.base_url = container.url.rstrip("/") or f"http://127.0.0.1:{container.port}"
@@ -89,6 +96,19 @@ class Service:
             if ok is not None:
                 self.hour.note(seconds, ok=ok)
             self.working_on -= 1
+
+    @property
+    def model(self) -> str:
+        """The first of `model_ids`, for requests that name none; "" when it is not known."""
+        return self.model_ids[0] if self.model_ids else ""
+
+    def limits(self, timeout: float | None) -> tuple[float, float | None]:
+        """The maximum wait for an answer in seconds, and before that until it is ready.
+
+        None for the second when the first is for both, as where `timeout` of a job shortens it.
+        """
+        startup = self.container.startup_timeout if timeout is None else None
+        return self.limited(timeout), startup
 
     def limited(self, timeout: float | None) -> float:
         """The maximum wait for an answer in seconds; `timeout` may shorten the configured one."""

@@ -20,6 +20,7 @@ from infernet_edge.config.devices import gpu_names, host_path
 from infernet_edge.config.model import Container
 from infernet_edge.config.rules import size_in_bytes
 from infernet_edge.config.secret_files import Secret
+from infernet_edge.config.values.env_files import read_env_file
 from infernet_edge.errors import EngineError
 from infernet_edge.hardware import cdi
 from infernet_edge.hardware.devices import files_of, groups_of
@@ -72,8 +73,8 @@ def make_specification(
     `limits` are those of "memory", "cpu" and "pids" that Podman can apply here; `stop_timeout` is
     in seconds; `groups` are those of its devices; `rootless` is whether Podman runs without root.
     `init` is whether it runs below an init process. `node_labels` describe the node; a container is
-    not replaced when only they differ. Raises EngineError when the command cannot be split as a
-    shell would.
+    not replaced when only they differ. Blocks for a moment where there is an `env_file`. Raises
+    EngineError when that cannot be read, or the command cannot be split as a shell would.
     """
     try:
         command = shlex.split(container.command)
@@ -87,7 +88,7 @@ def make_specification(
         "image": image_id,
         "raw_image_name": container.image,
         "command": command,
-        "env": {name: _text(value) for name, value in container.env.items()},
+        "env": _environment(container),
         "mounts": mounts,
         "volumes": volumes,
         "devices": [{"path": device} for device in _devices(container)],
@@ -100,6 +101,8 @@ def make_specification(
         "stop_timeout": stop_timeout,
         "labels": {NODE_LABEL: node, CONTAINER_LABEL: container.id},
     }
+    if container.shm_size is not None:
+        specification["shm_size"] = size_in_bytes(container.shm_size)
     if groups and rootless:
         specification["annotations"] = _KEEP_GROUPS
     elif groups:
@@ -131,6 +134,20 @@ def missing_limits(container: Container, limits: Collection[str]) -> list[str]:
     """The configured limits that Podman cannot apply here."""
     configured = {"memory": container.memory, "cpu": container.cpus, "pids": container.pids}
     return [name for name, value in configured.items() if value and name not in limits]
+
+
+def _environment(container: Container) -> dict[str, str]:
+    """The variables of `env_file` and those of `env`, which come first. Raises EngineError."""
+    variables: dict[str, str] = {}
+    if container.env_file:
+        try:
+            variables = read_env_file(container.env_file)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise EngineError(
+                f"containers[].env_file of {container.id}, {container.env_file}: {reason}"
+            ) from None
+    return variables | {name: _text(value) for name, value in container.env.items()}
 
 
 def _text(value: str | float | Secret) -> str:

@@ -22,6 +22,7 @@ from infernet_edge.containers.supervision.listening import why_silent
 from infernet_edge.containers.supervision.log_lines import LastLine
 from infernet_edge.containers.supervision.preparation import Preparation
 from infernet_edge.containers.supervision.restarts import Restarts
+from infernet_edge.containers.supervision.startup import report_silence
 from infernet_edge.containers.supervision.usage import RunningContainer
 from infernet_edge.errors import EngineError
 from infernet_edge.logs import log_event
@@ -347,7 +348,7 @@ class Supervisor:
                 if time.monotonic() >= search_at:
                     cause = await self._why_silent()
                     search_at = time.monotonic() + searches.next()
-                self.report_state(f"it does not answer yet: {cause or problem}")
+                report_silence(self.service, self, cause or problem, begin)
                 await asyncio.wait({self._ended}, timeout=backoff.next())
                 continue
             if self.service.state != "ready":
@@ -360,7 +361,7 @@ class Supervisor:
             if self.service.state == "suspect" and (problem := await self._is_down()):
                 return f"it does not answer any more: {problem}"
             backoff.reset()
-            cause = ""
+            cause, begin = "", time.monotonic()
         return ""
 
     async def _why_silent(self) -> str:

@@ -88,6 +88,7 @@ def _files(config: Config) -> Iterator[Path]:
         yield Path(config.chain.wallet.keystore).expanduser().absolute()
     if config.server.tls is not None and config.server.tls.key:
         yield Path(config.server.tls.key).absolute()
+    yield from (Path(each.env_file).absolute() for each in config.containers if each.env_file)
     files = (secret.file.absolute() for secret in _secrets(config) if secret.file is not None)
     yield from dict.fromkeys(files)
 
@@ -101,7 +102,8 @@ def _secrets(config: Config) -> list[Secret]:
         *(
             value
             for container in config.containers
-            for value in container.env.values()
+            for table in (container.env, container.headers, container.query)
+            for value in table.values()
             if isinstance(value, Secret)
         ),
     ]

@@ -13,7 +13,7 @@ from infernet_edge.doctor.rpc import TIMEOUT
 from infernet_edge.errors import StartupError
 
 if TYPE_CHECKING:
-    from infernet_edge.config.model import Wallet
+    from infernet_edge.config.sections.chain import Wallet
 
 NAME = "wallet"
 NEEDS = (

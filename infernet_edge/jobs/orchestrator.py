@@ -14,14 +14,10 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from infernet_edge.config.model import Jobs
-from infernet_edge.containers.client import (
-    OFF_CHAIN,
-    RESTARTED,
-    ContainerFailure,
-    ServiceClient,
-    request_body,
-)
+from infernet_edge.containers.answers.failures import ContainerFailure
+from infernet_edge.containers.client import RESTARTED, ServiceClient
 from infernet_edge.containers.operating.listing import Load
+from infernet_edge.containers.protocols.call import OFF_CHAIN, ContainerInput
 from infernet_edge.containers.service import Service
 from infernet_edge.errors import StorageError, TooLargeToStore
 from infernet_edge.invariants import InvariantViolated
@@ -193,7 +189,7 @@ class Orchestrator:
                 await slot
             self._store.note_start(stream.job)
             data = await self._store.take_data(stream.job)
-            await stream.run(as_input(self._store, data))
+            await stream.run(as_input(self._store, data), self._memory.reserve("outputs"))
         except asyncio.CancelledError:
             stream.abandon()
             raise
@@ -300,10 +296,9 @@ class Orchestrator:
         if self._starts.needs_storing(job):
             await self._starts.store(job)
         # Source and destination of a direct job are always off-chain.
-        body = request_body(
-            as_input(self._store, data), OFF_CHAIN, OFF_CHAIN, requires_proof=job.requires_proof
-        )
-        return await self._client.call(service, body, memory, timeout=job.options.timeout)
+        passed = as_input(self._store, data)
+        given = ContainerInput(passed, OFF_CHAIN, OFF_CHAIN, job.requires_proof)
+        return await self._client.call(service, given, memory, timeout=job.options.timeout)
 
     async def _advance(self, service: Service, run: Run, output: bytes | bytearray) -> None:
         """Queue a job for its next container; stores an output that is long or has no memory."""

@@ -7,15 +7,9 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
-from infernet_edge.containers.client import (
-    OFF_CHAIN,
-    RESTARTED,
-    STREAM,
-    ContainerFailure,
-    ServiceClient,
-    StoredInput,
-    request_body,
-)
+from infernet_edge.containers.answers.failures import ContainerFailure
+from infernet_edge.containers.client import RESTARTED, ServiceClient
+from infernet_edge.containers.protocols.call import OFF_CHAIN, STREAM, ContainerInput, StoredInput
 from infernet_edge.containers.service import Service
 from infernet_edge.errors import StorageError
 from infernet_edge.jobs.contents import PIECE
@@ -118,12 +112,15 @@ class JobStream:
         """The container that answers, or is waited for."""
         return self._service.id
 
-    async def run(self, data: bytes | StoredInput) -> None:
-        """Call the container and pass its bytes on; stores how the job ended."""
-        body = request_body(data, OFF_CHAIN, STREAM, requires_proof=self.job.requires_proof)
-        generation = self._service.generation
+    async def run(self, data: bytes | StoredInput, memory: Reservation) -> None:
+        """Call the container and pass its bytes on; stores how the job ended.
+
+        `memory` is for the input, where the container's protocol needs it as a whole.
+        """
+        given = ContainerInput(data, OFF_CHAIN, STREAM, self.job.requires_proof)
+        timeout, generation = self.job.options.timeout, self._service.generation
         try:
-            async with self._client.stream(self._service, body, self.job.options.timeout) as stream:
+            async with self._client.stream(self._service, given, timeout, memory) as stream:
                 if not self.opened.done():
                     self.opened.set_result(stream.content_type)
                 async for chunk in stream.chunks():

@@ -15,7 +15,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from infernet_edge.chain.contracts.abi import READ_SUBSCRIPTION_BATCH
-from infernet_edge.config.model import Chain as ChainSettings
+from infernet_edge.config.sections.chain import Chain as ChainSettings
 from tests.benchmarks.onchain import LONGEST, MEBIBYTE, chain_settings
 from tests.benchmarks.usage import counters, memory
 from tests.support.counting_proxy import Asked, CountingProxy

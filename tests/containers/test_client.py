@@ -17,13 +17,10 @@ from aiohttp import web
 from infernet_edge.config.model import Container
 from infernet_edge.config.secret_files import Secret
 from infernet_edge.containers import client as client_module
-from infernet_edge.containers.client import (
-    ContainerFailure,
-    ServiceClient,
-    StoredInput,
-    make_session,
-    request_body,
-)
+from infernet_edge.containers.answers.failures import ContainerFailure
+from infernet_edge.containers.client import ServiceClient, make_session
+from infernet_edge.containers.protocols import infernet
+from infernet_edge.containers.protocols.call import ContainerInput, StoredInput
 from infernet_edge.containers.service import Service
 from infernet_edge.memory import unlimited
 from tests.support.managing import eventually
@@ -31,7 +28,8 @@ from tests.support.ports import free_port
 from tests.support.serving import Echo, Talk, read_request, serving, talking
 
 MEGABYTE = 2**20
-BODY = request_body(b'{"a":1}', 1, 1, requires_proof=False)
+GIVEN = ContainerInput(b'{"a":1}', 1, 1, requires_proof=False)
+BODY = b'{"source":1,"destination":1,"data":{"a":1},"requires_proof":false}'
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 
 
@@ -70,13 +68,15 @@ async def failure(awaitable: Awaitable[Any]) -> str:
 
 
 async def streamed(client: ServiceClient, to: Service) -> list[bytes]:
-    async with client.stream(to, BODY) as stream:
+    async with client.stream(to, GIVEN) as stream:
         return [chunk async for chunk in stream.chunks()]
 
 
 def test_the_body_is_what_containers_expect() -> None:
     wide = b'{"r":%d, "text":"\\u00e9"}' % 2**256
-    body = request_body(wide, 0, 2, requires_proof=True)
+    call = infernet.request(Container(id="x"), ContainerInput(wide, 0, 2, requires_proof=True), "")
+    body = call.body
+    assert isinstance(body, bytes)
     assert json.loads(body) == {
         "source": 0,
         "destination": 2,
@@ -96,7 +96,7 @@ async def test_an_answer_is_returned_unchanged(client: ServiceClient) -> None:
 
     async with serving(answer) as url:
         for address in (f"{url}/some/where", f"{url}/some/where/"):
-            answered = await client.call(service(address), BODY)
+            answered = await client.call(service(address), GIVEN)
             assert answered == b' {"wide": %d, "f": 1.10} ' % 2**256
 
 
@@ -109,14 +109,14 @@ async def test_any_json_of_any_content_type_is_an_answer(
         return web.Response(body=text, content_type=kind)
 
     async with serving(answer) as url:
-        assert await client.call(service(url), BODY) == text
+        assert await client.call(service(url), GIVEN) == text
 
 
 async def test_the_bearer_token_goes_to_its_container_only(client: ServiceClient) -> None:
     echo = Echo()
     async with serving(echo) as url:
-        await client.call(service(url, bearer=Secret("abc")), BODY)
-        await client.call(service(url), BODY)
+        await client.call(service(url, bearer=Secret("abc")), GIVEN)
+        await client.call(service(url), GIVEN)
     assert echo.headers[0]["Authorization"] == "Bearer abc"
     assert "Authorization" not in echo.headers[1]
 
@@ -134,7 +134,7 @@ async def test_a_container_gets_no_cookies_and_no_compression_is_requested(
 
     async with serving(answer) as url:
         for _ in range(2):
-            await client.call(service(url), BODY)
+            await client.call(service(url), GIVEN)
     for headers in seen:
         assert headers == {"host", "content-type", "content-length"}
 
@@ -160,7 +160,7 @@ async def test_an_answer_that_is_not_json(client: ServiceClient, name: str) -> N
         return web.Response(body=NOT_JSON[name], content_type="text/html")
 
     async with serving(answer) as url:
-        reason = await failure(client.call(service(url), BODY))
+        reason = await failure(client.call(service(url), GIVEN))
         assert reason.startswith("Container's answer is not JSON (text/html")
         assert len(reason) < 400
 
@@ -194,7 +194,7 @@ async def test_an_error_status(
         return web.Response(status=status, body=body)
 
     async with serving(answer) as url:
-        assert await failure(client.call(service(url), BODY)) == reason
+        assert await failure(client.call(service(url), GIVEN)) == reason
         assert await failure(streamed(client, service(url))) == reason
 
 
@@ -203,7 +203,7 @@ async def test_a_long_error_is_cut(client: ServiceClient) -> None:
         return web.Response(status=500, body=b"x" * MEGABYTE)
 
     async with serving(answer) as url:
-        assert await failure(client.call(service(url), BODY)) == "x" * 4096
+        assert await failure(client.call(service(url), GIVEN)) == "x" * 4096
 
 
 class Logs:
@@ -238,7 +238,7 @@ async def test_a_failure_that_says_little_is_completed_by_the_log(
     logs = Logs()
     async with make_session() as session, serving(answer) as url:
         client = ServiceClient(session, MEGABYTE, logs)
-        reason = await failure(client.call(service(url), BODY))
+        reason = await failure(client.call(service(url), GIVEN))
         if shown:
             assert reason == f"{shown}; the last line of its log: ValueError: no such model"
         assert logs.reads == (shown is not None)
@@ -255,8 +255,8 @@ async def test_numbers_that_json_does_not_have(client: ServiceClient) -> None:
 
     async with serving(answer) as url:
         expected = b'{"a": [null, null, 1.10], "NaN": "Infinity"}'
-        assert await client.call(service(url), BODY) == expected
-        assert await client.call(service(url), BODY, keep_numbers=True) == NUMBERS
+        assert await client.call(service(url), GIVEN) == expected
+        assert await client.call(service(url), GIVEN, keep_numbers=True) == NUMBERS
 
 
 async def test_an_answer_that_gets_too_long_with_null() -> None:
@@ -266,9 +266,9 @@ async def test_an_answer_that_gets_too_long_with_null() -> None:
     async with make_session() as session, serving(answer) as url:
         budget = unlimited()
         memory = budget.reserve("outputs")
-        assert len(await ServiceClient(session, 11).call(service(url), BODY, memory)) == 11
+        assert len(await ServiceClient(session, 11).call(service(url), GIVEN, memory)) == 11
         assert memory.size == 11
-        reason = await failure(ServiceClient(session, 10).call(service(url), BODY))
+        reason = await failure(ServiceClient(session, 10).call(service(url), GIVEN))
         assert reason == "Container's answer is larger than 10 bytes"
 
 
@@ -311,9 +311,9 @@ async def test_a_failed_call_is_repeated_where_that_may_help(
             writer.write(b"HTTP/1.1 %d Oh\r\nconnection: close\r\n\r\n" % fault)
 
     async with talking(talk) as url:
-        await failure(client.call(service(url, retries=2, timeout=0.3), BODY))
+        await failure(client.call(service(url, retries=2, timeout=0.3), GIVEN))
         assert calls == attempts
-        await failure(client.call(service(url, timeout=0.3), BODY))
+        await failure(client.call(service(url, timeout=0.3), GIVEN))
         assert calls == attempts + 1
 
 
@@ -337,7 +337,7 @@ async def test_a_repeated_call_sends_the_whole_input_and_returns_the_answer(
     memory.take(100)
     data = StoredInput(7, pieces)
     async with serving(answer) as url:
-        body = request_body(data, 1, 1, requires_proof=False)
+        body = ContainerInput(data, 1, 1, requires_proof=False)
         assert await client.call(service(url, retries=2), body, memory) == b"[1]"
     assert seen == [BODY] * 3
     assert memory.size == 100 + 3
@@ -376,14 +376,14 @@ async def test_a_call_without_an_answer_makes_a_managed_container_suspect(
 
     async with talking(talk) as url:
         called = managed(url)
-        reason = await failure(client.call(called, BODY))
+        reason = await failure(client.call(called, GIVEN))
         assert called.state == state
         assert called.in_call == called.working_on == 0
         assert called.reason == (f"a call failed: {reason}" if state == "suspect" else "")
         assert called.probe_requested.is_set() == (state == "suspect")
         elsewhere = service(url, timeout=0.3)
         before = elsewhere.state
-        await failure(client.call(elsewhere, BODY))
+        await failure(client.call(elsewhere, GIVEN))
         assert elsewhere.state == before
 
 
@@ -391,7 +391,7 @@ async def test_a_stream_that_breaks_off_makes_its_container_suspect(client: Serv
     head = OK + b"transfer-encoding: chunked\r\n\r\n"
     async with talking(sending(head, b"3\r\nabc\r\n")) as url:
         called = managed(url)
-        async with client.stream(called, BODY) as stream:
+        async with client.stream(called, GIVEN) as stream:
             chunks = stream.chunks()
             await anext(chunks)
             assert (called.state, called.in_call) == ("ready", 1)
@@ -401,7 +401,7 @@ async def test_a_stream_that_breaks_off_makes_its_container_suspect(client: Serv
 
 async def test_a_chunk_of_a_stream_clears_the_suspicion(client: ServiceClient) -> None:
     echo = Echo()
-    body = request_body(b'{"chunks":["one","wait","two"]}', 1, 2, requires_proof=False)
+    body = ContainerInput(b'{"chunks":["one","wait","two"]}', 1, 2, requires_proof=False)
     async with serving(echo) as url:
         called = managed(url, timeout=20.0)
         async with client.stream(called, body) as stream:
@@ -421,7 +421,7 @@ async def test_a_server_error_makes_a_container_with_a_health_path_suspect(
 
     async with serving(answer) as url:
         called = managed(url, health_path="/health")
-        await failure(client.call(called, BODY))
+        await failure(client.call(called, GIVEN))
         assert called.state == "suspect"
 
 
@@ -429,13 +429,13 @@ async def test_a_suspect_gets_no_calls_until_one_in_progress_is_answered(
     client: ServiceClient,
 ) -> None:
     echo = Echo()
-    hold = request_body(b'{"hold":true}', 1, 1, requires_proof=False)
+    hold = ContainerInput(b'{"hold":true}', 1, 1, requires_proof=False)
     async with serving(echo) as url:
         called = managed(url, timeout=20.0)
         first = asyncio.create_task(client.call(called, hold))
         await eventually(lambda: echo.open == 1)
         called.set_suspect("a call failed")
-        second = asyncio.create_task(client.call(called, BODY))
+        second = asyncio.create_task(client.call(called, GIVEN))
         await asyncio.sleep(0.1)
         assert (len(echo.calls), called.in_call, called.working_on) == (1, 1, 2)
         echo.release()
@@ -454,7 +454,7 @@ async def test_redirects_are_not_followed(client: ServiceClient, status: int) ->
         return web.Response(status=status, headers={"location": "/elsewhere"})
 
     async with serving(answer) as url:
-        for call in (client.call(service(url), BODY), streamed(client, service(url))):
+        for call in (client.call(service(url), GIVEN), streamed(client, service(url))):
             reason = await failure(call)
             assert reason == f"Container answered with a redirect ({status}), not followed"
     assert set(visited) == {"/service_output"}
@@ -463,7 +463,7 @@ async def test_redirects_are_not_followed(client: ServiceClient, status: int) ->
 async def test_a_container_that_is_down(client: ServiceClient) -> None:
     down = service(f"http://127.0.0.1:{free_port()}")
     expected = "Cannot connect to container: Connection refused"
-    assert await failure(client.call(down, BODY)) == expected
+    assert await failure(client.call(down, GIVEN)) == expected
     assert await failure(streamed(client, down)) == expected
 
 
@@ -477,7 +477,7 @@ async def test_a_container_that_is_down(client: ServiceClient) -> None:
     ],
 )
 async def test_an_invalid_address(client: ServiceClient, url: str) -> None:
-    assert len(await failure(client.call(service(url), BODY))) < 500
+    assert len(await failure(client.call(service(url), GIVEN))) < 500
     await failure(streamed(client, service(url)))
 
 
@@ -486,17 +486,17 @@ async def test_the_address_of_a_container_is_not_shown(client: ServiceClient) ->
     for said in (b"rubbish\r\n\r\n", b"", b"HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n"):
         async with talking(sending(said)) as url:
             hidden = url.replace("http://", "http://user:hunter2@") + "/inner"
-            for call in (client.call(service(hidden), BODY), streamed(client, service(hidden))):
+            for call in (client.call(service(hidden), GIVEN), streamed(client, service(hidden))):
                 reason = await failure(call)
                 assert not any(part in reason for part in ("hunter2", "inner", "127.0.0.1")), reason
     down = service(f"http://user:hunter2@127.0.0.1:{free_port()}/inner")
-    reason = await failure(client.call(down, BODY))
+    reason = await failure(client.call(down, GIVEN))
     assert not any(part in reason for part in ("hunter2", "inner", "127.0.0.1")), reason
 
 
 async def test_a_token_that_cannot_be_sent_is_not_shown(client: ServiceClient) -> None:
     async with serving(Echo()) as url:
-        reason = await failure(client.call(service(url, bearer=Secret("top\nsecret")), BODY))
+        reason = await failure(client.call(service(url, bearer=Secret("top\nsecret")), GIVEN))
     assert "secret" not in reason
 
 
@@ -516,7 +516,7 @@ async def test_a_container_that_does_not_accept(
             waiting.append(socket.socket())
             waiting[-1].setblocking(False)
             waiting[-1].connect_ex(address)
-        reason = await failure(client.call(service(f"http://127.0.0.1:{address[1]}"), BODY))
+        reason = await failure(client.call(service(f"http://127.0.0.1:{address[1]}"), GIVEN))
         for one in waiting:
             one.close()
     assert reason == "Cannot connect to container: Connection timed out"
@@ -531,7 +531,7 @@ async def test_a_container_that_hangs(client: ServiceClient) -> None:
         gone.set()
 
     async with talking(talk) as url:
-        reason = await failure(client.call(service(url, timeout=0.1), BODY))
+        reason = await failure(client.call(service(url, timeout=0.1), GIVEN))
         assert reason == "Container did not answer within 0.1 s"
         async with asyncio.timeout(10):
             await gone.wait()
@@ -549,7 +549,7 @@ async def test_a_container_that_stops_sending(client: ServiceClient, beginning: 
         await reader.read()
 
     async with talking(talk) as url:
-        reason = await failure(client.call(service(url, timeout=0.1), BODY))
+        reason = await failure(client.call(service(url, timeout=0.1), GIVEN))
         assert reason == "Container did not answer within 0.1 s"
 
 
@@ -567,7 +567,7 @@ async def test_the_timeout_is_for_the_whole_answer(client: ServiceClient) -> Non
         await asyncio.sleep(0.01)
 
     async with talking(talk) as url:
-        reason = await failure(client.call(service(url, timeout=0.3), BODY))
+        reason = await failure(client.call(service(url, timeout=0.3), GIVEN))
         assert reason == "Container did not answer within 0.3 s"
 
 
@@ -598,7 +598,7 @@ async def test_half_answers_and_answers_that_are_not_http(
     client: ServiceClient, parts: tuple[bytes, ...], reason: str
 ) -> None:
     async with talking(sending(*parts)) as url:
-        assert (await failure(client.call(service(url), BODY))).startswith(reason)
+        assert (await failure(client.call(service(url), GIVEN))).startswith(reason)
 
 
 async def test_a_container_that_resets_the_connection(client: ServiceClient) -> None:
@@ -608,14 +608,14 @@ async def test_a_container_that_resets_the_connection(client: ServiceClient) -> 
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
     async with talking(talk) as url:
-        reason = await failure(client.call(service(url), BODY))
+        reason = await failure(client.call(service(url), GIVEN))
         assert reason == "Container closed the connection without an answer"
 
 
 async def test_a_container_that_dies_in_the_middle_of_a_stream(client: ServiceClient) -> None:
     head = OK + b"transfer-encoding: chunked\r\n\r\n"
     async with talking(sending(head, b"3\r\nabc\r\n")) as url:
-        async with client.stream(service(url), BODY) as stream:
+        async with client.stream(service(url), GIVEN) as stream:
             chunks = stream.chunks()
             assert await anext(chunks) == b"abc"
             reason = await failure(anext(chunks))
@@ -633,7 +633,7 @@ async def test_a_stream(client: ServiceClient) -> None:
         await response.write_eof()
         return response
 
-    async with serving(answer) as url, client.stream(service(url), BODY) as stream:
+    async with serving(answer) as url, client.stream(service(url), GIVEN) as stream:
         assert stream.content_type == "image/png"
         chunks = [chunk async for chunk in stream.chunks()]
     assert b"".join(chunks) == b"".join(content)
@@ -644,7 +644,7 @@ async def test_a_stream_that_ends_with_its_connection(client: ServiceClient) -> 
     """HTTP/1.0, as simple servers speak it."""
     async with (
         talking(sending(b"HTTP/1.0 200 OK\r\n\r\n", b"abc")) as url,
-        client.stream(service(url), BODY) as stream,
+        client.stream(service(url), GIVEN) as stream,
     ):
         assert stream.content_type == ""
         assert b"".join([chunk async for chunk in stream.chunks()]) == b"abc"
@@ -652,7 +652,7 @@ async def test_a_stream_that_ends_with_its_connection(client: ServiceClient) -> 
 
 async def test_a_stream_that_is_left_ends_the_call(client: ServiceClient) -> None:
     echo = Echo()
-    body = request_body(b'{"chunks":["one","wait"]}', 1, 2, requires_proof=False)
+    body = ContainerInput(b'{"chunks":["one","wait"]}', 1, 2, requires_proof=False)
     async with serving(echo) as url:
         async with client.stream(service(url), body) as stream:
             assert await anext(stream.chunks()) == b"one"
@@ -664,7 +664,7 @@ async def test_a_large_answer_within_the_limit(client: ServiceClient) -> None:
         return web.Response(body=b'"%b"' % (b"x" * (16 * MEGABYTE - 2)))
 
     async with serving(answer) as url:
-        assert len(await client.call(service(url), BODY)) == 16 * MEGABYTE
+        assert len(await client.call(service(url), GIVEN)) == 16 * MEGABYTE
 
 
 @pytest.mark.parametrize("announced", [True, False])
@@ -685,7 +685,7 @@ async def test_an_answer_of_a_gigabyte_is_not_accepted(
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     async with talking(talk) as url:
-        reason = await failure(client.call(service(url), BODY))
+        reason = await failure(client.call(service(url), GIVEN))
         assert reason == f"Container's answer is larger than {16 * MEGABYTE} bytes"
     assert sent < 100
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
@@ -696,7 +696,7 @@ async def test_a_long_input(client: ServiceClient) -> None:
     echo = Echo()
     data = b'{"a":"%b"}' % (b"x" * 10 * MEGABYTE)
     async with serving(echo) as url:
-        answer = await client.call(service(url), request_body(data, 1, 1, requires_proof=False))
+        answer = await client.call(service(url), ContainerInput(data, 1, 1, requires_proof=False))
     assert len(answer) > 10 * MEGABYTE
     assert len(echo.calls[0]["data"]["a"]) == 10 * MEGABYTE
 
@@ -714,7 +714,7 @@ async def test_connections_are_used_again(client: ServiceClient) -> None:
 
     async with talking(talk) as url:
         for _ in range(10):
-            assert await client.call(service(url), BODY) == b"{}"
+            assert await client.call(service(url), GIVEN) == b"{}"
     assert connections == 1
 
 
@@ -723,7 +723,7 @@ async def test_a_container_that_closes_kept_connections(client: ServiceClient) -
     for header in (b"", b"connection: close\r\n"):
         async with talking(sending(OK + header + b"content-length: 2\r\n\r\n{}")) as url:
             for _ in range(20):
-                assert await client.call(service(url), BODY) == b"{}"
+                assert await client.call(service(url), GIVEN) == b"{}"
                 await asyncio.sleep(0.005)
 
 
@@ -743,14 +743,14 @@ async def test_a_container_that_crashes_on_a_job_gets_it_once(client: ServiceCli
         calls += 1
 
     async with talking(talk) as url:
-        reason = await failure(client.call(service(url), BODY))
+        reason = await failure(client.call(service(url), GIVEN))
         assert reason == "Container closed the connection without an answer"
     assert calls == 1
 
 
 async def test_a_hundred_calls_at_once(client: ServiceClient) -> None:
     echo = Echo()
-    body = request_body(b'{"hold":true}', 1, 1, requires_proof=False)
+    body = ContainerInput(b'{"hold":true}', 1, 1, requires_proof=False)
     async with serving(echo) as url:
         calls = [asyncio.create_task(client.call(service(url), body)) for _ in range(100)]
         await eventually(lambda: echo.open == 100)
@@ -760,7 +760,7 @@ async def test_a_hundred_calls_at_once(client: ServiceClient) -> None:
 
 async def test_a_cancelled_call_ends_in_the_container_too(client: ServiceClient) -> None:
     echo = Echo()
-    body = request_body(b'{"hold":true}', 1, 1, requires_proof=False)
+    body = ContainerInput(b'{"hold":true}', 1, 1, requires_proof=False)
     async with serving(echo) as url:
         call = asyncio.create_task(client.call(service(url), body))
         await eventually(lambda: echo.open == 1)
@@ -772,7 +772,7 @@ async def test_a_cancelled_call_ends_in_the_container_too(client: ServiceClient)
 async def test_a_managed_container_that_is_not_ready_in_time(client: ServiceClient) -> None:
     waiting = Service(Container(id="x", image="y", timeout=0.05), managed=True)
     waiting.set_starting("the image is being pulled")
-    reason = await failure(client.call(waiting, BODY))
+    reason = await failure(client.call(waiting, GIVEN))
     assert reason == "Container is not ready: the image is being pulled"
     assert await failure(streamed(client, waiting)) == reason
 
@@ -786,7 +786,7 @@ async def test_the_timeout_applies_to_getting_ready_and_answering_together(
         container = Container(id="x", image="y", port=int(url.rpartition(":")[2]), timeout=2.0)
         starting = Service(container, managed=True)
         starting.set_starting("the image is being pulled")
-        body = request_body(b'{"hold":true}', 1, 1, requires_proof=False)
+        body = ContainerInput(b'{"hold":true}', 1, 1, requires_proof=False)
 
         async def call() -> None:
             if stream:

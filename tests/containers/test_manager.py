@@ -21,9 +21,11 @@ from infernet_edge.config.model import Config, Container, Podman, Storage
 from infernet_edge.config.model import Registry as Login
 from infernet_edge.config.secret_files import Secret
 from infernet_edge.containers import connection
-from infernet_edge.containers.client import ContainerFailure, ServiceClient, request_body
+from infernet_edge.containers.answers.failures import ContainerFailure
+from infernet_edge.containers.client import ServiceClient
 from infernet_edge.containers.manager import ContainerManager
 from infernet_edge.containers.podman import Engine, EngineInfo, Found
+from infernet_edge.containers.protocols.call import ContainerInput
 from infernet_edge.containers.service import ServiceUnavailable, make_services
 from infernet_edge.containers.specification import CONTAINER_LABEL
 from infernet_edge.containers.supervision import endings
@@ -766,7 +768,7 @@ async def test_an_end_is_detected_where_processes_are_not_visible(
         asked = list_calls(monkeypatch)
         service = managed.services["echo"]
         client = ServiceClient(managed.session, 2**20)
-        body = request_body(b'{"sleep": 60}', 1, 1, requires_proof=False)
+        body = ContainerInput(b'{"sleep": 60}', 1, 1, requires_proof=False)
         job = asyncio.create_task(client.call(service, body)) if busy else None
         await asyncio.sleep(1.5)
         assert not asked  # while it runs, Podman is not called

@@ -18,16 +18,18 @@ import pytest
 
 from infernet_edge.config.model import Registry as Login
 from infernet_edge.containers import readiness
-from infernet_edge.containers.client import ContainerFailure, ServiceClient, request_body
+from infernet_edge.containers.answers.failures import ContainerFailure
+from infernet_edge.containers.client import ServiceClient
 from infernet_edge.containers.images.platforms import obstacle
 from infernet_edge.containers.podman import Engine
 from infernet_edge.containers.processes import WatchedProcess
+from infernet_edge.containers.protocols.call import ContainerInput
 from infernet_edge.containers.service import ServiceUnavailable
 from tests.support.events import Events
 from tests.support.managing import QUICK, Managed, configuration, container, eventually, managing
 from tests.support.podman import IsolatedPodman
 
-BODY = request_body(b'{"a": 1}', 1, 1, requires_proof=False)
+BODY = ContainerInput(b'{"a": 1}', 1, 1, requires_proof=False)
 
 
 @pytest.fixture
@@ -116,7 +118,7 @@ async def test_a_failed_call_of_a_container_that_answers_changes_nothing(
     async with managing(configuration(podman, tmp_path, configured)) as managed:
         service, client = managed.services["echo"], client_of(managed)
         before = container_id(podman)
-        slow = request_body(b'{"sleep": 1}', 1, 1, requires_proof=False)
+        slow = ContainerInput(b'{"sleep": 1}', 1, 1, requires_proof=False)
         with pytest.raises(ContainerFailure):
             await client.call(service, slow)
         await eventually(lambda: service.state == "ready")
@@ -134,7 +136,7 @@ async def test_a_single_worker_is_not_interrupted_while_it_computes(
     async with managing(configuration(podman, tmp_path, configured)) as managed:
         service, client = managed.services["echo"], client_of(managed)
         before = container_id(podman)
-        slow = request_body(b'{"sleep": 4}', 1, 1, requires_proof=False)
+        slow = ContainerInput(b'{"sleep": 4}', 1, 1, requires_proof=False)
         computing = asyncio.create_task(client.call(service, slow))
         await eventually(lambda: service.in_call)
         service.container = msgspec.structs.replace(configured, timeout=0.3)
@@ -172,7 +174,7 @@ async def test_the_last_line_of_the_log_completes_a_failure(
     async with managing(configuration(podman, tmp_path, configured)) as managed:
         service, client = managed.services["echo"], client_of(managed)
         order = b'{"page": 500, "print": "\\u001b[31mValueError:\\u001b[0m no model\\n"}'
-        body = request_body(order, 1, 1, requires_proof=False)
+        body = ContainerInput(order, 1, 1, requires_proof=False)
         with pytest.raises(ContainerFailure) as failed:
             await client.call(service, body)
         assert str(failed.value) == (

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from infernet_edge.containers.client import ContainerFailure
+from infernet_edge.containers.answers.failures import ContainerFailure
 from infernet_edge.errors import StorageError, TooLargeToStore
 from infernet_edge.jobs import orchestrator as orchestrator_module
 from infernet_edge.jobs import table

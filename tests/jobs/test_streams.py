@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from infernet_edge.containers.client import ContainerFailure
+from infernet_edge.containers.answers.failures import ContainerFailure
 from infernet_edge.errors import StorageError, Unavailable
 from infernet_edge.jobs import contents
 from infernet_edge.jobs.contents import PIECE

@@ -25,7 +25,7 @@ from infernet_edge.chain.txm import store as transaction_store
 from infernet_edge.chain.txm.in_flight import StuckLimits
 from infernet_edge.chain.txm.manager import TransactionManager
 from infernet_edge.chain.txm.store import PaidFee, Transaction, TransactionOutcome, TransactionStore
-from infernet_edge.config.model import Chain
+from infernet_edge.config.sections.chain import Chain
 from infernet_edge.storage.database import Database
 from tests.support.evm import ALICE, NODE, Anvil, Contract, RpcFailure, deploy
 from tests.support.scripted_rpc import RpcFault, ScriptedRpc

@@ -6,7 +6,8 @@ from typing import Any
 
 from infernet_edge.chain.contracts.subscription import ZERO_ADDRESS, SubscriptionV0, SubscriptionV1
 from infernet_edge.chain.guard.container_lookup import container_hash
-from infernet_edge.config.model import Chain, Config, Container, Wallet
+from infernet_edge.config.model import Config, Container
+from infernet_edge.config.sections.chain import Chain, Wallet
 
 OWNER = "0x00bd138aBd70e2F00903268F3DB08f2d25677C2b"
 TOKEN = "0x5FbDB2315678afecb367f032d93F642f64180aa3"

@@ -14,7 +14,7 @@ from infernet_edge.chain.contracts.abi import (
 )
 from infernet_edge.chain.contracts.subscription import ZERO_ADDRESS, Generation
 from infernet_edge.chain.rpc.client import Call, RpcClient, RpcError, RpcUnavailable
-from infernet_edge.config.model import Chain
+from infernet_edge.config.sections.chain import Chain
 from infernet_edge.errors import Refused
 
 

@@ -53,8 +53,8 @@ from infernet_edge.chain.guard.rules import explain
 from infernet_edge.chain.guard.signer import SignerCheck
 from infernet_edge.chain.rpc.client import ReplyTooLarge, RpcClient, RpcError
 from infernet_edge.chain.rpc.head_tracker import HeadTracker
-from infernet_edge.config.model import Chain
-from infernet_edge.containers.client import OFF_CHAIN, ON_CHAIN, StoredInput
+from infernet_edge.config.sections.chain import Chain
+from infernet_edge.containers.protocols.call import OFF_CHAIN, ON_CHAIN, StoredInput
 from infernet_edge.errors import ApiError
 from infernet_edge.invariants import InvariantViolated
 from infernet_edge.logs import log_event

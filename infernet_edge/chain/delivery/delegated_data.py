@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import AsyncIterator
 from typing import Final
 
-from infernet_edge.containers.client import StoredInput
+from infernet_edge.containers.protocols.call import StoredInput
 from infernet_edge.errors import StorageError
 from infernet_edge.jobs.contents import PIECE, Buffer
 from infernet_edge.storage.checksums import Damaged, check, checksum

@@ -28,7 +28,7 @@ from infernet_edge.chain.delivery.store import DeliveryStore
 from infernet_edge.chain.txm.broadcaster import OneAtATime, SendError
 from infernet_edge.chain.txm.manager import TransactionManager
 from infernet_edge.chain.txm.store import Subject, TransactionOutcome
-from infernet_edge.containers.client import ContainerFailure
+from infernet_edge.containers.answers.failures import ContainerFailure
 from infernet_edge.errors import StorageError
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.logs import log_event

@@ -39,7 +39,7 @@ from infernet_edge.chain.subscriptions.recheck import Recheck
 from infernet_edge.chain.subscriptions.reorg import ReorgDetector
 from infernet_edge.chain.subscriptions.scheduler import MAX_FOLLOWED, Scheduler
 from infernet_edge.chain.subscriptions.store import KnownSubscription, SubscriptionStore
-from infernet_edge.config.model import Chain
+from infernet_edge.config.sections.chain import Chain
 from infernet_edge.errors import ApiError, StorageError
 from infernet_edge.logs import ConditionLog, log_event
 

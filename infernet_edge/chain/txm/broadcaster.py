@@ -42,7 +42,7 @@ from infernet_edge.chain.txm.store import (
     TransactionStore,
     contracts_of,
 )
-from infernet_edge.config.model import Chain
+from infernet_edge.config.sections.chain import Chain
 from infernet_edge.errors import InfernetEdgeError
 from infernet_edge.logs import log_event
 from infernet_edge.tasks import cancel

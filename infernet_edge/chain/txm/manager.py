@@ -20,7 +20,7 @@ from infernet_edge.chain.txm.in_flight import InFlightSet, StuckLimits
 from infernet_edge.chain.txm.outcomes import Outcomes
 from infernet_edge.chain.txm.slots import TransactionSlots
 from infernet_edge.chain.txm.store import TransactionStore
-from infernet_edge.config.model import Chain
+from infernet_edge.config.sections.chain import Chain
 
 
 class TransactionManager:

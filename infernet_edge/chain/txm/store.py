@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, NamedTuple
 from msgspec import Struct, field
 
 from infernet_edge.clock import milliseconds
-from infernet_edge.config.model import Chain
+from infernet_edge.config.sections.chain import Chain
 from infernet_edge.invariants import invariant
 from infernet_edge.storage.checksums import checksum
 from infernet_edge.storage.damage import checked_types

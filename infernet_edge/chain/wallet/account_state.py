@@ -16,7 +16,7 @@ from infernet_edge.chain.contracts.registry import Deployment, WrongContract, ch
 from infernet_edge.chain.rpc.client import RpcClient, RpcError, RpcUnavailable, quantity
 from infernet_edge.chain.rpc.head_tracker import LATEST_BLOCK, parse_block
 from infernet_edge.chain.wallet.payment_wallet import is_valid_wallet
-from infernet_edge.config.model import Chain
+from infernet_edge.config.sections.chain import Chain
 
 INACTIVE: Final = 0
 REGISTERED: Final = 1

@@ -20,8 +20,8 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 
-from infernet_edge.config.model import Wallet
 from infernet_edge.config.secret_files import Secret
+from infernet_edge.config.sections.chain import Wallet
 from infernet_edge.errors import StartupError
 from infernet_edge.logs import log_event
 

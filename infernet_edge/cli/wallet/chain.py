@@ -29,7 +29,7 @@ from infernet_edge.chain.wallet.keystore import load_account
 from infernet_edge.cli.configuration import load_or_explain
 from infernet_edge.cli.money import coins
 from infernet_edge.cli.output import print_progress
-from infernet_edge.config.model import Chain
+from infernet_edge.config.sections.chain import Chain
 from infernet_edge.errors import InfernetEdgeError
 
 _MAX_WAIT = 300.0  # seconds until a transaction must be mined

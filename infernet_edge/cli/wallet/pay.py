@@ -29,8 +29,9 @@ from infernet_edge.cli.configuration import load_or_explain
 from infernet_edge.cli.money import coins
 from infernet_edge.cli.output import print_progress
 from infernet_edge.cli.wallet.chain import connected, send
-from infernet_edge.config.model import Chain, Config
+from infernet_edge.config.model import Config
 from infernet_edge.config.rendering import to_json, toml_value
+from infernet_edge.config.sections.chain import Chain
 from infernet_edge.errors import InfernetEdgeError
 
 _CREATE = "infernet-edge wallet pay create"

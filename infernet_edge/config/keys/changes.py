@@ -40,7 +40,7 @@ RELOADED: Final = frozenset(
 RECREATING: Final = frozenset(
     {
         *("image", "url", "port", "container_port", "init", "gpu", "command", "env", "volumes"),
-        *("memory", "cpus", "pids", "devices"),
+        *("env_file", "memory", "cpus", "pids", "shm_size", "devices"),
     }
 )
 """The keys of a container that need a new one; the others apply to the one that runs."""

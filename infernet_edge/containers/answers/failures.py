@@ -9,9 +9,33 @@ import ssl
 
 import aiohttp
 
+from infernet_edge.errors import InfernetEdgeError
+
 _CLOSED = (errno.ECONNRESET, errno.EPIPE)
 # Where a name has several addresses, the error of each is in the text only (aiohappyeyeballs).
 _NUMBER = re.compile(r"\[Errno (\d+)\]")
+
+
+class ContainerFailure(InfernetEdgeError):
+    """A container did not return a valid answer; the text is for the job's client.
+
+    `repeatable` is whether the same call may succeed later, see `containers[].retries`;
+    `unexplained` whether the container's log may say more than its answer; `interrupted` whether
+    the node itself stopped the container meanwhile, so that the call has to be made again.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        repeatable: bool = False,
+        unexplained: bool = False,
+        interrupted: bool = False,
+    ) -> None:
+        super().__init__(text)
+        self.repeatable = repeatable
+        self.unexplained = unexplained
+        self.interrupted = interrupted
 
 
 def failure_of(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from typing import Any
 
@@ -56,12 +57,16 @@ class Preparation:
                 " container; install the package crun",
             )
         node, stop_timeout = self._context.node, self._context.timing.stop
-        return specification.make_specification(
+        make = functools.partial(
+            specification.make_specification,
             *(container, node, image.id, info.limits, stop_timeout, groups),
             rootless=info.rootless,
             node_labels=self._context.node_labels,
             init=self._init and not init_process.brings_own(image, container.command),
         )
+        if container.env_file:  # which is read
+            return await self._context.threads.run(CALL_TIMEOUT, make)
+        return make()
 
     def warn_about_limits(self) -> None:
         """Log the configured limits that Podman cannot apply, once."""

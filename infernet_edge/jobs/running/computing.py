@@ -6,13 +6,9 @@ import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 
-from infernet_edge.containers.client import (
-    OFF_CHAIN,
-    ContainerFailure,
-    ServiceClient,
-    StoredInput,
-    request_body,
-)
+from infernet_edge.containers.answers.failures import ContainerFailure
+from infernet_edge.containers.client import ServiceClient
+from infernet_edge.containers.protocols.call import OFF_CHAIN, ContainerInput, StoredInput
 from infernet_edge.errors import StorageError
 from infernet_edge.jobs.contents import Content
 from infernet_edge.jobs.runs import ServiceQueue
@@ -110,11 +106,11 @@ class Computing:
         try:
             await slot
             await self._memory.until_free()
-            body = request_body(data, source, destination, requires_proof=requires_proof)
+            given = ContainerInput(data, source, destination, requires_proof)
             while True:
                 try:
                     # On chain, nodes must agree to the byte: NaN and Infinity are kept for `str()`.
-                    return await self._client.call(queue.service, body, memory, keep_numbers=True)
+                    return await self._client.call(queue.service, given, memory, keep_numbers=True)
                 except ContainerFailure as error:
                     if not error.interrupted:
                         raise

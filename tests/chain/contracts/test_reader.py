@@ -12,7 +12,7 @@ from infernet_edge.chain.contracts.abi import READ_SUBSCRIPTION_BATCH, READER
 from infernet_edge.chain.contracts.reader import SubscriptionReader
 from infernet_edge.chain.contracts.registry import Deployment
 from infernet_edge.chain.rpc.client import RpcClient, RpcUnavailable
-from infernet_edge.config.model import Chain
+from infernet_edge.config.sections.chain import Chain
 from tests.support.asking import call_back
 from tests.support.counting_proxy import CountingProxy
 from tests.support.evm import NOBODY, OTHER_NODE, V1, Contract

@@ -12,7 +12,7 @@ from eth_abi.abi import encode
 from infernet_edge.chain.contracts.abi import UnexpectedReply
 from infernet_edge.chain.contracts.registry import Deployment, to_bytes
 from infernet_edge.chain.rpc.client import RpcClient, RpcUnavailable
-from infernet_edge.config.model import Chain
+from infernet_edge.config.sections.chain import Chain
 from infernet_edge.errors import Refused
 from tests.support.scripted_rpc import RpcFault, ScriptedRpc
 

@@ -24,7 +24,7 @@ from infernet_edge.chain.guard.signer import SignerCheck
 from infernet_edge.chain.rpc import endpoint
 from infernet_edge.chain.rpc.client import RpcClient, RpcUnavailable
 from infernet_edge.chain.rpc.head_tracker import HeadTracker
-from infernet_edge.config.model import Chain, Wallet
+from infernet_edge.config.sections.chain import Chain, Wallet
 from infernet_edge.storage.database import Database
 from tests.support.evm import ALICE, NODE
 from tests.support.scripted_rpc import RpcFault, ScriptedRpc

@@ -13,7 +13,7 @@ from infernet_edge.chain.contracts.delegation import parse_request
 from infernet_edge.chain.contracts.registry import Deployment
 from infernet_edge.chain.guard.signer import SignerCheck
 from infernet_edge.chain.rpc.client import RpcClient, RpcUnavailable
-from infernet_edge.config.model import Chain
+from infernet_edge.config.sections.chain import Chain
 from infernet_edge.errors import Refused
 from tests.support.evm import ALICE, NOBODY, OTHER_NODE
 from tests.support.scripted_rpc import RpcFault, ScriptedRpc

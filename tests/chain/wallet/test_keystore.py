@@ -20,8 +20,8 @@ from infernet_edge.chain.wallet.keystore import (
     read_keystore,
     write_secret,
 )
-from infernet_edge.config.model import Wallet
 from infernet_edge.config.secret_files import Secret
+from infernet_edge.config.sections.chain import Wallet
 from tests.support.process import ROOT
 
 KEY = "4c0883a69102937d6231471b5dbb6204fe5129617082792ae468d01a3f362318"
@@ -152,7 +152,7 @@ def test_a_secret_is_written_for_its_owner_and_never_over_another(tmp_path: Path
 DRIVER = """
 import ctypes, resource, sys
 from infernet_edge.chain.wallet.keystore import load_account
-from infernet_edge.config.model import Wallet
+from infernet_edge.config.sections.chain import Wallet
 from infernet_edge.config.secret_files import Secret
 load_account(Wallet(private_key=Secret(sys.stdin.read())))
 print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), resource.getrlimit(resource.RLIMIT_CORE)[0])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from infernet_edge.config.keys.types import bounds, field_types, item_struct_of, struct_of, unwrap
-from infernet_edge.config.model import Config, Container, Log, SnapshotSync, Wallet
+from infernet_edge.config.model import Config, Container, Log
+from infernet_edge.config.sections.chain import SnapshotSync, Wallet
 
 
 def test_what_is_in_the_annotations() -> None:

@@ -1,0 +1,72 @@
+"""What a container answers with an error status."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NoReturn
+
+import aiohttp
+
+from infernet_edge.containers.answers.failures import ContainerFailure
+from infernet_edge.containers.answers.pages import is_page, page_text
+from infernet_edge.containers.service import Service
+
+_MAX_ERROR_BYTES = 4096  # bytes of a container's error text that are kept
+UNAVAILABLE: Final = 503
+
+
+class Loading(ContainerFailure):
+    """The server has not loaded its model yet: it did nothing with the request."""
+
+
+async def refuse(service: Service, response: aiohttp.ClientResponse) -> NoReturn:
+    """Raise the failure of a call that was answered with a status of 300 or more; closes it.
+
+    It is Loading where the container's protocol may say so: servers of models do, with status 503
+    and that word.
+    """
+    try:
+        status, protocol = response.status, service.protocol
+        if status < 500:
+            service.clear_suspicion()
+        if status < 400:
+            raise ContainerFailure(f"Container answered with a redirect ({status}), not followed")
+        text = await _beginning(response)
+    finally:
+        response.close()  # the rest of a long error page is not waited for
+    if status == UNAVAILABLE and protocol.LOADS_MODELS and "loading" in text.lower():
+        raise Loading(f"Container is not ready: {protocol.error_text(text)}", repeatable=True)
+    if status >= 500 and service.container.health_path:
+        # Without it the probe would accept the same status.
+        service.set_suspect(f"a call was answered with status {status}")
+    raise ContainerFailure(
+        _error_text(response, text, protocol.error_text),
+        repeatable=status >= 500 or status == 429,
+        unexplained=status >= 500 and not text.startswith(("{", "[")),
+    )
+
+
+def _error_text(
+    response: aiohttp.ClientResponse, text: str, error_text: Callable[[str], str]
+) -> str:
+    """What a container answered with an error status; a page as one line."""
+    status = f"{response.status} {response.reason or ''}".rstrip()
+    if text and not is_page(text, response.headers.get("Content-Type", "")):
+        return error_text(text)
+    line = page_text(text)
+    if line in status:
+        line = status
+    elif not line.startswith(str(response.status)):  # otherwise the page shows the status itself
+        line = f"{status}: {line}"
+    return f"Container answered {line}"
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> str:
+    """The beginning of an answer, as text."""
+    content = b""
+    while len(content) < _MAX_ERROR_BYTES:
+        part = await response.content.read(_MAX_ERROR_BYTES - len(content))
+        if not part:
+            break
+        content += part
+    return content.decode("utf-8", "replace").strip()
