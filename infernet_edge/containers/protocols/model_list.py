@@ -22,7 +22,7 @@ MAX_MODELS: Final = 1000
 """Models of one server that are known here; others are left out."""
 
 _MAX_BYTES: Final = 2**20  # of a list; Ollama writes 120 bytes for each model
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=5.0)
+_TIMEOUT: Final = 5.0  # seconds
 
 
 class _ListedModel(Struct):
@@ -63,7 +63,7 @@ async def _read(session: aiohttp.ClientSession, service: Service) -> list[str]:
         url.update_query(query_of(container)),
         headers=headers_of(container),
         allow_redirects=False,
-        timeout=_TIMEOUT,
+        timeout=aiohttp.ClientTimeout(total=_TIMEOUT),
     ) as response:
         if response.status != 200:
             raise ValueError(f"status {response.status}")

@@ -12,6 +12,9 @@ from msgspec import UNSET, Raw
 from infernet_edge.containers.answers.failures import ContainerFailure
 
 _SHOWN: Final = 200  # bytes of an answer without that part that are shown
+_WHITE_SPACE: Final = 4096  # bytes in which a text begins; msgspec's parts begin at once
+_INDEX: Final = re.compile(r"0|[1-9][0-9]{0,2}")
+_UNUSUAL: Final = re.compile(r'[\\"\x00-\x1f]')
 
 
 def part_of(text: bytes | bytearray, pointer: str) -> bytes:
@@ -22,13 +25,7 @@ def part_of(text: bytes | bytearray, pointer: str) -> bytes:
     found: Raw | bytes | bytearray = text
     for token in pointer.split("/")[1:]:
         name = token.replace("~1", "/").replace("~0", "~")
-        first = bytes(memoryview(found)[:64]).lstrip()[:1]
-        step = None
-        if first == b"{":
-            step = _member(name)
-        elif first == b"[" and re.fullmatch(r"0|[1-9][0-9]{0,2}", name):
-            step = _item(int(name))
-        value = UNSET if step is None else getattr(step.decode(found), "part", UNSET)
+        value = _step(found, name)
         if not isinstance(value, Raw):
             shown = bytes(text[:_SHOWN]).decode("utf-8", "replace")
             raise ContainerFailure(
@@ -36,6 +33,18 @@ def part_of(text: bytes | bytearray, pointer: str) -> bytes:
             )
         found = value
     return bytes(found)
+
+
+def _step(text: Raw | bytes | bytearray, name: str) -> object:
+    """What is in an object or a list under a name; UNSET for nothing."""
+    first = bytes(memoryview(text)[:_WHITE_SPACE]).lstrip()[:1]
+    if first == b"{" and _UNUSUAL.search(name):  # which a Struct cannot have
+        return msgspec.json.decode(text, type=dict[str, Raw]).get(name, UNSET)
+    if first == b"{":
+        return getattr(_member(name).decode(text), "part", UNSET)
+    if first == b"[" and _INDEX.fullmatch(name):
+        return getattr(_item(int(name)).decode(text), "part", UNSET)
+    return UNSET
 
 
 @functools.lru_cache(maxsize=256)

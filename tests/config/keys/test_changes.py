@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -122,15 +123,19 @@ OTHER = {
     "memory": "512m",
     "cpus": 1.5,
     "pids": 7,
+    "shm_size": "1g",
     "devices": ["/dev/null"],
 }
 
 
-def test_a_new_container_is_needed_for_what_podman_is_asked_for() -> None:
+def test_a_new_container_is_needed_for_what_podman_is_asked_for(tmp_path: Path) -> None:
     """The keys that change the specification, which decides whether a container is adopted."""
     plain = Container(id="echo", image="localhost/echo:1")
-    assert OTHER.keys() | {"url"} == RECREATING
-    for key, value in OTHER.items():
+    file = tmp_path / "service.env"
+    file.write_text("A=2\n")
+    values = OTHER | {"env_file": str(file)}
+    assert values.keys() | {"url"} == RECREATING
+    for key, value in values.items():
         other = msgspec.structs.replace(plain, **{key: value})
         assert specification(other) != specification(plain), key
         assert without_recreating(plain, other) == plain
