@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 from aiohttp import web
 
@@ -803,3 +804,17 @@ async def test_the_timeout_applies_to_getting_ready_and_answering_together(
             async with asyncio.timeout(3.5):  # not 1.8 and 2 seconds more
                 await calling
         assert len(echo.calls) == 1
+
+
+async def test_the_wait_until_it_is_ready_may_have_its_own_limit(client: ServiceClient) -> None:
+    async with serving(Echo()) as url:
+        called = managed(url, timeout=0.3, startup_timeout=30.0)
+        called.set_starting("it loads its model")
+        asyncio.get_running_loop().call_later(0.6, called.set_ready)
+        assert json.loads(await client.call(called, GIVEN))["output"] == {"a": 1}
+        called.set_starting("it loads its model")
+        with pytest.raises(ContainerFailure, match="not ready: it loads its model"):
+            await client.call(called, GIVEN, timeout=0.2)  # that of the job is for both
+        called.container = msgspec.structs.replace(called.container, startup_timeout=0.1)
+        with pytest.raises(ContainerFailure, match="not ready: it loads its model"):
+            await client.call(called, GIVEN)

@@ -11,9 +11,12 @@ import pytest
 from infernet_edge.config.model import Container
 from infernet_edge.config.secret_files import Secret
 from infernet_edge.containers import readiness as module
+from infernet_edge.containers.client import make_session
 from infernet_edge.containers.readiness import port_seems_closed, probe
 from infernet_edge.containers.service import Service
+from tests.support.openai_server import OpenAIServer
 from tests.support.ports import free_port
+from tests.support.serving import serving
 
 
 class Answering:
@@ -130,3 +133,44 @@ async def test_a_port_seems_closed_when_it_refuses_or_closes_connections() -> No
 async def test_the_port_of_a_busy_container_does_not_seem_closed() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:  # accepts nothing itself
         assert not await port_seems_closed(listener.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("protocol", "path"), [("infernet", "/"), ("http", "/"), ("openai", "/health")]
+)
+async def test_servers_of_models_are_not_ready_while_they_load_one(
+    session: aiohttp.ClientSession, protocol: str, path: str
+) -> None:
+    async with Answering(status("503 Service Unavailable")) as server:
+        problem = await probe(session, service(server.url, protocol=protocol))
+        expected = f"{path} answers with status 503, as servers do that load a model"
+        assert problem == ("" if protocol == "infernet" else expected)
+        server.answer = status("404 Not Found")
+        assert await probe(session, service(server.url, protocol=protocol)) == ""
+        assert server.requests[0].startswith(f"GET {path} ")
+
+
+async def test_the_models_are_known_when_a_server_is_ready() -> None:
+    server = OpenAIServer("small", loading=1)
+    async with make_session() as session, serving(server) as url:
+        llm = service(url, protocol="openai", headers={"X-Key": "top"})
+        assert await probe(session, llm)
+        assert llm.model_ids == []
+        assert await probe(session, llm) == ""
+        assert llm.model == "small"
+        llm.set_ready()
+        server.models = ("other",)
+        assert await probe(session, llm) == ""  # which is not asked again while it is ready
+        assert llm.model == "small"
+        llm.set_failed("it ended")
+        assert await probe(session, llm) == ""
+        assert llm.model == "other"
+    with_models = ["/health", "/v1/models"]
+    assert server.probed == ["/health", *with_models, "/health", *with_models]
+
+
+async def test_headers_are_sent_with_probes(session: aiohttp.ClientSession) -> None:
+    async with Answering(status("200 OK")) as server:
+        headers = {"X-Key": Secret("top")}
+        assert await probe(session, service(server.url, protocol="http", headers=headers)) == ""
+        assert "X-Key: top\r\n" in server.requests[0]

@@ -17,7 +17,9 @@ from infernet_edge.containers.service import Service
 from infernet_edge.hardware import Hardware
 from infernet_edge.schema import encoder
 from tests.support.machines import root_of
+from tests.support.openai_server import OpenAIServer
 from tests.support.ports import free_port
+from tests.support.serving import serving
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -349,3 +351,40 @@ async def test_a_container_that_gets_no_slot_is_answered_by_its_configuration(
 
     assert len(answers) == MAX_PARALLEL + 2
     assert all(answer == {"supported": True} for answer in answers.values())
+
+
+async def test_the_models_that_a_server_lists(node: Node) -> None:
+    """Their names are those of Ollama, vLLM and llama.cpp."""
+    names = ("gemma3:270m", "Qwen/Qwen3-0.6B", "/models/a.gguf")
+    async with serving(OpenAIServer(*names)) as url:
+        node.add_at("llm", url, protocol="openai", task=["text_generation"])
+        answer = (await node.all())["llm"]
+        (capability,) = answer["compute_capability"]
+        assert [(each["owner"], each["name"]) for each in capability["models"]] == [
+            ("", "gemma3:270m"),
+            ("Qwen", "Qwen3-0.6B"),
+            ("", "/models/a.gguf"),
+        ]
+        assert capability["task"] == ["text_generation"]
+        assert is_host(answer["hardware_capabilities"])
+        for name in (*names, "Qwen3-0.6B", "huggingface/Qwen/Qwen3-0.6B"):
+            assert (await node.support(name))["llm"] == {"supported": True}, name
+        for name in ("gemma3", "other/Qwen3-0.6B"):
+            assert (await node.support(name))["llm"]["supported"] is False, name
+    # It sleeps, or is busy: its last answer counts.
+    assert (await node.support("gemma3:270m"))["llm"] == {"supported": True}
+    assert len((await node.all())["llm"]["compute_capability"][0]["models"]) == 3
+
+
+@pytest.mark.parametrize("protocol", ["http", "openai"])
+async def test_servers_of_other_protocols_are_not_asked_for_infernets_resources(
+    node: Node, protocol: str
+) -> None:
+    async def refuse(_: web.Request) -> web.StreamResponse:
+        raise AssertionError("it was asked")
+
+    await node.add("llm", refuse, protocol=protocol, models=["owner/name"])
+    (capability,) = (await node.all())["llm"]["compute_capability"]
+    assert [each["name"] for each in capability["models"]] == ["name"]
+    assert (await node.support("owner/name"))["llm"] == {"supported": True}
+    assert (await node.support("other"))["llm"]["supported"] is False

@@ -238,3 +238,27 @@ def test_a_new_image_behind_the_name_changes_the_fingerprint() -> None:
 
 def test_it_is_plain_json() -> None:
     assert msgspec.json.decode(msgspec.json.encode(make(memory="1m"))) == make(memory="1m")
+
+
+def test_variables_of_a_file_come_after_those_of_the_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "service.env"
+    file.write_text("A=file\nTOKEN=top secret\n")
+    made = make(env_file=str(file), env={"A": "env"})
+    assert made["env"] == {"A": "env", "TOKEN": "top secret"}
+    file.write_text("A=file\nTOKEN=other\n")
+    assert fingerprint(make(env_file=str(file), env={"A": "env"})) != fingerprint(made)
+
+
+@pytest.mark.parametrize("content", [None, "TOKEN secret\n"])
+def test_a_file_of_variables_that_cannot_be_used(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "service.env"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(EngineError, match=r"containers\[\]\.env_file of echo, .*: ") as failed:
+        make(env_file=str(file))
+    assert "secret" not in str(failed.value)
+
+
+def test_shared_memory() -> None:
+    assert make(shm_size="1g")["shm_size"] == 2**30
+    assert "shm_size" not in make()
