@@ -15,16 +15,19 @@ from infernet_edge.jobs.streams import JobStream
 from infernet_edge.tasks import cancel
 
 _OPENING_TIME = 2.0  # seconds for which a container's failure still becomes an ErrorResponse
-# Seconds between the id and the first bytes of the container. The official client uses all bytes of
-# its first read as the id, so the container's bytes must not arrive together with it.
+# The official client (infernet-client 1.4.0) uses all bytes of its first read as the id, so the
+# container's bytes must not arrive together with it: it gets them this many seconds later. Its
+# User-Agent is that of its HTTP library, such as "Python/3.11 aiohttp/3.14.5".
 _ID_ALONE = 0.02
+_OFFICIAL_CLIENT = b" aiohttp/"
 _SENDING_TIME = 60.0  # seconds for a client to read a chunk
 
 
 class StreamEndpoint:
     """Delays the response head for a moment, so that a container that is down is a 502.
 
-    After that moment the id is sent without waiting for the container.
+    After that moment, or while the job waits for a slot, the id is sent without waiting for the
+    container.
     """
 
     methods = ("POST",)
@@ -36,7 +39,8 @@ class StreamEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         stream = await self._open(scope, receive)
         gone = asyncio.create_task(disconnected(receive))
-        sending = asyncio.create_task(_send(stream, send))
+        pause = _ID_ALONE if _reads_the_id_alone(scope) else 0.0
+        sending = asyncio.create_task(_send(stream, send, pause))
         try:
             await asyncio.wait((gone, sending), return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
@@ -54,8 +58,17 @@ class StreamEndpoint:
         return stream
 
 
-async def _send(stream: JobStream, send: Send) -> None:
-    """Send a stream; raises ContainerFailed when it failed before anything was sent."""
+def _reads_the_id_alone(scope: Scope) -> bool:
+    return any(
+        name == b"user-agent" and _OFFICIAL_CLIENT in value for name, value in scope["headers"]
+    )
+
+
+async def _send(stream: JobStream, send: Send, pause: float) -> None:
+    """Send a stream, with a pause in seconds between its id and the rest.
+
+    Raises ContainerFailed when it failed before anything was sent.
+    """
     content_type = ""
     try:
         async with asyncio.timeout(_OPENING_TIME):
@@ -76,7 +89,8 @@ async def _send(stream: JobStream, send: Send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     try:
         await _send_chunk(send, stream.job.id.encode() + b"\n")
-        await asyncio.sleep(_ID_ALONE)
+        if pause:
+            await asyncio.sleep(pause)
         async for chunk in stream.chunks():
             await _send_chunk(send, chunk)
     except TimeoutError:

@@ -184,6 +184,8 @@ class Orchestrator:
             stream.abandon()
             return
         slot = stream.slot = queue.slots.acquire(stream.job.options.priority)
+        if not slot.done():
+            stream.note_waiting()
         try:
             async with asyncio.timeout(self._store.seconds_left(stream.job)):
                 await slot

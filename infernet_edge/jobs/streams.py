@@ -85,7 +85,8 @@ Save = Callable[[StreamRecord, str | None], asyncio.Future[None] | None]
 class JobStream:
     """One stream. The orchestrator runs it; the API reads it, or cancels it.
 
-    `opened` is done, with the content type, when the container starts to answer, or has failed.
+    `opened` is done, with the content type, when the container starts to answer, or has failed;
+    with "" when the job has to wait for a slot first, so that its client can get the id.
     """
 
     def __init__(
@@ -139,6 +140,10 @@ class JobStream:
         await _stored(self._save_failure(error))
         self._refuse(error)
         await self._chunks.put(_END)
+
+    def note_waiting(self) -> None:
+        """It waits for a slot: how it goes on will not be known soon."""
+        self.opened.set_result("")
 
     def abandon(self) -> None:
         """Store the end of a job that its client or the stop of the node interrupted."""

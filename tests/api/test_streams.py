@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import time
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -75,6 +76,51 @@ async def test_the_id_is_a_chunk_of_its_own_and_comes_first(
         assert await response.content.readchunk() == (b"one", True)
         assert await response.content.read() == b""
     assert (await node.finished(identifier))["status"] == "success"
+
+
+@pytest.mark.parametrize(
+    ("agent", "is_official"),
+    [("Python/3.11 aiohttp/3.9.5", True), ("curl/7.88.1", False), ("", False)],
+)
+async def test_only_the_official_client_gets_the_id_long_before_the_rest(
+    node: RunningNode, monkeypatch: pytest.MonkeyPatch, agent: str, is_official: bool
+) -> None:
+    monkeypatch.setattr(streams, "_ID_ALONE", 1.0)
+    begin = time.monotonic()
+    async with node.session.post(
+        node.url + "/api/jobs/stream", json=REQUEST, headers={"user-agent": agent}
+    ) as response:
+        reads = [chunk async for chunk in response.content.iter_any()]
+    assert b"".join(reads)[37:] == b"onetwo"
+    assert (time.monotonic() - begin >= 1.0) == is_official
+    if is_official:
+        assert len(reads[0]) == 37
+
+
+async def test_a_stream_that_waits_for_a_slot_gets_its_id_at_once(
+    node: RunningNode, echo: Echo
+) -> None:
+    for _ in range(2):
+        await node.job(data={"hold": True})
+    await eventually(lambda: echo.open == 2)
+    bodies = [
+        {"containers": ["echo"], "data": {"chunks": ["one"]}},
+        {"containers": ["echo"], "data": {"status": 500}},
+    ]
+    async with asyncio.timeout(1.0):  # less than a failure of the container is waited for
+        works, fails = [
+            await node.session.post(node.url + "/api/jobs/stream", json=body) for body in bodies
+        ]
+        identifiers = [(await each.content.readline()).decode().strip() for each in (works, fails)]
+    assert (works.status, fails.status) == (200, 200)
+    echo.release()
+    assert await works.content.read() == b"one"
+    with pytest.raises(ClientPayloadError):  # as any stream that breaks off: no last chunk
+        await fails.content.read()
+    fails.close()
+    works.close()
+    found = [await node.finished(identifier) for identifier in identifiers]
+    assert [each["status"] for each in found] == ["success", "failed"]
 
 
 async def test_chunks_are_passed_on_as_they_come(node: RunningNode, echo: Echo) -> None:
@@ -223,9 +269,9 @@ async def test_a_client_that_disconnects_before_a_slot_is_free(
     for _ in range(2):
         await node.job(data={"hold": True})
     await eventually(lambda: echo.open == 2)
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.2):
-            await node.session.post(node.url + "/api/jobs/stream", json=REQUEST)
+    response = await node.session.post(node.url + "/api/jobs/stream", json=REQUEST)
+    assert len(node.parts.store.pending) == 3
+    response.close()
     await eventually(lambda: len(node.parts.store.pending) == 2)
     echo.release()
     (identifier,) = (await node.get("/api/jobs?limit=1")).body
