@@ -59,6 +59,7 @@ class Protection:
         self._is_decided = bool(self._name or arguments.no_token)
         self._token = ""
         self._closed_running = False
+        self._has_storage = True  # the configuration names a folder for the node's data
 
     def ask(self, agree: Callable[[str], bool]) -> None:
         """Ask whether to protect the node, unless a flag says it or the node has tokens."""
@@ -138,6 +139,8 @@ class Protection:
         from infernet_edge.cli.token_access import access_to
         from infernet_edge.errors import InfernetEdgeError
 
+        if not self._has_storage:
+            return ""
         try:
             found = access_to(config).list()
         except InfernetEdgeError:  # making one says why
@@ -154,7 +157,8 @@ class Protection:
 
         environment = {**os.environ, **service_environment(self._output, os.environ)}
         loaded, problems = load_valid_parts(self._output, environment, self._chosen)
-        for problem in problems:
-            if strict and problem.path == "storage.path":
-                raise Unusable(str(problem), BAD_CONFIGURATION)
+        missing = [problem for problem in problems if problem.path == "storage.path"]
+        self._has_storage = not missing
+        if strict and missing:
+            raise Unusable(str(missing[0]), BAD_CONFIGURATION)
         return loaded.config

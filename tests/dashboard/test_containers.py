@@ -45,7 +45,8 @@ def test_a_container_its_log_and_a_restart(
         api.finished(lines)
         page.until("document.querySelector('.log').textContent.includes('line 119')")
         page.until(
-            "(l => l.scrollHeight - l.scrollTop - l.clientHeight < 40)(document.querySelector('.log'))"
+            "(log => log.scrollHeight - log.scrollTop - log.clientHeight < 40)"
+            "(document.querySelector('.log'))"
         )
         page.page.evaluate("document.querySelector('.log').scrollTop = 100")
         page.page.wait_for_timeout(100)

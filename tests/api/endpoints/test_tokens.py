@@ -26,6 +26,8 @@ READERS, WRITERS = ("read", "submit", "operator"), ("submit", "operator")
 
 # Which scopes may use each endpoint. A new endpoint needs a decision here.
 PERMITTED: dict[str, tuple[str, ...]] = {
+    "GET /": ALL,
+    "GET /ui/{version}/{name:path}": ALL,
     "GET /health": ALL,
     "GET /info": READERS,
     "GET /resources": READERS,
@@ -59,7 +61,12 @@ PERMITTED: dict[str, tuple[str, ...]] = {
     "POST /api/tokens": ("operator",),
     "DELETE /api/tokens/{name}": ("operator",),
 }
-OPEN = ("GET /health", "GET /metrics")  # without a token too
+OPEN = (
+    "GET /",
+    "GET /ui/{version}/{name:path}",
+    "GET /health",
+    "GET /metrics",
+)  # without a token too
 
 
 @asynccontextmanager
@@ -79,6 +86,7 @@ def routes(node: RunningNode) -> set[str]:
 def filled(path: str) -> str:
     """The path of an endpoint with values; events are refused before they stream."""
     path = path.replace("{id}", "none").replace("{name}", "none").replace("{number}", "1")
+    path = path.replace("{version}", "1").replace("{name:path}", "app.js")
     return f"{path}?types=none" if path == "/api/events" else path
 
 
