@@ -11,6 +11,7 @@ from tests.support.node import NodeProcess
 from tests.support.operating import managed
 from tests.support.podman import IsolatedPodman
 
+LOG: Final = "document.querySelector('.log')"
 TOKEN: Final = "anna-0123456789abcdef"
 MARKUP: Final = "<img src=x onerror=alert(1)>\x1b[31m \u202ered"
 
@@ -44,10 +45,7 @@ def test_a_container_its_log_and_a_restart(
         lines = [api.submit("echo", {"print": f"~line {number}"}) for number in range(120)]
         api.finished(lines)
         page.until("document.querySelector('.log').textContent.includes('line 119')")
-        page.until(
-            "(log => log.scrollHeight - log.scrollTop - log.clientHeight < 40)"
-            "(document.querySelector('.log'))"
-        )
+        page.until(f"({LOG}).scrollHeight - ({LOG}).scrollTop - ({LOG}).clientHeight < 40")
         page.page.evaluate("document.querySelector('.log').scrollTop = 100")
         page.page.wait_for_timeout(100)
         api.finished([api.submit("echo", {"print": "~the newest"})])

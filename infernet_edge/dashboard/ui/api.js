@@ -62,11 +62,8 @@ export const sleep = (ms, signal) => new Promise((done, fail) => {
 	signal?.addEventListener('abort', () => { clearTimeout(timer); fail(signal.reason) })
 })
 
-/**
- * Send a request; resolves to a response with status 2xx. Asks for a token when the node needs one,
- * and waits while the node limits the rate. `path` has no leading slash, so that a proxy may serve
- * the page below a path; `wait` is in ms beyond the usual time limit.
- */
+// Send a request; resolves to a response with status 2xx. Asks for a token when the node needs one, and
+// waits while the node limits the rate. `path` is relative; `wait`: ms beyond the usual time limit.
 export async function send(path, { method = 'GET', body, headers, signal, wait = 0 } = {}) {
 	for (let slowed = 0; ; ) {
 		if (signingIn) await signingIn

@@ -5,10 +5,8 @@ const SVG_TAGS = new Set(['svg', 'use', 'path', 'text'])
 const TEXTS = /^(p|pre|h2|b|span|small|td|dd|code|option|summary)$/
 const SAFE_LINK = /^(#|https?:\/\/|blob:|openapi\.json$)/
 
-/**
- * Make an element: el('p.muted', { onclick: act }, 'text', el('b', 'more')). Properties may be left
- * out; functions are listeners. Null and false are no property and no child; lists are flattened.
- */
+// el('p.muted', { onclick: act }, 'text', el('b', 'more')) makes an element. Properties may be left out;
+// functions are listeners. Null and false are no property and no child; lists are flattened.
 export function el(what, ...children) {
 	const [tag, ...classes] = what.split('.')
 	const props = children[0]?.constructor === Object ? children.shift() : {}

@@ -38,11 +38,12 @@ export async function load() {
 	const found = await get('api/overview')
 	setNow(found.now)
 	node.seen = found.now
-	found.attention = found.attention.filter((one) => !kept(`hide.${one.id}`))
 	node.overview = found
+	attend(found.attention)
 	check(found.node.version)
 	publish('load', found)
 }
+const attend = (items) => { node.overview.attention = items.filter((one) => !kept(`hide.${one.id}`)) }
 function check(newer) {
 	if (version && newer !== version) node.updated = true
 	version ||= newer
@@ -55,6 +56,7 @@ export const isHead = (changed) => node.overview?.chain && changed?.every((one) 
 let last = '' // id of the newest event
 let boot = ''
 function take(name, data) {
+	const all = node.overview // it is read before the events
 	if (name === 'hello' || name === 'resync') {
 		setNow(data.now)
 		if (boot && (data.boot !== boot || name === 'resync')) {
@@ -63,18 +65,18 @@ function take(name, data) {
 			publish('restarted')
 		}
 		boot = data.boot
-	} else if (name === 'jobs' && node.overview) {
-		const { jobs, failures } = node.overview
-		jobs.running = data.running
-		jobs.waiting = data.waiting
+	} else if (name === 'jobs') {
+		Object.assign(all.jobs, { running: data.running, waiting: data.waiting })
 		const failed = data.changed.filter((job) => job.status === 'failed').reverse()
-		node.overview.failures = [...failed, ...failures.filter((old) => failed.every((job) => job.id !== old.id))].slice(0, 5)
-	} else if (name === 'machine' && node.overview) {
-		Object.assign(node.overview.machine, data)
+		all.failures = [...failed, ...all.failures.filter((old) => failed.every((job) => job.id !== old.id))].slice(0, 5)
+	} else if (name === 'attention' || name === 'machine') {
+		if (data.items) attend(data.items)
+		else Object.assign(all.machine, data)
+		for (const one of data.containers || []) Object.assign(all.containers.find((each) => each.id === one.id) || {}, one)
 		publish('state')
 	} else if (isHead(data.changed)) {
 		const { number, timestamp } = data.changed[data.changed.length - 1]
-		Object.assign(node.overview.chain, { head: number, head_at: timestamp * 1000 })
+		Object.assign(all.chain, { head: number, head_at: timestamp * 1000 })
 	} else loadSoon()
 	publish(name, data)
 }

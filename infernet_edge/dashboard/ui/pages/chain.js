@@ -13,7 +13,6 @@ const BEHIND = 60000 // ms without a block
 
 // A hash or an address that can be copied.
 const hex = (hash) => hash && [el('span.mono', brief(hash)), sign('copy', `Copy ${brief(hash)}`, () => copy(hash))]
-// An amount; all its wei when it is pointed at.
 const amount = (wei) => wei && el('span', { title: `${number(wei)} wei` }, ether(wei))
 const second = (one) => plain(one.reason, 300)
 const row = (one, id) => [line(`#${id} ${names(one.containers || [])}`), line(second(one), '.second')]

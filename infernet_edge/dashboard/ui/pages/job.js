@@ -7,7 +7,6 @@ import { chip, failed, jobState, may, why } from '../parts/chip.js'
 import { showText } from '../parts/text.js'
 import { action, copy } from '../parts/toast.js'
 
-// The body of a job, with its input as its text is.
 export const request = (containers, input) => `{"containers":${JSON.stringify(containers)},"data":${input}}`
 // The command that sends the same job; the token is not in it.
 export function curl(containers, input) {

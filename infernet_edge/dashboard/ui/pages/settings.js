@@ -52,7 +52,7 @@ export default function settings(main, _id, query) {
 		const keys = el('input', { type: 'checkbox', checked: kept('keys', true), onchange: () => keep('keys', keys.checked) })
 		return el('div.body', el('p.chosen', el('label', { for: 'theme' }, 'Theme'), theme), el('label.check', keys, ' Single keys (press ? for a list)'), hasToken() ? el('p', button('Forget the token', forget)) : null)
 	}
-	const aboutTab = () => el('div.body', el('p', `Version ${plain(node.overview.node.version, 60)}, BSD-3-Clause`), el('p', 'Is something wrong? ', code('infernet-edge doctor'), ' examines the machine and says how to fix what it finds.'), el('p', el('a', { href: 'openapi.json' }, 'The API of this node'), ' (OpenAPI)'))
+	const aboutTab = () => el('div.body', el('p', `Version ${plain(node.overview.node.version, 60)}, BSD-3-Clause`), el('p', code('infernet-edge doctor'), ' examines the machine and says how to fix what it finds.'), el('p', el('a', { href: 'openapi.json' }, 'The API of this node'), ' (OpenAPI)'))
 
 	function draw() {
 		const tab = query.get('tab') || (may('operator') ? 'values' : 'browser')

@@ -33,7 +33,6 @@ export function tokens(text) {
 	return found
 }
 
-// A string or a number; a long one is cut.
 function leaf(kind, text) {
 	const node = el(`span.${kind}`, plain(text, LONG))
 	return text.length <= LONG ? [node] : [node, ' ', button(`Show ${bytes(Math.min(text.length, SHOWN))}`, (event) => {

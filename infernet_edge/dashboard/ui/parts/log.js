@@ -88,7 +88,6 @@ export class Log {
 	}
 }
 
-// Give each JSON object of a stream of lines to `take`.
 export async function eachLine(response, take) {
 	const reader = response.body.getReader()
 	const decoder = new TextDecoder()

@@ -1,11 +1,8 @@
 // A table that becomes cards on a phone: the same rows, by CSS.
 import { el } from '../dom.js'
 
-/**
- * Rows that keep their elements while they stay the same. A column is [title, rank, cell(row)]; the
- * rank says where it stands on a card: "title", "state" right of it, "meta" in the muted line, "sub"
- * in a line of its own (and not in a table).
- */
+// Rows keep their elements while they stay the same. A column is [title, rank, cell(row)]; ranks on a card:
+// title, state (right of it), meta (in the muted line), sub (a line of its own, not in a table).
 export class Table {
 	constructor(caption, columns, key, href) {
 		this.columns = columns
