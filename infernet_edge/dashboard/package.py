@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
+import zlib
 from importlib.resources import files
 from typing import Final, NamedTuple
 
@@ -12,6 +12,8 @@ from infernet_edge import __version__
 _INDEX: Final = "index.html"
 _PLACEHOLDER: Final = b"ui/VERSION/"  # in index.html, which is the only file that changes
 _FOLDERS: Final = ("", "pages", "parts")
+# The form of RFC 1952; the module gzip imports what the executable does not have.
+_GZIP: Final = 16 + zlib.MAX_WBITS
 _TYPES: Final = {
     "html": b"text/html; charset=utf-8",
     "css": b"text/css; charset=utf-8",
@@ -59,4 +61,4 @@ def _read() -> dict[str, bytes]:
 def _file(name: str, text: bytes) -> File:
     etag = b'"%b"' % hashlib.sha256(text).hexdigest()[:16].encode()
     kind = name.rpartition(".")[2]
-    return File(text, gzip.compress(text, mtime=0), etag, _TYPES[kind])
+    return File(text, zlib.compress(text, 9, _GZIP), etag, _TYPES[kind])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -101,6 +102,15 @@ def test_a_job_a_restart_and_the_end(form: str, tmp_path: Path) -> None:
             assert node.stop() == 0
             node.start()
             assert api.finished([first]) == [result]
+
+
+def test_the_dashboard_is_in_it(form: str, tmp_path: Path) -> None:
+    with NodeProcess({"containers": []}, tmp_path, command=[form]) as node:
+        api = Api(node.port)
+        page = api.get("/").body.decode()
+        files = re.findall(r'(?:src|href)="(ui/[^"]+)"', page)
+        assert len(files) > 5
+        assert [api.get(f"/{file}").status for file in files] == [200] * len(files)
 
 
 def test_the_installed_form_is_light(executable: Executable, tmp_path: Path) -> None:
