@@ -8,14 +8,19 @@ problem and is unhealthy.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import contextlib
 import logging
+import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from infernet_edge.backoff import Backoff
 from infernet_edge.logs import log_event, log_exception
 
 logger = logging.getLogger(__name__)
+
+Value = TypeVar("Value")
 
 FIRST_PAUSE_SECONDS: Final = 1.0
 MAX_PAUSE_SECONDS: Final = 60.0
@@ -123,6 +128,41 @@ class Background:
                 pauses.reset()
             self._failing[name] = reason
             await asyncio.sleep(pauses.next())
+
+
+class BlockingReads:
+    """Runs functions that block, such as reads of files, one at a time and with a time limit.
+
+    Each runs in a daemon thread, so that one that hangs, as on a disk that does not answer, does
+    not keep the process from ending. There is at most one such thread.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        """`seconds` limit each call of `run`, with its wait for those before."""
+        self._seconds = seconds
+        self._turn = asyncio.Lock()
+        self._last: asyncio.Future[None] | None = None  # done when the thread has ended
+
+    async def run(self, read: Callable[[], Value]) -> Value:
+        """What `read` returns or raises; raises TimeoutError when that takes too long."""
+        async with asyncio.timeout(self._seconds), self._turn:
+            if self._last is not None:
+                await asyncio.wait({self._last})
+            loop = asyncio.get_running_loop()
+            ended = self._last = loop.create_future()
+            outcome: concurrent.futures.Future[Value] = concurrent.futures.Future()
+
+            def work() -> None:
+                try:
+                    outcome.set_result(read())
+                except BaseException as error:  # noqa: BLE001 - raised again in the caller
+                    outcome.set_exception(error)
+                with contextlib.suppress(RuntimeError):  # the loop is closed: no caller waits
+                    loop.call_soon_threadsafe(ended.set_result, None)
+
+            threading.Thread(target=work, name="blocking read", daemon=True).start()
+            await asyncio.wait({ended})
+            return outcome.result()
 
 
 class Deadline:

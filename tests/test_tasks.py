@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 
 import pytest
 
-from infernet_edge.tasks import Background, TaskSet
+from infernet_edge.tasks import Background, BlockingReads, TaskSet
 from tests.support.managing import eventually
 
 
@@ -119,3 +121,31 @@ async def test_a_defect_in_one_task_of_a_set_leaves_the_others() -> None:
     await tasks.stop()
     assert running.ended == 1
     assert len(errors) == 1  # being cancelled is no defect
+
+
+async def test_blocking_reads_run_one_at_a_time() -> None:
+    reads = BlockingReads(5.0)
+    active = most = 0
+
+    def read() -> int:
+        nonlocal active, most
+        active += 1
+        most = max(most, active)
+        time.sleep(0.02)
+        active -= 1
+        return most
+
+    assert await asyncio.gather(*(reads.run(read) for _ in range(5))) == [1] * 5
+    with pytest.raises(ValueError, match="invalid literal"):
+        await reads.run(lambda: int("x"))
+
+
+async def test_a_blocking_read_that_hangs() -> None:
+    """Further ones do not take another thread, and run when it has ended."""
+    reads, release = BlockingReads(0.1), threading.Event()
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            await reads.run(release.wait)
+    assert sum(each.name == "blocking read" for each in threading.enumerate()) == 1
+    release.set()
+    assert await reads.run(lambda: 7) == 7

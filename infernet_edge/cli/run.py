@@ -185,9 +185,14 @@ async def _run_node(
 
 async def _reload(node: Node, notifier: Notifier, requested: asyncio.Event) -> None:
     """Reload on SIGHUP; what that did, or why it failed, is in the log."""
+    from infernet_edge.logs import log_exception
+
     while True:
         await requested.wait()
         requested.clear()
         notifier.reloading()
-        await node.reloader.reload()
+        try:
+            await node.reloader.reload()
+        except Exception as error:  # noqa: BLE001 - a defect must not end later reloads
+            log_exception(logger, "node.reload_crashed", error)
         notifier.ready(f"Serving at {node.url}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 from infernet_edge.config.errors import ConfigurationError
@@ -15,9 +16,12 @@ from infernet_edge.config.path_checks import certificate_problem
 from infernet_edge.errors import StartupError
 from infernet_edge.logs import log_event
 from infernet_edge.schema import ReloadReport
+from infernet_edge.tasks import BlockingReads
 
 logger = logging.getLogger(__name__)
 
+_READ_TIMEOUT: Final = 30.0  # seconds for the files of the configuration
+_SLOW: Final = "The configuration cannot be read now: does its disk answer? Try again"
 _STOPPING: Final = "The node is shutting down"
 _NO_SOURCE: Final = "This node was not started from a configuration that can be read again"
 
@@ -34,6 +38,7 @@ class Reloader:
         self._load = load
         self._prepare = prepare
         self._lock = asyncio.Lock()
+        self._reads = BlockingReads(_READ_TIMEOUT)
         self._stopping = False
 
     async def reload(self) -> ReloadReport:
@@ -56,15 +61,18 @@ class Reloader:
         if self._load is None:
             return ReloadReport(problems=[_NO_SOURCE])
         try:
-            loaded = await asyncio.to_thread(self._load)
+            loaded = await self._reads.run(self._load)
             after = effective(self.config, loaded.config)
-            if problem := await asyncio.to_thread(certificate_problem, after.server):
+            if problem := await self._reads.run(partial(certificate_problem, after.server)):
                 return ReloadReport(problems=[str(problem)])
-            apply = await self._prepare(after)
+            async with asyncio.timeout(_READ_TIMEOUT):
+                apply = await self._prepare(after)
         except ConfigurationError as error:
             return ReloadReport(problems=[str(problem) for problem in error.problems])
         except StartupError as error:
             return ReloadReport(problems=[str(error)])
+        except TimeoutError:
+            return ReloadReport(problems=[_SLOW])
         if self._stopping:
             return ReloadReport(problems=[_STOPPING])
         keys = changed_keys(self.config, loaded.config)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import ssl
 import subprocess
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import pytest
 from infernet_edge.backup import schedule
 from infernet_edge.cli import check
 from infernet_edge.config.keys.changes import RELOADED
+from infernet_edge.reloading import reloader
 from tests.support.managing import eventually
 from tests.support.operating import operator
 from tests.support.reloading import Reloadable, reloadable
@@ -46,6 +49,29 @@ class Breakable(Echo):
 async def test_nothing_changed(tmp_path: Path) -> None:
     async with reloadable(tmp_path, {}) as node:
         assert await node.reload() == {"applied": [], "needs_restart": [], "problems": []}
+
+
+async def test_a_file_that_cannot_be_read_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a disk that does not answer. Nothing waits for it without an end, also not the stop."""
+    monkeypatch.setattr(reloader, "_READ_TIMEOUT", 0.5)
+    async with reloadable(tmp_path, {"jobs": {"max_pending": 5}}) as node:
+        node.file.unlink()
+        os.mkfifo(node.file)
+        for _ in range(3):
+            report = await node.post_reload()
+            assert report["problems"] == [
+                "The configuration cannot be read now: does its disk answer? Try again"
+            ]
+        threads = [each for each in threading.enumerate() if each.name == "blocking read"]
+        assert len(threads) == 1
+        assert threads[0].daemon
+        document = json.dumps({**node.document, "jobs": {"max_pending": 6}})
+        await asyncio.to_thread(node.file.write_text, document)  # what the thread waits for
+        node.file.unlink()
+        node.file.write_text(document)
+        assert (await node.post_reload())["applied"] == ["jobs.max_pending"]
 
 
 async def test_who_may_reload(tmp_path: Path) -> None:

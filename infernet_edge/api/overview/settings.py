@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +20,7 @@ from infernet_edge.config.keys.settings import Setting, settings
 from infernet_edge.config.loading import load
 from infernet_edge.errors import Unavailable
 from infernet_edge.schema import TokenInfo
+from infernet_edge.tasks import BlockingReads
 
 if TYPE_CHECKING:
     from infernet_edge.api.app import Parts
@@ -46,14 +47,14 @@ class SettingsEndpoint:
     def __init__(self, parts: Parts, overview: OverviewSource) -> None:
         self._parts = parts
         self._overview = overview
+        self._reads = BlockingReads(_READ_TIMEOUT)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         parts = self._parts
         config, source = parts.reloader.config, parts.source
         try:
-            async with asyncio.timeout(_READ_TIMEOUT):
-                items = await asyncio.to_thread(settings, config, source, os.environ)
-                problems = await asyncio.to_thread(self._problems)
+            items = await self._reads.run(partial(settings, config, source, os.environ))
+            problems = await self._reads.run(self._problems)
         except TimeoutError:
             raise Unavailable("The configuration cannot be read now: is its disk slow?") from None
         files = [source, config.database_path, config.log.path]
