@@ -38,7 +38,7 @@ The program goes to /opt/infernet-edge, the configuration to /etc/infernet-edge,
 named by their keys (chain.wallet.private_key, server.tokens.NAME) to
 /etc/infernet-edge/credentials, data to /var/lib/infernet-edge. When secrets were added or
 removed, run `sudo infernet-edge service install` again; after other changes
-`sudo systemctl restart infernet-edge`.
+`sudo infernet-edge reload`, which names those that need a restart.
 """
 _READY_WITHIN = 120.0  # seconds
 _TRIAL = 600.0  # seconds

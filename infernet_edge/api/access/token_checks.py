@@ -68,7 +68,8 @@ def check_revocable(name: str, present: Sequence[Named], *, may_open: bool) -> N
         )
     if all(grant.is_configured for grant in named):
         raise Conflict(
-            f"The token {name} is in server.tokens: remove it there, and restart the node",
+            f"The token {name} is in server.tokens: remove it there, then run:"
+            " infernet-edge reload",
             {"name": name},
         )
     if len(present) == 1 and not may_open:

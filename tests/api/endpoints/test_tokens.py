@@ -237,7 +237,10 @@ async def test_a_token_of_the_configuration_is_removed_there(tmp_path: Path) -> 
     async with running(tmp_path, {"server": {"tokens": {"bob": CONFIGURED}}}) as node:
         reply = await operate(node, "DELETE", "/api/tokens/bob?open=true")
         assert reply.status == 409
-        assert "server.tokens" in reply.body["error"]
+        assert (
+            "in server.tokens: remove it there, then run: infernet-edge reload"
+            in reply.body["error"]
+        )
         assert (await node.get("/info", bearer(CONFIGURED))).status == 200
 
 
