@@ -39,10 +39,14 @@ class CannotBackUp(InfernetEdgeError):
 
 
 class Contents(NamedTuple):
-    """The files of an archive besides its database, and their manifest, without the tables."""
+    """The files of an archive besides its database, and their manifest, without the tables.
+
+    `places` is where the node has the files that belong into a backup, also those left out.
+    """
 
     files: dict[str, bytes]
     manifest: Manifest
+    places: frozenset[Path]
 
     def with_tables(self, tables: Mapping[str, Tables]) -> Manifest:
         """The manifest of an archive whose database has these tables."""
@@ -64,6 +68,7 @@ def gather(
     files: dict[str, bytes] = {}
     left_out: list[str] = []
     secrets: dict[str, str] = {}
+    places = {config.storage_path / name for name in STORED_FILES}
     if source is not None:
         document, found, named = redact(read_file(source))
         if with_secrets:
@@ -73,7 +78,9 @@ def gather(
             text = render(document).encode()
             left_out += found
         files[configuration_name(source)] = text
+        places.add(source)
         paths = [*_resolved(named, source, environment), *_credentials(environment)]
+        places.update(paths)
         for path in dict.fromkeys(paths):
             if with_secrets:
                 name = f"secrets/{len(secrets)}"
@@ -101,7 +108,7 @@ def gather(
         secret_files=secrets,
         left_out=left_out,
     )
-    return Contents(files, manifest)
+    return Contents(files, manifest, frozenset(places))
 
 
 def node_id(storage: Path) -> str:

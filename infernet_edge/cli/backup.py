@@ -102,6 +102,7 @@ def _back_up(loaded: Loaded, arguments: argparse.Namespace) -> None:
         sys.stdout.buffer.flush()
         return
     path = Path(os.path.realpath(arguments.file))
+    _check_not_own(path, loaded.config, contents)
     check_name(path, replace=arguments.force)
     with new_file(path, replace=arguments.force) as file:
         manifest = _write(loaded.config, contents, file, path.parent)
@@ -118,6 +119,18 @@ def _back_up(loaded: Loaded, arguments: argparse.Namespace) -> None:
     restore = shlex.join(["infernet-edge", "restore", str(path)])
     print(f"Wrote {path}, {size / 1e6:.1f} MB. Restore it with: {restore}")
     _print_secrets(manifest)
+
+
+def _check_not_own(path: Path, config: Config, contents: Contents) -> None:
+    """Refuse to replace what the node needs, also with --force."""
+    from infernet_edge.backup.contents import CannotBackUp
+
+    own = {os.path.realpath(each) for each in contents.places}
+    is_stored = path.parent == Path(os.path.realpath(config.storage_path)) and (
+        path.name == "lock" or path.name.startswith(config.database_path.name)
+    )
+    if str(path) in own or is_stored:
+        raise CannotBackUp(f"{path} is a file of the node, so it is not replaced; name another one")
 
 
 def _print_secrets(manifest: Manifest) -> None:

@@ -182,6 +182,25 @@ def test_what_exists_is_not_replaced_without_force(offline: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["config.json", "secret", "data/tokens.json", "data/lock", f"data/{DATABASE}", "link.tar"],
+)
+def test_no_file_of_the_node_is_replaced(offline: Path, name: str) -> None:
+    """Also not with --force, by a link, or where the backup lacks the content."""
+    folder = offline.parent
+    (folder / "secret").write_text(SECRET)
+    (folder / "data/lock").touch()
+    (folder / "link.tar").symlink_to(offline)
+    document = json.loads(offline.read_text())
+    written(folder, {**document, "server": {"tokens": {"bob": {"file": "secret"}}}})
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    done = command("backup", folder / name, "--config", offline, "--force")
+    assert done.returncode == 1
+    assert b"is a file of the node" in done.stderr
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
     ("name", "text"),
     [("nowhere/b.tar", b"There is no folder"), (".", b"is a folder"), ("pipe", b"no regular file")],
 )
