@@ -115,7 +115,8 @@ class Protection:
             yield from self._link_lines(config, urls)
         elif present := self._present(config):
             yield from wrapped("", f"The node asks for a token: {present}")
-            yield f"Another one is made by: {token_command('', 'NAME')}{option}"
+            yield "Another one is made by:"
+            yield f"  {token_command(option, 'NAME')}"
         else:
             who = "Everyone in this network" if urls else "Everyone on this machine"
             yield f"{who} may use the node. Protect it with a token:"

@@ -76,6 +76,7 @@ async def test_port_4000_or_the_next_that_is_free(
     found = re.search(r"The node answers at http://127.0.0.1:(\d+)\n", printed)
     assert found is not None
     assert first < int(found[1]) < first + 50
+    assert f"Open it in a browser: http://127.0.0.1:{found[1]}/\n" in printed
 
 
 async def test_a_chosen_port_that_is_in_use_is_refused(options: Options) -> None:
