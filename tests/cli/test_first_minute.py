@@ -118,6 +118,8 @@ def test_the_link_of_init_opens_the_node_and_nothing_else_does(folder: Path) -> 
         assert asked(f"{url}api/me") == (401, None)
         assert asked(f"{url}api/me", "iet_" + "x" * 32) == (401, None)
         assert asked(f"{url}api/containers") == (401, None)
+        with urllib.request.urlopen(url, timeout=10) as page:  # the page has no secret
+            assert page.headers["content-type"].startswith("text/html")
         code, me = asked(f"{url}api/me", token)
         assert (code, me["name"], me["scope"], me["open"]) == (200, "owner", "operator", False)
         assert not any(token.encode() in text for text in everything_of())
