@@ -28,6 +28,7 @@ from infernet_edge.containers.service import Service, make_services
 from infernet_edge.control.backup import DatabaseCopy
 from infernet_edge.control.reports import Reports
 from infernet_edge.control.server import ControlServer
+from infernet_edge.discovery.discovery import NodeDiscovery
 from infernet_edge.errors import StartupError, StorageError
 from infernet_edge.events.bus import Events
 from infernet_edge.events.readers import MAX_READERS, EventReaders
@@ -227,6 +228,8 @@ class Node:
         parts.store.waiters.limit = min(MAX_WAITERS, server.max_connections // 2)
         parts.readers.limit = min(MAX_READERS, server.max_connections // 4)
         stack.push_async_callback(server.stop, _CLOSING_TIME)
+        stack.push_async_callback(parts.discovery.stop)
+        await parts.discovery.start(server.bound, server.port)
         network = " ".join(await self.network_urls())
         log_event(logger, "node.started", url=self.url, network=network, version=VERSION)
 
@@ -343,6 +346,8 @@ class Node:
                 background,
                 events,
             )
+        tokens = Tokens(config.server.tokens, TokenFile(config.storage_path), Dates(passed))
+        discovery = NodeDiscovery(config, session, VERSION, lambda: tokens.is_open, background)
         events.summaries["job"] = lambda: _numbers(job_store, services)
         return Parts(
             config=config,
@@ -357,11 +362,12 @@ class Node:
             memory=memory,
             elapsed=passed,
             background=background,
-            tokens=Tokens(config.server.tokens, TokenFile(config.storage_path), Dates(passed)),
+            tokens=tokens,
             events=events,
             readers=EventReaders(events, VERSION),
             pace=DiskPace(),
             urls=self.network_urls,
+            discovery=discovery,
             chain=self.chain,
             source=self._source,
             reloader=self.reloader,

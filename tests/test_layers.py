@@ -22,7 +22,7 @@ LAYERS: Final = (
     {"control", "reloading"},
     {"api", "chain"},
     {"jobs"},
-    {"containers"},
+    {"containers", "discovery"},
     {"hardware"},
     {"backup", "memory"},
     {"storage", "unpacked"},

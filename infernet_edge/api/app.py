@@ -27,6 +27,7 @@ from infernet_edge.api.endpoints.job import JobEndpoint
 from infernet_edge.api.endpoints.job_texts import JobTextEndpoint
 from infernet_edge.api.endpoints.jobs import BatchEndpoint, JobsEndpoint
 from infernet_edge.api.endpoints.metrics import MetricsEndpoint
+from infernet_edge.api.endpoints.nodes import NodesEndpoint
 from infernet_edge.api.endpoints.reload import ReloadEndpoint, Reloading
 from infernet_edge.api.endpoints.tokens import MeEndpoint, TokenEndpoint, TokensEndpoint
 from infernet_edge.api.info import HealthEndpoint, InfoEndpoint, ResourcesEndpoint
@@ -49,6 +50,7 @@ from infernet_edge.containers.manager import ContainerManager
 from infernet_edge.containers.resources import Resources
 from infernet_edge.containers.service import Service
 from infernet_edge.dashboard import FILES, INDEX, DashboardEndpoint
+from infernet_edge.discovery.discovery import NodeDiscovery
 from infernet_edge.errors import (
     CANNOT_STORE,
     ApiError,
@@ -109,6 +111,7 @@ class Parts(NamedTuple):
     pace: DiskPace
     urls: Callable[[], Awaitable[list[str]]]
     reloader: Reloading
+    discovery: NodeDiscovery
     chain: ChainView | None = None
     source: Path | None = None  # the file of the configuration
     backups: BackupSchedule | None = None
@@ -330,6 +333,7 @@ def _routes(
         "/api/containers/{id}/pull": ContainerActionEndpoint(
             parts.services, parts.manager.operations.pull
         ),
+        "/api/nodes": NodesEndpoint(parts.discovery),
         "/openapi.json": _DocumentEndpoint(),
         INDEX: dashboard,
         FILES: dashboard,

@@ -8,8 +8,9 @@ from typing import Any, Final
 from infernet_edge.api.overview import forms
 from infernet_edge.api.overview.chain_endpoints import MAX_PAGE, STATES
 from infernet_edge.api.overview.settings import SettingsInForce
+from infernet_edge.discovery.forms import NodeList
 
-TYPES: Final = (forms.Overview, SettingsInForce)
+TYPES: Final = (forms.Overview, SettingsInForce, NodeList)
 """Their schemas are components of the document."""
 
 _PAGE: Final = {
@@ -70,6 +71,9 @@ def paths(operation: Operation, parameter: Parameter) -> dict[str, Any]:
         },
         "/api/settings": {
             "get": operation("The settings in force (operators only)", _ref("SettingsInForce"))
+        },
+        "/api/nodes": {
+            "get": operation("The other nodes that this one finds or is given", _ref("NodeList"))
         },
         "/api/overview": {
             "get": operation("Whether the node is well, and what it does", _ref("Overview"))

@@ -44,6 +44,7 @@ is "unknown", with the reason.
   gpu            whether Podman finds the GPUs, and the node may read them
   devices        whether the devices of the containers exist, and open
   ports          whether the API's and the containers' ports are free
+  discovery      whether other machines can find the node, by mDNS
   rpc            whether the JSON-RPC servers answer, and have new blocks
   contracts      whether the Infernet contracts are where configured
   wallet         whether the account can pay, may deliver, and can be paid

@@ -15,7 +15,7 @@ GROUPS = {
     "Start": ("demo", "init", "add-service", "remove-service", "check", "run", "service"),
     "Send jobs": ("submit", "stream", "wait", "cancel"),
     "Operate a node": (
-        *("status", "containers", "logs", "jobs", "events", "doctor"),
+        *("status", "discover", "containers", "logs", "jobs", "events", "doctor"),
         *("token", "reload", "backup", "restore", "export"),
     ),
     "Answer smart contracts": ("wallet",),

@@ -82,6 +82,7 @@ def _lines(status: dict[str, Any], overview: NodeOverview) -> Iterator[str]:
         yield f"  up {duration(max(0, overview.now - overview.started_at) / 1000)}"
     for url in status.get("network", overview.node.urls):
         yield from wrapped("  network: ", url)
+    yield from _discovery_lines(status.get("discovery") or {})
     yield from attention_lines(attention)
     yield from job_lines(overview)
     yield from machine_lines(overview.machine, status.get("memory"))
@@ -97,3 +98,11 @@ def _lines(status: dict[str, Any], overview: NodeOverview) -> Iterator[str]:
         yield from chain_lines(status["chain"])
     elif overview.chain is not None:
         yield from chain_line(overview.chain)
+
+
+def _discovery_lines(discovery: dict[str, Any]) -> Iterator[str]:
+    """How other machines find it; nothing when discovery is off."""
+    if discovery.get("name"):
+        yield from wrapped("  ", f"found by others as: {discovery['name']}")
+    if discovery.get("problem"):
+        yield from wrapped("  ", f"others may not find it: {discovery['problem']}")

@@ -15,6 +15,7 @@ from infernet_edge.config.devices import GPU_PATTERN
 from infernet_edge.config.secret_files import Secret
 from infernet_edge.config.sections.backup import Backup
 from infernet_edge.config.sections.chain import Chain, ReadPath, Wei
+from infernet_edge.config.sections.discovery import Discovery
 from infernet_edge.config.sections.stats import Stats
 from infernet_edge.config.values.image_names import DEFAULT_REGISTRY
 from infernet_edge.config.values.tokens import Token
@@ -405,14 +406,10 @@ class Config(Struct, frozen=True):
     server: Server = field(default_factory=Server)
     redis: Annotated[
         dict[str, Any],
-        Meta(
-            description="Ignored: jobs are kept in SQLite",
-            extra={"secret": True, **_IGNORED},
-        ),
+        Meta(description="Ignored: jobs are kept in SQLite", extra={"secret": True, **_IGNORED}),
     ] = {}
     forward_stats: Annotated[
-        bool,
-        Meta(description="Ignored: nothing leaves the device", extra=_IGNORED),
+        bool, Meta(description="Ignored: nothing leaves the device", extra=_IGNORED)
     ] = False
     stats: Annotated[Stats, Meta(extra=_IGNORED)] = field(default_factory=Stats)
     docker: Registry = field(default_factory=Registry)
@@ -422,6 +419,7 @@ class Config(Struct, frozen=True):
     jobs: Jobs = field(default_factory=Jobs)
     podman: Podman = field(default_factory=Podman)
     backup: Backup = field(default_factory=Backup)
+    discovery: Discovery = field(default_factory=Discovery)
 
     @property
     def storage_path(self) -> Path:

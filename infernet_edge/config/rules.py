@@ -24,6 +24,7 @@ from infernet_edge.config.path_checks import (
 )
 from infernet_edge.config.secret_files import Secret
 from infernet_edge.config.sections.chain import Chain, Wallet
+from infernet_edge.config.sections.discovery import check_discovery
 from infernet_edge.config.texts import printable
 from infernet_edge.config.values import image_names
 from infernet_edge.config.values.adapters import check_adapter
@@ -59,6 +60,7 @@ def size_in_bytes(size: int | str) -> int:
 def check(config: Config, environment: Mapping[str, str]) -> list[Problem]:
     """All errors that show only when keys are compared, or when what they name is checked."""
     problems = [*_check_server(config.server), *_check_chain(config.chain)]
+    problems += check_discovery(config.discovery)
     for position, container in enumerate(config.containers):
         managed = config.manage_containers and not container.url
         problems += _check_container(container, f"containers[{position}]", managed=managed)

@@ -71,6 +71,7 @@ class Reports:
             "memory": {"held": parts.memory.total, "limit": parts.memory.limit},
             "containers": await parts.manager.report(),
             "chain": chain,
+            "discovery": parts.discovery.report(),
             "backup": None if parts.backups is None else parts.backups.report,
         }
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MAX_ADDRESSES: Final = 16
 """Addresses that are listed; a machine of a home network has two or three."""
@@ -53,6 +55,75 @@ def reachable_hosts(bound: str, *, both: bool = False, root: Path = Path("/")) -
     if found and (name := local_name(each for one in interfaces for each in one.addresses)):
         hosts.append(name)
     return hosts
+
+
+class Link(NamedTuple):
+    """A network that other machines are in: a device with multicast, its number, what is on it.
+
+    `addresses` are those by which others reach this machine, `networks` all that need no router.
+    """
+
+    name: str
+    number: int
+    addresses: tuple[Address, ...]
+    networks: tuple[Network, ...]
+
+    def contains(self, address: Address) -> bool:
+        """Whether an address needs no router."""
+        return any(address in network for network in self.networks)
+
+
+def links(bound: str, *, both: bool = False, root: Path = Path("/")) -> list[Link]:
+    """The networks in which other machines reach a socket of this one; as `reachable_hosts`."""
+    import psutil  # only when needed: it is large
+
+    address = ipaddress.ip_address(bound)
+    versions = {4, 6} if both else {address.version}
+    try:
+        states, found = psutil.net_if_stats(), psutil.net_if_addrs()
+    except OSError:  # a sandbox does not allow it
+        return []
+    made = []
+    for interface in _interfaces(root):
+        flags = set(states[interface.name].flags.split(",")) if interface.name in states else set()
+        if "multicast" not in flags or "pointopoint" in flags:
+            continue
+        if is_of_containers(interface.name, root):
+            continue
+        usable = [one for one in interface.addresses if one.version in versions]
+        if not address.is_unspecified:
+            usable = [one for one in usable if one == address]
+        with contextlib.suppress(OSError):  # it is gone
+            number = socket.if_nametoindex(interface.name)
+            if usable:
+                networks = tuple(_networks(found[interface.name]))
+                made.append(Link(interface.name, number, tuple(usable[:MAX_ADDRESSES]), networks))
+    return made
+
+
+def own_addresses() -> set[Address]:
+    """All addresses of this machine, also those of loopback and of containers' bridges."""
+    import psutil
+
+    try:
+        found = psutil.net_if_addrs()
+    except OSError:
+        return set()
+    return {
+        ipaddress.ip_address(each.address.partition("%")[0])
+        for addresses in found.values()
+        for each in addresses
+        if each.family in (socket.AF_INET, socket.AF_INET6)
+    }
+
+
+def _networks(addresses: Iterable[Any]) -> Iterator[Network]:
+    """The networks of a device, by its addresses and their masks."""
+    for each in addresses:
+        if each.family in (socket.AF_INET, socket.AF_INET6) and each.netmask:
+            address = each.address.partition("%")[0]
+            bits = int(ipaddress.ip_address(each.netmask)).bit_count()
+            yield ipaddress.ip_network(f"{address}/{bits}", strict=False)
 
 
 def url_host(host: str) -> str:

@@ -36,3 +36,12 @@ def _unquoted(value: str) -> str:
         return " ".join(shlex.split(value))
     except ValueError:
         return value.strip()
+
+
+def in_container(root: Path = Path("/")) -> bool:
+    """Whether this is a container of Podman, Docker or Kubernetes: its network is its own.
+
+    Not one of LXC or systemd-nspawn, which is a machine of the network like others.
+    """
+    marks = ("run/.containerenv", ".dockerenv", "var/run/secrets/kubernetes.io")
+    return any((root / mark).exists() for mark in marks)

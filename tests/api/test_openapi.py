@@ -172,6 +172,7 @@ EXCHANGES = [
     Exchange("GET", "/api/history?limit=2&state=failed&container=down", 200),
     Exchange("GET", "/api/history?state=none", 400),
     Exchange("GET", "/api/overview", 200),
+    Exchange("GET", "/api/nodes", 200),
     Exchange("GET", "/api/settings", 403),
     Exchange("GET", "/api/chain", 404),
     Exchange("GET", "/api/chain/subscriptions", 404),

@@ -45,6 +45,7 @@ PERMITTED: dict[str, tuple[str, ...]] = {
     "GET /api/jobs/{id}/result": READERS,
     "GET /api/jobs/{id}/steps/{number}": READERS,
     "GET /api/overview": READERS,
+    "GET /api/nodes": READERS,
     "GET /api/settings": ("operator",),
     "GET /api/chain": READERS,
     "GET /api/chain/deliveries": READERS,
