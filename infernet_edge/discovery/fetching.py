@@ -6,6 +6,7 @@ The other side is a stranger: whatever it answers is bounded, checked and cleane
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from typing import NamedTuple, TypeVar
 
@@ -107,7 +108,8 @@ async def _get(session: aiohttp.ClientSession, url: str, kind: type[_Answer]) ->
     except ssl.SSLError:
         raise _NoAnswer("TLS failed") from None
     except aiohttp.ClientConnectorError as error:
-        raise _NoAnswer(clean(error.strerror or "no connection", 100)) from None
+        number = error.os_error.errno
+        raise _NoAnswer(os.strerror(number) if number else "no connection") from None
     except (aiohttp.ClientError, OSError, ValueError):
         raise _NoAnswer("its answer is not one of HTTP") from None
     if len(body) > _MAX_ANSWER:

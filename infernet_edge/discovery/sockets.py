@@ -195,6 +195,7 @@ class SocketSet:
         """Open and close sockets so that they are those of these networks.
 
         Returns whether anything changed, and a text for each socket that could not be opened.
+        Where there is IPv4, IPv6 does not matter: its addresses may not be ready yet.
         """
         wanted = {
             (link.name, link.number, family): link
@@ -215,7 +216,8 @@ class SocketSet:
                 try:
                     self._sockets[key] = MulticastSocket(link, key[2], self._pass_on)
                 except OSError as error:
-                    problems.append(f"{link.name}: {_reason(error)}")
+                    if _matters(link, key[2]):
+                        problems.append(f"{link.name}: {_reason(error)}")
                 else:
                     changed = True
         return changed, problems
@@ -231,7 +233,7 @@ class SocketSet:
         return [
             f"{each.link.name}: {_reason(each.failure)}"
             for each in self
-            if each.failure is not None
+            if each.failure is not None and _matters(each.link, each.family)
         ]
 
     @property
@@ -249,6 +251,11 @@ class SocketSet:
     def _pass_on(self, where: MulticastSocket, message: DnsMessage, source: Source) -> None:
         for received in tuple(self._listeners):
             received(where, message, source)
+
+
+def _matters(link: Link, family: socket.AddressFamily) -> bool:
+    """Whether nodes are found by this version of IP: IPv4, or IPv6 where there is no other."""
+    return family == socket.AF_INET or all(network.version == 6 for network in link.networks)
 
 
 def _reason(error: OSError) -> str:

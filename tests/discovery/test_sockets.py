@@ -58,6 +58,7 @@ async def test_packets_for_this_host_alone_stay_with_the_program_that_had_the_po
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as daemon:
         daemon.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         daemon.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        daemon.setsockopt(socket.IPPROTO_IP, 49, 0)  # IP_MULTICAST_ALL: not what others joined
         daemon.bind(("0.0.0.0", PORT))
         daemon.settimeout(5)
         sockets, heard = SocketSet(), Heard()

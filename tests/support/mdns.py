@@ -131,6 +131,7 @@ def node_on(
         "discovery": {"enabled": True, "name": "pi-kitchen"},
         **(document or {}),
     }
+    other.run("ip", "link", "set", "lo", "up")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "other.json"
     path.write_text(json.dumps(laid))

@@ -40,8 +40,10 @@ def second_machine() -> Iterator[SecondMachine]:
         here, there = f"10.232.{number}.1", f"10.232.{number}.2"
         within = ("ip", "netns", "exec", space)
         as_root("ip", "netns", "add", space)
-        undone.callback(as_root, "ip", "netns", "delete", space)  # and the pair of devices
+        undone.callback(as_root, "ip", "netns", "delete", space)
         as_root("ip", "link", "add", outer, "type", "veth", "peer", "name", inner, "netns", space)
+        # At once: with the namespace the kernel would remove the pair of devices some time later.
+        undone.callback(as_root, "ip", "link", "delete", outer)
         as_root("ip", "address", "add", f"{here}/30", "dev", outer)
         as_root("ip", "link", "set", outer, "up")
         as_root(*within, "ip", "address", "add", f"{there}/30", "dev", inner)
