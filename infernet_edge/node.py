@@ -347,7 +347,9 @@ class Node:
                 events,
             )
         tokens = Tokens(config.server.tokens, TokenFile(config.storage_path), Dates(passed))
-        discovery = NodeDiscovery(config, session, VERSION, lambda: tokens.is_open, background)
+        discovery = NodeDiscovery(
+            config, session, VERSION, services, lambda: tokens.is_open, background
+        )
         events.summaries["job"] = lambda: _numbers(job_store, services)
         return Parts(
             config=config,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -29,13 +29,17 @@ class NodeDiscovery:
         config: Config,
         session: aiohttp.ClientSession,
         version: str,
+        services: Mapping[str, object],
         is_open: Callable[[], bool],
         background: Background,
     ) -> None:
-        """`is_open` says whether the node has no tokens."""
+        """`services` are those of the containers, by id, as they are at any time; `is_open` says
+        whether the node has no tokens.
+        """
         self._config = config
         self._session = session
         self._version = version
+        self._services = services
         self._is_open = is_open
         self._background = background
         self._off = "the node does not run yet"
@@ -91,7 +95,7 @@ class NodeDiscovery:
         def describe() -> Description:
             protected = not self._is_open()
             # With tokens, /info says the rest to those who may know it.
-            shown = [] if protected else [container.id for container in config.containers]
+            shown = [] if protected else list(self._services)
             return Description(identifier, self._version, port, secure, protected, shown)
 
         address, both = bound

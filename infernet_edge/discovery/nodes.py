@@ -43,7 +43,7 @@ class NodeDirectory:
         """`listed` are URLs; `off` says why nothing is looked for in the network, or is ""."""
         self._session = session
         self._announcer = announcer
-        self._listed = listed
+        self._listed = [url.rstrip("/") for url in listed]
         self._off = off
         self._known: NodeList | None = None
         self._as_of = 0.0

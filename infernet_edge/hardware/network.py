@@ -96,7 +96,7 @@ def links(bound: str, *, both: bool = False, root: Path = Path("/")) -> list[Lin
         with contextlib.suppress(OSError):  # it is gone
             number = socket.if_nametoindex(interface.name)
             if usable:
-                networks = tuple(_networks(found[interface.name]))
+                networks = tuple(dict.fromkeys(_networks(found[interface.name])))
                 made.append(Link(interface.name, number, tuple(usable[:MAX_ADDRESSES]), networks))
     return made
 

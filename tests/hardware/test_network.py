@@ -79,6 +79,40 @@ def test_of_all_addresses_those_of_the_network_are_listed() -> None:
     assert loopback == [[], []]
 
 
+LINKS = """
+import json
+from infernet_edge.hardware.network import links, own_addresses
+for bound, both in ("0.0.0.0", False), ("::", True), ("192.168.77.5", False), ("192.0.2.9", False):
+    print(json.dumps([[link.name, [*map(str, link.addresses)], sorted(map(str, link.networks))]
+        for link in links(bound, both=both)]))
+[link] = links("0.0.0.0")
+print(json.dumps([link.contains(own) for own in sorted(own_addresses(), key=str)]))
+"""
+
+
+def test_the_networks_of_other_machines() -> None:
+    """Without those of containers, of loopback, and without devices that are down."""
+    with machine() as within:
+        done = subprocess.run(
+            [*within, sys.executable, "-c", LINKS],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+    old, both, one, none, contained = map(json.loads, done.stdout.splitlines())
+    [[name, addresses, networks]] = old
+    assert name == "lan0"
+    assert addresses == ["192.168.77.5"]
+    assert networks == ["192.168.77.0/24", "fd77::/64", "fe80::/64"]
+    assert both[0][1] == ["192.168.77.5", "fd77::5"]
+    assert one == old
+    assert none == []
+    assert True in contained
+    assert False in contained
+
+
 def test_a_socket_with_one_address_has_that_one() -> None:
     for bound in ("192.0.2.99", "2001:db8::1"):
         assert network.reachable_hosts(bound)[0] == url_host(bound)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from infernet_edge.hardware.system import read_os
+from infernet_edge.hardware.system import in_container, read_os
 from tests.support.machines import root_of
 
 
@@ -50,3 +50,13 @@ def test_this_machine() -> None:
 
     assert system.name
     assert system.version
+
+
+@pytest.mark.parametrize(
+    "mark", [".dockerenv", "run/.containerenv", "var/run/secrets/kubernetes.io"]
+)
+def test_containers_are_recognized(mark: str, tmp_path: Path) -> None:
+    assert not in_container(tmp_path)
+    (tmp_path / mark).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / mark).touch()
+    assert in_container(tmp_path)

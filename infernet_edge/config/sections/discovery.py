@@ -51,7 +51,7 @@ def check_discovery(discovery: Discovery) -> Iterator[Problem]:
             # It may have a password in it, so it is not shown.
             expected = "a URL of a host and a port alone, such as http://10.0.0.7:4000"
             yield Problem(f"discovery.nodes[{position}]", "another text", expected)
-        elif url in discovery.nodes[:position]:
+        elif url.rstrip("/") in (each.rstrip("/") for each in discovery.nodes[:position]):
             place = f"discovery.nodes[{position}]"
             yield Problem(place, printable(url), "each node once")
 
@@ -59,7 +59,8 @@ def check_discovery(discovery: Discovery) -> Iterator[Problem]:
 def _is_base_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        rest = parts.username or parts.password or parts.path or parts.query or parts.fragment
+        path = parts.path.removeprefix("/")
+        rest = parts.username or parts.password or path or parts.query or parts.fragment
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False

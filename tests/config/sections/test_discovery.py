@@ -20,7 +20,7 @@ def built(discovery: dict[str, Any], folder: Path) -> Any:
 def test_defaults_and_values(tmp_path: Path) -> None:
     assert built({}, tmp_path).enabled is None
     assert built({"enabled": False}, tmp_path).enabled is False
-    nodes = ["http://10.0.0.7:4000", "https://node.example", "http://[fd00::1]:4000"]
+    nodes = ["http://10.0.0.7:4000", "https://node.example", "http://[fd00::1]:4000/"]
     found = built({"enabled": True, "name": "Küche 1", "nodes": nodes}, tmp_path)
     assert found.name == "Küche 1"
     assert found.nodes == nodes
@@ -58,4 +58,4 @@ def test_too_many_nodes_and_one_twice_are_errors(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="at most 64 nodes"):
         built({"nodes": many}, tmp_path)
     with pytest.raises(ConfigurationError, match="each node once"):
-        built({"nodes": [many[0], many[0]]}, tmp_path)
+        built({"nodes": [many[0], f"{many[0]}/"]}, tmp_path)
