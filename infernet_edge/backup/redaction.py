@@ -24,6 +24,8 @@ MARKER: Final = {"file": "left-out-of-the-backup"}
 """Stands in the place of a secret; the error that it causes names the setting."""
 
 _LOGIN_IN_URL = re.compile(r"://[^/\s@]*@")  # RFC 3986, 3.2.1
+_QUERY_IN_URL = re.compile(r"://[^\s?#]*\?[^\s#]")  # 3.4; services take their keys there
+_AUTHORIZATION = re.compile(r"\b(?:bearer|basic)\s+\S", re.IGNORECASE)  # RFC 9110, 11.6.2
 
 
 class Redacted(NamedTuple):
@@ -89,12 +91,17 @@ def _secret(value: Any, path: str, found: Redacted) -> Any:
 
 
 def _mentions_secret(name: str, value: Any) -> bool:
-    """Whether a text has a login in a URL, or a command an option such as --api-key."""
+    """Whether a text has a login or a query in a URL, or a command an option such as --api-key."""
     return any(
         _LOGIN_IN_URL.search(text)
-        or (name == "command" and any(map(_is_secret_option, text.split())))
+        or (name != "description" and _QUERY_IN_URL.search(text))
+        or (name == "command" and _holds_secret(text))
         for text in texts_of(value)
     )
+
+
+def _holds_secret(command: str) -> bool:
+    return bool(_AUTHORIZATION.search(command)) or any(map(_is_secret_option, command.split()))
 
 
 def _is_secret_option(word: str) -> bool:

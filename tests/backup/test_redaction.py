@@ -131,6 +131,35 @@ def test_values_of_a_wrong_type_do_not_leak(document: dict[str, Any]) -> None:
     assert SECRET not in json.dumps(redact(document).document)
 
 
+@pytest.mark.parametrize(
+    "container",
+    [
+        {"url": f"http://host/v1?key={SECRET}"},
+        {"url": f"http://user:{SECRET}@host/"},
+        {"command": f"serve --upstream https://host/v1?sig={SECRET}"},
+        {"command": f"serve --header 'Authorization: Bearer {SECRET}'"},
+        {"command": f"serve -H 'authorization: basic {SECRET}'"},
+        {"command": f"serve --hf-token {SECRET}"},
+        {"headers": {"Authorization": f"Bearer {SECRET}"}},
+        {"query": {"key": SECRET}},
+    ],
+)
+def test_secrets_in_other_settings_of_a_container(container: dict[str, Any]) -> None:
+    redacted = redact({"containers": [{"id": "a", **container}]})
+    assert SECRET not in json.dumps(redacted.document)
+    assert redacted.left_out
+
+
+def test_what_only_looks_like_a_secret_stays() -> None:
+    container = {
+        "id": "a",
+        "description": "A basic model, see https://host/?page=2",
+        "url": "http://host/v1#top",
+        "command": "serve --url http://host/v1 --max-tokens 5 --basic",
+    }
+    assert redact({"containers": [container]}).document == {"containers": [container]}
+
+
 def test_the_marker_names_no_file_that_exists() -> None:
     assert not Path(MARKER["file"]).exists()
     assert same_kind("configuration.toml", Path("x.toml"))
