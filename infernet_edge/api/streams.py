@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from infernet_edge.api.endpoints.idempotency import refuse_key
 from infernet_edge.api.jobs import JobIntake
@@ -87,12 +87,17 @@ async def _send(stream: JobStream, send: Send, pause: float) -> None:
         (b"x-accel-buffering", b"no"),  # disables buffering in reverse proxies
     ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
+    clock = asyncio.get_running_loop().time
     try:
-        await _send_chunk(send, stream.job.id.encode() + b"\n")
-        if pause:
-            await asyncio.sleep(pause)
-        async for chunk in stream.chunks():
-            await _send_chunk(send, chunk)
+        async with asyncio.timeout(_SENDING_TIME) as limit:
+            await send(_body(stream.job.id.encode() + b"\n"))
+            limit.reschedule(None)
+            if pause:
+                await asyncio.sleep(pause)
+            async for chunk in stream.chunks():
+                limit.reschedule(clock() + _SENDING_TIME)
+                await send(_body(chunk))
+                limit.reschedule(None)
     except TimeoutError:
         return  # the client does not read
     if not stream.failed:
@@ -101,6 +106,5 @@ async def _send(stream: JobStream, send: Send, pause: float) -> None:
     # detects that the response is incomplete.
 
 
-async def _send_chunk(send: Send, chunk: bytes) -> None:
-    async with asyncio.timeout(_SENDING_TIME):
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+def _body(chunk: bytes) -> Message:
+    return {"type": "http.response.body", "body": chunk, "more_body": True}

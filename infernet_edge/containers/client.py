@@ -310,8 +310,10 @@ class ServiceStream:
         """The chunks, none empty. Raises ContainerFailure when the container breaks off."""
         while True:
             with _failures(self._service, self._timeout):
-                async with asyncio.timeout(self._service.limited(self._timeout)):
-                    chunk = await self._response.content.read(_MAX_CHUNK)
+                chunk = self._response.content.read_nowait(_MAX_CHUNK)
+                if not chunk:
+                    async with asyncio.timeout(self._service.limited(self._timeout)):
+                        chunk = await self._response.content.read(_MAX_CHUNK)
             if not chunk:
                 return
             self._service.clear_suspicion()

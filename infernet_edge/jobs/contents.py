@@ -84,6 +84,15 @@ def add(
     )
 
 
+def append(
+    connection: sqlite3.Connection, job: bytes, part: int, position: int, pieces: Buffer
+) -> None:
+    """Store several pieces, the first one at this position."""
+    view = memoryview(pieces)
+    for number, start in enumerate(range(0, len(view), PIECE), position):
+        add(connection, job, part, number, view[start : start + PIECE])
+
+
 def add_temporary(connection: sqlite3.Connection, text: Buffer) -> Content:
     """Store a text that belongs to no job."""
     name = _TEMPORARY + os.urandom(8)

@@ -207,10 +207,10 @@ class JobStore:
         """Delete what `keep_temporary` stored."""
         await self._database.write(contents.drop_temporary, content.job)
 
-    async def keep_streamed(self, job: Job, position: int, piece: Buffer) -> None:
-        """Store a piece of an unfinished stream, see `finish_stream`."""
+    def keep_streamed(self, job: Job, position: int, pieces: bytes) -> asyncio.Future[None]:
+        """Store whole pieces of an unfinished stream, see `finish_stream`."""
         job.in_pieces = True
-        await self._database.write(contents.add, job.key, contents.STREAMED, position, piece)
+        return self._database.write(contents.append, job.key, contents.STREAMED, position, pieces)
 
     def note_start(self, job: Job) -> None:
         """Count a start of a job."""

@@ -25,24 +25,34 @@ _MAX_WAITING = 4  # chunks between container and client; backpressure for a slow
 STREAM_BUFFERS: Final = 8 * PIECE
 """Bytes in memory for a stream: in both connections, between them, and not yet stored."""
 
+_UNSTORED: Final = 2 * PIECE  # bytes of a stream that may wait for the disk
+_MAX_UNSTORED: Final = 16 * PIECE  # the same, while there is memory for more
 _STORE_RETRY = 1.0  # seconds until storing a piece is retried
 _SAVING_TIME = 10.0  # seconds to wait at the end of a stream until its result is stored
 _END: Final = b""
 
 
 class StreamRecord:
-    """The stored part of a stream: its first `max_bytes`; `rest` is not yet on the disk."""
+    """The stored part of a stream: its first `max_bytes`.
+
+    Bytes are written in the background, so that the stream does not wait for each commit.
+    """
 
     def __init__(self, job: Job, store: JobStore, max_bytes: int, memory: Reservation) -> None:
         self.job = job
         self.memory = memory
-        self.rest = bytearray()
         self.truncated = False
         self._store = store
         self._max_bytes = max_bytes
         self._size = 0
         self._stored = 0  # pieces
+        self._writing = b""  # the pieces that follow those, while they are being written
+        self._written: asyncio.Future[None] | None = None  # the end of that
+        self._rest = bytearray()  # what follows them
+        self._allowed = _UNSTORED  # bytes of both
+        self._is_failing = False
         self._next_try = 0.0
+        self._has_ended = False
 
     async def add(self, chunk: bytes) -> None:
         """Add bytes.
@@ -51,30 +61,64 @@ class StreamRecord:
         waits.
         """
         space = self._max_bytes - self._size
-        self.truncated |= len(chunk) > space
-        self.rest += chunk[:space]
-        self._size += min(len(chunk), space)
-        loop = asyncio.get_running_loop()
-        while len(self.rest) >= PIECE:
-            if loop.time() >= self._next_try and await self._store_piece():
-                continue
-            if len(self.rest) < 2 * PIECE or self.memory.try_take(len(chunk)):
-                return
-            await asyncio.sleep(_STORE_RETRY)
+        if space < len(chunk):
+            self.truncated = True
+            chunk = chunk[:space]
+        self._rest += chunk
+        self._size += len(chunk)
+        self._write()
+        while len(self._writing) + len(self._rest) >= self._allowed:
+            may_grow = self._is_failing or self._allowed < _MAX_UNSTORED
+            if may_grow and self.memory.try_take(PIECE):
+                self._allowed += PIECE
+            elif self._written is not None:
+                await asyncio.wait((self._written,))
+            else:
+                await asyncio.sleep(_STORE_RETRY)
+            self._write()
 
     def ended(self, error: str | None) -> Streamed:
-        """What to store at the end; `error` when the stream failed."""
-        return Streamed(bytes(self.rest), self.truncated, error, self._stored)
+        """What to store at the end; `error` when the stream failed.
 
-    async def _store_piece(self) -> bool:
+        What is still being written is part of it: it may fail, and changes nothing otherwise.
+        """
+        self._note_written()
+        self._has_ended = True
+        return Streamed(self._writing + self._rest, self.truncated, error, self._stored)
+
+    def _write(self, _: object = None) -> None:
+        """Start to write all whole pieces, when the last ones are written."""
+        self._note_written()
+        size = len(self._rest) - len(self._rest) % PIECE
+        if not size or self._written is not None or self._has_ended:
+            return
+        if asyncio.get_running_loop().time() < self._next_try:
+            return
+        text = bytes(memoryview(self._rest)[:size])
         try:
-            await self._store.keep_streamed(self.job, self._stored, bytes(self.rest[:PIECE]))
-        except StorageError:  # logged by the database
-            self._next_try = asyncio.get_running_loop().time() + _STORE_RETRY
-            return False
-        self._stored += 1
-        del self.rest[:PIECE]
-        return True
+            written = self._store.keep_streamed(self.job, self._stored, text)
+        except StorageError:  # the database is closed
+            self._note_failure()
+            return
+        del self._rest[:size]
+        self._writing, self._written = text, written
+        written.add_done_callback(self._write)
+
+    def _note_written(self) -> None:
+        written = self._written
+        if written is None or not written.done():
+            return
+        text, self._writing, self._written = self._writing, b"", None
+        if written.cancelled() or written.exception() is not None:  # logged by the database
+            self._rest[:0] = text
+            self._note_failure()
+        else:
+            self._stored += len(text) // PIECE
+            self._is_failing = False
+
+    def _note_failure(self) -> None:
+        self._is_failing = True
+        self._next_try = asyncio.get_running_loop().time() + _STORE_RETRY
 
 
 # Starts to store how a stream ended, with an error when it failed; returns a future that is done

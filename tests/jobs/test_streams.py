@@ -364,9 +364,12 @@ async def test_what_a_stream_sent_before_the_node_was_killed_is_kept(
     async with serving(echo) as url:
         async with working(tmp_path, one(url), stop=False) as parts:
             stream = await opened(parts, {"chunks": [text, "wait"]})
-            async for _ in stream.chunks():
-                if await pieces_of(parts, contents.STREAMED) >= 2:
+            received = 0
+            async for chunk in stream.chunks():
+                received += len(chunk)
+                if received == len(text.encode()):
                     break
+            await eventually_stored(parts, 3)
             monkeypatch.setattr(parts.store, "finish_stream", refuse)
         async with working(tmp_path, one(url)) as parts:
             found = await outcome(parts, stream.job)
@@ -387,18 +390,46 @@ async def test_a_stream_continues_while_the_disk_is_away(
     monkeypatch.setattr("infernet_edge.jobs.streams._STORE_RETRY", 0.01)
     keep, failures = parts.store.keep_streamed, 3
 
-    async def unreliable(*arguments: Any) -> None:
+    def unreliable(*arguments: Any) -> asyncio.Future[None]:
         nonlocal failures
-        if failures:
-            failures -= 1
-            raise StorageError("disk I/O error")
-        await keep(*arguments)
+        if not failures:
+            return keep(*arguments)
+        failures -= 1
+        failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        failed.set_exception(StorageError("disk I/O error"))
+        return failed
 
     monkeypatch.setattr(parts.store, "keep_streamed", unreliable)
     chunks = large_text(6 * PIECE)
     found = await streamed(parts, chunks)
     assert found["result"]["output"] == {"output": chunks[0]}
     assert failures < 3
+    await eventually(lambda: parts.memory.total == 0)
+
+
+async def test_a_stream_that_is_faster_than_the_disk_waits_for_it(parts: Parts, echo: Echo) -> None:
+    chunks = ["x" * PIECE] * 60
+    stream = await opened(parts, {"chunks": [*chunks, "wait"]})
+    await stream.opened
+    received = 0
+
+    async def read_all() -> None:
+        nonlocal received
+        async for chunk in stream.chunks():
+            received += len(chunk)
+
+    with slow_disk(parts):
+        reading = asyncio.create_task(read_all())
+        await eventually(lambda: received >= 16 * PIECE)
+        await asyncio.sleep(0.2)
+        assert received < 32 * PIECE
+        assert parts.memory.held["streams"] <= 24 * PIECE
+    await eventually(lambda: received == 60 * PIECE)
+    await eventually_stored(parts, 61)  # all of it, though nothing more comes
+    echo.release()
+    await reading
+    found = await outcome(parts, stream.job)
+    assert found["result"]["output"] == {"output": "x" * 60 * PIECE}
     await eventually(lambda: parts.memory.total == 0)
 
 
