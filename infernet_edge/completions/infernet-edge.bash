@@ -13,11 +13,11 @@ _infernet_edge() {
         esac
         next="$place${place:+ }$word"
         case $next in
-        demo|init|add-service|remove-service|check|run|service|"service install"|"service uninstall"|"service status"|"service logs"|"service upgrade"|"service rollback"|"service unpack"|submit|stream|wait|cancel|status|containers|logs|jobs|events|doctor|token|"token new"|"token list"|"token revoke"|reload|backup|restore|export|wallet|"wallet new"|"wallet import"|"wallet show"|"wallet register"|"wallet activate"|"wallet pay"|"wallet pay create"|"wallet pay show"|"wallet pay approve"|"wallet pay withdraw"|help|completion|version) place=$next ;;
+        demo|init|add-service|remove-service|check|run|service|"service install"|"service uninstall"|"service status"|"service logs"|"service upgrade"|"service rollback"|"service unpack"|submit|stream|wait|cancel|status|discover|containers|logs|jobs|events|doctor|token|"token new"|"token list"|"token revoke"|reload|backup|restore|export|wallet|"wallet new"|"wallet import"|"wallet show"|"wallet register"|"wallet activate"|"wallet pay"|"wallet pay create"|"wallet pay show"|"wallet pay approve"|"wallet pay withdraw"|help|completion|version) place=$next ;;
         esac
     done
     case $place in
-        "") words='demo init add-service remove-service check run service submit stream wait cancel status containers logs jobs events doctor token reload backup restore export wallet help completion version -h --help --version' value='' ;;
+        "") words='demo init add-service remove-service check run service submit stream wait cancel status discover containers logs jobs events doctor token reload backup restore export wallet help completion version -h --help --version' value='' ;;
         demo) words='-h --help --once --port --host --image --podman-url --no-podman --keep' value='' ;;
         init) words='-h --help --output --format --host --port --image --url --id --recipe --set --set-file --token --no-token --yes --defaults --force' value='' ;;
         add-service) words='-h --help --config --id --set --set-file --yes --defaults' value=file ;;
@@ -37,6 +37,7 @@ _infernet_edge() {
         wait) words='-h --help --timeout --config --url --token-file --cacert --json' value=any ;;
         cancel) words='-h --help --config --url --token-file --cacert --json' value=any ;;
         status) words='-h --help --config --url --token-file --cacert --json' value='' ;;
+        discover) words='-h --help --timeout --json' value='' ;;
         containers) words='-h --help --config --url --token-file --cacert --json' value='restart pull' ;;
         logs) words='-h --help -f --follow --tail --times --config --url --token-file --cacert --json' value=container ;;
         jobs) words='-h --help --limit --state --container --client --find --before --onchain --skipped --config --url --token-file --cacert --json' value=any ;;

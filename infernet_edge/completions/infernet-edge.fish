@@ -10,7 +10,7 @@ function __infernet_edge_at --description 'Whether a command is the one of the l
             set skipped 1
         else
             set -l next (string trim "$place $word")
-            if contains -- $next 'demo' 'init' 'add-service' 'remove-service' 'check' 'run' 'service' 'service install' 'service uninstall' 'service status' 'service logs' 'service upgrade' 'service rollback' 'service unpack' 'submit' 'stream' 'wait' 'cancel' 'status' 'containers' 'logs' 'jobs' 'events' 'doctor' 'token' 'token new' 'token list' 'token revoke' 'reload' 'backup' 'restore' 'export' 'wallet' 'wallet new' 'wallet import' 'wallet show' 'wallet register' 'wallet activate' 'wallet pay' 'wallet pay create' 'wallet pay show' 'wallet pay approve' 'wallet pay withdraw' 'help' 'completion' 'version'
+            if contains -- $next 'demo' 'init' 'add-service' 'remove-service' 'check' 'run' 'service' 'service install' 'service uninstall' 'service status' 'service logs' 'service upgrade' 'service rollback' 'service unpack' 'submit' 'stream' 'wait' 'cancel' 'status' 'discover' 'containers' 'logs' 'jobs' 'events' 'doctor' 'token' 'token new' 'token list' 'token revoke' 'reload' 'backup' 'restore' 'export' 'wallet' 'wallet new' 'wallet import' 'wallet show' 'wallet register' 'wallet activate' 'wallet pay' 'wallet pay create' 'wallet pay show' 'wallet pay approve' 'wallet pay withdraw' 'help' 'completion' 'version'
                 set place $next
             end
         end
@@ -38,6 +38,7 @@ complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'stream' -d 'run on
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'wait' -d 'wait until jobs have ended, and print their results'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'cancel' -d 'cancel jobs that wait or run'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'status' -d 'show health, jobs, containers, disk, memory and chain of a running node'
+complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'discover' -d 'find nodes in the local network'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'containers' -d 'list containers with what they use'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'logs' -d 'show the log of a container'
 complete -c infernet-edge -n '__infernet_edge_at \'\'' -f -a 'jobs' -d 'list the newest jobs of all clients, or show one'
@@ -179,6 +180,10 @@ complete -c infernet-edge -n '__infernet_edge_at \'status\'' -l url -x -d 'the n
 complete -c infernet-edge -n '__infernet_edge_at \'status\'' -l token-file -r -F -d 'with --url: a file with a token'
 complete -c infernet-edge -n '__infernet_edge_at \'status\'' -l cacert -r -F -d 'with an https URL: the certificate to trust, PEM'
 complete -c infernet-edge -n '__infernet_edge_at \'status\'' -l json -d 'print JSON'
+complete -c infernet-edge -n '__infernet_edge_at \'discover\'' -f
+complete -c infernet-edge -n '__infernet_edge_at \'discover\'' -s h -l help -d 'show this help message'
+complete -c infernet-edge -n '__infernet_edge_at \'discover\'' -l timeout -x -d 'how long to wait for answers'
+complete -c infernet-edge -n '__infernet_edge_at \'discover\'' -l json -d 'print JSON'
 complete -c infernet-edge -n '__infernet_edge_at \'containers\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'containers\'' -f -a 'restart pull'
 complete -c infernet-edge -n '__infernet_edge_at \'containers\'' -s h -l help -d 'show this help message'
