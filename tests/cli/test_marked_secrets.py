@@ -50,7 +50,14 @@ RUNS = [
     ["export", "kube"],
     ["export", "quadlet"],
 ]
-WITHOUT = {"demo", "init", "help", "version", "completion"}  # they read no configuration
+WITHOUT = {
+    "demo",
+    "init",
+    "help",
+    "version",
+    "completion",
+    "discover",
+}  # they read no configuration
 
 
 @pytest.fixture

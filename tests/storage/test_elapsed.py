@@ -194,6 +194,7 @@ ALLOWED = {
     "infernet_edge/api/overview/conditions.py": "expiry of the certificate",
     "infernet_edge/api/overview/attention.py": "times that are shown to people",
     "infernet_edge/api/overview/overview.py": "times that are shown to people",
+    "infernet_edge/discovery/nodes.py": "times that are shown to people",
     "infernet_edge/events/coalescing.py": "times that are shown to people",
     "infernet_edge/events/bus.py": "the first id, and times that are shown",
     "infernet_edge/events/readers.py": "times that are shown to people",
