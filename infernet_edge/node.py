@@ -23,6 +23,7 @@ from infernet_edge.config.loading import Loaded
 from infernet_edge.config.model import Config
 from infernet_edge.containers.client import ServiceClient, make_session
 from infernet_edge.containers.manager import ContainerManager
+from infernet_edge.containers.protocols.authorities import read_authorities
 from infernet_edge.containers.resources import Resources
 from infernet_edge.containers.service import Service, make_services
 from infernet_edge.control.backup import DatabaseCopy
@@ -160,6 +161,7 @@ class Node:
 
     async def _start(self) -> None:
         config, stack = self.config, self._stack
+        await asyncio.to_thread(read_authorities, config)
         session = make_session()
         stack.push_async_callback(session.close)
         parts = self.parts = self._make_parts(session)

@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.client import Api
+from tests.support.echo import EchoService
+from tests.support.node import NodeProcess
 from tests.support.process import ROOT
 
 SUBSTITUTES = ROOT / "substitutes"
@@ -130,6 +133,23 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
 def test_the_same_work_has_the_same_results(results: Mapping[str, Any]) -> None:
     assert results["replaced"] == results["real"]
     assert results["real"]["stored"] == [_KEY]
+
+
+def test_a_node_with_the_substitutes_runs_a_job(tmp_path: Path) -> None:
+    """The libraries of its server and client import typing_extensions."""
+    with EchoService(tmp_path) as echo:
+        node = NodeProcess(
+            {"containers": [{"id": "echo", "url": echo.url}]},
+            tmp_path / "node",
+            env={"PYTHONPATH": os.pathsep.join(map(str, (SUBSTITUTES, ROOT)))},
+            fresh=True,
+        )
+        with node:
+            api = Api(node.port)
+            [result] = api.finished([api.submit("echo", {"n": 1})])
+            assert result["status"] == "success"
+            assert node.stop() == 0
+        assert "Traceback" not in node.log()
 
 
 @pytest.mark.parametrize(

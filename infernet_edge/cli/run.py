@@ -94,8 +94,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _run(loaded: Loaded, load: Callable[[], Loaded], named: Path | None) -> None:
     """Run nodes until a signal; `load` reads the configuration again, `named` is --config."""
+    from infernet_edge.containers.protocols.authorities import import_aiohttp
     from infernet_edge.errors import StartupError
     from infernet_edge.logs import log_event
+
+    import_aiohttp()
     from infernet_edge.node import Node
     from infernet_edge.notify import Notifier
 
@@ -164,6 +167,8 @@ async def _run_node(
     announce: Callable[[Node], Awaitable[None]] | None,
 ) -> None:
     """Run a node until `stop` is set, or until its damaged database must be replaced."""
+    from infernet_edge.hardware.memory import return_freed_memory
+
     await node.start()
     gc.freeze()  # permanent objects: the collector does not need to visit them again
     gc.set_threshold(_YOUNG_OBJECTS)
@@ -171,6 +176,7 @@ async def _run_node(
         if announce is not None and not notifier.is_service:
             await announce(node)
         notifier.ready(f"Serving at {node.url}")
+        await asyncio.to_thread(return_freed_memory)  # 1 MB, of the start
         ready = asyncio.create_task(node.wait_until_ready(node.config.startup_wait))
         reloading = asyncio.create_task(_reload(node, notifier, reload))
         ends = [asyncio.create_task(event.wait()) for event in (stop, node.damaged)]

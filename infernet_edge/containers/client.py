@@ -19,6 +19,7 @@ from infernet_edge.backoff import Backoff
 from infernet_edge.config.model import Container
 from infernet_edge.containers.answers.failures import ContainerFailure, failure_of
 from infernet_edge.containers.answers.refusals import Loading, refuse
+from infernet_edge.containers.protocols.authorities import client_context
 from infernet_edge.containers.protocols.call import Call, ContainerInput, RequestBody, StoredInput
 from infernet_edge.containers.protocols.sending import headers_of, query_of, sent
 from infernet_edge.containers.service import Service, ServiceUnavailable
@@ -52,7 +53,11 @@ def make_session() -> aiohttp.ClientSession:
     """Create the HTTP session of the process. Each container's limit bounds its connections."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
-            limit=0, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=60, resolver=HostResolver()
+            limit=0,
+            keepalive_timeout=_KEEP_ALIVE,
+            ttl_dns_cache=60,
+            resolver=HostResolver(),
+            ssl=client_context(),
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,

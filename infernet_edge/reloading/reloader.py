@@ -13,6 +13,7 @@ from infernet_edge.config.keys.changes import change_of, changed_keys, effective
 from infernet_edge.config.loading import Loaded
 from infernet_edge.config.model import Config
 from infernet_edge.config.path_checks import certificate_problem
+from infernet_edge.containers.protocols.authorities import read_authorities
 from infernet_edge.errors import StartupError
 from infernet_edge.logs import log_event
 from infernet_edge.schema import ReloadReport
@@ -65,6 +66,7 @@ class Reloader:
             after = effective(self.config, loaded.config)
             if problem := await self._reads.run(partial(certificate_problem, after.server)):
                 return ReloadReport(problems=[str(problem)])
+            await self._reads.run(partial(read_authorities, after))
             async with asyncio.timeout(_READ_TIMEOUT):
                 apply = await self._prepare(after)
         except ConfigurationError as error:

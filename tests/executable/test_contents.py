@@ -35,7 +35,13 @@ def test_what_is_not_used_is_not_in_it(executable: Executable) -> None:
     )
     inside = set(re.findall(r"[\w.]+", done.stdout))
     assert set(map(module_of, COMMANDS)) <= inside
-    assert {"pydantic.json_schema", "regex", "py_ecc.bls", "multiprocessing"} <= inside
+    assert {
+        "pydantic.json_schema",
+        "regex",
+        "py_ecc.bls",
+        "multiprocessing",
+        "typing_extensions",
+    } <= inside
     unwanted = re.compile(
         r"(mypy|pytest|_pytest|pip|setuptools|tkinter|unittest|pydoc|click|trio|curses)(\.|$)"
         r"|pydantic\.(v1|deprecated|mypy)|Crypto\.(PublicKey|SelfTest)|.*\.tests?(\.|$)"

@@ -21,7 +21,7 @@ from tests.support.node import NodeProcess
 from tests.support.podman import IsolatedPodman, need
 from tests.support.ports import free_port
 
-_MAX_MEMORY = 44 * 2**20  # bytes
+_MAX_MEMORY = 43 * 2**20  # bytes
 _DUMP = """#!/bin/sh
 env >{folder}/environment
 echo 'not today' >&2
