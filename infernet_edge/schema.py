@@ -416,6 +416,9 @@ class ReloadReport(Struct, frozen=True):
         list[str], Meta(description="Keys whose new values a restart of the node applies")
     ] = []
     problems: list[str] = []
+    notes: Annotated[
+        list[str], Meta(description="What may be a mistake, such as keys that are not known")
+    ] = []
 
 
 encoder = msgspec.json.Encoder()

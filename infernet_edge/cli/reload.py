@@ -55,6 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(_problem_lines(report)), file=sys.stderr)
     else:
         print("\n".join(_lines(report)))
+        for note in report["notes"]:
+            print(f"warning: {note}", file=sys.stderr)
     return 1 if report["problems"] else 0
 
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
-from infernet_edge.config.errors import ConfigurationError
+from infernet_edge.config.errors import ConfigurationError, Information
 from infernet_edge.config.keys.changes import change_of, changed_keys, effective
 from infernet_edge.config.loading import Loaded
 from infernet_edge.config.model import Config
@@ -49,13 +49,15 @@ class Reloader:
         if report.problems:
             reason = "; ".join(report.problems)
             log_event(logger, "node.reload_failed", logging.ERROR, reason=reason)
-        else:
-            log_event(
-                logger,
-                "node.reloaded",
-                applied=",".join(report.applied),
-                needs_restart=",".join(report.needs_restart),
-            )
+            return report
+        for note in report.notes:
+            log_event(logger, "config.warning", logging.WARNING, text=note)
+        log_event(
+            logger,
+            "node.reloaded",
+            applied=",".join(report.applied),
+            needs_restart=",".join(report.needs_restart),
+        )
         return report
 
     async def _reload(self) -> ReloadReport:
@@ -83,7 +85,9 @@ class Reloader:
             applied.append("server.tls")
         self.config = after
         apply()
-        return ReloadReport(applied, [key for key in keys if change_of(key) == "restart"])
+        needs_restart = [key for key in keys if change_of(key) == "restart"]
+        notes = [str(each) for each in loaded.warnings if not isinstance(each, Information)]
+        return ReloadReport(applied, needs_restart, notes=notes)
 
     def stop(self) -> None:
         """Apply nothing from now on."""

@@ -43,6 +43,7 @@ async def test_what_was_applied_is_printed(
             "applied": [],
             "needs_restart": ["log.backup_count"],
             "problems": [],
+            "notes": [],
         }
 
 
@@ -57,6 +58,16 @@ async def test_problems_are_printed(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert lines[1].startswith("  jobs.max_pending: found 0, expected ")
         assert await command(node, "--json") == 1
         assert len(json.loads(capsys.readouterr().out)["problems"]) == 1
+
+
+async def test_notes_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with reloadable(tmp_path, {"jobs": {}}) as node:
+        node.document["jobs"] = {"max_pendin": 5}
+        assert await command(node) == 0
+        printed = capsys.readouterr()
+        assert printed.out == "Nothing was changed\n"
+        assert printed.err.startswith("warning: ")
+        assert "jobs.max_pendin" in printed.err
 
 
 def test_without_a_node(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,7 +48,24 @@ class Breakable(Echo):
 
 async def test_nothing_changed(tmp_path: Path) -> None:
     async with reloadable(tmp_path, {}) as node:
-        assert await node.reload() == {"applied": [], "needs_restart": [], "problems": []}
+        report = await node.reload()
+        assert report == {"applied": [], "needs_restart": [], "problems": [], "notes": []}
+
+
+async def test_keys_that_are_not_known_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As at the start: a token with a mistyped key would open the node without a word."""
+    async with reloadable(tmp_path, {"server": {"tokens": {"bob": TOKEN}}}) as node:
+        server = {**node.document["server"], "tokns": {"bob": TOKEN}}
+        del server["tokens"]
+        node.document["server"] = server
+        report = await node.reload()
+        assert report["applied"] == ["server.tokens"]
+        (note,) = report["notes"]
+        assert "server.tokns" in note
+    logged = [each for each in caplog.records if each.message == "config.warning"]
+    assert [each.__dict__["fields"]["text"] for each in logged] == [note]
 
 
 async def test_a_file_that_cannot_be_read_in_time(
@@ -92,6 +109,7 @@ async def test_what_needs_a_restart_is_named_until_then(tmp_path: Path) -> None:
             "applied": ["jobs.max_pending"],
             "needs_restart": ["log.backup_count", "server.max_body_bytes"],
             "problems": [],
+            "notes": [],
         }
         again = await node.reload()
         assert again["applied"] == []

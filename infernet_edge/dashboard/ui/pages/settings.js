@@ -65,10 +65,10 @@ export default function settings(main, _id, query) {
 		if (await confirm('Forget the token?', 'This browser needs it again to see this node. Its last inputs are forgotten, too.', 'Forget it')) signOut()
 	}
 	async function reload() {
-		const { applied, needs_restart: later, problems } = await get('api/reload', { method: 'POST', wait: 20000 })
+		const { applied, needs_restart: later, problems, notes } = await get('api/reload', { method: 'POST', wait: 20000 })
 		const list = (title, found) => found.length > 0 && el('p', el('b', `${title}: `), found.map((text) => plain(text)).join(', '))
 		result.hidden = false
-		fill(result, list('Not reloaded', problems), list('In force now', applied), list('Needs a restart', later), [...problems, ...applied, ...later].length ? null : el('p', 'Nothing has changed.'))
+		fill(result, list('Not reloaded', problems), list('In force now', applied), list('Needs a restart', later), list('Check', notes), [...problems, ...applied, ...later, ...notes].length ? null : el('p', 'Nothing has changed.'))
 		load()
 	}
 	const load = () => show(body, 'the settings', async () => { all = may('operator') ? await get('api/settings') : {} }, draw)
