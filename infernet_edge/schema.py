@@ -417,7 +417,7 @@ class ReloadReport(Struct, frozen=True):
     ] = []
     problems: list[str] = []
     notes: Annotated[
-        list[str], Meta(description="What may be a mistake, such as keys that are not known")
+        list[str], Meta(description="What may be wrong, such as keys that are not known")
     ] = []
 
 

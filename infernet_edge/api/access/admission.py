@@ -48,21 +48,21 @@ _MAY_POLL: Final = frozenset(
 _STATUS: Final = "PUT /api/status"
 _WRONG_TOKENS: Final = RateLimit(num_requests=10, period=60)  # per address
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_NEEDED: Final = frozenset(
-    {
-        b"host",
-        b"origin",
-        b"authorization",
-        b"content-type",
-        b"sec-fetch-site",
-        b"x-forwarded-for",
-        b"x-real-ip",
-        b"forwarded",
-        b"via",
-    }
-)
 # Fields that a proxy adds: the peer forwards another's request. They are lists, and may repeat.
-_RELAYED: Final = (b"x-forwarded-for", b"x-real-ip", b"forwarded", b"via")
+_RELAYED: Final = (
+    b"forwarded",
+    b"via",
+    b"x-real-ip",
+    b"x-forwarded-for",
+    b"x-forwarded-host",
+    b"x-forwarded-proto",
+    b"x-forwarded-server",
+    b"cf-connecting-ip",  # Cloudflare
+    b"true-client-ip",  # Akamai
+)
+_NEEDED: Final = frozenset(
+    {b"host", b"origin", b"authorization", b"content-type", b"sec-fetch-site", *_RELAYED}
+)
 
 
 class Caller(NamedTuple):

@@ -115,7 +115,13 @@ def test_a_field_that_is_there_twice_is_refused(name: str) -> None:
     assert refused.value.params == {"field": name}
 
 
-@pytest.mark.parametrize("name", ["x-forwarded-for", "forwarded", "via", "x-real-ip"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-server"),
+        *("forwarded", "via", "x-real-ip", "cf-connecting-ip", "true-client-ip"),
+    ],
+)
 @pytest.mark.parametrize("trusted", [True, False])
 def test_a_request_through_a_proxy_is_relayed(name: str, trusted: bool) -> None:
     """That of a trusted proxy is not, when X-Forwarded-For names the client."""

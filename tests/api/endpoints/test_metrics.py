@@ -308,6 +308,8 @@ def scope_of(reply: Reply) -> Any:
         RELAYED,
         {"forwarded": "for=192.0.2.7"},
         {"x-real-ip": "192.0.2.7"},
+        {"x-forwarded-proto": "https"},
+        {"cf-connecting-ip": "192.0.2.7"},
         {"via": "1.1 proxy"},
         {"x-forwarded-for": "127.0.0.1"},
         {"sec-fetch-site": "same-origin"},
