@@ -319,6 +319,7 @@ def _routes(
             parts.memory,
             parts.delegations,
             requests,
+            parts.services,
         ),
         "/api/overview": OverviewEndpoint(overview),
         "/api/chain": ChainEndpoint(parts.chain),

@@ -144,6 +144,23 @@ async def test_several_urls_change_at_the_same_time(
     assert crashed == []
 
 
+async def test_metrics_have_only_configured_containers(node: Reloadable, echo: Echo) -> None:
+    """Else the alert for a container that does not answer would last until the next restart."""
+    await node.finished(await node.job())
+    running = await node.job(data=HOLD)
+    await eventually(lambda: echo.open == 1)
+    others = [{**node.document["containers"][0], "id": "other"}]
+    await node.reload(containers=others)
+    text = (await node.get("/metrics")).body.decode()
+    assert 'container="echo"' not in text
+    assert 'container_up{container="other"} 1' in text
+    assert 'jobs_total{container="*",outcome="success"} 1' in text
+    echo.release()
+    assert (await node.finished(running))["status"] == "success"
+    text = (await node.get("/metrics")).body.decode()
+    assert 'jobs_total{container="*",outcome="success"} 2' in text
+
+
 async def test_the_order_is_that_of_the_configuration(node: Reloadable) -> None:
     one = only(node)[0]
     names = ["b", "echo", "a"]

@@ -13,6 +13,7 @@ from infernet_edge.api.access.permissions import Permission
 from infernet_edge.api.jobs import Delegations
 from infernet_edge.api.json_io import Answer
 from infernet_edge.containers.manager import ContainerManager
+from infernet_edge.containers.service import Service
 from infernet_edge.containers.supervision.usage import ContainerUsage
 from infernet_edge.errors import StorageError
 from infernet_edge.hardware.reading import Reading
@@ -48,8 +49,10 @@ class MetricsEndpoint:
         memory: MemoryBudget,
         delegations: Delegations,
         requests: Mapping[tuple[str, int], int],
+        services: Mapping[str, Service],
     ) -> None:
-        """`requests` are the answered ones, by route and status."""
+        """`requests` are the answered ones, by route and status; `services` the configured ones."""
+        self._services = services
         self._storage = storage
         self._database = database
         self._orchestrator = orchestrator
@@ -66,11 +69,12 @@ class MetricsEndpoint:
         from infernet_edge.api.metrics import families
         from infernet_edge.metrics import text
 
+        queues = self._orchestrator.computing.queues
         read, space = await asyncio.gather(self._reading.get(), self._space())
         measured = families.Measured(
             requests=self._requests,
             ended=self._orchestrator.ended,
-            queues=self._orchestrator.computing.queues,
+            queues={name: queues[name] for name in self._services},  # not of removed ones
             usages=read.usages,
             restarts=self._manager.restarts,
             commits=self._database.commits,
