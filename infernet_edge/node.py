@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from infernet_edge.containers.client import ServiceClient, make_session
 from infernet_edge.containers.manager import ContainerManager
 from infernet_edge.containers.protocols.authorities import read_authorities
 from infernet_edge.containers.resources import Resources
-from infernet_edge.containers.service import Service, make_services
+from infernet_edge.containers.service import make_services
 from infernet_edge.control.backup import DatabaseCopy
 from infernet_edge.control.reports import Reports
 from infernet_edge.control.server import ControlServer
@@ -352,7 +352,7 @@ class Node:
         discovery = NodeDiscovery(
             config, session, VERSION, services, lambda: tokens.is_open, background
         )
-        events.summaries["job"] = lambda: _numbers(job_store, services)
+        events.summaries["job"] = lambda: _numbers(job_store, orchestrator)
         return Parts(
             config=config,
             database=database,
@@ -411,9 +411,9 @@ def memory_budget(config: Config) -> MemoryBudget:
     return MemoryBudget(limit, server.max_call_bytes)
 
 
-def _numbers(store: JobStore, services: Mapping[str, Service]) -> dict[str, int]:
+def _numbers(store: JobStore, orchestrator: Orchestrator) -> dict[str, int]:
     """The numbers of jobs that run and that wait."""
-    running = sum(service.working_on for service in services.values())
+    running = orchestrator.computing.working
     return {"running": running, "waiting": max(0, len(store.pending) - running)}
 
 

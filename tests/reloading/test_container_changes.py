@@ -146,13 +146,15 @@ async def test_several_urls_change_at_the_same_time(
     assert crashed == []
 
 
-async def test_metrics_have_only_configured_containers(node: Reloadable, echo: Echo) -> None:
-    """Else the alert for a container that does not answer would last until the next restart."""
+async def test_numbers_after_a_removal(node: Reloadable, echo: Echo) -> None:
+    """The metrics have only configured containers: else an alert would last until a restart."""
     await node.finished(await node.job())
     running = await node.job(data=HOLD)
     await eventually(lambda: echo.open == 1)
     others = [{**node.document["containers"][0], "id": "other"}]
     await node.reload(containers=others)
+    jobs = (await node.get("/api/overview")).body["jobs"]
+    assert (jobs["running"], jobs["waiting"]) == (1, 0)
     text = (await node.get("/metrics")).body.decode()
     assert 'container="echo"' not in text
     assert 'container_up{container="other"} 1' in text

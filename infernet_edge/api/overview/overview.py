@@ -139,7 +139,7 @@ class OverviewSource:
         machine = await self.usage()
         items = self._attention.items()
         recent = parts.store.recent
-        running = sum(service.working_on for service in parts.services.values())
+        running = parts.orchestrator.computing.working
         known = parts.manager.operations.known_items(parts.orchestrator.load)
         containers = [
             structs.replace(

@@ -35,6 +35,11 @@ class Computing:
         self._memory = memory
         self._release_slot = release_slot
 
+    @property
+    def working(self) -> int:
+        """Jobs in progress, also in containers that a reload has removed."""
+        return sum(queue.service.working_on for queue in self.queues.values())
+
     def reserve(self) -> Reservation:
         """Memory for the answer of `compute`."""
         return self._memory.reserve("outputs")
