@@ -5,6 +5,7 @@ A test is in the group of the fixtures that it uses, or of its own marker:
     podman      containers in a real Podman
     executable  the built executable
     machine     a booted machine with systemd, and the executable on it
+    models      a real language model (those with a container are in the group podman too)
     nightly     small runs of the benchmarks
 
 All others are the fast tests. Each group that uses something of the whole machine is run by one

@@ -270,6 +270,11 @@ def _volumes(container: Container) -> tuple[list[Manifest], list[Manifest]]:
         if "ro" in options:
             mount["readOnly"] = True
         mounts.append(mount)
+    if container.shm_size is not None:  # Kubernetes has no setting for its size
+        name = object_name(f"shm-{container.id}")
+        limit = str(size_in_bytes(container.shm_size))
+        volumes.append({"name": name, "emptyDir": {"medium": "Memory", "sizeLimit": limit}})
+        mounts.append({"name": name, "mountPath": "/dev/shm"})  # noqa: S108 - that of containers
     return mounts, volumes
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from infernet_edge.config.model import Config, Container
 from infernet_edge.config.secret_files import Secret
+from infernet_edge.config.values.env_files import read_env_file
 from infernet_edge.config.values.tokens import Token
 
 STATE_PATH: Final = "/var/lib/infernet-edge"
@@ -31,7 +32,9 @@ _KEPT: Final = (
     *("id", "external", "accepted_payments", "allowed_ips", "allowed_addresses"),
     *("allowed_delegate_addresses", "description", "generates_proofs", "timeout", "retries"),
     *("max_concurrency", "models", "task", "type", "health_path"),
+    *("protocol", "path", "method", "result", "startup_timeout"),
 )
+_KEY: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -156,7 +159,23 @@ def _changed(value: msgspec.Struct, default: msgspec.Struct) -> dict[str, Any]:
 
 def _elsewhere(container: Container, url: str) -> dict[str, Any]:
     document = _changed(container, Container(id=""))
-    return {"url": url, **{name: document[name] for name in _KEPT if name in document}}
+    kept: dict[str, Any] = {name: document[name] for name in _KEPT if name in document}
+    for table, names in _sent_secrets(container).items():
+        kept[table] = {name: {"file": f"{SECRETS_PATH}/{key}"} for name, key in names.items()}
+    return {"url": url, **kept}
+
+
+def _sent_secrets(container: Container) -> dict[str, dict[str, str]]:
+    """The values of `headers` and `query`, which may all be secret: name -> key among the secrets.
+
+    Keys may have only letters, digits, "-", "_" and "." there.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for table in ("headers", "query"):
+        for number, name in enumerate(getattr(container, table)):
+            last = name if _KEY.fullmatch(name) else number
+            found.setdefault(table, {})[name] = f"containers.{container.id}.{table}.{last}"
+    return found
 
 
 def _unique(text: str, taken: set[str]) -> str:
@@ -169,7 +188,8 @@ def _unique(text: str, taken: set[str]) -> str:
 
 
 def _service(name: str, container: Container, *, show_environment: bool) -> ExportedService:
-    shown, secrets = {}, []
+    shown: dict[str, str] = {}
+    secrets = [each for each in _variables_of_file(container) if each not in container.env]
     for variable, value in container.env.items():
         if isinstance(value, Secret) or (isinstance(value, str) and not show_environment):
             secrets.append(variable)
@@ -186,6 +206,14 @@ def _limited_tokens(config: Config) -> Iterator[tuple[str, dict[str, str]]]:
             yield name, {key: value for key, value in limits.items() if value}
 
 
+def _variables_of_file(container: Container) -> list[str]:
+    """The names in its `env_file`; those of one that cannot be read are in the notes."""
+    try:
+        return list(read_env_file(container.env_file)) if container.env_file else []
+    except (OSError, ValueError):
+        return []
+
+
 def _secrets(config: Config) -> Iterable[str]:
     server, wallet = config.server, config.chain.wallet
     yield from (f"server.tokens.{client}" for client in server.tokens)
@@ -196,6 +224,8 @@ def _secrets(config: Config) -> Iterable[str]:
             if getattr(wallet, name):
                 yield f"chain.wallet.{name}"
     yield from (f"containers.{each.id}.bearer" for each in config.containers if each.bearer)
+    for each in config.containers:
+        yield from (key for table in _sent_secrets(each).values() for key in table.values())
 
 
 def _notes(config: Config) -> Iterable[str]:
@@ -214,6 +244,8 @@ def _notes(config: Config) -> Iterable[str]:
                 f"{place}.url: {each.url} is this machine, which the exported node cannot reach;"
                 " use the machine's address in the network"
             )
+        if each.env_file and not _variables_of_file(each):
+            yield f"{place}.env_file: {each.env_file} has no variables, or cannot be read"
         for volume in each.volumes:
             source = volume.partition(":")[0]
             if source.startswith(("/", "~")) and not Path(source).expanduser().exists():

@@ -108,6 +108,8 @@ def _service(plan: Plan, service: ExportedService, network: str) -> Iterator[str
         yield f"PodmanArgs=--memory={size_in_bytes(configured.memory)}b"
     if configured.cpus:
         yield f"PodmanArgs=--cpus={configured.cpus:g}"
+    if configured.shm_size is not None:
+        yield f"PodmanArgs=--shm-size={size_in_bytes(configured.shm_size)}b"
     if configured.pids:
         yield f"PodmanArgs=--pids-limit={configured.pids}"
     yield from ("", "[Service]", "Restart=always", "RestartSec=15", "TimeoutStartSec=900")

@@ -12,7 +12,15 @@ from infernet_edge.config.loading import build
 from infernet_edge.config.model import Config
 from infernet_edge.config.secret_files import Secret
 from infernet_edge.config.values.tokens import Token
-from infernet_edge.export.plan import RPC_VARIABLE, STATE_PATH, changed, object_name
+from infernet_edge.export import kube, quadlet
+from infernet_edge.export.plan import (
+    RPC_VARIABLE,
+    SECRETS_PATH,
+    STATE_PATH,
+    changed,
+    make_plan,
+    object_name,
+)
 from tests.export.exported import KEY, SECRETS, configuration, plan, rich
 
 
@@ -129,3 +137,65 @@ def test_values_that_differ_are_the_document() -> None:
     del found["storage"]  # the default is filled in
     assert found == document
     assert changed(Config()) == {}
+
+
+def adapted(folder: Path) -> dict[str, Any]:
+    """A configuration with a server of another kind, and secrets in all of its settings."""
+    file = folder / "model.env"
+    file.write_text("HF_TOKEN=file-secret\nMODE=file-secret\n")
+    container = {
+        "id": "llm",
+        "image": "ghcr.io/x/llm:1",
+        "protocol": "http",
+        "path": "/predict",
+        "method": "PUT",
+        "headers": {"X-Key": "header-secret", "a!b": "header-secret"},
+        "query": {"key": "query-secret"},
+        "result": "/text",
+        "startup_timeout": 600,
+        "env": {"MODE": 1},
+        "env_file": str(file),
+        "shm_size": "1g",
+    }
+    return {"containers": [container]}
+
+
+def test_a_server_of_another_kind_is_called_in_the_same_way(tmp_path: Path) -> None:
+    made = plan(adapted(tmp_path))
+    assert made.secrets == [
+        "containers.llm.headers.X-Key",
+        "containers.llm.headers.1",
+        "containers.llm.query.key",
+    ]
+    assert (made.services[0].secrets, made.services[0].environment) == (["HF_TOKEN"], {"MODE": "1"})
+    document = made.configuration({"llm": "http://a:1"})
+    assert "secret-" not in json.dumps(document)
+    assert "-secret" not in json.dumps(document)
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    for key in made.secrets:
+        (folder / key).write_text("header-secret" if "headers" in key else "query-secret")
+        (folder / key).chmod(0o600)
+    text = json.dumps(document).replace(SECRETS_PATH, str(folder))
+    config, _ = build(json.loads(text), "exported", {})
+    before = configuration(adapted(tmp_path)).containers[0]
+    after = config.containers[0]
+    for name in ("protocol", "path", "method", "result", "startup_timeout"):
+        assert getattr(after, name) == getattr(before, name), name
+    assert after.headers == {name: Secret("header-secret") for name in before.headers}
+    assert after.query == {"key": Secret("query-secret")}
+
+
+def test_a_file_of_variables_that_is_not_there_is_named(tmp_path: Path) -> None:
+    document = adapted(tmp_path)
+    config = configuration(document)
+    (tmp_path / "model.env").unlink()
+    made = make_plan(config, "edge", "x.example/edge:1", show_environment=False)
+    assert any(note.startswith("containers[0] (llm).env_file: ") for note in made.notes)
+
+
+def test_shared_memory_in_both_systems(tmp_path: Path) -> None:
+    made = plan(adapted(tmp_path))
+    units, _ = quadlet.units(made)
+    assert "PodmanArgs=--shm-size=1073741824b" in "".join(units.values())
+    assert "1073741824" in json.dumps(kube.manifests(made))

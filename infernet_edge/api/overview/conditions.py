@@ -101,10 +101,13 @@ def of_service(service: Service, engine_problem: str) -> Iterator[FoundCondition
             container=name,
             since=service.since,
         )
-        yield silent._replace(after=_SILENT_SECONDS)
+        startup = service.container.startup_timeout
+        yield silent._replace(after=_SILENT_SECONDS if startup is None else startup)
 
 
 def _container_fix(reason: str, *, loop: bool) -> str:
+    if "startup_timeout" in reason:
+        return "read its log; if it only needs longer to load its model, raise startup_timeout"
     if loop and _KILLED in reason:
         return "give it more memory (memory of the container in the configuration), or close others"
     if loop:

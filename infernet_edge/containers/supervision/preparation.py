@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from typing import Any
 
@@ -57,13 +56,15 @@ class Preparation:
                 " container; install the package crun",
             )
         node, stop_timeout = self._context.node, self._context.timing.stop
-        make = functools.partial(
-            specification.make_specification,
-            *(container, node, image.id, info.limits, stop_timeout, groups),
-            rootless=info.rootless,
-            node_labels=self._context.node_labels,
-            init=self._init and not init_process.brings_own(image, container.command),
-        )
+
+        def make() -> dict[str, Any]:
+            return specification.make_specification(
+                *(container, node, image.id, info.limits, stop_timeout, groups),
+                rootless=info.rootless,
+                node_labels=self._context.node_labels,
+                init=self._init and not init_process.brings_own(image, container.command),
+            )
+
         if container.env_file:  # which is read
             return await self._context.threads.run(CALL_TIMEOUT, make)
         return make()
