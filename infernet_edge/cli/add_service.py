@@ -48,6 +48,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path, metavar="FILE", help="a recipe.json of a service")
     add_config_argument(parser)
     parser.add_argument("--id", metavar="ID", help="name in jobs (default: the recipe's)")
+    parser.add_argument(
+        "--protocol",
+        choices=("infernet", "http", "openai"),
+        help="what the service speaks (default: the recipe's, else infernet)",
+    )
     add_input_arguments(parser)
     parser.add_argument("--yes", "--defaults", action="store_true", help="ask no questions")
 
@@ -81,6 +86,8 @@ def _add(arguments: argparse.Namespace) -> None:
         )
     if arguments.id:
         recipe.config["id"] = arguments.id
+    if arguments.protocol:
+        recipe.config["protocol"] = arguments.protocol
     _refuse_taken_id(document, recipe.config.get("id"), file)
     completed = complete(recipe, arguments)
     container = prepare_container(completed.config, document)

@@ -6,7 +6,7 @@ function __infernet_edge_at --description 'Whether a command is the one of the l
     for word in (commandline -opc)[2..-1]
         if test $skipped = 1
             set skipped 0
-        else if contains -- $word --before --cacert --client --config --container --deadline --expires --file --find --folder --format --host --id --idempotency-key --image --limit --lines --name --old-password-file --output --password-file --podman-url --port --priority --recipe --scope --set --set-file --sha256 --spender --state --tail --timeout --token --token-file --trial --types --url --wait -n
+        else if contains -- $word --before --cacert --client --config --container --deadline --expires --file --find --folder --format --host --id --idempotency-key --image --limit --lines --name --old-password-file --output --password-file --podman-url --port --priority --protocol --recipe --scope --set --set-file --sha256 --spender --state --tail --timeout --token --token-file --trial --types --url --wait -n
             set skipped 1
         else
             set -l next (string trim "$place $word")
@@ -83,6 +83,7 @@ complete -c infernet-edge -n '__infernet_edge_at \'init\'' -l force -d 'replace 
 complete -c infernet-edge -n '__infernet_edge_at \'add-service\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'add-service\'' -l config -r -F -d 'configuration, JSON or TOML'
 complete -c infernet-edge -n '__infernet_edge_at \'add-service\'' -l id -x -d 'name in jobs'
+complete -c infernet-edge -n '__infernet_edge_at \'add-service\'' -l protocol -x -a 'infernet http openai' -d 'what the service speaks'
 complete -c infernet-edge -n '__infernet_edge_at \'add-service\'' -l set -x -d 'value of an input of the recipe, or of a key of its configuration such as chain.rpc_url'
 complete -c infernet-edge -n '__infernet_edge_at \'add-service\'' -l set-file -x -d 'the same, with the value in a file'
 complete -c infernet-edge -n '__infernet_edge_at \'add-service\'' -l yes -l defaults -d 'ask no questions'

@@ -238,3 +238,11 @@ def test_a_file_that_this_user_may_not_write(
     shown = capsys.readouterr().err
     assert "config.toml was not changed: Permission denied. Use sudo, or be the user" in shown
     assert (folder / "config.toml").read_text() == CONFIG
+
+
+def test_the_protocol_of_a_recipe_for_a_server_of_another_kind(folder: Path) -> None:
+    assert add("hello-world", "--protocol", "openai") == 0
+    assert load(None, {})[0].containers[0].protocol == "openai"
+    with pytest.raises(SystemExit) as ended:
+        add("hello-world", "--id", "other", "--protocol", "grpc")
+    assert ended.value.code == 2
