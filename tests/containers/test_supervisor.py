@@ -336,3 +336,21 @@ async def test_a_program_that_has_to_be_the_first_process_gets_no_init_process(
         assert published[-1].name == "container.ready"
         (event,) = events.of("container.init_dropped")
         assert event["reason"] == "its program has to be the first process"
+
+
+async def test_jobs_fail_when_it_is_not_ready_within_its_startup_timeout(
+    podman: IsolatedPodman, tmp_path: Path, events: Events
+) -> None:
+    """It runs on: it gets ready when it answers."""
+    configured = container("echo", podman.echo_image(), container_port=4000, startup_timeout=1.0)
+    async with managing(configuration(podman, tmp_path, configured)) as managed:
+        service = managed.services["echo"]
+        await eventually(lambda: service.state == "failed")
+        assert service.reason.startswith("it was not ready within startup_timeout (1 s): ")
+        with pytest.raises(ContainerFailure, match="not running: it was not ready within"):
+            await client_of(managed).call(service, BODY)
+        (event,) = events.of("container.failed")
+        assert event["reason"].startswith("it was not ready within startup_timeout (1 s): ")
+        assert podman.containers()
+        service.container = msgspec.structs.replace(configured, startup_timeout=None)
+        await eventually(lambda: service.state == "starting")
