@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 
 from infernet_edge.api.overview import conditions
@@ -139,3 +140,14 @@ def test_several_conditions_of_one_kind_have_their_own_ids() -> None:
         "chain.rpc",
         "chain.account:1",
     ]
+
+
+def test_a_container_that_may_take_long_to_start_is_not_silent_before() -> None:
+    loading = starting("it does not answer yet: no")
+    (found,) = conditions.of_service(loading, "")
+    assert found.after == 300
+    loading.apply(msgspec.structs.replace(loading.container, startup_timeout=1800), managed=True)
+    (found,) = conditions.of_service(loading, "")
+    assert found.after == 1800
+    late = failed("it was not ready within startup_timeout (1800 s): no")
+    assert "raise startup_timeout" in only(conditions.of_service(late, "")).fix
