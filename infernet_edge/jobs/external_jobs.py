@@ -104,10 +104,14 @@ class ExternalJobs:
 
     async def statuses(self, identifiers: Sequence[str]) -> dict[str, JobStatus]:
         """The states of external jobs by id; any client that has the id may read them."""
-        if not self.count:
-            return {}
-        found = await self._database.read(_statuses, list(identifiers))
-        return {text: STATUS_NAMES[status] for text, status in found}
+        found: dict[str, JobStatus] = {
+            text: "running" for text in identifiers if text in self.running
+        }
+        others = [text for text in identifiers if text not in self.running]
+        if self.count and others:
+            rows = await self._database.read(_statuses, others)
+            found.update((text, STATUS_NAMES[status]) for text, status in rows)
+        return found
 
     async def identifiers(
         self, client: str, pending: bool | None, limit: int, before: tuple[int, str]

@@ -65,7 +65,9 @@ class Job:
     `data` is the JSON text of its input, or None where it has to be read from the store;
     `attempts` counts how often its first container was called, `started_at` is when that was last
     (milliseconds since 1970). `in_pieces`: some of its contents are too long for its row, or may
-    be. `cancel_requested`: its client wants it to end; `is_cancelled`: that is how it ended.
+    be. `created_at` is when it was accepted (milliseconds since 1970), None until that is on the
+    disk: before, no client knows it. `cancel_requested`: its client wants it to end;
+    `is_cancelled`: that is how it ended.
     `status` and, of a failed job, `failure` (a ContainerError as JSON) say how its end was decided;
     `took` is the time from its last start to that, in seconds, None when it did not start.
     """
@@ -76,6 +78,7 @@ class Job:
         "cancel_requested",
         "client",
         "containers",
+        "created_at",
         "data",
         "failure",
         "in_pieces",
@@ -114,6 +117,7 @@ class Job:
         self.in_pieces = in_pieces
         self.started_at = started_at
         self.options = options
+        self.created_at: int | None = None
         self.cancel_requested = False
         self.is_cancelled = False
         self.status = RUNNING

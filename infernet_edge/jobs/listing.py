@@ -134,12 +134,3 @@ def newest(connection: sqlite3.Connection, limit: int) -> list[JobSummary]:
         )
         for key, client, kind, status, containers, attempts, created, finished, result in rows
     ]
-
-
-def keys_of(connection: sqlite3.Connection, client: str, end: bytes, limit: int) -> list[bytes]:
-    """The keys of a client's newest jobs before a key, newest first."""
-    rows = connection.execute(
-        "SELECT id FROM jobs WHERE client = ? AND id < ? ORDER BY id DESC LIMIT ?",
-        (client, end, limit),
-    )
-    return [key for (key,) in rows]

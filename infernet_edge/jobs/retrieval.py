@@ -11,7 +11,7 @@ from msgspec import Struct
 from infernet_edge.jobs import contents
 from infernet_edge.jobs.contents import INTERMEDIATE_COLUMN, PIECE, RESULT_COLUMN, Content
 from infernet_edge.jobs.identifiers import to_text
-from infernet_edge.jobs.job import STATUS_NAMES
+from infernet_edge.jobs.job import STATUS_NAMES, Job
 from infernet_edge.schema import JobStatus, encoder
 from infernet_edge.storage.checksums import Damaged, check
 
@@ -58,6 +58,11 @@ class Result(Struct, frozen=True):
                     yield item
                 yield b"]"
         yield b"}" if self.detail is None else b',"detail":%b}' % self.detail
+
+
+def running(job: Job, *, intermediate: bool) -> Result:
+    """The state of a job that has not ended; it has no results yet."""
+    return Result(job.id, "running", intermediate=b"[]" if intermediate else None)
 
 
 def find(

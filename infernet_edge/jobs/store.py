@@ -17,7 +17,7 @@ from typing import Final
 from msgspec import structs
 
 from infernet_edge.clock import milliseconds
-from infernet_edge.errors import BadRequest, InfernetEdgeError, Unavailable
+from infernet_edge.errors import InfernetEdgeError, Unavailable
 from infernet_edge.events.bus import Events
 from infernet_edge.invariants import InvariantViolated
 from infernet_edge.jobs import contents, idempotency, listing, retrieval, table
@@ -28,17 +28,15 @@ from infernet_edge.jobs.identifiers import (
     JobIds,
     first_not_before,
     from_text,
-    moment_of,
-    to_text,
 )
 from infernet_edge.jobs.job import FAILED, RUNNING, SUCCESS, Job, options_text
 from infernet_edge.jobs.listing import JobDetails, JobSummary
-from infernet_edge.jobs.reading import detail
-from infernet_edge.jobs.reading.detail import Course
+from infernet_edge.jobs.reading import detail, lists
+from infernet_edge.jobs.reading.detail import Course, course_of
 from infernet_edge.jobs.reading.recent import Recent
 from infernet_edge.jobs.reading.waiting import Name, Waiters
 from infernet_edge.jobs.result_json import Streamed, container_error, json_list
-from infernet_edge.jobs.retrieval import Result
+from infernet_edge.jobs.retrieval import Result, running
 from infernet_edge.jobs.running import job_events
 from infernet_edge.jobs.table import Ending
 from infernet_edge.memory import MemoryBudget
@@ -46,7 +44,6 @@ from infernet_edge.storage.database import Database
 from infernet_edge.storage.elapsed import ElapsedTime
 
 MAX_LISTED: Final = 10_000
-_END: Final = (2**48 - 2, "")  # sorts after the time and id of every job
 
 
 class ContentGone(InfernetEdgeError):
@@ -161,6 +158,7 @@ class JobStore:
                 self.waiters.note_end(job.key)
             raise
         for job in jobs:
+            job.created_at = now
             self._hold(job)
         job_events.accepted(self.events, jobs)
 
@@ -326,12 +324,13 @@ class JobStore:
         A job is in the list as often as its id is requested.
         """
         keys = [(text, from_text(text)) for text in identifiers]
-        known = [key for _, key in keys if key is not None]
-        found: dict[bytes, Result] = {}
-        if self._deleting is not None:  # it started before these jobs were protected by `kept`
-            await asyncio.wait((self._deleting,))
+        unfinished = filter(None, (self._running(client, key) for _, key in keys))
+        found = {job.key: running(job, intermediate=intermediate) for job in unfinished}
+        known = [key for _, key in keys if key is not None and key not in found]
         if known:
-            found = await self._database.read(retrieval.find, client, known, intermediate)
+            if self._deleting is not None:  # it started before these jobs were protected by `kept`
+                await asyncio.wait((self._deleting,))
+            found |= await self._database.read(retrieval.find, client, known, intermediate)
         missing = [text for text, key in keys if key not in found]
         reported = (
             await self._external_jobs.statuses(list(dict.fromkeys(missing))) if missing else {}
@@ -345,14 +344,25 @@ class JobStore:
                 results.append(Result(text, reported[text], intermediate=between))
         return results
 
+    def _running(self, client: str | None, key: bytes | None) -> Job | None:
+        """A job that the client may see, and that has not ended: its state is in memory.
+
+        One that has ended is still running until that is on the disk.
+        """
+        job = None if key is None else self.pending.get(key)
+        seen = job is not None and job.created_at is not None and client in (job.client, None)
+        return job if seen else None
+
     async def detailed(
         self, client: str | None, identifier: str, *, intermediate: bool
     ) -> tuple[Result, Course] | None:
         """A job of the client (None: of any), or an external one, with its course, if it exists."""
         key = from_text(identifier)
+        found = None
+        if (job := self._running(client, key)) is not None:
+            return running(job, intermediate=intermediate), course_of(job)
         if self._deleting is not None:  # as in `results`
             await asyncio.wait((self._deleting,))
-        found = None
         if key is not None:
             found = await self._database.read(detail.find_one, client, key, intermediate)
         if found is None and (course := await self._external_jobs.course(identifier)) is not None:
@@ -372,38 +382,22 @@ class JobStore:
 
         `pending` keeps the unfinished (True) or the finished ones (False) only.
         """
-        moment, text = await self._cursor(before)
+        moment, text = await lists.cursor(before, self._external_jobs, self._ids.latest)
         end = first_not_before(moment, text)
-        own = sorted(key for key, job in self.pending.items() if job.client == client)
         if pending:
-            found = [key for key in own if key < end][-limit:]
+            own = (
+                job.key for job in self.pending.values() if job.client == client and job.created_at
+            )
+            keys = sorted(key for key in own if key < end)
+            found = await lists.texts_of(keys[-limit:])
         else:
-            count = limit + len(own) if pending is False else limit
-            found = await self._database.read(listing.keys_of, client, end, count)
-            if pending is False:
-                unfinished = set(own)
-                found = [key for key in found if key not in unfinished]
-            found = found[:limit][::-1]
-        dated = [(moment_of(key), to_text(key)) for key in found]
+            finished = pending is False
+            found = await self._database.read(lists.stored_ids, client, end, limit, finished)
         if self._external_jobs.count:
-            dated += await self._external_jobs.identifiers(client, pending, limit, (moment, text))
-            dated = sorted(dated)[-limit:]
-        return [each for _, each in dated]
-
-    async def _cursor(self, before: str) -> tuple[int, str]:
-        """The position of a job in lists, which are ordered by time (milliseconds) and id.
-
-        "" is the end of every list. Raises BadRequest when no such job can exist.
-        """
-        if not before:
-            return _END
-        if (moment := await self._external_jobs.moment_of(before)) is not None:
-            return moment, before
-        # Another UUID, such as the id of an external job that was deleted, has no position.
-        key = from_text(before)
-        if key is not None and moment_of(key) <= self._ids.latest:
-            return moment_of(key), to_text(key)
-        raise BadRequest("before: expected the id of a job", {"field": "before"})
+            more = await self._external_jobs.identifiers(client, pending, limit, (moment, text))
+            if more:
+                found = await asyncio.to_thread(lists.with_external, found, more, limit)
+        return found
 
     async def newest(self, limit: int) -> list[JobSummary]:
         """The newest jobs of all clients, newest first; for the operator."""

@@ -75,13 +75,14 @@ def unfinished(connection: sqlite3.Connection) -> tuple[bytes, list[Job]]:
     """The newest id, and the jobs that are not finished, oldest first, without their inputs."""
     last = connection.execute("SELECT max(id) FROM jobs").fetchone()[0] or b""
     rows = connection.execute(
-        "SELECT id, client, kind, containers, requires_proof, attempts, started_at, options"
-        " FROM jobs"
-        " WHERE status = 0 ORDER BY id"
+        "SELECT id, client, kind, containers, requires_proof, attempts, started_at, options,"
+        " created_at FROM jobs WHERE status = 0 ORDER BY id"
     )
+    jobs = []
     with checked_types():
-        return last, [
-            Job(
+        for key, client, kind, containers, requires_proof, attempts, started, *more in rows:
+            options, created = more
+            job = Job(
                 key,
                 client,
                 tuple(containers.split(",")),
@@ -93,8 +94,9 @@ def unfinished(connection: sqlite3.Connection) -> tuple[bytes, list[Job]]:
                 options=options_of(options),
                 in_pieces=True,  # it may be
             )
-            for key, client, kind, containers, requires_proof, attempts, started, options in rows
-        ]
+            job.created_at = int(created)
+            jobs.append(job)
+    return last, jobs
 
 
 def insert(

@@ -195,7 +195,7 @@ async def test_a_database_that_cannot_be_read_is_a_503(
     def broken(connection: sqlite3.Connection, *arguments: Any) -> Any:
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr("infernet_edge.jobs.listing.keys_of", broken)
+    monkeypatch.setattr("infernet_edge.jobs.reading.lists.stored_ids", broken)
     reply = await node.get("/api/jobs")
     assert reply.status == 503
     assert int(reply.headers["retry-after"]) > 0

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from infernet_edge.errors import StorageError
@@ -197,9 +198,11 @@ async def test_a_stream_whose_deadline_passes(node: RunningNode, echo: Echo) -> 
     await submitted(node, HOLD)
     await eventually(lambda: echo.open == 1)
     body = {"containers": ["echo"], "data": {"chunks": ["x"]}, "options": {"deadline": 0.3}}
-    reply = await node.post("/api/jobs/stream", body)
-    assert (reply.status, reply.body["error"]) == (502, DEADLINE_PASSED)
-    result = await node.result(reply.body["params"]["id"])
+    async with node.session.post(node.url + "/api/jobs/stream", json=body) as response:
+        identifier = (await response.content.readline()).decode().strip()
+        with pytest.raises(aiohttp.ClientPayloadError):  # it has waited: its id was sent at once
+            await response.content.read()
+    result = await node.finished(identifier)
     assert result["result"] == {"container": "echo", "error": DEADLINE_PASSED}
     assert len(echo.calls) == 1
     echo.release()

@@ -14,7 +14,7 @@ from infernet_edge.errors import StorageError, Unavailable
 from infernet_edge.jobs.contents import PIECE, Content
 from infernet_edge.jobs.job import FAILED, SUCCESS, Job
 from infernet_edge.memory import SMALL
-from tests.support.breaking import full_disk, read_only
+from tests.support.breaking import full_disk, read_only, slow_disk
 from tests.support.parts import CLIENT, Parts, made, result, working
 
 OUTPUT = b'{"container":"echo","output":{"wide":%d}}' % (2**256)
@@ -226,10 +226,74 @@ async def test_results_belong_to_their_client(parts: Parts) -> None:
 
 
 async def test_many_ids_in_one_question(parts: Parts) -> None:
-    jobs = await stored(parts, 1200)
+    jobs = await stored(parts, 1300)
+    await asyncio.gather(*(parts.store.finish(job, SUCCESS, OUTPUT) for job in jobs[:1200]))
     asked = [job.id for job in reversed(jobs)]
     found = await parts.store.results(CLIENT, asked, intermediate=False)
     assert [job.id for job in found] == asked
+
+
+async def test_the_state_of_unfinished_jobs_is_not_read_from_the_disk(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = await stored(parts, 2)
+
+    def read(*_: Any) -> Any:
+        raise AssertionError("the disk was read")
+
+    monkeypatch.setattr(parts.database, "read", read)
+    found = await parts.store.results(CLIENT, [job.id for job in jobs], intermediate=True)
+    assert [each.status for each in found] == ["running", "running"]
+    assert [each.intermediate for each in found] == [b"[]", b"[]"]
+    detailed = await parts.store.detailed(CLIENT, jobs[0].id, intermediate=False)
+    assert detailed is not None
+    assert (detailed[0].status, detailed[1].attempts) == ("running", 0)
+
+
+async def test_the_course_of_a_job_is_the_same_in_memory_and_on_the_disk(parts: Parts) -> None:
+    (job,) = await stored(parts)
+    job.note_start()
+    running = await parts.store.detailed(CLIENT, job.id, intermediate=False)
+    await parts.store.finish(job, SUCCESS, OUTPUT)
+    ended = await parts.store.detailed(CLIENT, job.id, intermediate=False)
+    assert running is not None
+    assert ended is not None
+    (_, during), (_, after) = running, ended
+    assert during.is_running
+    assert not after.is_running
+    assert (during.created_at, during.started_at) == (after.created_at, after.started_at)
+    assert during.attempts == after.attempts == 1
+
+
+async def test_a_job_is_shown_when_it_is_on_the_disk(parts: Parts) -> None:
+    """Before, neither its id nor its result is given to anyone."""
+    job = made(parts, data={})
+    seen = []
+
+    async def look() -> None:
+        results = await parts.store.results(CLIENT, [job.id], intermediate=False)
+        listed = await parts.store.identifiers(CLIENT, pending=True)
+        detailed = await parts.store.detailed(CLIENT, job.id, intermediate=False)
+        seen.append(([each.status for each in results], listed, detailed and detailed[0].status))
+
+    with slow_disk(parts.database):
+        adding = asyncio.create_task(parts.store.add([job]))
+        await asyncio.sleep(0.05)
+        await look()
+    await adding
+    await look()
+    with slow_disk(parts.database):
+        ending = parts.store.finish(job, SUCCESS, OUTPUT)
+        await asyncio.sleep(0.05)
+        await look()
+    await ending
+    await look()
+    assert seen == [
+        ([], [], None),
+        (["running"], [job.id], "running"),
+        (["running"], [job.id], "running"),
+        (["success"], [], "success"),
+    ]
 
 
 async def test_an_id_asked_twice_is_answered_twice(parts: Parts) -> None:

@@ -6,9 +6,7 @@ import asyncio
 import base64
 import contextlib
 import sqlite3
-import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from infernet_edge.errors import StorageError, Unavailable
 from infernet_edge.jobs import contents
 from infernet_edge.jobs.contents import PIECE
 from infernet_edge.jobs.streams import JobStream
+from tests.support.breaking import slow_disk
 from tests.support.managing import eventually
 from tests.support.parts import Parts, made, outcome, result, submit, working
 from tests.support.serving import Echo, serving
@@ -58,17 +57,6 @@ async def test_a_stream_to_its_end(parts: Parts) -> None:
     assert await outcome(parts, stream.job) == found
 
 
-@contextmanager
-def slow_disk(parts: Parts) -> Iterator[None]:
-    """Within the block no write comes to its end."""
-    gate = threading.Event()
-    parts.database.write(lambda connection: gate.wait(30))
-    try:
-        yield
-    finally:
-        gate.set()
-
-
 async def read(stream: JobStream) -> str:
     """Read a stream to its end and return what the store has then."""
     assert [chunk async for chunk in stream.chunks()] == [b"one"]
@@ -78,7 +66,7 @@ async def read(stream: JobStream) -> str:
 async def test_a_reader_that_saw_the_end_finds_the_result(parts: Parts, echo: Echo) -> None:
     stream = await opened(parts, {"chunks": ["one", "wait"]})
     await stream.opened
-    with slow_disk(parts):
+    with slow_disk(parts.database):
         reading = asyncio.create_task(read(stream))
         echo.release()
         await asyncio.sleep(0.2)
@@ -89,7 +77,7 @@ async def test_a_reader_that_saw_the_end_finds_the_result(parts: Parts, echo: Ec
 async def test_a_reader_that_saw_the_failure_finds_it(parts: Parts, echo: Echo) -> None:
     stream = await opened(parts, {"hold": True, "status": 500})
     await eventually(lambda: echo.open == 1)
-    with slow_disk(parts):
+    with slow_disk(parts.database):
         echo.release()
         await asyncio.sleep(0.2)
         assert not stream.opened.done()
@@ -104,7 +92,7 @@ async def test_a_disk_that_hangs_does_not_block_the_reader(
     monkeypatch.setattr("infernet_edge.jobs.streams._SAVING_TIME", 0.05)
     stream = await opened(parts, {"chunks": ["one", "wait"]})
     await stream.opened
-    with slow_disk(parts):
+    with slow_disk(parts.database):
         echo.release()
         async with asyncio.timeout(20):
             await read(stream)
@@ -116,7 +104,7 @@ async def test_a_reader_that_leaves_before_the_end_is_stored_changes_nothing(
 ) -> None:
     stream = await opened(parts, {"chunks": ["one", "wait"]})
     await stream.opened
-    with slow_disk(parts):
+    with slow_disk(parts.database):
         echo.release()
         await eventually(lambda: echo.open == 0)
         await asyncio.sleep(0.1)
@@ -418,7 +406,7 @@ async def test_a_stream_that_is_faster_than_the_disk_waits_for_it(parts: Parts, 
         async for chunk in stream.chunks():
             received += len(chunk)
 
-    with slow_disk(parts):
+    with slow_disk(parts.database):
         reading = asyncio.create_task(read_all())
         await eventually(lambda: received >= 16 * PIECE)
         await asyncio.sleep(0.2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -35,3 +36,14 @@ def full_disk(database: Database) -> Iterator[None]:
 def _writer(database: Database) -> sqlite3.Connection:
     assert database._writer is not None  # noqa: SLF001
     return database._writer._connection  # noqa: SLF001 - as a fault
+
+
+@contextmanager
+def slow_disk(database: Database) -> Iterator[None]:
+    """Within the block no write that begins there comes to its end."""
+    gate = threading.Event()
+    database.write(lambda connection: gate.wait(30))
+    try:
+        yield
+    finally:
+        gate.set()

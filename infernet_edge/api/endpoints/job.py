@@ -71,9 +71,9 @@ class JobEndpoint:
         result, course = found
         if not flag(parameters, "detail"):
             return result
-        job = self._store.unfinished_job(identifier)
+        job = self._store.unfinished_job(identifier) if course.is_running else None
         progress = None if job is None else self._orchestrator.progress(job.key)
-        detail = encoder.encode(course.detail(job, progress))
+        detail = encoder.encode(course.detail(progress))
         return msgspec.structs.replace(result, detail=detail)
 
 

@@ -7,6 +7,7 @@ import sqlite3
 from msgspec import Struct
 
 from infernet_edge.clock import iso_time
+from infernet_edge.jobs.identifiers import moment_of
 from infernet_edge.jobs.job import RUNNING, Job
 from infernet_edge.jobs.retrieval import Result, find_in_snapshot
 from infernet_edge.jobs.runs import Progress
@@ -14,7 +15,7 @@ from infernet_edge.schema import JobDetail
 
 
 class Course(Struct, frozen=True):
-    """What is stored about the course of a job; times in milliseconds since 1970."""
+    """What is known about the course of a job; times in milliseconds since 1970."""
 
     created_at: int
     started_at: int | None = None
@@ -23,21 +24,23 @@ class Course(Struct, frozen=True):
     is_running: bool = False
     is_cancelled: bool = False
 
-    def detail(self, job: Job | None, progress: Progress | None) -> JobDetail:
-        """The detail for clients; of an unfinished job, what is in memory is newer."""
-        started, attempts = self.started_at, self.attempts
-        if job is not None and self.is_running:
-            started, attempts = job.started_at, job.attempts
-        now = progress if self.is_running else None
+    def detail(self, progress: Progress | None) -> JobDetail:
+        """The detail for clients; `progress` is that of an unfinished job."""
         return JobDetail(
             created_at=iso_time(self.created_at),
-            started_at=None if started is None else iso_time(started),
+            started_at=None if self.started_at is None else iso_time(self.started_at),
             finished_at=None if self.finished_at is None else iso_time(self.finished_at),
-            attempts=attempts,
-            position=None if now is None else now.position,
-            container=None if now is None else now.container,
+            attempts=self.attempts,
+            position=None if progress is None else progress.position,
+            container=None if progress is None else progress.container,
             cancelled=self.is_cancelled,
         )
+
+
+def course_of(job: Job) -> Course:
+    """The course of a job that has not ended, from its acceptance."""
+    accepted = moment_of(job.key) if job.created_at is None else job.created_at
+    return Course(accepted, job.started_at, None, job.attempts, is_running=True)
 
 
 def find_one(
