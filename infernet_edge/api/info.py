@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 from infernet_edge import INFERNET_VERSION, __version__, schema
 from infernet_edge.api.jobs import Delegations
 from infernet_edge.api.json_io import Answer, query
+from infernet_edge.api.shared_answers import SharedAnswers
 from infernet_edge.containers.resources import Resources
 from infernet_edge.containers.service import Service
 from infernet_edge.jobs.external_jobs import ExternalJobs
@@ -91,11 +92,14 @@ class ResourcesEndpoint:
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
+        self._answers = SharedAnswers(self._answer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         model_id = query(scope, 16).get("model_id", [""])[-1][:_MAX_MODEL_ID]
+        await Answer(await self._answers.get(model_id))(scope, receive, send)
+
+    async def _answer(self, model_id: str) -> bytes:
+        """The answer about a model; "" is for the resources."""
         if model_id:
-            answer = Answer(await self._resources.support(model_id))
-        else:
-            answer = Answer(await self._resources.all())
-        await answer(scope, receive, send)
+            return schema.encoder.encode(await self._resources.support(model_id))
+        return schema.encoder.encode(await self._resources.all())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from infernet_edge import __version__
 from tests.support.breaking import read_only
@@ -136,6 +137,27 @@ async def test_resources(tmp_path: Path) -> None:
             assert other.body["echo"]["supported"] is False
             assert (await node.get("/resources?model_id=" + "x" * 5000)).status == 200
             assert (await node.get("/resources?model_id=")).body == reply.body
+
+
+async def test_requests_for_resources_share_an_answer(tmp_path: Path) -> None:
+    asked = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path_qs)
+        await asyncio.sleep(0.05)
+        return web.json_response({"service_id": "echo"})
+
+    async with (
+        serving(answer) as url,
+        running(tmp_path, {"containers": [{"id": "echo", "url": url}]}) as node,
+    ):
+        asked.clear()
+        replies = await asyncio.gather(*(node.get("/resources") for _ in range(5)))
+        replies.append(await node.get("/resources"))
+        assert asked == ["/service-resources"]
+        assert [reply.body for reply in replies] == [replies[0].body] * 6
+        await asyncio.gather(*(node.get("/resources?model_id=m") for _ in range(5)))
+        assert asked[1:] == ["/service-resources?model_id=m"]
 
 
 @pytest.fixture
