@@ -19,13 +19,13 @@ from infernet_edge.config.keys.types import field_types, item_struct_of, struct_
 from infernet_edge.config.model import Config
 from infernet_edge.config.recipes.recipe import sounds_secret, texts_of
 from infernet_edge.config.secret_files import Secret
+from infernet_edge.config.values.secret_texts import may_hold_secret
 
 MARKER: Final = {"file": "left-out-of-the-backup"}
 """Stands in the place of a secret; the error that it causes names the setting."""
 
 _LOGIN_IN_URL = re.compile(r"://[^/\s@]*@")  # RFC 3986, 3.2.1
 _QUERY_IN_URL = re.compile(r"://[^\s?#]*\?[^\s#]")  # 3.4; services take their keys there
-_AUTHORIZATION = re.compile(r"\b(?:bearer|basic)\s+\S", re.IGNORECASE)  # RFC 9110, 11.6.2
 
 
 class Redacted(NamedTuple):
@@ -101,7 +101,7 @@ def _mentions_secret(name: str, value: Any) -> bool:
 
 
 def _holds_secret(command: str) -> bool:
-    return bool(_AUTHORIZATION.search(command)) or any(map(_is_secret_option, command.split()))
+    return may_hold_secret(command) or any(map(_is_secret_option, command.split()))
 
 
 def _is_secret_option(word: str) -> bool:

@@ -7,7 +7,6 @@ PersistentVolumeClaim (v1).
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -217,8 +216,8 @@ def _container(plan: Plan, service: ExportedService) -> tuple[Manifest, list[Man
         "imagePullPolicy": _pull_policy(configured),
         # Without ports, which inform only in Kubernetes: Podman publishes them for the network.
     }
-    if configured.command:
-        found["args"] = shlex.split(configured.command)
+    if service.arguments:
+        found["args"] = service.arguments
     if variables:
         found["env"] = variables
     if limits := _limits(configured):

@@ -7,6 +7,7 @@ services in the new place by that system's own secrets.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -17,6 +18,7 @@ import msgspec
 from infernet_edge.config.model import Config, Container
 from infernet_edge.config.secret_files import Secret
 from infernet_edge.config.values.env_files import read_env_file
+from infernet_edge.config.values.secret_texts import may_hold_secret
 from infernet_edge.config.values.tokens import Token
 
 STATE_PATH: Final = "/var/lib/infernet-edge"
@@ -52,6 +54,12 @@ class ExportedService(NamedTuple):
     def secret_key(self, variable: str) -> str:
         """The key of a secret variable among all secrets."""
         return f"containers.{self.container.id}.env.{variable}"
+
+    @property
+    def arguments(self) -> list[str]:
+        """Those of its command; none where they may hold a secret, which a note says."""
+        command = self.container.command
+        return [] if may_hold_secret(command) else shlex.split(command)
 
 
 class Plan(NamedTuple):
@@ -162,7 +170,7 @@ def _elsewhere(container: Container, url: str) -> dict[str, Any]:
     kept: dict[str, Any] = {name: document[name] for name in _KEPT if name in document}
     for table, names in _sent_secrets(container).items():
         kept[table] = {name: {"file": f"{SECRETS_PATH}/{key}"} for name, key in names.items()}
-    return {"url": url, **kept}
+    return {"url": url.partition("?")[0], **kept}
 
 
 def _sent_secrets(container: Container) -> dict[str, dict[str, str]]:
@@ -241,9 +249,13 @@ def _notes(config: Config) -> Iterable[str]:
         place = f"containers[{number}] ({each.id})"
         if each.url and urlsplit(each.url).hostname in _LOOPBACK:
             yield (
-                f"{place}.url: {each.url} is this machine, which the exported node cannot reach;"
-                " use the machine's address in the network"
+                f"{place}.url: {each.url.partition('?')[0]} is this machine, which the exported"
+                " node cannot reach; use the machine's address in the network"
             )
+        if may_hold_secret(each.command):
+            yield f"{place}.command: it may hold a secret, so it is left out; add it to the file"
+        if may_hold_secret(each.url):
+            yield f"{place}.url: its query may be a secret, so it is left out; add it to the file"
         if each.env_file and not _variables_of_file(each):
             yield f"{place}.env_file: {each.env_file} has no variables, or cannot be read"
         for volume in each.volumes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -91,8 +90,8 @@ def _service(plan: Plan, service: ExportedService, network: str) -> Iterator[str
     yield from ("[Unit]", f"Description=Service {configured.id} of {plan.name}")
     yield from ("", "[Container]", f"ContainerName={service.name}", f"Image={configured.image}")
     yield from (f"Network={network}", f"Pull={configured.pull}")
-    if configured.command:
-        yield f"Exec={' '.join(map(_quoted, shlex.split(configured.command)))}"
+    if service.arguments:
+        yield f"Exec={' '.join(map(_quoted, service.arguments))}"
     if configured.init:
         yield "RunInit=true"
     for name, value in service.environment.items():

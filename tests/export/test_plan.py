@@ -199,3 +199,26 @@ def test_shared_memory_in_both_systems(tmp_path: Path) -> None:
     units, _ = quadlet.units(made)
     assert "PodmanArgs=--shm-size=1073741824b" in "".join(units.values())
     assert "1073741824" in json.dumps(kube.manifests(made))
+
+
+@pytest.mark.parametrize(
+    ("command", "left_out"),
+    [
+        ("--port 3000 --verbose", False),
+        ("--api-key xyz", True),
+        ("--header 'Authorization: Bearer xyz'", True),
+        ("--upstream https://u:xyz@a.example/", True),
+        ("--upstream https://a.example/?key=xyz", True),
+    ],
+)
+def test_commands_and_urls_that_may_hold_a_secret_are_left_out(
+    command: str, left_out: bool
+) -> None:
+    far = {"id": "far", "url": "http://10.0.0.7:8000/a?key=xyz"}
+    near = {"id": "near", "image": "localhost/near:1", "command": command}
+    made = plan({"containers": [far, near]})
+    assert (made.services[0].arguments == []) is left_out
+    assert made.configuration({})["containers"][0]["url"] == "http://10.0.0.7:8000/a"
+    assert any("near).command" in note for note in made.notes) is left_out
+    assert any("far).url: its query" in note for note in made.notes)
+    assert "xyz" not in str(made.configuration({})) + str(made.notes)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from msgspec import NODEFAULT, Struct
 
@@ -18,16 +16,11 @@ from infernet_edge.config.model import Config
 from infernet_edge.config.rendering import Key, keys
 from infernet_edge.config.secret_files import Secret
 from infernet_edge.config.sources import credential_keys, environment_keys
+from infernet_edge.config.values.secret_texts import may_hold_secret
 
 HIDDEN: Final = "hidden"
 """In place of a secret that is set."""
 
-_WORD: Final = "(?:passw|secret|token|credential|api[-_]?key|private[-_]?key)"
-# A secret in a text: an option of a command, an assignment, a header.
-_SECRETIVE: Final = re.compile(
-    rf"(?:^|\s)-[\w-]*{_WORD}[\w-]*[=\s]\S|{_WORD}[\w-]*=\S|\b(?:bearer|basic)\s+\S", re.IGNORECASE
-)
-_NAME: Final = re.compile(_WORD, re.IGNORECASE)
 _MAX_DEPTH: Final = 5  # of lists and tables in a value
 
 
@@ -103,7 +96,7 @@ def _shown(value: Any, *, is_secret: bool, depth: int = 0) -> Any:
             return HIDDEN
         return {
             str(name): _shown(
-                each, is_secret=is_secret or bool(_SECRETIVE.search(str(name))), depth=depth + 1
+                each, is_secret=is_secret or may_hold_secret(str(name)), depth=depth + 1
             )
             for name, each in value.items()
         }
@@ -117,21 +110,8 @@ def _shown(value: Any, *, is_secret: bool, depth: int = 0) -> Any:
             for name in value.__struct_fields__
         }
     if isinstance(value, str):
-        return HIDDEN if _holds_secret(value) else value
+        return HIDDEN if may_hold_secret(value) else value
     return value
-
-
-def _holds_secret(text: str) -> bool:
-    """Whether a text may hold a secret: a URL with credentials or a query, or words of one."""
-    if "://" in text:
-        for part in text.split():
-            try:
-                url = urlsplit(part)
-            except ValueError:
-                return True
-            if url.username is not None or url.password is not None or url.query:
-                return True
-    return _SECRETIVE.search(text) is not None
 
 
 def _sources(file: Path | None, environment: Mapping[str, str]) -> Callable[[str, str], str]:
