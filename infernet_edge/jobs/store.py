@@ -28,6 +28,7 @@ from infernet_edge.jobs.identifiers import (
     JobIds,
     first_not_before,
     from_text,
+    to_texts,
 )
 from infernet_edge.jobs.job import FAILED, RUNNING, SUCCESS, Job, options_text
 from infernet_edge.jobs.listing import JobDetails, JobSummary
@@ -385,11 +386,8 @@ class JobStore:
         moment, text = await lists.cursor(before, self._external_jobs, self._ids.latest)
         end = first_not_before(moment, text)
         if pending:
-            own = (
-                job.key for job in self.pending.values() if job.client == client and job.created_at
-            )
-            keys = sorted(key for key in own if key < end)
-            found = await lists.texts_of(keys[-limit:])
+            own = (key for key in self.pending if key < end and self._running(client, key))
+            found = to_texts(b"".join(sorted(own)[-limit:]).hex())
         else:
             finished = pending is False
             found = await self._database.read(lists.stored_ids, client, end, limit, finished)

@@ -14,6 +14,7 @@ from infernet_edge.jobs.identifiers import (
     from_text,
     moment_of,
     to_text,
+    to_texts,
 )
 
 
@@ -105,3 +106,12 @@ def test_ids_are_in_the_order_of_time_and_text(text: str) -> None:
             bound = first_not_before(moment, other)
             for key in keys:
                 assert (key < bound) == ((moment_of(key), to_text(key)) < (moment, other))
+
+
+def test_many_texts_at_once() -> None:
+    ids = JobIds()
+    keys = [bytes(16), *(ids.next() for _ in range(100)), b"\xff" * 16]
+    expected = [to_text(key) for key in keys]
+    assert to_texts(b"".join(keys).hex()) == expected
+    assert to_texts(b"".join(keys).hex().upper()) == expected
+    assert to_texts("") == []

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 from infernet_edge.errors import BadRequest
 from infernet_edge.jobs.external_jobs import ExternalJobs
-from infernet_edge.jobs.identifiers import from_text, moment_of, to_text
+from infernet_edge.jobs.identifiers import from_text, moment_of, to_text, to_texts
 
 _END: Final = (2**48 - 2, "")  # sorts after the time and id of every job
-_AT_ONCE: Final = 500  # ids that are made before other requests run
-
-# SQLite makes the texts, and as one row: a row, or an id, that Python makes holds the
-# interpreter's lock, for which the event loop waits.
+# One row for all: a row that Python reads takes the interpreter's lock, which the event loop needs.
 _IDS: Final = (
-    "SELECT group_concat(substr(h, 1, 8) || '-' || substr(h, 9, 4) || '-' || substr(h, 13, 4)"
-    " || '-' || substr(h, 17, 4) || '-' || substr(h, 21)) FROM"
-    " (SELECT lower(hex(id)) AS h FROM jobs WHERE client = ? AND id < ?{}"
-    " ORDER BY id DESC LIMIT ?)"
+    "SELECT group_concat(hex(id), '') FROM"
+    " (SELECT id FROM jobs WHERE client = ? AND id < ?{} ORDER BY id DESC LIMIT ?)"
 )
 ALL: Final = _IDS.format("")
-"""All jobs of a client before a key, newest first; with commas."""
+"""The digits of all jobs of a client before a key, newest first."""
 
 FINISHED: Final = _IDS.format(" AND status > 0")
 """The same, those that have ended. (The index for `status != 0` is in another order.)"""
@@ -34,8 +28,8 @@ def stored_ids(
 ) -> list[str]:
     """The ids of a client's newest jobs before a key, oldest first; `finished`: of those only."""
     query = FINISHED if finished else ALL
-    (text,) = connection.execute(query, (client, end, limit)).fetchone()
-    return text.split(",")[::-1] if text else []
+    (digits,) = connection.execute(query, (client, end, limit)).fetchone()
+    return to_texts(digits or "")[::-1]
 
 
 async def cursor(before: str, external: ExternalJobs, latest: int) -> tuple[int, str]:
@@ -53,16 +47,6 @@ async def cursor(before: str, external: ExternalJobs, latest: int) -> tuple[int,
     if key is not None and moment_of(key) <= latest:
         return moment_of(key), to_text(key)
     raise BadRequest("before: expected the id of a job", {"field": "before"})
-
-
-async def texts_of(keys: Sequence[bytes]) -> list[str]:
-    """Keys as ids."""
-    texts: list[str] = []
-    for start in range(0, len(keys), _AT_ONCE):
-        if start:
-            await asyncio.sleep(0)
-        texts += map(to_text, keys[start : start + _AT_ONCE])
-    return texts
 
 
 def with_external(own: Iterable[str], external: Iterable[tuple[int, str]], limit: int) -> list[str]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 import uuid
 from pathlib import Path
 
-from infernet_edge.jobs.identifiers import JobIds, to_text
+from infernet_edge.jobs.identifiers import to_text
 from infernet_edge.jobs.job import SUCCESS
 from infernet_edge.jobs.reading import lists
 from tests.support.parts import CLIENT, made, working
@@ -44,23 +43,6 @@ async def test_stored_ids_are_read_by_the_index_of_clients(tmp_path: Path) -> No
             steps = await parts.database.read(plan, query)
             assert "USING INDEX jobs_by_client" in steps or "COVERING INDEX jobs_by_client" in steps
             assert "TEMP B-TREE" not in steps
-
-
-async def test_other_requests_run_while_ids_are_made() -> None:
-    ids = JobIds()
-    keys = [ids.next() for _ in range(5000)]
-    others = 0
-
-    async def other() -> None:
-        nonlocal others
-        while True:
-            others += 1
-            await asyncio.sleep(0)
-
-    running = asyncio.create_task(other())
-    assert await lists.texts_of(keys) == [to_text(key) for key in keys]
-    running.cancel()
-    assert others >= 9
 
 
 def test_external_jobs_are_among_the_others_by_their_time() -> None:
