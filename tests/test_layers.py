@@ -63,9 +63,10 @@ MAX_LINES_OF: Final[dict[str, int]] = {  # of a module that is too long today
 
 
 def modules() -> list[Path]:
-    """The modules of the package, as paths below it."""
+    """The modules of the package, as paths below it; without the substitutes of libraries."""
     folder = ROOT / PACKAGE
-    return sorted(path.relative_to(folder) for path in folder.rglob("*.py"))
+    found = (path.relative_to(folder) for path in folder.rglob("*.py"))
+    return sorted(path for path in found if path.parts[0] != "substitutes")
 
 
 def imports(module: Path) -> Iterator[tuple[str, ...]]:

@@ -17,7 +17,7 @@ from tests.support.echo import EchoService
 from tests.support.node import NodeProcess
 from tests.support.process import ROOT
 
-SUBSTITUTES = ROOT / "substitutes"
+SUBSTITUTES = ROOT / "infernet_edge/substitutes"
 LIBRARIES = sorted(path.stem for path in SUBSTITUTES.iterdir() if path.suffix in ("", ".py"))
 
 # The work of the node with eth-account, eth-abi and py-cpuinfo. Prints what came out as JSON, and

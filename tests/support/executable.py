@@ -78,7 +78,7 @@ def _state() -> str:
     files += (ROOT / "infernet_edge").rglob("*.py")
     files += (ROOT / "infernet_edge/docs").iterdir()
     files += (ROOT / "infernet_edge/completions").iterdir()
-    files += (ROOT / "substitutes").rglob("*.py")
+    files += (ROOT / "infernet_edge/substitutes").rglob("*.py")
     files += (ROOT / "systemd").iterdir()
     for file in sorted(files):
         digest.update(f"{file.relative_to(ROOT)}\0{file.stat().st_size}\0".encode())
