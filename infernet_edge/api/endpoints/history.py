@@ -28,6 +28,7 @@ from infernet_edge.schema import HistoryItem, JobHistory
 MAX_PARAMETERS: Final = 20
 _USUAL_PAGE: Final = 50
 _NOTHING: Final = Page([], None)
+_NOW: Final = ("waiting", "computing")  # the states that only memory knows
 
 
 class HistoryEndpoint:
@@ -45,6 +46,8 @@ class HistoryEndpoint:
         parameters = query(scope, MAX_PARAMETERS)
         limit = limit_of(parameters, _USUAL_PAGE, MAX_PAGE)
         wanted = _filter(parameters, caller)
+        if wanted is not None and wanted.state in _NOW:
+            wanted = msgspec.structs.replace(wanted, among=self._in_state(wanted.state))
         page = _NOTHING if wanted is None else await self._history.page(wanted, limit)
         items = self._with_progress(page.items)
         following = None if page.next is None else to_text(page.next)
@@ -52,6 +55,13 @@ class HistoryEndpoint:
         if following is not None:
             answer.headers.append(next_link(scope["path"], parameters, following))
         await answer(scope, receive, send)
+
+    def _in_state(self, state: str) -> frozenset[bytes]:
+        """The unfinished jobs that wait for a container, or which one computes now."""
+        pending = list(self._store.pending)
+        progress = self._orchestrator.progress_of(pending)
+        computing = frozenset(key for key, now in progress.items() if now.position is None)
+        return computing if state == "computing" else frozenset(pending) - computing
 
     def _with_progress(self, items: list[HistoryItem]) -> list[HistoryItem]:
         """Add what is in memory of the unfinished ones."""

@@ -25,18 +25,26 @@ MAX_READ: Final = 5000
 MAX_PAGE: Final = 500
 """Jobs in one answer."""
 
-STATES: Final = ("running", "success", "failed", "cancelled")
-"""What `state` may be; the cancelled ones are failed ones, too."""
+STATES: Final = ("running", "waiting", "computing", "success", "failed", "cancelled")
+"""What `state` may be. Running jobs are waiting or computing; cancelled ones are failed, too."""
 
 _MAX_RESULT = 32 * 2**10  # bytes of a result that is read for its error, which is shorter
 _END: Final = b"\xff" * 16
-_STATUS: Final = {"running": RUNNING, "success": SUCCESS, "failed": FAILED, "cancelled": FAILED}
+_STATUS: Final = {
+    "running": RUNNING,
+    "waiting": RUNNING,
+    "computing": RUNNING,
+    "success": SUCCESS,
+    "failed": FAILED,
+    "cancelled": FAILED,
+}
 
 
 class Filter(Struct, frozen=True):
     """Which jobs to find; "" for any `state` or `container`, None for any client.
 
-    Keys from `low` on and before `end` are searched.
+    Keys from `low` on and before `end` are searched. `among`: only these keys; those of the jobs
+    that wait, for example, which memory knows.
     """
 
     client: str | None
@@ -44,6 +52,7 @@ class Filter(Struct, frozen=True):
     container: str = ""
     low: bytes = b""
     end: bytes = _END
+    among: frozenset[bytes] | None = None
 
 
 class Page(Struct, frozen=True):
@@ -130,10 +139,11 @@ def _search(
 
 def _rows(connection: sqlite3.Connection, wanted: Filter) -> sqlite3.Cursor:
     # What runs has an index of its own, and is perhaps far behind what has ended.
-    source = "jobs INDEXED BY unfinished_jobs" if wanted.state == "running" else "jobs"
+    unfinished = _STATUS.get(wanted.state) == RUNNING
+    source = "jobs INDEXED BY unfinished_jobs" if unfinished else "jobs"
     conditions = "id < ? AND id >= ?"
     values: list[bytes | str | int] = [wanted.end, wanted.low]
-    if wanted.state == "running":
+    if unfinished:
         conditions += " AND status = 0"
     if wanted.client is not None:
         conditions += " AND client = ?"
@@ -149,6 +159,8 @@ def _matches(
     connection: sqlite3.Connection, key: bytes, status: int, containers: str, wanted: Filter
 ) -> bool:
     if wanted.state and status != _STATUS[wanted.state]:
+        return False
+    if wanted.among is not None and key not in wanted.among:
         return False
     if wanted.container and wanted.container not in containers.split(","):
         return False

@@ -62,6 +62,10 @@ async def test_jobs_of_every_state(node: RunningNode, echo: Echo) -> None:
     assert await ids(node) == everything
     for query, expected in {
         "state=running": [third, first, runs],
+        "state=waiting": [third, first],
+        "state=waiting&limit=1": [third],
+        "state=waiting&container=b": [first],
+        "state=computing": [runs],
         "state=success": [done],
         "state=failed": [second, failed],
         "state=cancelled": [second],
