@@ -50,6 +50,7 @@ _READ_TIMEOUT: Final = 2.0  # seconds of one read of the machine; the last value
 _CHAIN_KEPT: Final = 2.0
 _CHAIN_PATIENCE: Final = 0.5  # seconds to wait for the chain; the last state is shown then
 
+_WELL: Final = ("ready", "asleep", "elsewhere")  # states of containers
 _MAX_REASON = 200  # characters of a container's reason
 
 Salvages = Sequence[tuple[Path, int, int | None]]
@@ -156,7 +157,7 @@ class OverviewSource:
                 started_at=self.started_at,
                 node=NodeIdentity(socket.gethostname(), VERSION, await self._urls.get()),
                 me=self._identity(caller),
-                intake=self._intake(),
+                intake=self.intake(),
                 attention=items if is_operator else for_others(items),
                 jobs=JobCounts(
                     running=running,
@@ -177,7 +178,8 @@ class OverviewSource:
         expires_at = None if grant is None else grant.expires_at
         return CallerIdentity(caller.client, caller.scope, expires_at, self._parts.tokens.is_open)
 
-    def _intake(self) -> Intake:
+    def intake(self) -> Intake:
+        """Whether new jobs are accepted now."""
         store = self._parts.store
         reason = store.closed or store.refusal
         if not reason and not self._parts.database.writable:
@@ -233,7 +235,10 @@ class OverviewSource:
 
 
 def _encoded(overview: Overview) -> bytes:
-    """As JSON; drops items from the ends of the lists, the longest list first, until it fits."""
+    """As JSON; drops items from the ends of the lists, the longest list first, until it fits.
+
+    Containers that need nobody are dropped first.
+    """
     left_out = {"attention": 0, "containers": 0, "failures": 0}
     text = encoder.encode(overview)
     while len(text) > MAX_BYTES:
@@ -242,7 +247,11 @@ def _encoded(overview: Overview) -> bytes:
         if not lists[longest]:
             break
         left_out[longest] += 1
-        shorter = {longest: lists[longest][:-1]}
+        last = len(lists[longest]) - 1
+        if longest == "containers":
+            well = [at for at, each in enumerate(lists[longest]) if each.state in _WELL]
+            last = well[-1] if well else last
+        shorter = {longest: [*lists[longest][:last], *lists[longest][last + 1 :]]}
         overview = structs.replace(overview, left_out=LeftOut(**left_out), **shorter)
         text = encoder.encode(overview)
     return text

@@ -12,7 +12,7 @@ from typing import Final
 from msgspec import structs
 
 from infernet_edge.api.overview.attention import for_others
-from infernet_edge.api.overview.forms import Attention
+from infernet_edge.api.overview.forms import Attention, Intake
 from infernet_edge.api.overview.overview import OverviewSource
 from infernet_edge.events.bus import Events
 from infernet_edge.logs import log_exception
@@ -70,11 +70,11 @@ class OverviewEvents:
                 await asyncio.sleep(_RETRY)
 
     async def _watch_attention(self) -> None:
-        """Publish the list when it changes, for operators and for all others.
+        """Publish the list and the intake when one changes, for operators and for all others.
 
         And every 10 seconds: a reader that came in between has a list of an earlier moment.
         """
-        before: list[Attention] | None = None
+        before: tuple[list[Attention], Intake] | None = None
         refreshed = -_MACHINE_PERIOD
         while True:
             if time.monotonic() - refreshed >= _MACHINE_PERIOD:
@@ -82,11 +82,14 @@ class OverviewEvents:
                 refreshed = time.monotonic()
             else:
                 items = self._source.note()
-            if items != before:
-                before, others = items, for_others(items)
-                self._events.publish("attention.changed", {"items": others})
+            intake = self._source.intake()
+            if (items, intake) != before:
+                before, others = (items, intake), for_others(items)
+                data = {"items": others, "intake": structs.asdict(intake)}
+                self._events.publish("attention.changed", data)
                 if others != items:  # the second one is what an operator sees last
-                    self._events.publish("attention.changed", {"items": items}, client=OPERATORS)
+                    data = data | {"items": items}
+                    self._events.publish("attention.changed", data, client=OPERATORS)
             await asyncio.sleep(_ATTENTION_PERIOD)
 
     async def _count_minutes(self) -> None:
