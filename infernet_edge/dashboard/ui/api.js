@@ -27,8 +27,7 @@ export const hasToken = () => token !== ''
 export function setToken(text, briefly) {
 	token = text
 	for (const kind of ['localStorage', 'sessionStorage']) {
-		stored((all) => all.removeItem(TOKEN), kind)
-		if (text && briefly === (kind === 'sessionStorage')) stored((all) => all.setItem(TOKEN, text), kind)
+		stored((all) => (text && briefly === (kind === 'sessionStorage') ? all.setItem(TOKEN, text) : all.removeItem(TOKEN)), kind)
 	}
 }
 // Forget the token and all that this page kept.
@@ -39,11 +38,13 @@ export function signOut() {
 	location.reload()
 }
 // The link of the first minute: the token leaves the address before any request.
-const given = /^#token=([^&]+)/.exec(location.hash)
+const [, given] = location.hash.split('#token=')
 if (given) {
 	history.replaceState(null, '', '#/')
-	setToken(decodeURIComponent(given[1]), false)
+	setToken(given, false)
 }
+// Signed out in another tab.
+addEventListener('storage', ({ key, oldValue, newValue }) => { if (key === TOKEN && oldValue === token && !newValue) location.reload() })
 
 export const listeners = { signedIn() {}, slowed() {} }
 let signingIn = null
@@ -67,6 +68,7 @@ export const sleep = (ms, signal) => new Promise((done, fail) => {
 export async function send(path, { method = 'GET', body, headers, signal, wait = 0 } = {}) {
 	for (let slowed = 0; ; ) {
 		if (signingIn) await signingIn
+		signal?.throwIfAborted()
 		const used = token
 		const sent = { ...headers, ...(used && { authorization: `Bearer ${used}` }), ...(body != null && { 'content-type': 'application/json' }) }
 		const stop = new AbortController()

@@ -3,11 +3,11 @@ import { hasToken, kept, signOut } from './api.js'
 import { announce, byId, button, el, fill, icon } from './dom.js'
 import { ago, now, plain, span } from './format.js'
 import { isStale, node, on, start } from './live.js'
-import { may, stateChip, verdict } from './parts/chip.js'
+import { may, stateChip, toFix, verdict } from './parts/chip.js'
 
-// Module, name, key of each page; a module's default function gets main, an id, and the query.
+// Module, name, key; its default function gets main, an id, the query.
 const PAGES = [['overview', 'Overview', 'o'], ['jobs', 'Jobs', 'j'], ['try', 'Try it', 't'], ['containers', 'Containers', 'c'], ['chain', 'Chain', 'h'], ['settings', 'Settings', 's']]
-const FIRST = 4 // pages in the bar of a phone; the others are behind "More"
+const FIRST = 4 // pages in the bar of a phone
 const ROUTE = /^#\/(?:(jobs|containers)\/([^/]+)|(jobs|try|containers|chain|settings)|)$/
 const address = (page) => `#/${page === 'overview' ? '' : page}`
 
@@ -23,6 +23,7 @@ loaded.then(() => setTimeout(() => PAGES.forEach(([id]) => import(`./pages/${id}
 async function route() {
 	const [path, query] = (location.hash || '#/').split('?')
 	const found = ROUTE.exec(path)
+	if (path.startsWith('#token=')) return location.reload()
 	if (!found) return location.replace('#/')
 	const name = found[1] || found[3] || 'overview'
 	let id = ''
@@ -37,7 +38,10 @@ async function route() {
 	const mine = ++turn
 	try {
 		const module = await import(`./pages/${name}.js`)
-		if (!node.overview) await loaded
+		if (!node.overview) {
+			setTimeout(greet, 200)
+			await loaded
+		}
 		if (mine !== turn) return
 		page?.end()
 		main.replaceChildren()
@@ -71,8 +75,7 @@ function frame() {
 	const all = node.overview
 	const [kind, sentence] = verdict()
 	const name = plain(all?.node.name || location.hostname, 60)
-	const fixes = all?.attention.length
-	document.title = `${name} · ${all && !isStale() && all.intake.open && fixes ? `${fixes} to fix` : sentence}`
+	document.title = `${name} · ${all && kind === 'warn' ? `${toFix()} to fix` : sentence}`
 	if (all) drawIcon(ICONS[kind])
 	fill(byId('name'), name)
 	body.classList.toggle('stale', isStale())
@@ -89,11 +92,14 @@ function frame() {
 	if (node.updated && !byId('updated')) main.before(el('div', { id: 'updated' }, 'The node was updated. ', button('Reload', () => location.reload())))
 }
 
+// Before there is anything to show.
+const greet = () => { if (!shown) fill(main, el('h1', verdict()[1])) }
+
 let said = ''
 on('load state', () => {
 	frame()
 	const [, sentence] = verdict()
-	if (!shown) fill(main, el('h1', sentence))
+	greet()
 	if (said && said !== sentence) announce(sentence)
 	said = sentence
 })
@@ -117,7 +123,7 @@ document.addEventListener('keydown', (event) => {
 	else if (key === '/') {
 		main.querySelector('input[type=search]')?.focus()
 		event.preventDefault()
-	} else if (key === '?') import('./parts/dialog.js').then((dialog) => dialog.showKeys())
+	} else if (key === '?') import('./parts/dialog.js').then((dialog) => dialog.showKeys(PAGES))
 	else if (key === 'j' || key === 'k') {
 		const rows = [...main.querySelectorAll('.rowlink')]
 		rows[Math.max(0, rows.indexOf(document.activeElement) + (key === 'j' ? 1 : -1))]?.focus()

@@ -25,7 +25,7 @@ export function el(what, ...children) {
 }
 
 // A drawing of index.html.
-export const icon = (name, ...classes) => el(['svg.icon', ...classes].join('.'), { 'aria-hidden': 'true' }, el('use', { href: `#i-${name}` }))
+export const icon = (name, ...classes) => el(['svg.icon', ...classes].join('.'), { viewBox: '0 0 24 24', 'aria-hidden': 'true' }, el('use', { href: `#i-${name}` }))
 export const button = (label, act, props) => el('button.button', { type: 'button', onclick: act, ...props }, label)
 // A button that is a drawing alone; `label` is for screen readers.
 export const sign = (name, label, act, more = '') => el(`button.plain${more}`, { type: 'button', label: label, title: label, onclick: act }, icon(name))

@@ -6,15 +6,15 @@ const TYPES = 'job,container,storage,chain,attention,minute,machine'
 const BEAT = 15000 // ms between the node's comments
 const SILENCE = 3000 // ms beyond that; a proxy may hold back events for ever
 const HIDDEN = 30000 // ms until a page in a hidden tab closes its stream
-const SOON = 1000 // ms from an event to reading the overview
+const SOON = 2000 // ms from an event to reading the overview
 const POLL = 10000 // ms, where a proxy holds back events
 const LONGEST = 30000 // ms between two attempts to connect
 
-// `state`: starting, live, reconnecting, polling, paused; `seen`: when it was last known.
+// `state`: as in chip.js; `seen`: when it was last known; `draft`: of Try it.
 export const node = { overview: null, state: 'starting', seen: 0, updated: false, slowed: false }
 
 const readers = {}
-// Call `act` with the data of each event of that name, also of "load" and "state". Returns what ends it.
+// Call `act` with the data of each event of these names. Returns what ends it.
 export function on(names, act) {
 	for (const name of names.split(' ')) (readers[name] ||= new Set()).add(act)
 	return () => names.split(' ').forEach((name) => readers[name].delete(act))
@@ -27,7 +27,7 @@ function become(state) {
 	node.state = state
 	publish('state')
 }
-export const isStale = () => node.state === 'reconnecting'
+export const isStale = () => node.state === 'reconnecting' || node.state === 'paused'
 
 let soon = 0
 let version = ''
@@ -36,6 +36,8 @@ export async function load() {
 	clearTimeout(soon)
 	soon = 0
 	const found = await get('api/overview')
+	if (found.left_out.containers) found.containers = (await get('api/containers')).items
+	if (node.state === 'paused') node.state = 'starting'
 	setNow(found.now)
 	node.seen = found.now
 	node.overview = found
@@ -70,7 +72,10 @@ function take(name, data) {
 		const failed = data.changed.filter((job) => job.status === 'failed').reverse()
 		all.failures = [...failed, ...all.failures.filter((old) => failed.every((job) => job.id !== old.id))].slice(0, 5)
 	} else if (name === 'attention' || name === 'machine') {
-		if (data.items) attend(data.items)
+		if (data.items) {
+			Object.assign(all, { intake: data.intake, left_out: { attention: 0 } })
+			attend(data.items)
+		}
 		else Object.assign(all.machine, data)
 		for (const one of data.containers || []) Object.assign(all.containers.find((each) => each.id === one.id) || {}, one)
 		publish('state')
@@ -144,22 +149,20 @@ listeners.slowed = (is) => { node.slowed = is; publish('state') }
 export async function start() {
 	for (let pause = 1000; ; pause = Math.min(LONGEST, pause * 2)) {
 		try {
+			while (node.state === 'paused' && document.hidden) await new Promise((shown) => document.addEventListener('visibilitychange', shown, { once: true }))
 			await load()
 			const { heard, blocked } = await follow()
 			if (heard) pause = 500
 			if (blocked) {
 				become('polling')
-				for (let n = 0; n < 6; n++) { await rest(POLL); if (!document.hidden) await load() }
+				for (let n = 0; n < 6 && node.state === 'polling'; n++) { await rest(POLL); if (!document.hidden) await load() }
 				continue
 			}
 		} catch (error) {
 			node.error = error
 			publish('state')
 		}
-		if (node.state === 'paused') {
-			while (document.hidden) await new Promise((shown) => document.addEventListener('visibilitychange', shown, { once: true }))
-			continue
-		}
+		if (node.state === 'paused' && document.hidden) continue
 		become('reconnecting')
 		await rest(pause * (0.7 + Math.random() * 0.6))
 	}

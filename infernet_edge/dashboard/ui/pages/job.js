@@ -30,7 +30,7 @@ export function jobDetail(place, id, head, title) {
 	const inputText = () => textOf(`${path}/input`, signal).catch((error) => { throw error.status === 404 ? new Error('The input of this job is not kept') : error })
 	const run = async () => { location.hash = `#/jobs/${part((await get('api/jobs', { method: 'POST', body: request(job.containers, await inputText()) })).id)}` }
 	async function edit() {
-		sessionStorage.setItem('infernet.edit', JSON.stringify({ containers: job.containers, input: await inputText() }))
+		node.draft = { containers: job.containers, input: await inputText() }
 		location.hash = '#/try'
 	}
 	async function cancel() {
@@ -75,7 +75,8 @@ export function jobDetail(place, id, head, title) {
 		if (one.status === 'failed') {
 			const { result: full } = await get(path, { signal })
 			if (typeof full?.error === 'string') one.error = full.error
-			one.failed_step = one.containers.indexOf(full?.container) + 1
+			const at = one.containers.indexOf(full?.container)
+			one.failed_step = at === one.containers.lastIndexOf(full?.container) ? at + 1 : 0
 		}
 		if (job && job.status !== one.status) announce(`The job ${one.status === 'success' ? 'finished' : one.cancelled ? 'was cancelled' : one.status}`)
 		job = one

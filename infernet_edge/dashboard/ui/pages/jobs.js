@@ -11,6 +11,7 @@ import { jobDetail } from './job.js'
 
 const PAGE = 50
 const MOST = 1000 // rows on the page
+const LATE = 4000 // ms from changes that were left out
 const FILTERS = ['state', 'container', 'client', 'find']
 
 // What a job says in its second line.
@@ -39,6 +40,8 @@ export default function jobs(main, id, query) {
 	let searched = null
 	let turn = 0
 	let isBusy = true
+	let missed = [] // while a request is on its way; its answer may be older
+	let late = 0
 
 	// The address with other filters; null: without a job.
 	function hash(changes, job = side.selected) {
@@ -54,7 +57,7 @@ export default function jobs(main, id, query) {
 	let typing = 0
 	const find = el('input', { type: 'search', placeholder: 'Find an id', label: 'Find an id', maxlength: 36, oninput: () => { clearTimeout(typing); typing = setTimeout(() => go({ find: find.value.trim() }), 300) } })
 	const filters = el('div.filters', states, find, container, may('operator') ? client : null, button([icon('settings'), 'Filter'], () => filters.classList.toggle('opened')))
-	const news = button('', () => { takeNewer(); scrollTo(0, 0) })
+	const news = button('', () => { load(); scrollTo(0, 0) })
 	const list = el('div')
 	const foot = el('div.foot')
 	main.append(pageHead('Jobs', may('submit') ? el('a.button.main', { href: '#/try' }, icon('try'), 'New job') : null), filters)
@@ -67,6 +70,7 @@ export default function jobs(main, id, query) {
 
 	function draw() {
 		const { jobs: { running, waiting } = {}, containers = [] } = node.overview || {}
+		const isFiltered = FILTERS.some((name) => query.get(name))
 		const many = (n) => (n ? el('small', ` ${n}`) : null)
 		fill(states, segments([['', 'All'], ['running', ['Running', many(running)]], ['waiting', ['Waiting', many(waiting)]], ['failed', 'Failed'], ['success', 'Finished', '.wide']], query.get('state') || '', (state) => hash({ state })))
 		const wanted = query.get('container') || ''
@@ -77,9 +81,9 @@ export default function jobs(main, id, query) {
 			if (list.firstChild !== table.node) list.replaceChildren(table.node)
 			table.draw(items, side.selected)
 		} else if (!isBusy) {
-			fill(list, el('p.empty', FILTERS.some((name) => query.get(name)) ? ['No job matches. ', el('a.button', { href: '#/jobs' }, 'Clear the filter')] : ['No jobs yet. ', may('submit') ? el('a.button', { href: '#/try' }, 'Try it') : null]))
+			fill(list, el('p.empty', isFiltered ? ['No job matches. ', el('a.button', { href: '#/jobs' }, 'Clear the filter')] : ['No jobs yet. ', may('submit') ? el('a.button', { href: '#/try' }, 'Try it') : null]))
 		}
-		const isPart = searched && next
+		const isPart = isFiltered && searched && next
 		fill(foot, el('span', items.length ? `The newest ${items.length}. ` : '', isPart ? `Searched back to ${time(searched)}.` : ''), next && items.length < MOST ? button(isPart ? 'Search further' : 'Show older', () => load(next), { disabled: isBusy }) : null)
 		foot.hidden = !items.length && !next
 		news.hidden = !newer.length
@@ -90,7 +94,7 @@ export default function jobs(main, id, query) {
 	async function load(before) {
 		const mine = ++turn
 		const wanted = new URLSearchParams({ limit: PAGE })
-		for (const name of FILTERS) if (query.get(name)) wanted.set(name, query.get(name))
+		for (const name of FILTERS) if (query.get(name)) wanted.set(name, query.get(name).replace(name === 'state' ? 'running' : /$^/, 'computing'))
 		if (before) wanted.set('before', before)
 		isBusy = true
 		const slow = setTimeout(() => { if (!items.length) fill(list, grey('the jobs')) }, 200)
@@ -112,6 +116,7 @@ export default function jobs(main, id, query) {
 		}
 		isBusy = false
 		draw()
+		missed.splice(0).forEach(changed)
 	}
 
 	function takeNewer() {
@@ -120,7 +125,19 @@ export default function jobs(main, id, query) {
 		draw()
 	}
 
+	const isAtTop = () => scrollY <= 100 && !main.querySelector('.rowlink:focus')
+	// After changes that were left out.
+	async function readAgain() {
+		late = 0
+		side.detail?.refresh()
+		if (!items.length || isAtTop()) return load()
+		const found = await get(`api/history?limit=${Math.min(500, items.length)}&before=${items[0].id.slice(0, 24)}ffffffffffff`).catch(() => null)
+		if (found) changed({ changed: found.items })
+	}
+
 	function changed(event) {
+		if (isBusy && missed.push(event) > PAGE) missed.shift()
+		if (event.more) late ||= setTimeout(readAgain, LATE)
 		for (const job of event.changed) {
 			const now = [items, newer].find((all) => all.some((one) => one.id === job.id))
 			if (now) {
@@ -129,7 +146,7 @@ export default function jobs(main, id, query) {
 			} else if (fits(job)) newer.unshift(job)
 		}
 		newer.sort((a, b) => (a.id < b.id ? 1 : -1)).splice(PAGE + 1)
-		if (isBusy || scrollY > 100 || main.querySelector('.rowlink:focus')) draw()
+		if (isBusy || !isAtTop()) draw()
 		else takeNewer()
 		if (event.changed.some((job) => job.id === side.selected)) side.detail.refresh()
 	}
@@ -151,6 +168,7 @@ export default function jobs(main, id, query) {
 		end() {
 			ends.forEach((end) => end())
 			side.end()
+			clearTimeout(late)
 			turn++
 		},
 	}

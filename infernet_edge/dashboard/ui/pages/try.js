@@ -15,15 +15,13 @@ const STEPS = 10
 const CHECK = 500 // ms after typing
 
 export default function tryIt(main, _id, query) {
-	const edited = JSON.parse(sessionStorage.getItem('infernet.edit'))
-	sessionStorage.removeItem('infernet.edit')
 	const wanted = query.get('container')
-	let chosen = edited?.containers || (wanted ? [wanted] : kept('tried', []))
+	let chosen = wanted ? [wanted] : node.draft?.containers || kept('tried', [])
 	let known
 	const steps = el('div.chosen')
 	const state = el('div')
 	const last = el('select', { label: 'My last inputs', onchange: pick })
-	const text = el('textarea', { rows: 12, spellcheck: 'false', label: 'Input as JSON', 'aria-describedby': 'jsonError', value: edited?.input || '{}', oninput: () => { clearTimeout(typing); typing = setTimeout(check, CHECK) } })
+	const text = el('textarea', { rows: 12, spellcheck: 'false', label: 'Input as JSON', 'aria-describedby': 'jsonError', value: node.draft?.input ?? '{}', oninput: () => { clearTimeout(typing); typing = setTimeout(check, CHECK) } })
 	let typing = 0
 	const wrong = el('p.invalid', { id: 'jsonError', role: 'status' })
 	const runs = button(['Run ', el('kbd', 'Ctrl Enter')], () => run(false), { class: 'button main' })
@@ -99,6 +97,7 @@ export default function tryIt(main, _id, query) {
 	const off = on('load', draw)
 	return {
 		end() {
+			node.draft = { containers: chosen, input: text.value }
 			off()
 			running.end()
 			main.removeEventListener('keydown', keys)

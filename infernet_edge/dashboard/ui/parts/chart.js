@@ -4,7 +4,7 @@ import { number, span } from '../format.js'
 
 const LEFT = 44 // px for the numbers
 const HEIGHT = 150
-const LOW = 96 // px of the second chart
+const LOW = 96 // px, second chart
 const MINUTE = 60000
 
 // A round step, of at least `least`, and a number of steps that holds `value`.

@@ -21,13 +21,16 @@ export function may(scope) {
 	return mine === 'operator' || mine === scope
 }
 
+export const toFix = ({ attention, left_out: more } = node.overview) => attention.length + more.attention
+
 // Kind and sentence: from intake and attention, so that it never contradicts the list.
 export function verdict() {
 	const all = node.overview
 	if (!all) return ['run', node.error ? `Cannot read the node: ${why(node.error)}` : 'Connecting']
+	if (node.state === 'paused') return ['run', `Paused. Last seen ${time(node.seen)}`]
 	if (isStale()) return ['bad', `Cannot reach the node. Last seen ${time(node.seen)}`]
 	if (!all.intake.open) return ['bad', `Not taking jobs: ${plain(all.intake.reason)}`]
-	const n = all.attention.length
+	const n = toFix()
 	if (n) return ['warn', `Working, but ${count(n, 'thing')} need${n === 1 ? 's' : ''} you`]
 	const of = all.containers.length
 	const ready = of - all.containers.filter((one) => one.state === 'starting').length
@@ -37,7 +40,7 @@ export function verdict() {
 const CONNECTIONS = { live: 'Live', reconnecting: 'Reconnecting', starting: 'Connecting', polling: 'Every 10 s', paused: 'Paused' }
 // The connection, in a neutral colour; with `fixes` what is to be fixed instead.
 export function stateChip(fixes) {
-	const n = node.overview?.attention.length
+	const n = node.overview && toFix()
 	if (fixes && n && node.state === 'live') return el('a.chip.bad', { href: '#/' }, icon('bad'), `${n} to fix`)
 	return el('span.chip.idle', icon('live'), node.slowed ? 'Slowed down' : CONNECTIONS[node.state])
 }
@@ -66,8 +69,9 @@ export async function show(place, what, load, draw) {
 	try {
 		const data = await load()
 		fill(place, draw(data))
+		place.isDrawn = true
 	} catch (error) {
-		if (error.name !== 'AbortError') fill(place, failed(`Could not load ${what}: ${why(error)}. `, button('Try again', () => show(place, what, load, draw))))
+		if (error.name !== 'AbortError' && (error.status !== 0 || !place.isDrawn)) fill(place, failed(`Could not load ${what}: ${why(error)}. `, button('Try again', () => show(place, what, load, draw))))
 	}
 	clearTimeout(timer)
 }

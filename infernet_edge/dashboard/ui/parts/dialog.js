@@ -38,5 +38,5 @@ export function showText(title, text) {
 	area.select()
 }
 
-const KEYS = [['g o', 'Overview'], ['g j', 'Jobs'], ['g t', 'Try it'], ['g c', 'Containers'], ['g h', 'Chain'], ['g s', 'Settings'], ['/', 'Find'], ['j k', 'Next and previous row'], ['Ctrl Enter', 'Run, in Try it'], ['Esc', 'Close'], ['?', 'These keys']]
-export const showKeys = () => open('Keys', el('dl', KEYS.map(([key, what]) => el('div', el('dt', el('kbd', key)), el('dd', what)))), el('p.muted', '"This browser" in Settings switches them off.'), close())
+const KEYS = [['/', 'Find'], ['j k', 'Next and previous row'], ['Ctrl Enter', 'Run, in Try it'], ['Esc', 'Close'], ['?', 'These keys']]
+export const showKeys = (pages) => open('Keys', el('dl', [...pages.map(([, name, key]) => [`g ${key}`, name]), ...KEYS].map(([key, what]) => el('div', el('dt', el('kbd', key)), el('dd', what)))), el('p.muted', '"This browser" in Settings switches them off.'), close())

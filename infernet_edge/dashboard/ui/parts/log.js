@@ -4,7 +4,7 @@ import { count, plain, time } from '../format.js'
 import { copy, download } from './toast.js'
 
 const LINES = 2000
-const NEAR = 40 // px from the end within which it follows
+const NEAR = 40 // px from the end
 const LONG = 4096 // characters of a line
 // What gives orders to a terminal: CSI and OSC sequences of ECMA-48.
 const ANSI = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|[@-Z\\^_])/g

@@ -2,7 +2,7 @@
 import { el } from '../dom.js'
 
 // Rows keep their elements while they stay the same. A column is [title, rank, cell(row)]; ranks on a card:
-// title, state (right of it), meta (in the muted line), sub (a line of its own, not in a table).
+// title, state (right of it), meta (muted), sub (a line of its own).
 export class Table {
 	constructor(caption, columns, key, href) {
 		this.columns = columns
