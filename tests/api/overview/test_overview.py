@@ -196,6 +196,21 @@ async def test_others_see_no_paths_and_no_host_names(tmp_path: Path) -> None:
         assert "Podman cannot be used" in text
 
 
+async def test_a_container_that_failed_is_not_left_out(tmp_path: Path) -> None:
+    containers = [
+        {"id": f"{number}-{'x' * 100}", "url": f"http://127.0.0.1:{free_port()}"}
+        for number in range(40)
+    ]
+    async with running(tmp_path, {"containers": containers}) as node:
+        services = list(node.parts.services.values())
+        for each in services[:-1]:
+            each.set_ready()
+        services[-1].set_failed("no answer")
+        found = await overview(node)
+        assert found["left_out"]["containers"] > 0
+        assert services[-1].id in [each["id"] for each in found["containers"]]
+
+
 async def test_it_stays_short(tmp_path: Path) -> None:
     containers = [
         {"id": f"{number}-{'x' * 100}", "url": f"http://127.0.0.1:{free_port()}"}

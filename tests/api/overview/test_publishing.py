@@ -58,6 +58,15 @@ async def test_what_needs_attention_comes_as_it_happens(node: RunningNode) -> No
         assert await stream.quiet(1.5)  # nothing changes
 
 
+async def test_it_says_when_no_more_jobs_are_taken(node: RunningNode) -> None:
+    async with reading(node.session, f"{node.url}/api/events?types=attention") as stream:
+        first = (await stream.until("attention.changed"))[-1].json
+        assert first["intake"] == {"open": True, "reason": ""}
+        node.parts.store.close_intake("The node stops")
+        then = (await stream.until("attention.changed"))[-1].json
+        assert then["intake"] == {"open": False, "reason": "The node stops"}
+
+
 async def test_operators_get_everything(node: RunningNode, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader that comes later gets the list too, after a while."""
     monkeypatch.setattr(publishing, "_MACHINE_PERIOD", 0.5)
