@@ -64,6 +64,23 @@ def test_a_job_with_such_a_text_is_shown_as_it_is(page: Watched, text: str) -> N
         )  # of input and result, where the last value is folded
 
 
+def test_characters_that_hide_are_shown_as_escapes(page: Watched) -> None:
+    """Tags, soft hyphens, fillers, private use, not assigned; letters and emoji stay."""
+    page.open("#/try")
+    page.wait("[aria-label='Container of step 1']")
+    shown = page.page.evaluate(
+        """async (text) => {
+          const { plain } = await import(document.querySelector('script[type=module]').src
+            .replace('app.js', 'format.js'))
+          return plain(text)
+        }""",
+        "a\U000e0041\u00ad\u3164\u180e\u202e\ue000\ud800b\tc\n\u00e9\u6f22\U0001f600\u0430",
+    )
+    assert shown == (
+        r"a\ue0041\u00ad\u3164\u180e\u202e\ue000\ud800b" + "\tc\n\u00e9\u6f22\U0001f600\u0430"
+    )
+
+
 def test_a_container_that_fails_with_markup(page: Watched, node: NodeProcess) -> None:
     api = Api(node.port)
     job = api.submit("broken", {"x": MARKUP})

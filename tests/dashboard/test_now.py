@@ -38,6 +38,11 @@ def lower(page: Watched, file: str, name: str, value: int) -> None:
     page.page.route(f"**/{file}", change)
 
 
+def asked(page: Watched) -> int:
+    """How many requests for data the page has sent."""
+    return sum("/api/" in each for each in page.requests)
+
+
 def work(api: Api, jobs: int) -> None:
     """Let the node do so many jobs at once."""
     for _ in range(jobs // 500):
@@ -138,6 +143,32 @@ def test_the_headline_says_when_no_jobs_are_taken(
             Api(node.port).submit("slow", {"sleep": 4})
         page.wait("h1 >> text=Not taking jobs: Too many pending jobs (jobs.max_pending)")
         page.wait("h1 >> text=Working normally")
+
+
+def test_many_events_stay_within_the_rate_limit(
+    chromium: Chromium, echo: EchoService, tmp_path: Path
+) -> None:
+    """The usual limit is 60 requests a minute; containers that come and go cause many events."""
+    urls = [f"{echo.url}/{number}" for number in range(3)]
+    containers = [{"id": f"c{number}", "url": url} for number, url in enumerate(urls)]
+    with (
+        NodeProcess({"containers": containers}, tmp_path) as node,
+        chromium.page(node.url) as page,
+    ):
+        page.open("#/containers")
+        page.wait(f"{CHIP} >> text=Live")
+        before = asked(page)
+        page.page.evaluate(
+            """async () => {
+              const { publish } = await import(document.querySelector('script[type=module]').src
+                .replace('app.js', 'live.js'))
+              for (let n = 0; n < 24; n++) {
+                publish('containers', { changed: [] })
+                await new Promise((done) => setTimeout(done, 250))
+              }
+            }"""
+        )
+        assert asked(page) - before <= 4
 
 
 def test_a_slow_first_answer_leaves_no_blank_page(page: Watched) -> None:

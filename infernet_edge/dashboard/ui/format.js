@@ -68,13 +68,13 @@ export function ether(wei, digits = 6) {
 	return `${minus}${number(BigInt(whole))}${cut && `.${cut}`} ETH`
 }
 
-// Control characters, and what reorders or hides text: U+200B to U+200F, U+202A to U+202E, ...
-const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]|\p{Cs}/gu
+// Control characters, and what reorders or hides text, as U+202E, soft hyphens, tags and fillers do.
+const HIDDEN = /[^\P{C}\t\n]|[\u2028\u2029\u034f\u115f\u1160\u3164\uffa0]/gu
 // A foreign text for the eye: hidden characters are shown as escapes. `max`: characters.
 export function plain(text, max = 500) {
 	const cut = String(text ?? '')
 	const shown = (cut.length > max ? cut.slice(0, max - 1) : cut).replace(HIDDEN, (one) =>
-		one < ' ' ? String.fromCharCode(0x2400 + one.charCodeAt(0)) : `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`)
+		one < ' ' ? String.fromCharCode(0x2400 + one.charCodeAt(0)) : `\\u${one.codePointAt(0).toString(16).padStart(4, '0')}`)
 	return cut.length > max ? `${shown}…` : shown
 }
 

@@ -6,7 +6,7 @@ const TYPES = 'job,container,storage,chain,attention,minute,machine'
 const BEAT = 15000 // ms between the node's comments
 const SILENCE = 3000 // ms beyond that; a proxy may hold back events for ever
 const HIDDEN = 30000 // ms until a page in a hidden tab closes its stream
-const SOON = 2000 // ms from an event to reading the overview
+const SOON = 3000 // ms from an event to reading the overview
 const POLL = 10000 // ms, where a proxy holds back events
 const LONGEST = 30000 // ms between two attempts to connect
 
@@ -19,7 +19,7 @@ export function on(names, act) {
 	for (const name of names.split(' ')) (readers[name] ||= new Set()).add(act)
 	return () => names.split(' ').forEach((name) => readers[name].delete(act))
 }
-const publish = (name, data) => readers[name]?.forEach((act) => act(data))
+export const publish = (name, data) => readers[name]?.forEach((act) => act(data))
 
 function become(state) {
 	if (state === 'live') node.seen = now()

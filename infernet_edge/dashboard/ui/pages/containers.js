@@ -10,9 +10,9 @@ import { containerDetail } from './container.js'
 import { doing, noContainers } from './overview.js'
 
 const EVERY = 10000 // ms between two samples of CPU and memory, while a user looks
-const SOON = 500 // ms from an event to reading the containers
+const SOON = 3000 // ms from an event to reading the containers
 
-export const slots = (one) => `${one.slots.used} of ${one.slots.of}${one.waiting ? `, ${count(one.waiting, 'job')} wait` : ''}`
+export const slots = (one) => `${one.slots.used} of ${count(one.slots.of, 'slot')}${one.waiting ? `, ${count(one.waiting, 'job')} wait` : ''}`
 export const memory = (one) => one.memory != null && `${bytes(one.memory)}${one.memory_limit ? ` of ${bytes(one.memory_limit)}` : ''}`
 export const cpu = (one) => one.cpu_percent != null && `${Math.round(one.cpu_percent)} %`
 const note = (one) => (one.state === 'ready' && !one.pull ? '' : doing(one))
