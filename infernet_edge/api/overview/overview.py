@@ -237,7 +237,7 @@ class OverviewSource:
 def _encoded(overview: Overview) -> bytes:
     """As JSON; drops items from the ends of the lists, the longest list first, until it fits.
 
-    Containers that need nobody are dropped first.
+    Containers that do well are dropped first.
     """
     left_out = {"attention": 0, "containers": 0, "failures": 0}
     text = encoder.encode(overview)

@@ -17,8 +17,8 @@ let shown = ''
 let page = null
 let turn = 0
 const loaded = new Promise((done) => { on('load', done) }) // no page is drawn before
-// The other pages, so that they are there when the node is not.
-loaded.then(() => setTimeout(() => PAGES.forEach(([id]) => import(`./pages/${id}.js`)), 3000))
+// The other pages, for when the node is not there.
+loaded.then(() => setTimeout(() => PAGES.forEach(([id]) => import(`./pages/${id}.js`).catch(() => {})), 3000))
 
 async function route() {
 	const [path, query] = (location.hash || '#/').split('?')
