@@ -8,7 +8,7 @@ import re
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, Raw, UnsetType, structs
 
 from infernet_edge import schema
 from infernet_edge.api.access.admission import Caller
@@ -52,6 +52,15 @@ class _Shape(msgspec.Struct):
     containers: Raw | UnsetType = UNSET
 
 
+class _Parts(msgspec.Struct):
+    """A JobRequest whose fields are not decoded."""
+
+    containers: Raw | UnsetType = UNSET
+    data: Raw | UnsetType = UNSET
+    requires_proof: Raw | UnsetType = UNSET
+    options: Raw | UnsetType = UNSET
+
+
 class _Identified(msgspec.Struct):
     """A JobResponse, or a DelegatedSubscriptionResponse."""
 
@@ -61,6 +70,8 @@ class _Identified(msgspec.Struct):
 _requests = msgspec.json.Decoder(schema.JobRequest)
 _responses = msgspec.json.Decoder(_Identified)
 _shapes = msgspec.json.Decoder(_Shape)
+_parts = msgspec.json.Decoder(_Parts)
+_NO_DATA: Final = Raw(b"{}")
 _anything = msgspec.json.Decoder(Raw)
 _MORE = re.compile(r"trailing characters \(byte (\d+)\)")  # counted from 1
 _SPACE = re.compile(rb"[ \t\n\r]*")
@@ -303,14 +314,22 @@ def _is_delegated(body: bytes | bytearray) -> bool:
 
 
 def _job_request(body: Buffer, where: str = "") -> schema.JobRequest:
-    """Decode a JobRequest; a list of ids that is too long is refused without decoding it."""
-    if len(body) > _MAX_IDS_BYTES:
-        containers = decode(body, _shapes, where).containers
-        if containers is not UNSET and len(memoryview(containers)) > _MAX_IDS_BYTES:
-            raise BadRequest(
-                f"containers: expected at most {MAX_CONTAINERS} ids", {"field": "containers"}
-            )
-    return decode(body, _requests, where)
+    """Decode a JobRequest; a list of ids that is too long is refused without decoding it.
+
+    A long body is read once: the decoder skips its parts, of which all but the data are short.
+    """
+    if len(body) <= _MAX_IDS_BYTES:
+        return decode(body, _requests, where)
+    parts = decode(body, _parts, where)
+    ids, data = parts.containers, parts.data
+    if ids is not UNSET and len(memoryview(ids)) > _MAX_IDS_BYTES:
+        raise BadRequest(
+            f"containers: expected at most {MAX_CONTAINERS} ids", {"field": "containers"}
+        )
+    if data is not UNSET:
+        parts.data = _NO_DATA
+    request = decode(schema.encoder.encode(parts), _requests, where)
+    return request if data is UNSET else structs.replace(request, data=data)
 
 
 def batch_items(body: bytes | bytearray) -> list[memoryview]:

@@ -79,7 +79,8 @@ class LanProtocol(HttpToolsProtocol):
         self._refused = False  # what still arrives is ignored
         self._silent_bytes = 0  # received since the last part of a body
         self._received = b""
-        self._backlog = b""  # received, not yet parsed
+        self._backlog = b""  # received; the first `_parsed` bytes of it are parsed
+        self._parsed = 0
         self._answering: RequestResponseCycle | None = None
         self._waiting_since = 0.0  # loop time since which the client has to do something
         self._blocked_since = 0.0  # the same, for reading an answer
@@ -141,7 +142,8 @@ class LanProtocol(HttpToolsProtocol):
         """Parse what was received, as far as it is needed now."""
         few = len(data) <= _UNREAD_BODY and data.count(_HEAD_END) <= 1
         if self._backlog or not few or not self._may_parse():
-            self._backlog += data
+            self._backlog = self._backlog[self._parsed :] + data if self._backlog else data
+            self._parsed = 0
             self._parse_backlog()
         else:
             self._parse(data)
@@ -158,22 +160,25 @@ class LanProtocol(HttpToolsProtocol):
     def _parse_backlog(self) -> None:
         if self.transport.is_closing():
             return
-        view, start = memoryview(self._backlog), 0
-        while start < len(view) and self._may_parse():
+        backlog, start = self._backlog, self._parsed
+        while start < len(backlog) and self._may_parse():
             end = start + self._next_part(start)
-            self._parse(bytes(view[start:end]))
+            self._parse(backlog[start:end])
             start = end
-        self._backlog = bytes(view[start:])
-        self._flow.backlog = len(self._backlog)
+        if start == len(backlog):
+            self._backlog, self._parsed = b"", 0
+        else:  # what was parsed stays in memory for a moment: each copy of the rest costs time
+            self._parsed = start
+        left = self._flow.backlog = len(self._backlog) - self._parsed
         self._backlog_memory.release()
         # The rest of the current body has its memory already.
-        others = max(0, len(self._backlog) - self._missing())
+        others = max(0, left - self._missing())
         if not self._backlog_memory.try_take(others):
-            self._backlog = b""
+            self._backlog, self._parsed = b"", 0
             self.transport.abort()
-        elif len(self._backlog) >= _MAX_BACKLOG:
+        elif left >= _MAX_BACKLOG:
             self.flow.pause_reading()
-        elif not self._backlog:
+        elif not left:
             self.flow.resume_reading()
 
     def _next_part(self, start: int) -> int:
