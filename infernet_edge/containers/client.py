@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
 import aiohttp
@@ -97,7 +97,7 @@ class ServiceClient:
         StorageError or Damaged when the input cannot be read.
         """
         held = memory.size if memory is not None else 0
-        pauses = Backoff(_RETRY_PAUSE, _MAX_RETRY_PAUSE)
+        pauses: Backoff | None = None
         for left in range(service.container.retries, -1, -1):
             generation = service.generation
             try:
@@ -115,6 +115,7 @@ class ServiceClient:
             answer = b""
             if memory is not None:
                 memory.release(memory.size - held)
+            pauses = pauses or Backoff(_RETRY_PAUSE, _MAX_RETRY_PAUSE)
             await asyncio.sleep(pauses.next())
         raise InvariantViolated("a call has at least one attempt")
 
@@ -127,7 +128,7 @@ class ServiceClient:
     ) -> tuple[bytes | bytearray, aiohttp.ClientResponse]:
         loop = asyncio.get_running_loop()
         (seconds, startup), began = service.limits(timeout), loop.time()
-        with service.working(), _failures(service, timeout):
+        with service.working(), _Failures(service, timeout):
             await service.wait_ready(startup or seconds)
             until = seconds + (loop.time() if startup else began)
             with service.calling():
@@ -152,12 +153,12 @@ class ServiceClient:
         loop = asyncio.get_running_loop()
         (seconds, startup), began = service.limits(timeout), loop.time()
         with service.working():
-            with _failures(service, timeout):
+            with _Failures(service, timeout):
                 await service.wait_ready(startup or seconds)
             until = seconds + (loop.time() if startup else began)
             with service.calling():
                 try:
-                    with _failures(service, timeout):
+                    with _Failures(service, timeout):
                         async with asyncio.timeout_at(until) as limit:
                             response = await self._send(service, given, memory, limit, stream=True)
                 except ContainerFailure as error:
@@ -314,7 +315,7 @@ class ServiceStream:
     async def chunks(self) -> AsyncIterator[bytes]:
         """The chunks, none empty. Raises ContainerFailure when the container breaks off."""
         while True:
-            with _failures(self._service, self._timeout):
+            with _Failures(self._service, self._timeout):
                 chunk = self._response.content.read_nowait(_MAX_CHUNK)
                 if not chunk:
                     async with asyncio.timeout(self._service.limited(self._timeout)):
@@ -340,28 +341,51 @@ async def _wait_for(memory: Reservation, size: int, limit: asyncio.Timeout) -> N
     limit.reschedule(until and until + loop.time() - began)
 
 
-@contextmanager
-def _failures(service: Service, timeout: float | None) -> Iterator[None]:
-    """Convert every error between the node and a container to a ContainerFailure.
+class _Failures:
+    """Converts every error between the node and a container within a block to a ContainerFailure.
+
+    A class, as each job passes it: a generator costs more.
+    """
+
+    __slots__ = ("_service", "_timeout")
+
+    def __init__(self, service: Service, timeout: float | None) -> None:
+        self._service = service
+        self._timeout = timeout
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, *_: object
+    ) -> None:
+        failure = None if error is None else _failure(self._service, self._timeout, error)
+        if failure is not None:
+            raise failure from None
+
+
+def _failure(
+    service: Service, timeout: float | None, error: BaseException
+) -> ContainerFailure | None:
+    """The failure of a call with an error; None for what is not between node and container.
 
     The container is suspect when it is not known whether it still answers; a shorter `timeout` than
     its own says nothing about that.
     """
-    try:
-        yield
-    except aiohttp.ConnectionTimeoutError:
-        text = "Cannot connect to container: Connection timed out"
-    except TimeoutError:
-        text = f"Container did not answer within {service.limited(timeout):g} s"
-        if service.limited(timeout) < service.container.timeout:
-            raise ContainerFailure(text, repeatable=True) from None
-    except ServiceUnavailable as error:
-        raise ContainerFailure(str(error)) from None
-    except (aiohttp.ClientError, OSError) as error:
-        text = failure_of(error)
-    except ValueError as error:  # a host name or a token that cannot be sent over HTTP
-        raise ContainerFailure(failure_of(error)) from None
-    else:
-        return
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            text = "Cannot connect to container: Connection timed out"
+        case TimeoutError():
+            text = f"Container did not answer within {service.limited(timeout):g} s"
+            if service.limited(timeout) < service.container.timeout:
+                return ContainerFailure(text, repeatable=True)
+        case ServiceUnavailable():
+            return ContainerFailure(str(error))
+        case aiohttp.ClientError() | OSError():
+            text = failure_of(error)
+        case ValueError():  # a host name or a token that cannot be sent over HTTP
+            return ContainerFailure(failure_of(error))
+        case _:
+            return None
     service.set_suspect(f"a call failed: {text}")
-    raise ContainerFailure(text, repeatable=True)
+    return ContainerFailure(text, repeatable=True)

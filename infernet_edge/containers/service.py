@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator
 from typing import Any, Literal
 
 from infernet_edge import schema
@@ -77,25 +76,9 @@ class Service:
     def id(self) -> str:
         return self.container.id
 
-    @contextlib.contextmanager
-    def working(self) -> Iterator[None]:
-        """Count a job as in progress within the block, and how the block ends."""
-        self.calls += 1
-        self.working_on += 1
-        began, generation = time.monotonic(), self.generation
-        ok: bool | None = None  # of a cancelled one, and of one that is called again
-        try:
-            yield
-            ok = True
-        except Exception:
-            ok = False if generation == self.generation else None
-            raise
-        finally:
-            seconds = time.monotonic() - began
-            self.seconds.observe(seconds)
-            if ok is not None:
-                self.hour.note(seconds, ok=ok)
-            self.working_on -= 1
+    def working(self) -> _Working:
+        """A context manager: counts a job as in progress within the block, and how it ends."""
+        return _Working(self)
 
     @property
     def model(self) -> str:
@@ -120,16 +103,15 @@ class Service:
         """Whether it answered the last probe, also while it is suspect."""
         return self.state in ("ready", "suspect")
 
-    @contextlib.contextmanager
-    def calling(self) -> Iterator[None]:
-        """Count a call as in progress within the block."""
-        self.in_call += 1
-        try:
-            yield
-        finally:
-            self.in_call -= 1
-            if not self.in_call:
-                self._quiet.set()
+    def calling(self) -> _Calling:
+        """A context manager: counts a call as in progress within the block."""
+        return _Calling(self)
+
+    def end_call(self) -> None:
+        """A call has ended."""
+        self.in_call -= 1
+        if not self.in_call:
+            self._quiet.set()
 
     def set_port(self, port: int) -> None:
         """Set the port of 127.0.0.1 on which a managed container answers."""
@@ -213,6 +195,46 @@ class Service:
             raise ServiceUnavailable(self._closed)
         if self.state == "failed":
             raise ServiceUnavailable(f"Container is not running: {self.reason}")
+
+
+class _Working:
+    """A job in progress. These are classes, as each job passes them: a generator costs more."""
+
+    __slots__ = ("_began", "_generation", "_service")
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def __enter__(self) -> None:
+        service = self._service
+        service.calls += 1
+        service.working_on += 1
+        self._began, self._generation = time.monotonic(), service.generation
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        service = self._service
+        seconds = time.monotonic() - self._began
+        service.seconds.observe(seconds)
+        if kind is None:
+            service.hour.note(seconds, ok=True)
+        elif issubclass(kind, Exception) and self._generation == service.generation:
+            service.hour.note(seconds, ok=False)  # not of one that is cancelled, or called again
+        service.working_on -= 1
+
+
+class _Calling:
+    """A call in progress."""
+
+    __slots__ = ("_service",)
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def __enter__(self) -> None:
+        self._service.in_call += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._service.end_call()
 
 
 def make_services(config: Config, events: Events | None = None) -> dict[str, Service]:

@@ -178,9 +178,12 @@ class Database:
         nothing but SQL.
         """
         future = self._submit(self._writer, function, arguments)
-        future.add_done_callback(self._note_writable)
-        future.add_done_callback(self._note_problem)
+        future.add_done_callback(self._note_written)
         return future
+
+    def _note_written(self, written: asyncio.Future[Any]) -> None:
+        self._note_writable(written)
+        self._note_problem(written)
 
     def _note_writable(self, written: asyncio.Future[Any]) -> None:
         """Set `writable`: a failure clears it, only a committed change sets it again.
