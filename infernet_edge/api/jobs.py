@@ -52,7 +52,7 @@ class _Shape(msgspec.Struct):
     containers: Raw | UnsetType = UNSET
 
 
-class _Parts(msgspec.Struct):
+class _UndecodedRequest(msgspec.Struct):
     """A JobRequest whose fields are not decoded."""
 
     containers: Raw | UnsetType = UNSET
@@ -70,7 +70,7 @@ class _Identified(msgspec.Struct):
 _requests = msgspec.json.Decoder(schema.JobRequest)
 _responses = msgspec.json.Decoder(_Identified)
 _shapes = msgspec.json.Decoder(_Shape)
-_parts = msgspec.json.Decoder(_Parts)
+_undecoded = msgspec.json.Decoder(_UndecodedRequest)
 _NO_DATA: Final = Raw(b"{}")
 _anything = msgspec.json.Decoder(Raw)
 _MORE = re.compile(r"trailing characters \(byte (\d+)\)")  # counted from 1
@@ -320,7 +320,7 @@ def _job_request(body: Buffer, where: str = "") -> schema.JobRequest:
     """
     if len(body) <= _MAX_IDS_BYTES:
         return decode(body, _requests, where)
-    parts = decode(body, _parts, where)
+    parts = decode(body, _undecoded, where)
     ids, data = parts.containers, parts.data
     if ids is not UNSET and len(memoryview(ids)) > _MAX_IDS_BYTES:
         raise BadRequest(
