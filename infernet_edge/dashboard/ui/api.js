@@ -13,7 +13,7 @@ export class Failure extends Error {
 	}
 }
 
-// Call `act` with a storage of the browser, which may be blocked or full.
+// Call `act` with a storage, which may be blocked or full.
 function stored(act, kind = 'localStorage') {
 	try { return act(window[kind]) } catch { return null }
 }
@@ -37,7 +37,7 @@ export function signOut() {
 	location.assign('#/')
 	location.reload()
 }
-// The link of the first minute: the token leaves the address before any request.
+// The link with a token: it leaves the address before any request.
 const [, given] = location.hash.split('#token=')
 if (given) {
 	history.replaceState(null, '', '#/')
@@ -104,6 +104,13 @@ async function failureOf(response) {
 export const get = async (path, options) => (await send(path, options)).json()
 // All of a text, which may be long.
 export const textOf = async (path, signal) => (await send(path, { signal, wait: 60000 })).text()
+
+// Give `take` each piece of a text as it comes.
+export async function pieces(response, take) {
+	const reader = response.body.getReader()
+	const decoder = new TextDecoder()
+	for (let done, value; ({ done, value } = await reader.read()), !done;) take(decoder.decode(value, { stream: true }))
+}
 
 // The first `max` bytes of a text, and the size of all of it.
 export async function head(path, max, signal) {

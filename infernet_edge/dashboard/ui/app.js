@@ -1,14 +1,13 @@
 // The frame of the page: its pages, the navigation, keys, and what every page shows.
-import { hasToken, kept, signOut } from './api.js'
+import { get, hasToken, kept, signOut } from './api.js'
 import { announce, byId, button, el, fill, icon } from './dom.js'
 import { ago, now, plain, span } from './format.js'
 import { isStale, node, on, start } from './live.js'
 import { may, stateChip, toFix, verdict } from './parts/chip.js'
 
 // Module, name, key; its default function gets main, an id, the query.
-const PAGES = [['overview', 'Overview', 'o'], ['jobs', 'Jobs', 'j'], ['try', 'Try it', 't'], ['containers', 'Containers', 'c'], ['chain', 'Chain', 'h'], ['settings', 'Settings', 's']]
+const PAGES = [['overview', 'Overview', 'o'], ['jobs', 'Jobs', 'j'], ['try', 'Try it', 't'], ['containers', 'Containers', 'c'], ['chain', 'Chain', 'h'], ['nodes', 'Nodes', 'n'], ['settings', 'Settings', 's']]
 const FIRST = 4 // pages in the bar of a phone
-const ROUTE = /^#\/(?:(jobs|containers)\/([^/]+)|(jobs|try|containers|chain|settings)|)$/
 const address = (page) => `#/${page === 'overview' ? '' : page}`
 
 const body = document.body
@@ -17,17 +16,22 @@ let shown = ''
 let page = null
 let turn = 0
 const loaded = new Promise((done) => { on('load', done) }) // no page is drawn before
+let others = [] // nodes, looked for once
 // The other pages, for when the node is not there.
-loaded.then(() => setTimeout(() => PAGES.forEach(([id]) => import(`./pages/${id}.js`).catch(() => {})), 3000))
+loaded.then(() => setTimeout(async () => {
+	PAGES.forEach(([id]) => import(`./pages/${id}.js`).catch(() => {}))
+	others = (await get('api/nodes').catch(() => ({ items: others }))).items
+	frame()
+}, 3000))
 
 async function route() {
 	const [path, query] = (location.hash || '#/').split('?')
-	const found = ROUTE.exec(path)
 	if (path.startsWith('#token=')) return location.reload()
-	if (!found) return location.replace('#/')
-	const name = found[1] || found[3] || 'overview'
+	const [, word, key = ''] = path.split('/')
+	const name = word || 'overview'
+	if (PAGES.every(([one]) => one !== name)) return location.replace('#/')
 	let id = ''
-	try { id = decodeURIComponent(found[2] || '') } catch { /* not valid: as none */ }
+	try { id = decodeURIComponent(key) } catch { /* not valid: as none */ }
 	const parameters = new URLSearchParams(query)
 	body.classList.remove('more')
 	body.classList.toggle('detail', id !== '')
@@ -56,13 +60,12 @@ async function route() {
 	frame()
 }
 
-const ICONS = {
-	ok: ['#1b7a43', 'M8 1a7 7 0 1 0 .1 0z', 'M5 8l2 2 4-4'], run: ['#0b5fae', 'M8 1a7 7 0 1 0 .1 0z', 'M6 5l5 3-5 3z'],
-	warn: ['#b86e00', 'M8 1l7.5 14H.5z', 'M8 6v4M8 12v1'], bad: ['#b3261e', 'M5 1h6l4 4v6l-4 4H5l-4-4V5z', 'M5 5l6 6M11 5l-6 6'],
-}
-function drawIcon([colour, shape, sign]) {
+const COLOURS = { ok: '#1b7a43', run: '#0b5fae', warn: '#b86e00', bad: '#b3261e' }
+// The icon of the tab is the drawing of the state.
+function drawIcon(kind) {
 	const link = document.querySelector('link[rel=icon]')
-	const image = `data:image/svg+xml,${encodeURIComponent(`<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'><path fill='${colour}' d='${shape}'/><path fill='none' stroke='white' stroke-width='2' d='${sign}'/></svg>`)}`
+	const sign = new XMLSerializer().serializeToString(byId(`i-${kind}`)).replace('var(--cut)', 'white')
+	const image = `data:image/svg+xml,${encodeURIComponent(`<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24' fill='none' stroke='currentColor' stroke-width='2.5' color='${COLOURS[kind]}'>${sign}</svg>`)}`
 	if (link.href !== image) link.href = image
 }
 
@@ -76,15 +79,15 @@ function frame() {
 	const [kind, sentence] = verdict()
 	const name = plain(all?.node.name || location.hostname, 60)
 	document.title = `${name} · ${all && kind === 'warn' ? `${toFix()} to fix` : sentence}`
-	if (all) drawIcon(ICONS[kind])
+	if (all) drawIcon(kind)
 	fill(byId('name'), name)
 	body.classList.toggle('stale', isStale())
 	fill(byId('state'), stateChip(shown !== 'overview'))
 	for (const place of document.querySelectorAll('.pagehead .state')) fill(place, stateChip())
 	const bad = all?.containers.filter((one) => one.state === 'failed').length
-	const pages = PAGES.filter(([id]) => id !== 'chain' || all?.chain)
-	const items = pages.map(([id, title], at) => el(at < FIRST ? 'li' : 'li.second', el('a', { href: address(id), 'aria-current': id === shown ? 'page' : null }, icon(id), el('span', title),
-		id === 'containers' && bad ? el('b.badge', bad, el('span.quiet', ' failed')) : null)))
+	const pages = PAGES.filter(([id]) => id === shown || ({ chain: all?.chain, nodes: others[0] }[id] ?? !/chain|nodes/.test(id)))
+	const items = pages.map(([id, title], at) => el(at < FIRST ? 'li' : 'li.second', el('a', { href: address(id), 'aria-current': id === shown && 'page' }, icon(id), el('span', title),
+		id === 'containers' && bad > 0 && el('b.badge', bad, el('span.quiet', ' failed')))))
 	if (hasToken()) items.push(el('li.second.out', el('button', { type: 'button', onclick: signOut }, icon('close'), el('span', 'Sign out'))))
 	items.push(el('li.moreitem', el('button', { type: 'button', 'aria-expanded': String(body.classList.contains('more')), onclick: more }, icon('more'), el('span', 'More'))))
 	fill(byId('pages'), items)

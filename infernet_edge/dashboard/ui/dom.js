@@ -5,8 +5,8 @@ const SVG_TAGS = new Set(['svg', 'use', 'path', 'text'])
 const TEXTS = /^(p|pre|h2|b|span|small|td|dd|code|option|summary)$/
 const SAFE_LINK = /^(#|https?:\/\/|blob:|openapi\.json$)/
 
-// el('p.muted', { onclick: act }, 'text', el('b', 'more')) makes an element. Properties may be left out;
-// functions are listeners. Null and false are no property and no child; lists are flattened.
+// el('p.muted', { onclick: act }, 'text', el('b', 'more')): properties may be left out, functions are listeners,
+// null and false are nothing, lists are flattened.
 export function el(what, ...children) {
 	const [tag, ...classes] = what.split('.')
 	const props = children[0]?.constructor === Object ? children.shift() : {}
@@ -28,18 +28,18 @@ export function el(what, ...children) {
 export const icon = (name, ...classes) => el(['svg.icon', ...classes].join('.'), { viewBox: '0 0 24 24', 'aria-hidden': 'true' }, el('use', { href: `#i-${name}` }))
 export const button = (label, act, props) => el('button.button', { type: 'button', onclick: act, ...props }, label)
 // A button that is a drawing alone; `label` is for screen readers.
-export const sign = (name, label, act, more = '') => el(`button.plain${more}`, { type: 'button', label: label, title: label, onclick: act }, icon(name))
-// One line of a text from elsewhere, cut at its end.
+export const sign = (name, label, act, more = '') => el(`button.plain${more}`, { type: 'button', label, title: label, onclick: act }, icon(name))
+// One line, cut at its end.
 export const line = (text, more = '') => el(`span.line${more}`, text)
 // A card with a head; `side` is right in it.
 export const card = (title, side, ...children) => el('section.card', el('div.head', el('h2', title), side), children)
-// Terms and their values; those without a value are left out.
+// Terms and those values that there are.
 export const terms = (pairs) => el('dl', pairs.filter(([, value]) => value != null && value !== '').map(([term, value]) => el('div', el('dt', term), el('dd', value))))
 // Links of which one is chosen: [key, name, class].
-export const segments = (items, chosen, href) => items.map(([key, name, more = '']) => el(`a${more}`, { href: href(key), 'aria-current': key === chosen ? 'true' : null }, name))
+export const segments = (items, chosen, href) => items.map(([key, name, more = '']) => el(`a${more}`, { href: href(key), 'aria-current': key === chosen && 'true' }, name))
 export const byId = (id) => document.getElementById(id)
 
-// Show other children; those that stay the same are kept, with their focus.
+// Show other children; equal ones are kept, with their focus.
 export function fill(node, ...children) {
 	const next = [...el('div', children).childNodes]
 	const now = [...node.childNodes]

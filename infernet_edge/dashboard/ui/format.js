@@ -31,15 +31,13 @@ export function span(ms) {
 	return amounts.map((n, more) => n && `${n} ${SPANS[at + more][1]}${n > 1 ? SPANS[at + more][2] : ''}`).filter(Boolean).join(' ')
 }
 
-const pad = (n) => String(n).padStart(2, '0')
-const MONTHS = 'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split(' ')
 // "12:04:31", on other days "26 Nov 12:04"
 export function time(ms) {
 	if (ms == null) return '–'
 	const at = new Date(ms)
-	const clock = `${pad(at.getHours())}:${pad(at.getMinutes())}`
-	if (at.toDateString() === new Date(now()).toDateString()) return `${clock}:${pad(at.getSeconds())}`
-	return `${at.getDate()} ${MONTHS[at.getMonth()]} ${clock}`
+	const clock = at.toTimeString()
+	if (at.toDateString() === new Date(now()).toDateString()) return clock.slice(0, 8)
+	return `${at.toLocaleDateString('en-GB', { day: 'numeric', month: 'short' })} ${clock.slice(0, 5)}`
 }
 
 // "6 s ago"

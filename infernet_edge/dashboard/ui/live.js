@@ -1,5 +1,5 @@
 // The node as it is now: /api/overview, and its events, which say what to read again.
-import { get, kept, listeners, send, sleep } from './api.js'
+import { get, kept, listeners, pieces, send, sleep } from './api.js'
 import { now, setNow } from './format.js'
 
 const TYPES = 'job,container,storage,chain,attention,minute,machine'
@@ -35,7 +35,9 @@ let version = ''
 export async function load() {
 	clearTimeout(soon)
 	soon = 0
-	const found = await get('api/overview')
+	const first = await window.first // by theme.js
+	window.first = null
+	const found = await (first?.ok ? first.json() : get('api/overview'))
 	if (found.left_out.containers) found.containers = (await get('api/containers')).items
 	if (node.state === 'paused') node.state = 'starting'
 	setNow(found.now)
@@ -86,15 +88,12 @@ function take(name, data) {
 	publish(name, data)
 }
 
-// Server-sent events, by the HTML standard; EventSource could not send the token.
-async function parse(reader, alive) {
-	const decoder = new TextDecoder()
+// Server-sent events; EventSource could not send the token.
+function parse(response, alive) {
 	let [rest, name, data] = ['', '', '']
-	for (;;) {
-		const { done, value } = await reader.read()
-		if (done) return
+	return pieces(response, (piece) => {
 		alive()
-		const lines = (rest + decoder.decode(value, { stream: true })).split(/\r?\n/)
+		const lines = (rest + piece).split(/\r?\n/)
 		rest = lines.pop()
 		for (const line of lines) {
 			const [, field, text] = /^(\w*):? ?(.*)$/.exec(line) || []
@@ -106,7 +105,7 @@ async function parse(reader, alive) {
 				name = data = ''
 			}
 		}
-	}
+	})
 }
 
 let wanted = new AbortController() // aborted to close the stream, or to connect at once
@@ -124,7 +123,7 @@ async function follow() {
 	try {
 		const headers = last ? { 'last-event-id': last } : {}
 		const response = await send(`api/events?types=${TYPES}&every=0.5`, { headers, signal: mine.signal })
-		await parse(response.body.getReader(), alive)
+		await parse(response, alive)
 	} catch (error) {
 		if (error.status >= 400) return { heard, blocked: true }
 	} finally {
@@ -145,7 +144,7 @@ addEventListener('online', again)
 listeners.signedIn = () => { last = ''; wanted.abort() }
 listeners.slowed = (is) => { node.slowed = is; publish('state') }
 
-// Keep the page up to date for as long as it is open.
+// Keep the page up to date.
 export async function start() {
 	for (let pause = 1000; ; pause = Math.min(LONGEST, pause * 2)) {
 		try {

@@ -1,7 +1,7 @@
-// Before the first paint: the theme that this browser chose.
-(function () {
-  try {
-    var theme = JSON.parse(localStorage.getItem('infernet.theme'))
-    if (theme === 'light' || theme === 'dark') document.documentElement.dataset.theme = theme
-  } catch (error) { /* storage is blocked: as the system has it */ }
-})()
+// Before the first paint: the theme of this browser; and the first data, while the modules load.
+try {
+	const theme = JSON.parse(localStorage.getItem('infernet.theme'))
+	if (theme) document.documentElement.dataset.theme = theme
+	const token = sessionStorage.getItem('infernet.token') || localStorage.getItem('infernet.token')
+	if (!location.hash.startsWith('#token')) window.first = fetch('api/overview', { headers: token ? { authorization: `Bearer ${token}` } : {}, signal: AbortSignal.timeout(1e4) }).catch(() => {})
+} catch { /* storage is blocked */ }

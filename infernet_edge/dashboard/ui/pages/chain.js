@@ -4,7 +4,7 @@ import { card, el, fill, line, segments, sign, terms } from '../dom.js'
 import { ago, brief, count, ether, names, now, number, plain, time } from '../format.js'
 import { isHead, node, on } from '../live.js'
 import { chip, mark, pageHead, show } from '../parts/chip.js'
-import { Table } from '../parts/table.js'
+import { tableOf } from '../parts/table.js'
 import { action, copy } from '../parts/toast.js'
 
 const MOST = 1000 // rows of a list
@@ -27,8 +27,8 @@ export default function chain(main, _id, query) {
 	const about = el('div.card.body')
 	const filters = el('div.segments')
 	const lists = [['subscriptions', 'Subscriptions', SUBSCRIPTIONS, 'No contract has asked this node yet.'], ['deliveries', 'Deliveries', DELIVERIES, 'Nothing was delivered yet.']].map(([path, name, columns, empty]) => {
-		const list = { path, empty, items: [], next: null, table: new Table(name, columns, (one) => String(one.id ?? one.number)), body: el('div'), foot: el('div.foot', { hidden: true }) }
-		return Object.assign(list, { card: card(name, path === 'subscriptions' ? filters : null, list.body, list.foot) })
+		const list = { path, empty, items: [], next: null, table: tableOf(name, columns, (one) => String(one.id ?? one.number)), body: el('div'), foot: el('div.foot', { hidden: true }) }
+		return Object.assign(list, { card: card(name, path === 'subscriptions' && filters, list.body, list.foot) })
 	})
 	main.append(pageHead('Chain'), el('div.stack', about, lists.map((list) => list.card)))
 

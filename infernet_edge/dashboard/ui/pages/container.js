@@ -4,7 +4,7 @@ import { el, fill, sign, terms } from '../dom.js'
 import { brief, bytes, count, number, plain, span, time } from '../format.js'
 import { node } from '../live.js'
 import { chip, may, why } from '../parts/chip.js'
-import { eachLine, Log } from '../parts/log.js'
+import { eachLine, logView } from '../parts/log.js'
 import { action, copy, toast } from '../parts/toast.js'
 import { cpu, memory, slots } from './containers.js'
 
@@ -35,8 +35,8 @@ export function containerDetail(place, id, head, title) {
 		fill(actions, may('submit') ? el('a.button.main', { href: `#/try?container=${part(id)}` }, 'Try it') : null,
 			one.managed && may('operator') ? [press(one.state === 'failed' ? 'Start now' : one.new_digest ? 'Restart with the new image' : 'Restart', 'restart'), press('Pull', 'pull')] : null)
 		fill(about, one.reason ? el(one.state === 'failed' ? 'p.error' : 'p', plain(one.reason, 2000)) : null,
-			one.pull ? el('p', `Pulling its image: ${bytes(one.pull.bytes)}${one.pull.of ? ` of ${bytes(one.pull.of)}` : ''}`) : null, one.pull_error ? el('p.error', plain(one.pull_error, 2000)) : null,
-			one.new_digest ? el('p', 'A new image is there. A restart uses it.') : null, one.managed ? null : el('p', `Runs at ${plain(one.url, 200)} and is not managed here.`),
+			one.pull ? el('p', `Pulling its image: ${bytes(one.pull.bytes)}${one.pull.of ? ` of ${bytes(one.pull.of)}` : ''}`) : null, one.pull_error && el('p.error', plain(one.pull_error, 2000)),
+			one.new_digest && el('p', 'A new image is there. A restart uses it.'), one.managed ? null : el('p', `Runs at ${plain(one.url, 200)} and is not managed here.`),
 			terms([['Since', one.since && time(one.since)], ['Next start', one.next_start_at && time(one.next_start_at)], ['Restarts', one.restarts], ['Slots', slots(one)],
 				['Last hour', hour && `${number(hour.done)} done, ${number(hour.failed)} failed${hour.p50_ms == null ? '' : `, typically ${span(hour.p50_ms)}`}`], ['CPU', cpu(one) || null], ['Memory', memory(one) || null],
 				['Image', one.image && plain(one.image, 300)], ['Digest', one.digest && [el('span.mono', brief(one.digest.replace('sha256:', ''))), sign('copy', 'Copy the digest', () => copy(one.digest))]]]))
@@ -48,7 +48,7 @@ export function containerDetail(place, id, head, title) {
 
 	// Read the log until the page is left; again when the container or the node comes back.
 	async function follow() {
-		const log = new Log(id)
+		const log = logView(id)
 		const state = el('p.muted')
 		logs.append(el('h2', 'Log'), log.node, state)
 		let newest = 0

@@ -5,7 +5,7 @@ import { bytes, count, plain } from '../format.js'
 import { on } from '../live.js'
 import { chip, pageHead, show } from '../parts/chip.js'
 import { sides } from '../parts/sides.js'
-import { Table } from '../parts/table.js'
+import { tableOf } from '../parts/table.js'
 import { containerDetail } from './container.js'
 import { doing, noContainers } from './overview.js'
 
@@ -24,7 +24,7 @@ const COLUMNS = [
 
 export default function containers(main, id) {
 	let items = []
-	const table = new Table('Containers', COLUMNS, (one) => one.id, (one) => `#/containers/${part(one.id)}`)
+	const table = tableOf('Containers', COLUMNS, (one) => one.id, (one) => `#/containers/${part(one.id)}`)
 	const list = el('div')
 	main.append(pageHead('Containers'))
 	const side = sides(main, el('div.card', list), 'containers', () => '#/containers', containerDetail)

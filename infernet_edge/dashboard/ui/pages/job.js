@@ -48,11 +48,11 @@ export function jobDetail(place, id, head, title) {
 		const isOpen = job.status === 'running'
 		const again = may('submit') && !isOpen
 		fill(title, chip(jobState(job)), el('span.mono', plain(id, 60)))
-		show(actions, true, isOpen && may('submit') ? action('Cancel', cancel, { class: 'button danger' }) : null, again ? [action('Run again', run, { class: 'button main' }), action('Edit and run', edit)] : null,
+		show(actions, true, isOpen && may('submit') && action('Cancel', cancel, { class: 'button danger' }), again && [action('Run again', run, { class: 'button main' }), action('Edit and run', edit)],
 			action('Copy as curl', async () => copy(curl(job.containers, await inputText()))), button('Copy link', () => copy(location.href)))
 		const single = job.containers.length === 1 && may('operator')
 		show(problem, job.status === 'failed', el('h2', job.failed_step ? `Error in step ${job.failed_step} of ${job.steps}` : 'Error'), el('pre.error', { tabindex: '0' }, plain(job.error, 20000)),
-			single ? el('a', { href: `#/containers/${part(job.containers[0])}` }, `Show the log of ${plain(job.containers[0], 80)}`) : null)
+			single && el('a', { href: `#/containers/${part(job.containers[0])}` }, `Show the log of ${plain(job.containers[0], 80)}`))
 		show(course, true, el('h2', 'Course'), terms([['Containers', names(job.containers)], ['Sent', `${time(job.created_at)}, by ${plain(job.client, 80)}`], ['Waited', job.started_at && span(job.started_at - job.created_at)],
 			['Took', job.finished_at && span(job.finished_at - (job.started_at ?? job.created_at))], ['Attempts', job.attempts]]))
 		if (drawn === job.status) return

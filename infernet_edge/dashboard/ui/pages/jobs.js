@@ -5,7 +5,7 @@ import { names, nth, plain, span, time } from '../format.js'
 import { node, on } from '../live.js'
 import { chip, failed, grey, growing, jobState, may, pageHead, why } from '../parts/chip.js'
 import { sides } from '../parts/sides.js'
-import { Table } from '../parts/table.js'
+import { tableOf } from '../parts/table.js'
 import { toast } from '../parts/toast.js'
 import { jobDetail } from './job.js'
 
@@ -50,17 +50,17 @@ export default function jobs(main, id, query) {
 		return `#/jobs${job ? `/${part(job)}` : ''}${all.size ? `?${all}` : ''}`
 	}
 	const go = (changes) => { location.hash = hash(changes) }
-	const table = new Table('Jobs, the newest first', COLUMNS, (job) => job.id, (job) => hash({}, job.id))
+	const table = tableOf('Jobs, the newest first', COLUMNS, (job) => job.id, (job) => hash({}, job.id))
 	const states = el('div.segments', { role: 'group', label: 'State' })
 	const container = el('select.hid', { label: 'Container', onchange: () => go({ container: container.value }) })
 	const client = el('input.hid', { type: 'search', placeholder: 'Client', label: 'Client', onchange: () => go({ client: client.value.trim() }) })
 	let typing = 0
 	const find = el('input', { type: 'search', placeholder: 'Find an id', label: 'Find an id', maxlength: 36, oninput: () => { clearTimeout(typing); typing = setTimeout(() => go({ find: find.value.trim() }), 300) } })
-	const filters = el('div.filters', states, find, container, may('operator') ? client : null, button([icon('settings'), 'Filter'], () => filters.classList.toggle('opened')))
+	const filters = el('div.filters', states, find, container, may('operator') && client, button([icon('settings'), 'Filter'], () => filters.classList.toggle('opened')))
 	const news = button('', () => { load(); scrollTo(0, 0) })
 	const list = el('div')
 	const foot = el('div.foot')
-	main.append(pageHead('Jobs', may('submit') ? el('a.button.main', { href: '#/try' }, icon('try'), 'New job') : null), filters)
+	main.append(pageHead('Jobs', may('submit') && el('a.button.main', { href: '#/try' }, icon('try'), 'New job')), filters)
 	const side = sides(main, el('div', news, el('div.card', list, foot)), 'jobs', () => hash({}, null), jobDetail)
 
 	const fits = (job) => FILTERS.every((name) => {
@@ -81,7 +81,7 @@ export default function jobs(main, id, query) {
 			if (list.firstChild !== table.node) list.replaceChildren(table.node)
 			table.draw(items, side.selected)
 		} else if (!isBusy) {
-			fill(list, el('p.empty', isFiltered ? ['No job matches. ', el('a.button', { href: '#/jobs' }, 'Clear the filter')] : ['No jobs yet. ', may('submit') ? el('a.button', { href: '#/try' }, 'Try it') : null]))
+			fill(list, el('p.empty', isFiltered ? ['No job matches. ', el('a.button', { href: '#/jobs' }, 'Clear the filter')] : ['No jobs yet. ', may('submit') && el('a.button', { href: '#/try' }, 'Try it')]))
 		}
 		const isPart = isFiltered && searched && next
 		fill(foot, el('span', items.length ? `The newest ${items.length}. ` : '', isPart ? `Searched back to ${time(searched)}.` : ''), next && items.length < MOST ? button(isPart ? 'Search further' : 'Show older', () => load(next), { disabled: isBusy }) : null)

@@ -41,7 +41,7 @@ export default function overview(main) {
 		drawn = state
 		if (!isEmpty) return (await import('../parts/chart.js')).drawHistory(chart, history)
 		const never = !past.length && !jobs.running && !jobs.waiting
-		fill(chart, el('p.empty', never ? 'No jobs yet. ' : 'No job ended in the last hour. ', known.length ? el('a.button', { href: '#/try' }, 'Try it') : null))
+		fill(chart, el('p.empty', never ? 'No jobs yet. ' : 'No job ended in the last hour. ', known.length > 0 && el('a.button', { href: '#/try' }, 'Try it')))
 	}
 
 	draw()
@@ -92,7 +92,7 @@ function tilesOf({ machine: m, chain, jobs: { running, waiting, hour } }) {
 		m.disk_size ? tile('Disk free', bytes(m.disk_free), m.disk_days_left == null ? `of ${bytes(m.disk_size)}` : `At today's pace for about ${count(Math.floor(m.disk_days_left), 'more day')}`, 1 - m.disk_free / m.disk_size) : null,
 		m.memory_size ? tile('Memory used', bytes(m.memory_used), `of ${bytes(m.memory_size)}`, m.memory_used / m.memory_size) : null,
 		m.temperature_c == null ? null : tile('Temperature', `${Math.round(m.temperature_c)} °C`, m.throttled ? 'Slowed down by heat' : 'slows at 80 °C', m.temperature_c / 85, m.throttled ? 0 : 1),
-		chain ? el('a.tilelink', { href: '#/chain' }, tile('Chain', chain.head_at ? growing(chain.head_at) : 'no head', `head age · ${ether(chain.balance, 3)}`)) : null,
+		chain ? el('a', { href: '#/chain' }, tile('Chain', chain.head_at ? growing(chain.head_at) : 'no head', `head age · ${ether(chain.balance, 3)}`)) : null,
 	]
 }
 

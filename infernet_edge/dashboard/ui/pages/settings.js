@@ -19,7 +19,7 @@ export default function settings(main, _id, query) {
 	const only = el('input', { type: 'checkbox', onchange: drawValues })
 	const values = el('div')
 	const result = el('div.card.body', { hidden: true, role: 'status' })
-	main.append(pageHead('Settings', may('operator') ? action('Reload configuration', reload) : null), el('div.filters', tabs), el('div.stack', result, body))
+	main.append(pageHead('Settings', may('operator') && action('Reload configuration', reload)), el('div.filters', tabs), el('div.stack', result, body))
 
 	function drawValues() {
 		const word = find.value.toLowerCase()
@@ -50,7 +50,7 @@ export default function settings(main, _id, query) {
 			else delete root.dataset.theme
 		} }, [['', 'As the system'], ['light', 'Light'], ['dark', 'Dark']].map(([value, name]) => el('option', { value, selected: root.dataset.theme === value }, name)))
 		const keys = el('input', { type: 'checkbox', checked: kept('keys', true), onchange: () => keep('keys', keys.checked) })
-		return el('div.body', el('p.chosen', el('label', { for: 'theme' }, 'Theme'), theme), el('label.check', keys, ' Single keys (press ? for a list)'), hasToken() ? el('p', button('Forget the token', forget)) : null)
+		return el('div.body', el('p.chosen', el('label', { for: 'theme' }, 'Theme'), theme), el('label.check', keys, ' Single keys (press ? for a list)'), hasToken() && el('p', button('Forget the token', forget)))
 	}
 	const aboutTab = () => el('div.body', el('p', `Version ${plain(node.overview.node.version, 60)}, BSD-3-Clause`), el('p', code('infernet-edge doctor'), ' examines the machine and says how to fix what it finds.'), el('p', el('a', { href: 'openapi.json' }, 'The API of this node'), ' (OpenAPI)'))
 

@@ -36,9 +36,9 @@ export default function tryIt(main, _id, query) {
 		const ids = known.map((one) => one.id)
 		chosen = chosen.filter((id) => ids.includes(id))
 		if (!chosen.length) chosen = ids.slice(0, 1)
-		const step = (id, at) => [at ? '→' : null, el('select', { label: `Container of step ${at + 1}`, onchange: (event) => pickStep(event.target, at) }, ids.map((each) => el('option', { value: each, selected: each === id }, plain(each, 60))))]
+		const step = (id, at) => [at > 0 && '→', el('select', { label: `Container of step ${at + 1}`, onchange: (event) => pickStep(event.target, at) }, ids.map((each) => el('option', { value: each, selected: each === id }, plain(each, 60))))]
 		fill(steps, chosen.map(step), ids.length ? null : el('p.muted', 'No containers yet: the overview says how to add one.'),
-			chosen.length < STEPS ? button('+ step', () => { chosen.push(chosen[0]); draw() }) : null, chosen.length > 1 ? button('− step', () => { chosen.pop(); draw() }) : null)
+			chosen.length < STEPS && button('+ step', () => { chosen.push(chosen[0]); draw() }), chosen.length > 1 && button('− step', () => { chosen.pop(); draw() }))
 		about()
 		const past = kept('last', [])
 		last.hidden = !past.length
@@ -51,7 +51,7 @@ export default function tryIt(main, _id, query) {
 	}
 	function about() {
 		const first = known.find((one) => one.id === chosen[0])
-		fill(state, first ? chip(first.state) : null)
+		fill(state, first && chip(first.state))
 		runs.disabled = !first
 		streams.disabled = chosen.length !== 1
 		streams.title = chosen.length > 1 ? 'A chain cannot be streamed' : ''

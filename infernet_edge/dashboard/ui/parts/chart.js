@@ -1,4 +1,4 @@
-// The last hour: jobs as bars, those that failed below the line; the typical time as a curve.
+// The last hour: jobs as bars, failed ones below the line; the typical time as a curve.
 import { el, fill } from '../dom.js'
 import { number, span } from '../format.js'
 
@@ -23,7 +23,7 @@ export function drawHistory(place, { done, failed, p50_ms: typical, end, step_s:
 	const start = end - done.length * step
 	const sum = (list) => number(list.reduce((a, b) => a + b, 0))
 	const [most, worst, slowest] = [done, failed, typical].map((list) => Math.max(...list))
-	const plot = (label) => el('div.plot', { role: 'img', label: label })
+	const plot = (label) => el('div.plot', { role: 'img', label })
 	const bars = plot(`${sum(done)} jobs done, ${sum(failed)} failed in the last hour; most in a minute: ${number(most)}`)
 	const times = plot(`Typical time of a job, by minute: at most ${span(slowest)}`)
 	let width = 0

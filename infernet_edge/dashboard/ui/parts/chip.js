@@ -1,4 +1,4 @@
-// States: a shape, a word and a colour, never the colour alone; and the heads of pages.
+// States: a shape, a word and a colour; and the heads of pages.
 import { button, el, fill, icon } from '../dom.js'
 import { count, now, plain, span, time } from '../format.js'
 import { isStale, node } from '../live.js'

@@ -1,4 +1,4 @@
-// JSON for the eye, from its text: numbers of any length stay as they are, nothing is decoded.
+// JSON for the eye, from its text: nothing is decoded.
 import { button, el } from '../dom.js'
 import { bytes, plain } from '../format.js'
 
@@ -21,7 +21,7 @@ function endOfString(text, at) {
 }
 
 // The tokens of a text: those of strings begin with a quote.
-export function tokens(text) {
+function tokens(text) {
 	const found = []
 	for (let at = 0, end; at < text.length; at = end) {
 		end = at + 1
@@ -72,7 +72,7 @@ function tree(text) {
 	return top
 }
 
-// `size` is that of all of it in bytes; `more` reads all of it, where `text` is its beginning.
+// `size`: bytes of all of it; `more` reads it, where `text` is its beginning.
 export function jsonView(text, size, more) {
 	const view = el('pre.json', { tabindex: '0' }, tree(text.slice(0, SHOWN)))
 	if (text.length <= SHOWN && !more) return view
@@ -87,7 +87,7 @@ const problem = (text) => {
 	try { JSON.parse(text) } catch ({ message }) { return message }
 	return ''
 }
-// What is wrong with a text that is to be JSON, and in which line; "" for nothing.
+// What is wrong with a text that is to be JSON, and where; "" for nothing.
 export function jsonError(text) {
 	const found = problem(text)
 	if (!found) return ''

@@ -1,5 +1,5 @@
 // Runs one job and shows it: waiting, running, text as it comes, its end.
-import { get, part, send } from '../api.js'
+import { get, part, pieces, send } from '../api.js'
 import { announce, button, el, fill } from '../dom.js'
 import { now, nth, plain, span } from '../format.js'
 import { on } from '../live.js'
@@ -20,7 +20,7 @@ export function runner(place) {
 	const path = () => `api/jobs/${part(id)}`
 
 	function say(state, text, canCancel) {
-		fill(line, chip(state), el('span', text), canCancel ? button('Cancel', cancel) : null)
+		fill(line, chip(state), el('span', text), canCancel && button('Cancel', cancel))
 	}
 	async function cancel(event) {
 		event.currentTarget.disabled = true
@@ -31,7 +31,7 @@ export function runner(place) {
 			fill(output, failed(why(error)))
 		}
 	}
-	const open = () => (id ? el('a.button', { href: `#/jobs/${part(id)}` }, 'Open the job') : null)
+	const open = () => id && el('a.button', { href: `#/jobs/${part(id)}` }, 'Open the job')
 	const problem = (text) => el('pre.error', { role: 'alert' }, plain(text, 20000))
 
 	// Show how a job ended; `answer` is its JobResult with details. Returns its state.
@@ -72,8 +72,6 @@ export function runner(place) {
 		output.append(view)
 		say('running', growing(began), true)
 		const response = await send('api/jobs/stream', { method: 'POST', body: request(containers, input), signal, wait: 60000 })
-		const reader = response.body.getReader()
-		const decoder = new TextDecoder()
 		let [text, shown, isLong, broke] = ['', 0, false, false]
 		const draw = () => {
 			const follows = view.scrollHeight - view.scrollTop - view.clientHeight < 40
@@ -83,15 +81,15 @@ export function runner(place) {
 		}
 		const timer = setInterval(() => { if (id) draw() }, PACE)
 		try {
-			for (let done, value; ({ done, value } = await reader.read()), !done;) {
-				text += decoder.decode(value, { stream: true })
+			await pieces(response, (piece) => {
+				text += piece
 				if (!id && text.includes('\n')) { // the first line is the id of the job
 					id = text.slice(0, text.indexOf('\n'))
 					text = text.slice(id.length + 1)
 				}
 				isLong ||= text.length > MOST
 				text = text.slice(0, MOST)
-			}
+			})
 		} catch (error) {
 			if (signal.aborted) throw error
 			broke = true
@@ -102,7 +100,7 @@ export function runner(place) {
 		const answer = await get(`${path()}?detail=true`, { signal })
 		if (answer.status !== 'running') ended(answer)
 		else say('failed', 'The stream broke off')
-		output.append(el('div.buttons', isLong ? el('p.muted', 'The end is not shown.') : null, broke ? el('p.muted', 'The stream broke off.') : null, button('Copy', () => copy(text)), button('Download', () => download(`${id}.txt`, text, 'text/plain')), open()))
+		output.append(el('div.buttons', isLong && el('p.muted', 'The end is not shown.'), broke && el('p.muted', 'The stream broke off.'), button('Copy', () => copy(text)), button('Download', () => download(`${id}.txt`, text, 'text/plain')), open()))
 	}
 
 	return {

@@ -1,4 +1,4 @@
-// A list, and beside it (on a phone in its place) the details of one of its rows.
+// A list, and beside it (on a phone in its place) one of its rows.
 import { el, sign } from '../dom.js'
 
 // `home()` is the address of the list; `open(side, id, head)` shows details and returns { end }.

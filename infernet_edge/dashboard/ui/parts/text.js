@@ -1,4 +1,4 @@
-// A text of a job: its beginning as a tree, and all of it to copy and to download.
+// A text of a job: its beginning as a tree, all of it to copy and to download.
 import { head, textOf } from '../api.js'
 import { button, el, fill } from '../dom.js'
 import { bytes } from '../format.js'

@@ -14,7 +14,7 @@ export function toast(text, isError) {
 	if (!isError) setTimeout(() => one.remove(), TIME)
 }
 
-// Do the work of a button, which rests until it is done; an error is its answer.
+// Do the work of a button, which rests until it is done.
 export async function attempt(pressed, work) {
 	pressed.disabled = true
 	try { await work() } catch (error) { if (error.name !== 'AbortError') toast(why(error), true) }
@@ -22,7 +22,7 @@ export async function attempt(pressed, work) {
 }
 export const action = (label, work, props) => button(label, (event) => attempt(event.currentTarget, work), props)
 
-// Copy a text, also on http:// where there is no Clipboard API; when nothing works show it selected.
+// Copy a text, also on http:// without Clipboard API; at worst show it selected.
 export async function copy(text) {
 	try {
 		await navigator.clipboard.writeText(text)
