@@ -9,7 +9,7 @@ from tests.support.chromium import Chromium, Watched
 from tests.support.client import Api
 from tests.support.node import NodeProcess
 from tests.support.operating import managed
-from tests.support.podman import IsolatedPodman
+from tests.support.podman import IsolatedPodman, Registry, need
 
 LOG: Final = "document.querySelector('.log')"
 TOKEN: Final = "anna-0123456789abcdef"
@@ -70,3 +70,74 @@ def test_a_container_its_log_and_a_restart(
         )
         api.finished([api.submit("echo", {"print": "~after the restart"})])
         page.wait(".log >> text=after the restart", 20_000)  # the log goes on
+
+
+def publish(podman: IsolatedPodman, registry: Registry, folder: Path, version: str) -> str:
+    """Push a version of an image; returns its name."""
+    name = f"{registry.address}/team/shown:1"
+    recipe = folder / "Containerfile"
+    recipe.write_text(f"FROM {podman.echo_image()}\nENV VERSION={version}\n")
+    podman.run("build", "--pull=never", "--tag", f"{name}-new", "--file", str(recipe), str(folder))
+    login = f"--creds={registry.username}:{registry.password}"
+    podman.run("push", "--tls-verify=false", login, f"{name}-new", name)
+    podman.run("rmi", f"{name}-new")
+    return name
+
+
+def test_a_newer_image_is_pulled_and_used(
+    chromium: Chromium, podman: IsolatedPodman, tmp_path: Path
+) -> None:
+    need("docker-registry")
+    with Registry(tmp_path) as registry:
+        podman.allow_insecure_registry(registry.port)
+        name = publish(podman, registry, tmp_path, "1")
+        config: dict[str, Any] = managed(podman, {"id": "echo", "image": name})
+        user = {"username": registry.username, "password": registry.password}
+        config["docker"] = {"registry": registry.address, **user}
+        config["server"] = {"tokens": {"anna": {"token": TOKEN, "scope": "operator"}}}
+        with NodeProcess(config, tmp_path / "node") as node, chromium.page(node.url) as page:
+            api = Api(node.port, headers={"authorization": f"Bearer {TOKEN}"})
+            page.open(f"#token={TOKEN}")
+            page.go("#/containers/echo")
+            page.wait(".side .chip.ok", 40_000)
+            publish(podman, registry, tmp_path, "2")
+            page.click(".side button >> text=Pull")
+            page.wait(".toast >> text=Pulling the image of echo")
+            page.wait(".side >> text=A new image is there. A restart uses it.", 40_000)
+            page.click(".side >> text=Restart with the new image")
+            page.click("dialog >> text=/^Restart$/")
+            page.page.locator(".side >> text=A new image is there").wait_for(
+                state="hidden", timeout=40_000
+            )
+            page.wait(".side .chip.ok", 40_000)
+            (shown,) = api.finished([api.submit("echo", {"show": True})])
+            assert shown["result"]["output"]["environment"]["VERSION"] == "2"
+
+
+def test_the_progress_of_a_pull_and_its_failure_are_shown(
+    chromium: Chromium, node: NodeProcess
+) -> None:
+    """Answers in place of a slow registry."""
+    with chromium.page(node.url, ("Failed to load",)) as page:
+        api = Api(node.port)
+        overview = api.get("/api/overview").json
+        overview["me"]["scope"] = "operator"
+        page.answer("**/api/overview", json=overview)
+        page.answer("**/api/containers/*/logs*", status=404, json={"error": "no log"})
+        item = api.get("/api/containers").json["items"][0]
+        item |= {"managed": True, "state": "ready", "image": "registry.example/x:1"}
+        item["pull"] = {"bytes": 2_400_000, "of": None}
+        page.answer("**/api/containers", json={"items": [item]})
+        page.open(f"#/containers/{item['id']}")
+        page.wait(".side >> text=/Pulling its image: 2.4 MB$/")
+        page.wait("tr >> text=pulling its image: 2.4 MB")
+        assert page.page.locator(".side button >> text=Pull").is_disabled()
+        page.page.unroute("**/api/containers")
+        item["pull"] = {"bytes": 262_000_000, "of": 410_000_000}
+        page.answer("**/api/containers", json={"items": [item]})
+        page.wait("tr >> text=pulling its image: 63 % of 410 MB", 15_000)
+        page.page.unroute("**/api/containers")
+        item |= {"pull": None, "pull_error": "unauthorized: <b>sign in</b>"}
+        page.answer("**/api/containers", json={"items": [item]})
+        page.wait(".side .error >> text=unauthorized: <b>sign in</b>", 15_000)
+        assert page.page.locator(".side button >> text=Pull").is_enabled()

@@ -56,7 +56,7 @@ def test_other_nodes_are_shown_with_links_to_their_pages(
 
 
 def test_an_address_that_is_no_page_is_no_link(page: Watched) -> None:
-    other = {
+    other: dict[str, Any] = {
         "name": "<b>x</b>\u202e",
         "version": "1",
         "health": "healthy",
