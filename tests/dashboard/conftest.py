@@ -1,4 +1,7 @@
-"""One browser, one node and its services for the tests of a module."""
+"""One browser and one node for the tests of a module; services for all modules.
+
+The loop of Playwright would be in the way of asynchronous tests of other modules.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ def chromium() -> Iterator[Chromium]:
         yield chromium
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EchoService]:
     with EchoService(tmp_path_factory.mktemp("echo")) as echo:
         yield echo

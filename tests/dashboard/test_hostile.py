@@ -156,6 +156,27 @@ def test_results_of_any_form_are_shown(page: Watched, node: NodeProcess, body: s
         page.until("document.querySelector('.side .json').textContent.length > 6e4")
 
 
+def test_half_of_a_character_is_shown_as_an_escape(page: Watched, node: NodeProcess) -> None:
+    """JSON may hold a surrogate alone, which no encoding of text can."""
+    api = Api(node.port)
+    job = api.submit("echo")
+    api.finished([job])
+    half = '{"a\\ud800": "x\\udc00y"}'
+    page.answer(f"**/api/jobs/{job}/result", body=half, content_type="application/json")
+    overview = api.get("/api/overview").json
+    overview["attention"] = [
+        {"id": "x", "level": "warning", "title": "a\ud800b", "text": "c", "fix": "", "command": ""}
+    ]
+    page.answer("**/api/overview", body=json.dumps(overview), content_type="application/json")
+    page.page.route("**/api/events*", lambda route: None)  # which would say what is true
+    page.open(f"#/jobs/{job}")
+    page.wait(".side >> text=Result")
+    page.wait(".side .json .s")
+    assert "x\\udc00y" in page.text(".side .json")
+    page.go("#/")
+    page.wait(".attention >> text=a\\ud800b")
+
+
 def test_texts_are_copied_on_plain_http(chromium: Chromium, node: NodeProcess) -> None:
     """There is no Clipboard API where a page came by http from another machine."""
     with chromium.page(node.url) as page:

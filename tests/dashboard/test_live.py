@@ -128,6 +128,23 @@ def test_a_node_that_is_restarted_is_found_again(chromium: Chromium, node: NodeP
         page.wait(".side .chip >> text=Finished")
 
 
+def test_a_node_that_is_killed_for_a_while_is_found_again(
+    chromium: Chromium, node: NodeProcess
+) -> None:
+    with chromium.page(node.url, ERRORS) as page:
+        page.open("#/jobs")
+        page.wait(f"{CHIP} >> text=Live")
+        node.kill()
+        page.wait(f"{CHIP} >> text=Reconnecting", 20_000)
+        page.page.wait_for_timeout(5000)
+        node.start()
+        page.wait(f"{CHIP} >> text=Live", 40_000)
+        job = Api(node.port).submit("echo")
+        page.wait(f'tr[data-key="{job}"] .chip.ok')
+        page.go("#/")
+        page.wait("h1 >> text=Working normally")
+
+
 def test_a_page_of_a_node_that_was_never_reached_says_so(
     chromium: Chromium, node: NodeProcess
 ) -> None:

@@ -135,7 +135,7 @@ def test_no_page_scrolls_sideways(page: Watched, jobs: list[str]) -> None:
     for address in (*PAGES, f"#/jobs/{jobs[1]}", f"#/jobs/{jobs[2]}"):
         page.go(address)
         page.page.wait_for_timeout(200)
-        for width in (320, 360, 861, 1280):
+        for width in (320, 360, 640, 861, 1280):  # 640: 1280 at a zoom of 200 %
             page.page.set_viewport_size({"width": width, "height": 700})
             scrolled, shown = page.page.evaluate(sizes)
             assert scrolled == shown, (address, width)
@@ -245,6 +245,24 @@ def test_texts_can_be_read(
             page.page.wait_for_timeout(250)
             low = page.page.evaluate(CONTRAST)
             assert low == [], address
+
+
+def test_forced_colours_leave_shapes_and_borders(
+    chromium: Chromium, node: NodeProcess, jobs: list[str]
+) -> None:
+    """What the colour of a background says otherwise, a border says there."""
+    border = "e => getComputedStyle(e).borderTopStyle + getComputedStyle(e).borderTopWidth"
+    with chromium.page(node.url, forced_colors="active") as page:
+        page.open()
+        page.wait("svg path.done")
+        for selector in ("nav [aria-current]", ".chip", ".meter"):
+            assert page.page.locator(selector).first.evaluate(border) == "solid1px", selector
+        drawn = "e => [getComputedStyle(e).fill, getComputedStyle(e.ownerSVGElement).color]"
+        fill, text = page.page.locator("path.done").first.evaluate(drawn)
+        assert fill != text
+        page.go(f"#/jobs/{jobs[1]}")
+        page.wait(".side >> text=boom")
+        assert page.page.locator("tr[aria-selected]").evaluate(border) != "none0px"
 
 
 def test_a_wrong_answer_of_a_proxy_is_shown(chromium: Chromium, node: NodeProcess) -> None:

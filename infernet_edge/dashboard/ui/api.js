@@ -64,9 +64,9 @@ export const sleep = (ms, signal) => new Promise((done, fail) => {
 })
 
 // Send a request; resolves to a response with status 2xx. Asks for a token when the node needs one, and
-// waits while the node limits the rate. `path` is relative; `wait`: ms beyond the usual time limit.
-export async function send(path, { method = 'GET', body, headers, signal, wait = 0 } = {}) {
-	for (let slowed = 0; ; ) {
+// waits while the node limits the rate. `path` is relative; `wait`: ms beyond the time limit; `first`: its answer.
+export async function send(path, { method = 'GET', body, headers, signal, wait = 0, first } = {}) {
+	for (let slowed = 0; ; first = null) {
 		if (signingIn) await signingIn
 		signal?.throwIfAborted()
 		const used = token
@@ -76,7 +76,7 @@ export async function send(path, { method = 'GET', body, headers, signal, wait =
 		signal?.addEventListener('abort', () => stop.abort())
 		let response
 		try {
-			response = await fetch(path, { method, body, headers: sent, signal: stop.signal, cache: 'no-store', credentials: 'omit', redirect: 'error' })
+			response = first || await fetch(path, { method, body, headers: sent, signal: stop.signal, cache: 'no-store', credentials: 'omit', redirect: 'error' })
 		} catch (error) {
 			if (signal?.aborted) throw error
 			throw new Failure(0, stop.signal.aborted ? 'No answer yet' : 'The node cannot be reached')

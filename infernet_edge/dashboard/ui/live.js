@@ -35,9 +35,8 @@ let version = ''
 export async function load() {
 	clearTimeout(soon)
 	soon = 0
-	const first = await window.first // by theme.js
+	const found = await get('api/overview', { first: await window.first }) // of theme.js
 	window.first = null
-	const found = await (first?.ok ? first.json() : get('api/overview'))
 	if (found.left_out.containers) found.containers = (await get('api/containers')).items
 	if (node.state === 'paused') node.state = 'starting'
 	setNow(found.now)
