@@ -187,7 +187,7 @@ async def test_a_wrong_method(node: RunningNode, method: str, path: str, allow: 
     assert set(reply.body) == {"error", "params"}
 
 
-@pytest.mark.parametrize("path", ["/", "/nowhere", "/api/jobs/", "/health/", "/api/job/1", "//"])
+@pytest.mark.parametrize("path", ["/ui", "/nowhere", "/api/jobs/", "/health/", "/api/job/1", "//"])
 async def test_a_wrong_path(node: RunningNode, path: str) -> None:
     for method in ("GET", "POST"):
         reply = await node.request(method, path)

@@ -12,13 +12,17 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from playwright.sync_api import Browser, BrowserContext, Page, Response, Route, sync_playwright
 
+from tests.support import without_netlink
 from tests.support.podman import need
 
 _OPTIONS = (
@@ -41,7 +45,13 @@ class Chromium:
         need("chromium")
         self._stack = contextlib.ExitStack()
         playwright = self._stack.enter_context(sync_playwright())
-        program = shutil.which("chromium")
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
+        program = folder / "chromium"
+        wrapper = without_netlink.__file__
+        program.write_text(
+            f'#!/bin/sh\nexec {sys.executable} {wrapper} {shutil.which("chromium")} "$@"\n'
+        )
+        program.chmod(0o755)
         self.browser: Browser = playwright.chromium.launch(
             executable_path=program, args=list(_OPTIONS)
         )
