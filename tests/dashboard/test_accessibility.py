@@ -16,7 +16,15 @@ from tests.support.process import ROOT
 pytestmark = pytest.mark.xdist_group("chromium try")
 
 AXE: Final = ROOT / ".cache/tests/npm/node_modules/axe-core/axe.min.js"
-PAGES: Final = ("#/", "#/jobs", "#/try", "#/containers", "#/containers/echo", "#/settings")
+PAGES: Final = (
+    "#/",
+    "#/jobs",
+    "#/try",
+    "#/containers",
+    "#/containers/echo",
+    "#/nodes",
+    "#/settings",
+)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ REVERSED: Final = "a\u202eb\u2066c"  # right-to-left override, an isolate withou
 BIG: Final = str(2**256 - 1)
 CORPUS: Final = (MARKUP, ANSI, REVERSED, BIG, "{{7*7}}", "javascript:alert(3)", "\u0000\u0007")
 ALL: Final = " ".join(CORPUS)
-ADDRESSES: Final = ("#/", "#/jobs", "#/try", "#/containers", "#/chain", "#/settings")
+ADDRESSES: Final = ("#/", "#/jobs", "#/try", "#/containers", "#/chain", "#/nodes", "#/settings")
 
 
 def attack(value: Any) -> Any:

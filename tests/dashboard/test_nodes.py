@@ -43,6 +43,12 @@ def test_other_nodes_are_shown_with_links_to_their_pages(
         assert "3 containers" in well.inner_text()
         assert " pending" in well.inner_text()
         page.wait(".card >> .chip.bad >> text=Not reached")
+        page.page.set_viewport_size({"width": 360, "height": 700})  # one below the other
+        first, second = page.page.locator("section.card").all()
+        upper, lower = first.bounding_box(), second.bounding_box()
+        assert upper
+        assert lower
+        assert upper["y"] + upper["height"] <= lower["y"]
         link = well.locator("a")
         assert link.get_attribute("href") == node.url
         assert set((link.get_attribute("rel") or "").split()) == {"noopener", "noreferrer"}

@@ -16,7 +16,7 @@ from tests.support.node import NodeProcess
 
 pytestmark = pytest.mark.xdist_group("chromium pages")
 
-PAGES = ("#/", "#/jobs", "#/try", "#/containers", "#/containers/echo", "#/settings")
+PAGES = ("#/", "#/jobs", "#/try", "#/containers", "#/containers/echo", "#/nodes", "#/settings")
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
 ERRORS = ("Failed to load resource",)  # the console says that a request failed
 

@@ -17,7 +17,7 @@ function other({ name, url, health, reason, containers, pending, seen_at: seen, 
 export default function nodes(main) {
 	const list = el('div.stack')
 	main.append(pageHead('Nodes'), list)
-	const load = () => show(list, 'the nodes', () => get('api/nodes'), ({ items, problem }) => [items.length ? el('div.tiles.nodes', items.map(other)) : el('p.card.empty', 'No other node was found. ', el('code', 'discovery.enabled = true'), ' on both finds them.'), problem && el('p.muted', plain(problem))])
+	const load = () => show(list, 'the nodes', () => get('api/nodes'), ({ items, problem }) => [items.length ? el('div.nodes', items.map(other)) : el('p.card.empty', 'No other node was found. ', el('code', 'discovery.enabled = true'), ' on both finds them.'), problem && el('p.muted', plain(problem))])
 	load()
 	const timer = setInterval(() => { if (!document.hidden) load() }, EVERY)
 	return { end: () => clearInterval(timer) }

@@ -2,7 +2,7 @@
 import { el, fill } from '../dom.js'
 import { number, span } from '../format.js'
 
-const LEFT = 44 // px for the numbers
+const LEFT = 52 // px for the numbers
 const HEIGHT = 150
 const LOW = 96 // px, second chart
 const MINUTE = 60000
