@@ -102,6 +102,8 @@ def test_new_jobs_do_not_move_the_list_under_a_reader(page: Watched, node: NodeP
     fresh = api.submit("echo")
     page.until("/1 new job/.test(document.body.innerText)")
     assert page.page.evaluate(where) == before
+    api.finished([fresh])
+    page.page.wait_for_timeout(700)  # the event of its end would redraw a list that is at its top
     page.page.evaluate("scrollTo(0, 0)")
     page.page.get_by_text("1 new job").click()
     page.wait(f'tr[data-key="{fresh}"]')
