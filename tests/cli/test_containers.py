@@ -146,6 +146,7 @@ def test_wrong_arguments(capsys: pytest.CaptureFixture[str]) -> None:
         assert expected in capsys.readouterr().err
 
 
+@pytest.mark.timeout(300)  # it pulls and restarts beside others
 async def test_real_containers(
     podman: IsolatedPodman, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

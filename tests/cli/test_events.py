@@ -64,7 +64,7 @@ async def test_they_are_followed_over_a_restart(tmp_path: Path) -> None:
 
             async def until(name: str) -> None:
                 assert process.stdout is not None
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     while json.loads(await process.stdout.readline())["event"] != name:
                         pass
 

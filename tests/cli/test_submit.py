@@ -225,7 +225,7 @@ async def test_ctrl_c_says_that_the_job_continues(tmp_path: Path) -> None:
                 await asyncio.sleep(0.02)
         await asyncio.sleep(0.2)  # until it waits for the result
         process.send_signal(signal.SIGINT)
-        out, error = await asyncio.to_thread(process.communicate, timeout=10)
+        out, error = await asyncio.to_thread(process.communicate, timeout=30)
         echo.release()
     assert (process.returncode, out) == (130, "")
     assert error.startswith("The job continues: infernet-edge wait ")

@@ -594,7 +594,7 @@ async def test_an_end_is_detected_immediately_while_podman_does_not_run(
             with pytest.raises(aiohttp.ClientError):
                 await managed.call("echo", orders)
         await eventually(lambda: service.state != "ready", 2)
-        await eventually(lambda: events.of("container.stopped"), 5)
+        await eventually(lambda: events.of("container.stopped"), 20)  # idle, it would be 30
         assert time.monotonic() - begin < 5
         assert f"exit code {code}" in events.of("container.stopped")[0]["reason"]
         assert len(events.of("podman.connected")) == 1
@@ -773,7 +773,7 @@ async def test_an_end_is_detected_where_processes_are_not_visible(
         await asyncio.sleep(1.5)
         assert not asked  # while it runs, Podman is not called
         podman.run("kill", podman.containers()[0])  # which ends the job as well
-        await eventually(lambda: events.of("container.stopped"), 5)
+        await eventually(lambda: events.of("container.stopped"), 20)  # idle, it would be 30
         assert "exit code 137" in events.of("container.stopped")[0]["reason"]
         await eventually(lambda: service.state == "ready")
         if job is not None:

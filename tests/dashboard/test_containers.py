@@ -95,7 +95,11 @@ def test_a_newer_image_is_pulled_and_used(
         user = {"username": registry.username, "password": registry.password}
         config["docker"] = {"registry": registry.address, **user}
         config["server"] = {"tokens": {"anna": {"token": TOKEN, "scope": "operator"}}}
-        with NodeProcess(config, tmp_path / "node") as node, chromium.page(node.url) as page:
+        # 503: its log, while it is replaced.
+        with (
+            NodeProcess(config, tmp_path / "node") as node,
+            chromium.page(node.url, ("503",)) as page,
+        ):
             api = Api(node.port, headers={"authorization": f"Bearer {TOKEN}"})
             page.open(f"#token={TOKEN}")
             page.go("#/containers/echo")

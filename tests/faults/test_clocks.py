@@ -174,10 +174,12 @@ def test_the_expiry_of_tokens_is_not_decided_by_a_wrong_clock(clock: Clock, tmp_
             clock.set(wrong)
             node.restart()  # a token that has expired does not become valid, and no other expires
             assert [status_with(node, each) for each in (short, long)] == [401, 200], wrong
-            (problem,) = fetch(load(node.config_path, {}).config, "status")["problems"]
-            assert "Tokens may expire too late: the clock of this machine shows" in problem
+            problems = fetch(load(node.config_path, {}).config, "status")["problems"]
+            text = "Tokens may expire too late: the clock of this machine shows"
+            assert any(text in problem for problem in problems), problems
             node.kill()
         clock.set(9 * 7 * 24 * HOUR)
         node.restart()
         assert [status_with(node, each) for each in (short, long)] == [401, 401]
-        assert fetch(load(node.config_path, {}).config, "status")["problems"] == []
+        problems = fetch(load(node.config_path, {}).config, "status")["problems"]
+        assert not [each for each in problems if text in each]  # it is believed again
