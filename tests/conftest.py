@@ -14,6 +14,7 @@ worker, in one piece, and those that take longest begin first. Machines are thos
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,12 @@ _FIXTURES = {
     "session_podman": "podman",
 }
 _ONE_WORKER_EACH = ("podman", "machine", "executable")  # in the order in which they begin
+
+
+def pytest_configure() -> None:
+    """A shell starts what runs in its background with SIGINT ignored, and commands inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups

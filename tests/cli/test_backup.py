@@ -250,7 +250,7 @@ def test_a_write_that_fails_leaves_nothing(offline: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_backup_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
-    make_database(tmp_path / "data" / DATABASE, range(150), numbered=2**20)
+    make_database(tmp_path / "data" / DATABASE, range(60), numbered=2**20)
     config = written(tmp_path, {"storage": {"path": str(tmp_path / "data")}})
     partial = tmp_path / ".b.tar.partial"
     process = subprocess.Popen(
