@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from infernet_edge.cli.main import COMMANDS
 from tests.support import completion
 from tests.support.commanding import run_command
+from tests.support.podman import need
 from tests.support.process import ROOT
 
 _BASH = """
@@ -82,8 +82,7 @@ def complete(shell: str, line: str, environment: dict[str, str]) -> set[str]:
         quoted = " ".join(map(shlex.quote, words))
         script = _BASH.format(file=file, words=quoted, number=len(words) - 1)
         return set(run(["bash", "-c", script], environment).split())
-    if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not installed")
+    need(shell)
     if shell == "fish":
         shown = run(["fish", "-c", f"source {file}; complete -C {shlex.quote(line)}"], environment)
         return {each.partition("\t")[0] for each in shown.splitlines()}
@@ -117,10 +116,9 @@ def test_what_is_offered(
 
 
 def test_the_second_container_of_a_chain(environment: dict[str, str]) -> None:
-    assert complete("bash", "infernet-edge submit writer,ra", environment) == {"writer,rater"}
-    if shutil.which("fish"):
-        found = complete("fish", "infernet-edge submit writer,ra", environment)
-        assert found == {"writer,rater"}
+    for shell in ("bash", "fish"):
+        found = complete(shell, "infernet-edge submit writer,ra", environment)
+        assert found == {"writer,rater"}, shell
 
 
 def test_every_command_is_offered(environment: dict[str, str]) -> None:
