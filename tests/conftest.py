@@ -14,6 +14,8 @@ worker, in one piece, and those that take longest begin first. Machines are thos
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -67,6 +69,20 @@ def _place(item: pytest.Item) -> int:
     """Sorting is stable: otherwise the order stays that of the files."""
     names = [name for name in _ONE_WORKER_EACH if item.get_closest_marker(name)]
     return _ONE_WORKER_EACH.index(names[0]) if names else len(_ONE_WORKER_EACH)
+
+
+# Of a node that the user has: where it keeps its data, and what it is configured with.
+_OF_THE_USER = re.compile(
+    r"INFERNET_(EDGE_.*|CONFIG_PATH)|SUDO_.*|STATE_DIRECTORY|CREDENTIALS_DIRECTORY"
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test finds the node of who runs the tests, or leaves something in its folder."""
+    for name in filter(_OF_THE_USER.fullmatch, list(os.environ)):
+        del os.environ[name]
+    os.environ["XDG_DATA_HOME"] = str(tmp_path_factory.mktemp("share"))
 
 
 @pytest.fixture(scope="session")
