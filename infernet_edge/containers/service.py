@@ -14,6 +14,7 @@ from infernet_edge.containers.models import model_name
 from infernet_edge.containers.protocols.table import PROTOCOLS
 from infernet_edge.errors import InfernetEdgeError
 from infernet_edge.events.bus import Events
+from infernet_edge.events.public_text import public
 from infernet_edge.metrics.measurements import JOB_BOUNDS, Histogram
 from infernet_edge.statistics.last_hour import LastHour
 
@@ -181,7 +182,8 @@ class Service:
     async def wait_ready(self, timeout: float) -> None:
         """Wait until a managed container is ready, at most `timeout` seconds.
 
-        Raises ServiceUnavailable with the reason when it failed or is not ready in time.
+        Raises ServiceUnavailable when it failed or is not ready in time. The client of the job
+        reads its text, so that has the reason as a public text.
         """
         if (self.state == "ready" or not self.managed) and not self._closed:
             return
@@ -190,11 +192,11 @@ class Service:
                 while self.state in ("starting", "suspect") and not self._closed:
                     await self._changed.wait()
         except TimeoutError:
-            raise ServiceUnavailable(f"Container is not ready: {self.reason}") from None
+            raise ServiceUnavailable(f"Container is not ready: {public(self.reason)}") from None
         if self._closed:
             raise ServiceUnavailable(self._closed)
         if self.state == "failed":
-            raise ServiceUnavailable(f"Container is not running: {self.reason}")
+            raise ServiceUnavailable(f"Container is not running: {public(self.reason)}")
 
 
 class _Working:

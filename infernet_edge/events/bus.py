@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from infernet_edge.clock import iso_time, milliseconds
+from infernet_edge.events.public_text import public
 from infernet_edge.events.text import event_text
 
 MAX_KEPT: Final = 1000
@@ -76,7 +77,8 @@ class Event(Struct, gc=False):
     data: dict[str, Any] | EventData
     client: str | None
     type: str
-    text: bytes | None = None  # encoded once, for all readers
+    text: bytes | None = None  # encoded once, for all operators
+    public_text: bytes | None = None  # and for all others
 
     @property
     def subject(self) -> tuple[str, object]:
@@ -85,13 +87,19 @@ class Event(Struct, gc=False):
         noun = self.name[: self.name.index(".")]
         return noun, data.get("id") if isinstance(data, dict) else data.subject
 
-    def fields(self) -> dict[str, Any]:
-        """Its data, with the time; long texts are shortened."""
+    def fields(self, *, in_full: bool = True) -> dict[str, Any]:
+        """Its data, with the time; long texts are shortened.
+
+        Not `in_full`, for readers who are no operators, its reason is a public text.
+        """
         data = self.data if isinstance(self.data, dict) else self.data.fields()
-        return {"time": iso_time(self.moment)} | {
+        fields = {"time": iso_time(self.moment)} | {
             name: value[:_MAX_TEXT] if isinstance(value, str) else value
             for name, value in data.items()
         }
+        if not in_full and (reason := fields.get("reason")):
+            fields["reason"] = public(reason)
+        return fields
 
 
 class Topic:
@@ -195,13 +203,18 @@ class Events:
             return None
         return int(number) if len(number) <= len(str(self.last)) else None
 
-    def text_of(self, event: Event) -> bytes:
-        """An event as it is sent."""
-        if event.text is None:
-            event.text = event_text(
-                event.name, encode(event.fields()), self.identifier(event.number)
-            )
-        return event.text
+    def text_of(self, event: Event, *, in_full: bool = True) -> bytes:
+        """An event as it is sent: `in_full` to operators."""
+        if in_full:
+            if event.text is None:
+                event.text = self._text(event, event.fields())
+            return event.text
+        if event.public_text is None:
+            event.public_text = self._text(event, event.fields(in_full=False))
+        return event.public_text
+
+    def _text(self, event: Event, fields: Mapping[str, Any]) -> bytes:
+        return event_text(event.name, encode(fields), self.identifier(event.number))
 
 
 def encode(fields: Mapping[str, Any]) -> bytes:

@@ -17,9 +17,11 @@ _MAX_SUBJECTS: Final = 1000  # of a type that are distinguished; more are counte
 class Changes:
     """What changed since the last frames, by type and subject."""
 
-    def __init__(self, events: Events, types: tuple[str, ...]) -> None:
+    def __init__(self, events: Events, types: tuple[str, ...], *, in_full: bool = True) -> None:
+        """`in_full`: they are for operators, see `Event.fields`."""
         self._events = events
         self._types = types
+        self._in_full = in_full
         self._changed: dict[str, dict[object, Event]] = {}
         self._more: dict[str, int] = {}
 
@@ -59,11 +61,14 @@ class Changes:
     def _frame(self, name: str, changed: list[Event], more: int, identifier: str) -> bytes:
         topic = self._events.topics[name].type
         if topic.is_snapshot:
-            return event_text(topic.frame, encode(changed[-1].fields()), identifier)
+            last = changed[-1].fields(in_full=self._in_full)
+            return event_text(topic.frame, encode(last), identifier)
         fields: dict[str, Any] = {"time": iso_time(milliseconds())}
         if (summary := self._events.summaries.get(name)) is not None:
             fields |= summary()
         shown = changed[-MAX_CHANGED:]
-        fields["changed"] = [{"event": each.name} | each.fields() for each in shown]
+        fields["changed"] = [
+            {"event": each.name} | each.fields(in_full=self._in_full) for each in shown
+        ]
         fields["more"] = more + len(changed) - len(shown)
         return event_text(topic.frame, encode(fields), identifier)

@@ -49,6 +49,11 @@ class Selection(NamedTuple):
     client: str | None
     every: float = 0.0
 
+    @property
+    def in_full(self) -> bool:
+        """Whether reasons are for an operator, with paths and output of containers."""
+        return self.client is None
+
     def contains(self, event: Event) -> bool:
         """Whether this event is for this reader."""
         if event.type not in self.types:
@@ -138,7 +143,7 @@ class _Channel:
         self.position = 0  # the number of the newest event that was distributed, of any type
         self._events = events
         self._selection = selection
-        self._changes = Changes(events, selection.types)
+        self._changes = Changes(events, selection.types, in_full=selection.in_full)
         self._timer: asyncio.TimerHandle | None = None
         self._sent_at = float("-inf")
 
@@ -148,7 +153,7 @@ class _Channel:
         if not chosen:
             return
         if not self._selection.every:
-            self._put(parts_of(self._events, chosen))
+            self._put(parts_of(self._events, chosen, in_full=self._selection.in_full))
             return
         self._changes.add(chosen)
         if self._timer is None:
@@ -282,11 +287,11 @@ class EventReaders:
         ]
         missed.sort(key=lambda event: event.number)
         if selection.every:
-            changes = Changes(events, selection.types)
+            changes = Changes(events, selection.types, in_full=selection.in_full)
             changes.add(missed)
             texts.append(changes.take(events.last))
             missed = []
-        parts = [_ready(b"".join(texts), 0), *parts_of(events, missed)]
+        parts = [_ready(b"".join(texts), 0), *parts_of(events, missed, in_full=selection.in_full)]
         for part in parts:
             part.count = 0  # what it missed does not count as waiting
         return parts
@@ -316,14 +321,14 @@ def _ready(text: bytes, count: int) -> QueuedText:
     return QueuedText(count, lambda: text)
 
 
-def parts_of(events: Events, batch: list[Event]) -> list[QueuedText]:
+def parts_of(events: Events, batch: list[Event], *, in_full: bool = True) -> list[QueuedText]:
     """The texts of events, some of them together."""
     parts = []
     for start in range(0, len(batch), _TOGETHER):
         some = batch[start : start + _TOGETHER]
-        parts.append(QueuedText(len(some), functools.partial(_joined, events, some)))
+        parts.append(QueuedText(len(some), functools.partial(_joined, events, some, in_full)))
     return parts
 
 
-def _joined(events: Events, batch: list[Event]) -> bytes:
-    return b"".join(map(events.text_of, batch))
+def _joined(events: Events, batch: list[Event], in_full: bool) -> bytes:
+    return b"".join(events.text_of(event, in_full=in_full) for event in batch)

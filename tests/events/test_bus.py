@@ -83,6 +83,15 @@ def test_it_is_encoded_once(events: Events) -> None:
     assert events.text_of(event) is events.text_of(event)
 
 
+def test_others_read_reasons_without_paths_and_output(events: Events) -> None:
+    events.publish("container.failed", {"id": "a", "reason": "no /dev/x; its last output: secret"})
+    (event,) = events.topics["container"].ring
+    assert b"no /dev/x; its last output: secret" in events.text_of(event)
+    others = events.text_of(event, in_full=False)
+    assert b'"reason":"no (path)."' in others
+    assert events.text_of(event, in_full=False) is others
+
+
 def test_interest_in_a_type_begins_and_ends() -> None:
     events, seen = Events(), list[bool]()
     events.on_interest["machine"] = seen.append

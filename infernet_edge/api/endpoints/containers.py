@@ -6,18 +6,19 @@ from collections.abc import Callable, Mapping
 
 from starlette.types import Receive, Scope, Send
 
+from infernet_edge.api.access.admission import Caller
 from infernet_edge.api.access.permissions import Permission
 from infernet_edge.api.json_io import Answer
 from infernet_edge.containers.manager import ContainerManager
 from infernet_edge.containers.operating.forms import ContainerAction, ContainerList
-from infernet_edge.containers.operating.listing import shown_state
+from infernet_edge.containers.operating.listing import for_others, shown_state
 from infernet_edge.containers.service import Service
 from infernet_edge.errors import Conflict, NotFound
 from infernet_edge.jobs.orchestrator import Orchestrator
 
 
 class ContainersEndpoint:
-    """All configured containers."""
+    """All configured containers; operators read their reasons in full."""
 
     methods = ("GET", "HEAD")
 
@@ -27,6 +28,9 @@ class ContainersEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         items = await self._manager.operations.items(self._orchestrator.load)
+        caller: Caller = scope["caller"]
+        if not caller.is_operator:
+            items = [for_others(each) for each in items]
         await Answer(ContainerList(items))(scope, receive, send)
 
 

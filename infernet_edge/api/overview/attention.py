@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -12,6 +11,7 @@ from msgspec import structs
 from infernet_edge.api.overview.conditions import FoundCondition
 from infernet_edge.api.overview.forms import Attention
 from infernet_edge.clock import milliseconds
+from infernet_edge.events.public_text import has_path, public, without_paths
 
 MAX_ATTENTION: Final = 20
 """Items that are shown; problems are before warnings."""
@@ -22,10 +22,6 @@ MAX_TEXT: Final = 500
 _MAX_REMEMBERED: Final = 1000  # conditions whose begin is remembered
 # What only operators see: it names clients, or what a client sent.
 _PRIVATE: Final = ("hosts.refused", "token")
-_PATH: Final = re.compile(
-    r"(?:\b(?:unix|file)://|(?<![\w.:/-]))/[\w.@+~%-]+(?:/[\w.@+~%-]*)*(?<!\.)"
-)
-_OUTPUT: Final = re.compile(r"; (?:its last output|the last line of its log): .*", re.DOTALL)
 
 
 class AttentionList:
@@ -69,25 +65,16 @@ def for_others(items: Iterable[Attention]) -> list[Attention]:
 
 
 def _public(item: Attention) -> Attention:
-    command = "" if _PATH.search(item.command) else item.command
+    command = "" if has_path(item.command) else item.command
     return structs.replace(
         item,
         id=item.id,
-        title=_without_paths(item.title),
+        title=without_paths(item.title),
         text=public(item.text),
-        fix=_without_paths(item.fix),
+        fix=without_paths(item.fix),
         command=command,
         actions=[],
     )
-
-
-def public(text: str) -> str:
-    """A reason as callers see it who are no operators: no paths, no output of containers."""
-    return _without_paths(_OUTPUT.sub(".", text))
-
-
-def _without_paths(text: str) -> str:
-    return _PATH.sub("(path)", text)
 
 
 def _shortened(item: Attention, since: int) -> Attention:

@@ -15,7 +15,7 @@ from msgspec import structs
 from infernet_edge.api.access.admission import Caller
 from infernet_edge.api.info import VERSION
 from infernet_edge.api.overview import conditions
-from infernet_edge.api.overview.attention import AttentionList, for_others, public
+from infernet_edge.api.overview.attention import AttentionList, for_others
 from infernet_edge.api.overview.certificate import Certificate, read_certificate
 from infernet_edge.api.overview.conditions import Facts, FoundCondition
 from infernet_edge.api.overview.forms import (
@@ -30,6 +30,7 @@ from infernet_edge.api.overview.forms import (
 )
 from infernet_edge.api.overview.kept import Kept
 from infernet_edge.clock import milliseconds
+from infernet_edge.containers.operating import listing
 from infernet_edge.errors import StorageError
 from infernet_edge.hardware.reading import Reading
 from infernet_edge.hardware.usage import MachineState, read_usage
@@ -145,10 +146,10 @@ class OverviewSource:
         containers = [
             structs.replace(
                 each,
-                reason=(each.reason if is_operator else public(each.reason))[:_MAX_REASON],
+                reason=each.reason[:_MAX_REASON],
                 input_schema=None,
             )
-            for each in known
+            for each in (known if is_operator else map(listing.for_others, known))
         ]
         return _encoded(
             Overview(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
+from msgspec import structs
+
 from infernet_edge.config.rules import size_in_bytes
 from infernet_edge.containers.operating.forms import (
     ContainerHour,
@@ -16,6 +18,7 @@ from infernet_edge.containers.operating.forms import (
 from infernet_edge.containers.operating.sampling import Use
 from infernet_edge.containers.podman import LocalImage
 from infernet_edge.containers.service import Service
+from infernet_edge.events.public_text import public
 
 _UNKNOWN = Use(None, None)
 
@@ -72,6 +75,14 @@ def item_of(service: Service, load: Load, management: Management) -> ContainerIt
         pull=management.pull,
         pull_error=management.pull_error or None,
         url=None if managed else url,
+    )
+
+
+def for_others(item: ContainerItem) -> ContainerItem:
+    """The same as callers see it who are no operators: its reasons are public texts."""
+    error = item.pull_error
+    return structs.replace(
+        item, reason=public(item.reason), pull_error=None if error is None else public(error)
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.event_stream import reading
 from tests.support.managing import eventually
 from tests.support.operating import item, managed, operator
 from tests.support.podman import IsolatedPodman, Registry, need
@@ -72,6 +73,41 @@ async def test_services_that_the_node_does_not_manage(tmp_path: Path) -> None:
             assert (down["state"], down["url"]) == ("failed", "http://127.0.0.1:1/path")
             assert "no answer from http://127.0.0.1:1/path" in down["reason"]
             echo.release()
+
+
+@pytest.mark.parametrize(("every", "name"), [("0", "container.failed"), ("0.1", "containers")])
+async def test_only_operators_read_paths_and_output_of_containers(
+    tmp_path: Path, every: str, name: str
+) -> None:
+    """In each place: events as they happen and resumed ones, the list, the overview, jobs."""
+    document = {
+        "manage_containers": True,
+        "podman": {"url": f"unix://{tmp_path}/none.sock"},
+        "containers": [{"id": "echo", "image": "docker.io/library/echo:1"}],
+        "startup_wait": 0,
+    }
+    secret = "it stopped, see /srv/x; its last output: s3cret"
+    events = f"/api/events?types=container&every={every}"
+    async with running(tmp_path, document) as node, operator(node) as client:
+        await until(node, state="failed")
+        (service,) = node.node.services.values()
+        for reader, in_full in ((client, True), (node, False)):
+            service.set_failed("no image")
+            async with reading(reader.session, reader.url + events) as stream:
+                before = (await stream.until("hello"))[-1].last_id
+                service.set_failed(secret)
+                texts = [(await stream.until(name))[-1].data]
+            resumed = f"{reader.url}{events}&last_event_id={before}"
+            async with reading(reader.session, resumed) as stream:
+                texts.append((await stream.until(name))[-1].data)
+            for path in ("/api/containers", "/api/overview"):
+                body = (await reader.get(path)).body
+                texts.append(str(body.get("items", body.get("containers"))))
+            for text in texts:
+                assert ("see /srv/x; its last output: s3cret" in text) == in_full, text
+                assert ("see (path)." in text) != in_full, text
+        result = await node.finished(await node.job())
+        assert result["result"]["error"] == "Container is not running: it stopped, see (path)."
 
 
 @pytest.mark.parametrize("action", ["restart", "pull"])

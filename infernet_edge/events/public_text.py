@@ -1,0 +1,30 @@
+"""What callers who are no operators see of a text for operators: no paths, no output of containers.
+
+A reason says why something does not work. Operators need all of it; to others it would show the
+folders of the machine, and what containers wrote, such as the requests of other clients.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_PATH: Final = re.compile(
+    r"(?:\b(?:unix|file)://|(?<![\w.:/-]))/[\w.@+~%-]+(?:/[\w.@+~%-]*)*(?<!\.)"
+)
+_OUTPUT: Final = re.compile(r"; (?:its last output|the last line of its log): .*", re.DOTALL)
+
+
+def public(text: str) -> str:
+    """A reason without paths and without the output of a container, which ends it."""
+    return without_paths(_OUTPUT.sub(".", text))
+
+
+def without_paths(text: str) -> str:
+    """A text with "(path)" in the place of each path."""
+    return _PATH.sub("(path)", text)
+
+
+def has_path(text: str) -> bool:
+    """Whether a path is in it."""
+    return _PATH.search(text) is not None
