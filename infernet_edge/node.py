@@ -225,10 +225,8 @@ class Node:
         await control.start()
         stack.push_async_callback(control.stop)
 
-        in_containers = sum(container.max_concurrency for container in config.containers)
-        await server.start(reserve=_OTHER_FILES + in_containers)
-        parts.store.waiters.limit = min(MAX_WAITERS, server.max_connections // 2)
-        parts.readers.limit = min(MAX_READERS, server.max_connections // 4)
+        await server.start(reserve=_reserve(config))
+        _limit_waiting(parts, server)
         stack.push_async_callback(server.stop, _CLOSING_TIME)
         stack.push_async_callback(parts.discovery.stop)
         await parts.discovery.start(server.bound, server.port)
@@ -257,6 +255,8 @@ class Node:
                 each()
             api.apply(config)
             apply_limits(parts, config)
+            server.reserve(_reserve(config))
+            _limit_waiting(parts, server)
             if self._housekeeper is not None:
                 self._housekeeper.apply(config)
             changes.apply(before, config.containers)
@@ -409,6 +409,17 @@ def memory_budget(config: Config) -> MemoryBudget:
     server = config.server
     limit = server.max_held_bytes or budget_of(memory_limit(), server.min_held_bytes)
     return MemoryBudget(limit, server.max_call_bytes)
+
+
+def _reserve(config: Config) -> int:
+    """File descriptors that connections of clients must leave: each call of a container has one."""
+    return _OTHER_FILES + sum(container.max_concurrency for container in config.containers)
+
+
+def _limit_waiting(parts: Parts, server: LanServer) -> None:
+    """Leave connections for clients that neither wait for jobs nor read events."""
+    parts.store.waiters.limit = min(MAX_WAITERS, server.max_connections // 2)
+    parts.readers.limit = min(MAX_READERS, server.max_connections // 4)
 
 
 def _numbers(store: JobStore, orchestrator: Orchestrator) -> dict[str, int]:

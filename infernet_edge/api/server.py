@@ -66,6 +66,7 @@ class LanServer:
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         self._state = ServerState()
         self._socket: socket.socket | None = None
+        self._most = max_connections
         self._connections = Connections(
             max_connections, settings.max_connections_per_client, settings.trusted_proxies
         )
@@ -173,11 +174,18 @@ class LanServer:
 
     async def start(self, reserve: int) -> None:
         """Accept connections, leaving `reserve` file descriptors for the rest of the node."""
-        files = raise_file_limit() - reserve
-        size = _TLS_SIZE if self._config.ssl else _PLAIN_SIZE
-        allowed = max(_MIN_CONNECTIONS, min(files, self._memory.limit // 2 // size))
-        self._connections.limit = min(self._connections.limit, allowed)
+        self.reserve(reserve)
         self._resume()
+
+    def reserve(self, files: int) -> None:
+        """Leave so many file descriptors for the rest of the node from now on.
+
+        Connections beyond the new maximum stay; no other is accepted until there are fewer.
+        """
+        usable = raise_file_limit() - files
+        size = _TLS_SIZE if self._config.ssl else _PLAIN_SIZE
+        allowed = max(_MIN_CONNECTIONS, min(usable, self._memory.limit // 2 // size))
+        self._connections.limit = min(self._most, allowed)
 
     def _resume(self) -> None:
         """Accept connections."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from infernet_edge.api import server
 from infernet_edge.backup import schedule
 from infernet_edge.cli import check
 from infernet_edge.config.keys.changes import RELOADED
@@ -50,6 +51,20 @@ async def test_nothing_changed(tmp_path: Path) -> None:
     async with reloadable(tmp_path, {}) as node:
         report = await node.reload()
         assert report == {"applied": [], "needs_restart": [], "problems": [], "notes": []}
+
+
+async def test_files_for_calls_of_containers_are_reserved_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each call needs a file descriptor, which connections of clients must leave."""
+    monkeypatch.setattr(server, "raise_file_limit", lambda: 700)
+    container = {"id": "echo", "url": "http://127.0.0.1:1"}
+    async with reloadable(tmp_path, {"containers": [container]}) as node:
+        for slots in (100, 500, 1):
+            await node.reload(containers=[{**container, "max_concurrency": slots}])
+            connections = 700 - 128 - slots
+            assert node.parts.store.waiters.limit == connections // 2
+            assert node.parts.readers.limit == min(128, connections // 4)
 
 
 async def test_keys_that_are_not_known_are_named(
