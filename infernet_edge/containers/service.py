@@ -147,6 +147,12 @@ class Service:
         self._closed = reason
         self._set(self.state, reason)
 
+    def reopen(self) -> None:
+        """Let calls begin again; what it is now shows when it is probed next."""
+        closed, self._closed = self._closed, ""
+        if self.reason == closed:
+            self._set(self.state, "" if self.is_up else "its state is not known yet")
+
     async def wait_quiet(self, timeout: float) -> None:
         """Wait until no call is in progress, at most `timeout` seconds."""
         with contextlib.suppress(TimeoutError):

@@ -50,6 +50,7 @@ class ContainerChanges:
         self._events = events
         self._manages = manages
         self._changes: dict[str, _Change] = {}
+        self._draining: dict[str, Service] = {}  # removed, and their jobs have not ended yet
 
     def apply(self, before: list[Container], after: list[Container]) -> None:
         """Begin to make of the containers `before` those `after`."""
@@ -75,6 +76,10 @@ class ContainerChanges:
 
     def _add(self, container: Container) -> None:
         managed = self._manages and not container.url
+        draining = self._draining.pop(container.id, None)
+        if managed and draining is not None:
+            self._keep(draining, container)
+            return
         service = Service(container, managed=managed, events=self._events)
         self._services[service.id] = service
         self._orchestrator.add(service)
@@ -90,8 +95,19 @@ class ContainerChanges:
             self._begin(service.id, self._remove_when_quiet(service))
 
     async def _remove_when_quiet(self, service: Service) -> None:
-        await service.wait_quiet(DRAIN_TIME)
+        self._draining[service.id] = service
+        try:
+            await service.wait_quiet(DRAIN_TIME)
+        finally:
+            self._draining.pop(service.id, None)
         await self._manager.remove(service)
+
+    def _keep(self, service: Service, container: Container) -> None:
+        """A container that was removed comes back before its jobs have ended: it is changed."""
+        self._changes.pop(service.id).task.cancel()  # which waits for these jobs
+        self._services[service.id] = service
+        service.reopen()
+        self._change(service, service.container, container)
 
     def _change(self, service: Service, before: Container, after: Container) -> None:
         at_once = without_recreating(service.container, after)

@@ -203,12 +203,14 @@ async def test_containers_are_added_and_removed(podman: IsolatedPodman, tmp_path
         containers = document(podman)["containers"]
         report = await node.reload(containers=containers)
         assert report["applied"] == ["containers[echo]"]
-        job = await node.job(data={"sleep": 1.5})
+        early = await node.job()  # it waits for the container
         await ready(node)
+        assert (await node.finished(early))["status"] == "success"
         second = {"id": "second", "image": podman.echo_image(), "port": free_port()}
         await node.reload(containers=[*containers, second])
         await ready(node, "second")
         assert len(podman.containers()) == 2
+        job = await node.job(data={"sleep": 2})
         await eventually(lambda: node.node.services["echo"].in_call == 1)
         await node.reload(containers=[second])
         assert (await node.finished(job))["status"] == "success"
@@ -261,6 +263,37 @@ async def test_the_latest_of_several_changes_counts(podman: IsolatedPodman, tmp_
         assert (await node.finished(job))["status"] == "success"
         found = await ready(node)
         assert (found["restarts"], found["slots"]["of"]) == (1, 1)
+
+
+async def test_a_container_comes_back_while_it_has_a_job(
+    podman: IsolatedPodman, tmp_path: Path
+) -> None:
+    """It serves jobs at once: it was never stopped. One with changes is replaced, as always."""
+    async with reloadable(tmp_path, document(podman)) as node:
+        await ready(node)
+        containers = node.document["containers"]
+        before = podman.inspect(podman.containers()[0])["Id"]
+        job = await node.job(data={"sleep": 8, "show": True})
+        await eventually(lambda: node.node.services["echo"].in_call == 1)
+        for _ in range(2):
+            await node.reload(containers=[])
+            await node.reload(containers=containers)
+        assert (await node.finished(await node.job()))["status"] == "success"
+        assert (await item(node))["reason"] == ""
+        assert (await node.result(job))["status"] == "running"
+        await node.reload(containers=[])
+        await node.reload(containers=[{**containers[0], "env": {"VERSION": "2"}}])
+        result = await node.finished(job)
+        assert result["status"] == "success"
+        assert "VERSION" not in result["result"]["output"]["environment"]
+        assert (await environment(node))["VERSION"] == "2"
+        assert podman.inspect(podman.containers()[0])["Id"] != before
+        await node.reload(containers=[])
+        async with asyncio.timeout(20):
+            while await asyncio.to_thread(podman.containers):
+                await asyncio.sleep(0.1)
+        await node.reload(containers=containers)
+        await ready(node)
 
 
 async def test_jobs_are_not_waited_for_without_end(
