@@ -47,7 +47,7 @@ from infernet_edge.logs import log_event
 from infernet_edge.memory import MemoryBudget
 from infernet_edge.reloading.container_changes import ContainerChanges
 from infernet_edge.reloading.limits import apply_limits
-from infernet_edge.reloading.reloader import Reloader
+from infernet_edge.reloading.reloader import Prepared, Reloader
 from infernet_edge.statistics.disk_pace import DiskPace
 from infernet_edge.storage import elapsed
 from infernet_edge.storage.damage import is_corrupt
@@ -240,8 +240,8 @@ class Node:
             raise InvariantViolated("the node has not been started")
         return self.parts.database.damaged
 
-    async def _prepare(self, config: Config) -> Callable[[], None]:
-        """Prepare another configuration; returns what puts it in force. Raises StartupError."""
+    async def _prepare(self, config: Config) -> Prepared:
+        """Prepare another configuration. Raises StartupError."""
         parts, api, server, changes = self.parts, self._api, self._server, self._changes
         if parts is None or api is None or server is None or changes is None:
             raise StartupError("The node has not been started")
@@ -249,6 +249,7 @@ class Node:
         prepared = [await server.prepare(config.server)]
         if self.chain is not None:
             prepared.append(await self.chain.prepare(config))
+        renewed = await changes.with_other_env_files(before, config.containers)
 
         def apply() -> None:
             for each in prepared:
@@ -259,9 +260,9 @@ class Node:
             _limit_waiting(parts, server)
             if self._housekeeper is not None:
                 self._housekeeper.apply(config)
-            changes.apply(before, config.containers)
+            changes.apply(before, config.containers, renewed)
 
-        return apply
+        return Prepared(apply, [f"containers[{name}].env_file" for name in sorted(renewed)])
 
     async def wait_until_ready(self, timeout: float) -> None:
         """Wait until each container is ready or has failed, at most `timeout` seconds."""

@@ -13,13 +13,13 @@ import functools
 import itertools
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import aiohttp
 
 from infernet_edge.backoff import Backoff
-from infernet_edge.config.model import Config
+from infernet_edge.config.model import Config, Container
 from infernet_edge.config.rules import size_in_bytes
 from infernet_edge.containers.blocking import EngineUnreachable, Threads
 from infernet_edge.containers.connection import Connection
@@ -30,7 +30,7 @@ from infernet_edge.containers.podman import CALL_TIMEOUT, Engine, Found, IPNetwo
 from infernet_edge.containers.ports import Ports
 from infernet_edge.containers.readiness import watch_unmanaged
 from infernet_edge.containers.service import Service
-from infernet_edge.containers.specification import STORAGE_LABEL, node_name
+from infernet_edge.containers.specification import STORAGE_LABEL, env_file_digest, node_name
 from infernet_edge.containers.supervision.context import SupervisorContext
 from infernet_edge.containers.supervision.usage import ContainerUsage, usage_of
 from infernet_edge.containers.supervisor import Supervisor
@@ -222,6 +222,21 @@ class ContainerManager:
         await self._shared_context()
         self.operations.forget(service.id)
         self._supervisors[service.id].recreate()
+
+    async def with_other_env_files(self, containers: Iterable[Container]) -> set[str]:
+        """The ids of those whose `env_file` has other variables than their container was made with.
+
+        Raises EngineError when one cannot be read.
+        """
+        found = set()
+        for container in containers:
+            supervisor = self._supervisors.get(container.id)
+            used = "" if supervisor is None else supervisor.preparation.env_file_digest
+            if used and container.env_file:
+                read = self._threads.run(CALL_TIMEOUT, env_file_digest, container)
+                if await read != used:
+                    found.add(container.id)
+        return found
 
     async def remove(self, service: Service) -> None:
         """Stop and remove the container of a service that is not managed any more.

@@ -109,8 +109,7 @@ def make_specification(
         specification["groups"] = [str(group) for group in groups]
     # Not whether there is an init process, but whether there should be one.
     relevant = [specification, container.port, container.container_port, container.init]
-    fingerprint = hashlib.sha256(msgspec.json.encode(relevant, order="deterministic")).hexdigest()
-    specification["labels"][SPECIFICATION_LABEL] = fingerprint[:32]
+    specification["labels"][SPECIFICATION_LABEL] = _digest(relevant)[:32]
     specification["labels"] |= node_labels or {}
     if init:
         specification["init"] = True
@@ -136,18 +135,29 @@ def missing_limits(container: Container, limits: Collection[str]) -> list[str]:
     return [name for name, value in configured.items() if value and name not in limits]
 
 
+def env_file_digest(container: Container) -> str:
+    """The SHA-256 of the variables in its `env_file`. Blocks; raises EngineError."""
+    return _digest(_variables_of_file(container))
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()
+
+
 def _environment(container: Container) -> dict[str, str]:
     """The variables of `env_file` and those of `env`, which come first. Raises EngineError."""
-    variables: dict[str, str] = {}
-    if container.env_file:
-        try:
-            variables = read_env_file(container.env_file)
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise EngineError(
-                f"containers[].env_file of {container.id}, {container.env_file}: {reason}"
-            ) from None
+    variables = _variables_of_file(container) if container.env_file else {}
     return variables | {name: _text(value) for name, value in container.env.items()}
+
+
+def _variables_of_file(container: Container) -> dict[str, str]:
+    try:
+        return read_env_file(container.env_file)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise EngineError(
+            f"containers[].env_file of {container.id}, {container.env_file}: {reason}"
+        ) from None
 
 
 def _text(value: str | float | Secret) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from typing import Any, Final, NamedTuple
 
 from infernet_edge.config.keys.changes import RECREATING, changed_fields, without_recreating
 from infernet_edge.config.model import Container
 from infernet_edge.containers.manager import ContainerManager
 from infernet_edge.containers.service import Service
+from infernet_edge.errors import EngineError, StartupError
 from infernet_edge.events.bus import Events
 from infernet_edge.jobs.orchestrator import NOT_CONFIGURED, Orchestrator
 from infernet_edge.logs import log_exception
@@ -52,8 +53,24 @@ class ContainerChanges:
         self._changes: dict[str, _Change] = {}
         self._draining: dict[str, Service] = {}  # removed, and their jobs have not ended yet
 
-    def apply(self, before: list[Container], after: list[Container]) -> None:
-        """Begin to make of the containers `before` those `after`."""
+    async def with_other_env_files(
+        self, before: list[Container], after: list[Container]
+    ) -> set[str]:
+        """The ids of containers whose `env_file` is the same file, with other variables.
+
+        Raises StartupError when one cannot be read.
+        """
+        old = {container.id: container.env_file for container in before}
+        same = [each for each in after if each.env_file and old.get(each.id) == each.env_file]
+        try:
+            return await self._manager.with_other_env_files(same)
+        except EngineError as error:
+            raise StartupError(str(error)) from error
+
+    def apply(
+        self, before: list[Container], after: list[Container], renewed: Collection[str] = ()
+    ) -> None:
+        """Begin to make of the containers `before` those `after`; `renewed` are created again."""
         old = {container.id: container for container in before}
         new = {container.id: container for container in after}
         probed = [service for service in self._services.values() if not service.managed]
@@ -62,8 +79,8 @@ class ContainerChanges:
         for name, container in new.items():
             if name not in old:
                 self._add(container)
-            elif container != old[name]:
-                self._change(self._services[name], old[name], container)
+            elif container != old[name] or name in renewed:
+                self._change(self._services[name], old[name], container, renewed=name in renewed)
         ordered = {name: self._services[name] for name in new}
         self._services.clear()
         self._services.update(ordered)
@@ -109,13 +126,14 @@ class ContainerChanges:
         service.reopen()
         self._change(service, service.container, container)
 
-    def _change(self, service: Service, before: Container, after: Container) -> None:
+    def _change(
+        self, service: Service, before: Container, after: Container, *, renewed: bool = False
+    ) -> None:
         at_once = without_recreating(service.container, after)
         service.apply(at_once, managed=service.managed)
         pending = self._changes.get(service.id)
-        if RECREATING.intersection(changed_fields(before, after)) or (
-            pending is not None and pending.is_replaceable
-        ):
+        is_pending = pending is not None and pending.is_replaceable
+        if renewed or is_pending or RECREATING.intersection(changed_fields(before, after)):
             work = self._recreate_when_quiet(service, after)
             self._begin(service.id, work, is_replaceable=True)
         else:

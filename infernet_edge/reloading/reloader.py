@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from infernet_edge.config.errors import ConfigurationError, Information
 from infernet_edge.config.keys.changes import change_of, changed_keys, effective
@@ -26,7 +26,18 @@ _SLOW: Final = "The configuration cannot be read now: does its disk answer? Try 
 _STOPPING: Final = "The node is shutting down"
 _NO_SOURCE: Final = "This node was not started from a configuration that can be read again"
 
-Prepare = Callable[[Config], Awaitable[Callable[[], None]]]
+
+class Prepared(NamedTuple):
+    """A configuration that can be put in force, at once.
+
+    `applied` are keys whose files have other contents; their values may be the same.
+    """
+
+    put_in_force: Callable[[], None]
+    applied: list[str]
+
+
+Prepare = Callable[[Config], Awaitable[Prepared]]
 
 
 class Reloader:
@@ -70,7 +81,7 @@ class Reloader:
                 return ReloadReport(problems=[str(problem)])
             await self._reads.run(partial(read_authorities, after))
             async with asyncio.timeout(_READ_TIMEOUT):
-                apply = await self._prepare(after)
+                prepared = await self._prepare(after)
         except ConfigurationError as error:
             return ReloadReport(problems=[str(problem) for problem in error.problems])
         except StartupError as error:
@@ -81,10 +92,11 @@ class Reloader:
             return ReloadReport(problems=[_STOPPING])
         keys = changed_keys(self.config, loaded.config)
         applied = [key for key in keys if change_of(key) == "reload"]
+        applied += [key for key in prepared.applied if key not in applied]
         if after.server.tls is not None:  # its files are read again in any case
             applied.append("server.tls")
         self.config = after
-        apply()
+        prepared.put_in_force()
         needs_restart = [key for key in keys if change_of(key) == "restart"]
         notes = [str(each) for each in loaded.warnings if not isinstance(each, Information)]
         return ReloadReport(applied, needs_restart, notes=notes)

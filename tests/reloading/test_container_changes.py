@@ -296,6 +296,31 @@ async def test_a_container_comes_back_while_it_has_a_job(
         await ready(node)
 
 
+async def test_other_variables_in_the_same_env_file(
+    podman: IsolatedPodman, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "echo.env"
+    file.write_text("KEY=first-s3cret\n")
+    async with reloadable(tmp_path, document(podman, env_file=str(file))) as node:
+        await ready(node)
+        assert (await environment(node))["KEY"] == "first-s3cret"
+        file.write_text("# a comment\nKEY=first-s3cret\n")
+        assert (await node.reload())["applied"] == []
+        job = await node.job(data={"sleep": 2, "show": True})
+        await eventually(lambda: node.node.services["echo"].in_call == 1)
+        file.write_text("KEY=second-s3cret\n")
+        assert (await node.reload())["applied"] == ["containers[echo].env_file"]
+        assert (await environment(node))["KEY"] == "second-s3cret"
+        result = await node.finished(job)
+        assert result["result"]["output"]["environment"]["KEY"] == "first-s3cret"
+        assert (await node.reload())["applied"] == []
+        file.unlink()
+        (problem,) = (await node.reload())["problems"]
+        assert "env_file" in problem
+        assert (await environment(node))["KEY"] == "second-s3cret"
+    assert "s3cret" not in caplog.text
+
+
 async def test_jobs_are_not_waited_for_without_end(
     podman: IsolatedPodman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

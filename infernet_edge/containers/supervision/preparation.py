@@ -22,6 +22,7 @@ class Preparation:
         self, container: Container, context: SupervisorContext, reporter: Reporter
     ) -> None:
         self.image = LocalImage("")  # of the last container
+        self.env_file_digest = ""  # of the last container; "" for none
         self._container = container
         self._context = context
         self._reporter = reporter
@@ -58,6 +59,8 @@ class Preparation:
         node, stop_timeout = self._context.node, self._context.timing.stop
 
         def make() -> dict[str, Any]:
+            if container.env_file:
+                self.env_file_digest = specification.env_file_digest(container)
             return specification.make_specification(
                 *(container, node, image.id, info.limits, stop_timeout, groups),
                 rootless=info.rootless,
