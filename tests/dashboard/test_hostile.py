@@ -71,7 +71,7 @@ def test_characters_that_hide_are_shown_as_escapes(page: Watched) -> None:
     shown = page.page.evaluate(
         """async (text) => {
           const { plain } = await import(document.querySelector('script[type=module]').src
-            .replace('app.js', 'format.js'))
+            .replace('app.js', 'dom.js'))
           return plain(text)
         }""",
         "a\U000e0041\u00ad\u3164\u180e\u202e\ue000\ud800b\tc\n\u00e9\u6f22\U0001f600\u0430",

@@ -1,7 +1,6 @@
 // The frame of the page: its pages, the navigation, keys, and what every page shows.
 import { get, hasToken, kept, signOut } from './api.js'
-import { announce, byId, button, el, fill, icon } from './dom.js'
-import { ago, now, plain, span } from './format.js'
+import { ago, announce, button, byId, el, fill, icon, now, plain, span } from './dom.js'
 import { isStale, node, on, start } from './live.js'
 import { may, stateChip, toFix, verdict } from './parts/chip.js'
 
@@ -55,7 +54,7 @@ async function route() {
 		scrollTo(0, 0)
 	} catch (error) {
 		console.error(error)
-		fill(main, el('h1', 'This page could not be loaded'), el('p', plain(error)), button('Reload', () => location.reload()))
+		fill(main, el('h1', 'This page could not be loaded'), el('p', error), button('Reload', () => location.reload()))
 	}
 	frame()
 }
@@ -77,8 +76,8 @@ function more() {
 function frame() {
 	const all = node.overview
 	const [kind, sentence] = verdict()
-	const name = plain(all?.node.name || location.hostname, 60)
-	document.title = `${name} · ${all && kind === 'warn' ? `${toFix()} to fix` : sentence}`
+	const name = all?.node.name || location.hostname
+	document.title = plain(`${name} · ${all && kind === 'warn' ? `${toFix()} to fix` : sentence}`, 200)
 	if (all) drawIcon(kind)
 	fill(byId('name'), name)
 	body.classList.toggle('stale', isStale())
@@ -91,7 +90,7 @@ function frame() {
 	if (hasToken()) items.push(el('li.second.out', el('button', { type: 'button', onclick: signOut }, icon('close'), el('span', 'Sign out'))))
 	items.push(el('li.moreitem', el('button', { type: 'button', 'aria-expanded': String(body.classList.contains('more')), onclick: more }, icon('more'), el('span', 'More'))))
 	fill(byId('pages'), items)
-	if (all) fill(byId('about'), el('p', plain(all.node.version.replace('+edge.', ' · edge '), 60)), all.me.open ? null : el('p', 'Signed in as ', el('b', plain(all.me.name.replace('token:', ''), 60)), ` (${all.me.scope})`))
+	if (all) fill(byId('about'), el('p', all.node.version.replace('+edge.', ' · edge ')), all.me.open ? null : el('p', 'Signed in as ', el('b', all.me.name.replace('token:', '')), ` (${all.me.scope})`))
 	if (node.updated && !byId('updated')) main.before(el('div', { id: 'updated' }, 'The node was updated. ', button('Reload', () => location.reload())))
 }
 

@@ -3,6 +3,7 @@
 const SVG = 'http://www.w3.org/2000/svg'
 const SVG_TAGS = new Set(['svg', 'use', 'path', 'text'])
 const TEXTS = /^(p|pre|h2|b|span|small|td|dd|code|option|summary)$/
+const LABELS = /^(label|title|placeholder)$/
 const SAFE_LINK = /^(#|https?:\/\/|blob:|openapi\.json$)/
 
 // el('p.muted', { onclick: act }, 'text', el('b', 'more')): properties may be left out, functions are listeners,
@@ -18,9 +19,9 @@ export function el(what, ...children) {
 		if (typeof value === 'function') node.addEventListener(name.slice(2), value)
 		else if (name === 'value') node.value = value
 		else if (/^on|^style$|^srcdoc$/.test(name) || (name === 'href' && tag === 'a' && !SAFE_LINK.test(value))) throw new TypeError(name)
-		else node.setAttribute(name === 'label' ? 'aria-label' : name, value === true ? '' : value)
+		else node.setAttribute(name === 'label' ? 'aria-label' : name, value === true ? '' : LABELS.test(name) ? plain(value) : value)
 	}
-	node.append(...children.flat(9).filter((child) => child != null && child !== false))
+	node.append(...children.flat(9).filter((child) => child != null && child !== false).map((child) => (child.nodeType ? child : plain(child, 20000))))
 	return node
 }
 
@@ -57,6 +58,88 @@ export function announce(text) {
 	clearTimeout(saying)
 	saying = setTimeout(() => {
 		saidAt = Date.now()
-		byId('live').textContent = text
+		byId('live').textContent = plain(text)
 	}, Math.max(50, saidAt + 5000 - Date.now()))
 }
+
+// Numbers, times and texts as people read them. Times are those of the node's clock.
+let offset = 0
+// Take over the node's clock.
+export const setNow = (now) => { offset = now - Date.now() }
+export const now = () => Date.now() + offset
+// How far the browser's clock is from the node's, in ms.
+export const clockDifference = () => -offset
+
+const UNITS = ['B', 'kB', 'MB', 'GB', 'TB']
+const short = (value) => value.toFixed(value < 9.95 ? 1 : 0)
+// "2.4 GB"
+export function bytes(size) {
+	if (size == null) return '–'
+	let at = 0
+	while (size >= 1000 && at < UNITS.length - 1) { size /= 1000; at++ }
+	return `${at ? short(size).replace('.0', '') : size} ${UNITS[at]}`
+}
+
+const SPANS = [[86400, 'day', 's'], [3600, 'hour', 's'], [60, 'min', ''], [1, 's', '']]
+// "0.84 s", "4.2 s", "3 min 5 s", "12 days 4 hours"
+export function span(ms) {
+	if (ms == null) return '–'
+	const s = Math.max(0, ms) / 1000
+	if (s < 0.0095) return `${Math.round(s * 1000)} ms`
+	if (s < 0.995) return `${s.toFixed(2)} s`
+	if (s < 59.5) return `${short(s)} s`
+	const whole = Math.round(s)
+	const at = SPANS.findIndex(([size]) => whole >= size)
+	const amounts = [Math.floor(whole / SPANS[at][0]), Math.floor((whole % SPANS[at][0]) / SPANS[at + 1][0])]
+	return amounts.map((n, more) => n && `${n} ${SPANS[at + more][1]}${n > 1 ? SPANS[at + more][2] : ''}`).filter(Boolean).join(' ')
+}
+
+// "12:04:31", on other days "26 Nov 12:04"
+export function time(ms) {
+	if (ms == null) return '–'
+	const at = new Date(ms)
+	const clock = at.toTimeString()
+	if (at.toDateString() === new Date(now()).toDateString()) return clock.slice(0, 8)
+	return `${at.toLocaleDateString('en-GB', { day: 'numeric', month: 'short' })} ${clock.slice(0, 5)}`
+}
+
+// "6 s ago"
+export function ago(ms) {
+	const s = Math.max(0, now() - ms) / 1000
+	if (s < 60) return `${Math.round(s)} s ago`
+	if (s < 3600) return `${Math.floor(s / 60)} min ago`
+	return s < 86400 ? `${Math.floor(s / 3600)} h ago` : `${count(Math.floor(s / 86400), 'day')} ago`
+}
+
+// "2 things", "1 thing"
+export const count = (n, word) => `${number(n)} ${word}${n === 1 ? '' : 's'}`
+// "19,204,118"
+export const number = (n) => String(n).replace(/\B(?=(\d{3})+$)/g, ',')
+// "2nd"
+export const nth = (n) => n + (/1[123]$/.test(String(n)) ? 'th' : ['th', 'st', 'nd', 'rd'][n % 10] || 'th')
+
+// "0.0421 ETH", from a decimal text in wei
+export function ether(wei, digits = 6) {
+	if (!/^-?\d+$/.test(wei ?? '')) return '–'
+	const [, minus, all] = /^(-?)(.*)/.exec(wei)
+	const long = all.padStart(19, '0')
+	const [whole, rest] = [long.slice(0, -18), long.slice(-18).replace(/0+$/, '')]
+	const cut = rest.slice(0, digits).replace(/0+$/, '')
+	if (rest && !cut && !Number(whole)) return `< ${minus}0.${'1'.padStart(digits, '0')} ETH`
+	return `${minus}${number(BigInt(whole))}${cut && `.${cut}`} ETH`
+}
+
+// Control characters, and what reorders or hides text, as U+202E, soft hyphens, tags and fillers do.
+const HIDDEN = /[^\P{C}\t\n]|[\u2028\u2029\u034f\u115f\u1160\u3164\uffa0]/gu
+// A foreign text for the eye: hidden characters are shown as escapes. `max`: characters.
+export function plain(text, max = 500) {
+	const cut = String(text ?? '')
+	const shown = (cut.length > max ? cut.slice(0, max - 1) : cut).replace(HIDDEN, (one) =>
+		one < ' ' ? String.fromCharCode(0x2400 + one.charCodeAt(0)) : `\\u${one.codePointAt(0).toString(16).padStart(4, '0')}`)
+	return cut.length > max ? `${shown}…` : shown
+}
+
+// The containers of a job, in their order.
+export const names = (list) => list.join(' → ')
+// "0x91c4…77de"
+export const brief = (hash) => (hash.length > 14 ? `${hash.slice(0, 6)}…${hash.slice(-4)}` : hash)

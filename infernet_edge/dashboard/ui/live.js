@@ -1,6 +1,6 @@
 // The node as it is now: /api/overview, and its events, which say what to read again.
 import { get, kept, listeners, pieces, send, sleep } from './api.js'
-import { now, setNow } from './format.js'
+import { now, setNow } from './dom.js'
 
 const TYPES = 'job,container,storage,chain,attention,minute,machine'
 const BEAT = 15000 // ms between the node's comments

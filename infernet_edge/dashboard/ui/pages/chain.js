@@ -1,7 +1,6 @@
 // Is it in step with the chain, is it paid, why was this skipped?
 import { get, part } from '../api.js'
-import { card, el, fill, line, segments, sign, terms } from '../dom.js'
-import { ago, brief, count, ether, names, now, number, plain, time } from '../format.js'
+import { ago, brief, card, count, el, ether, fill, line, names, now, number, segments, sign, terms, time } from '../dom.js'
 import { isHead, node, on } from '../live.js'
 import { chip, mark, pageHead, show } from '../parts/chip.js'
 import { tableOf } from '../parts/table.js'
@@ -14,12 +13,11 @@ const BEHIND = 60000 // ms without a block
 // A hash or an address that can be copied.
 const hex = (hash) => hash && [el('span.mono', brief(hash)), sign('copy', `Copy ${brief(hash)}`, () => copy(hash))]
 const amount = (wei) => wei && el('span', { title: `${number(wei)} wei` }, ether(wei))
-const second = (one) => plain(one.reason, 300)
-const row = (one, id) => [line(`#${id} ${names(one.containers || [])}`), line(second(one), '.second')]
+const row = (one, id) => [line(`#${id} ${names(one.containers || [])}`), line(one.reason, '.second')]
 const state = (one) => chip(one.state)
-const sub = ['', 'sub', (one) => one.reason && line(second(one))]
+const sub = ['', 'sub', (one) => one.reason && line(one.reason)]
 const SUBSCRIPTIONS = [['State', 'state', state], ['Subscription', 'title', (one) => row(one, one.id)], ['Owner', 'meta', (one) => hex(one.owner)], ['Next due', 'meta', (one) => one.next_due && time(one.next_due)], sub]
-const DELIVERIES = [['State', 'state', state], ['Delivery', 'title', (one) => row(one, `${one.subscription}/${one.interval}`)], ['Transaction', 'meta', (one) => hex(one.transaction)], ['Client', 'meta', (one) => plain(one.client, 60)], ['Changed', 'meta', (one) => time(one.changed_at)], sub]
+const DELIVERIES = [['State', 'state', state], ['Delivery', 'title', (one) => row(one, `${one.subscription}/${one.interval}`)], ['Transaction', 'meta', (one) => hex(one.transaction)], ['Client', 'meta', (one) => one.client], ['Changed', 'meta', (one) => time(one.changed_at)], sub]
 
 export default function chain(main, _id, query) {
 	let known = null
@@ -34,8 +32,8 @@ export default function chain(main, _id, query) {
 
 	function summary(all) {
 		const isBehind = !all.head || now() - all.head_at > BEHIND
-		const servers = all.rpc.map((one) => el('p', mark(one.ok ? 'ok' : 'bad', plain(one.host, 80)), ' ', el('small', one.ok ? one.ms != null && `${Math.round(one.ms)} ms` : plain(one.reason, 200))))
-		return [el('p.chosen', mark(isBehind ? 'bad' : 'ok', isBehind ? 'Behind' : 'In step'), all.head ? el('span.v', `Block ${number(all.head)}, `, el('span', { 'data-ago': all.head_at }, ago(all.head_at))) : 'No block yet', `· ${plain(all.name || `chain ${all.chain_id}`, 40)}`),
+		const servers = all.rpc.map((one) => el('p', mark(one.ok ? 'ok' : 'bad', one.host), ' ', el('small', one.ok ? one.ms != null && `${Math.round(one.ms)} ms` : one.reason)))
+		return [el('p.chosen', mark(isBehind ? 'bad' : 'ok', isBehind ? 'Behind' : 'In step'), all.head ? el('span.v', `Block ${number(all.head)}, `, el('span', { 'data-ago': all.head_at }, ago(all.head_at))) : 'No block yet', `· ${all.name || `chain ${all.chain_id}`}`),
 			terms([['Balance', amount(all.balance)], ['Account', hex(all.address)], ['Payment wallet', hex(all.payment_wallet)], ['Gas, last day', amount(all.gas_spent_day)], ['In flight', all.pending], ['RPC servers', servers]])]
 	}
 

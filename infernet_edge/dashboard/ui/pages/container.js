@@ -1,7 +1,6 @@
 // One container: state and reason, image, restart, pull, and its log.
 import { part, send, sleep } from '../api.js'
-import { el, fill, sign, terms } from '../dom.js'
-import { brief, bytes, count, number, plain, span, time } from '../format.js'
+import { brief, bytes, count, el, fill, number, sign, span, terms, time } from '../dom.js'
 import { node } from '../live.js'
 import { chip, may, why } from '../parts/chip.js'
 import { eachLine, logView } from '../parts/log.js'
@@ -12,9 +11,9 @@ import { cpu, memory, slots } from './containers.js'
 export async function act(id, name, used) {
 	const isUp = node.overview.containers.find((one) => one.id === id)?.state === 'ready'
 	const { confirm } = await import('../parts/dialog.js')
-	if (name === 'restart' && isUp && !(await confirm(`Restart ${plain(id, 80)}?`, used ? `${count(used, 'running job')} will be started again.` : 'Jobs that run there are started again.', 'Restart'))) return
+	if (name === 'restart' && isUp && !(await confirm(`Restart ${id}?`, used ? `${count(used, 'running job')} will be started again.` : 'Jobs that run there are started again.', 'Restart'))) return
 	await send(`api/containers/${part(id)}/${name}`, { method: 'POST' })
-	toast(name === 'restart' ? `${plain(id, 80)} is starting` : `Pulling the image of ${plain(id, 80)}`)
+	toast(name === 'restart' ? `${id} is starting` : `Pulling the image of ${id}`)
 }
 
 export function containerDetail(place, id, head, title) {
@@ -24,22 +23,22 @@ export function containerDetail(place, id, head, title) {
 	const actions = el('div.part.buttons')
 	const logs = el('section.part', { hidden: true })
 	head(title)
-	fill(title, plain(id, 80))
+	fill(title, id)
 	place.append(actions, about, logs)
 
 	function draw(one) {
 		if (!one) return fill(about, el('p.muted', 'No container has this name in the configuration.'))
 		const { hour } = one
 		const press = (label, name) => action(label, () => act(id, name, one.slots.used), { disabled: name === 'pull' && one.pull != null })
-		fill(title, chip(one.state), plain(id, 80))
+		fill(title, chip(one.state), id)
 		fill(actions, may('submit') ? el('a.button.main', { href: `#/try?container=${part(id)}` }, 'Try it') : null,
 			one.managed && may('operator') ? [press(one.state === 'failed' ? 'Start now' : one.new_digest ? 'Restart with the new image' : 'Restart', 'restart'), press('Pull', 'pull')] : null)
-		fill(about, one.reason ? el(one.state === 'failed' ? 'p.error' : 'p', plain(one.reason, 2000)) : null,
-			one.pull ? el('p', `Pulling its image: ${bytes(one.pull.bytes)}${one.pull.of ? ` of ${bytes(one.pull.of)}` : ''}`) : null, one.pull_error && el('p.error', plain(one.pull_error, 2000)),
-			one.new_digest && el('p', 'A new image is there. A restart uses it.'), one.managed ? null : el('p', `Runs at ${plain(one.url, 200)} and is not managed here.`),
+		fill(about, one.reason ? el(one.state === 'failed' ? 'p.error' : 'p', one.reason) : null,
+			one.pull ? el('p', `Pulling its image: ${bytes(one.pull.bytes)}${one.pull.of ? ` of ${bytes(one.pull.of)}` : ''}`) : null, one.pull_error && el('p.error', one.pull_error),
+			one.new_digest && el('p', 'A new image is there. A restart uses it.'), one.managed ? null : el('p', `Runs at ${one.url} and is not managed here.`),
 			terms([['Since', one.since && time(one.since)], ['Next start', one.next_start_at && time(one.next_start_at)], ['Restarts', one.restarts], ['Slots', slots(one)],
 				['Last hour', hour && `${number(hour.done)} done, ${number(hour.failed)} failed${hour.p50_ms == null ? '' : `, typically ${span(hour.p50_ms)}`}`], ['CPU', cpu(one) || null], ['Memory', memory(one) || null],
-				['Image', one.image && plain(one.image, 300)], ['Digest', one.digest && [el('span.mono', brief(one.digest.replace('sha256:', ''))), sign('copy', 'Copy the digest', () => copy(one.digest))]]]))
+				['Image', one.image], ['Digest', one.digest && [el('span.mono', brief(one.digest.replace('sha256:', ''))), sign('copy', 'Copy the digest', () => copy(one.digest))]]]))
 		if (!logs.hidden || !one.managed) return
 		logs.hidden = false
 		if (may('operator')) follow()

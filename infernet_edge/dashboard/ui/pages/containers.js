@@ -1,7 +1,6 @@
 // The containers: does each one run, and why not; beside them one of them.
 import { get, part } from '../api.js'
-import { el, line } from '../dom.js'
-import { bytes, count, plain } from '../format.js'
+import { bytes, count, el, line } from '../dom.js'
 import { on } from '../live.js'
 import { chip, pageHead, show } from '../parts/chip.js'
 import { sides } from '../parts/sides.js'
@@ -18,7 +17,7 @@ export const cpu = (one) => one.cpu_percent != null && `${Math.round(one.cpu_per
 const note = (one) => (one.state === 'ready' && !one.pull ? '' : doing(one))
 
 const COLUMNS = [
-	['State', 'state', (one) => chip(one.state)], ['Container', 'title', (one) => [line(plain(one.id, 80)), line(note(one), '.second')]], ['Slots', 'meta', slots], ['CPU', 'meta.client', cpu], ['Memory', 'meta.client', memory],
+	['State', 'state', (one) => chip(one.state)], ['Container', 'title', (one) => [line(one.id), line(note(one), '.second')]], ['Slots', 'meta', slots], ['CPU', 'meta.client', cpu], ['Memory', 'meta.client', memory],
 	['Restarts', 'meta.client', (one) => one.restarts != null && [one.restarts, el('span.narrow', one.restarts === 1 ? ' restart' : ' restarts')]], ['', 'sub', (one) => note(one) && line(note(one))],
 ]
 

@@ -1,7 +1,6 @@
 // One job: its state and reason, what can be done, result, input, steps, course.
 import { get, part, send, textOf } from '../api.js'
-import { announce, button, el, fill, sign, terms } from '../dom.js'
-import { names, plain, span, time } from '../format.js'
+import { announce, button, el, fill, names, sign, span, terms, time } from '../dom.js'
 import { node, on } from '../live.js'
 import { chip, failed, jobState, may, why } from '../parts/chip.js'
 import { showText } from '../parts/text.js'
@@ -25,7 +24,7 @@ export function jobDetail(place, id, head, title) {
 	actions.classList.add('buttons')
 	head([title, sign('copy', 'Copy the id', () => copy(id))])
 	place.append(message, actions, problem, result, input, steps, course)
-	fill(title, el('span.mono', plain(id, 60)))
+	fill(title, el('span.mono', id))
 
 	const inputText = () => textOf(`${path}/input`, signal).catch((error) => { throw error.status === 404 ? new Error('The input of this job is not kept') : error })
 	const run = async () => { location.hash = `#/jobs/${part((await get('api/jobs', { method: 'POST', body: request(job.containers, await inputText()) })).id)}` }
@@ -47,13 +46,13 @@ export function jobDetail(place, id, head, title) {
 	function draw() {
 		const isOpen = job.status === 'running'
 		const again = may('submit') && !isOpen
-		fill(title, chip(jobState(job)), el('span.mono', plain(id, 60)))
+		fill(title, chip(jobState(job)), el('span.mono', id))
 		show(actions, true, isOpen && may('submit') && action('Cancel', cancel, { class: 'button danger' }), again && [action('Run again', run, { class: 'button main' }), action('Edit and run', edit)],
 			action('Copy as curl', async () => copy(curl(job.containers, await inputText()))), button('Copy link', () => copy(location.href)))
 		const single = job.containers.length === 1 && may('operator')
-		show(problem, job.status === 'failed', el('h2', job.failed_step ? `Error in step ${job.failed_step} of ${job.steps}` : 'Error'), el('pre.error', { tabindex: '0' }, plain(job.error, 20000)),
-			single && el('a', { href: `#/containers/${part(job.containers[0])}` }, `Show the log of ${plain(job.containers[0], 80)}`))
-		show(course, true, el('h2', 'Course'), terms([['Containers', names(job.containers)], ['Sent', `${time(job.created_at)}, by ${plain(job.client, 80)}`], ['Waited', job.started_at && span(job.started_at - job.created_at)],
+		show(problem, job.status === 'failed', el('h2', job.failed_step ? `Error in step ${job.failed_step} of ${job.steps}` : 'Error'), el('pre.error', { tabindex: '0' }, job.error),
+			single && el('a', { href: `#/containers/${part(job.containers[0])}` }, `Show the log of ${job.containers[0]}`))
+		show(course, true, el('h2', 'Course'), terms([['Containers', names(job.containers)], ['Sent', `${time(job.created_at)}, by ${job.client}`], ['Waited', job.started_at && span(job.started_at - job.created_at)],
 			['Took', job.finished_at && span(job.finished_at - (job.started_at ?? job.created_at))], ['Attempts', job.attempts]]))
 		if (drawn === job.status) return
 		drawn = job.status
@@ -63,7 +62,7 @@ export function jobDetail(place, id, head, title) {
 		showText(input, 'Input', `${path}/input`, `${id}-input.json`, 'The input is not kept. jobs.keep_inputs = "all" keeps those of all jobs.', signal)
 		show(steps, job.steps > 1 && !isOpen, el('h2', 'Steps'), job.containers.slice(0, 50).map((name, at) => {
 			const body = el('div')
-			const step = el('details', el('summary', `${at + 1}. ${plain(name, 80)}`), body)
+			const step = el('details', el('summary', `${at + 1}. ${name}`), body)
 			step.addEventListener('toggle', () => showText(body, 'Output', `${path}/steps/${at + 1}`, `${id}-step-${at + 1}.json`, 'This output is not kept.', signal), { once: true })
 			return step
 		}))

@@ -1,7 +1,6 @@
 // The jobs: newest first, filters in the address, and beside them one job.
 import { get, part } from '../api.js'
-import { button, el, fill, icon, line, segments } from '../dom.js'
-import { names, nth, plain, span, time } from '../format.js'
+import { button, el, fill, icon, line, names, nth, segments, span, time } from '../dom.js'
 import { node, on } from '../live.js'
 import { chip, failed, grey, growing, jobState, may, pageHead, why } from '../parts/chip.js'
 import { sides } from '../parts/sides.js'
@@ -16,9 +15,9 @@ const FILTERS = ['state', 'container', 'client', 'find']
 
 // What a job says in its second line.
 function second(job) {
-	if (job.error) return job.cancelled ? 'cancelled' : plain(job.error, 200)
+	if (job.error) return job.cancelled ? 'cancelled' : job.error
 	if (job.position) return `${nth(job.position)} in line`
-	return job.status === 'running' && job.steps > 1 && job.container ? `at ${plain(job.container, 80)}` : ''
+	return job.status === 'running' && job.steps > 1 && job.container ? `at ${job.container}` : ''
 }
 // A word that a card needs and a table does not.
 const narrow = (text) => el('span.narrow', text)
@@ -28,8 +27,8 @@ function took(job) {
 }
 const COLUMNS = [
 	['State', 'state', (job) => chip(jobState(job))],
-	['Containers', 'title', (job) => [line(names(job.containers)), line(plain(job.client, 80), '.client'), line(second(job), '.second')]],
-	['Sent', 'meta', (job) => time(job.created_at)], ['Took', 'meta', took], ['Client', 'meta.client', (job) => plain(job.client, 60)],
+	['Containers', 'title', (job) => [line(names(job.containers)), line(job.client, '.client'), line(second(job), '.second')]],
+	['Sent', 'meta', (job) => time(job.created_at)], ['Took', 'meta', took], ['Client', 'meta.client', (job) => job.client],
 	['', 'sub', (job) => second(job) && line(second(job))],
 ]
 
@@ -74,7 +73,7 @@ export default function jobs(main, id, query) {
 		const many = (n) => (n ? el('small', ` ${n}`) : null)
 		fill(states, segments([['', 'All'], ['running', ['Running', many(running)]], ['waiting', ['Waiting', many(waiting)]], ['failed', 'Failed'], ['success', 'Finished', '.wide']], query.get('state') || '', (state) => hash({ state })))
 		const wanted = query.get('container') || ''
-		fill(container, el('option', { value: '' }, 'All containers'), [...new Set([...containers.map((one) => one.id), wanted])].filter(Boolean).map((name) => el('option', { value: name }, plain(name, 60))))
+		fill(container, el('option', { value: '' }, 'All containers'), [...new Set([...containers.map((one) => one.id), wanted])].filter(Boolean).map((name) => el('option', { value: name }, name)))
 		container.value = wanted
 		for (const [input, name] of [[client, 'client'], [find, 'find']]) if (document.activeElement !== input) input.value = query.get(name) || ''
 		if (items.length) {

@@ -1,7 +1,6 @@
 // Is it well? What needs me? What is it doing?
 import { keep, part } from '../api.js'
-import { button, card, el, fill, icon, line, sign } from '../dom.js'
-import { bytes, clockDifference, count, ether, names, now, number, plain, span, time } from '../format.js'
+import { button, bytes, card, clockDifference, count, el, ether, fill, icon, line, names, now, number, sign, span, time } from '../dom.js'
 import { isStale, load, node, on } from '../live.js'
 import { chip, growing, may, pageHead, verdict } from '../parts/chip.js'
 
@@ -30,7 +29,7 @@ export default function overview(main) {
 		fill(tiles, tilesOf(all))
 		fill(containers, all.containers.length ? all.containers.slice(0, 8).map(container) : noContainers())
 		fill(failures, all.failures.length ? all.failures.map(failure) : el('p.row.muted', 'No job failed lately.'))
-		fill(phone, all.node.urls[0] ? card('Open on your phone', null, el('div.body', all.node.urls.map((url) => el('p', el('a', { href: url }, plain(url, 200)))), el('p.muted', 'In the same Wi-Fi. It asks for a token where the node needs one.'))) : null)
+		fill(phone, all.node.urls[0] ? card('Open on your phone', null, el('div.body', all.node.urls.map((url) => el('p', el('a', { href: url }, url))), el('p.muted', 'In the same Wi-Fi. It asks for a token where the node needs one.'))) : null)
 		drawChart(all)
 	}
 
@@ -72,10 +71,10 @@ function attention(one) {
 		: button(ACTIONS[name], (event) => press(event.currentTarget, one.container, name))))
 	const hide = one.id.startsWith('access.') && button('Hide', () => { keep(`hide.${one.id}`, true); load() }) // in this browser
 	return el(`section.attention.${kind}`, { 'data-id': one.id }, icon(kind, kind),
-		el('div.text', el('h2', el('span.quiet', kind === 'bad' ? 'Problem: ' : 'Warning: '), plain(one.title)), el('p', plain(one.text)),
-			one.fix || one.command ? el('p', el('b', 'Fix: '), plain(one.fix), ' ', one.command ? command(one.command) : null) : null), el('div.buttons', actions, hide))
+		el('div.text', el('h2', el('span.quiet', kind === 'bad' ? 'Problem: ' : 'Warning: '), one.title), el('p', one.text),
+			one.fix || one.command ? el('p', el('b', 'Fix: '), one.fix, ' ', one.command ? command(one.command) : null) : null), el('div.buttons', actions, hide))
 }
-const command = (text) => el('span.command', el('code', plain(text)), sign('copy', 'Copy the command', async () => (await import('../parts/toast.js')).copy(text)))
+const command = (text) => el('span.command', el('code', text), sign('copy', 'Copy the command', async () => (await import('../parts/toast.js')).copy(text)))
 
 // `share` of something that is used up, 0 to 1; `high`: from where on it is a warning.
 function tile(label, value, under, share = null, high = 0.9) {
@@ -99,13 +98,13 @@ function tilesOf({ machine: m, chain, jobs: { running, waiting, hour } }) {
 // What a container does, in a line.
 export function doing(one) {
 	if (one.pull) return `pulling its image: ${one.pull.of ? `${Math.floor((100 * one.pull.bytes) / one.pull.of)} % of ${bytes(one.pull.of)}` : bytes(one.pull.bytes)}`
-	if (one.state === 'elsewhere' && one.url) return `Runs at ${plain(one.url, 200)}`
+	if (one.state === 'elsewhere' && one.url) return `Runs at ${one.url}`
 	const { slots, hour } = one
-	return plain(one.reason, 200) || [slots && `${slots.used} of ${count(slots.of, 'slot')}`, one.cpu_percent != null && `CPU ${Math.round(one.cpu_percent)} %`, one.memory != null && bytes(one.memory),
+	return one.reason || [slots && `${slots.used} of ${count(slots.of, 'slot')}`, one.cpu_percent != null && `CPU ${Math.round(one.cpu_percent)} %`, one.memory != null && bytes(one.memory),
 		!slots && hour && (hour.done || hour.failed ? `${number(hour.done)} done${hour.failed ? `, ${number(hour.failed)} failed` : ''} in the last hour` : 'no job in the last hour')].filter(Boolean).join(' · ')
 }
-const container = (one) => el('a.row', { href: `#/containers/${part(one.id)}` }, el('b', plain(one.id, 80)), chip(one.state), line(doing(one)))
-const failure = (job) => el('a.row', { href: `#/jobs/${part(job.id)}` }, el('b', names(job.containers)), el('small', time(job.finished_at || job.created_at)), line(plain(job.error, 200)))
+const container = (one) => el('a.row', { href: `#/containers/${part(one.id)}` }, el('b', one.id), chip(one.state), line(doing(one)))
+const failure = (job) => el('a.row', { href: `#/jobs/${part(job.id)}` }, el('b', names(job.containers)), el('small', time(job.finished_at || job.created_at)), line(job.error))
 
 export const noContainers = () => el('div.none', el('p', 'No containers yet. A node runs jobs in containers. Add one to config.toml:'), el('pre', '[[containers]]\nid = "hello"\nimage = "docker.io/USER/IMAGE:TAG"'),
 	el('p', 'then ', el('code', 'infernet-edge reload'), '. ', el('code', 'infernet-edge help containers'), ' explains all options.'))

@@ -1,7 +1,6 @@
 // What is in force, from where; tokens; this browser; about. Nothing is changed here.
 import { get, hasToken, keep, kept, signOut } from '../api.js'
-import { button, el, fill, line, segments, sign, terms } from '../dom.js'
-import { plain, time } from '../format.js'
+import { button, el, fill, line, segments, sign, terms, time } from '../dom.js'
 import { node, on } from '../live.js'
 import { may, pageHead, show } from '../parts/chip.js'
 import { action, copy } from '../parts/toast.js'
@@ -24,23 +23,23 @@ export default function settings(main, _id, query) {
 	function drawValues() {
 		const word = find.value.toLowerCase()
 		const items = (all.items || []).filter((one) => `${one.key} ${one.description}`.toLowerCase().includes(word) && (!only.checked || one.source !== 'default'))
-		fill(values, items.slice(0, 500).map((one) => el('div.row', el('b.mono', plain(one.key, 120)), sign('copy', `Copy ${plain(one.key, 120)}`, () => copy(one.key)),
-			line([plain(said(one.value), 300), one.value !== 'hidden' && one.source !== 'default' && el('small', ` (default ${plain(said(one.default), 100)})`)]),
-			el('small.all', [one.description, one.source, `after a ${one.changes}`].filter(Boolean).map((text) => plain(text, 300)).join(' · ')))), items.length ? null : el('p.empty', 'No key matches.'))
+		fill(values, items.slice(0, 500).map((one) => el('div.row', el('b.mono', one.key), sign('copy', `Copy ${one.key}`, () => copy(one.key)),
+			line([said(one.value), one.value !== 'hidden' && one.source !== 'default' && el('small', ` (default ${said(one.default)})`)]),
+			el('small.all', [one.description, one.source, `after a ${one.changes}`].filter(Boolean).join(' · ')))), items.length ? null : el('p.empty', 'No key matches.'))
 	}
 
 	function valuesTab() {
 		drawValues()
 		const { files = [], problems = [] } = all
-		return [el('div.head', el('div.tools', find, el('label.check', only, 'only changed'))), problems.map((text) => el('p.error', plain(text))), values,
-			el('p.foot', files.length ? `Files: ${files.map((file) => plain(file, 200)).join(', ')}. Change them there, then reload.` : 'No configuration file: all values are the defaults.')]
+		return [el('div.head', el('div.tools', find, el('label.check', only, 'only changed'))), problems.map((text) => el('p.error', text)), values,
+			el('p.foot', files.length ? `Files: ${files.join(', ')}. Change them there, then reload.` : 'No configuration file: all values are the defaults.')]
 	}
 	function accessTab() {
 		const { tokens = [], tls } = all
-		return el('div.body', el('h2', 'Tokens'), tokens.length ? tokens.map((one) => el('div.row', el('b', plain(one.name, 80)), plain(one.scope, 20), line(`last used ${one.last_used_at ? time(one.last_used_at) : 'never'}${one.expires_at ? ` · expires ${time(one.expires_at)}` : ''}`)))
+		return el('div.body', el('h2', 'Tokens'), tokens.length ? tokens.map((one) => el('div.row', el('b', one.name), one.scope, line(`last used ${one.last_used_at ? time(one.last_used_at) : 'never'}${one.expires_at ? ` · expires ${time(one.expires_at)}` : ''}`)))
 			: note('None: anybody in your network can use this node.'), note(['Make one: ', code('infernet-edge token new NAME --scope operator')]), el('h2', 'Connection'),
-		tls ? terms([['Certificate', el('span.mono', plain(tls.fingerprint, 120))], ['Valid until', time(tls.not_after)]]) : el('p', 'Anybody in the same Wi-Fi can read the token. ', code('server.tls'), ' prevents that.'),
-		terms([['Addresses', (node.overview?.node.urls || []).map((url) => el('p', plain(url, 200)))]]))
+		tls ? terms([['Certificate', el('span.mono', tls.fingerprint)], ['Valid until', time(tls.not_after)]]) : el('p', 'Anybody in the same Wi-Fi can read the token. ', code('server.tls'), ' prevents that.'),
+		terms([['Addresses', (node.overview?.node.urls || []).map((url) => el('p', url))]]))
 	}
 	function browserTab() {
 		const root = document.documentElement
@@ -52,7 +51,7 @@ export default function settings(main, _id, query) {
 		const keys = el('input', { type: 'checkbox', checked: kept('keys', true), onchange: () => keep('keys', keys.checked) })
 		return el('div.body', el('p.chosen', el('label', { for: 'theme' }, 'Theme'), theme), el('label.check', keys, ' Single keys (press ? for a list)'), hasToken() && el('p', button('Forget the token', forget)))
 	}
-	const aboutTab = () => el('div.body', el('p', `Version ${plain(node.overview.node.version, 60)}, BSD-3-Clause`), el('p', code('infernet-edge doctor'), ' examines the machine and says how to fix what it finds.'), el('p', el('a', { href: 'openapi.json' }, 'The API of this node'), ' (OpenAPI)'))
+	const aboutTab = () => el('div.body', el('p', `Version ${node.overview.node.version}, BSD-3-Clause`), el('p', code('infernet-edge doctor'), ' examines the machine and says how to fix what it finds.'), el('p', el('a', { href: 'openapi.json' }, 'The API of this node'), ' (OpenAPI)'))
 
 	function draw() {
 		const tab = query.get('tab') || (may('operator') ? 'values' : 'browser')
@@ -66,7 +65,7 @@ export default function settings(main, _id, query) {
 	}
 	async function reload() {
 		const { applied, needs_restart: later, problems, notes } = await get('api/reload', { method: 'POST', wait: 20000 })
-		const list = (title, found) => found.length > 0 && el('p', el('b', `${title}: `), found.map((text) => plain(text)).join(', '))
+		const list = (title, found) => found.length > 0 && el('p', el('b', `${title}: `), found.join(', '))
 		result.hidden = false
 		fill(result, list('Not reloaded', problems), list('In force now', applied), list('Needs a restart', later), list('Check', notes), [...problems, ...applied, ...later, ...notes].length ? null : el('p', 'Nothing has changed.'))
 		load()

@@ -1,7 +1,6 @@
 // Does it work? One job from an input in JSON, and its result or its stream.
 import { keep, kept } from '../api.js'
-import { button, el, fill } from '../dom.js'
-import { names, plain } from '../format.js'
+import { button, el, fill, names, plain } from '../dom.js'
 import { node, on } from '../live.js'
 import { chip, may, pageHead } from '../parts/chip.js'
 import { jsonError } from '../parts/json.js'
@@ -36,7 +35,7 @@ export default function tryIt(main, _id, query) {
 		const ids = known.map((one) => one.id)
 		chosen = chosen.filter((id) => ids.includes(id))
 		if (!chosen.length) chosen = ids.slice(0, 1)
-		const step = (id, at) => [at > 0 && '→', el('select', { label: `Container of step ${at + 1}`, onchange: (event) => pickStep(event.target, at) }, ids.map((each) => el('option', { value: each, selected: each === id }, plain(each, 60))))]
+		const step = (id, at) => [at > 0 && '→', el('select', { label: `Container of step ${at + 1}`, onchange: (event) => pickStep(event.target, at) }, ids.map((each) => el('option', { value: each, selected: each === id }, each)))]
 		fill(steps, chosen.map(step), ids.length ? null : el('p.muted', 'No containers yet: the overview says how to add one.'),
 			chosen.length < STEPS && button('+ step', () => { chosen.push(chosen[0]); draw() }), chosen.length > 1 && button('− step', () => { chosen.pop(); draw() }))
 		about()

@@ -1,6 +1,5 @@
 // The last hour: jobs as bars, failed ones below the line; the typical time as a curve.
-import { el, fill } from '../dom.js'
-import { number, span } from '../format.js'
+import { el, fill, number, span } from '../dom.js'
 
 const LEFT = 52 // px for the numbers
 const HEIGHT = 150

@@ -1,6 +1,5 @@
 // States: a shape, a word and a colour; and the heads of pages.
-import { button, el, fill, icon } from '../dom.js'
-import { count, now, plain, span, time } from '../format.js'
+import { button, count, el, fill, icon, now, span, time } from '../dom.js'
 import { isStale, node } from '../live.js'
 
 // Of each state the kind (shape and colour) and the word.
@@ -12,7 +11,7 @@ const STATES = {
 }
 // `kind`: ok, run, wait, warn, bad, idle.
 export const mark = (kind, text) => el(`span.chip.${kind}`, icon(kind), el('span', text))
-export const chip = (state) => mark(...(STATES[state] || ['idle', plain(state, 30)]))
+export const chip = (state) => mark(...(STATES[state] || ['idle', state]))
 // The state of a job: its status does not say whether it waits or was cancelled.
 export const jobState = (job) => (job.cancelled ? 'cancelled' : job.status === 'running' && (job.started_at == null || job.position != null) ? 'waiting' : job.status)
 
@@ -29,7 +28,7 @@ export function verdict() {
 	if (!all) return ['run', node.error ? `Cannot read the node: ${why(node.error)}` : 'Connecting']
 	if (node.state === 'paused') return ['run', `Paused. Last seen ${time(node.seen)}`]
 	if (isStale()) return ['bad', `Cannot reach the node. Last seen ${time(node.seen)}`]
-	if (!all.intake.open) return ['bad', `Not taking jobs: ${plain(all.intake.reason)}`]
+	if (!all.intake.open) return ['bad', `Not taking jobs: ${all.intake.reason}`]
 	const n = toFix()
 	if (n) return ['warn', `Working, but ${count(n, 'thing')} need${n === 1 ? 's' : ''} you`]
 	const of = all.containers.length
@@ -52,13 +51,13 @@ function viewing() {
 	const { me } = node.overview || {}
 	if (!me || me.open || me.scope === 'operator') return null
 	const submits = me.scope === 'submit'
-	return el('details.viewing', el('summary.chip.idle', submits ? 'Own jobs only' : 'Viewing only'), el('p', 'Your token ', el('code', plain(me.name.replace('token:', ''), 60)),
+	return el('details.viewing', el('summary.chip.idle', submits ? 'Own jobs only' : 'Viewing only'), el('p', 'Your token ', el('code', me.name.replace('token:', '')),
 		submits ? ' may run jobs and see its own. Changes need' : ' may look. Jobs need the scope submit, changes need', ' operator: ', el('code', 'infernet-edge token new NAME --scope operator')))
 }
 
 export function why(error) {
 	const scope = error.status === 403 && error.body?.params?.scope
-	return scope ? `this needs a token with the scope ${plain(scope, 30)}` : plain(error.message)
+	return scope ? `this needs a token with the scope ${scope}` : error.message
 }
 export const failed = (...text) => el('p.failed', { role: 'alert' }, text)
 export const grey = (what) => el('div.grey', { role: 'img', label: `Loading ${what}` }, el('i'), el('i'), el('i'))

@@ -1,6 +1,5 @@
 // Dialogs: the token, questions before something is lost, keys, a text to copy.
 import { el } from '../dom.js'
-import { plain } from '../format.js'
 
 function open(title, ...content) {
 	const before = document.activeElement
@@ -19,7 +18,7 @@ const close = () => el('div.buttons', el('button.button', 'Close'))
 export const askToken = (why) => new Promise((done) => {
 	const field = el('input', { type: 'password', id: 'token', autocomplete: 'off', required: true, autofocus: true })
 	const briefly = el('input', { type: 'checkbox' })
-	const dialog = open('Token', el('p.why', plain(why)), el('label', { for: 'token' }, 'Paste the token that ', el('code', 'infernet-edge token new'), ' printed'), field, el('label.check', briefly, 'Only this session'), el('div.buttons', el('button.button.main', 'Use it')))
+	const dialog = open('Token', el('p.why', why), el('label', { for: 'token' }, 'Paste the token that ', el('code', 'infernet-edge token new'), ' printed'), field, el('label.check', briefly, 'Only this session'), el('div.buttons', el('button.button.main', 'Use it')))
 	dialog.addEventListener('close', () => {
 		const text = field.value.trim()
 		done(text && dialog.returnValue != null ? { text, briefly: briefly.checked } : askToken(why)) // also after Escape

@@ -1,6 +1,5 @@
 // JSON for the eye, from its text: nothing is decoded.
-import { button, el } from '../dom.js'
-import { bytes, plain } from '../format.js'
+import { button, bytes, el, plain } from '../dom.js'
 
 const SHOWN = 65536 // characters, until "Show all"
 const LONG = 200 // characters of a text

@@ -1,7 +1,6 @@
 // A log that grows: 2,000 lines, drawn once a frame; it never moves while a user reads.
 import { pieces } from '../api.js'
-import { button, el } from '../dom.js'
-import { count, plain, time } from '../format.js'
+import { button, count, el, plain, time } from '../dom.js'
 import { copy, download } from './toast.js'
 
 const LINES = 2000
@@ -19,7 +18,7 @@ export function logView(name) {
 	let drawing = 0
 	let isNear = true
 	let follows = true
-	const view = el('div.log.wrap', { role: 'log', 'aria-live': 'off', label: `Log of ${plain(name)}`, tabindex: '0', onscroll: scrolled })
+	const view = el('div.log.wrap', { role: 'log', 'aria-live': 'off', label: `Log of ${name}`, tabindex: '0', onscroll: scrolled })
 	const newer = button('', toEnd, { class: 'button newer', hidden: true })
 	const check = (label, isOn, act) => el('label.check', el('input', { type: 'checkbox', checked: isOn, onchange: (event) => act(event.target.checked) }), label)
 	const toggle = (kind) => (is) => view.classList.toggle(kind, is)

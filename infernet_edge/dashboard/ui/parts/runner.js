@@ -1,7 +1,6 @@
 // Runs one job and shows it: waiting, running, text as it comes, its end.
 import { get, part, pieces, send } from '../api.js'
-import { announce, button, el, fill } from '../dom.js'
-import { now, nth, plain, span } from '../format.js'
+import { announce, button, el, fill, now, nth, plain, span } from '../dom.js'
 import { on } from '../live.js'
 import { request } from '../pages/job.js'
 import { chip, failed, growing, jobState, why } from './chip.js'
@@ -32,7 +31,7 @@ export function runner(place) {
 		}
 	}
 	const open = () => id && el('a.button', { href: `#/jobs/${part(id)}` }, 'Open the job')
-	const problem = (text) => el('pre.error', { role: 'alert' }, plain(text, 20000))
+	const problem = (text) => el('pre.error', { role: 'alert' }, text)
 
 	// Show how a job ended; `answer` is its JobResult with details. Returns its state.
 	function ended({ status, result, detail }) {

@@ -1,7 +1,6 @@
 // A text of a job: its beginning as a tree, all of it to copy and to download.
 import { head, textOf } from '../api.js'
-import { button, el, fill } from '../dom.js'
-import { bytes } from '../format.js'
+import { button, bytes, el, fill } from '../dom.js'
 import { why } from './chip.js'
 import { jsonView } from './json.js'
 import { copy, download, toast } from './toast.js'
