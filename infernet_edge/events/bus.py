@@ -7,10 +7,11 @@ this belongs to the thread of the event loop.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -105,13 +106,15 @@ class Event(Struct, gc=False):
 class Topic:
     """The events of one type; `lost` is the number of the newest one that is no longer kept."""
 
-    __slots__ = ("kept_until", "lost", "readers", "ring", "type")
+    __slots__ = ("joined", "kept_until", "lost", "on_event", "readers", "ring", "type")
 
     def __init__(self, kind: EventType) -> None:
         self.type = kind
         self.ring: deque[Event] = deque(maxlen=MAX_KEPT)
         self.lost = 0
         self.readers = 0
+        self.joined = 0  # readers so far
+        self.on_event: Callable[[], None] | None = None  # called after each event that is kept
         self.kept_until = 0.0  # monotonic time
 
     @property
@@ -156,6 +159,8 @@ class Events:
             topic.lost = ring[0].number
         event = Event(self.last, name, milliseconds(), data, client, topic.type.name)
         ring.append(event)
+        if topic.on_event is not None:
+            topic.on_event()
         if topic.readers:
             self.on_event(event)
 
@@ -180,6 +185,7 @@ class Events:
         """Count a reader of a type."""
         topic = self.topics[kind]
         topic.readers += 1
+        topic.joined += 1
         if topic.readers == 1 and (notify := self.on_interest.get(kind)):
             notify(True)
 
@@ -191,6 +197,27 @@ class Events:
             topic.kept_until = time.monotonic() + KEPT_SECONDS
         if not topic.readers and (notify := self.on_interest.get(kind)):
             notify(False)
+
+    @contextlib.contextmanager
+    def watched(
+        self, kinds: Iterable[str], others: Iterable[str], notify: Callable[[], None]
+    ) -> Iterator[None]:
+        """Call `notify` after each event of `kinds`, for the duration of the block.
+
+        And of `others`, as long as those have readers. It is for one part of the node, which looks
+        what changed; `notify` must return at once.
+        """
+        for kind in (*kinds, *others):
+            self.topics[kind].on_event = notify
+        for kind in kinds:
+            self.add_reader(kind)
+        try:
+            yield
+        finally:
+            for kind in (*kinds, *others):
+                self.topics[kind].on_event = None
+            for kind in kinds:
+                self.remove_reader(kind)
 
     def identifier(self, number: int) -> str:
         """The id of an event as readers see it."""

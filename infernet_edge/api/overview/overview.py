@@ -116,6 +116,16 @@ class OverviewSource:
         """The same as of the last read; to be called regularly, so that `since` is right."""
         return self._attention.items()
 
+    @property
+    def has_pending(self) -> bool:
+        """Whether jobs are pending now."""
+        return bool(self._parts.store.pending)
+
+    @property
+    def calls(self) -> int:
+        """A number that changes with each call of a container."""
+        return sum(service.calls for service in self._parts.services.values())
+
     async def usage(self) -> MachineUsage:
         """What is used of the machine, as of some seconds ago."""
         await self._refresh()

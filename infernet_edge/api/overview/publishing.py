@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import time
@@ -24,8 +25,11 @@ logger = logging.getLogger(__name__)
 OPERATORS: Final = "operator"
 """In place of a client: an event that only operators read."""
 
-_ATTENTION_PERIOD: Final = 1.0  # seconds between two checks of what is in memory
-_MACHINE_PERIOD: Final = 10.0
+_CAUSES: Final = ("container", "storage", "chain")  # types of events that change what is shown
+_PACE: Final = 1.0  # seconds between two looks at what needs attention, at least
+_PERIOD: Final = 10.0  # and at most, and between two measurements of a machine that works
+_FACTS_KEPT: Final = 60.0  # seconds for which what the machine says is used again
+_QUIET_PERIODS: Final = 6  # between two measurements of a machine on which nothing runs
 _AFTER_MINUTE: Final = 0.05  # seconds: the two clocks need not agree exactly
 _RETRY: Final = 10.0  # seconds after a failure
 
@@ -72,25 +76,39 @@ class OverviewEvents:
     async def _watch_attention(self) -> None:
         """Publish the list and the intake when one changes, for operators and for all others.
 
-        And every 10 seconds: a reader that came in between has a list of an earlier moment.
+        They are looked at after an event that may change them, and regularly for what has no
+        event; often only while jobs are pending, since the intake closes when there are too many.
         """
         before: tuple[list[Attention], Intake] | None = None
-        refreshed = -_MACHINE_PERIOD
-        while True:
-            if time.monotonic() - refreshed >= _MACHINE_PERIOD:
-                before, items = None, await self._source.attention()
-                refreshed = time.monotonic()
-            else:
-                items = self._source.note()
-            intake = self._source.intake()
-            if (items, intake) != before:
-                before, others = (items, intake), for_others(items)
-                data = {"items": others, "intake": structs.asdict(intake)}
-                self._events.publish("attention.changed", data)
-                if others != items:  # the second one is what an operator sees last
-                    data = data | {"items": items}
-                    self._events.publish("attention.changed", data, client=OPERATORS)
-            await asyncio.sleep(_ATTENTION_PERIOD)
+        joined, refreshed = 0, float("-inf")
+        topic = self._events.topics["attention"]
+        changed = asyncio.Event()
+        with self._events.watched(_CAUSES, ("job",), changed.set):
+            while True:
+                changed.clear()
+                if (now := time.monotonic()) - refreshed < _FACTS_KEPT:
+                    items = self._source.note()
+                else:
+                    refreshed, items = now, await self._source.attention()
+                state = (items, self._source.intake())
+                # A reader that came in between has a list of an earlier moment.
+                if state != before or topic.joined != joined:
+                    before, joined = state, topic.joined
+                    self._publish_attention(*state)
+                was_pending = self._source.has_pending
+                await asyncio.sleep(_PACE)
+                if was_pending or self._source.has_pending:
+                    continue
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_PERIOD - _PACE):
+                        await changed.wait()
+
+    def _publish_attention(self, items: list[Attention], intake: Intake) -> None:
+        others = for_others(items)
+        data = {"items": others, "intake": structs.asdict(intake)}
+        self._events.publish("attention.changed", data)
+        if others != items:  # the second one is what an operator sees last
+            self._events.publish("attention.changed", data | {"items": items}, client=OPERATORS)
 
     async def _count_minutes(self) -> None:
         """Publish each minute when it has ended."""
@@ -99,8 +117,14 @@ class OverviewEvents:
             self._events.publish("minute.ended", structs.asdict(self._hour.last_minute()))
 
     async def _measure_machine(self) -> None:
+        """Publish what is used of the machine; less often while nothing runs on it."""
         while True:
+            before = self._source.calls
             usage = structs.asdict(await self._source.usage())
             containers = await self._source.uses()
             self._events.publish("machine.measured", usage | {"containers": containers})
-            await asyncio.sleep(_MACHINE_PERIOD)
+            await asyncio.sleep(_PERIOD)
+            for _ in range(_QUIET_PERIODS - 1):
+                if self._source.calls != before or self._source.has_pending:
+                    break
+                await asyncio.sleep(_PERIOD)

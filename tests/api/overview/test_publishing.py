@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from infernet_edge.api.overview import publishing
+from infernet_edge.api.overview.forms import Attention
 from infernet_edge.api.overview.publishing import OverviewEvents
 from infernet_edge.events.bus import Events
 from infernet_edge.statistics.last_hour import LastHour
@@ -41,6 +42,13 @@ async def attention(stream: EventStream, name: str = "attention.changed") -> lis
     return list(events[-1].json["items"])
 
 
+def refuse(node: RunningNode, reason: str) -> None:
+    """As housekeeping does."""
+    node.parts.store.refusal = reason
+    event = {"id": "space", "reason": reason}
+    node.parts.events.publish("storage.full" if reason else "storage.available", event)
+
+
 async def test_what_needs_attention_comes_as_it_happens(node: RunningNode) -> None:
     async with reading(node.session, f"{node.url}/api/events?types=attention") as stream:
         assert await attention(stream) == []
@@ -49,10 +57,10 @@ async def test_what_needs_attention_comes_as_it_happens(node: RunningNode) -> No
         assert item["id"] == "container.not_reached:echo"
         assert "secret" not in item["text"]
         since = item["since"]
-        node.parts.store.refusal = "The disk is nearly full"
+        refuse(node, "The disk is nearly full")
         first, second = await attention(stream)
         assert (first["id"], second["id"], second["since"]) == ("storage.full", item["id"], since)
-        node.parts.store.refusal = ""
+        refuse(node, "")
         node.parts.services["echo"].set_ready()
         assert await attention(stream) == []
         assert await stream.quiet(1.5)  # nothing changes
@@ -69,7 +77,8 @@ async def test_it_says_when_no_more_jobs_are_taken(node: RunningNode) -> None:
 
 async def test_operators_get_everything(node: RunningNode, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader that comes later gets the list too, after a while."""
-    monkeypatch.setattr(publishing, "_MACHINE_PERIOD", 0.5)
+    monkeypatch.setattr(publishing, "_PACE", 0.05)
+    monkeypatch.setattr(publishing, "_PERIOD", 0.5)
     path = str(node.parts.config.storage_path / "control.sock")
     node.parts.services["echo"].set_failed("no answer; its last output: /etc/secret")
     url = "http://node/api/events?types=attention&every=0.2"
@@ -147,3 +156,59 @@ async def test_the_stop_of_the_node_ends_them(tmp_path: Path) -> None:
         node.parts.events.add_reader("attention")
         await eventually(lambda: tasks() == {"events attention"})
     assert tasks() == set()
+
+
+async def test_what_has_no_event_is_found_by_looking(
+    node: RunningNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "_PACE", 0.05)
+    monkeypatch.setattr(publishing, "_PERIOD", 0.2)
+    async with reading(node.session, f"{node.url}/api/events?types=attention") as stream:
+        assert await attention(stream) == []
+        node.parts.store.refusal = "The disk is nearly full"
+        (item,) = await attention(stream)
+        assert item["id"] == "storage.full"
+
+
+async def test_too_many_jobs_are_noticed_soon(tmp_path: Path) -> None:
+    """There is no event of it: so the intake is looked at often while jobs are pending."""
+    echo = Echo()
+    async with serving(echo) as url:
+        config = {"containers": [{"id": "echo", "url": url}], "jobs": {"max_pending": 1}}
+        async with (
+            running(tmp_path, config) as node,
+            reading(node.session, f"{node.url}/api/events?types=attention") as stream,
+        ):
+            assert (await stream.until("attention.changed"))[-1].json["intake"]["open"]
+            job = await node.job(data={"hold": True})
+            node.parts.events.publish("container.ready", {"id": "echo"})  # the next look is soon
+            then = (await stream.until("attention.changed"))[-1].json["intake"]
+            assert then == {"open": False, "reason": "Too many pending jobs (jobs.max_pending)"}
+            echo.release()
+            await node.finished(job)
+            assert (await stream.until("attention.changed"))[-1].json["intake"]["open"]
+
+
+async def test_a_node_without_jobs_is_hardly_looked_at(
+    node: RunningNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An open page must not keep an idle machine awake."""
+    monkeypatch.setattr(publishing, "_PERIOD", 0.3)
+    monkeypatch.setattr(publishing, "_PACE", 0.1)
+    overview = node.node._api.overview  # type: ignore[union-attr]  # noqa: SLF001
+    looks: list[object] = []
+    note = overview.note
+
+    def noted() -> list[Attention]:
+        looks.append(None)
+        return note()
+
+    monkeypatch.setattr(overview, "note", noted)
+    url = f"{node.url}/api/events?types=attention,machine"
+    async with reading(node.session, url) as stream, reading(node.session, url) as other:
+        await stream.until("machine.measured")
+        await other.until("attention.changed")
+        assert await stream.quiet(1.2)  # the next measurement is after 1.8 s
+        assert 2 <= len(looks) <= 5  # for both readers together
+        await node.finished(await node.job())
+        await stream.until("machine.measured")
