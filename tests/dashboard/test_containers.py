@@ -139,9 +139,11 @@ def test_the_progress_of_a_pull_and_its_failure_are_shown(
         page.page.unroute("**/api/containers")
         item["pull"] = {"bytes": 262_000_000, "of": 410_000_000}
         page.answer("**/api/containers", json={"items": [item]})
+        page.event("containers", {"changed": []})
         page.wait("tr >> text=pulling its image: 63 % of 410 MB", 15_000)
         page.page.unroute("**/api/containers")
         item |= {"pull": None, "pull_error": "unauthorized: <b>sign in</b>"}
         page.answer("**/api/containers", json={"items": [item]})
+        page.event("containers", {"changed": []})
         page.wait(".side .error >> text=unauthorized: <b>sign in</b>", 15_000)
         assert page.page.locator(".side button >> text=Pull").is_enabled()

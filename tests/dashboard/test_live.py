@@ -169,6 +169,25 @@ def test_where_a_proxy_holds_back_events_the_page_asks(page: Watched) -> None:
     assert asked(page, "/api/overview") == before + 1
 
 
+def test_a_page_that_is_only_open_asks_nothing(page: Watched, node: NodeProcess) -> None:
+    """All it shows comes by events, also what the containers use."""
+    page.page.clock.install()
+    page.open("#/containers")
+    page.wait(f"{CHIP} >> text=Live")
+    page.wait("tr >> text=echo")
+    with page.page.expect_response("**/api/nodes"):
+        page.page.clock.fast_forward(4_000)  # after which it looks for other nodes, once
+    before = asked(page)
+    end = page.live("node.overview.history.end")
+    page.event("minute", {"end": end, "done": 0, "failed": 0, "p50_ms": None})
+    page.event("machine", {"containers": [{"id": "echo", "cpu_percent": 12.3, "memory": 2e6}]})
+    page.wait("tr >> text=12 %")
+    page.page.clock.fast_forward(12_000)
+    page.page.wait_for_timeout(200)
+    assert asked(page) == before
+    assert page.live("node.overview.history.end") == end + 60_000
+
+
 def test_ten_thousand_jobs_while_a_list_is_read(page: Watched, node: NodeProcess) -> None:
     api = Api(node.port)
     page.open("#/jobs")

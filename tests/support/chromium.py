@@ -137,6 +137,21 @@ class Watched:
 
         self.page.route(path, fulfill)
 
+    def event(self, name: str, data: dict[str, Any]) -> None:
+        """Give the page an event, as if it came from the node."""
+        self.live("take(...given)", [name, data])
+
+    def live(self, expression: str, given: Any = None) -> Any:
+        """The value of an expression in which the names of live.js are known, and `given`."""
+        return self.page.evaluate(
+            f"""async (given) => {{
+              const app = document.querySelector('script[type=module]').src
+              const {{ node, take }} = await import(app.replace('app.js', 'live.js'))
+              return {expression}
+            }}""",
+            given,
+        )
+
     def check(self) -> None:
         """Raise when the page did what it may not do."""
         reports: list[str] = []

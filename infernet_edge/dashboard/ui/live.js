@@ -19,7 +19,7 @@ export function on(names, act) {
 	for (const name of names.split(' ')) (readers[name] ||= new Set()).add(act)
 	return () => names.split(' ').forEach((name) => readers[name].delete(act))
 }
-export const publish = (name, data) => readers[name]?.forEach((act) => act(data))
+const publish = (name, data) => readers[name]?.forEach((act) => act(data))
 
 function become(state) {
 	if (state === 'live') node.seen = now()
@@ -56,9 +56,19 @@ const loadSoon = () => { soon ||= setTimeout(() => load().catch(() => {}), SOON)
 // Whether nothing but the head of the chain has changed, as it does with each block.
 export const isHead = (changed) => node.overview?.chain && changed?.every((one) => one.event === 'head.advanced')
 
+// After a minute without a job: the history moves on, and nothing need be read.
+function isQuiet(history, { end, done, failed }) {
+	const { done: good, failed: bad, p50_ms: times } = history
+	if (done || failed || good[0] || bad[0] || end !== history.end) return false
+	history.end += history.step_s * 1000
+	for (const list of [good, bad, times]) list.push(list.shift())
+	publish('state')
+	return true
+}
+
 let last = '' // id of the newest event
 let boot = ''
-function take(name, data) {
+export function take(name, data) {
 	const all = node.overview // it is read before the events
 	if (name === 'hello' || name === 'resync') {
 		setNow(data.now)
@@ -83,7 +93,7 @@ function take(name, data) {
 	} else if (isHead(data.changed)) {
 		const { number, timestamp } = data.changed[data.changed.length - 1]
 		Object.assign(all.chain, { head: number, head_at: timestamp * 1000 })
-	} else loadSoon()
+	} else if (name !== 'minute' || !isQuiet(all.history, data)) loadSoon()
 	publish(name, data)
 }
 

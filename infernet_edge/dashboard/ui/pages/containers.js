@@ -1,15 +1,15 @@
 // The containers: does each one run, and why not; beside them one of them.
 import { get, part } from '../api.js'
 import { bytes, count, el, line } from '../dom.js'
-import { on } from '../live.js'
+import { node, on } from '../live.js'
 import { chip, pageHead, show } from '../parts/chip.js'
 import { sides } from '../parts/sides.js'
 import { tableOf } from '../parts/table.js'
 import { containerDetail } from './container.js'
 import { doing, noContainers } from './overview.js'
 
-const EVERY = 10000 // ms between two samples of CPU and memory, while a user looks
-const SOON = 3000 // ms from an event to reading the containers
+const EVERY = 10000 // ms from a job to reading the containers
+const SOON = 3000 // the same from an event of a container
 
 export const slots = (one) => `${one.slots.used} of ${count(one.slots.of, 'slot')}${one.waiting ? `, ${count(one.waiting, 'job')} wait` : ''}`
 export const memory = (one) => one.memory != null && `${bytes(one.memory)}${one.memory_limit ? ` of ${bytes(one.memory_limit)}` : ''}`
@@ -34,18 +34,27 @@ export default function containers(main, id) {
 		return items.length ? table.node : noContainers()
 	}
 	const load = () => show(list, 'the containers', async () => { items = (await get('api/containers')).items }, draw)
-	let soon = 0
-	const changed = () => { soon ||= setTimeout(() => { soon = 0; load() }, SOON) }
+	let timer = 0
+	let due = Infinity
+	function after(ms) {
+		if (Date.now() + ms >= due) return
+		clearTimeout(timer)
+		due = Date.now() + ms
+		timer = setTimeout(() => { due = Infinity; load() }, ms)
+	}
+	function measured({ containers: uses = [] }) {
+		for (const one of uses) Object.assign(items.find((each) => each.id === one.id) || {}, one)
+		if (items.length) draw()
+	}
 
 	side.select(id, draw)
 	load()
-	const timer = setInterval(() => { if (!document.hidden) load() }, EVERY)
-	const off = on('containers restarted', changed)
+	const ends = [on('containers restarted', () => after(SOON)), on('jobs', () => after(EVERY)), on('machine', measured), on('load', () => { if (node.state === 'polling') load() })]
 	return {
 		update: (one) => side.select(one, draw),
 		end() {
-			off()
-			clearInterval(timer)
+			ends.forEach((end) => end())
+			clearTimeout(timer)
 			side.end()
 		},
 	}
