@@ -25,12 +25,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "infernet-edge demo",
         "infernet-edge demo --once --no-podman",
         "infernet-edge demo --host 0.0.0.0 --port 4001",
+        "infernet-edge demo --model http://127.0.0.1:11434 --model-name gemma3:1b",
+        "infernet-edge demo --model gemma-3-1b-it-Q4_K_M.gguf",
     )
     parser.description = (
         "Start a node with two small example services, as containers if Podman can run them and"
         " as processes otherwise; run a job, a chain and a stream on it; and keep running"
         " until Ctrl+C, so that you can try more. Its data goes to a temporary folder that is"
         " removed at the end."
+        " With --model a real language model takes the place of the example services: one of a"
+        " server that runs (llama.cpp, Ollama, vLLM, or any with OpenAI's API), or a GGUF file,"
+        " which llama-server runs if it is in the PATH, or else llama.cpp's image in Podman."
+        " The demo shows a job, a stream, the stored result and /resources. It downloads no"
+        " models."
     )
     parser.add_argument("--once", action="store_true", help="exit when the jobs are done")
     parser.add_argument(
@@ -44,7 +51,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--image",
         metavar="NAME",
-        help="image with python3 for the services (default: a small official Python image)",
+        help="image with python3 for the services (default: a small official Python image), or"
+        " with --model FILE one with llama.cpp's server (default: that of the project, if it is"
+        " here)",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="WHAT",
+        help="a real model: the URL of a model server, such as http://127.0.0.1:8080, or a GGUF"
+        " file",
+    )
+    parser.add_argument(
+        "--model-name",
+        metavar="NAME",
+        help="which model of a server that has several (default: the first that it lists)",
+    )
+    parser.add_argument(
+        "--model-key", metavar="FILE", help="file with the key that the model server wants"
     )
     parser.add_argument("--podman-url", metavar="URL", help="Podman's API (default: detected)")
     parser.add_argument("--no-podman", action="store_true", help="run the services as processes")
@@ -68,6 +91,9 @@ def run(arguments: argparse.Namespace) -> int:
     if not is_host(arguments.host):
         print("--host must be an address or the name of a host.", file=sys.stderr)
         return 2
+    if not arguments.model and (arguments.model_name or arguments.model_key):
+        print("--model-name and --model-key belong to --model WHAT.", file=sys.stderr)
+        return 2
     end_until_handled()
     import uvloop  # as `run` does
 
@@ -83,12 +109,17 @@ def run(arguments: argparse.Namespace) -> int:
 async def _run(arguments: argparse.Namespace) -> int:
     from infernet_edge.config.model import Log, Podman
     from infernet_edge.demo.demo import Options, run_demo
+    from infernet_edge.demo.model_choice import ModelChoice
     from infernet_edge.demo.services import DEFAULT_IMAGE
     from infernet_edge.errors import InfernetEdgeError
     from infernet_edge.logs import set_up_logging
 
     set_up_logging(Log())
     logging.getLogger("infernet_edge").setLevel(logging.ERROR)
+    model = None
+    if arguments.model:
+        name, key = arguments.model_name or "", arguments.model_key or ""
+        model = ModelChoice(arguments.model, name, key, arguments.image or "")
     options = Options(
         host=arguments.host,
         port=arguments.port,
@@ -96,6 +127,7 @@ async def _run(arguments: argparse.Namespace) -> int:
         podman=None if arguments.no_podman else Podman(url=arguments.podman_url),
         once=arguments.once,
         keep=arguments.keep,
+        model=model,
     )
     demo = asyncio.create_task(run_demo(options))
     _stop_on_signals(demo)

@@ -7,7 +7,7 @@ _infernet_edge() {
     for ((number = 1; number < COMP_CWORD; number++)); do
         word=${COMP_WORDS[number]}
         case $word in
-        --before|--cacert|--client|--config|--container|--deadline|--expires|--file|--find|--folder|--format|--host|--id|--idempotency-key|--image|--limit|--lines|--name|--old-password-file|--output|--password-file|--podman-url|--port|--priority|--protocol|--recipe|--scope|--set|--set-file|--sha256|--spender|--state|--tail|--timeout|--token|--token-file|--trial|--types|--url|--wait|-n)
+        --before|--cacert|--client|--config|--container|--deadline|--expires|--file|--find|--folder|--format|--host|--id|--idempotency-key|--image|--limit|--lines|--model|--model-key|--model-name|--name|--old-password-file|--output|--password-file|--podman-url|--port|--priority|--protocol|--recipe|--scope|--set|--set-file|--sha256|--spender|--state|--tail|--timeout|--token|--token-file|--trial|--types|--url|--wait|-n)
             number=$((number + 1))
             continue ;;
         esac
@@ -18,7 +18,7 @@ _infernet_edge() {
     done
     case $place in
         "") words='demo init add-service remove-service check run service submit stream wait cancel status discover containers logs jobs events doctor token reload backup restore export wallet help completion version -h --help --version' value='' ;;
-        demo) words='-h --help --once --port --host --image --podman-url --no-podman --keep' value='' ;;
+        demo) words='-h --help --once --port --host --image --model --model-name --model-key --podman-url --no-podman --keep' value='' ;;
         init) words='-h --help --output --format --host --port --image --url --id --recipe --set --set-file --token --no-token --yes --defaults --force' value='' ;;
         add-service) words='-h --help --config --id --protocol --set --set-file --yes --defaults' value=file ;;
         remove-service) words='-h --help --config' value=container ;;
@@ -67,9 +67,10 @@ _infernet_edge() {
         version) words='-h --help --json' value='' ;;
     esac
     case $previous in
-    --before|--cacert|--client|--config|--container|--deadline|--expires|--file|--find|--folder|--format|--host|--id|--idempotency-key|--image|--limit|--lines|--name|--old-password-file|--output|--password-file|--podman-url|--port|--priority|--protocol|--recipe|--scope|--set|--set-file|--sha256|--spender|--state|--tail|--timeout|--token|--token-file|--trial|--types|--url|--wait|-n)
+    --before|--cacert|--client|--config|--container|--deadline|--expires|--file|--find|--folder|--format|--host|--id|--idempotency-key|--image|--limit|--lines|--model|--model-key|--model-name|--name|--old-password-file|--output|--password-file|--podman-url|--port|--priority|--protocol|--recipe|--scope|--set|--set-file|--sha256|--spender|--state|--tail|--timeout|--token|--token-file|--trial|--types|--url|--wait|-n)
         words= value=
         case "$place $previous" in
+        "demo --model-key") value=file ;;
         "init --output") value=file ;;
         "init --format") value='toml json' ;;
         "init --recipe") value=file ;;

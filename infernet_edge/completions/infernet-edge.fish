@@ -6,7 +6,7 @@ function __infernet_edge_at --description 'Whether a command is the one of the l
     for word in (commandline -opc)[2..-1]
         if test $skipped = 1
             set skipped 0
-        else if contains -- $word --before --cacert --client --config --container --deadline --expires --file --find --folder --format --host --id --idempotency-key --image --limit --lines --name --old-password-file --output --password-file --podman-url --port --priority --protocol --recipe --scope --set --set-file --sha256 --spender --state --tail --timeout --token --token-file --trial --types --url --wait -n
+        else if contains -- $word --before --cacert --client --config --container --deadline --expires --file --find --folder --format --host --id --idempotency-key --image --limit --lines --model --model-key --model-name --name --old-password-file --output --password-file --podman-url --port --priority --protocol --recipe --scope --set --set-file --sha256 --spender --state --tail --timeout --token --token-file --trial --types --url --wait -n
             set skipped 1
         else
             set -l next (string trim "$place $word")
@@ -61,6 +61,9 @@ complete -c infernet-edge -n '__infernet_edge_at \'demo\'' -l once -d 'exit when
 complete -c infernet-edge -n '__infernet_edge_at \'demo\'' -l port -x -d 'port of the node'
 complete -c infernet-edge -n '__infernet_edge_at \'demo\'' -l host -x -d 'address to listen on'
 complete -c infernet-edge -n '__infernet_edge_at \'demo\'' -l image -x -d 'image with python3 for the services'
+complete -c infernet-edge -n '__infernet_edge_at \'demo\'' -l model -x -d 'a real model: the URL of a model server, such as http://127.0.0.1:8080, or a GGUF file'
+complete -c infernet-edge -n '__infernet_edge_at \'demo\'' -l model-name -x -d 'which model of a server that has several'
+complete -c infernet-edge -n '__infernet_edge_at \'demo\'' -l model-key -r -F -d 'file with the key that the model server wants'
 complete -c infernet-edge -n '__infernet_edge_at \'demo\'' -l podman-url -x -d 'Podman\'s API'
 complete -c infernet-edge -n '__infernet_edge_at \'demo\'' -l no-podman -d 'run the services as processes'
 complete -c infernet-edge -n '__infernet_edge_at \'demo\'' -l keep -d 'keep the node\'s data'

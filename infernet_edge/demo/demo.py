@@ -1,4 +1,4 @@
-"""Run a real node with two small services, show what it does, and keep it running to be tried."""
+"""Run a real node with two small services or a model, show what it does, and keep it running."""
 
 from __future__ import annotations
 
@@ -13,10 +13,23 @@ from typing import NamedTuple
 
 import aiohttp
 
-from infernet_edge.config.model import Config, Container, Podman, RateLimit, Server, Storage
+from infernet_edge.config.model import (
+    DATABASE,
+    Config,
+    Container,
+    Podman,
+    RateLimit,
+    Server,
+    Storage,
+)
+from infernet_edge.demo.client import DemoFailed, Example
 from infernet_edge.demo.console import print_text
+from infernet_edge.demo.model_choice import LOAD_TIMEOUT, ModelChoice, ModelService
+from infernet_edge.demo.model_file import serving_file
+from infernet_edge.demo.model_tour import ModelTour
+from infernet_edge.demo.model_url import server_at
 from infernet_edge.demo.services import as_containers, as_processes, obtain_image
-from infernet_edge.demo.walkthrough import DemoFailed, Example, Walkthrough
+from infernet_edge.demo.walkthrough import Walkthrough
 from infernet_edge.errors import StartupError
 from infernet_edge.folders import PREFIX, TemporaryFolder, remove_abandoned_folders
 from infernet_edge.node import Node
@@ -31,7 +44,7 @@ _REASON_LENGTH = 300
 
 class Options(NamedTuple):
     """The options of the command. A `port` of None is 4000 or the next free one, a `podman` of
-    None means processes."""
+    None means processes; with a `model` it takes the place of the two services."""
 
     host: str
     port: int | None
@@ -39,6 +52,7 @@ class Options(NamedTuple):
     podman: Podman | None
     once: bool
     keep: bool
+    model: ModelChoice | None = None
 
 
 async def run_demo(options: Options) -> None:
@@ -46,15 +60,23 @@ async def run_demo(options: Options) -> None:
 
     Raises DemoFailed or StartupError.
     """
-    print_text("This is your own Infernet node, with two small services to try.")
+    what = "a model" if options.model else "two small services"
+    print_text(f"This is your own Infernet node, with {what} to try.")
     print_text()
     port = _choose_port(options)
     await asyncio.to_thread(remove_abandoned_folders)
     async with contextlib.AsyncExitStack() as stack:
         folder = stack.enter_context(_folder(keep=options.keep))
-        node = await stack.enter_async_context(_started(options, folder, port))
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        _print_examples(await Walkthrough(session, node.url).run(), stops=options.once)
+        if options.model:
+            started = _with_model(options, options.model, folder, port)
+            node, service = await stack.enter_async_context(started)
+            database = Path(node.config.storage.path) / DATABASE
+            examples = await ModelTour(session, node.url, service, database).run()
+        else:
+            node = await stack.enter_async_context(_started(options, folder, port))
+            examples = await Walkthrough(session, node.url).run()
+        _print_examples(examples, stops=options.once)
         if options.once:
             return
         print_text("The node runs until you press Ctrl+C.")
@@ -89,12 +111,40 @@ async def _started(options: Options, folder: Path, port: int) -> AsyncIterator[N
 
 
 @contextlib.asynccontextmanager
+async def _with_model(
+    options: Options, choice: ModelChoice, folder: Path, port: int
+) -> AsyncIterator[tuple[Node, ModelService]]:
+    """A node whose container is the model server, ready."""
+    is_url = choice.what.lower().startswith(("http://", "https://"))
+    async with contextlib.AsyncExitStack() as stack:
+        if is_url:
+            service = await server_at(choice)
+        else:
+            serving = serving_file(choice, options.podman, port)
+            service = await stack.enter_async_context(serving)
+        print_text(service.runs)
+        if service.container.image:
+            print_text("Podman starts it, and it loads the model ...")
+        starting = _node(options, folder, port, [service.container], LOAD_TIMEOUT)
+        node = await stack.enter_async_context(starting)
+        if obstacle := _obstacle(node):
+            raise DemoFailed(f"The model server does not answer: {obstacle}")
+        await _print_url(node)
+        yield node, service
+
+
+@contextlib.asynccontextmanager
 async def _node(
-    options: Options, folder: Path, port: int, containers: Sequence[Container]
+    options: Options,
+    folder: Path,
+    port: int,
+    containers: Sequence[Container],
+    ready_timeout: float = 0.0,
 ) -> AsyncIterator[Node]:
+    ready_timeout = ready_timeout or _READY_TIMEOUT
     config = Config(
         server=Server(host=options.host, port=port, rate_limit=RateLimit(num_requests=0)),
-        startup_wait=_READY_TIMEOUT,
+        startup_wait=ready_timeout,
         containers=list(containers),
         podman=options.podman or Podman(),
         # A temporary folder may be on a small disk in memory, below the default limit.
@@ -103,7 +153,7 @@ async def _node(
     node = Node(config)
     try:
         await node.start()
-        await node.wait_until_ready(_READY_TIMEOUT)
+        await node.wait_until_ready(ready_timeout)
         yield node
     finally:
         await _stop(node)

@@ -31,7 +31,9 @@ _DESCRIPTIONS = {
     "writer": "Continues a text, word by word",
     "rater": "Rates a text as positive or negative",
 }
-_FIND_TIMEOUT = 30.0  # seconds for Podman to find the image
+FIND_TIMEOUT = 30.0
+"""Seconds for Podman to find the image."""
+
 _PULL_TIMEOUT = 60.0
 _START_TIMEOUT = 20.0
 _STOP_TIMEOUT = 7.0  # the example service gives its requests 5 seconds
@@ -44,7 +46,7 @@ async def obtain_image(image: str, podman: Podman) -> str:
     connection = Connection(Config(podman=podman), threads)
     try:
         engine = await connection.open()
-        if await threads.run(_FIND_TIMEOUT, engine.find_image, image) is None:
+        if await threads.run(FIND_TIMEOUT, engine.find_image, image) is None:
             await _pull(threads, engine, image)
     except EngineError as error:
         return str(error)
@@ -127,7 +129,7 @@ async def _process(task: str) -> AsyncIterator[str]:
     try:
         yield await _url_of(process)
     finally:
-        await _stop(process)
+        await stop_process(process)
 
 
 def service_command(task: str) -> list[str]:
@@ -153,7 +155,8 @@ async def _url_of(process: asyncio.subprocess.Process) -> str:
     return found[0].decode()
 
 
-async def _stop(process: asyncio.subprocess.Process) -> None:
+async def stop_process(process: asyncio.subprocess.Process) -> None:
+    """End a process: SIGTERM, then SIGKILL."""
     for send in (process.terminate, process.kill):
         if process.returncode is not None:
             return

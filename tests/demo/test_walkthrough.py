@@ -8,7 +8,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from infernet_edge.demo.walkthrough import DemoFailed, Walkthrough, examples
+from infernet_edge.demo.client import DemoFailed
+from infernet_edge.demo.walkthrough import Walkthrough, examples
 from tests.support.node import NodeProcess
 from tests.support.ports import free_port
 

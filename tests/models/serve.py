@@ -1,10 +1,11 @@
 """llama.cpp's own server with a real model, in the environment of the tests with models.
 
-PYTHON tests/models/serve.py --model FILE --port N [--host 0.0.0.0]
+PYTHON tests/models/serve.py --model FILE --port N [--host 0.0.0.0] [--alias NAME] [-c TOKENS]
 PYTHON tests/models/serve.py --assemble FILE
 
-It answers completions and embeddings; two requests are worked on at once. This file uses nothing of
-the project: it runs in a container too.
+The first form takes the arguments of llama-server that `infernet-edge demo` gives it. It answers
+completions and embeddings; two requests are worked on at once. This file uses nothing of the
+project: it runs in a container too.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ def main() -> None:
     """Serve until the process is ended, or make the file of the model."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--assemble", metavar="FILE")
-    parser.add_argument("--model")
+    parser.add_argument("-m", "--model")
+    parser.add_argument("--alias", default="gemma-3-270m")
+    parser.add_argument("-c", type=int, default=2048, dest="context")
     parser.add_argument("--port", type=int)
     parser.add_argument("--host", default="127.0.0.1")
     arguments = parser.parse_args()
@@ -36,8 +39,8 @@ def main() -> None:
     params.model.path = arguments.model
     params.hostnames = [arguments.host]
     params.port = arguments.port
-    params.n_ctx, params.n_parallel = 2048, 2
-    params.model_alias = {"gemma-3-270m"}
+    params.n_ctx, params.n_parallel = arguments.context, 2
+    params.model_alias = {arguments.alias}
     params.n_predict = 16  # where a request does not say how much
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1  # others compute here too
     params.embedding = True

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
+import subprocess
+import tarfile
+import tempfile
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from tests.support.podman import IsolatedPodman
 from tests.support.ports import free_port
 from tests.support.process import ROOT, ServerProcess
 
@@ -22,6 +27,42 @@ def need_model() -> None:
         how = "there is no model: run tests/setup models"
         assert os.environ.get("CI") != "true", how
         pytest.skip(how)
+
+
+def make_llama_server(folder: Path) -> Path:
+    """A program named llama-server in a folder, which may be put into the PATH."""
+    made = folder / "llama-server"
+    made.write_text(f'#!/bin/sh\nexec {ENVIRONMENT}/bin/python {SERVE} "$@"\n')
+    made.chmod(0o755)
+    return made
+
+
+def make_llama_image(podman: IsolatedPodman) -> str:
+    """An image whose entry point takes the arguments of llama-server, as llama.cpp's own does.
+
+    It has the Python of the echo image, and the server with the libraries that it needs.
+    """
+    name = "localhost/infernet-test/llama-server:1"
+    (package,) = ENVIRONMENT.glob("lib/python3.*/site-packages/xllamacpp")
+    (library,) = package.glob("*.so")
+    shown = subprocess.run(["ldd", library], capture_output=True, text=True, check=True).stdout
+    with tempfile.TemporaryFile() as file:
+        with tarfile.open(fileobj=file, mode="w") as archive:
+            archive.add(package, "package/xllamacpp")
+            archive.add(SERVE, "serve.py")
+            for path in sorted({word for word in shown.split() if word.startswith("/")}):
+                archive.add(Path(path).resolve(), f"libraries{path}")
+            content = (
+                f"FROM {podman.echo_image()}\nCOPY package /package\nCOPY serve.py /\n"
+                "COPY libraries /\nENV PYTHONPATH=/package\n"
+                'ENTRYPOINT ["/python", "/serve.py"]\n'
+            ).encode()
+            described = tarfile.TarInfo("Containerfile")
+            described.size = len(content)
+            archive.addfile(described, io.BytesIO(content))
+        file.seek(0)
+        podman.run("build", "--quiet", "--tag", name, "-", stdin=file)
+    return name
 
 
 class LlamaServer(ServerProcess):

@@ -1,0 +1,239 @@
+"""A model in a GGUF file, for llama.cpp's server: its program, or its image in Podman.
+
+Nothing is downloaded: neither a model, nor, unless the user names it, an image.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import shlex
+import shutil
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+
+from infernet_edge.config.model import Config, Container, Podman
+from infernet_edge.containers.blocking import Threads
+from infernet_edge.containers.connection import Connection
+from infernet_edge.containers.ports import Ports
+from infernet_edge.demo.client import DemoFailed
+from infernet_edge.demo.console import print_text
+from infernet_edge.demo.model_choice import (
+    ANSWER_TIMEOUT,
+    CONTAINER,
+    FORMS,
+    LOAD_TIMEOUT,
+    ModelChoice,
+    ModelService,
+    some_of,
+)
+from infernet_edge.demo.services import FIND_TIMEOUT, obtain_image, stop_process
+from infernet_edge.errors import EngineError
+from infernet_edge.invariants import InvariantViolated
+
+LLAMA_IMAGE: Final = "ghcr.io/ggml-org/llama.cpp:server"
+"""The image with llama.cpp's server that its project publishes, for x86-64 and ARM64."""
+
+PROGRAM: Final = "llama-server"
+
+_SHOWN: Final = 2000  # bytes of what llama-server wrote last
+_POLL_PERIOD: Final = 0.2
+_CONTEXT: Final = 4096  # tokens; what models offer by default may need gigabytes
+_MAGIC: Final = b"GGUF"
+
+
+@contextlib.asynccontextmanager
+async def serving_file(
+    choice: ModelChoice, podman: Podman | None, port: int
+) -> AsyncIterator[ModelService]:
+    """What runs the file of the choice, within the block. `port` is the node's.
+
+    Raises DemoFailed with what to pass or to install.
+    """
+    file = await asyncio.to_thread(_gguf_file, choice.what)
+    if choice.key_file:
+        raise DemoFailed("--model-key belongs to the URL of a model server, not to a file.")
+    name = choice.name or file.stem
+    program = shutil.which(PROGRAM)
+    if program and not choice.image:
+        async with _process(program, file, name) as container:
+            again = shlex.join([PROGRAM, *_arguments(str(file), name)])
+            yield ModelService(container, name, f"{program} runs {file}, as a process.", again)
+        return
+    image = await _image(choice.image, podman)
+    container = _container(image, file, name, port)
+    yield ModelService(container, name, f"{image} runs {file}, as a container in Podman.")
+
+
+def _gguf_file(text: str) -> Path:
+    """The file that the user named, checked. Blocks."""
+    file = Path(text).expanduser().absolute()
+    if not file.exists():
+        if re.fullmatch(r"[\w.-]+:\d+(/.*)?", text):
+            raise DemoFailed(f"There is no file {text}. For a server write http://{text}.")
+        raise DemoFailed(f"There is no file {text}. {FORMS}")
+    if file.is_dir():
+        found = sorted(each.name for each in file.glob("*.gguf"))
+        inside = f"It has {some_of(found)}." if found else "It has no GGUF files."
+        raise DemoFailed(f"{text} is a folder: name one file. {inside}")
+    try:
+        with file.open("rb") as opened:
+            begins = opened.read(len(_MAGIC))
+    except OSError as error:
+        raise DemoFailed(f"{text} cannot be read: {error.strerror}.") from None
+    if begins != _MAGIC:
+        raise DemoFailed(
+            f"{text} is not a GGUF file, which is what llama.cpp's server loads. Others"
+            " (safetensors, ONNX) need a server of their own: pass its URL."
+        )
+    return file
+
+
+async def _image(named: str, podman: Podman | None) -> str:
+    """The image with llama.cpp's server: the one that the user named, else one that is here."""
+    install = f"Install {PROGRAM} (https://github.com/ggml-org/llama.cpp) so that it is in the PATH"
+    if podman is None:
+        raise DemoFailed(f"A GGUF file needs llama.cpp's server. {install}.")
+    if named:
+        if obstacle := await obtain_image(named, podman):
+            raise DemoFailed(f"Podman cannot run {named}: {obstacle}")
+        return named
+    try:
+        is_here = await _is_here(LLAMA_IMAGE, podman)
+    except EngineError as error:
+        raise DemoFailed(
+            f"A GGUF file needs llama.cpp's server. {install}, or use its image with Podman:"
+            f" {error}"
+        ) from None
+    if not is_here:
+        raise DemoFailed(
+            f"A GGUF file needs llama.cpp's server. Get its image with"
+            f" `podman pull {LLAMA_IMAGE}`, or name another one with --image. Or: {install}."
+        )
+    return LLAMA_IMAGE
+
+
+async def _is_here(image: str, podman: Podman) -> bool:
+    threads = Threads()
+    connection = Connection(Config(podman=podman), threads)
+    try:
+        engine = await connection.open()
+        return await threads.run(FIND_TIMEOUT, engine.find_image, image) is not None
+    finally:
+        await connection.close()
+
+
+def _container(image: str, file: Path, name: str, port: int) -> Container:
+    if ":" in str(file):
+        raise DemoFailed(f"Podman cannot pass in {file}, because of the colon: rename it.")
+    ports = Ports(())
+    ports.register("node", port)
+    arguments = _arguments("/models/model.gguf", name, "--host", "0.0.0.0", "--port", "8080")
+    return Container(
+        id=CONTAINER,
+        image=image,
+        pull="never",
+        protocol="openai",
+        port=ports.assign(CONTAINER, 3000),
+        container_port=8080,
+        command=shlex.join(arguments),  # the host is within the container
+        # z: on machines with SELinux, containers may read no other files.
+        volumes=[f"{file}:/models/model.gguf:ro,z"],
+        models=[name],
+        health_path="/health",
+        startup_timeout=LOAD_TIMEOUT,
+        timeout=LOAD_TIMEOUT,
+    )
+
+
+def _arguments(file: str, name: str, *others: str) -> list[str]:
+    """Of llama-server: https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md"""
+    return ["-m", file, "--alias", name, "-c", str(_CONTEXT), *others]
+
+
+@contextlib.asynccontextmanager
+async def _process(program: str, file: Path, name: str) -> AsyncIterator[Container]:
+    """llama-server as a process on a free port of 127.0.0.1, within the block."""
+    port = _free_port()
+    process = await asyncio.create_subprocess_exec(
+        program,
+        *_arguments(str(file), name, "--host", "127.0.0.1", "--port", str(port)),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        # Ctrl+C on the terminal must only reach the demo, which stops it after the node.
+        start_new_session=True,
+    )
+    output = _LastOutput(process)
+    try:
+        print_text(f"{PROGRAM} loads {file.name} ...")
+        await _until_loaded(process, port, output)
+        yield Container(
+            id=CONTAINER,
+            url=f"http://127.0.0.1:{port}",
+            protocol="openai",
+            models=[name],
+            health_path="/health",
+            timeout=LOAD_TIMEOUT,
+        )
+    finally:
+        await stop_process(process)
+        await output.close()
+
+
+class _LastOutput:
+    """Reads what a process writes, and keeps the end of it."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._kept = b""
+        self._task = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        if self._process.stdout is None:
+            raise InvariantViolated("the output of llama-server is a pipe")
+        while part := await self._process.stdout.read(_SHOWN):
+            self._kept = (self._kept + part)[-_SHOWN:]
+
+    async def all(self) -> str:
+        """The last lines, after the end of the process."""
+        await asyncio.wait([self._task], timeout=1)
+        lines = [line.strip() for line in self._kept.decode("utf-8", "replace").splitlines()]
+        return " / ".join([line for line in lines if line][-3:])
+
+    async def close(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+async def _until_loaded(
+    process: asyncio.subprocess.Process, port: int, output: _LastOutput
+) -> None:
+    loop = asyncio.get_running_loop()
+    until = loop.time() + LOAD_TIMEOUT
+    timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        while loop.time() < until:
+            if process.returncode is not None:
+                raise DemoFailed(
+                    f"{PROGRAM} ended with code {process.returncode}. It wrote last:"
+                    f" {await output.all() or 'nothing'}"
+                )
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+                async with session.get(f"http://127.0.0.1:{port}/health") as response:
+                    if response.status == 200:
+                        return
+            await asyncio.sleep(_POLL_PERIOD)
+    raise DemoFailed(f"{PROGRAM} did not load the model within {LOAD_TIMEOUT:g} seconds.")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
