@@ -1,124 +1,191 @@
 """python -m tests.benchmarks: how fast and how light the node is, on this machine, now.
 
-All is on loopback, bounded in count and time, and a minute or two long.
+Prints one table: the node beside the bare handler, measured in turn. Compares it with the stored
+table of this machine, and ends with 1 when a row is more than 20 % worse. All is on loopback.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import sys
 import tempfile
-from datetime import UTC, datetime
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
+import pytest
 
-from tests.benchmarks.containers import ContainerExtent, container_table, measure_containers
-from tests.benchmarks.crowd import CrowdExtent, crowd_table, measure_crowd
-from tests.benchmarks.executable import (
-    ExecutableExtent,
-    executable_table,
-    measure_executable,
+from tests.benchmarks import comparison, table
+from tests.benchmarks.bench import FULL, QUICK, Bench, Extent, Unavailable
+from tests.benchmarks.details.containers import (
+    ContainerExtent,
+    container_table,
+    measure_containers,
 )
-from tests.benchmarks.measure import Extent, measure
-from tests.benchmarks.onchain import ChainExtent, chain_table, measure_chain
-from tests.benchmarks.report import table
-from tests.benchmarks.subscriptions import (
+from tests.benchmarks.details.onchain import ChainExtent, chain_table
+from tests.benchmarks.details.onchain import measure_chain as measure_idle_chain
+from tests.benchmarks.details.subscriptions import (
     SubscriptionExtent,
     measure_subscriptions,
     subscription_table,
 )
+from tests.benchmarks.groups.chain import measure_chain
+from tests.benchmarks.groups.disk import measure_disk
+from tests.benchmarks.groups.growth import measure_growth
+from tests.benchmarks.groups.idle import measure_idle
+from tests.benchmarks.groups.jobs import measure_batches, measure_jobs, measure_latency
+from tests.benchmarks.groups.payloads import measure_payloads
+from tests.benchmarks.groups.readers import measure_readers
+from tests.benchmarks.groups.reads import measure_reads
+from tests.benchmarks.groups.slow import measure_slow_core, measure_slow_disk
+from tests.benchmarks.groups.start import measure_start
+from tests.benchmarks.groups.streams import measure_streams
+from tests.benchmarks.machine import cores, pinned, this_machine, this_run
+from tests.benchmarks.results import Row
+from tests.support.executable import built
 from tests.support.process import ROOT
 
+GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
+    "jobs": measure_jobs,
+    "latency": measure_latency,
+    "batches": measure_batches,
+    "disk": measure_disk,
+    "streams": measure_streams,
+    "payloads": measure_payloads,
+    "reads": measure_reads,
+    "readers": measure_readers,
+    "idle": measure_idle,
+    "growth": measure_growth,
+    "slow_disk": measure_slow_disk,
+    "slow_core": measure_slow_core,
+    "start": measure_start,
+    "chain": measure_chain,
+}
+"""The names begin the names of the lines."""
 
-def main() -> None:
-    """Measure and print the table."""
-    usual = Extent()
+
+def measure(
+    folder: Path,
+    extent: Extent,
+    names: Sequence[str] = (),
+    say: Callable[[str], None] = print,
+) -> tuple[list[Row], dict[str, str]]:
+    """The rows of the groups with these names, or of all; and why others are missing."""
+    rows: list[Row] = []
+    missing: dict[str, str] = {}
+    where = cores()
+    with pinned(where.clients):
+        for name in names or GROUPS:
+            begin = time.monotonic()
+            say(name)
+            (folder / name).mkdir()
+            try:
+                rows += GROUPS[name](Bench(folder / name, extent, where, say))
+            except (Unavailable, pytest.skip.Exception) as error:
+                missing[name] = str(error)
+            say(f"  {time.monotonic() - begin:.0f} s")
+    return rows, missing
+
+
+def main() -> int:
+    """Measure, compare, and print; returns 1 when something is worse."""
+    parser = _parser()
+    chosen = parser.parse_args()
+    names = [name for text in chosen.only for name in text.split(",") if name]
+    if unknown := set(names) - set(GROUPS):
+        parser.error(f"--only: no group {', '.join(sorted(unknown))}; there are {_names()}")
+    if chosen.quick and (chosen.store or chosen.page):
+        parser.error("--quick measures too little to be stored or shown: leave it out")
+    chosen.folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=chosen.folder, prefix="benchmarks.") as folder:
+        if chosen.detail:
+            print(_detail(chosen.detail, Path(folder)))
+            return 0
+        extent = QUICK if chosen.quick else FULL
+        if chosen.build:
+            built()
+        run = this_run(this_machine(Path(folder)), extent.rounds, chosen.note)
+        rows, missing = measure(Path(folder), extent, names, _say)
+    before = comparison.load().get(run.machine.key)
+    print(f"{table.head(run)}\n\n{table.text(rows, before, missing)}\n")
+    if chosen.json:
+        document = {"run": run, "rows": rows, "missing": missing}
+        chosen.json.write_bytes(msgspec.json.format(msgspec.json.encode(document)))
+    if chosen.store:
+        comparison.store(run, rows, groups=names)
+    if chosen.page:
+        table.write_page(table.markdown(run, rows, missing))
+    if before is None:
+        print("There is no stored table of this machine: --store writes one.")
+        return 0
+    print(f"Compared with: {table.head(before.run)}")
+    worse = [
+        name for name, change in table.changes(rows, before).items() if change.verdict == "worse"
+    ]
+    if worse:
+        print(f"More than {100 * comparison.WORSE:.0f} % worse: {', '.join(worse)}")
+    return 1 if worse else 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--jobs", type=int, default=usual.jobs, help="jobs in a round")
-    parser.add_argument("--connections", type=int, default=usual.connections)
-    parser.add_argument("--rounds", type=int, default=usual.rounds)
     parser.add_argument(
-        "--reference", action="store_true", help="show the recorded figures of the reference node"
+        "--only", action="append", default=[], metavar="NAMES", help=f"some of {_names()}"
     )
-    half = parser.add_mutually_exclusive_group()
-    half.add_argument(
-        "--chain", action="store_true", help="measure the on-chain half instead, on a real EVM"
+    parser.add_argument("--quick", action="store_true", help="less of everything: two minutes")
+    parser.add_argument(
+        "--store", action="store_true", help="store the rows as those of this machine"
     )
-    half.add_argument(
-        "--subscriptions",
-        action="store_true",
-        help="measure what following contracts' subscriptions costs instead, on a real EVM",
+    parser.add_argument(
+        "--page", action="store_true", help="write the table into the documentation"
     )
-    half.add_argument(
-        "--executable",
-        action="store_true",
-        help="measure both forms of the executable beside the package instead",
+    parser.add_argument(
+        "--build", action="store_true", help="build the executable first, for its rows"
     )
-    half.add_argument(
-        "--containers",
-        action="store_true",
-        help="measure what running containers cost the node and Podman instead, on real Podman",
-    )
-    half.add_argument(
-        "--crowd",
-        action="store_true",
-        help="measure what 20 event readers and 200 waiters cost instead",
-    )
+    parser.add_argument("--note", default="", help="a remark for the head of the table")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     parser.add_argument(
         "--folder", type=Path, default=ROOT / ".cache", help="the disk that the node writes to"
     )
-    chosen = parser.parse_args()
-    extent = Extent(
-        jobs=min(chosen.jobs, 50_000),
-        connections=min(chosen.connections, 500),
-        rounds=min(chosen.rounds, 50),
+    parser.add_argument(
+        "--detail",
+        choices=sorted(_DETAILS),
+        help="measure one part at length instead, with a table of its own",
     )
-    chosen.folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=chosen.folder, prefix="benchmarks.") as folder:
-        if chosen.chain:
-            found = measure_chain(ChainExtent(), Path(folder), say=_say)
-            how, shown, results = "blocks of 1 s", chain_table(found), msgspec.json.encode(found)
-        elif chosen.subscriptions:
-            followed = measure_subscriptions(SubscriptionExtent(), Path(folder), say=_say)
-            how, shown = "blocks of 1 s", subscription_table(followed)
-            results = msgspec.json.encode(followed)
-        elif chosen.containers:
-            kept = measure_containers(ContainerExtent(), Path(folder), say=_say)
-            how = f"{kept.extent.containers} containers, windows of {kept.extent.window:g} s"
-            shown, results = container_table(kept), msgspec.json.encode(kept)
-        elif chosen.crowd:
-            crowded = CrowdExtent(jobs=extent.jobs, rounds=extent.rounds)
-            found_crowd = measure_crowd(crowded, Path(folder), say=_say)
-            how = f"{extent.rounds} rounds of {extent.jobs} jobs, medians"
-            shown, results = crowd_table(found_crowd), msgspec.json.encode(found_crowd)
-        elif chosen.executable:
-            forms = measure_executable(ExecutableExtent(), Path(folder), say=_say)
-            how = f"medians of {forms.extent.starts} starts"
-            shown, results = executable_table(forms), msgspec.json.encode(forms)
-        else:
-            measured = measure(extent, Path(folder), say=_say)
-            how = (
-                f"{extent.connections} connections, {extent.rounds} rounds of {extent.jobs} jobs,"
-                " medians"
-            )
-            shown = table(measured, reference=chosen.reference)
-            results = msgspec.json.encode(measured)
-    if chosen.json:
-        chosen.json.write_bytes(msgspec.json.format(results))
-    print(
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores ({platform.machine()}),"
-        f" Python {platform.python_version()}; {how}\n"
-    )
-    print(shown)
+    return parser
+
+
+def _chain_detail(folder: Path) -> str:
+    return chain_table(measure_idle_chain(ChainExtent(), folder, say=_say))
+
+
+def _subscriptions_detail(folder: Path) -> str:
+    return subscription_table(measure_subscriptions(SubscriptionExtent(), folder, say=_say))
+
+
+def _containers_detail(folder: Path) -> str:
+    return container_table(measure_containers(ContainerExtent(), folder, say=_say))
+
+
+_DETAILS = {
+    "chain": _chain_detail,
+    "subscriptions": _subscriptions_detail,
+    "containers": _containers_detail,
+}
+
+
+def _detail(name: str, folder: Path) -> str:
+    return _DETAILS[name](folder)
+
+
+def _names() -> str:
+    return ", ".join(GROUPS)
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr)
+    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import statistics
 import time
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -163,8 +162,8 @@ async def load_node(url: str, jobs: int, connections: int, longest: float) -> Lo
     return Load(jobs, seconds)
 
 
-async def node_latency(url: str, jobs: int) -> float:
-    """Median seconds from POST until GET shows the result, one job at a time, asked unpaused."""
+async def node_latencies(url: str, jobs: int) -> list[float]:
+    """Seconds from POST until GET shows the result, one job at a time, asked unpaused; sorted."""
     connection = Connection(url)
     request = connection.encode("POST", "/api/jobs", job("echo"))
     taken = []
@@ -180,18 +179,35 @@ async def node_latency(url: str, jobs: int) -> float:
         assert status == "success", body
         taken.append(time.perf_counter() - begin)
     connection.close()
-    return statistics.median(taken)
+    return sorted(taken)
 
 
-async def bare_latency(url: str, jobs: int) -> float:
-    """Median seconds from POST to the answer, one job at a time."""
-    connection = Connection(url)
-    request = connection.encode("POST", "/api/jobs", job("echo"))
-    taken = []
-    for _ in range(jobs):
-        begin = time.perf_counter()
-        status, body = await connection.ask(request)
-        assert status == 200, body
-        taken.append(time.perf_counter() - begin)
-    connection.close()
-    return statistics.median(taken)
+async def latencies(
+    url: str, path: str, body: Any = None, *, count: int, connections: int = 1
+) -> list[float]:
+    """Seconds of each of `count` requests, sorted; POST with a body, else GET.
+
+    Raises AssertionError when one is not answered with 200.
+    """
+    taken: list[float] = []
+    left = iter(range(count))
+
+    async def worker() -> None:
+        connection = Connection(url)
+        request = connection.encode("GET" if body is None else "POST", path, body)
+        try:
+            for _ in left:
+                begin = time.perf_counter()
+                status, answer = await connection.ask(request)
+                taken.append(time.perf_counter() - begin)
+                assert status == 200, f"{status} {answer[:200]!r}"
+        finally:
+            connection.close()
+
+    await asyncio.gather(*(worker() for _ in range(min(connections, count))))
+    return sorted(taken)
+
+
+def percentile(values: list[float], percent: float) -> float:
+    """The value of sorted ones below which that part of them is."""
+    return values[min(len(values) - 1, int(len(values) * percent / 100))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from pathlib import Path
 
 import psutil
@@ -55,8 +56,7 @@ def counters(pid: int) -> Counters:
     cpu = 0.0
     disk = written = 0
     for process in _tree(pid):
-        times = process.cpu_times()
-        cpu += times.user + times.system
+        cpu += cpu_seconds(process.pid)
         io = dict(re.findall(r"(\w+): (\d+)", Path(f"/proc/{process.pid}/io").read_text()))
         disk += int(io["write_bytes"])
         written += int(io["wchar"])
@@ -77,3 +77,23 @@ def wake_ups(pid: int) -> int:
 def size_of(folder: Path) -> int:
     """Bytes of all files in a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process, to the nanosecond, with the threads that have ended.
+
+    By the clock that clock_getcpuclockid(3) names: the bits of Linux' CPUCLOCK_SCHED.
+    """
+    return time.clock_gettime_ns((~pid << 3) | 2) / 1e9
+
+
+def forget_peak(pid: int) -> None:
+    """Let the peak of the resident memory begin again at what is resident now (proc(5))."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def peak(pid: int) -> int:
+    """The greatest resident memory so far, in bytes."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024

@@ -40,6 +40,12 @@ def built() -> Executable:
     return _built([sys.executable], _CACHE)
 
 
+def already_built() -> Executable | None:
+    """What `built` has built for these sources; None where it has not."""
+    folder = _CACHE / _state()
+    return _in(folder) if folder.exists() else None
+
+
 def built_by_debian() -> Executable:
     """The same by the Python of Debian's packages, whose libpython is linked in another way.
 
@@ -57,6 +63,10 @@ def _built(python: Sequence[str], cache: Path) -> Executable:
         folder = cache / _state()
         if not folder.exists():
             _build(python, folder)
+    return _in(folder)
+
+
+def _in(folder: Path) -> Executable:
     return Executable(folder / "infernet-edge", folder / "infernet-edge-unpacked/infernet-edge")
 
 

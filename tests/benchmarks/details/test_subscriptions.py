@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.subscriptions import (
+from tests.benchmarks.details.subscriptions import (
     SubscriptionExtent,
     measure_subscriptions,
     subscription_table,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.onchain import ChainExtent, chain_table, measure_chain
+from tests.benchmarks.details.onchain import ChainExtent, chain_table, measure_chain
 from tests.support.evm import anvil_path
 
 TINY = ChainExtent(starts=1, settle=2.0, watched=2.5, waiting=5, deliveries=2)

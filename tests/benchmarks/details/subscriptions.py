@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from infernet_edge.chain.contracts.abi import READ_SUBSCRIPTION_BATCH
 from infernet_edge.config.sections.chain import Chain as ChainSettings
-from tests.benchmarks.onchain import LONGEST, MEBIBYTE, chain_settings
+from tests.benchmarks.details.onchain import LONGEST, MEBIBYTE, chain_settings
 from tests.benchmarks.usage import counters, memory
 from tests.support.counting_proxy import Asked, CountingProxy
 from tests.support.echo import EchoService
@@ -121,7 +121,7 @@ def measure_subscriptions(
         anvil.set_block_time(1)
         proxy = stack.enter_context(CountingProxy(anvil.url))
         echo = stack.enter_context(EchoService(folder))
-        settings = chain_settings(v1, proxy)
+        settings = chain_settings(v1, proxy.url)
         settings["snapshot_sync"] = {"sleep": 0, "batch_size": extent.batch_size}
         containers = [{"id": "echo", "url": echo.url}]
         node = NodeProcess(

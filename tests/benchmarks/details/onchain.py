@@ -93,7 +93,7 @@ def measure_chain(
         containers = [{"id": "echo", "url": echo.url}]
         off = NodeProcess({"containers": containers}, folder / "off", fresh=True)
         on = NodeProcess(
-            {"containers": containers, "chain": chain_settings(v1, proxy)},
+            {"containers": containers, "chain": chain_settings(v1, proxy.url)},
             folder / "on",
             fresh=True,
         )
@@ -109,7 +109,7 @@ def measure_chain(
         usage, idle = _watch({"off": off, "on": on}, extent.watched, proxy)
         say(f"{extent.watched:.0f} s idle")
         for nonce in range(1, extent.waiting + 1):
-            _post(on, request_v1(v1, consumer, nonce=nonce, activeAt=anvil.now() + FAR))
+            post(on, request_v1(v1, consumer, nonce=nonce, activeAt=anvil.now() + FAR))
         time.sleep(extent.settle / 4)
         _, waiting = _watch({"on": on}, extent.watched, proxy)
         say(f"{extent.watched:.0f} s with {extent.waiting} deliveries that wait")
@@ -121,11 +121,11 @@ def measure_chain(
         return ChainResults(extent, figures["off"], figures["on"], idle, waiting, delivered)
 
 
-def chain_settings(v1: V1, proxy: CountingProxy) -> dict[str, Any]:
+def chain_settings(v1: V1, rpc_url: str) -> dict[str, Any]:
     """Settings of the chain; all else is as a user has it."""
     return {
         "enabled": True,
-        "rpc_url": proxy.url,
+        "rpc_url": rpc_url,
         "registry_address": v1.registry.address,
         "wallet": {"private_key": NODE.key.hex()},
     }
@@ -159,7 +159,7 @@ def _deliver(
     for number in range(extent.deliveries):
         time.sleep(number / extent.deliveries)
         request = request_v1(v1, consumer, nonce=extent.waiting + 1 + number)
-        _post(node, request)
+        post(node, request)
         begin, before = time.monotonic(), v1.anvil.block().number
         while (found := v1.delegated_id(consumer.address, request.nonce)) == 0:
             assert time.monotonic() < begin + LONGEST, node.log()
@@ -177,7 +177,8 @@ def _created_in(v1: V1, identifier: int) -> int:
     raise AssertionError(f"subscription {identifier} was never created")
 
 
-def _post(node: NodeProcess, request: Delegated) -> None:
+def post(node: NodeProcess, request: Delegated) -> None:
+    """Hand a request to the node. Raises AssertionError when it is refused."""
     connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=LONGEST)
     headers = {"content-type": "application/json"}
     connection.request("POST", "/api/jobs", json.dumps(request.body), headers)

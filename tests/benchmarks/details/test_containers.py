@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.containers import ContainerExtent, container_table, measure_containers
+from tests.benchmarks.details.containers import ContainerExtent, container_table, measure_containers
 
 
 @pytest.mark.nightly
