@@ -8,6 +8,7 @@ have the id of the node, so that several nodes may use one folder.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import re
@@ -15,11 +16,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from infernet_edge.backup.archive import ArchiveWriter, UnusableArchive
-from infernet_edge.backup.contents import CannotBackUp, gather, node_id
+from infernet_edge.backup.contents import CannotBackUp, Contents, gather, node_id
 from infernet_edge.backup.database import content_of, tables_of
 from infernet_edge.backup.output import explain, new_file
 from infernet_edge.backup.record import LastBackup, read_last, store_last
@@ -31,14 +33,22 @@ from infernet_edge.logs import log_event
 from infernet_edge.storage.copying import check_room
 from infernet_edge.storage.database import Database
 from infernet_edge.storage.elapsed import ElapsedTime
+from infernet_edge.tasks import BlockingReads, cancel
 
 logger = logging.getLogger(__name__)
 
 _AFTER_START: Final = 600.0  # seconds; at the start an SD card has enough to do
 _AFTER_FAILURE: Final = 3600.0  # seconds
 _WHILE_BUSY: Final = 60.0  # seconds, when `infernet-edge backup` is making a copy
+_READING: Final = 30.0  # seconds for the files of the configuration
+_WORKING: Final = 4 * 3600.0  # seconds for each step in the folder: an archive may have gigabytes
+_CLEANING: Final = 10.0  # seconds for removing the copy at the end
 _LONGEST_SLEEP: Final = 3600.0  # seconds; the loop's clock stops while the machine sleeps
 _OTHERS: Final = 2**20  # bytes of an archive besides its database
+_SLOW: Final = (
+    "The files of the configuration, or the folder of backup.path, cannot be used now: do their"
+    " disks answer? The node tries again"
+)
 
 
 class BackupSchedule:
@@ -57,6 +67,9 @@ class BackupSchedule:
         self._name = re.compile(rf"{re.escape(self._prefix)}(\d{{6,}})-\d{{8}}T\d{{6}}Z\.tar")
         self._last: LastBackup | None = None
         self._due = 0
+        # In threads that do not keep the process from ending where a disk does not answer.
+        self._reads = BlockingReads(_READING)
+        self._work = BlockingReads(_WORKING)
         self.problem = ""
         """Why the last try failed; "" when it succeeded."""
 
@@ -95,6 +108,8 @@ class BackupSchedule:
                 await self._make()
             except (CannotBackUp, ConfigurationError, StorageError, UnusableArchive) as error:
                 self._note_failure(str(error))
+            except TimeoutError:  # which is an OSError
+                self._note_failure(_SLOW)
             except OSError as error:
                 self._note_failure(explain(self._folder, error))
             except sqlite3.Error as error:
@@ -118,7 +133,7 @@ class BackupSchedule:
         began = time.monotonic()
         keep_free = self._config.storage.min_free_bytes
         copy = self._folder / f".{self._prefix}database.copying"
-        newest = await asyncio.to_thread(self._prepare, copy, keep_free)
+        newest = await self._work.run(partial(self._prepare, copy, keep_free))
         number = max(newest, 0 if self._last is None else self._last.number) + 1
         moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         target = self._folder / f"{self._prefix}{number:06}-{moment}.tar"
@@ -127,18 +142,24 @@ class BackupSchedule:
             await self._database.copy(
                 copy, keep_free=keep_free, on_progress=lambda done, total: None
             )
-            writing = asyncio.ensure_future(asyncio.to_thread(self._write, copy, target, stop))
+            read = partial(gather, self._config, self._source, os.environ)
+            contents = await self._reads.run(read)
+            write = partial(self._write, contents, copy, target, stop)
+            writing = asyncio.ensure_future(self._work.run(write))
             try:
                 size = await asyncio.shield(writing)
             except asyncio.CancelledError:
                 stop.set()
                 await asyncio.wait([writing], timeout=_WHILE_BUSY)
+                await cancel(writing)
                 raise
         finally:
-            await asyncio.to_thread(copy.unlink, missing_ok=True)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CLEANING):
+                    await self._work.run(partial(copy.unlink, missing_ok=True))
         self._last = LastBackup(number, self._elapsed.now(), milliseconds(), target.name, size)
         await self._database.write(store_last, self._last)
-        await asyncio.to_thread(self._delete_old)
+        await self._work.run(self._delete_old)
         seconds = round(time.monotonic() - began, 1)
         log_event(logger, "backup.made", file=str(target), size=size, seconds=seconds)
 
@@ -156,9 +177,8 @@ class BackupSchedule:
         check_room(self._folder, 2 * size + _OTHERS, keep_free)
         return max((number for number, _ in self._existing()), default=0)
 
-    def _write(self, copy: Path, target: Path, stop: threading.Event) -> int:
+    def _write(self, contents: Contents, copy: Path, target: Path, stop: threading.Event) -> int:
         """Write the archive; its size in bytes."""
-        contents = gather(self._config, self._source, os.environ)
         with new_file(target) as file:
             writer = ArchiveWriter(file)
             for name, content in contents.files.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,7 +17,7 @@ import pytest
 
 from infernet_edge.backup import schedule
 from infernet_edge.backup.archive import Verification, read_archive
-from infernet_edge.backup.contents import node_id
+from infernet_edge.backup.contents import gather, node_id
 from infernet_edge.backup.database import content_of
 from infernet_edge.backup.record import LastBackup, read_last, store_last
 from infernet_edge.backup.schedule import BackupSchedule
@@ -226,3 +227,49 @@ async def test_a_node_makes_them_and_shows_its_problem(tmp_path: Path) -> None:
         assert "The last scheduled backup failed: There is no folder" in status["problems"][0]
     async with running(tmp_path / "three") as node:
         assert (await node.node.report_status())["backup"] is None
+
+
+async def test_a_disk_that_does_not_answer_does_not_hold_up_the_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The backup fails in time and is tried again; its thread does not keep the process alive."""
+    (tmp_path / "out").mkdir()
+    answers, held = threading.Event(), list[threading.Thread]()
+
+    def hanging(*arguments: Any) -> Any:
+        held.append(threading.current_thread())
+        answers.wait(30)
+        return gather(*arguments)
+
+    monkeypatch.setattr(schedule, "gather", hanging)
+    monkeypatch.setattr(schedule, "_READING", 0.3)
+    async with scheduled(config_of(tmp_path)) as made:
+        await eventually(lambda: "do their disks answer?" in made.problem)
+        assert names(tmp_path) == []  # the copy is removed
+        assert [thread.daemon for thread in held] == [True]
+        await asyncio.sleep(1)  # several tries
+        assert len(held) == 1
+        answers.set()
+        await eventually(lambda: made.problem == "")
+        assert numbers(tmp_path) != []
+
+
+async def test_a_stop_while_a_disk_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").mkdir()
+    answers, reached = threading.Event(), threading.Event()
+
+    def hanging(*arguments: Any) -> Any:
+        reached.set()
+        answers.wait(30)
+
+    monkeypatch.setattr(BackupSchedule, "_write", hanging)
+    monkeypatch.setattr(schedule, "_WHILE_BUSY", 0.3)
+    monkeypatch.setattr(schedule, "_CLEANING", 0.3)
+    try:
+        async with asyncio.timeout(10):
+            async with scheduled(config_of(tmp_path)):
+                await eventually(reached.is_set)
+    finally:
+        answers.set()
