@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import httptools
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -283,6 +283,8 @@ class LanProtocol(HttpToolsProtocol):
         )  # not a method of the cycle, which has the scope
         scope["make_room"] = self._make_room
         scope["get_extra_info"] = self.transport.get_extra_info
+        if scope["http_version"] == "1.0":
+            app = _without_chunks(app, cycle)
         super()._start_asgi_task(cycle, app)  # type: ignore[arg-type]
 
     def on_response_complete(self) -> None:
@@ -345,3 +347,30 @@ class LanProtocol(HttpToolsProtocol):
 
 def _is_abandoned_at_eof(scope: Any) -> bool:
     return bool(scope["path"].endswith("/stream") or scope.get("is_abandoned_at_eof"))
+
+
+def _without_chunks(app: ASGIApp, cycle: RequestResponseCycle) -> ASGIApp:
+    """The application for a client of HTTP/1.0, which does not know chunks (RFC 9112, 7.1).
+
+    uvicorn sends an answer of unknown length in chunks to every client. Here it ends where the
+    connection is closed, as uvicorn does after each answer to such a client.
+    """
+
+    async def run(scope: Scope, receive: Receive, send: Send) -> None:
+        is_unbounded = False
+
+        async def send_plainly(message: Message) -> None:
+            nonlocal is_unbounded
+            if message["type"] == "http.response.start":
+                names = [name.lower() for name, _ in message["headers"]]
+                is_unbounded = b"content-length" not in names
+                if is_unbounded:
+                    cycle.chunked_encoding = False
+                    cycle.expected_content_length = sys.maxsize
+            elif is_unbounded and not message.get("more_body", False):
+                cycle.expected_content_length = len(message.get("body", b""))
+            await send(message)
+
+        await app(scope, receive, send_plainly)
+
+    return run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ import pytest
 from aiohttp import ClientPayloadError, web
 
 from infernet_edge.api import streams
+from infernet_edge.api.endpoints import events
 from tests.support.managing import eventually
 from tests.support.ports import free_port
 from tests.support.running import RunningNode, running
@@ -76,6 +78,48 @@ async def test_the_id_is_a_chunk_of_its_own_and_comes_first(
         assert await response.content.readchunk() == (b"one", True)
         assert await response.content.read() == b""
     assert (await node.finished(identifier))["status"] == "success"
+
+
+async def exchange(node: RunningNode, head: str, body: bytes = b"") -> bytes:
+    """Send a request of HTTP/1.0, and read until the connection is closed."""
+    port = node.url.rpartition(":")[2]
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
+    fields = f"host: 127.0.0.1:{port}\r\ncontent-length: {len(body)}\r\n\r\n"
+    writer.write(f"{head} HTTP/1.0\r\nconnection: keep-alive\r\n{fields}".encode() + body)
+    try:
+        async with asyncio.timeout(10):
+            received = b""
+            while b": end" not in received and (part := await reader.read(2**16)):
+                received += part
+            return received
+    finally:
+        writer.close()
+
+
+async def test_a_client_of_http_1_0_gets_no_chunks(
+    node: RunningNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would take their lengths for a part of the answer; the end of the connection ends it."""
+    monkeypatch.setattr(events, "HEARTBEAT", b": end\n\n")
+    monkeypatch.setattr(events, "_HEARTBEAT_PERIOD", 0.5)
+    answers = [
+        await exchange(node, "POST /api/jobs/stream", json.dumps(REQUEST).encode()),
+        await exchange(node, "GET /api/events?types=job"),
+        await exchange(node, "HEAD /api/events?types=job"),
+        await exchange(node, "GET /health"),
+        await exchange(node, "GET /none"),
+    ]
+    for answer in answers:
+        head, _, _ = answer.partition(b"\r\n\r\n")
+        assert b"connection: close" in head
+        assert b"transfer-encoding" not in head
+    stream, shown, head_only, health, none = [each.partition(b"\r\n\r\n")[2] for each in answers]
+    identifier, _, rest = stream.partition(b"\n")
+    assert (len(identifier), rest) == (36, b"onetwo")
+    assert shown.startswith(b"retry: 2000\nid: ")
+    assert shown.endswith(b": end\n\n")
+    assert (head_only, health) == (b"", b'{"status":"healthy"}')
+    assert json.loads(none)["error"]
 
 
 @pytest.mark.parametrize(
