@@ -8,8 +8,9 @@ A test is in the group of the fixtures that it uses, or of its own marker:
     models      a real language model (those with a container are in the group podman too)
     nightly     small runs of the benchmarks
 
-All others are the fast tests. Each group that uses something of the whole machine is run by one
-worker, in one piece, and those that take longest begin first. Machines are those of a module.
+All others are the fast tests. A module of these groups is run by one worker, in one piece, since
+its tests share a Podman or a machine; each worker has a Podman of its own. All tests of the
+executable are one piece: they share its root. Those that take longest begin first.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.podman import IsolatedPodman, need
+from tests.support.process import ROOT
 
 if TYPE_CHECKING:  # half a second, for tests with a chain alone
     from tests.support.chains import Chain, Chains
@@ -36,7 +38,7 @@ _FIXTURES = {
     "podman": "podman",
     "session_podman": "podman",
 }
-_ONE_WORKER_EACH = ("podman", "machine", "executable")  # in the order in which they begin
+_IN_ONE_PIECE = ("machine", "podman", "executable")  # in the order in which they begin
 
 
 def pytest_configure() -> None:
@@ -49,11 +51,10 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         group = _group_of(item)
-        if group in _ONE_WORKER_EACH:
+        if group in _IN_ONE_PIECE:
             item.add_marker(group)
-            # Each module boots machines of its own: workers can share those tests.
-            own = f" {item.path.stem}" if group == "machine" else ""
-            item.add_marker(pytest.mark.xdist_group(f"{group}{own}"))
+            module = "" if group == "executable" else f" {item.path.relative_to(ROOT)}"
+            item.add_marker(pytest.mark.xdist_group(f"{group}{module}"))
     items.sort(key=_place)
 
 
@@ -62,13 +63,13 @@ def _group_of(item: pytest.Item) -> str:
         for fixture, group in _FIXTURES.items():
             if fixture in item.fixturenames:
                 return group
-    return next((group for group in _ONE_WORKER_EACH if item.get_closest_marker(group)), "")
+    return next((group for group in _IN_ONE_PIECE if item.get_closest_marker(group)), "")
 
 
 def _place(item: pytest.Item) -> int:
     """Sorting is stable: otherwise the order stays that of the files."""
-    names = [name for name in _ONE_WORKER_EACH if item.get_closest_marker(name)]
-    return _ONE_WORKER_EACH.index(names[0]) if names else len(_ONE_WORKER_EACH)
+    names = [name for name in _IN_ONE_PIECE if item.get_closest_marker(name)]
+    return _IN_ONE_PIECE.index(names[0]) if names else len(_IN_ONE_PIECE)
 
 
 # Of a node that the user has: where it keeps its data, and what it is configured with.
