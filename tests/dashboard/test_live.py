@@ -94,7 +94,7 @@ def test_a_token_that_ends_under_the_page_keeps_the_input(
         guarded.restart()
         page.wait("dialog", 40_000)
         before = asked(page)
-        page.page.wait_for_timeout(2000)
+        page.page.wait_for_timeout(1200)
         assert asked(page) - before <= 1  # nothing is tried meanwhile
         give_token(page, ANNA)
         page.page.locator("dialog").wait_for(state="detached")
@@ -136,7 +136,7 @@ def test_a_node_that_is_killed_for_a_while_is_found_again(
         page.wait(f"{CHIP} >> text=Live")
         node.kill()
         page.wait(f"{CHIP} >> text=Reconnecting", 20_000)
-        page.page.wait_for_timeout(5000)
+        page.page.wait_for_timeout(2000)
         node.start()
         page.wait(f"{CHIP} >> text=Live", 40_000)
         job = Api(node.port).submit("echo")

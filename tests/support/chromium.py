@@ -31,7 +31,7 @@ _OPTIONS = (
     "--disable-dev-shm-usage",
     "--disable-background-networking",
 )
-_TIMEOUT = 10_000  # milliseconds
+_TIMEOUT = 30_000  # milliseconds: many tests share a machine
 # Before anything else of a page: what its security policy refuses is kept.
 _REPORTS = """window.reports = []
 addEventListener('securitypolicyviolation', (e) =>
@@ -115,7 +115,7 @@ class Watched:
         """Wait until something is visible."""
         self.page.locator(selector).first.wait_for(timeout=timeout)
 
-    def until(self, script: str, seconds: float = 10.0) -> None:
+    def until(self, script: str, seconds: float = 30.0) -> None:
         """Wait until an expression is true; Playwright's own way needs `eval` in the page."""
         deadline = time.monotonic() + seconds
         while not self.page.evaluate(script):

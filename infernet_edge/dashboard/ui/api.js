@@ -1,19 +1,13 @@
-// Requests to the node: the token, time limits, and what errors say.
+// Requests to the node, and the token. Times in ms.
 
 const TOKEN = 'infernet.token'
-const TIMEOUT = 10000 // ms for an answer
+const TIMEOUT = 10000
 const SLOWED = 3 // times that a request waits for the rate limit
 
-// What the node answered instead of a result; status 0: nothing.
-export class Failure extends Error {
-	constructor(status, text, body) {
-		super(text)
-		this.status = status
-		this.body = body
-	}
-}
+// Status 0: no answer.
+const failure = (status, text, body) => Object.assign(new Error(text), { status, body })
 
-// Call `act` with a storage, which may be blocked or full.
+// A storage may be blocked or full.
 function stored(act, kind = 'localStorage') {
 	try { return act(window[kind]) } catch { return null }
 }
@@ -23,34 +17,31 @@ export const keep = (name, value) => stored((all) => (value == null ? all.remove
 
 let token = stored((all) => all.getItem(TOKEN), 'sessionStorage') || stored((all) => all.getItem(TOKEN)) || ''
 export const hasToken = () => token !== ''
-// Use a token; `briefly`: until the tab is closed.
 export function setToken(text, briefly) {
 	token = text
 	for (const kind of ['localStorage', 'sessionStorage']) {
 		stored((all) => (text && briefly === (kind === 'sessionStorage') ? all.setItem(TOKEN, text) : all.removeItem(TOKEN)), kind)
 	}
 }
-// Forget the token and all that this page kept.
 export function signOut() {
 	setToken('')
 	stored((all) => Object.keys(all).filter((key) => key.startsWith('infernet.')).forEach((key) => all.removeItem(key)))
 	location.assign('#/')
 	location.reload()
 }
-// The link with a token: it leaves the address before any request.
+// A token leaves the address before any request.
 const [, given] = location.hash.split('#token=')
 if (given) {
 	history.replaceState(null, '', '#/')
 	setToken(given, false)
 }
-// Signed out in another tab.
 addEventListener('storage', ({ key, oldValue, newValue }) => { if (key === TOKEN && oldValue === token && !newValue) location.reload() })
 
 export const listeners = { signedIn() {}, slowed() {} }
 let signingIn = null
-// One dialog for all requests that were refused with the token `used`.
+// One dialog for all requests with the token `used`.
 function signIn(used, why) {
-	if (used !== token) return // there is another one by now
+	if (used !== token) return
 	signingIn ||= import('./parts/dialog.js')
 		.then((dialog) => dialog.askToken(used ? why : 'This node needs a token.'))
 		.then(({ text, briefly }) => setToken(text, briefly))
@@ -63,8 +54,8 @@ export const sleep = (ms, signal) => new Promise((done, fail) => {
 	signal?.addEventListener('abort', () => { clearTimeout(timer); fail(signal.reason) })
 })
 
-// Send a request; resolves to a response with status 2xx. Asks for a token when the node needs one, and
-// waits while the node limits the rate. `path` is relative; `wait`: ms beyond the time limit; `first`: its answer.
+// Resolves to a response with status 2xx; asks for a token, waits while the node limits the rate.
+// `wait`: ms beyond the time limit; `first`: its answer.
 export async function send(path, { method = 'GET', body, headers, signal, wait = 0, first } = {}) {
 	for (let slowed = 0; ; first = null) {
 		if (signingIn) await signingIn
@@ -79,45 +70,42 @@ export async function send(path, { method = 'GET', body, headers, signal, wait =
 			response = first || await fetch(path, { method, body, headers: sent, signal: stop.signal, cache: 'no-store', credentials: 'omit', redirect: 'error' })
 		} catch (error) {
 			if (signal?.aborted) throw error
-			throw new Failure(0, stop.signal.aborted ? 'No answer yet' : 'The node cannot be reached')
+			throw failure(0, stop.signal.aborted ? 'No answer yet' : 'The node cannot be reached')
 		} finally {
 			clearTimeout(timer)
 		}
 		if (response.ok) return response
-		const failure = await failureOf(response)
-		if (response.status === 401) await signIn(used, failure.message)
+		const refusal = await refusalOf(response)
+		if (response.status === 401) await signIn(used, refusal.message)
 		else if (response.status === 429 && slowed++ < SLOWED) {
 			listeners.slowed(true)
 			await sleep(1000 * Math.min(60, response.headers.get('retry-after') || 1), signal)
 			listeners.slowed(false)
-		} else throw failure
+		} else throw refusal
 	}
 }
 
-async function failureOf(response) {
+async function refusalOf(response) {
 	const text = await response.text().catch(() => '')
 	let body = null
 	try { body = JSON.parse(text) } catch { /* a proxy answers HTML */ }
-	return new Failure(response.status, body?.error?.message ?? body?.error ?? `HTTP ${response.status} ${response.statusText}`, body)
+	return failure(response.status, body?.error?.message ?? body?.error ?? `HTTP ${response.status} ${response.statusText}`, body)
 }
 
 export const get = async (path, options) => (await send(path, options)).json()
-// All of a text, which may be long.
 export const textOf = async (path, signal) => (await send(path, { signal, wait: 60000 })).text()
 
-// Give `take` each piece of a text as it comes.
 export async function pieces(response, take) {
 	const reader = response.body.getReader()
 	const decoder = new TextDecoder()
 	for (let done, value; ({ done, value } = await reader.read()), !done;) take(decoder.decode(value, { stream: true }))
 }
 
-// The first `max` bytes of a text, and the size of all of it.
+// The first `max` bytes of a text, and its size.
 export async function head(path, max, signal) {
 	const response = await send(path, { signal, headers: { range: `bytes=0-${max - 1}` } })
 	const size = Number(/\d+$/.exec(response.headers.get('content-range') ?? response.headers.get('content-length')))
 	return { text: await response.text(), size, all: response.status === 200 || size <= max }
 }
 
-// A name as a part of a path.
 export const part = encodeURIComponent

@@ -1,4 +1,4 @@
-// The frame of the page: its pages, the navigation, keys, and what every page shows.
+// The frame of every page: navigation, keys, title.
 import { get, hasToken, kept, signOut } from './api.js'
 import { ago, announce, button, byId, el, fill, icon, now, plain, span } from './dom.js'
 import { isStale, node, on, start } from './live.js'
@@ -6,7 +6,7 @@ import { may, stateChip, toFix, verdict } from './parts/chip.js'
 
 // Module, name, key; its default function gets main, an id, the query.
 const PAGES = [['overview', 'Overview', 'o'], ['jobs', 'Jobs', 'j'], ['try', 'Try it', 't'], ['containers', 'Containers', 'c'], ['chain', 'Chain', 'h'], ['nodes', 'Nodes', 'n'], ['settings', 'Settings', 's']]
-const FIRST = 4 // pages in the bar of a phone
+const FIRST = 4
 const address = (page) => `#/${page === 'overview' ? '' : page}`
 
 const body = document.body
@@ -14,9 +14,8 @@ const main = byId('main')
 let shown = ''
 let page = null
 let turn = 0
-const loaded = new Promise((done) => { on('load', done) }) // no page is drawn before
-let others = [] // nodes, looked for once
-// The other pages, for when the node is not there.
+const loaded = new Promise((done) => { on('load', done) })
+let others = []
 loaded.then(() => setTimeout(async () => {
 	PAGES.forEach(([id]) => import(`./pages/${id}.js`).catch(() => {}))
 	others = (await get('api/nodes').catch(() => ({ items: others }))).items
@@ -60,7 +59,6 @@ async function route() {
 }
 
 const COLOURS = { ok: '#1b7a43', run: '#0b5fae', warn: '#b86e00', bad: '#b3261e' }
-// The icon of the tab is the drawing of the state.
 function drawIcon(kind) {
 	const link = document.querySelector('link[rel=icon]')
 	const sign = new XMLSerializer().serializeToString(byId(`i-${kind}`)).replace('var(--cut)', 'white')
@@ -94,7 +92,6 @@ function frame() {
 	if (node.updated && !byId('updated')) main.before(el('div', { id: 'updated' }, 'The node was updated. ', button('Reload', () => location.reload())))
 }
 
-// Before there is anything to show.
 const greet = () => { if (!shown) fill(main, el('h1', verdict()[1])) }
 
 let said = ''
@@ -106,14 +103,13 @@ on('load state', () => {
 	said = sentence
 })
 
-// Times that grow, while a user looks.
 setInterval(() => {
 	if (document.hidden || isStale()) return
 	for (const place of document.querySelectorAll('[data-since]')) place.textContent = span(now() - place.dataset.since)
 	for (const place of document.querySelectorAll('[data-ago]')) place.textContent = ago(place.dataset.ago)
 }, 1000)
 
-let going = 0 // when "g" was pressed
+let going = 0
 document.addEventListener('keydown', (event) => {
 	const { key, target } = event
 	if (key === 'Escape' && body.classList.contains('more')) more()

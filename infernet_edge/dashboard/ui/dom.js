@@ -6,8 +6,7 @@ const TEXTS = /^(p|pre|h2|b|span|small|td|dd|code|option|summary)$/
 const LABELS = /^(label|title|placeholder)$/
 const SAFE_LINK = /^(#|https?:\/\/|blob:|openapi\.json$)/
 
-// el('p.muted', { onclick: act }, 'text', el('b', 'more')): properties may be left out, functions are listeners,
-// null and false are nothing, lists are flattened.
+// el('p.muted', { onclick: act }, 'text', [el('b', 'more')]): functions are listeners, null and false are nothing.
 export function el(what, ...children) {
 	const [tag, ...classes] = what.split('.')
 	const props = children[0]?.constructor === Object ? children.shift() : {}
@@ -25,22 +24,18 @@ export function el(what, ...children) {
 	return node
 }
 
-// A drawing of index.html.
 export const icon = (name, ...classes) => el(['svg.icon', ...classes].join('.'), { viewBox: '0 0 24 24', 'aria-hidden': 'true' }, el('use', { href: `#i-${name}` }))
 export const button = (label, act, props) => el('button.button', { type: 'button', onclick: act, ...props }, label)
-// A button that is a drawing alone; `label` is for screen readers.
+// A button that is a drawing.
 export const sign = (name, label, act, more = '') => el(`button.plain${more}`, { type: 'button', label, title: label, onclick: act }, icon(name))
-// One line, cut at its end.
 export const line = (text, more = '') => el(`span.line${more}`, text)
-// A card with a head; `side` is right in it.
 export const card = (title, side, ...children) => el('section.card', el('div.head', el('h2', title), side), children)
-// Terms and those values that there are.
 export const terms = (pairs) => el('dl', pairs.filter(([, value]) => value != null && value !== '').map(([term, value]) => el('div', el('dt', term), el('dd', value))))
 // Links of which one is chosen: [key, name, class].
 export const segments = (items, chosen, href) => items.map(([key, name, more = '']) => el(`a${more}`, { href: href(key), 'aria-current': key === chosen && 'true' }, name))
 export const byId = (id) => document.getElementById(id)
 
-// Show other children; equal ones are kept, with their focus.
+// Show other children; equal ones keep their focus.
 export function fill(node, ...children) {
 	const next = [...el('div', children).childNodes]
 	const now = [...node.childNodes]
@@ -53,7 +48,7 @@ export function fill(node, ...children) {
 
 let saidAt = 0
 let saying = 0
-// Say something to screen readers, at most once in 5 s: the latest.
+// Say the latest to screen readers, at most once in 5 s.
 export function announce(text) {
 	clearTimeout(saying)
 	saying = setTimeout(() => {
@@ -62,17 +57,14 @@ export function announce(text) {
 	}, Math.max(50, saidAt + 5000 - Date.now()))
 }
 
-// Numbers, times and texts as people read them. Times are those of the node's clock.
+// Numbers, times and texts as people read them; times by the node's clock.
 let offset = 0
-// Take over the node's clock.
 export const setNow = (now) => { offset = now - Date.now() }
 export const now = () => Date.now() + offset
-// How far the browser's clock is from the node's, in ms.
 export const clockDifference = () => -offset
 
 const UNITS = ['B', 'kB', 'MB', 'GB', 'TB']
 const short = (value) => value.toFixed(value < 9.95 ? 1 : 0)
-// "2.4 GB"
 export function bytes(size) {
 	if (size == null) return '–'
 	let at = 0
@@ -81,7 +73,7 @@ export function bytes(size) {
 }
 
 const SPANS = [[86400, 'day', 's'], [3600, 'hour', 's'], [60, 'min', ''], [1, 's', '']]
-// "0.84 s", "4.2 s", "3 min 5 s", "12 days 4 hours"
+// "0.84 s", "3 min 5 s"
 export function span(ms) {
 	if (ms == null) return '–'
 	const s = Math.max(0, ms) / 1000
@@ -103,7 +95,6 @@ export function time(ms) {
 	return `${at.toLocaleDateString('en-GB', { day: 'numeric', month: 'short' })} ${clock.slice(0, 5)}`
 }
 
-// "6 s ago"
 export function ago(ms) {
 	const s = Math.max(0, now() - ms) / 1000
 	if (s < 60) return `${Math.round(s)} s ago`
@@ -111,11 +102,8 @@ export function ago(ms) {
 	return s < 86400 ? `${Math.floor(s / 3600)} h ago` : `${count(Math.floor(s / 86400), 'day')} ago`
 }
 
-// "2 things", "1 thing"
 export const count = (n, word) => `${number(n)} ${word}${n === 1 ? '' : 's'}`
-// "19,204,118"
 export const number = (n) => String(n).replace(/\B(?=(\d{3})+$)/g, ',')
-// "2nd"
 export const nth = (n) => n + (/1[123]$/.test(String(n)) ? 'th' : ['th', 'st', 'nd', 'rd'][n % 10] || 'th')
 
 // "0.0421 ETH", from a decimal text in wei
@@ -129,9 +117,9 @@ export function ether(wei, digits = 6) {
 	return `${minus}${number(BigInt(whole))}${cut && `.${cut}`} ETH`
 }
 
-// Control characters, and what reorders or hides text, as U+202E, soft hyphens, tags and fillers do.
+// Control characters, and what reorders or hides text.
 const HIDDEN = /[^\P{C}\t\n]|[\u2028\u2029\u034f\u115f\u1160\u3164\uffa0]/gu
-// A foreign text for the eye: hidden characters are shown as escapes. `max`: characters.
+// A foreign text for the eye, with hidden characters as escapes.
 export function plain(text, max = 500) {
 	const cut = String(text ?? '')
 	const shown = (cut.length > max ? cut.slice(0, max - 1) : cut).replace(HIDDEN, (one) =>
@@ -139,7 +127,5 @@ export function plain(text, max = 500) {
 	return cut.length > max ? `${shown}…` : shown
 }
 
-// The containers of a job, in their order.
 export const names = (list) => list.join(' → ')
-// "0x91c4…77de"
 export const brief = (hash) => (hash.length > 14 ? `${hash.slice(0, 6)}…${hash.slice(-4)}` : hash)

@@ -1,20 +1,20 @@
-// The node as it is now: /api/overview, and its events, which say what to read again.
+// The node as it is now: /api/overview and its events. Times in ms.
 import { get, kept, listeners, pieces, send, sleep } from './api.js'
 import { now, setNow } from './dom.js'
 
 const TYPES = 'job,container,storage,chain,attention,minute,machine'
-const BEAT = 15000 // ms between the node's comments
-const SILENCE = 3000 // ms beyond that; a proxy may hold back events for ever
-const HIDDEN = 30000 // ms until a page in a hidden tab closes its stream
-const SOON = 3000 // ms from an event to reading the overview
-const POLL = 10000 // ms, where a proxy holds back events
-const LONGEST = 30000 // ms between two attempts to connect
+const BEAT = 15000 // between the node's comments
+const SILENCE = 3000 // beyond that
+const HIDDEN = 30000 // until a hidden page closes its stream
+const SOON = 3000 // from an event to reading the overview
+const POLL = 10000 // where a proxy holds back events
+const LONGEST = 30000 // between two attempts to connect
 
 // `state`: as in chip.js; `seen`: when it was last known; `draft`: of Try it.
 export const node = { overview: null, state: 'starting', seen: 0, updated: false, slowed: false }
 
 const readers = {}
-// Call `act` with the data of each event of these names. Returns what ends it.
+// Call `act` with each event of these names. Returns what ends it.
 export function on(names, act) {
 	for (const name of names.split(' ')) (readers[name] ||= new Set()).add(act)
 	return () => names.split(' ').forEach((name) => readers[name].delete(act))
@@ -31,11 +31,10 @@ export const isStale = () => node.state === 'reconnecting' || node.state === 'pa
 
 let soon = 0
 let version = ''
-// Read /api/overview again.
 export async function load() {
 	clearTimeout(soon)
 	soon = 0
-	const found = await get('api/overview', { first: await window.first }) // of theme.js
+	const found = await get('api/overview', { first: await window.first })
 	window.first = null
 	if (found.left_out.containers) found.containers = (await get('api/containers')).items
 	if (node.state === 'paused') node.state = 'starting'
@@ -53,23 +52,23 @@ function check(newer) {
 }
 const loadSoon = () => { soon ||= setTimeout(() => load().catch(() => {}), SOON) }
 
-// Whether nothing but the head of the chain has changed, as it does with each block.
+// Whether nothing but the head of the chain has changed.
 export const isHead = (changed) => node.overview?.chain && changed?.every((one) => one.event === 'head.advanced')
 
-// After a minute without a job: the history moves on, and nothing need be read.
+// After a minute without a job nothing need be read.
 function isQuiet(history, { end, done, failed }) {
 	const { done: good, failed: bad, p50_ms: times } = history
-	if (done || failed || good[0] || bad[0] || end !== history.end) return false
+	if (done || failed || good[0] || bad[0] || Math.abs(end - history.end) > 999) return false
 	history.end += history.step_s * 1000
 	for (const list of [good, bad, times]) list.push(list.shift())
 	publish('state')
 	return true
 }
 
-let last = '' // id of the newest event
+let last = ''
 let boot = ''
 export function take(name, data) {
-	const all = node.overview // it is read before the events
+	const all = node.overview
 	if (name === 'hello' || name === 'resync') {
 		setNow(data.now)
 		if (boot && (data.boot !== boot || name === 'resync')) {
@@ -118,7 +117,7 @@ function parse(response, alive) {
 }
 
 let wanted = new AbortController() // aborted to close the stream, or to connect at once
-// Follow the events. Returns whether any came, and whether a proxy holds them back.
+// Returns whether any event came, and whether a proxy holds them back.
 async function follow() {
 	const mine = (wanted = new AbortController())
 	let heard = false
@@ -153,7 +152,6 @@ addEventListener('online', again)
 listeners.signedIn = () => { last = ''; wanted.abort() }
 listeners.slowed = (is) => { node.slowed = is; publish('state') }
 
-// Keep the page up to date.
 export async function start() {
 	for (let pause = 1000; ; pause = Math.min(LONGEST, pause * 2)) {
 		try {

@@ -6,11 +6,10 @@ import { chip, mark, pageHead, show } from '../parts/chip.js'
 import { tableOf } from '../parts/table.js'
 import { action, copy } from '../parts/toast.js'
 
-const MOST = 1000 // rows of a list
+const MOST = 1000
 const SOON = 2000 // ms from an event to reading the lists
 const BEHIND = 60000 // ms without a block
 
-// A hash or an address that can be copied.
 const hex = (hash) => hash && [el('span.mono', brief(hash)), sign('copy', `Copy ${brief(hash)}`, () => copy(hash))]
 const amount = (wei) => wei && el('span', { title: `${number(wei)} wei` }, ether(wei))
 const row = (one, id) => [line(`#${id} ${names(one.containers || [])}`), line(one.reason, '.second')]

@@ -4,13 +4,12 @@ import { brief, bytes, count, el, fill, number, sign, span, terms, time } from '
 import { node } from '../live.js'
 import { chip, may, why } from '../parts/chip.js'
 import { eachLine, logView } from '../parts/log.js'
-import { action, copy, toast } from '../parts/toast.js'
+import { action, confirm, copy, toast } from '../parts/toast.js'
 import { cpu, memory, slots } from './containers.js'
 
-// Restart a container or pull its image; `used` of its slots are in use.
+// `used` of its slots are in use.
 export async function act(id, name, used) {
 	const isUp = node.overview.containers.find((one) => one.id === id)?.state === 'ready'
-	const { confirm } = await import('../parts/dialog.js')
 	if (name === 'restart' && isUp && !(await confirm(`Restart ${id}?`, used ? `${count(used, 'running job')} will be started again.` : 'Jobs that run there are started again.', 'Restart'))) return
 	await send(`api/containers/${part(id)}/${name}`, { method: 'POST' })
 	toast(name === 'restart' ? `${id} is starting` : `Pulling the image of ${id}`)
@@ -45,7 +44,7 @@ export function containerDetail(place, id, head, title) {
 		else fill(logs, el('h2', 'Log'), el('p.muted', 'The log needs a token with the scope operator.'))
 	}
 
-	// Read the log until the page is left; again when the container or the node comes back.
+	// Until the page is left; again when the container or the node comes back.
 	async function follow() {
 		const log = logView(id)
 		const state = el('p.muted')

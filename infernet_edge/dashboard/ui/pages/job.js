@@ -3,8 +3,8 @@ import { get, part, send, textOf } from '../api.js'
 import { announce, button, el, fill, names, sign, span, terms, time } from '../dom.js'
 import { node, on } from '../live.js'
 import { chip, failed, jobState, may, why } from '../parts/chip.js'
-import { showText } from '../parts/text.js'
-import { action, copy } from '../parts/toast.js'
+import { showText } from '../parts/json.js'
+import { action, confirm, copy } from '../parts/toast.js'
 
 export const request = (containers, input) => `{"containers":${JSON.stringify(containers)},"data":${input}}`
 // The command that sends the same job; the token is not in it.
@@ -33,7 +33,6 @@ export function jobDetail(place, id, head, title) {
 		location.hash = '#/try'
 	}
 	async function cancel() {
-		const { confirm } = await import('../parts/dialog.js')
 		if (jobState(job) === 'running' && !(await confirm('Cancel this job?', 'It is running: what it has computed is lost.', 'Cancel the job'))) return
 		await send(path, { method: 'DELETE' })
 		await refresh()
@@ -84,7 +83,7 @@ export function jobDetail(place, id, head, title) {
 	}
 	let isBusy = false
 	let isChanged = false
-	// Read the job: one request at a time, and one more for what changed meanwhile.
+	// One request at a time, and one more for what changed meanwhile.
 	async function refresh() {
 		isChanged = isBusy
 		if (isBusy) return

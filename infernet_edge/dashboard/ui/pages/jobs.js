@@ -3,23 +3,20 @@ import { get, part } from '../api.js'
 import { button, el, fill, icon, line, names, nth, segments, span, time } from '../dom.js'
 import { node, on } from '../live.js'
 import { chip, failed, grey, growing, jobState, may, pageHead, why } from '../parts/chip.js'
-import { sides } from '../parts/sides.js'
-import { tableOf } from '../parts/table.js'
+import { sides, tableOf } from '../parts/table.js'
 import { toast } from '../parts/toast.js'
 import { jobDetail } from './job.js'
 
 const PAGE = 50
-const MOST = 1000 // rows on the page
+const MOST = 1000
 const LATE = 4000 // ms from changes that were left out
 const FILTERS = ['state', 'container', 'client', 'find']
 
-// What a job says in its second line.
 function second(job) {
 	if (job.error) return job.cancelled ? 'cancelled' : job.error
 	if (job.position) return `${nth(job.position)} in line`
 	return job.status === 'running' && job.steps > 1 && job.container ? `at ${job.container}` : ''
 }
-// A word that a card needs and a table does not.
 const narrow = (text) => el('span.narrow', text)
 function took(job) {
 	if (job.finished_at) return [narrow('took '), span(job.finished_at - (job.started_at ?? job.created_at))]
@@ -89,7 +86,6 @@ export default function jobs(main, id, query) {
 		news.textContent = `${newer.length > PAGE ? `More than ${PAGE}` : newer.length} new job${newer.length === 1 ? '' : 's'}`
 	}
 
-	// Read the newest jobs, or those before a cursor.
 	async function load(before) {
 		const mine = ++turn
 		const wanted = new URLSearchParams({ limit: PAGE })
@@ -125,7 +121,6 @@ export default function jobs(main, id, query) {
 	}
 
 	const isAtTop = () => scrollY <= 100 && !main.querySelector('.rowlink:focus')
-	// After changes that were left out.
 	async function readAgain() {
 		late = 0
 		side.detail?.refresh()

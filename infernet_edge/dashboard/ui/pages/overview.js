@@ -69,14 +69,14 @@ function attention(one) {
 	const kind = one.level === 'problem' ? 'bad' : 'warn'
 	const actions = (one.actions || []).filter((name) => ACTIONS[name] && may('operator')).map((name) => (LINKS[name] ? el('a.button', { href: LINKS[name](one.container) }, ACTIONS[name])
 		: button(ACTIONS[name], (event) => press(event.currentTarget, one.container, name))))
-	const hide = one.id.startsWith('access.') && button('Hide', () => { keep(`hide.${one.id}`, true); load() }) // in this browser
+	const hide = one.id.startsWith('access.') && button('Hide', () => { keep(`hide.${one.id}`, true); load() })
 	return el(`section.attention.${kind}`, { 'data-id': one.id }, icon(kind, kind),
 		el('div.text', el('h2', el('span.quiet', kind === 'bad' ? 'Problem: ' : 'Warning: '), one.title), el('p', one.text),
 			one.fix || one.command ? el('p', el('b', 'Fix: '), one.fix, ' ', one.command ? command(one.command) : null) : null), el('div.buttons', actions, hide))
 }
 const command = (text) => el('span.command', el('code', text), sign('copy', 'Copy the command', async () => (await import('../parts/toast.js')).copy(text)))
 
-// `share` of something that is used up, 0 to 1; `high`: from where on it is a warning.
+// `share` that is used up, 0 to 1; a warning above `high`.
 function tile(label, value, under, share = null, high = 0.9) {
 	const bar = el('i')
 	if (share != null) bar.style.width = `${Math.min(100, Math.max(2, 100 * share)).toFixed(0)}%`
@@ -95,7 +95,6 @@ function tilesOf({ machine: m, chain, jobs: { running, waiting, hour } }) {
 	]
 }
 
-// What a container does, in a line.
 export function doing(one) {
 	if (one.pull) return `pulling its image: ${one.pull.of ? `${Math.floor((100 * one.pull.bytes) / one.pull.of)} % of ${bytes(one.pull.of)}` : bytes(one.pull.bytes)}`
 	if (one.state === 'elsewhere' && one.url) return `Runs at ${one.url}`

@@ -3,7 +3,7 @@ import { get, hasToken, keep, kept, signOut } from '../api.js'
 import { button, el, fill, line, segments, sign, terms, time } from '../dom.js'
 import { node, on } from '../live.js'
 import { may, pageHead, show } from '../parts/chip.js'
-import { action, copy } from '../parts/toast.js'
+import { action, confirm, copy } from '../parts/toast.js'
 
 const TABS = [['values', 'Values'], ['access', 'Access'], ['browser', 'This browser'], ['about', 'About']]
 const said = (value) => (value === 'hidden' ? 'set (hidden)' : typeof value === 'string' && value ? value : JSON.stringify(value))
@@ -60,7 +60,6 @@ export default function settings(main, _id, query) {
 	}
 
 	async function forget() {
-		const { confirm } = await import('../parts/dialog.js')
 		if (await confirm('Forget the token?', 'This browser needs it again to see this node. Its last inputs are forgotten, too.', 'Forget it')) signOut()
 	}
 	async function reload() {

@@ -8,10 +8,10 @@ import { runner } from '../parts/runner.js'
 import { copy } from '../parts/toast.js'
 import { curl } from './job.js'
 
-const LAST = 20 // inputs that this browser keeps
-const LONGEST = 32000 // characters of each
+const LAST = 20
+const LONGEST = 32000
 const STEPS = 10
-const CHECK = 500 // ms after typing
+const CHECK = 500
 
 export default function tryIt(main, _id, query) {
 	const wanted = query.get('container')
@@ -43,7 +43,7 @@ export default function tryIt(main, _id, query) {
 		last.hidden = !past.length
 		fill(last, el('option', { value: '' }, 'My last inputs'), past.map((one, at) => el('option', { value: at }, `${names(one.containers)}: ${plain(one.input, 40)}`)), el('option', { value: 'clear' }, 'Forget them'))
 	}
-	function pickStep(select, at) { // the select stays, with its focus
+	function pickStep(select, at) {
 		chosen[at] = select.value
 		for (const option of select.options) option.toggleAttribute('selected', option.selected)
 		about()
@@ -68,7 +68,7 @@ export default function tryIt(main, _id, query) {
 		draw()
 	}
 
-	// Whether the input can be sent; it is sent as it was typed.
+	// It is sent as it was typed.
 	function check() {
 		const found = jsonError(text.value) || (text.value.trim()[0] === '{' ? '' : 'An object is expected: { … }')
 		wrong.textContent = found

@@ -1,12 +1,12 @@
 // The last hour: jobs as bars, failed ones below the line; the typical time as a curve.
 import { el, fill, number, span } from '../dom.js'
 
-const LEFT = 52 // px for the numbers
+const LEFT = 52
 const HEIGHT = 150
-const LOW = 96 // px, second chart
+const LOW = 96
 const MINUTE = 60000
 
-// A round step, of at least `least`, and a number of steps that holds `value`.
+// A round step, and a number of steps that holds `value`.
 function scale(value, least) {
 	const power = 10 ** Math.floor(Math.log10(value))
 	const step = Math.max(least, [0.5, 1, 2, 5].map((part) => part * power).find((one) => one * 3 >= value))

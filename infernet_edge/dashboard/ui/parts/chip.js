@@ -9,10 +9,9 @@ const STATES = {
 	asleep: ['idle', 'Asleep'], elsewhere: ['idle', 'Elsewhere'], skipped: ['idle', 'Skipped'], delivered: ['ok', 'Delivered'],
 	active: ['ok', 'Active'], ignored: ['idle', 'Skipped'], answered: ['idle', 'Answered'], sent: ['run', 'Sent'], sending: ['run', 'Sending'], accepted: ['wait', 'Accepted'], computing: ['run', 'Computing'],
 }
-// `kind`: ok, run, wait, warn, bad, idle.
 export const mark = (kind, text) => el(`span.chip.${kind}`, icon(kind), el('span', text))
 export const chip = (state) => mark(...(STATES[state] || ['idle', state]))
-// The state of a job: its status does not say whether it waits or was cancelled.
+// The status does not say whether a job waits or was cancelled.
 export const jobState = (job) => (job.cancelled ? 'cancelled' : job.status === 'running' && (job.started_at == null || job.position != null) ? 'waiting' : job.status)
 
 export function may(scope) {
@@ -22,7 +21,7 @@ export function may(scope) {
 
 export const toFix = ({ attention, left_out: more } = node.overview) => attention.length + more.attention
 
-// Kind and sentence: from intake and attention, so that it never contradicts the list.
+// Kind and sentence.
 export function verdict() {
 	const all = node.overview
 	if (!all) return ['run', node.error ? `Cannot read the node: ${why(node.error)}` : 'Connecting']
@@ -37,14 +36,13 @@ export function verdict() {
 }
 
 const CONNECTIONS = { live: 'Live', reconnecting: 'Reconnecting', starting: 'Connecting', polling: 'Every 10 s', paused: 'Paused' }
-// The connection, in a neutral colour; with `fixes` what is to be fixed instead.
+// The connection; with `fixes` what is to be fixed instead.
 export function stateChip(fixes) {
 	const n = node.overview && toFix()
 	if (fixes && n && node.state === 'live') return el('a.chip.bad', { href: '#/' }, icon('bad'), `${n} to fix`)
 	return el('span.chip.idle', icon('live'), node.slowed ? 'Slowed down' : CONNECTIONS[node.state])
 }
 
-// The head of a page; its h1 takes the focus.
 export const pageHead = (title, ...actions) => el('div.pagehead', el('h1', { tabindex: '-1' }, title), el('span.state', stateChip()), viewing(), el('div.actions', actions))
 
 function viewing() {
@@ -62,7 +60,7 @@ export function why(error) {
 export const failed = (...text) => el('p.failed', { role: 'alert' }, text)
 export const grey = (what) => el('div.grey', { role: 'img', label: `Loading ${what}` }, el('i'), el('i'), el('i'))
 
-// Show a part once its data is there: grey lines after 200 ms, an error with another try.
+// Show a part once its data is there.
 export async function show(place, what, load, draw) {
 	const timer = setTimeout(() => fill(place, grey(what)), place.firstChild ? 1e6 : 200)
 	try {
@@ -75,5 +73,4 @@ export async function show(place, what, load, draw) {
 	clearTimeout(timer)
 }
 
-// A time span that grows, since a moment of the node's clock.
 export const growing = (since) => el('span.v', { 'data-since': since }, span(now() - since))

@@ -14,14 +14,13 @@ function open(title, ...content) {
 }
 const close = () => el('div.buttons', el('button.button', 'Close'))
 
-// Ask for the token until there is one.
 export const askToken = (why) => new Promise((done) => {
 	const field = el('input', { type: 'password', id: 'token', autocomplete: 'off', required: true, autofocus: true })
 	const briefly = el('input', { type: 'checkbox' })
 	const dialog = open('Token', el('p.why', why), el('label', { for: 'token' }, 'Paste the token that ', el('code', 'infernet-edge token new'), ' printed'), field, el('label.check', briefly, 'Only this session'), el('div.buttons', el('button.button.main', 'Use it')))
 	dialog.addEventListener('close', () => {
 		const text = field.value.trim()
-		done(text && dialog.returnValue != null ? { text, briefly: briefly.checked } : askToken(why)) // also after Escape
+		done(text && dialog.returnValue != null ? { text, briefly: briefly.checked } : askToken(why))
 	})
 })
 

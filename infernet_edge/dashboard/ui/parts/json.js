@@ -1,15 +1,17 @@
 // JSON for the eye, from its text: nothing is decoded.
-import { button, bytes, el, plain } from '../dom.js'
+import { head, textOf } from '../api.js'
+import { button, bytes, el, fill, plain } from '../dom.js'
+import { why } from './chip.js'
+import { copy, download, toast } from './toast.js'
 
-const SHOWN = 65536 // characters, until "Show all"
-const LONG = 200 // characters of a text
-const DEEP = 3 // levels that are open
-const LEVELS = 50 // levels that are elements of their own
-const NODES = 20000 // parts of a tree; the rest is text
+const SHOWN = 65536 // bytes or characters
+const LONG = 200
+const DEEP = 3
+const LEVELS = 50
+const NODES = 20000
 const SIGNS = '{}[],:'
 const BLANK = ' \t\r\n'
 
-// The end of a string that begins at `at`.
 function endOfString(text, at) {
 	for (let next = text.indexOf('"', at + 1); next >= 0; next = text.indexOf('"', next + 1)) {
 		let before = next
@@ -19,7 +21,6 @@ function endOfString(text, at) {
 	return text.length
 }
 
-// The tokens of a text: those of strings begin with a quote.
 function tokens(text) {
 	const found = []
 	for (let at = 0, end; at < text.length; at = end) {
@@ -40,7 +41,7 @@ function leaf(kind, text) {
 	}, { class: 'show' })]
 }
 
-// The tree of a text; one that is cut off or not JSON is shown as far as it goes.
+// The tree of a text, as far as it is JSON.
 function tree(text) {
 	const list = tokens(text)
 	const top = el('span')
@@ -72,7 +73,7 @@ function tree(text) {
 }
 
 // `size`: bytes of all of it; `more` reads it, where `text` is its beginning.
-export function jsonView(text, size, more) {
+function jsonView(text, size, more) {
 	const view = el('pre.json', { tabindex: '0' }, tree(text.slice(0, SHOWN)))
 	if (text.length <= SHOWN && !more) return view
 	const all = button(size ? `Show all (${bytes(size)})` : 'Show all', async () => {
@@ -82,11 +83,24 @@ export function jsonView(text, size, more) {
 	return [view, el('p.muted', 'This is the beginning. ', all)]
 }
 
+// A text of a job: its beginning as a tree, all of it to download.
+// `absent` says why there may be none.
+export async function showText(place, name, path, file, absent, signal, more) {
+	const whole = (act) => textOf(path, signal).then(act).catch((error) => toast(why(error), true))
+	try {
+		const { text, size, all } = await head(path, SHOWN, signal)
+		fill(place, el('div.parthead', el('h2', name), el('span', button('Copy', () => whole(copy)), button('Download', () => whole((found) => download(file, found))), more)),
+			jsonView(text, size, all ? null : () => textOf(path, signal)), el('p.muted', `${bytes(size)}. Long texts are shortened here, not in copies.`))
+	} catch (error) {
+		if (!signal.aborted) fill(place, el('h2', name), el('p.muted', error.status === 404 ? absent : `Could not load it: ${why(error)}`))
+	}
+}
+
 const problem = (text) => {
 	try { JSON.parse(text) } catch ({ message }) { return message }
 	return ''
 }
-// What is wrong with a text that is to be JSON, and where; "" for nothing.
+// What is wrong in JSON, and where.
 export function jsonError(text) {
 	const found = problem(text)
 	if (!found) return ''

@@ -1,11 +1,11 @@
-// A log that grows: 2,000 lines, drawn once a frame; it never moves while a user reads.
+// A log that grows, drawn once a frame; it never moves while a user reads.
 import { pieces } from '../api.js'
 import { button, count, el, plain, time } from '../dom.js'
 import { copy, download } from './toast.js'
 
 const LINES = 2000
-const NEAR = 40 // px from the end
-const LONG = 4096 // characters of a line
+const NEAR = 40
+const LONG = 4096
 // What gives orders to a terminal: CSI and OSC sequences of ECMA-48.
 const ANSI = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|[@-Z\\^_])/g
 const shown = ({ l, dropped }) => (dropped == null ? String(l).replace(ANSI, '') : `${count(dropped, 'line')} left out: there were too many at once`)
@@ -42,7 +42,7 @@ export function logView(name) {
 		seen()
 	}
 
-	// A line is { t: ms since 1970, s: "out" or "err", l: text } or { dropped: number of lines }.
+	// { t: ms since 1970, s: "out" or "err", l: text } or { dropped: lines }
 	function add(line) {
 		waiting.push(line)
 		if (waiting.length > LINES) waiting.shift()
@@ -60,7 +60,7 @@ export function logView(name) {
 		const gone = first.offsetTop - view.firstElementChild.offsetTop
 		while (view.firstElementChild !== first) view.firstElementChild.remove()
 		if (follows && isNear) return toEnd()
-		if (gone) view.scrollTop = before - gone // what is read stays where it is
+		if (gone) view.scrollTop = before - gone
 		newer.hidden = false
 		newer.textContent = `${count(missed, 'new line')} ↓`
 	}

@@ -4,12 +4,12 @@ import { announce, button, el, fill, now, nth, plain, span } from '../dom.js'
 import { on } from '../live.js'
 import { request } from '../pages/job.js'
 import { chip, failed, growing, jobState, why } from './chip.js'
-import { showText } from './text.js'
+import { showText } from './json.js'
 import { copy, download } from './toast.js'
 
-const MOST = 1 << 20 // characters of a stream that are kept here
-const PACE = 100 // ms between two additions of a stream
-const WAIT = 30 // s that a request waits for the end of a job
+const MOST = 1 << 20
+const PACE = 100
+const WAIT = 30
 
 export function runner(place) {
 	let ending = new AbortController()
@@ -33,7 +33,7 @@ export function runner(place) {
 	const open = () => id && el('a.button', { href: `#/jobs/${part(id)}` }, 'Open the job')
 	const problem = (text) => el('pre.error', { role: 'alert' }, text)
 
-	// Show how a job ended; `answer` is its JobResult with details. Returns its state.
+	// Show how a job ended: its JobResult with details. Returns its state.
 	function ended({ status, result, detail }) {
 		const [sent, started, finished] = [detail.created_at, detail.started_at, detail.finished_at].map(Date.parse)
 		const state = detail.cancelled ? 'cancelled' : status
@@ -53,7 +53,7 @@ export function runner(place) {
 		state({ status: 'running' })
 		const off = on('jobs', (event) => event.changed.filter((one) => one.id === id && one.status === 'running').forEach(state))
 		let answer
-		try { // each answer but the first comes as soon as the job has ended
+		try {
 			for (let wait = 0; answer = await get(`${path()}?wait=${wait}&detail=true`, { signal, wait: wait * 1000 }), answer.status === 'running'; wait = WAIT) {
 				const { position, started_at: started } = answer.detail
 				state({ status: 'running', position, started_at: started && Date.parse(started) })
@@ -82,7 +82,7 @@ export function runner(place) {
 		try {
 			await pieces(response, (piece) => {
 				text += piece
-				if (!id && text.includes('\n')) { // the first line is the id of the job
+				if (!id && text.includes('\n')) {
 					id = text.slice(0, text.indexOf('\n'))
 					text = text.slice(id.length + 1)
 				}
@@ -113,7 +113,7 @@ export function runner(place) {
 			try {
 				await (isStream ? stream : job)(containers, input, signal)
 			} catch (error) {
-				if (signal !== ending.signal) return // there is another run, or another page
+				if (signal !== ending.signal) return
 				id ||= error.body?.params?.id || ''
 				say(signal.aborted ? 'cancelled' : 'failed', '')
 				if (!signal.aborted) fill(output, problem(error.message), open())

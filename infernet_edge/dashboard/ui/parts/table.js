@@ -1,14 +1,13 @@
 // A table that becomes cards on a phone: the same rows, by CSS.
-import { el } from '../dom.js'
+import { el, sign } from '../dom.js'
 
-// Rows keep their elements while they stay the same. A column is [title, rank, cell(row)]; ranks on a card:
-// title, state (right of it), meta (muted), sub (a line of its own).
+// Rows keep their elements. A column is [title, rank, cell(row)]; ranks on a card: title, state (right of it),
+// meta (muted), sub (a line of its own).
 export function tableOf(caption, columns, keyOf, href) {
 	const body = el('tbody')
 	const node = el('table', el('caption.quiet', caption), el('thead', el('tr', columns.map(([title, rank]) => el(`th.${rank}`, { scope: 'col', 'aria-sort': title === 'Sent' && 'descending' }, title)))), body)
 	let rows = new Map()
 
-	// Show these, in this order; `selected` is a key.
 	function draw(items, selected) {
 		const next = new Map()
 		let at = body.firstChild
@@ -31,4 +30,38 @@ export function tableOf(caption, columns, keyOf, href) {
 		rows = next
 	}
 	return { node, draw }
+}
+
+// A list, and beside it (on a phone in its place) one of its rows.
+// `home()`: the address of the list; `open(side, id, head)` returns { end }.
+export function sides(main, list, what, home, open) {
+	const side = el('div.card.side', { hidden: true })
+	let detail = null
+	let selected = ''
+	const close = () => { location.hash = home() }
+	const escape = (event) => { if (event.key === 'Escape' && selected && !document.querySelector('dialog')) close() }
+	document.addEventListener('keydown', escape)
+	main.append(el('div.sides', list, side))
+	return {
+		get selected() { return selected },
+		get detail() { return detail },
+		select(id, redraw) {
+			if (id === selected) return
+			const before = selected
+			selected = id
+			detail?.end()
+			detail = null
+			side.hidden = !id
+			const title = el('h2', { tabindex: '-1' })
+			side.replaceChildren(el('button.button.back', { type: 'button', onclick: close }, `Back to the ${what}`))
+			if (id) detail = open(side, id, (more) => side.append(el('div.idhead', title, more, sign('close', 'Close', close, '.close'))), title)
+			redraw()
+			if (id) title.focus({ preventScroll: true })
+			else main.querySelector(`[data-key="${CSS.escape(before)}"] a`)?.focus()
+		},
+		end() {
+			detail?.end()
+			document.removeEventListener('keydown', escape)
+		},
+	}
 }

@@ -14,7 +14,6 @@ export function toast(text, isError) {
 	if (!isError) setTimeout(() => one.remove(), TIME)
 }
 
-// Do the work of a button, which rests until it is done.
 export async function attempt(pressed, work) {
 	pressed.disabled = true
 	try { await work() } catch (error) { if (error.name !== 'AbortError') toast(why(error), true) }
@@ -22,7 +21,9 @@ export async function attempt(pressed, work) {
 }
 export const action = (label, work, props) => button(label, (event) => attempt(event.currentTarget, work), props)
 
-// Copy a text, also on http:// without Clipboard API; at worst show it selected.
+export const confirm = async (...question) => (await import('./dialog.js')).confirm(...question)
+
+// On http:// there is no Clipboard API; at worst show the text selected.
 export async function copy(text) {
 	try {
 		await navigator.clipboard.writeText(text)
