@@ -198,7 +198,8 @@ class ChainSummary(Struct, frozen=True, kw_only=True):
     """The state of the chain: amounts as decimal text in wei, `head_at` in ms since 1970.
 
     `balance` is that of the node's account `address`, null while it is not known. `pending` counts
-    the deliveries that have not ended.
+    the deliveries that have not ended. `block_seconds` is the usual time from one block to the
+    next, null until some have come.
     """
 
     chain_id: int | None
@@ -211,6 +212,7 @@ class ChainSummary(Struct, frozen=True, kw_only=True):
     payment_wallet: str | None
     gas_spent_day: str
     pending: int
+    block_seconds: float | None
 
 
 class NodeInfo(Struct, frozen=True):

@@ -410,7 +410,11 @@ class ChainSubsystem:
         verdicts: dict[int, ProofVerdict] = {}
         if self.proofs is not None:
             verdicts = await self.proofs.verdicts(each.number for each in found)
-        return [report_delivery(each, verdicts.get(each.number, "")) for each in found]
+        fees = await self._transactions.fees_of([each.number for each in found])
+        return [
+            report_delivery(each, verdicts.get(each.number, ""), fees.get(each.number))
+            for each in found
+        ]
 
     async def report(self, limit: int, *, skipped: bool = False) -> dict[str, Any]:
         """Deliveries and subscriptions for the operator, newest first; times in ms since 1970.

@@ -8,8 +8,10 @@ from infernet_edge.chain.delivery.record import Delivery
 from infernet_edge.chain.subscriptions.store import KnownSubscription
 
 
-def report_delivery(delivery: Delivery, proof: str) -> dict[str, Any]:
+def report_delivery(delivery: Delivery, proof: str, fee: int | None) -> dict[str, Any]:
     """A delivery; `proof` is what its verifier said, "" when there is none.
+
+    `fee` is what its transactions have cost so far, in wei; None while that is not known.
 
     Its state is "answered" when the interval was answered, but not by this delivery;
     `answered_by` is "others" or "delivery N" then.
@@ -27,6 +29,7 @@ def report_delivery(delivery: Delivery, proof: str) -> dict[str, Any]:
         "answered_by": delivery.answered_by,
         "reason": delivery.reason,
         "transaction": delivery.transaction_hash,
+        "fee": None if fee is None else str(fee),
         "proof": proof,
         "created_at": delivery.created_at,
         "changed_at": delivery.changed_at,

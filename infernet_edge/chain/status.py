@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
+from statistics import median
 from typing import Any, Final, NamedTuple
 
 from infernet_edge.chain.contracts.registry import Deployment
@@ -235,6 +236,7 @@ class ChainStatus:
             payment_wallet=self._config.wallet.payment_address,
             gas_spent_day=str(self._transactions.paid_in_a_day),
             pending=self._deliveries.pending,
+            block_seconds=round(median(self._intervals), 3) if self._intervals else None,
         )
 
     def report(self) -> dict[str, Any]:

@@ -46,6 +46,7 @@ _CLOSED = (
 _OPENED = (
     "It was the last token: the node is open again, and everyone on the network may submit jobs."
 )
+_NO_PAGE = "metrics"  # the scope that cannot read the page
 _IS_OPEN = (
     "No token: the node is open, and everyone on the network may submit jobs. Close it with:"
     " infernet-edge token new NAME --scope submit"
@@ -147,6 +148,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _new(arguments: argparse.Namespace, config: Config) -> int:
+    from infernet_edge.cli.links import link_to, own_url, urls_of
     from infernet_edge.cli.token_access import access_to
     from infernet_edge.schema import TokenRequest
 
@@ -158,8 +160,10 @@ def _new(arguments: argparse.Namespace, config: Config) -> int:
         arguments.replace_damaged,
     )
     made = access_to(config).make(request)
+    opens = made["scope"] != _NO_PAGE
+    link = link_to(urls_of(config), own_url(config), made["token"]) if opens else None
     if arguments.json:
-        print(json.dumps(made, indent=2))
+        print(json.dumps(made | {"link": link}, indent=2))
         return 0
     until = "does not expire"
     if made["expires_at"] is not None:
@@ -171,6 +175,9 @@ def _new(arguments: argparse.Namespace, config: Config) -> int:
     if made["closed_node"]:
         _explain(_CLOSED)
     print(made["token"])
+    # For a person alone: what a script reads is the token, and stderr may be kept in a log.
+    if link is not None and sys.stdout.isatty():
+        print(f"\nOpen the node's page with it, in a browser:\n  {link}")
     return 0
 
 

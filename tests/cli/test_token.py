@@ -71,6 +71,7 @@ async def test_with_a_running_node(tmp_path: Path, capsys: pytest.CaptureFixture
         assert await command.run_beside("new", "boss", "--scope", "operator", "--json") == 0
         made = json.loads(command.out)
         assert made["closed_node"] is False
+        assert made["link"].endswith(f"/#token={made['token']}")
         assert (await node.get("/api/tokens", bearer(made["token"]))).status == 200
         assert await command.run_beside("revoke", "phone") == 0
         assert command.out == "Revoked the token phone.\n"
@@ -116,6 +117,20 @@ async def test_without_a_node_the_same_is_written_for_the_next_start(
     async with running(tmp_path, document) as node:
         headers = bearer(command.out.strip())
         assert (await node.get(f"/api/jobs/{job}", headers)).status == 200
+
+
+@pytest.mark.parametrize(("scope", "shown"), [("submit", True), ("metrics", False)])
+def test_on_a_terminal_the_link_for_a_browser_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], scope: str, shown: bool
+) -> None:
+    file = config_of(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.stdout, "isatty", lambda: True)
+        assert main(["token", "new", "phone", "--scope", scope, "--config", str(file)]) == 0
+    out = capsys.readouterr().out
+    token = out.splitlines()[0]
+    assert out.count(token) == (2 if shown else 1)
+    assert (f"/#token={token}\n" in out) == shown
 
 
 def test_tokens_of_the_configuration_are_listed(

@@ -55,6 +55,11 @@ def test_subscriptions_and_deliveries_are_shown_as_they_happen(
             page.wait(f"text={head}")
             assert re.search(r"Balance\s+[\d,.]+ ETH", page.text("main"))
             page.wait(f"text={v1.anvil.url.removeprefix('http://')}")
+            row = page.page.locator("tr", has_text=f"#{served}/1")
+            paid, gas = row.locator("td.meta", has_text="ETH").all_inner_texts()
+            assert paid == "0 ETH"  # this consumer pays nothing
+            assert gas != "0 ETH"
+            page.wait("text=/enough for about [0-9,]+ deliveries/")
 
             page.click(".segments >> text=Skipped")
             listed = page.page.locator("section.card", has_text="Subscriptions")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from msgspec import Struct, field
@@ -47,6 +48,8 @@ MIGRATIONS: Final = (
     # What transactions have cost, by hours of the node's own time (see elapsed.py). As text: an
     # integer has room for nine coins only.
     "CREATE TABLE fees_paid (hour INTEGER PRIMARY KEY, wei TEXT NOT NULL) STRICT",
+    # What this one has cost in wei; NULL until it is known.
+    "ALTER TABLE transactions ADD COLUMN fee TEXT",
 )
 
 _MAX_INTEGER = 2**63 - 1  # what SQLite keeps as an integer
@@ -178,6 +181,10 @@ class TransactionStore:
     async def fees_paid(self, first_hour: int) -> dict[int, int]:
         """What was paid from an hour on: wei by hour."""
         return await self._database.read(_fees_paid, first_hour)
+
+    async def fees_of(self, deliveries: Sequence[int]) -> dict[int, int]:
+        """What the transactions of deliveries have cost so far: wei by their numbers."""
+        return await self._database.read(_fees_of, deliveries)
 
     async def last_gas(self) -> int | None:
         """The limit of gas of the newest delivery; None when there is none."""
@@ -352,7 +359,7 @@ def _finish(
 ) -> None:
     changed = connection.execute(
         "UPDATE transactions SET status = ?, hash = ?, block = ?, reason = ?, gas_used = ?,"
-        " data = x'', finished_at = ? WHERE number = ? AND status IS NULL",
+        " data = x'', finished_at = ?, fee = ? WHERE number = ? AND status IS NULL",
         (
             outcome.status,
             outcome.hash,
@@ -360,6 +367,7 @@ def _finish(
             outcome.reason,
             outcome.gas_used,
             milliseconds(),
+            None if payment is None else str(payment.fee),
             number,
         ),
     ).rowcount
@@ -384,6 +392,20 @@ def _fees_paid(connection: sqlite3.Connection, first_hour: int) -> dict[int, int
     rows = connection.execute("SELECT hour, wei FROM fees_paid WHERE hour >= ?", (first_hour,))
     with checked_types():
         return {hour: int(wei) for hour, wei in rows}
+
+
+def _fees_of(connection: sqlite3.Connection, deliveries: Sequence[int]) -> dict[int, int]:
+    fees: dict[int, int] = {}
+    for number in deliveries:
+        for kind in ("delivery", "approval"):  # the keys between these two begin with the first
+            rows = connection.execute(
+                "SELECT fee FROM transactions WHERE key > ? AND key < ? AND fee IS NOT NULL",
+                (f"{kind}:{number}:", f"{kind}:{number};"),
+            )
+            with checked_types():
+                for (fee,) in rows:
+                    fees[number] = fees.get(number, 0) + int(fee)
+    return fees
 
 
 def _last_gas(connection: sqlite3.Connection) -> int | None:

@@ -125,7 +125,9 @@ async def test_subscriptions_and_deliveries(tmp_path: Path, v1: V1) -> None:
         (delivery,) = (await read(node, "/api/chain/deliveries"))["items"]
         assert (delivery["state"], delivery["subscription"]) == ("delivered", 2)
         assert v1.anvil.transaction(delivery["transaction"]) is not None
-        assert (await read(node, "/api/chain"))["gas_spent_day"] != "0"
+        chain = await read(node, "/api/chain")
+        assert chain["gas_spent_day"] == delivery["fee"] != "0"
+        assert chain["block_seconds"] > 0
 
 
 async def test_only_operators_see_the_clients_of_deliveries(tmp_path: Path, v1: V1) -> None:

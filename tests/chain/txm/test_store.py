@@ -84,6 +84,17 @@ async def test_what_is_final_is_kept_without_what_it_did(
     await store.add(transaction("two", 0))
 
 
+async def test_what_deliveries_have_cost(store: TransactionStore) -> None:
+    fees = {"delivery:1:0": 2**70, "approval:1:5:0": 7, "delivery:11:0": 3, "delivery:2:0": None}
+    for nonce, (key, fee) in enumerate(fees.items()):
+        each = transaction(key, nonce)
+        await store.add(each)
+        payment = None if fee is None else PaidFee(fee, 1, 0)
+        await store.finish(each, TransactionOutcome("mined", each.hash), payment)
+    assert await store.fees_of([1, 2, 11, 99]) == {1: 2**70 + 7, 11: 3}
+    assert await store.fees_of([]) == {}
+
+
 async def test_only_the_newest_outcomes_are_read(store: TransactionStore) -> None:
     for number in range(5):
         each = transaction(f"key {number}", number)
