@@ -18,7 +18,8 @@ from yarl import URL
 from infernet_edge.backoff import Backoff
 from infernet_edge.config.model import Container
 from infernet_edge.containers.answers.failures import ContainerFailure, failure_of
-from infernet_edge.containers.answers.refusals import Loading, refuse
+from infernet_edge.containers.answers.refusals import Loading, is_compressed, refuse
+from infernet_edge.containers.protocols import infernet
 from infernet_edge.containers.protocols.authorities import client_context
 from infernet_edge.containers.protocols.call import Call, ContainerInput, RequestBody, StoredInput
 from infernet_edge.containers.protocols.sending import headers_of, query_of, sent
@@ -111,12 +112,13 @@ class ServiceClient:
                 if not left or not error.repeatable:
                     raise await self._explained(service, error) from None
                 reason = str(error)  # not the error: its traceback would keep the answer's bytes
+                asked = min(error.retry_after, _MAX_RETRY_PAUSE)
             log_event(logger, "container.call_repeated", container=service.id, reason=reason)
             answer = b""
             if memory is not None:
                 memory.release(memory.size - held)
             pauses = pauses or Backoff(_RETRY_PAUSE, _MAX_RETRY_PAUSE)
-            await asyncio.sleep(pauses.next())
+            await asyncio.sleep(max(pauses.next(), asked))
         raise InvariantViolated("a call has at least one attempt")
 
     async def _call_once(
@@ -217,6 +219,9 @@ class ServiceClient:
                 response = await self._post_whole(service, given, given.data, memory, limit, made)
             if response.status < 300:
                 service.clear_suspicion()
+                if is_compressed(response) and not (stream and protocol is infernet):
+                    response.close()
+                    raise ContainerFailure("Container's answer is compressed, without being asked")
                 return response
             pauses = pauses or Backoff(_LOADING_PAUSE, _MAX_LOADING_PAUSE)
             pause, until = pauses.next(), limit.when()
@@ -313,7 +318,11 @@ class ServiceStream:
         self.content_type = response.headers.get("Content-Type", "")
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The chunks, none empty. Raises ContainerFailure when the container breaks off."""
+        """The chunks, none empty.
+
+        Raises ContainerFailure when the container breaks off, or says that it failed.
+        """
+        watch = self._service.protocol.event_watch()
         while True:
             with _Failures(self._service, self._timeout):
                 chunk = self._response.content.read_nowait(_MAX_CHUNK)
@@ -321,9 +330,13 @@ class ServiceStream:
                     async with asyncio.timeout(self._service.limited(self._timeout)):
                         chunk = await self._response.content.read(_MAX_CHUNK)
             if not chunk:
+                if watch is not None:
+                    watch(b"\n")
                 return
             self._service.clear_suspicion()
             yield chunk
+            if watch is not None:
+                watch(chunk)
 
 
 @functools.lru_cache(maxsize=1024)

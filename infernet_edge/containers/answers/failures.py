@@ -22,6 +22,7 @@ class ContainerFailure(InfernetEdgeError):
     `repeatable` is whether the same call may succeed later, see `containers[].retries`;
     `unexplained` whether the container's log may say more than its answer; `interrupted` whether
     the node itself stopped the container meanwhile, so that the call has to be made again.
+    `retry_after` are the seconds for which the container asks before that (Retry-After), or 0.
     """
 
     def __init__(
@@ -31,11 +32,13 @@ class ContainerFailure(InfernetEdgeError):
         repeatable: bool = False,
         unexplained: bool = False,
         interrupted: bool = False,
+        retry_after: float = 0.0,
     ) -> None:
         super().__init__(text)
         self.repeatable = repeatable
         self.unexplained = unexplained
         self.interrupted = interrupted
+        self.retry_after = retry_after
 
 
 def failure_of(error: BaseException) -> str:

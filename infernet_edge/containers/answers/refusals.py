@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final, NoReturn
 
 import aiohttp
 
+from infernet_edge.containers.answers.charsets import in_utf8
 from infernet_edge.containers.answers.failures import ContainerFailure
 from infernet_edge.containers.answers.pages import is_page, page_text
 from infernet_edge.containers.service import Service
 
 _MAX_ERROR_BYTES = 4096  # bytes of a container's error text that are kept
 UNAVAILABLE: Final = 503
+_PLAIN: Final = ("identity", "")
 
 
 class Loading(ContainerFailure):
@@ -31,7 +34,7 @@ async def refuse(service: Service, response: aiohttp.ClientResponse) -> NoReturn
             service.clear_suspicion()
         if status < 400:
             raise ContainerFailure(f"Container answered with a redirect ({status}), not followed")
-        text = await _beginning(response)
+        text = "" if is_compressed(response) else await _beginning(response)
     finally:
         response.close()  # the rest of a long error page is not waited for
     if status == UNAVAILABLE and protocol.LOADS_MODELS and "loading" in text.lower():
@@ -42,6 +45,7 @@ async def refuse(service: Service, response: aiohttp.ClientResponse) -> NoReturn
     raise ContainerFailure(
         _error_text(response, text, protocol.error_text),
         repeatable=status >= 500 or status == 429,
+        retry_after=_retry_after(response),
         unexplained=status >= 500 and not text.startswith(("{", "[")),
     )
 
@@ -61,6 +65,17 @@ def _error_text(
     return f"Container answered {line}"
 
 
+def is_compressed(response: aiohttp.ClientResponse) -> bool:
+    """Whether an answer has a coding such as gzip, although none is asked for."""
+    return response.headers.get("Content-Encoding", "identity").strip().lower() not in _PLAIN
+
+
+def _retry_after(response: aiohttp.ClientResponse) -> float:
+    """The seconds of a Retry-After (RFC 9110, section 10.2.3); 0 for none, and for a date."""
+    seconds = response.headers.get("Retry-After", "").strip()
+    return float(seconds) if re.fullmatch(r"[0-9]{1,9}", seconds) else 0.0
+
+
 async def _beginning(response: aiohttp.ClientResponse) -> str:
     """The beginning of an answer, as text."""
     content = b""
@@ -69,4 +84,5 @@ async def _beginning(response: aiohttp.ClientResponse) -> str:
         if not part:
             break
         content += part
-    return content.decode("utf-8", "replace").strip()
+    content_type = response.headers.get("Content-Type", "")
+    return in_utf8(content, content_type).decode("utf-8", "replace").strip()

@@ -93,5 +93,8 @@ class ServiceProtocol(Protocol):
         NaN and Infinity become `null`; `keep_numbers` keeps them where the protocol can.
         """
 
+    def event_watch(self) -> Callable[[bytes], None] | None:
+        """What is called with each chunk of a stream, and raises when it says that it failed."""
+
     def error_text(self, text: str) -> str:
         """What an answer with an error status says; `text` is its beginning."""

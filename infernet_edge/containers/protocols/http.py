@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from infernet_edge.config.model import Container
+from infernet_edge.containers.answers.charsets import in_utf8
 from infernet_edge.containers.answers.checking import is_json, json_output
 from infernet_edge.containers.answers.failures import ContainerFailure
 from infernet_edge.containers.protocols import onchain
@@ -50,8 +51,8 @@ def result(
     keep_numbers: bool,
 ) -> bytes | bytearray:
     """The answer, or the part of it at the pointer `result`."""
-    if not container.result and _is_text(answer, content_type):
-        output: bytes | bytearray = _quoted(answer)
+    if not container.result and _is_text(content_type):
+        output = _text_output(answer, in_utf8(answer, content_type))
     else:
         output = json_output(answer, content_type, keep_numbers=False)
         if container.result:
@@ -59,20 +60,26 @@ def result(
     return onchain.payload(output) if given.destination == ON_CHAIN else output
 
 
+def event_watch() -> None:
+    """None: its streams may be of any form."""
+
+
 def error_text(text: str) -> str:
     """All of it."""
     return text
 
 
-def _is_text(answer: bytes | bytearray, content_type: str) -> bool:
+def _is_text(content_type: str) -> bool:
     kind = content_type.partition(";")[0].strip().lower()
-    if not kind.startswith("text/") or kind == "text/html":
-        return False
-    return not (answer.lstrip()[:1] in (b"{", b"[") and is_json(answer))
+    return kind.startswith("text/") and kind != "text/html"
 
 
-def _quoted(answer: bytes | bytearray) -> bytes:
+def _text_output(answer: bytes | bytearray, text: bytes | bytearray) -> bytes | bytearray:
+    """The answer as a string, but for objects and lists; `text` is the answer in UTF-8."""
+    for content in (answer, text):
+        if content.lstrip()[:1] in (b"{", b"[") and is_json(content):
+            return content
     try:
-        return msgspec.json.encode(answer.decode())
+        return msgspec.json.encode(text.decode())
     except UnicodeDecodeError:
         raise ContainerFailure("Container's answer is text that is not UTF-8") from None

@@ -45,6 +45,10 @@ def result(
     return json_output(answer, content_type, keep_numbers=keep_numbers)
 
 
+def event_watch() -> None:
+    """None: its streams may be of any form."""
+
+
 def error_text(text: str) -> str:
     """All of it."""
     return text

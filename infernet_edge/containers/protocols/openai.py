@@ -9,6 +9,7 @@ that of the job.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -19,6 +20,7 @@ from infernet_edge.containers.answers.checking import is_json, json_output
 from infernet_edge.containers.answers.failures import ContainerFailure
 from infernet_edge.containers.protocols import onchain
 from infernet_edge.containers.protocols.call import ON_CHAIN, Call, ContainerInput
+from infernet_edge.containers.protocols.events import EventWatch
 from infernet_edge.containers.protocols.parts import part_of
 
 HEALTH_PATH: Final = "/health"
@@ -31,6 +33,7 @@ EMBEDDINGS: Final = "/v1/embeddings"
 
 _MAX_CHANGED: Final = 2**20  # bytes of a request in which a key is replaced: it becomes a dict
 _ENDPOINT: Final = re.compile(r"/(chat/completions|completions|embeddings|responses)/?$")
+_NO_ERROR: Final = (b"null", b"false", b'""', b"{}")
 _EXPECTED: Final = 'an object with "messages", "prompt" or "input", or a text'
 
 
@@ -88,11 +91,26 @@ def result(
 ) -> bytes | bytearray:
     """The answer, or the part of it at the pointer `result`."""
     output = json_output(answer, content_type, keep_numbers=False)
-    if answer.lstrip()[:1] == b"{" and bytes(_errors.decode(output).error) != b"null":
+    if output.lstrip()[:1] == b"{" and bytes(_errors.decode(output).error) not in _NO_ERROR:
         raise ContainerFailure(error_text(output.decode()))
     if container.result:
         output = part_of(output, container.result)
     return onchain.payload(output) if given.destination == ON_CHAIN else output
+
+
+def event_watch() -> Callable[[bytes], None]:
+    """Servers report errors as an event of their streams, whose status was 200."""
+    return EventWatch(_failure_in)
+
+
+def _failure_in(content: bytes, *, is_error: bool) -> None:
+    """Raise the failure in the content of an event; `is_error` is whether its type says so."""
+    try:
+        found = _errors.decode(content)
+    except (msgspec.DecodeError, RecursionError):
+        return  # a text, or [DONE]
+    if is_error or bytes(found.error) not in _NO_ERROR:
+        raise ContainerFailure(error_text(content.decode("utf-8", "replace")))
 
 
 def error_text(text: str) -> str:

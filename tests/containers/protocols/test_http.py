@@ -132,7 +132,7 @@ async def test_texts_are_outputs_too(
         (b"<html><p>Hello</p>", "text/html", "Container's answer is not JSON (text/html): Hello"),
         (b"\xff", "text/plain", "Container's answer is text that is not UTF-8"),
         (b"RIFF", "audio/wav", "Container's answer is not JSON (audio/wav): RIFF"),
-        (b"", "application/json", "Container's answer is not JSON (application/json): "),
+        (b"", "application/json", "Container's answer is not JSON (application/json): it is empty"),
     ],
 )
 async def test_other_answers_are_failures(
