@@ -8,7 +8,7 @@ async with on_chain(tmp_path, v1=v1) as (node, echo):
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,9 @@ async def on_chain(
     chain: Mapping[str, Any] | None = None,
     container: Mapping[str, Any] | None = None,
     server: Mapping[str, Any] | None = None,
+    others: Sequence[Mapping[str, Any]] = (),
 ) -> AsyncIterator[tuple[RunningNode, Echo]]:
-    """Run a node with one container, "echo"; `chain`, `container` and `server` are
+    """Run a node with one container, "echo", and `others`; `chain`, `container` and `server` are
     laid over its settings."""
     echo = echo or Echo()
     deployment = v1 or v0
@@ -54,7 +55,7 @@ async def on_chain(
     settings |= dict(chain or {})
     settings["wallet"] = wallet | settings.get("wallet", {})
     async with serving(echo) as url:
-        containers = [{"id": "echo", "url": url} | dict(container or {})]
+        containers = [{"id": "echo", "url": url} | dict(container or {}), *others]
         document = {"chain": settings, "containers": containers, "server": dict(server or {})}
         async with running(folder, document) as node:
             yield node, echo
