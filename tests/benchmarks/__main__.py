@@ -95,8 +95,10 @@ def main() -> int:
     names = [name for text in chosen.only for name in text.split(",") if name]
     if unknown := set(names) - set(GROUPS):
         parser.error(f"--only: no group {', '.join(sorted(unknown))}; there are {_names()}")
-    if chosen.quick and (chosen.store or chosen.page):
-        parser.error("--quick measures too little to be stored or shown: leave it out")
+    if chosen.quick and chosen.store:
+        parser.error("--quick measures too little to be stored: leave it out")
+    if names and chosen.page:
+        parser.error("--page needs all groups: leave out --only")
     chosen.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=chosen.folder, prefix="benchmarks.") as folder:
         if chosen.detail:
@@ -105,7 +107,8 @@ def main() -> int:
         extent = QUICK if chosen.quick else FULL
         if chosen.build:
             built()
-        run = this_run(this_machine(Path(folder)), extent.rounds, chosen.note)
+        note = "; ".join(filter(None, ["a quick run" if chosen.quick else "", chosen.note]))
+        run = this_run(this_machine(Path(folder)), extent.rounds, note)
         rows, missing = measure(Path(folder), extent, names, _say)
     before = comparison.load().get(run.machine.key)
     print(f"{table.head(run)}\n\n{table.text(rows, before, missing)}\n")

@@ -76,15 +76,18 @@ def store(run: Run, rows: Sequence[Row], *, groups: Sequence[str], path: Path = 
 
 def compare(row: Row, stored: StoredRow | None) -> Change:
     """Better or worse is what differs by more than `WORSE` and by more than the rounds do."""
-    if stored is None or not stored.measure or (stored.floor is not None) != bool(row.floor):
+    if stored is None or (stored.floor is not None) != bool(row.floor):
         return Change("new")
+    if abs(row.figure - stored.figure) <= row.line.resolution:
+        return Change("same")
+    if not stored.measure:
+        return Change("worse", float("inf"))
     relative = row.measure / stored.measure
     slower = 1 / relative if row.line.more and relative else relative
     worse = slower - 1
     if abs(worse) <= WORSE:
         return Change("same", worse)
-    resolution = row.line.resolution / stored.figure if stored.figure else 0.0
-    if abs(worse) <= max(row.spread, stored.spread, resolution):
+    if abs(worse) <= max(row.spread, stored.spread):
         return Change("noisy", worse)
     return Change("worse" if worse > 0 else "better", worse)
 

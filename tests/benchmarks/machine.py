@@ -56,7 +56,7 @@ def this_machine(folder: Path) -> Machine:
     )
 
 
-def this_run(machine: Machine, rounds: int, note: str) -> Run:
+def this_run(machine: Machine, rounds: int, note: str = "") -> Run:
     """A run that begins now, of the commit that is checked out."""
     commit = _said("git", "rev-parse", "--short=10", "HEAD") or "unknown"
     changed = _said("git", "status", "--porcelain", "--untracked-files=no", "infernet_edge")

@@ -17,7 +17,8 @@ class Line(Struct, frozen=True):
     `name` is its key in the stored table. `floor` says what the node is compared with, in words;
     empty: with nothing, and the figure itself is compared with the stored one. `goal` is a bound
     of the ratio to the floor, or of the figure itself where `goal_of_figure`: the least if
-    `more` is better, otherwise the most. Differences up to `resolution`, in the unit, are noise.
+    `more` is better, otherwise the most. Figures that differ by up to `resolution`, in the unit,
+    are the same.
     """
 
     name: str
@@ -66,7 +67,7 @@ class Row(Struct, frozen=True):
     def spread(self) -> float:
         """How far the rounds are apart: the middle half of them, as a part of the median.
 
-        Never less than the resolution of the line. 0 with one round.
+        0 with one round.
         """
         measures = self._measures()
         middle = self.measure
@@ -75,8 +76,7 @@ class Row(Struct, frozen=True):
         lower, upper = middle, middle
         if len(measures) > 1:
             lower, _, upper = statistics.quantiles(measures, n=4, method="inclusive")
-        resolution = self.line.resolution / self.figure if self.figure else 0.0
-        return max((upper - lower) / abs(middle), resolution)
+        return (upper - lower) / abs(middle)
 
     @property
     def met(self) -> bool | None:

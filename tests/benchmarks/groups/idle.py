@@ -15,19 +15,14 @@ LINES = (
 
 
 def measure_idle(bench: Bench) -> list[Row]:
-    """Windows of some seconds, some seconds after the start, without any request."""
+    """One long window without any request, some seconds after the start: it wakes up seldom."""
     samples = Samples()
-    window = bench.extent.seconds(5.0)
     with bench.pair("idle") as pair:
+        pid = pair.node.pid
         time.sleep(bench.extent.seconds(5.0))
-        for _ in bench.rounds():
-            cpu, woken, begin = (
-                cpu_seconds(pair.node.pid),
-                wake_ups(pair.node.pid),
-                time.monotonic(),
-            )
-            time.sleep(window)
-            passed = time.monotonic() - begin
-            samples.add("idle.cpu", 100 * (cpu_seconds(pair.node.pid) - cpu) / passed)
-            samples.add("idle.wake_ups", (wake_ups(pair.node.pid) - woken) / passed)
+        cpu, woken, begin = cpu_seconds(pid), wake_ups(pid), time.monotonic()
+        time.sleep(bench.extent.seconds(20.0))
+        passed = time.monotonic() - begin
+        samples.add("idle.cpu", 100 * (cpu_seconds(pid) - cpu) / passed)
+        samples.add("idle.wake_ups", (wake_ups(pid) - woken) / passed)
     return samples.rows(LINES)
