@@ -88,10 +88,10 @@ def measure(
     return rows, missing
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, compare, and print; returns 1 when something is worse."""
     parser = _parser()
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(arguments)
     names = [name for text in chosen.only for name in text.split(",") if name]
     if unknown := set(names) - set(GROUPS):
         parser.error(f"--only: no group {', '.join(sorted(unknown))}; there are {_names()}")
@@ -110,13 +110,13 @@ def main() -> int:
         note = "; ".join(filter(None, ["a quick run" if chosen.quick else "", chosen.note]))
         run = this_run(this_machine(Path(folder)), extent.rounds, note)
         rows, missing = measure(Path(folder), extent, names, _say)
-    before = comparison.load().get(run.machine.key)
+    before = comparison.load(chosen.stored).get(run.machine.key)
     print(f"{table.head(run)}\n\n{table.text(rows, before, missing)}\n")
     if chosen.json:
         document = {"run": run, "rows": rows, "missing": missing}
         chosen.json.write_bytes(msgspec.json.format(msgspec.json.encode(document)))
     if chosen.store:
-        comparison.store(run, rows, groups=names)
+        comparison.store(run, rows, groups=names, path=chosen.stored)
     if chosen.page:
         table.write_page(table.markdown(run, rows, missing))
     if before is None:
@@ -139,6 +139,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="less of everything: two minutes")
     parser.add_argument(
         "--store", action="store_true", help="store the rows as those of this machine"
+    )
+    parser.add_argument(
+        "--stored",
+        type=Path,
+        default=comparison.STORED,
+        metavar="FILE",
+        help="the stored tables (default: those of the repository)",
     )
     parser.add_argument(
         "--page", action="store_true", help="write the table into the documentation"

@@ -37,8 +37,8 @@ CORE_LINES = (
 def measure_slow_disk(bench: Bench) -> list[Row]:
     """The node with a preloaded library that delays fsync and fdatasync; the floor has no disk."""
     samples = Samples()
-    library = _library(bench.folder)
-    env = {"LD_PRELOAD": str(library), "FSYNC_DELAY_MS": str(_DELAY)}
+    preloaded = library(bench.folder)
+    env = {"LD_PRELOAD": str(preloaded), "FSYNC_DELAY_MS": str(_DELAY)}
     with bench.pair("slow_disk", env=env) as pair:
         for number in bench.rounds():
             for server in pair.turns(number):
@@ -72,7 +72,7 @@ def _single(server: ServerProcess, count: int) -> list[float]:
     return uvloop.run(latencies(server.url, "/api/jobs", job("echo"), count=count))
 
 
-def _library(folder: Path) -> Path:
+def library(folder: Path) -> Path:
     """Compile the library that delays fsync. Raises Unavailable without a C compiler."""
     library = folder / "slow_fsync.so"
     command = ["cc", "-O2", "-shared", "-fPIC", "-o", str(library), str(_SOURCE), "-ldl"]
