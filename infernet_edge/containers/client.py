@@ -17,7 +17,7 @@ from yarl import URL
 
 from infernet_edge.backoff import Backoff
 from infernet_edge.config.model import Container
-from infernet_edge.containers.answers.failures import ContainerFailure, failure_of
+from infernet_edge.containers.answers.failures import UNREACHABLE, ContainerFailure, failure_of
 from infernet_edge.containers.answers.refusals import Loading, is_compressed, refuse
 from infernet_edge.containers.protocols import infernet
 from infernet_edge.containers.protocols.authorities import client_context
@@ -393,7 +393,7 @@ def _failure(
             if service.limited(timeout) < service.container.timeout:
                 return ContainerFailure(text, repeatable=True)
         case ServiceUnavailable():
-            return ContainerFailure(str(error))
+            return ContainerFailure(str(error), refusal=UNREACHABLE)
         case aiohttp.ClientError() | OSError():
             text = failure_of(error)
         case ValueError():  # a host name or a token that cannot be sent over HTTP
@@ -401,4 +401,6 @@ def _failure(
         case _:
             return None
     service.set_suspect(f"a call failed: {text}")
-    return ContainerFailure(text, repeatable=True)
+    unreached = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+    refusal = UNREACHABLE if unreached else None
+    return ContainerFailure(text, repeatable=True, refusal=refusal)

@@ -96,6 +96,10 @@ class Resources:
 
         return await self._of_each(support)
 
+    async def read_models(self) -> None:
+        """Update the models that servers list; those of servers that do not answer stay."""
+        await self._of_each(self._with_models)
+
     async def _of_each(self, answer: Callable[[Service], Awaitable[Answer]]) -> dict[str, Answer]:
         ready = [service for service in self._services.values() if service.is_up]
         answers = await asyncio.gather(*(answer(service) for service in ready))

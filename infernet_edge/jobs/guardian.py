@@ -64,6 +64,11 @@ class Guardian:
                     {"container": container, "address": address},
                 )
 
+    def may_use(self, container: str, address: str) -> bool:
+        """Whether a client at `address` may send jobs to this container first."""
+        rules = self._rules.get(container)
+        return rules is not None and rules.external and _allowed(rules.networks, address)
+
     def check_timeout(self, containers: Sequence[str], timeout: float) -> None:
         """Raise BadRequest for a time-out that is longer than those of all these containers."""
         longest = max(containers, key=lambda container: self._rules[container].timeout)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -11,6 +11,9 @@ from msgspec import Struct
 from infernet_edge.clock import milliseconds
 from infernet_edge.jobs.identifiers import to_text
 from infernet_edge.schema import JobStatus, encoder
+
+if TYPE_CHECKING:
+    from infernet_edge.containers.answers.failures import Refusal
 
 RUNNING: Final = 0
 SUCCESS: Final = 1
@@ -32,12 +35,14 @@ DEADLINE_PASSED: Final = "Deadline passed"
 class RunOptions(Struct, frozen=True, omit_defaults=True):
     """How a job is run: `deadline` is in milliseconds of the node's own time (elapsed.py).
 
-    `timeout` limits each call of a container, in seconds.
+    `timeout` limits each call of a container, in seconds. `attended`: it is of use only to the
+    request that waits for it, so that no other run of the node resumes it.
     """
 
     priority: int = 0
     deadline: int | None = None
     timeout: float | None = None
+    attended: bool = False
 
 
 NO_OPTIONS: Final = RunOptions()
@@ -69,6 +74,7 @@ class Job:
     disk: before, no client knows it. `cancel_requested`: its client wants it to end;
     `is_cancelled`: that is how it ended.
     `status` and, of a failed job, `failure` (a ContainerError as JSON) say how its end was decided;
+    `refusal` is what HTTP says of its container's failure, in memory only.
     `took` is the time from its last start to that, in seconds, None when it did not start.
     """
 
@@ -87,6 +93,7 @@ class Job:
         "key",
         "kind",
         "options",
+        "refusal",
         "requires_proof",
         "started_at",
         "status",
@@ -123,6 +130,7 @@ class Job:
         self.status = RUNNING
         self.input_size: int | None = None  # bytes; None for a job of an earlier run
         self.failure = b""
+        self.refusal: Refusal | None = None
         self.took: float | None = None
         self._began: float | None = None  # by the monotonic clock
 

@@ -93,6 +93,8 @@ class Orchestrator:
         """The reason why an unfinished job fails instead; "" when it is resumed."""
         if job.kind == STREAM:
             return "The node stopped while the job was streaming"
+        if job.options.attended:
+            return "The node stopped before the job ended"
         if self._is_late(job):
             return DEADLINE_PASSED
         if any(container not in self._queues for container in job.containers):
@@ -252,6 +254,7 @@ class Orchestrator:
             if isinstance(error, ContainerFailure) and error.interrupted:
                 memory.release()
                 return self._starts_again(service, run)
+            run.job.refusal = getattr(error, "refusal", None)
             self._fail(service, run, str(error))
         except Exception as error:  # noqa: BLE001 - a defect must not block the job and its slot
             log_exception(logger, "job.crashed", error, job=run.job.id, container=service.id)

@@ -141,6 +141,10 @@ class JobStream:
         self.opened: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.opened.add_done_callback(_mark_retrieved)
         self.failed = False
+        self.failure: ContainerFailure | None = None
+        """Why it failed; set before the end of its chunks."""
+        self.content_type = ""
+        """What the container says of its bytes; set before the first of them."""
         self.slot: asyncio.Future[None] | None = None
         """Done when the stream has a slot of its container."""
         self._ended = False
@@ -166,6 +170,7 @@ class JobStream:
         timeout, generation = self.job.options.timeout, self._service.generation
         try:
             async with self._client.stream(self._service, given, timeout, memory) as stream:
+                self.content_type = stream.content_type
                 if not self.opened.done():
                     self.opened.set_result(stream.content_type)
                 async for chunk in stream.chunks():
@@ -212,6 +217,7 @@ class JobStream:
         return self._save(self._record, str(error))
 
     def _refuse(self, error: ContainerFailure) -> None:
+        self.failure = error
         if not self.opened.done():
             self.opened.set_exception(error)
 

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import ssl
+from typing import Final, NamedTuple
 
 import aiohttp
 
@@ -16,6 +17,17 @@ _CLOSED = (errno.ECONNRESET, errno.EPIPE)
 _NUMBER = re.compile(r"\[Errno (\d+)\]")
 
 
+class Refusal(NamedTuple):
+    """The HTTP status that fits a failure: the one that a container answered, and that `text`."""
+
+    status: int
+    text: str = ""
+
+
+UNREACHABLE: Final = Refusal(503)
+"""The container does not run now, or cannot be reached."""
+
+
 class ContainerFailure(InfernetEdgeError):
     """A container did not return a valid answer; the text is for the job's client.
 
@@ -23,6 +35,7 @@ class ContainerFailure(InfernetEdgeError):
     `unexplained` whether the container's log may say more than its answer; `interrupted` whether
     the node itself stopped the container meanwhile, so that the call has to be made again.
     `retry_after` are the seconds for which the container asks before that (Retry-After), or 0.
+    `refusal`: what HTTP says of it, None for nothing.
     """
 
     def __init__(
@@ -33,8 +46,10 @@ class ContainerFailure(InfernetEdgeError):
         unexplained: bool = False,
         interrupted: bool = False,
         retry_after: float = 0.0,
+        refusal: Refusal | None = None,
     ) -> None:
         super().__init__(text)
+        self.refusal = refusal
         self.repeatable = repeatable
         self.unexplained = unexplained
         self.interrupted = interrupted

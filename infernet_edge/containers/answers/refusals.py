@@ -9,7 +9,7 @@ from typing import Final, NoReturn
 import aiohttp
 
 from infernet_edge.containers.answers.charsets import in_utf8
-from infernet_edge.containers.answers.failures import ContainerFailure
+from infernet_edge.containers.answers.failures import ContainerFailure, Refusal
 from infernet_edge.containers.answers.pages import is_page, page_text
 from infernet_edge.containers.service import Service
 
@@ -38,7 +38,8 @@ async def refuse(service: Service, response: aiohttp.ClientResponse) -> NoReturn
     finally:
         response.close()  # the rest of a long error page is not waited for
     if status == UNAVAILABLE and protocol.LOADS_MODELS and "loading" in text.lower():
-        raise Loading(f"Container is not ready: {protocol.error_text(text)}", repeatable=True)
+        reason = f"Container is not ready: {protocol.error_text(text)}"
+        raise Loading(reason, repeatable=True, refusal=Refusal(status, text))
     if status >= 500 and service.container.health_path:
         # Without it the probe would accept the same status.
         service.set_suspect(f"a call was answered with status {status}")
@@ -47,6 +48,7 @@ async def refuse(service: Service, response: aiohttp.ClientResponse) -> NoReturn
         repeatable=status >= 500 or status == 429,
         retry_after=_retry_after(response),
         unexplained=status >= 500 and not text.startswith(("{", "[")),
+        refusal=Refusal(status, text),
     )
 
 
