@@ -144,14 +144,17 @@ class JobIntake:
         self._orchestrator = orchestrator
         self._delegations = delegations
 
-    async def accept(self, body: bytes | bytearray, caller: Caller, key: str = "") -> Accepted:
+    async def accept(
+        self, body: bytes | bytearray, caller: Caller, key: str = "", *, attended: bool = False
+    ) -> Accepted:
         """Accept one request, of either kind; returns when it is on the disk.
 
-        With an idempotency key, a repeated request gets the first answer again.
+        With an idempotency key, a repeated request gets the first answer again. `attended` is as in
+        RunOptions, for requests without a key.
         """
         check_utf8(body)
         if not key:
-            return await self._accept(body, caller)
+            return await self._accept(body, caller, attended=attended)
         checksum = await request_checksum("/api/jobs", body)
         answers = self._store.answers
         async with answers.request(caller.client, key, checksum) as known:
@@ -161,7 +164,12 @@ class JobIntake:
             return await self._accept(body, caller, record)
 
     async def _accept(
-        self, body: bytes | bytearray, caller: Caller, record: MakeRecord | None = None
+        self,
+        body: bytes | bytearray,
+        caller: Caller,
+        record: MakeRecord | None = None,
+        *,
+        attended: bool = False,
     ) -> Accepted:
         if _is_delegated(body):
             await self._delegations.accept(body, caller.client)
@@ -169,6 +177,8 @@ class JobIntake:
                 await self._store.answers.save(record(b"{}"))
             return Accepted(b"{}", "")
         job = self._prepare(_job_request(body), caller)
+        if attended:
+            job.options = structs.replace(job.options, attended=True)
         answer = b'{"id":"%b"}' % job.id.encode()
         await self._store.add([job], None if record is None else record(answer))
         self._orchestrator.submit(job)

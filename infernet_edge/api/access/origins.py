@@ -20,9 +20,10 @@ _KEPT: Final = b"600"  # seconds for which a browser keeps the answer to a prefl
 _VARY: Final = (b"vary", b"origin")
 _READABLE: Final = (
     b"access-control-expose-headers",
-    b"retry-after, allow, link, preference-applied,"
+    b"retry-after, allow, link, preference-applied, x-infernet-job-id,"
     b" ratelimit-limit, ratelimit-remaining, ratelimit-reset",
 )
+_FIELDS: Final = b"authorization, content-type, idempotency-key, last-event-id, prefer"
 
 
 class Origins:
@@ -59,16 +60,15 @@ class Origins:
 class Preflight:
     """The answer to a preflight request: the methods and fields that pages may use."""
 
-    def __init__(self, methods: Sequence[str]) -> None:
+    def __init__(self, methods: Sequence[str], *, any_field: bool = False) -> None:
+        """`any_field`: also those that are not named here, as OpenAI's library sends them."""
         self._methods = ", ".join(methods).encode()
+        self._fields = _FIELDS + b", *" if any_field else _FIELDS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [
             (b"access-control-allow-methods", self._methods),
-            (
-                b"access-control-allow-headers",
-                b"authorization, content-type, idempotency-key, last-event-id, prefer",
-            ),
+            (b"access-control-allow-headers", self._fields),
             (b"access-control-max-age", _KEPT),
         ]
         # https://wicg.github.io/private-network-access/: a page of the internet, a node of the LAN
