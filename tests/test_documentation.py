@@ -115,7 +115,7 @@ async def test_every_endpoint_is_documented(tmp_path: Path) -> None:
         routes = [route for route in Api(node.parts).routes if isinstance(route, Route)]
     pages = (INDEX, FILES)  # of the dashboard, which is no part of the API
     served = {
-        f"{method} {route.path}"
+        f"{method} {route.path_format}"
         for route in routes
         for method in route.methods or ()
         if route.path not in pages

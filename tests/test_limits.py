@@ -19,7 +19,7 @@ from tests.support.markdown import DOCS, PACKAGE
 from tests.support.process import ROOT
 
 PAGE = DOCS / "limits.md"
-MAX_PAGE = 48_000  # bytes; the page is part of the executable
+MAX_PAGE = 52_000  # bytes; the page is part of the executable
 
 UNITS = {
     "bytes": 1,

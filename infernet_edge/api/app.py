@@ -33,6 +33,7 @@ from infernet_edge.api.endpoints.tokens import MeEndpoint, TokenEndpoint, Tokens
 from infernet_edge.api.info import HealthEndpoint, InfoEndpoint, ResourcesEndpoint
 from infernet_edge.api.jobs import Delegations, JobIntake
 from infernet_edge.api.json_io import Answer, BodyReader, error_answer
+from infernet_edge.api.openai.routes import ROOT, OpenAIRoutes
 from infernet_edge.api.openapi import document
 from infernet_edge.api.overview.chain import ChainView
 from infernet_edge.api.overview.chain_endpoints import (
@@ -127,7 +128,10 @@ class Api:
         self._tokens = parts.tokens
         self._bodies = BodyReader(settings.max_body_bytes, settings.min_body_bytes_per_second)
         self._guardian = Guardian(parts.config.containers)
-        routes = _routes(parts, self._requests, self.overview, self._bodies, self._guardian)
+        delegations = parts.delegations
+        intake = JobIntake(self._guardian, parts.store, parts.orchestrator, delegations)
+        self._openai = OpenAIRoutes(parts, intake, self._bodies, self._guardian)
+        routes = _routes(parts, self._requests, self.overview, self._bodies, intake, self._openai)
         # An exact path has precedence, also when it does not have the method of a request.
         exact = [route for route in routes if not route.param_convertors]
         self._templates = [route for route in routes if route.param_convertors]
@@ -135,7 +139,10 @@ class Api:
         self._others = Router(self._templates, redirect_slashes=False)
         self._memory = parts.memory
         self._paths = {route.path for route in exact}
-        self._preflights = {route.path: Preflight(sorted(route.methods or ())) for route in routes}
+        self._preflights = {
+            route.path: Preflight(sorted(route.methods or ()), any_field=_is_openai(route.path))
+            for route in routes
+        }
         self._needed = _needed(routes)
         self.access = Access(parts.config.server, parts.tokens, _open_here(routes, self._needed))
 
@@ -145,6 +152,7 @@ class Api:
         self._tokens.configure(config.server.tokens)
         self._bodies.min_rate = config.server.min_body_bytes_per_second
         self._guardian.apply(config.containers)
+        self._openai.enabled = config.server.openai
 
     @property
     def routes(self) -> list[BaseRoute]:
@@ -190,9 +198,22 @@ class Api:
             failure = _as_api_error(error, scope)
             if response.started:  # the server closes the connection: the client sees a cut answer
                 raise
-            await error_answer(response.counted(failure))(scope, receive, response)
+            await _failed(response.counted(failure), scope["path"])(scope, receive, response)
         finally:
             held.release()
+
+
+def _is_openai(path: str) -> bool:
+    return path.startswith(ROOT)
+
+
+def _failed(error: ApiError, path: str) -> Answer:
+    """The answer to a request that failed, in the form of the API that it is for."""
+    if not _is_openai(path):
+        return error_answer(error)
+    from infernet_edge.api.openai.errors import openai_answer
+
+    return openai_answer(error)
 
 
 def _admit_operator(scope: Scope, endpoint: str) -> tuple[Caller, Charge | None]:
@@ -280,9 +301,9 @@ def _routes(
     requests: Counter[tuple[str, int]],
     overview: OverviewSource,
     bodies: BodyReader,
-    guardian: Guardian,
+    intake: JobIntake,
+    openai: OpenAIRoutes,
 ) -> list[Route]:
-    intake = JobIntake(guardian, parts.store, parts.orchestrator, parts.delegations)
     cancellation = Cancellation(parts.store, parts.orchestrator)
     texts = JobTexts(parts.database)
     history = History(parts.database)
@@ -336,6 +357,7 @@ def _routes(
         ),
         "/api/nodes": NodesEndpoint(parts.discovery),
         "/openapi.json": _DocumentEndpoint(),
+        **openai.endpoints(),
         INDEX: dashboard,
         FILES: dashboard,
     }

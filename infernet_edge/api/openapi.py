@@ -11,6 +11,7 @@ from infernet_edge.api import openapi_overview
 from infernet_edge.api.endpoints.events import MAX_PERIOD_SECONDS
 from infernet_edge.api.endpoints.idempotency import MAX_KEY
 from infernet_edge.api.endpoints.waiting import MAX_WAIT_SECONDS
+from infernet_edge.api.openai import description
 from infernet_edge.api.openapi_delegated import delegated_request
 from infernet_edge.containers.operating import forms
 from infernet_edge.containers.operating.logs import MAX_TAIL
@@ -93,6 +94,7 @@ def _fill_in(components: dict[str, Any]) -> None:
     }
     components["StatusReport"]["properties"]["status"]["enum"] = list(get_args(schema.JobStatus))
     components["DelegatedSubscriptionRequest"] = delegated_request()
+    components.update(description.SCHEMAS)
     # The type accepts an empty list, which a guard rule then refuses.
     components["JobRequest"]["properties"]["containers"]["minItems"] = 1
 
@@ -117,9 +119,11 @@ def _operation(
     parameters: list[dict[str, Any]] | None = None,
     media_types: tuple[str, ...] = ("application/json",),
     status: int = 200,
+    error: str = "ErrorResponse",
 ) -> dict[str, Any]:
-    error = {"application/json": {"schema": _ref("ErrorResponse")}}
-    failure = {"description": "Refused, malformed or not possible now", "content": error}
+    """One operation; `error` is the schema of its errors."""
+    content = {"application/json": {"schema": _ref(error)}}
+    failure = {"description": "Refused, malformed or not possible now", "content": content}
     operation: dict[str, Any] = {
         "summary": summary,
         "responses": {
@@ -127,15 +131,18 @@ def _operation(
                 "description": "Success",
                 "content": {media_type: {"schema": answer} for media_type in media_types},
             },
-            "401": {"description": "No valid token: params.reason says why", "content": error},
-            "403": {"description": "Not allowed: params.scope is what is needed", "content": error},
+            "401": {"description": "No valid token: params.reason says why", "content": content},
+            "403": {
+                "description": "Not allowed: params.scope is what is needed",
+                "content": content,
+            },
             "4XX": failure,
             "5XX": failure,
         },
     }
     if body is not None:
-        content = {"application/json": {"schema": body}}
-        operation["requestBody"] = {"required": True, "content": content}
+        expected = {"application/json": {"schema": body}}
+        operation["requestBody"] = {"required": True, "content": expected}
     if parameters:
         operation["parameters"] = parameters
     return operation
@@ -283,6 +290,7 @@ def _paths() -> dict[str, Any]:
         },
         "/api/me": {"get": _operation("Who calls, and what that permits", _ref("CallerInfo"))},
         **openapi_overview.paths(_operation, _parameter),
+        **description.paths(_operation, _parameter),
         "/api/containers": {
             "get": _operation("State, load and use of all containers", _ref("ContainerList"))
         },

@@ -132,6 +132,13 @@ class Server(Struct, frozen=True):
         ),
     ] = {}
     tls: Annotated[TLS | None, Meta(description="Certificate and key for HTTPS")] = None
+    openai: Annotated[
+        bool,
+        Meta(
+            description="Whether clients of OpenAI's API may use containers that have models,"
+            " at /v1"
+        ),
+    ] = True
     external_jobs: Annotated[
         bool,
         Meta(

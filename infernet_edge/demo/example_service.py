@@ -106,7 +106,8 @@ class Writer:
     """Continues a text, word by word: a Markov chain trained on TRAINING_TEXT.
 
     Takes {"prompt": text, "length": words, "seed": number}, all optional. The same seed gives the
-    same text. Answers {"text", "words", "seed"}.
+    same text. Answers {"text", "words", "seed"}. Takes requests of OpenAI's clients, too: the last
+    of their "messages" is the prompt, "max_tokens" the length.
     """
 
     name = "markov-writer"
@@ -150,8 +151,8 @@ class Writer:
         return self.followers.get(last) or self.followers.get(last[-1:]) or self.openings
 
     def _read(self, data: dict[str, Any]) -> tuple[list[str], int, int]:
-        prompt = data.get("prompt", "")
-        length = data.get("length", 30)
+        prompt = data.get("prompt", last_message(data))
+        length = data.get("length", data.get("max_tokens") or 30)
         seed = data.get("seed", random.SystemRandom().randrange(2**31))
         if not isinstance(prompt, str):
             raise BadInput("data.prompt must be text")
@@ -160,6 +161,13 @@ class Writer:
         if not is_whole(seed):
             raise BadInput("data.seed must be a whole number")
         return prompt.split(), length, seed
+
+
+def last_message(data: dict[str, Any]) -> Any:
+    """The text of the last message of a chat; "" for none."""
+    messages = data.get("messages")
+    last = messages[-1] if isinstance(messages, list) and messages else None
+    return last.get("content", "") if isinstance(last, dict) else ""
 
 
 class Rater:

@@ -31,6 +31,7 @@ _DESCRIPTIONS = {
     "writer": "Continues a text, word by word",
     "rater": "Rates a text as positive or negative",
 }
+_MODELS = {"writer": ["infernet-edge/markov-writer"], "rater": []}  # for OpenAI's clients
 FIND_TIMEOUT = 30.0
 """Seconds for Podman to find the image."""
 
@@ -89,6 +90,7 @@ def as_containers(image: str, folder: Path, port: int) -> list[Container]:
             id=name,
             image=image,
             description=_DESCRIPTIONS[name],
+            models=[*_MODELS[name]],
             port=ports.assign(name, 3000),
             command=f"python3 /service/{_FILE} --task {task} --host 0.0.0.0",
             volumes=[f"{service}:/service/{_FILE}:ro,z"],
@@ -110,6 +112,7 @@ async def as_processes() -> AsyncIterator[list[Container]]:
                 id=name,
                 url=await stack.enter_async_context(_process(task)),
                 description=_DESCRIPTIONS[name],
+                models=[*_MODELS[name]],
                 health_path="/health",
             )
             for name, task in TASKS.items()

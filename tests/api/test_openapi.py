@@ -23,6 +23,7 @@ from tests.support.serving import Echo, serving
 DOCUMENT = document()
 SCHEMAS = DOCUMENT["components"]["schemas"]
 JOB = {"containers": ["echo"], "data": {"a": 1}}
+CHAT = {"model": "a/b", "messages": [{"role": "user", "content": "x"}]}
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 
 
@@ -121,7 +122,7 @@ async def test_the_document_lists_exactly_the_endpoints_of_the_node(tmp_path: Pa
     async with running(tmp_path) as node:
         routes = Api(node.parts).routes
         served = {
-            (route.path, method.lower())
+            (route.path_format, method.lower())
             for route in routes
             if isinstance(route, Route)
             for method in route.methods or ()
@@ -210,6 +211,19 @@ EXCHANGES = [
     Exchange("PUT", "/api/status", 200, {"id": "x", "status": "running", "containers": []}),
     Exchange("PUT", "/api/status", 400, {"id": "x", "status": "done", "containers": []}),
     Exchange("GET", "/api/me", 200),
+    Exchange("GET", "/v1/models", 200),
+    Exchange("GET", "/v1/models", 403, headers=FOREIGN),
+    Exchange("GET", "/v1/models/a/b", 200),
+    Exchange("GET", "/v1/models/echo/a/b", 200),
+    Exchange("GET", "/v1/models/none", 404),
+    Exchange("POST", "/v1/chat/completions", 200, CHAT),
+    Exchange("POST", "/v1/chat/completions", 200, CHAT | {"stream": True}),
+    Exchange("POST", "/v1/chat/completions", 400, CHAT | {"messages": []}),
+    Exchange("POST", "/v1/chat/completions", 404, CHAT | {"model": "none"}),
+    Exchange("POST", "/v1/chat/completions", 413, b'"%b"' % (b"x" * 2**17)),
+    Exchange("POST", "/v1/completions", 200, {"model": "a/b", "prompt": "x"}),
+    Exchange("POST", "/v1/completions", 500, {"model": "a/b", "prompt": "x", "status": 500}),
+    Exchange("POST", "/v1/embeddings", 400, {"model": "a/b", "input": {}}),
     Exchange("GET", "/api/tokens", 403),
     Exchange("POST", "/api/tokens", 403, {"name": "x", "scope": "read"}),
     Exchange("DELETE", "/api/tokens/x", 403),
@@ -254,6 +268,7 @@ def template(exchange: Exchange) -> str:
     if path in DOCUMENT["paths"]:
         return path
     path = re.sub(r"(?<=/api/tokens/)[^/]+", "{name}", path)
+    path = re.sub(r"(?<=/v1/models/).+", "{id}", path)
     path = re.sub(r"(/api/(?:jobs|containers)/)[^/]+", r"\1{id}", path)
     return re.sub(r"(?<=/steps/)[^/]+", "{number}", path)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import openai
 import pytest
 
 from tests.support.managing import eventually
@@ -165,6 +166,25 @@ async def test_embeddings(node: RunningNode, server: LlamaServer) -> None:
 def similarity(one: list[float], other: list[float]) -> float:
     """The cosine of two vectors of length 1."""
     return sum(a * b for a, b in zip(one, other, strict=True))
+
+
+async def test_a_client_of_openai(node: RunningNode, server: LlamaServer) -> None:
+    """OpenAI's library: models, a completion, the same as a stream, embeddings, a refusal."""
+    async with openai.AsyncOpenAI(base_url=f"{node.url}/v1", api_key="none") as client:
+        assert "llm/gemma-3-270m" in [each.id for each in (await client.models.list()).data]
+        name = "llm/gemma-3-270m"
+        asked: dict[str, Any] = {"model": name, "prompt": PROMPT["prompt"], "extra_body": PROMPT}
+        done = await client.completions.create(**asked)
+        assert "France" in done.choices[0].text
+        assert done.usage is not None
+        assert done.usage.completion_tokens == 8
+        events = await client.completions.create(**asked, stream=True)
+        parts = [choice.text async for event in events for choice in event.choices]
+        assert "".join(parts) == done.choices[0].text
+        found = await client.embeddings.create(model=name, input=["A cat.", "A dog."])
+        assert [len(each.embedding) for each in found.data] == [640, 640]
+        with pytest.raises(openai.BadRequestError, match="context size"):
+            await client.completions.create(model=name, prompt="word " * 3000)
 
 
 async def test_two_clients_at_once(node: RunningNode, server: LlamaServer) -> None:

@@ -272,6 +272,13 @@ async def _min_body_bytes_per_second(node: Reloadable) -> None:
     assert node.node.config.server.min_body_bytes_per_second == 123
 
 
+async def _openai(node: Reloadable) -> None:
+    await node.reload(containers=[{**node.document["containers"][0], "models": ["small"]}])
+    assert (await node.get("/v1/models")).status == 200
+    await node.reload(server={"openai": False})
+    assert (await node.get("/v1/models")).status == 404
+
+
 async def _docker(node: Reloadable) -> None:
     await node.reload(docker={"username": "someone", "password": "secret"})
     assert node.node.config.docker.username == "someone"
@@ -362,6 +369,7 @@ CHECKS: dict[str, Check] = {
     "server.allowed_hosts": _allowed_hosts,
     "server.allowed_origins": _allowed_origins,
     "server.tokens": _tokens,
+    "server.openai": _openai,
     "docker": _docker,
     "containers": _containers,
     "storage.min_free_bytes": _min_free_bytes,

@@ -24,6 +24,7 @@ RELOADED: Final = frozenset(
         "server.tokens",
         "server.tls.cert",
         "server.tls.key",
+        "server.openai",
         "docker",
         "containers",
         "storage.min_free_bytes",
