@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
-from infernet_edge.config.model import Log
+from infernet_edge.config.sections.log import Log
 from infernet_edge.errors import StartupError
 from infernet_edge.journal import LEVELS, SOCKET, JournalHandler, stderr_is_journal
 

@@ -261,6 +261,7 @@ class Node:
             if self._housekeeper is not None:
                 self._housekeeper.apply(config)
             changes.apply(before, config.containers, renewed)
+            parts.manager.let_sleep(config, parts.orchestrator.gates)
 
         return Prepared(apply, [f"containers[{name}].env_file" for name in sorted(renewed)])
 
@@ -349,6 +350,7 @@ class Node:
                 background,
                 events,
             )
+        manager.let_sleep(config, orchestrator.gates)
         tokens = Tokens(config.server.tokens, TokenFile(config.storage_path), Dates(passed))
         discovery = NodeDiscovery(
             config, session, VERSION, services, lambda: tokens.is_open, background

@@ -53,6 +53,7 @@ LIMIT_KEY = re.compile(r"\b(?:max|min)_\w+|\b(?:timeout|retention|pids|\w+_wait|
 KEYS_WITHOUT_DEFAULT = {
     "server.max_held_bytes",
     "chain.max_fee_wei_per_day",
+    "max_running",
 }  # in the text of another row
 
 EXCEPTIONS = {

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from infernet_edge import logs
-from infernet_edge.config.model import Log
 from infernet_edge.config.secret_files import Secret
+from infernet_edge.config.sections.log import Log
 from infernet_edge.errors import StartupError
 from infernet_edge.logs import (
     ConditionLog,

@@ -24,9 +24,12 @@ _MAX_MODEL_ID = 1024  # characters
 def is_healthy(
     database: Database, store: JobStore, services: Iterable[Service], background: Background
 ) -> bool:
-    """Whether jobs can be stored, a managed container (if any) and all background tasks run."""
+    """Whether jobs can be stored, and a managed container (if any) and all background tasks run.
+
+    A container that a job starts counts as one that runs.
+    """
     managed = [service for service in services if service.managed]
-    running = not managed or any(service.is_up for service in managed)
+    running = not managed or any(service.is_available for service in managed)
     return running and database.writable and not store.refusal and not background.problems
 
 
@@ -75,7 +78,7 @@ class InfoEndpoint:
         address = self._delegations.address
         info = schema.NodeInfo(
             version=VERSION,
-            containers=[s.info for s in self._services.values() if s.is_up],
+            containers=[s.info for s in self._services.values() if s.is_available],
             pending=schema.PendingJobs(
                 offchain=len(self._store.pending) + self._external_jobs.pending,
                 onchain=self._delegations.pending,

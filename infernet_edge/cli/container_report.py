@@ -19,9 +19,7 @@ def container_lines(
     containers: list[dict[str, Any]], explained: Collection[str | None] = ()
 ) -> Iterator[str]:
     """How many run, and some lines for each; the reasons of the `explained` are left out."""
-    running = sum(each["state"] in _RUNNING for each in containers)
-    of = f"{running} of {len(containers)} run" if containers else "none is configured"
-    yield f"  containers: {of}"
+    yield f"  containers: {_count([each['state'] for each in containers], 'none is configured')}"
     for each in containers:
         yield from wrapped(f"  {each['id']:<18} ", ", ".join(_parts(each)), indent=4)
         if each["reason"] and each["id"] not in explained:
@@ -33,8 +31,7 @@ def remote_container_lines(
     containers: list[RemoteContainer], explained: Collection[str | None]
 ) -> Iterator[str]:
     """The same of another node, as far as clients may see it."""
-    running = sum(each.state in _RUNNING for each in containers)
-    yield f"  containers: {f'{running} of {len(containers)} run' if containers else 'none'}"
+    yield f"  containers: {_count([each.state for each in containers], 'none')}"
     for each in containers:
         yield from wrapped(f"  {each.id:<18} ", each.state, indent=4)
         if each.reason and each.id not in explained:
@@ -58,6 +55,13 @@ def listed_lines(container: ListedContainer) -> Iterator[str]:
         yield from wrapped("    ", "its image is being pulled")
     if container.pull_error:
         yield from wrapped("    ", f"the last pull failed: {container.pull_error}")
+
+
+def _count(states: list[str], none: str) -> str:
+    """How many run, and how many do not because no job needs them."""
+    asleep = states.count("asleep")
+    running = f"{sum(state in _RUNNING for state in states)} of {len(states)} run"
+    return (f"{running}, {asleep} asleep" if asleep else running) if states else none
 
 
 def _figures(container: ListedContainer) -> Iterator[str]:

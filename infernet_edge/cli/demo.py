@@ -107,7 +107,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _run(arguments: argparse.Namespace) -> int:
-    from infernet_edge.config.model import Log, Podman
+    from infernet_edge.config.model import Podman
+    from infernet_edge.config.sections.log import Log
     from infernet_edge.demo.demo import Options, run_demo
     from infernet_edge.demo.model_choice import ModelChoice
     from infernet_edge.demo.services import DEFAULT_IMAGE

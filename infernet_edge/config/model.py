@@ -16,6 +16,7 @@ from infernet_edge.config.secret_files import Secret
 from infernet_edge.config.sections.backup import Backup
 from infernet_edge.config.sections.chain import Chain, ReadPath, Wei
 from infernet_edge.config.sections.discovery import Discovery
+from infernet_edge.config.sections.log import Log
 from infernet_edge.config.sections.stats import Stats
 from infernet_edge.config.values.image_names import DEFAULT_REGISTRY
 from infernet_edge.config.values.tokens import Token
@@ -29,33 +30,6 @@ Volume = Annotated[str, Meta(extra={"path": "volume"})]
 _IGNORED = {"served": False}  # keys of the reference node without an effect here
 DATABASE = "infernet-edge.sqlite"
 """The name of the database in the folder of the node's data."""
-
-
-class Log(Struct, frozen=True):
-    path: Annotated[
-        str | None,
-        Meta(
-            description="File for the log, as JSON lines; without it the log goes to stderr only",
-            extra={"path": "log"},
-        ),
-    ] = None
-    max_file_size: Annotated[
-        int,
-        Meta(
-            ge=1024,
-            description="Bytes after which the log file is rotated",
-            extra={"clamped": "minimum"},
-        ),
-    ] = 10 * 2**20
-    backup_count: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=100,
-            description="How many rotated log files are kept",
-            extra={"clamped": "maximum"},
-        ),
-    ] = 2
 
 
 class RateLimit(Struct, frozen=True):
@@ -340,6 +314,28 @@ class Container(Struct, frozen=True):
     health_path: Annotated[
         str, Meta(description="Path with a status below 400 when it is ready; empty = any status")
     ] = ""
+    start: Annotated[
+        Literal["always", "on_demand"],
+        Meta(
+            description='When it is started: "always" = with the node, as far as exclusive and'
+            ' max_running allow it, or "on_demand" = when the first job needs it'
+        ),
+    ] = "always"
+    idle_timeout: Annotated[
+        Seconds | None,
+        Meta(
+            description="Seconds without a job after which it is stopped, which gives its memory"
+            " back; the next job starts it again"
+        ),
+    ] = None
+    exclusive: Annotated[
+        str,
+        Meta(
+            pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$",
+            description="Name of a group, e.g. gpu0: of the containers with the same name at most"
+            " one runs at a time; empty = none",
+        ),
+    ] = ""
 
 
 class Storage(Struct, frozen=True):
@@ -402,6 +398,14 @@ class Config(Struct, frozen=True):
     manage_containers: Annotated[
         bool, Meta(description="Whether the node starts and stops the containers")
     ] = True
+    max_running: Annotated[
+        Annotated[int, Meta(ge=1, le=1024)] | None,
+        Meta(
+            description="Maximum containers that the node runs at the same time; the others start"
+            " when a job needs them, and the one that was idle longest is stopped; default: no"
+            " limit"
+        ),
+    ] = None
     startup_wait: Annotated[
         float,
         Meta(

@@ -10,17 +10,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import itertools
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
 from infernet_edge.backoff import Backoff
 from infernet_edge.config.model import Config, Container
 from infernet_edge.config.rules import size_in_bytes
+from infernet_edge.config.values.sleep import uses_sleep
 from infernet_edge.containers.blocking import EngineUnreachable, Threads
 from infernet_edge.containers.connection import Connection
 from infernet_edge.containers.images.provider import Images
@@ -32,6 +32,7 @@ from infernet_edge.containers.readiness import watch_unmanaged
 from infernet_edge.containers.service import Service
 from infernet_edge.containers.specification import STORAGE_LABEL, env_file_digest, node_name
 from infernet_edge.containers.supervision.context import SupervisorContext
+from infernet_edge.containers.supervision.port_polling import poll_ports
 from infernet_edge.containers.supervision.usage import ContainerUsage, usage_of
 from infernet_edge.containers.supervisor import Supervisor
 from infernet_edge.containers.timing import Timing
@@ -40,9 +41,12 @@ from infernet_edge.folders import remove_abandoned_folders
 from infernet_edge.logs import log_event
 from infernet_edge.tasks import Background, cancel
 
+if TYPE_CHECKING:
+    from infernet_edge.containers.sleeping.control import SleepControl
+    from infernet_edge.containers.sleeping.member import Gates
+
 logger = logging.getLogger(__name__)
 
-_BUSY_POLLS = 4.5  # polls at the interval of a busy node after the last job
 _IDLE_TIMEOUT = 5.0
 _PROBES = "probes of services"
 _STOP_MARGIN = 10.0  # seconds for Podman in addition to the stop time-out of the containers
@@ -77,6 +81,7 @@ class ContainerManager:
         self._polling_needed = asyncio.Event()
         self._context: SupervisorContext | None = None
         self._changing = asyncio.Lock()  # several containers may be changed at the same time
+        self._sleep: SleepControl | None = None
 
     @property
     def stop_seconds(self) -> float:
@@ -152,6 +157,21 @@ class ContainerManager:
             "memory_limit": size_in_bytes(memory) if service.managed and memory else None,
         }
 
+    def let_sleep(self, config: Config, gates: Gates) -> None:
+        """Stop and start containers as jobs need them, where this configuration says so.
+
+        To be called before jobs are resumed, and with each changed configuration.
+        """
+        if self._sleep is not None:
+            self._sleep.apply(config)
+        elif uses_sleep(config):
+            from infernet_edge.containers.sleeping.control import SleepControl
+
+            parts = (self._services, self._supervisors, gates, self._timing)
+            self._sleep = SleepControl(config, *parts)
+            if self._context is not None:
+                self._sleep.start()
+
     async def start(self) -> None:
         """Start all tasks in the background, and return immediately."""
         self._probe_unmanaged()
@@ -159,10 +179,11 @@ class ContainerManager:
         if not managed:
             return
         context = await self._shared_context()
-        self._supervisors.update({each.id: Supervisor(each, context) for each in managed})
-        for supervisor in self._supervisors.values():
-            self._begin(supervisor)
+        for service in managed:
+            self._begin(service, context)
         self._connect()
+        if self._sleep is not None:
+            self._sleep.start()
 
     def _probe_unmanaged(self) -> None:
         unmanaged = [service for service in self._services.values() if not service.managed]
@@ -193,15 +214,21 @@ class ContainerManager:
                 self._context.ports.reserve(service.container.port)
         return self._context
 
-    def _begin(self, supervisor: Supervisor) -> None:
-        connecting = "the node is connecting to Podman"
-        supervisor.service.set_starting(connecting if self.connection.engine is None else "")
-        self._supervise(_task_of(supervisor.service), supervisor.run)
+    def _begin(self, service: Service, context: SupervisorContext) -> None:
+        supervisor = self._supervisors[service.id] = Supervisor(service, context)
+        if self._sleep is not None:
+            self._sleep.attach(supervisor)
+        if not supervisor.rest.is_requested:
+            connecting = "the node is connecting to Podman"
+            service.set_starting(connecting if self.connection.engine is None else "")
+        self._supervise(_task_of(service), supervisor.run)
 
     def _connect(self) -> None:
         if "podman" not in self._task_names:
             self._supervise("podman", self._keep_connected)
-            self._supervise("ports of containers", self._poll_ports)
+            parts = (self._services, self._supervisors, self.connection)
+            poll = functools.partial(poll_ports, *parts, self._polling_needed, self._timing)
+            self._supervise("ports of containers", poll)
 
     async def probe_again(self) -> None:
         """Probe the services that the node does not manage, which have changed, immediately."""
@@ -212,9 +239,10 @@ class ContainerManager:
 
     async def add(self, service: Service) -> None:
         """Run the container of a service that is managed now."""
-        supervisor = Supervisor(service, await self._shared_context())
-        self._supervisors[service.id] = supervisor
-        self._begin(supervisor)
+        context = await self._shared_context()
+        if self._sleep is not None:
+            self._sleep.join()
+        self._begin(service, context)
         self._connect()
 
     async def recreate(self, service: Service) -> None:
@@ -264,6 +292,8 @@ class ContainerManager:
             own = [each for each in found if each.container == service.id]
             await asyncio.gather(*(self._remove(engine, each) for each in own))
         del self._supervisors[service.id]
+        if self._sleep is not None:
+            self._sleep.removed(service)
 
     async def _end(self, task: str) -> None:
         await self._background.stop(task)
@@ -283,6 +313,8 @@ class ContainerManager:
 
         Takes at most the containers' stop time-out and _STOP_MARGIN. May be called twice.
         """
+        if self._sleep is not None:
+            await self._sleep.stop()
         if self._task_names:
             await self._background.stop(*self._task_names)
         self._task_names = []
@@ -345,6 +377,8 @@ class ContainerManager:
                     await self._remove_unconfigured(engine)
                     backoff.reset()
                     self.connection.set_ready()
+                    if self._sleep is not None:
+                        self._sleep.connected()
                     await self._remove_abandoned(engine)
                     await self._keep_reconciled(engine)
                 except EngineError as error:
@@ -378,36 +412,16 @@ class ContainerManager:
             if container_id and container_id not in running_ids:
                 supervisor.mark_ended(container_id)
 
-    async def _poll_ports(self) -> None:
-        """Poll the ports of containers whose processes are not visible, see `Timing`."""
-        checked = busy_until = 0.0
-        calls = 0
-        services = self._services.values()
-        await self._polling_needed.wait()
-        while True:
-            await asyncio.sleep(self._timing.port_poll_busy)
-            now = time.monotonic()
-            before, calls = calls, sum(service.calls for service in services)
-            if calls != before or any(service.working_on for service in services):
-                # Some polls more, since the crash of a container ends its job as well.
-                busy_until = now + _BUSY_POLLS * self._timing.port_poll_busy
-            if now >= busy_until and now - checked < self._timing.port_poll_idle:
-                continue
-            checked = now
-            supervisors = list(self._supervisors.values())
-            closed = await asyncio.gather(*(each.needs_check() for each in supervisors))
-            if any(closed) and not self.connection.problem:
-                self.connection.request_check()
-                continue
-            for supervisor in itertools.compress(supervisors, closed):
-                supervisor.request_probe(self.connection.problem)
-
     async def _remove_unconfigured(self, engine: Engine) -> None:
         found = await self.connection.run(CALL_TIMEOUT, engine.containers, self._node)
-        unconfigured = [each for each in found if each.container not in self._supervisors]
+        unconfigured = [each for each in found if not self._may_stay(each)]
         for each in unconfigured:
             log_event(logger, "container.unconfigured_found", container=each.container)
         await asyncio.gather(*(self._remove(engine, each) for each in unconfigured))
+
+    def _may_stay(self, found: Found) -> bool:
+        supervisor = self._supervisors.get(found.container)
+        return supervisor is not None and not (supervisor.rest.is_requested and found.running)
 
     async def _remove_abandoned(self, engine: Engine) -> None:
         """Remove the containers and folders of killed nodes.

@@ -234,6 +234,16 @@ class Engine:
         with self._client("start the container") as client:
             client.containers.get(container_id).start()
 
+    def stop(self, container_id: str) -> None:
+        """Blocks for the container's stop time-out too: stop it, kill it, and keep its log.
+
+        A container that does not exist, or does not run, is ignored.
+        """
+        from podman.errors import NotFound
+
+        with self._client("stop the container") as client, contextlib.suppress(NotFound):
+            client.api.post(f"/containers/{container_id}/stop").raise_for_status()
+
     def remove(self, container_id: str) -> None:
         """Blocks for the container's stop time-out too: stop it, kill it, remove it.
 

@@ -14,6 +14,7 @@ from msgspec import Raw
 
 from infernet_edge.config.model import Container, Model
 from infernet_edge.containers.answers.failures import cause_of
+from infernet_edge.containers.answers.kept import Fields, KeptAnswers
 from infernet_edge.containers.answers.numbers import has_numbers, without_numbers
 from infernet_edge.containers.models import declared_model, is_declared, listed_model
 from infernet_edge.containers.protocols.model_list import read_models
@@ -37,7 +38,6 @@ MAX_WAIT = 10.0
 """Seconds for one container, the wait for a slot included, before its configuration is used."""
 
 Answer = TypeVar("Answer")
-Fields = dict[str, Raw]
 
 
 class NoAnswer(Exception):
@@ -65,12 +65,15 @@ class Resources:
         self._max_bytes = max_bytes
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._slots = asyncio.Semaphore(MAX_PARALLEL)
+        self._kept = KeptAnswers()
 
     async def all(self) -> dict[str, Raw | ServiceResources]:
-        """Container id -> its resources, for every container that is ready."""
+        """Container id -> its resources, for every container that takes jobs."""
         host = await self._hardware.capabilities()
 
         async def resources(service: Service) -> Raw | ServiceResources:
+            if not service.is_up:
+                return self._kept_resources(service, host)
             if service.container.protocol != "infernet":
                 return declared_resources(await self._with_models(service), host)
             try:
@@ -81,9 +84,11 @@ class Resources:
         return await self._of_each(resources)
 
     async def support(self, model_id: str) -> dict[str, Raw | ModelSupport]:
-        """Container id -> whether it serves the model, for every container that is ready."""
+        """Container id -> whether it serves the model, for every container that takes jobs."""
 
         async def support(service: Service) -> Raw | ModelSupport:
+            if not service.is_up:
+                return self._kept_support(service, model_id)
             if service.container.protocol != "infernet":
                 container = await self._with_models(service)
                 if model_id in service.model_ids:
@@ -101,9 +106,26 @@ class Resources:
         await self._of_each(self._with_models)
 
     async def _of_each(self, answer: Callable[[Service], Awaitable[Answer]]) -> dict[str, Answer]:
-        ready = [service for service in self._services.values() if service.is_up]
-        answers = await asyncio.gather(*(answer(service) for service in ready))
-        return {service.id: each for service, each in zip(ready, answers, strict=True)}
+        available = [service for service in self._services.values() if service.is_available]
+        answers = await asyncio.gather(*(answer(service) for service in available))
+        return {service.id: each for service, each in zip(available, answers, strict=True)}
+
+    def _kept_resources(
+        self, service: Service, host: list[HardwareCapability]
+    ) -> Raw | ServiceResources:
+        """What a container that sleeps answered last, else what its configuration says."""
+        kept = self._kept.find(service)
+        if kept is not None:
+            return completed(kept, host)
+        return declared_resources(with_listed_models(service), host)
+
+    def _kept_support(self, service: Service, model_id: str) -> Raw | ModelSupport:
+        kept = self._kept.find(service, model_id)
+        if kept is not None:
+            return checked(kept)
+        if model_id in service.model_ids:
+            return ModelSupport(supported=True)
+        return declared_support(with_listed_models(service), model_id)
 
     async def _with_models(self, service: Service) -> Container:
         """The configuration of a container, with the models that it lists now, or listed last."""
@@ -112,8 +134,7 @@ class Resources:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(MAX_WAIT), self._slots:
                 await read_models(self._session, service)
-        models: list[str | Model] = [listed_model(name) for name in service.model_ids]
-        return msgspec.structs.replace(service.container, models=models)
+        return with_listed_models(service)
 
     async def _request(self, service: Service, model_id: str = "") -> Fields:
         """The fields of the container's answer. Raises NoAnswer."""
@@ -123,7 +144,7 @@ class Resources:
             if has_numbers(body):
                 body = await without_numbers(body)
             # Raw fields are not checked for UTF-8, text is.
-            return msgspec.json.decode(body.decode(), type=Fields)
+            fields = msgspec.json.decode(body.decode(), type=Fields)
         except (
             NoAnswer,
             aiohttp.ClientError,
@@ -140,6 +161,8 @@ class Resources:
                 reason=reason,
             )
             raise NoAnswer(reason) from error
+        self._kept.keep(service, model_id, fields, len(body))
+        return fields
 
     async def _get(self, service: Service, parameters: dict[str, str]) -> bytes:
         bearer = service.container.bearer
@@ -158,6 +181,14 @@ class Resources:
                 if len(body) > self._max_bytes:
                     raise NoAnswer(f"more than {self._max_bytes} bytes")
             return bytes(body)
+
+
+def with_listed_models(service: Service) -> Container:
+    """The configuration of a container, with the models that it listed last where it names none."""
+    if not service.protocol.NAMES_MODELS or service.container.models:
+        return service.container
+    models: list[str | Model] = [listed_model(name) for name in service.model_ids]
+    return msgspec.structs.replace(service.container, models=models)
 
 
 def _reason(error: Exception) -> str:

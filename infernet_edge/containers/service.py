@@ -18,7 +18,7 @@ from infernet_edge.events.public_text import public
 from infernet_edge.metrics.measurements import JOB_BOUNDS, Histogram
 from infernet_edge.statistics.last_hour import LastHour
 
-ServiceState = Literal["starting", "ready", "suspect", "failed"]
+ServiceState = Literal["starting", "ready", "suspect", "failed", "asleep"]
 
 
 class ServiceUnavailable(InfernetEdgeError):
@@ -31,7 +31,8 @@ class Service:
     The manager sets `starting`, `ready` or `failed`; the orchestrator waits for `ready`. A ready
     container becomes `suspect` when a call fails: no other call starts until one that is in
     progress is answered, or the supervisor has probed it. Jobs of a service that the node does not
-    manage never wait: only the call shows whether it answers.
+    manage never wait: only the call shows whether it answers. One that is `asleep` does not run,
+    and is started when a job needs it.
     """
 
     def __init__(
@@ -45,6 +46,8 @@ class Service:
         self.state: ServiceState = "starting"
         self.reason = "it has not been started yet"
         self.since = milliseconds()  # it is up, starting or failed since then
+        self.may_sleep = False  # whether the node stops it when no job needs it
+        self.is_waking = False  # while it is started after it was asleep
         self.generation = 0  # grows when the node itself stops a container that has calls
         self.working_on = 0  # jobs in progress
         self.calls = 0  # jobs since the start
@@ -104,6 +107,11 @@ class Service:
         """Whether it answered the last probe, also while it is suspect."""
         return self.state in ("ready", "suspect")
 
+    @property
+    def is_available(self) -> bool:
+        """Whether clients may send it jobs: it is up, or a job starts it."""
+        return self.is_up or self.state == "asleep" or (self.is_waking and self.state != "failed")
+
     def calling(self) -> _Calling:
         """A context manager: counts a call as in progress within the block."""
         return _Calling(self)
@@ -126,6 +134,10 @@ class Service:
     def set_ready(self) -> None:
         """It answers."""
         self._set("ready", "")
+
+    def set_asleep(self, reason: str) -> None:
+        """It does not run, and is started when a job needs it: jobs wait."""
+        self._set("asleep", reason)
 
     def set_failed(self, reason: str) -> None:
         """It will not answer soon: jobs fail with `reason` instead of waiting."""
@@ -195,7 +207,7 @@ class Service:
             return
         try:
             async with asyncio.timeout(timeout):
-                while self.state in ("starting", "suspect") and not self._closed:
+                while self.state in ("starting", "suspect", "asleep") and not self._closed:
                     await self._changed.wait()
         except TimeoutError:
             raise ServiceUnavailable(f"Container is not ready: {public(self.reason)}") from None

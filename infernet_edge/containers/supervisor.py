@@ -10,17 +10,17 @@ from typing import Any
 from infernet_edge.backoff import Backoff
 from infernet_edge.containers import specification
 from infernet_edge.containers.blocking import EngineUnreachable
-from infernet_edge.containers.images.damage import is_damage, output_shows_damage
 from infernet_edge.containers.podman import CALL_TIMEOUT, Engine, Found, IPNetwork
 from infernet_edge.containers.processes import WatchedProcess
-from infernet_edge.containers.readiness import port_seems_closed, probe
+from infernet_edge.containers.readiness import probe
 from infernet_edge.containers.service import Service
 from infernet_edge.containers.supervision.context import SupervisorContext
 from infernet_edge.containers.supervision.endings import stop_reason, with_last_output
-from infernet_edge.containers.supervision.hints import hint
 from infernet_edge.containers.supervision.listening import why_silent
 from infernet_edge.containers.supervision.log_lines import LastLine
+from infernet_edge.containers.supervision.port_checks import PortChecks
 from infernet_edge.containers.supervision.preparation import Preparation
+from infernet_edge.containers.supervision.rest import Rest, stop_running
 from infernet_edge.containers.supervision.restarts import Restarts
 from infernet_edge.containers.supervision.startup import report_silence
 from infernet_edge.containers.supervision.usage import RunningContainer
@@ -50,12 +50,14 @@ class Supervisor:
         self._process: WatchedProcess | None = None
         self._pid = 0
         self._cgroup = ""
-        self._starts, self._started_at = 0, 0.0
+        self._is_first, self._started_at = True, 0.0
+        self.restarts = 0
+        """How often it was started again since the node runs, without those after a rest."""
         self._ended_process = ("", 0)  # the last container and process whose end was detected
         timing = context.timing
         self.pauses = Restarts(timing)
-        self._polls = Backoff(timing.port_poll_busy, timing.reconcile)
-        self._next_check = 0.0
+        self.rest = Rest()
+        self._port_checks = PortChecks(timing)
         self._silent_cause = ""
         self._last_line = LastLine(context.connection)
         self.preparation = Preparation(service.container, context, self)
@@ -71,11 +73,6 @@ class Supervisor:
         return self._container_id
 
     @property
-    def restarts(self) -> int:
-        """How often it was started again since the node runs."""
-        return max(0, self._starts - 1)
-
-    @property
     def running(self) -> RunningContainer | None:
         """The container that is believed to run."""
         if not self.running_id:
@@ -84,8 +81,33 @@ class Supervisor:
         visible = self._process is not None
         return RunningContainer(self._container_id, self._pid, visible, self._cgroup, seconds)
 
+    async def sleep(self) -> None:
+        """Stop its container, and start none until `wake`; returns when none runs.
+
+        An image that is being pulled is pulled to its end.
+        """
+        self.rest.begin()
+        self.pauses.interrupt()
+        self.mark_ended(self.running_id)
+        if not self.preparation.is_running:
+            await self.rest.wait_reached()
+        await stop_running(self._context, self.service.id)
+
+    def wake(self) -> None:
+        """Start its container, which is stopped."""
+        self.pauses.forget()
+        self._is_first = True
+        self.rest.end()
+
     def request_restart(self, reason: str) -> None:
-        """Replace its container now, which interrupts its jobs; `reason` is shown until then."""
+        """Replace its container now, which interrupts its jobs; `reason` is shown until then.
+
+        One that rests is started instead, where nothing prevents that.
+        """
+        if self.rest.is_requested:
+            if self.rest.on_request is not None:
+                self.rest.on_request()
+            return
         self.pauses.request()
         if self.running_id:
             self.service.interrupt()
@@ -95,7 +117,8 @@ class Supervisor:
     def recreate(self) -> None:
         """Replace its container by one with the present configuration of the service."""
         self.preparation = Preparation(self.service.container, self._context, self)
-        self.request_restart("its configuration was changed")
+        if not self.rest.is_requested:
+            self.request_restart("its configuration was changed")
 
     def mark_ended(self, container_id: str) -> None:
         """Record that a container has ended; one that is not the current one is ignored."""
@@ -114,15 +137,7 @@ class Supervisor:
         """Whether a container whose process is not visible has to be checked with Podman."""
         if not self.running_id or self._process is not None:
             return False
-        if not await port_seems_closed(self.service.port):
-            self._polls.reset()
-            return False
-        # A program may close its port and keep running, so the interval of the checks grows.
-        now = time.monotonic()
-        if now < self._next_check:
-            return False
-        self._next_check = now + self._polls.next()
-        return True
+        return await self._port_checks.is_needed(self.service.port)
 
     async def run(self) -> None:
         """Never returns; the container keeps running when this is cancelled."""
@@ -135,19 +150,21 @@ class Supervisor:
         while True:
             self._stop_watching()
             self._container_id, self._started = "", False
+            if self.rest.is_requested:
+                await self.rest.wait_end()
             if problem := self._context.connection.problem:
                 self.service.set_failed(problem)
             engine = await self._context.connection.ready()
             self.report_state("its container is being looked up")
             try:
-                await self._start(engine)
+                started = await self._start(engine)
             except EngineUnreachable as error:
                 self.report_state(str(error))
                 self._context.connection.request_check()
                 await asyncio.sleep(self._context.timing.reconnect)
             except EngineError as error:
-                reason = await self._reason_for_failure(engine, error)
-                if not reason:
+                reason = await self.preparation.reason_for_failure(engine, error)
+                if not reason or self.rest.is_requested:
                     continue
                 pause = self.pauses.after_failure()
                 self.service.set_failed(reason)
@@ -156,25 +173,17 @@ class Supervisor:
                 )
                 await self.pauses.pause(pause)
             else:
-                self.pauses.note_started()
-                await self._watch_until_stopped()
+                if started:
+                    self.pauses.note_started()
+                    await self._watch_until_stopped()
 
-    async def _reason_for_failure(self, engine: Engine, error: EngineError) -> str:
-        """Why it cannot be started, with the remedy; "" when the cause was removed."""
-        problem = str(error)
-        if self.preparation.drops_missing_init(problem):
-            return ""
-        if not is_damage(problem):
-            return f"{problem}{hint(problem)}"
-        try:
-            return await self.preparation.repair(engine, problem)
-        except EngineError as another:
-            return f"{another}{hint(str(another))}"
-
-    async def _start(self, engine: Engine) -> None:
+    async def _start(self, engine: Engine) -> bool:
+        """Returns whether it was started: it may have to rest now."""
         run = self._context.connection.run
         container = self.service.container
         specified = await self.preparation.specify(engine)
+        if self.rest.is_requested:
+            return False
         fingerprint = specified["labels"][specification.SPECIFICATION_LABEL]
         for found in await run(CALL_TIMEOUT, engine.containers, self._context.node):
             if found.container != container.id:
@@ -190,10 +199,11 @@ class Supervisor:
             await self._create(engine, specified)
         await self._watch_process(engine)
         if self._ended.done():
-            return
+            return True
         self.networks = await run(CALL_TIMEOUT, engine.networks_of, self._container_id)
         self.addresses = await run(CALL_TIMEOUT, engine.addresses_of, self._container_id)
         self.located = True
+        return True
 
     def _adopt(self, found: Found) -> None:
         self._context.ports.register(self.service.id, found.port)
@@ -248,11 +258,12 @@ class Supervisor:
         self._was_ready = self.located = False
         self._ended = asyncio.get_running_loop().create_future()
         self.service.probe_requested.clear()
-        self._polls.reset()
+        self._port_checks.reset()
 
     def _set_started(self) -> None:
         self._started, self._started_at = True, time.monotonic()
-        self._starts += 1
+        self.restarts += not self._is_first
+        self._is_first = False
 
     async def _watch_process(self, engine: Engine) -> None:
         """Detect the end of the container's process, or poll its port if that is not possible."""
@@ -289,7 +300,9 @@ class Supervisor:
     async def _watch_until_stopped(self) -> None:
         """Watch the container until it stops, log the reason, and wait before the next start."""
         begin = time.monotonic()
-        problem = await self._probe_until_ended()
+        problem = "" if self.rest.is_requested else await self._probe_until_ended()
+        if self.rest.is_requested:
+            return
         if self.pauses.requested:
             await self._remove()
             return
@@ -301,7 +314,8 @@ class Supervisor:
             await self._remove()
         else:
             reason = await stop_reason(connection, self._container_id, self._pid)
-            reason = await self._after_crash(reason)
+            if not self._was_ready:
+                reason = await self.preparation.after_crash(reason, self._remove)
         pause = self.pauses.after_stop(uptime)
         if self.pauses.in_loop:
             reason = f"it stopped {self.pauses.crashes} times in a row, most recently: {reason}"
@@ -316,19 +330,6 @@ class Supervisor:
             next_start_seconds=pause,
         )
         await self.pauses.pause(pause)
-
-    async def _after_crash(self, reason: str) -> str:
-        """Remove the cause of a stop where that is known; returns the reason with the remedy."""
-        engine = self._context.connection.engine
-        if self._was_ready or engine is None or self.preparation.drops_init_after(reason):
-            return reason
-        if not output_shows_damage(reason):
-            return reason
-        await self._remove()  # Podman removes no image that a container uses
-        try:
-            return await self.preparation.repair(engine, reason) or reason
-        except EngineError as error:
-            return f"{reason}; its image is damaged: {error}"
 
     async def _probe_until_ended(self) -> str:
         """Probe until it is ready, and again on request, until it stops or is down.
@@ -356,7 +357,7 @@ class Supervisor:
             self.service.set_ready()
             if not self._was_ready:
                 self._was_ready = True
-                await self._remove_replaced_images()
+                await self.preparation.remove_replaced_images()
             await self._wait_for_end_or_request()
             if self.service.state == "suspect" and (problem := await self._is_down()):
                 return f"it does not answer any more: {problem}"
@@ -378,12 +379,6 @@ class Supervisor:
             self.log_container("port_missed", logging.WARNING, reason=cause)
         self._silent_cause = cause
         return cause
-
-    async def _remove_replaced_images(self) -> None:
-        engine = self._context.connection.engine
-        if engine is not None:
-            image = self.service.container.image
-            await self._context.images.remove_replaced(engine, image, self)
 
     async def _is_down(self) -> str:
         """Probe a suspect until it answers, stops, or is down; returns the reason when it is down.
@@ -440,6 +435,8 @@ class Supervisor:
     def report_state(self, reason: str) -> None:
         """Set the state `starting`; in a crash loop `failed`, so that jobs do not wait for it."""
         state = self.service.state
+        if self.rest.is_requested:
+            return
         if self.pauses.in_loop:
             if state != "failed":  # keep the reason of the crash until it is ready
                 self.service.set_failed(reason)

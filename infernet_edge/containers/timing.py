@@ -30,5 +30,6 @@ class Timing(Struct, frozen=True):
     suspect: float = 5.0  # between two probes of a ready container after a failed call
     unmanaged: float = 30.0  # between two probes of a service that the node does not manage
     unmanaged_down: float = 2.0  # the same while one does not answer; doubles up to `unmanaged`
+    turn: float = 30.0  # for which a container may go on while another is waited for, see sleeping/
     stop: int = 5  # between SIGTERM and SIGKILL for a container
     crash_cap: int = 5

@@ -38,6 +38,8 @@ def _judge(case: Case, container: Container, state: dict[str, Any] | None) -> Fi
         )
     if state["state"] == "ready":
         return ok(f"{name}: ready")
+    if state["state"] == "asleep":
+        return ok(f"{name}: asleep: {state['reason']}")
     finding = problem if state["state"] == "failed" else warning
     what = f"the service at {container.url}" if container.url else "what the reason names"
     return finding(

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import itertools
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final, Generic, TypeVar
 
 from infernet_edge.invariants import invariant
@@ -23,11 +23,17 @@ class SlotQueue(Generic[T]):
     It holds two kinds in one order: entries, which a worker with a slot takes with `next()`, and
     direct calls, which have a slot of their own from `acquire()` to `next()`. An entry is in it at
     most once.
+
+    While it is closed, all wait, whatever is free; those that have a slot keep it. `on_change` is
+    called when something begins or ceases to wait in a closed queue, and when the last slot in use
+    was released.
     """
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
-        self.free = slots
+        self.free = slots  # of a closed queue as if it had no slots
+        self.is_closed = False
+        self.on_change: Callable[[], None] | None = None
         # By priority, the highest first. There are few priorities, and usually one.
         self._levels: dict[int, OrderedDict[T | asyncio.Future[None], None]] = {0: OrderedDict()}
 
@@ -41,6 +47,8 @@ class SlotQueue(Generic[T]):
             level = self._add_level(priority)
         level[entry] = None
         if self.free <= 0:
+            if self.is_closed:
+                self._note_change()
             return False
         self.free -= 1
         return True
@@ -54,6 +62,8 @@ class SlotQueue(Generic[T]):
         """The next entry, for the owner of a slot; None when the slot was released or passed on."""
         if self.free < 0:  # there are fewer slots now
             self.free += 1
+            if self.on_change is not None and not self.used:
+                self.on_change()
             return None
         for level in self._levels.values():
             while level:
@@ -65,6 +75,8 @@ class SlotQueue(Generic[T]):
                     return None
         invariant(self.free < self._slots, "a slot was released that was not taken")
         self.free += 1
+        if self.on_change is not None and self.free == self._slots:
+            self.on_change()
         return None
 
     def acquire(self, priority: int = 0) -> asyncio.Future[None]:
@@ -82,7 +94,9 @@ class SlotQueue(Generic[T]):
             if level is None:
                 level = self._add_level(priority)
             level[acquired] = None
-            acquired.add_done_callback(functools.partial(_forget, level))
+            acquired.add_done_callback(functools.partial(self._forget, level))
+            if self.is_closed:
+                self._note_change()
         return acquired
 
     @property
@@ -95,8 +109,29 @@ class SlotQueue(Generic[T]):
 
         Returns the entries that got one of the new slots: the caller must start a worker for each.
         """
-        self.free += slots - self._slots
+        if not self.is_closed:
+            self.free += slots - self._slots
         self._slots = slots
+        return self._fill()
+
+    def close(self) -> None:
+        """Give no slot to anyone until `reopen`."""
+        if not self.is_closed:
+            self.is_closed = True
+            self.free -= self._slots
+
+    def reopen(self) -> list[T]:
+        """Give slots again. Returns the entries that got one: each needs a worker."""
+        if self.is_closed:
+            self.is_closed = False
+            self.free += self._slots
+        return self._fill()
+
+    def _note_change(self) -> None:
+        if self.on_change is not None:
+            self.on_change()
+
+    def _fill(self) -> list[T]:
         taken: list[T] = []
         while self.free > 0 and self.waiting:
             self.free -= 1
@@ -109,6 +144,8 @@ class SlotQueue(Generic[T]):
         for level in self._levels.values():
             if entry in level:
                 del level[entry]
+                if self.is_closed:
+                    self._note_change()
                 return True
         return False
 
@@ -133,7 +170,7 @@ class SlotQueue(Generic[T]):
     @property
     def used(self) -> int:
         """How many slots are taken."""
-        return self._slots - self.free
+        return -self.free if self.is_closed else self._slots - self.free
 
     @property
     def waiting(self) -> int:
@@ -148,9 +185,10 @@ class SlotQueue(Generic[T]):
                 if isinstance(waiting, asyncio.Future):
                     waiting.cancel()
 
-
-def _forget(
-    level: OrderedDict[T | asyncio.Future[None], None], acquired: asyncio.Future[None]
-) -> None:
-    """Remove a direct call that was cancelled: many of them must not fill the queue."""
-    level.pop(acquired, None)
+    def _forget(
+        self, level: OrderedDict[T | asyncio.Future[None], None], acquired: asyncio.Future[None]
+    ) -> None:
+        """Remove a direct call that was cancelled: many of them must not fill the queue."""
+        waited = level.pop(acquired, acquired) is None
+        if waited and self.is_closed:
+            self._note_change()

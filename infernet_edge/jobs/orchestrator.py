@@ -31,6 +31,7 @@ from infernet_edge.jobs.result_json import (
     json_list,
 )
 from infernet_edge.jobs.running.computing import Computing, as_input
+from infernet_edge.jobs.running.gates import QueueGates
 from infernet_edge.jobs.running.progress import progress_of
 from infernet_edge.jobs.running.starts import Starts
 from infernet_edge.jobs.runs import Outcome, Progress, Run, ServiceQueue
@@ -70,6 +71,7 @@ class Orchestrator:
         self._queues = {name: ServiceQueue(service) for name, service in services.items()}
         self._tasks = TaskSet(_log_crash)
         self.computing = Computing(self._queues, store, client, memory, self._release_slot)
+        self.gates = QueueGates(self._queues, self._start_all)
         self._in_work: dict[bytes, Run | JobStream] = {}  # the jobs whose end is not decided
         self._starts = Starts(config, store, self._tasks)
         self._unsaved = 0
@@ -112,7 +114,10 @@ class Orchestrator:
     def resize(self, container: str, slots: int) -> None:
         """Change the slots of a container. With 0 its jobs wait; those that it runs go on."""
         queue = self._queues[container]
-        for run in queue.slots.resize(slots):
+        self._start_all(queue, queue.slots.resize(slots))
+
+    def _start_all(self, queue: ServiceQueue, runs: Iterable[Run]) -> None:
+        for run in runs:
             self._tasks.start(self._work(queue, run))
 
     def submit(self, job: Job) -> None:
@@ -145,7 +150,7 @@ class Orchestrator:
     def load(self, container: str) -> Load:
         """How many jobs a container has."""
         slots = self._queues[container].slots
-        return Load(slots.slots - slots.free, slots.slots, slots.waiting)
+        return Load(slots.used, slots.slots, slots.waiting)
 
     def cancel(self, job: Job) -> None:
         """End an unfinished job: its end is stored as soon as that is possible.

@@ -153,3 +153,66 @@ async def test_more_slots_are_taken_at_once() -> None:
     assert queue.resize(5) == [1]
     assert direct.done()
     assert (queue.free, queue.waiting) == (2, 0)
+
+
+async def test_nothing_gets_a_slot_of_a_closed_queue() -> None:
+    queue: SlotQueue[int] = SlotQueue(2)
+    assert queue.put(1)
+    assert queue.next() == 1
+    queue.close()
+    assert (queue.used, queue.slots, queue.waiting) == (1, 2, 0)
+    assert queue.put(2) is False
+    slot, cancelled = queue.acquire(), queue.acquire()
+    cancelled.cancel()
+    await asyncio.sleep(0)
+    assert (queue.used, queue.waiting) == (1, 2)
+    assert queue.next() is None  # the worker of 1 ends
+    assert (queue.used, slot.done()) == (0, False)
+    assert queue.resize(3) == []
+    assert (queue.used, queue.slots) == (0, 3)
+    assert queue.reopen() == [2]
+    assert slot.done()
+    assert (queue.used, queue.waiting) == (2, 0)
+    assert queue.reopen() == []
+    assert [queue.next() for _ in range(2)] == [None, None]
+    assert (queue.used, queue.free) == (0, 3)
+
+
+async def test_positions_are_kept_while_it_is_closed() -> None:
+    queue: SlotQueue[int] = SlotQueue(1)
+    queue.close()
+    for number in range(3):
+        queue.put(number)
+    queue.put(3, priority=1)
+    assert queue.positions([0, 3]) == {0: 2, 3: 1}
+    assert queue.remove(0)
+    assert queue.reopen() == [3]
+    assert [queue.next() for _ in range(3)] == [1, 2, None]
+
+
+async def test_changes_are_reported() -> None:
+    queue: SlotQueue[int] = SlotQueue(2)
+    seen: list[tuple[int, int]] = []
+    queue.on_change = lambda: seen.append((queue.used, queue.waiting))
+    assert queue.put(1)
+    assert queue.put(2)
+    assert [queue.next() for _ in range(3)] == [1, 2, None]
+    assert seen == []  # one slot is still in use
+    queue.next()
+    assert seen.pop() == (0, 0)
+    queue.close()
+    queue.put(3)
+    assert seen.pop() == (0, 1)
+    slot = queue.acquire()
+    assert seen.pop() == (0, 2)
+    slot.cancel()
+    await asyncio.sleep(0)
+    assert seen.pop() == (0, 1)
+    queue.remove(3)
+    assert seen.pop() == (0, 0)
+    queue.put(4)
+    assert queue.reopen() == [4]
+    seen.clear()
+    queue.close()
+    assert queue.next() is None  # the last one in it has ended
+    assert seen == [(0, 0)]

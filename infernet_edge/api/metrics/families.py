@@ -141,8 +141,16 @@ def _of_containers(measured: Measured) -> Iterator[Family]:
     yield _family(
         "container_up",
         "gauge",
-        "1 when the container answers, 0 when it does not",
-        _by_container({name: int(queue.service.is_up) for name, queue in queues.items()}),
+        "1 when the container answers, or sleeps until a job starts it; 0 when it takes no jobs",
+        _by_container({name: int(queue.service.is_available) for name, queue in queues.items()}),
+    )
+    yield _family(
+        "container_asleep",
+        "gauge",
+        "1 when the container does not run because no job needs it, else 0",
+        _by_container(
+            {name: int(queue.service.state == "asleep") for name, queue in queues.items()}
+        ),
     )
     yield _family(
         "container_restarts",

@@ -27,6 +27,7 @@ RELOADED: Final = frozenset(
         "server.openai",
         "docker",
         "containers",
+        "max_running",
         "storage.min_free_bytes",
         "storage.max_bytes",
         "jobs.max_pending",

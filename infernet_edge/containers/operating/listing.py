@@ -45,7 +45,7 @@ class Management(NamedTuple):
 
 def shown_state(service: Service) -> ContainerState:
     """The state as operators see it. A suspect container counts as ready: it runs."""
-    if service.state in ("starting", "failed"):
+    if service.state in ("starting", "failed", "asleep"):
         return service.state
     return "ready" if service.managed else "elsewhere"
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from infernet_edge.config.model import Container
 from infernet_edge.containers import specification
 from infernet_edge.containers.images import init_process
+from infernet_edge.containers.images.damage import is_damage, output_shows_damage
 from infernet_edge.containers.images.platforms import obstacle
 from infernet_edge.containers.images.provider import Reporter
 from infernet_edge.containers.podman import CALL_TIMEOUT, Engine, LocalImage
 from infernet_edge.containers.supervision.context import SupervisorContext
+from infernet_edge.containers.supervision.hints import hint
 from infernet_edge.errors import EngineError
 
 
@@ -26,6 +29,8 @@ class Preparation:
         self._container = container
         self._context = context
         self._reporter = reporter
+        self.is_running = False
+        """Whether a specification is being made, for which an image may be pulled for hours."""
         self._init = container.init
         self._warned: set[str] = set()
 
@@ -34,6 +39,13 @@ class Preparation:
 
         Raises EngineError when its image cannot be pulled, or cannot run on this machine.
         """
+        self.is_running = True
+        try:
+            return await self._specify(engine)
+        finally:
+            self.is_running = False
+
+    async def _specify(self, engine: Engine) -> dict[str, Any]:
         container, info = self._container, self._context.connection.info
         # Podman on another machine has other devices, and may run other programs.
         is_here = engine.url.startswith("unix:")
@@ -114,6 +126,40 @@ class Preparation:
         self._init = False
         self._reporter.log_container("init_dropped", reason=why)
         return True
+
+    async def reason_for_failure(self, engine: Engine, error: EngineError) -> str:
+        """Why it cannot be started, with the remedy; "" when the cause was removed."""
+        problem = str(error)
+        if self.drops_missing_init(problem):
+            return ""
+        if not is_damage(problem):
+            return f"{problem}{hint(problem)}"
+        try:
+            return await self.repair(engine, problem)
+        except EngineError as another:
+            return f"{another}{hint(str(another))}"
+
+    async def after_crash(self, reason: str, remove: Callable[[], Awaitable[None]]) -> str:
+        """Remove the cause of a stop before it was ready, where that is known.
+
+        Returns the reason with the remedy. `remove` removes the container.
+        """
+        engine = self._context.connection.engine
+        if engine is None or self.drops_init_after(reason) or not output_shows_damage(reason):
+            return reason
+        await remove()  # Podman removes no image that a container uses
+        try:
+            return await self.repair(engine, reason) or reason
+        except EngineError as error:
+            return f"{reason}; its image is damaged: {error}"
+
+    async def remove_replaced_images(self) -> None:
+        """Remove the images that the one of the container, which is ready, has replaced."""
+        engine = self._context.connection.engine
+        if engine is not None:
+            await self._context.images.remove_replaced(
+                engine, self._container.image, self._reporter
+            )
 
     async def repair(self, engine: Engine, problem: str) -> str:
         """Replace the damaged image; "" when that was done, else what the operator can do.

@@ -39,6 +39,16 @@ class Restarts:
         self._after_failure.reset()
         self._wake.set()
 
+    def interrupt(self) -> None:
+        """End the present pause: the container is not to run now."""
+        self._wake.set()
+
+    def forget(self) -> None:
+        """Forget earlier crashes and failures: the container was not to run meanwhile."""
+        self.request()
+        self.requested = False
+        self._wake.clear()
+
     def note_created(self) -> None:
         """A new container is being created: that is what was requested."""
         self.requested = False

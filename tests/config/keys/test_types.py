@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from infernet_edge.config.keys.types import bounds, field_types, item_struct_of, struct_of, unwrap
-from infernet_edge.config.model import Config, Container, Log
+from infernet_edge.config.model import Config, Container
 from infernet_edge.config.sections.chain import SnapshotSync, Wallet
+from infernet_edge.config.sections.log import Log
 
 
 def test_what_is_in_the_annotations() -> None:

@@ -1,0 +1,37 @@
+"""The settings by which the node stops idle containers: `start`, `idle_timeout`, `exclusive`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from infernet_edge.config.errors import Problem
+from infernet_edge.config.model import Config, Container
+from infernet_edge.config.texts import printable
+
+_DEFAULTS: Final = Container(id="")
+
+
+def check_sleep(container: Container, path: str) -> Iterator[Problem]:
+    """The errors in these settings of a container, whose place is `path`."""
+    if not container.url:
+        return
+    for key in ("start", "idle_timeout", "exclusive"):
+        value = getattr(container, key)
+        if value != getattr(_DEFAULTS, key):
+            found = f'"{printable(value)}"' if isinstance(value, str) else f"{value:g}"
+            expected = "nothing beside url: the node does not start and stop the service there"
+            yield Problem(f"{path}.{key}", found, expected)
+
+
+def may_sleep(container: Container, config: Config) -> bool:
+    """Whether the node stops this container when no job needs it."""
+    if container.url or not config.manage_containers:
+        return False
+    by_itself = container.start == "on_demand" or container.idle_timeout is not None
+    return by_itself or bool(container.exclusive) or config.max_running is not None
+
+
+def uses_sleep(config: Config) -> bool:
+    """Whether the node stops any container when no job needs it."""
+    return any(may_sleep(container, config) for container in config.containers)

@@ -1,0 +1,64 @@
+"""Lets the jobs of a container wait in its queue while the container sleeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from infernet_edge.containers.service import Service
+from infernet_edge.jobs.runs import Run, ServiceQueue
+
+
+class QueueGate:
+    """The queue of one service, as what stops and starts its container sees it."""
+
+    __slots__ = ("_queue", "_start_all")
+
+    def __init__(
+        self, queue: ServiceQueue, start_all: Callable[[ServiceQueue, Iterable[Run]], None]
+    ) -> None:
+        self._queue = queue
+        self._start_all = start_all
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether all that is not in the container yet waits."""
+        return self._queue.slots.is_closed
+
+    @property
+    def used(self) -> int:
+        """How many jobs are in the container."""
+        return self._queue.slots.used
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for it."""
+        return self._queue.slots.waiting
+
+    def watch(self, on_change: Callable[[], None] | None) -> None:
+        """Call this when waiting begins or ceases while it is closed, and with the last job."""
+        self._queue.slots.on_change = on_change
+
+    def close(self) -> None:
+        """Let no further job into the container; those in it go on."""
+        self._queue.slots.close()
+
+    def open(self) -> None:
+        """Let the jobs that wait into the container."""
+        self._start_all(self._queue, self._queue.slots.reopen())
+
+
+class QueueGates:
+    """The gates of all containers."""
+
+    def __init__(
+        self,
+        queues: Mapping[str, ServiceQueue],
+        start_all: Callable[[ServiceQueue, Iterable[Run]], None],
+    ) -> None:
+        """`start_all` starts jobs that got a slot."""
+        self._queues = queues
+        self._start_all = start_all
+
+    def of(self, service: Service) -> QueueGate:
+        """That of a configured service."""
+        return QueueGate(self._queues[service.id], self._start_all)
