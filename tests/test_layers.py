@@ -36,6 +36,7 @@ LAYERS: Final = (
         "executable",
         "invariants",
         "journal",
+        "json_schema",
         "metrics",
         "schema",
         "validation",

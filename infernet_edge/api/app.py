@@ -64,6 +64,7 @@ from infernet_edge.errors import (
 )
 from infernet_edge.events.bus import Events
 from infernet_edge.events.readers import EventReaders
+from infernet_edge.jobs.checking.inputs import InputSchemas
 from infernet_edge.jobs.external_jobs import ExternalJobs
 from infernet_edge.jobs.guardian import Guardian
 from infernet_edge.jobs.orchestrator import Orchestrator
@@ -128,10 +129,14 @@ class Api:
         self._tokens = parts.tokens
         self._bodies = BodyReader(settings.max_body_bytes, settings.min_body_bytes_per_second)
         self._guardian = Guardian(parts.config.containers)
-        delegations = parts.delegations
-        intake = JobIntake(self._guardian, parts.store, parts.orchestrator, delegations)
+        self._schemas = InputSchemas(parts.config.containers)
+        intake = JobIntake(
+            self._guardian, self._schemas, parts.store, parts.orchestrator, parts.delegations
+        )
         self._openai = OpenAIRoutes(parts, intake, self._bodies, self._guardian)
-        routes = _routes(parts, self._requests, self.overview, self._bodies, intake, self._openai)
+        routes = _routes(
+            parts, self._requests, self.overview, self._bodies, intake, self._openai, self._schemas
+        )
         # An exact path has precedence, also when it does not have the method of a request.
         exact = [route for route in routes if not route.param_convertors]
         self._templates = [route for route in routes if route.param_convertors]
@@ -153,6 +158,7 @@ class Api:
         self._bodies.min_rate = config.server.min_body_bytes_per_second
         self._guardian.apply(config.containers)
         self._openai.enabled = config.server.openai
+        self._schemas.apply(config.containers)
 
     @property
     def routes(self) -> list[BaseRoute]:
@@ -303,6 +309,7 @@ def _routes(
     bodies: BodyReader,
     intake: JobIntake,
     openai: OpenAIRoutes,
+    schemas: InputSchemas,
 ) -> list[Route]:
     cancellation = Cancellation(parts.store, parts.orchestrator)
     texts = JobTexts(parts.database)
@@ -356,7 +363,7 @@ def _routes(
             parts.services, parts.manager.operations.pull
         ),
         "/api/nodes": NodesEndpoint(parts.discovery),
-        "/openapi.json": _DocumentEndpoint(),
+        "/openapi.json": _DocumentEndpoint(schemas),
         **openai.endpoints(),
         INDEX: dashboard,
         FILES: dashboard,
@@ -372,10 +379,13 @@ class _DocumentEndpoint:
 
     methods = ("GET", "HEAD")
 
-    def __init__(self) -> None:
-        self._answer: ASGIApp | None = None
+    def __init__(self, schemas: InputSchemas) -> None:
+        self._schemas = schemas
+        self._made_of: object = None
+        self._answer: ASGIApp = Answer(None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._answer is None:
-            self._answer = Answer(document())
+        inputs = self._schemas.documents
+        if self._made_of is not inputs:
+            self._made_of, self._answer = inputs, Answer(document(inputs))
         await self._answer(scope, receive, send)

@@ -25,6 +25,7 @@ from infernet_edge.errors import (
     StorageError,
     Unavailable,
 )
+from infernet_edge.jobs.checking.inputs import InputSchemas
 from infernet_edge.jobs.contents import PIECE, Buffer
 from infernet_edge.jobs.guardian import MAX_CONTAINERS, Guardian
 from infernet_edge.jobs.idempotency import Record
@@ -135,11 +136,13 @@ class JobIntake:
     def __init__(
         self,
         guardian: Guardian,
+        schemas: InputSchemas,
         store: JobStore,
         orchestrator: Orchestrator,
         delegations: Delegations,
     ) -> None:
         self._guardian = guardian
+        self._schemas = schemas
         self._store = store
         self._orchestrator = orchestrator
         self._delegations = delegations
@@ -176,7 +179,7 @@ class JobIntake:
             if record is not None:
                 await self._store.answers.save(record(b"{}"))
             return Accepted(b"{}", "")
-        job = self._prepare(_job_request(body), caller)
+        job = await self._prepare(_job_request(body), caller)
         if attended:
             job.options = structs.replace(job.options, attended=True)
         answer = b'{"id":"%b"}' % job.id.encode()
@@ -227,7 +230,7 @@ class JobIntake:
                     continue
                 if before is not None:
                     continue
-                job = self._prepare(_job_request(item, "item"), caller)
+                job = await self._prepare(_job_request(item, "item"), caller)
                 if len(jobs) >= room:
                     raise Unavailable("Too many pending jobs")
                 jobs.append((index, job))
@@ -275,7 +278,7 @@ class JobIntake:
         check_utf8(body)
         if _is_delegated(body):
             raise Refused("Streaming only supported for OffchainJob requests.")
-        job = self._prepare(_job_request(body), caller, stream=True)
+        job = await self._prepare(_job_request(body), caller, stream=True)
         memory = self._orchestrator.stream_memory()
         try:
             await self._store.add([job])
@@ -284,11 +287,16 @@ class JobIntake:
             raise
         return self._orchestrator.open_stream(job, memory)
 
-    def _prepare(self, request: schema.JobRequest, caller: Caller, *, stream: bool = False) -> Job:
+    async def _prepare(
+        self, request: schema.JobRequest, caller: Caller, *, stream: bool = False
+    ) -> Job:
+        """The job of a request that passes all checks; raises the ApiError of the first other."""
         self._guardian.check(request, caller.address)
         data = memoryview(request.data)
         if bytes(data[:1]) != b"{":
             raise BadRequest("data: expected an object", {"field": "data"})
+        if request.containers[0] in self._schemas:
+            await self._schemas.check(request.containers[0], data)
         return Job(
             self._store.new_key(),
             caller.client,

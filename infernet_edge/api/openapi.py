@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from collections.abc import Mapping
+from typing import Any, Final, get_args
 
 import msgspec
 
@@ -44,15 +45,21 @@ _TYPES = (
     schema.ErrorResponse,
     *openapi_overview.TYPES,
 )
+_NO_INPUTS: Final[Mapping[str, dict[str, Any]]] = {}
+_VALUES: Final = ("const", "default", "enum", "examples")  # keywords that hold values
 _ANY_OBJECT = {"type": "object", "additionalProperties": True}
 
 
-def document() -> dict[str, Any]:
-    """The whole document, ready to be encoded."""
+def document(inputs: Mapping[str, dict[str, Any]] = _NO_INPUTS) -> dict[str, Any]:
+    """The whole document, ready to be encoded.
+
+    `inputs`: the JSON Schemas of what containers take, by container.
+    """
     _, components = msgspec.json.schema_components(
         _TYPES, schema_hook=_raw, ref_template="#/components/schemas/{name}"
     )
     _fill_in(components)
+    _add_inputs(components, inputs)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -97,6 +104,32 @@ def _fill_in(components: dict[str, Any]) -> None:
     components.update(description.SCHEMAS)
     # The type accepts an empty list, which a guard rule then refuses.
     components["JobRequest"]["properties"]["containers"]["minItems"] = 1
+
+
+def _add_inputs(components: dict[str, Any], inputs: Mapping[str, dict[str, Any]]) -> None:
+    """Add the schemas of the containers, and that the data of jobs has to fit them."""
+    rules = []
+    for container, given in inputs.items():
+        name = f"Input.{container}"
+        # References into the schema itself begin at its root, which has another place here.
+        components[name] = given if "$id" in given else _moved(given, _ref(name)["$ref"])
+        first = {"properties": {"containers": {"prefixItems": [{"const": container}]}}}
+        rules.append({"if": first, "then": {"properties": {"data": _ref(name)}}})
+    if rules:
+        components["JobRequest"]["allOf"] = rules
+
+
+def _moved(value: Any, root: str) -> Any:
+    """A schema whose references lead to `root` instead of its own root."""
+    if isinstance(value, list):
+        return [_moved(item, root) for item in value]
+    if not isinstance(value, dict):
+        return value
+    moved = {name: each if name in _VALUES else _moved(each, root) for name, each in value.items()}
+    reference = value.get("$ref")
+    if isinstance(reference, str) and (reference == "#" or reference.startswith("#/")):
+        moved["$ref"] = root + reference.removeprefix("#")
+    return moved
 
 
 def _ref(name: str) -> dict[str, str]:

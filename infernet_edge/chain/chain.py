@@ -51,6 +51,7 @@ from infernet_edge.chain.wallet.keystore import load_account
 from infernet_edge.config.model import Config
 from infernet_edge.errors import Conflict, Refused, StorageError, Unavailable
 from infernet_edge.events.bus import Events
+from infernet_edge.jobs.checking.inputs import InputSchemas
 from infernet_edge.jobs.contents import Buffer
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.logs import log_event
@@ -124,6 +125,7 @@ class ChainSubsystem:
             max_data=config.storage.max_bytes // _DATA_PARTS,
         )
         self._rules = SubscriptionRules(config, ContainerLookup(config))
+        self._schemas = InputSchemas(config.containers)
         self._subscriptions = SubscriptionStore(database, config.chain.registry_address)
         self._chain_events = ChainEvents(events)
         self.head.on_problem = self._chain_events.head_problem
@@ -142,6 +144,7 @@ class ChainSubsystem:
 
         def apply() -> None:
             self._rules.apply(config, lookup)
+            self._schemas.apply(config.containers)
             self.deliveries.max_pending = config.jobs.max_pending
             self.deliveries.max_data = config.storage.max_bytes // _DATA_PARTS
             if self._status is not None:
@@ -235,6 +238,7 @@ class ChainSubsystem:
             self._orchestrator,
             transactions,
             next_block,
+            self._schemas,
             escrow,
             self.proofs,
         )
@@ -347,6 +351,7 @@ class ChainSubsystem:
         if parsed.subscription.is_cancelled:  # it would wait for the year 2106
             raise Refused("Subscription is cancelled", {"owner": parsed.subscription.owner})
         containers = self._rules.check(parsed.subscription, delegated=True)
+        await self._schemas.check(containers[0], parsed.data)
         verified = await self._verify(parsed, deadline or self.deadline())
         delivery = OpenDelivery(
             number=0,

@@ -24,6 +24,7 @@ from infernet_edge.config.secret_files import MAX_SECRET, Secret, read_secret
 from infernet_edge.config.texts import EXPECTED, flaw, flaws, join, printable
 from infernet_edge.config.values import numbers
 from infernet_edge.config.values.json_errors import json_error
+from infernet_edge.config.values.json_files import MAX_JSON_FILE, read_json_object
 from infernet_edge.config.values.relative_paths import NO_FOLDERS, Folders, Use
 from infernet_edge.validation import explain, words
 
@@ -87,6 +88,10 @@ class Conversion:
         if isinstance(value, str) and (found := flaw(value)):
             return self._problem(path, found, EXPECTED)
         base, extra = unwrap(hint)
+        if extra.get("json_file"):
+            if isinstance(value, str) and not value.startswith("{"):
+                return self._json_file(value, path)
+            extra = {}  # which what is in a table would inherit
         if get_origin(base) is list:
             return self._list(value, get_args(base)[0], path)
         if get_origin(base) is dict:
@@ -129,6 +134,18 @@ class Conversion:
         if note:
             self.warnings.append(f"{path}: {note}")
         return resolved
+
+    def _json_file(self, file: str, path: str) -> Any:
+        """The object in a file that the configuration names."""
+        file = self._resolved(file, "read", path)
+        try:
+            return read_json_object(file)
+        except OSError as error:
+            found = error.strerror or str(error)
+        except ValueError as error:
+            found = str(error)
+        expected = f"an object, or a file of at most {MAX_JSON_FILE} bytes with one, as JSON"
+        return self._problem(path, f"file {printable(file)} ({printable(found)})", expected)
 
     def _list(self, value: Any, item_hint: Any, path: str) -> Any:
         value = self._decoded(value, path)

@@ -311,6 +311,14 @@ class Container(Struct, frozen=True):
     ] = []
     task: Annotated[list[str], Meta(description="Tasks it serves, e.g. text_generation")] = []
     type: Annotated[str, Meta(description="Kind of inference service, e.g. ONNX")] = ""
+    input_schema: Annotated[
+        dict[str, Any] | None,
+        Meta(
+            description="JSON Schema of its input, as a table or the path of a JSON file; jobs"
+            " whose data does not fit are refused",
+            extra={"json_file": True},
+        ),
+    ] = None
     health_path: Annotated[
         str, Meta(description="Path with a status below 400 when it is ready; empty = any status")
     ] = ""

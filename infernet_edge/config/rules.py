@@ -30,6 +30,7 @@ from infernet_edge.config.values import image_names
 from infernet_edge.config.values.adapters import check_adapter
 from infernet_edge.config.values.dates import DATE_FORMS, parse_date
 from infernet_edge.config.values.env_files import read_env_file
+from infernet_edge.config.values.input_schemas import check_input_schema
 from infernet_edge.config.values.sleep import check_sleep
 from infernet_edge.config.values.tokens import Token, secret_of
 
@@ -190,6 +191,7 @@ def _check_container(container: Container, path: str, *, managed: bool) -> Itera
             yield Problem(f"{path}.{key}", f'"{size}"', 'bytes, or text such as "512m"')
     yield from check_adapter(container, path)
     yield from check_sleep(container, path)
+    yield from check_input_schema(container, path)
     for key in ("allowed_addresses", "allowed_delegate_addresses", "accepted_payments"):
         for address in getattr(container, key):
             if not _ADDRESS.match(address):

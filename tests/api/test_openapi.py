@@ -366,3 +366,23 @@ async def test_the_schema_and_the_node_accept_the_same_reports(
     valid = problems(report, SCHEMAS["StatusReport"]) == []
     reply = await node.put("/api/status", report)
     assert reply.status == (200 if valid else 400)
+
+
+def test_what_containers_take() -> None:
+    item = {"type": "object", "required": ["role"]}
+    messages = {"type": "array", "items": {"$ref": "#/$defs/message"}}
+    given = {"properties": {"messages": messages}, "$defs": {"message": item}}
+    described = document({"writer": given, "rater-2.b": {"maxProperties": 1}})
+    assert described["components"]["schemas"]["Input.writer"]["$defs"] == given["$defs"]
+    assert given["properties"] == {"messages": messages}, "the configuration is not changed"
+    request = {"$ref": "#/components/schemas/JobRequest", "components": described["components"]}
+    check = Draft202012Validator(request).is_valid
+    for containers, data, fits in (
+        (["writer"], {"messages": [{"role": "user"}]}, True),
+        (["writer"], {"messages": [{}]}, False),
+        (["writer", "rater-2.b"], {"messages": [], "a": 1}, True),
+        (["rater-2.b"], {"a": 1, "b": 2}, False),
+        (["rater-2.b", "writer"], {"messages": 5}, True),
+        (["other"], {"messages": 5, "a": 1}, True),
+    ):
+        assert check({"containers": containers, "data": data}) is fits, (containers, data)

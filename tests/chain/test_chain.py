@@ -79,6 +79,26 @@ async def test_a_batch_holds_both_kinds(tmp_path: Path, v1: V1) -> None:
         assert (await settled(node))["state"] == "delivered"
 
 
+async def test_data_that_does_not_fit_the_schema_is_refused(tmp_path: Path, v1: V1) -> None:
+    consumer = consumer_of(v1)
+    schema = {"properties": {"n": {"type": "integer"}}}
+    async with on_chain(tmp_path, v1=v1, container={"input_schema": schema}) as (node, _):
+        wrong = request_v1(v1, consumer, data={"n": "one"}).body
+        good = request_v1(v1, consumer, data={"n": 1}).body
+        reply = await node.post("/api/jobs", wrong)
+        assert (reply.status, reply.body) == (
+            400,
+            {
+                "error": 'data.n: expected a whole number, found the text "one"',
+                "params": {"field": "data.n", "pointer": "/n", "container": "echo"},
+            },
+        )
+        batch = await node.post("/api/jobs/batch", [wrong, good])
+        assert batch.body == [reply.body, {}]
+        assert (await settled(node))["state"] == "delivered"
+        assert len((await chain_of(node).report(9))["deliveries"]) == 1
+
+
 async def test_somebody_elses_signature_is_refused(tmp_path: Path, v1: V1) -> None:
     consumer = consumer_of(v1)
     async with on_chain(tmp_path, v1=v1) as (node, _):

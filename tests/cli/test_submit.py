@@ -112,6 +112,23 @@ def test_wrong_arguments_say_what_is_expected(
     assert "expected" in capsys.readouterr().err
 
 
+async def test_an_input_that_does_not_fit_its_schema(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    schema = {"properties": {"n": {"type": "integer"}}, "additionalProperties": False}
+    async with serving(Echo()) as url:
+        document = {"containers": [{"id": "echo", "url": url, "input_schema": schema}]}
+        async with commanding(tmp_path, "url", document) as command:
+            for name in ("submit", "stream"):
+                assert await command(name, "echo", '{"n": "one"}') == 1
+                output, said = capsys.readouterr()
+                assert output == ""
+                assert 'data.n: expected a whole number, found the text "one"' in said
+            assert await command("submit", "echo", '{"m": 1}') == 1
+            said = capsys.readouterr().err
+            assert 'data.m: expected one of the fields "n", found a field that is unknown' in said
+
+
 async def test_a_job_that_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with (
         serving(Echo()) as url,

@@ -39,6 +39,12 @@ class NotPaid(PermanentFailure):
     state = "skipped"
 
 
+class InputRefused(PermanentFailure):
+    """Nothing is computed, because the input does not fit the schema of the container."""
+
+    state = "skipped"
+
+
 class TransientFailure(InfernetEdgeError):
     """A retry may succeed. `state` is how a delivery ends after the last one."""
 

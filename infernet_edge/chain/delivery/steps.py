@@ -16,6 +16,7 @@ from infernet_edge.chain.contracts.payload import BadPayload, pack
 from infernet_edge.chain.delivery.coordinator import Coordinator
 from infernet_edge.chain.delivery.errors import (
     ActionNeeded,
+    InputRefused,
     NothingToDo,
     PermanentFailure,
     TransientFailure,
@@ -29,7 +30,9 @@ from infernet_edge.chain.txm.broadcaster import OneAtATime, SendError
 from infernet_edge.chain.txm.manager import TransactionManager
 from infernet_edge.chain.txm.store import Subject, TransactionOutcome
 from infernet_edge.containers.answers.failures import ContainerFailure
-from infernet_edge.errors import StorageError
+from infernet_edge.containers.protocols.call import ON_CHAIN
+from infernet_edge.errors import BadRequest, StorageError
+from infernet_edge.jobs.checking.inputs import InputSchemas
 from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.logs import log_event
 
@@ -38,6 +41,7 @@ logger = logging.getLogger(__name__)
 MAX_ATTEMPTS: Final = 3
 _MAX_AT_CONTRACTS = 64  # deliveries that call the contracts at once; others queue
 _MAX_TURNS = 4  # slots for one transaction in a row, where a server takes one after the other
+_UNFIT: Final = "The input does not fit the container's input_schema"
 _FIRST_PAUSE = 1.0  # seconds before a container that failed is called again; grows
 _MAX_PAUSE = 30.0
 
@@ -55,6 +59,7 @@ class DeliverySteps:
         orchestrator: Orchestrator,
         transactions: TransactionManager,
         next_block: NextBlock,
+        schemas: InputSchemas,
         escrow: Escrow | None = None,
         proofs: Proofs | None = None,
     ) -> None:
@@ -63,6 +68,7 @@ class DeliverySteps:
         self._orchestrator = orchestrator
         self._transactions = transactions
         self._next_block = next_block
+        self._schemas = schemas
         self._escrow = escrow
         self._proofs = proofs
         self._contract_slots = asyncio.Semaphore(_MAX_AT_CONTRACTS)
@@ -142,6 +148,11 @@ class DeliverySteps:
     async def _compute(self, delivery: OpenDelivery) -> None:
         """Run the containers; three times at most, with a growing pause between."""
         task = await self._coordinator.task(delivery)
+        if task.source == ON_CHAIN and isinstance(task.data, bytes):
+            try:
+                await self._schemas.check_onchain(delivery.containers[0], task.data)
+            except BadRequest as error:
+                raise InputRefused(f"{_UNFIT}, {error.message}") from None
         pauses = Backoff(_FIRST_PAUSE, _MAX_PAUSE, factor=5.0)
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:

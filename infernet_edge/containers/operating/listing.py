@@ -75,6 +75,7 @@ def item_of(service: Service, load: Load, management: Management) -> ContainerIt
         pull=management.pull,
         pull_error=management.pull_error or None,
         url=None if managed else url,
+        input_schema=container.input_schema,
     )
 
 

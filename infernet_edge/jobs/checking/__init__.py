@@ -1,0 +1,1 @@
+"""Checks of requests that need more than the rules of the guardian."""
