@@ -172,6 +172,7 @@ ALLOWED = {
     "infernet_edge/clock.py": "times that are shown",
     "infernet_edge/jobs/store.py": "times that are shown to people",
     "infernet_edge/api/status.py": "times that are shown to people",
+    "infernet_edge/api/openai/front.py": "times of answers, which clients may show",
     "infernet_edge/chain/delivery/store.py": "times that are shown to people",
     "infernet_edge/chain/txm/store.py": "times that are shown to people",
     "infernet_edge/chain/delivery/proofs.py": "times that are shown to people",

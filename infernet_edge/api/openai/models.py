@@ -5,13 +5,13 @@ A model is named `container/model`, and also `model` where only one container ha
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from infernet_edge.api.access.admission import Caller
 from infernet_edge.api.openai.errors import NoSuchModel
+from infernet_edge.api.shared_answers import SharedAnswers
 from infernet_edge.containers.resources import Resources
 from infernet_edge.containers.service import Service
 from infernet_edge.errors import Unavailable
@@ -19,7 +19,6 @@ from infernet_edge.jobs.guardian import Guardian
 
 _MAX_SHOWN: Final = 20  # names in an error
 _MAX_NAME: Final = 200  # characters of a client's name in an error
-_KEPT_SECONDS: Final = 2.0  # for which the servers are not asked again for their models
 
 
 class Offer(NamedTuple):
@@ -43,8 +42,7 @@ class Models:
         self._services = services
         self._guardian = guardian
         self._resources = resources
-        self._asking: asyncio.Task[None] | None = None
-        self._asked_until = 0.0
+        self._lists = SharedAnswers(self._ask)  # once for requests that follow soon
 
     async def find(self, name: str, caller: Caller) -> Offer:
         """The model with this name, among those that the caller may use.
@@ -54,7 +52,7 @@ class Models:
         """
         if found := _by_name(self._offers(caller)).get(name):
             return found
-        await self._ask()
+        await self._lists.get("")
         offers = self._offers(caller)
         if found := _by_name(offers).get(name) or self._not_listed_model(name, caller):
             return found
@@ -75,7 +73,7 @@ class Models:
 
     async def listing(self, caller: Caller) -> list[dict[str, Any]]:
         """All models that the caller may use, as OpenAI's objects; `created` in seconds."""
-        await self._ask()
+        await self._lists.get("")
         return [described(name, offer) for name, offer in _listing(self._offers(caller))]
 
     def _offers(self, caller: Caller) -> list[Offer]:
@@ -100,18 +98,10 @@ class Models:
         found = (each for each in self._not_listed(caller) if each.id == container and model)
         return next((Offer(each, model) for each in found), None)
 
-    async def _ask(self) -> None:
-        """Ask servers for their lists, once for requests that overlap or follow soon."""
-        loop = asyncio.get_running_loop()
-        if self._asking is None:
-            if loop.time() < self._asked_until:
-                return
-            self._asking = asyncio.create_task(self._resources.read_models())
-        asking = self._asking
-        await asyncio.wait((asking,))
-        if self._asking is asking:
-            self._asking = None
-            self._asked_until = loop.time() + _KEPT_SECONDS
+    async def _ask(self, _: str = "") -> bytes:
+        """Ask servers for their lists of models."""
+        await self._resources.read_models()
+        return b""
 
 
 def described(name: str, offer: Offer) -> dict[str, Any]:

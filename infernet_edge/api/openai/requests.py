@@ -113,12 +113,15 @@ def job_of(container: str, body: bytes | bytearray, deadline: float | None) -> b
     return body
 
 
-def with_model(body: bytes | bytearray, model: str) -> bytes | bytearray:
-    """The request with another value of `model`; all else stays as the client wrote it."""
-    text = encoder.encode(model)
+def with_model(body: bytes | bytearray, model: str) -> bytearray:
+    """The request with another value of `model`; all else stays as the client wrote it.
+
+    A bytearray is changed in place.
+    """
+    changed = body if isinstance(body, bytearray) else bytearray(body)
     for start, end in reversed(_places(body, "model")):
-        body = body[:start] + text + body[end:]
-    return body
+        changed[start:end] = encoder.encode(model)
+    return changed
 
 
 def _places(body: Buffer, name: str) -> list[tuple[int, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from infernet_edge.api.openai import models
+from infernet_edge.api import shared_answers
 from tests.support.asking_models import CHAT, fronted
 from tests.support.openai_server import OpenAIServer
 from tests.support.running import RunningNode, running
@@ -76,7 +76,7 @@ async def test_containers_that_the_caller_may_not_use(tmp_path: Path) -> None:
 
 
 async def test_a_list_that_changes(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(models, "_KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(shared_answers, "KEPT_SECONDS", 0.0)
     server = OpenAIServer("one")
     async with serving(server) as url:
         containers = [{"id": "llm", "url": url, "protocol": "openai"}]
