@@ -95,14 +95,8 @@ class ContainerManager:
 
     def networks(self) -> list[IPNetwork]:
         """The networks of managed containers, from which their requests come."""
-        return sorted(
-            {
-                network
-                for supervisor in self._supervisors.values()
-                for network in supervisor.networks
-            },
-            key=str,
-        )
+        found = {network for each in self._supervisors.values() for network in each.networks}
+        return sorted(found, key=str)
 
     def container_at(self, address: str) -> str | None:
         """The id of the managed container that has this address, or had it last; "" for none.

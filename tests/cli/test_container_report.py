@@ -45,3 +45,10 @@ def test_what_is_known_is_shown() -> None:
 def test_all_lines_fit() -> None:
     long = container(id="i" * 128, reason="r" * 300, image="m" * 200, port=65535, restarts=12345)
     assert max(map(len, container_lines([long]))) <= 80
+
+
+def test_those_that_are_asleep_are_counted() -> None:
+    reason = "it starts when a job needs it"
+    lines = list(container_lines([container(), container(id="b", state="asleep", reason=reason)]))
+    assert lines[0] == "  containers: 1 of 2 run, 1 asleep"
+    assert lines[2:] == ["  b                  asleep", f"    {reason}"]

@@ -388,3 +388,44 @@ async def test_servers_of_other_protocols_are_not_asked_for_infernets_resources(
     assert [each["name"] for each in capability["models"]] == ["name"]
     assert (await node.support("owner/name"))["llm"] == {"supported": True}
     assert (await node.support("other"))["llm"]["supported"] is False
+
+
+async def test_one_that_sleeps_has_its_last_answer(node: Node) -> None:
+    asked: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append(request.query.get("model_id", ""))
+        if model_id := request.query.get("model_id"):
+            return web.json_response({"supported": model_id == "org/known"})
+        return web.json_response({"service_id": "its own", "compute_capability": []})
+
+    service = await node.add("a", handler, models=["org/declared"])
+    other = await node.add("b", handler, models=["org/declared"])
+    service.may_sleep = other.may_sleep = True
+    resources = node.resources
+
+    async def now(model_id: str = "") -> dict[str, Any]:
+        found = await (resources.support(model_id) if model_id else resources.all())
+        return dict(json.loads(encoder.encode(found)))
+
+    other.set_asleep("no job needs it")
+    assert (await now())["a"]["service_id"] == "its own"
+    assert (await now("org/known"))["a"] == {"supported": True}
+    asked.clear()
+    service.set_asleep("no job needs it")
+    assert (await now())["a"]["service_id"] == "its own"
+    assert (await now())["a"]["hardware_capabilities"]
+    assert (await now("org/known"))["a"] == {"supported": True}
+    assert (await now("org/declared"))["a"] == {"supported": True}
+    assert not (await now("org/other"))["a"]["supported"]
+    # Before its first answer, the configuration counts.
+    (capability,) = (await now())["b"]["compute_capability"]
+    assert capability["models"][0]["name"] == "declared"
+    assert (await now("org/declared"))["b"] == {"supported": True}
+    # One that is being started counts too; one that failed does not.
+    other.is_waking = True
+    other.set_starting("for a job")
+    assert (await now()).keys() == {"a", "b"}
+    other.set_failed("it cannot start")
+    assert (await now()).keys() == {"a"}
+    assert asked == [], "nothing that sleeps is asked"

@@ -30,6 +30,9 @@ async def test_one_that_is_down_is_named(tmp_path: Path) -> None:
         node.parts.services["gone"].set_starting("the image is pulled")
         found = await finding(checked, node.node.config)
         assert (found.level, found.text) == ("warning", "gone: starting: the image is pulled")
+        node.parts.services["gone"].set_asleep("it starts when a job needs it")
+        found = await finding(checked, node.node.config)
+        assert (found.level, found.text) == ("ok", "gone: asleep: it starts when a job needs it")
 
 
 async def test_none_are_configured_or_no_node_runs(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def check_sleep(container: Container, path: str) -> Iterator[Problem]:
         value = getattr(container, key)
         if value != getattr(_DEFAULTS, key):
             found = f'"{printable(value)}"' if isinstance(value, str) else f"{value:g}"
-            expected = "nothing beside url: the node does not start and stop the service there"
+            expected = "nothing beside url: the node does not start and stop it"
             yield Problem(f"{path}.{key}", found, expected)
 
 

@@ -75,9 +75,11 @@ class SleepControl:
         present = set(self._services.values())
         for service, member in list(self._members.items()):
             if service not in present:
-                self._leave_removed(member)
+                self._note_removal(member)
             elif not may_sleep(service.container, config):
                 self._leave(member)
+            elif member.is_removed:
+                self._come_back(member)
         for service in self._services.values():
             if service not in self._members and may_sleep(service.container, config):
                 self._join(service)
@@ -97,8 +99,7 @@ class SleepControl:
     def connected(self) -> None:
         """Podman can be used again."""
         for member in self._members.values():
-            if member.state == "asleep" and member.retry is None:
-                self._show_asleep(member)
+            self._show_asleep(member)
 
     def removed(self, service: Service) -> None:
         """The container of a service was removed, with its supervisor."""
@@ -132,15 +133,24 @@ class SleepControl:
             self._keep_running(service, supervisor)
         self._release(member)
 
-    def _leave_removed(self, member: Member) -> None:
+    def _note_removal(self, member: Member) -> None:
         """Its jobs do not wait for a start: they fail. It counts until its container is removed."""
-        if member.state == "asleep":
-            del self._members[member.service]
-        member.state, member.is_removed = "stopping", True
-        self._release(member)
+        member.is_removed, member.wanted_since = True, None
+        self._let_go(member)
+
+    def _come_back(self, member: Member) -> None:
+        """It was removed, and is configured again before its container was removed."""
+        member.is_removed = False
+        member.gate.watch(functools.partial(self._on_change, member))
+        if member.state != "awake":
+            member.gate.close()
+        self._on_change(member)
 
     def _release(self, member: Member) -> None:
         member.is_member = member.service.may_sleep = False
+        self._let_go(member)
+
+    def _let_go(self, member: Member) -> None:
         member.end_retry()
         member.gate.watch(None)
         member.gate.open()
@@ -207,7 +217,7 @@ class SleepControl:
                     member.gate.close()
                 else:
                     member.gate.open()
-            elif member.state == "asleep" and name not in decision.wake and member.retry is None:
+            elif name not in decision.wake:
                 self._show_asleep(member)
         for name in decision.stop:
             self._begin(members[name], "stopping", self._put_to_sleep)
@@ -238,8 +248,7 @@ class SleepControl:
         member.wanted_since = began if member.has_jobs else None
         await supervisor.sleep()
         if not member.is_member:
-            if not member.is_removed:
-                self._keep_running(service, supervisor)
+            self._keep_running(service, supervisor)
             return
         member.state = "asleep"
         log_event(
@@ -311,17 +320,22 @@ class SleepControl:
         if member.is_member:
             member.state = "asleep"
             self._on_change(member)
-        elif not member.is_removed:
+        else:
             self._keep_running(service, supervisor)
 
     def _try_again(self, member: Member) -> None:
         """From now on a job starts it again."""
         member.retry = None
+        if member.is_removed:
+            return
         member.gate.close()
         self._show_asleep(member)
         self._on_change(member)
 
     def _show_asleep(self, member: Member) -> None:
+        """Show the state of one that is asleep, unless it failed a moment ago."""
+        if member.state != "asleep" or member.retry is not None or member.is_removed:
+            return
         reason = _ASLEEP if member.wanted_since is None else _WAITING
         if member.problem:
             reason = f"{reason}; its last start failed: {member.problem}"

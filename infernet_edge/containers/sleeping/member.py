@@ -90,7 +90,7 @@ class Member:
         wanted = self.wanted_since if can_start and self.retry is None else None
         return Standing(
             id=name,
-            state=self.state,
+            state="stopping" if self.is_removed and self.state != "asleep" else self.state,
             group=container.exclusive,
             is_running=self.gate.used > 0,
             is_waiting=self.gate.waiting > 0,

@@ -36,6 +36,7 @@ ALWAYS = {
     "queue_jobs",
     "slots_used",
     "container_up",
+    "container_asleep",
     "storage_bytes",
     "storage_free_bytes",
     "commit_jobs_bucket",
