@@ -270,6 +270,5 @@ SIMPLE: Final[dict[str, Callable[[Any], Check | None]]] = {
     **{name: partial(measured_check, name) for name in _MEASURED},
     "pattern": pattern_check,
     "uniqueItems": unique_check,
-    "required": required_check,
 }
 """What makes the check of each keyword that has no schemas below it, in both drafts."""

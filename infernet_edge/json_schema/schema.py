@@ -23,6 +23,7 @@ from infernet_edge.json_schema.keywords import (
     compiled,
     dependent_required_check,
     is_number,
+    required_check,
 )
 
 MAX_SCHEMA_BYTES: Final = 64 * 2**10
@@ -298,6 +299,8 @@ class _Compiler:
     def _add_applicators(self, node: _Node, schema: dict[str, Any]) -> None:
         checks, place = node.checks, self._places[id(schema)][0]
         self._add_properties(node, schema)
+        if "required" in schema:  # behind those: a wrong name says more than a missing one
+            self._add(node, f"{place}/required", schema["required"], required_check)
         self._add_items(node, schema)
         if (names := self._one(schema, "propertyNames")) is not None:
             checks.append(applicators.names_check(names))

@@ -186,7 +186,7 @@ GOOD = {"prompt": "hello", "mode": "fast"}
         ),
         (GOOD | {"tag": "A"}, 'data.tag: expected text that matches "^[a-z]+$", found "A"'),
         (
-            GOOD | {"promt": "a"},
+            {"promt": "a"},
             'data.promt: expected one of the fields "prompt", "mode", "temperature", "seed",'
             ' "messages" and "tag", found a field that is unknown',
         ),
