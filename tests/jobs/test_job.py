@@ -20,11 +20,10 @@ from infernet_edge.jobs.job import (
     options_text,
 )
 from tests.support.breaking import read_only
+from tests.support.holding import HOLD, two_containers
 from tests.support.managing import eventually
 from tests.support.running import Reply, RunningNode, running
-from tests.support.serving import Echo, serving
-
-HOLD = {"hold": True}
+from tests.support.serving import Echo
 
 
 @pytest.mark.parametrize(
@@ -56,13 +55,8 @@ async def echo() -> Echo:
 
 @pytest.fixture
 async def document(echo: Echo) -> AsyncIterator[dict[str, Any]]:
-    async with serving(echo) as url:
-        yield {
-            "containers": [
-                {"id": "echo", "url": url, "max_concurrency": 1},
-                {"id": "b", "url": f"{url}/b", "timeout": 10},
-            ]
-        }
+    async with two_containers(echo, timeout=10) as made:
+        yield made
 
 
 @pytest.fixture

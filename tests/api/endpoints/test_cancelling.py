@@ -22,11 +22,11 @@ from infernet_edge.jobs import table
 from infernet_edge.jobs.contents import PIECE
 from infernet_edge.jobs.job import Job
 from tests.support.breaking import read_only
+from tests.support.holding import HOLD, two_containers
 from tests.support.managing import eventually
 from tests.support.running import Reply, RunningNode, running
-from tests.support.serving import Echo, serving
+from tests.support.serving import Echo
 
-HOLD = {"hold": True}
 ERROR = "Cancelled by the client"
 
 
@@ -37,13 +37,8 @@ async def echo() -> Echo:
 
 @pytest.fixture
 async def document(echo: Echo) -> AsyncIterator[dict[str, Any]]:
-    async with serving(echo) as url:
-        yield {
-            "containers": [
-                {"id": "echo", "url": url, "max_concurrency": 1},
-                {"id": "b", "url": f"{url}/b", "max_concurrency": 1},
-            ]
-        }
+    async with two_containers(echo, max_concurrency=1) as made:
+        yield made
 
 
 @pytest.fixture
