@@ -34,11 +34,16 @@ def host_of(url: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine by its form; names are not resolved."""
+    """Whether a host is this machine by its form, a name or an address; names are not resolved."""
     if host == "localhost" or host.endswith(".localhost"):  # RFC 6761
         return True
+    return is_loopback_address(host)
+
+
+def is_loopback_address(text: str) -> bool:
+    """Whether the text is an address at which a machine reaches itself."""
     try:
-        address = ipaddress.ip_address(host)
+        address = ipaddress.ip_address(text)
     except ValueError:
         return False
     mapped = getattr(address, "ipv4_mapped", None)

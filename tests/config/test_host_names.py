@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from infernet_edge.config import host_names
-from infernet_edge.config.host_names import host_of, is_loopback, replaced_hosts, resolves
+from infernet_edge.config.host_names import (
+    host_of,
+    is_loopback,
+    is_loopback_address,
+    replaced_hosts,
+    resolves,
+)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +46,7 @@ def test_the_host_of_a_url(url: str, host: str) -> None:
 )
 def test_loopback(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
+    assert is_loopback_address(host) is (expected and "local" not in host)
 
 
 def test_a_name_that_is_not_resolved_in_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,12 +14,13 @@ from urllib.parse import urlsplit
 
 from starlette.types import Scope
 
-from infernet_edge.api.access.hosts import Hosts, host_name, is_address, is_loopback
+from infernet_edge.api.access.hosts import Hosts, host_name, is_address
 from infernet_edge.api.access.origins import Origins
 from infernet_edge.api.access.permissions import SCOPES, Permission
 from infernet_edge.api.access.rate_limits import POLLS, Charge, RateLimiter
 from infernet_edge.api.access.token_checks import refusal
 from infernet_edge.api.access.tokens import Grant, Tokens
+from infernet_edge.config.host_names import is_loopback_address
 from infernet_edge.config.model import RateLimit, Server
 from infernet_edge.errors import (
     BadRequest,
@@ -311,7 +312,7 @@ def _is_local(headers: dict[bytes, bytes], scope: Scope) -> bool:
     if any(name in headers for name in (b"origin", b"sec-fetch-site", *_RELAYED)):
         return False
     peer = scope.get("client")
-    return peer is not None and is_loopback(_plain(peer[0]))
+    return peer is not None and is_loopback_address(_plain(peer[0]))
 
 
 def _has_body(scope: Scope) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from infernet_edge.config.host_names import OF_THIS_MACHINE
+from infernet_edge.config.host_names import OF_THIS_MACHINE, is_loopback_address
 from infernet_edge.config.model import Server
 from infernet_edge.logs import log_event
 
@@ -63,7 +63,7 @@ class Hosts:
 
     def is_own(self, name: str, own_address: str) -> bool:
         """Whether it certainly is this node's: allowed by the configuration, or of this machine."""
-        return self._any or name in self._names or name == own_address or is_loopback(name)
+        return self._any or name in self._names or name == own_address or is_loopback_address(name)
 
     def refuse(self, name: str) -> None:
         """Add a name to `refused`, and log it the first time."""
@@ -111,8 +111,3 @@ def is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def is_loopback(text: str) -> bool:
-    """Whether the text is an address at which a machine reaches itself."""
-    return is_address(text) and ipaddress.ip_address(text).is_loopback
