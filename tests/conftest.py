@@ -67,9 +67,14 @@ def _group_of(item: pytest.Item) -> str:
 
 
 def _place(item: pytest.Item) -> int:
-    """Sorting is stable: otherwise the order stays that of the files."""
+    """Sorting is stable: otherwise the order stays that of the files.
+
+    What one worker runs in one piece comes before single tests, which fill the workers at the end.
+    """
     names = [name for name in _IN_ONE_PIECE if item.get_closest_marker(name)]
-    return _IN_ONE_PIECE.index(names[0]) if names else len(_IN_ONE_PIECE)
+    if names:
+        return _IN_ONE_PIECE.index(names[0])
+    return len(_IN_ONE_PIECE) + (item.get_closest_marker("xdist_group") is None)
 
 
 # Of a node that the user has: where it keeps its data, and what it is configured with.
