@@ -131,6 +131,37 @@ def test_settings_of_this_browser_are_kept(page: Watched) -> None:
     assert page.page.evaluate("getComputedStyle(document.body).color") != dark
 
 
+# What cannot be pressed with a thumb: its middle, 21 px to each side, is not all its own. In texts
+# (of logs and JSON) targets are as high as a line, as WCAG 2.2 permits (2.5.8).
+SMALL = """() => [...document.querySelectorAll('a, button, input, select, summary, textarea')]
+  .filter((one) => one.checkVisibility({ visibilityProperty: true }))
+  .filter((one) => !one.closest('.quiet, .skip, .json'))
+  .filter((one) => {
+    const target = one.closest('label, tr, .row') || one
+    target.scrollIntoView({ block: 'center' })
+    const box = target.getBoundingClientRect()
+    const [x, y] = [box.x + box.width / 2, box.y + box.height / 2]
+    return [[0, -21], [0, 21], [-21, 0], [21, 0]].some(([right, down]) => {
+      const hit = document.elementFromPoint(x + right, y + down)
+      return hit?.closest('label, tr, .row') !== target && !target.contains(hit)
+    })
+  }).map((one) => `${one.tagName}.${one.className} ${one.innerText || one.ariaLabel}`)"""
+
+
+def test_everything_can_be_pressed_with_a_thumb(
+    chromium: Chromium, node: NodeProcess, jobs: list[str]
+) -> None:
+    size = {"width": 360, "height": 780}
+    with chromium.page(node.url, viewport=size, has_touch=True) as page:
+        page.open()
+        tabs = [f"#/settings?tab={name}" for name in ("access", "browser", "about")]
+        for address in (*PAGES, *tabs, f"#/jobs/{jobs[1]}", f"#/jobs/{jobs[2]}"):
+            page.go(address)
+            page.wait("h1 >> visible=true" if "jobs/" not in address else ".side >> text=Course")
+            page.page.wait_for_timeout(200)
+            assert page.page.evaluate(SMALL) == [], address
+
+
 def test_no_page_scrolls_sideways(page: Watched, jobs: list[str]) -> None:
     sizes = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
     page.open()
