@@ -13,6 +13,23 @@ from infernet_edge.cli.text import wrapped
 _GIB = 2**30
 
 
+def headline(overview: NodeOverview, *, healthy: bool) -> str:
+    """Whether all is well, in the words of the dashboard (verdict in parts/chip.js).
+
+    `healthy` is what GET /health says: older nodes have no overview.
+    """
+    if not overview.intake.open:
+        return f"Not taking jobs: {overview.intake.reason}"
+    if count := len(overview.attention) + overview.left_out.attention:
+        return f"Working, but {count} thing{' needs' if count == 1 else 's need'} you"
+    states = [each.state for each in overview.containers]
+    if starting := states.count("starting"):
+        ready = len(states) - starting
+        many = f"{len(states)} container{'' if len(states) == 1 else 's'}"
+        return f"Starting: {ready} of {many} {'is' if ready == 1 else 'are'} ready"
+    return "Working normally" if healthy else "Unhealthy"
+
+
 def job_lines(overview: NodeOverview) -> Iterator[str]:
     """The queue, and the last hour."""
     jobs, hour = overview.jobs, overview.jobs.hour

@@ -70,14 +70,16 @@ def _status_of(node: NodeClient) -> dict[str, Any]:
 def _lines(status: dict[str, Any], overview: NodeOverview) -> Iterator[str]:
     from infernet_edge.cli.chain_report import attention_lines, chain_lines, duration
     from infernet_edge.cli.container_report import container_lines, remote_container_lines
-    from infernet_edge.cli.overview_report import chain_line, job_lines, machine_lines
+    from infernet_edge.cli.overview_report import (
+        chain_line,
+        headline,
+        job_lines,
+        machine_lines,
+    )
 
     attention = overview.attention
-    health = "healthy" if status["healthy"] else "unhealthy"
-    problems = sum(each.level == "problem" for each in attention)
-    if problems and status["healthy"]:
-        health += f" with {problems} problem{'' if problems == 1 else 's'}"
-    yield from wrapped("", f"{health}, version {status['version']}, at {status['url']}")
+    yield from wrapped("", headline(overview, healthy=status["healthy"]))
+    yield from wrapped("  ", f"version {status['version']}, at {status['url']}")
     if overview.started_at:
         yield f"  up {duration(max(0, overview.now - overview.started_at) / 1000)}"
     for url in status.get("network", overview.node.urls):

@@ -47,7 +47,8 @@ async def test_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         async with running(tmp_path, {"containers": containers}) as node:
             assert await run_command(tmp_path, "status") == 0
             lines = capsys.readouterr().out.splitlines()
-            assert lines[0].startswith("healthy with 1 problem, version 1.4.0+edge.")
+            assert lines[0] == "Working, but 1 thing needs you"
+            assert lines[1].startswith("  version 1.4.0+edge.")
             text = " ".join(" ".join(lines).split())
             assert f" at {node.url} " in text
             limit = node.parts.memory.limit // 2**20
@@ -130,7 +131,7 @@ async def test_a_chain_that_cannot_be_reached(
         assert await run_command(tmp_path, "status") == 0
         lines = capsys.readouterr().out.splitlines()
         assert max(map(len, lines)) <= 80
-        assert lines[0].startswith("healthy with 1 problem, version ")
+        assert lines[0] == "Working, but 1 thing needs you"
         text = " ".join(" ".join(lines).split())
         assert f"problem: No JSON-RPC server of chain.rpc_url answers: {down}: no conn" in text
         assert "waits for a JSON-RPC server that answers" in text

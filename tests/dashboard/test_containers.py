@@ -130,17 +130,17 @@ def test_the_progress_of_a_pull_and_its_failure_are_shown(
         page.answer("**/api/containers/*/logs*", status=404, json={"error": "no log"})
         item = api.get("/api/containers").json["items"][0]
         item |= {"managed": True, "state": "ready", "image": "registry.example/x:1"}
-        item["pull"] = {"bytes": 2_400_000, "of": None}
+        item["pull"] = {"bytes": 2_500_000, "of": None}
         page.answer("**/api/containers", json={"items": [item]})
         page.open(f"#/containers/{item['id']}")
-        page.wait(".side >> text=/Pulling its image: 2.4 MB$/")
-        page.wait("tr >> text=pulling its image: 2.4 MB")
+        page.wait(".side >> text=/Pulling its image: 2.4 MiB$/")
+        page.wait("tr >> text=pulling its image: 2.4 MiB")
         assert page.page.locator(".side button >> text=Pull").is_disabled()
         page.page.unroute("**/api/containers")
-        item["pull"] = {"bytes": 262_000_000, "of": 410_000_000}
+        item["pull"] = {"bytes": 270_000_000, "of": 429_916_160}
         page.answer("**/api/containers", json={"items": [item]})
         page.event("containers", {"changed": []})
-        page.wait("tr >> text=pulling its image: 63 % of 410 MB", 15_000)
+        page.wait("tr >> text=pulling its image: 62 % of 410 MiB", 15_000)
         page.page.unroute("**/api/containers")
         item |= {"pull": None, "pull_error": "unauthorized: <b>sign in</b>"}
         page.answer("**/api/containers", json={"items": [item]})

@@ -149,7 +149,7 @@ def test_results_of_any_form_are_shown(page: Watched, node: NodeProcess) -> None
         page.wait(".side >> text=Course")
         if len(body) > 100_000:
             page.click("text=Show all")
-            page.click("text=Show 66 kB")
+            page.click("text=Show 64 KiB")
             page.until("document.querySelector('.side .json').textContent.length > 6e4")
 
 

@@ -73,6 +73,12 @@ class RemoteContainer(Struct, frozen=True):
     reason: str = ""
 
 
+class LeftOut(Struct, frozen=True):
+    """How many items are not in the answer."""
+
+    attention: int = 0
+
+
 class NodeOverview(Struct, frozen=True):
     """The state of a node; times in milliseconds since 1970."""
 
@@ -85,6 +91,7 @@ class NodeOverview(Struct, frozen=True):
     machine: MachineFigures = MachineFigures()
     containers: list[RemoteContainer] = []
     chain: dict[str, Any] | None = None
+    left_out: LeftOut = LeftOut()
 
 
 def fetch_overview(node: NodeClient) -> tuple[NodeOverview | None, Any]:

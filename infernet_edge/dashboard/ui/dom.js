@@ -63,12 +63,12 @@ export const setNow = (now) => { offset = now - Date.now() }
 export const now = () => Date.now() + offset
 export const clockDifference = () => -offset
 
-const UNITS = ['B', 'kB', 'MB', 'GB', 'TB']
+const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
 const short = (value) => value.toFixed(value < 9.95 ? 1 : 0)
 export function bytes(size) {
 	if (size == null) return '–'
 	let at = 0
-	while (size >= 1000 && at < UNITS.length - 1) { size /= 1000; at++ }
+	while (size >= 1024 && at < UNITS.length - 1) { size /= 1024; at++ }
 	return `${at ? short(size).replace('.0', '') : size} ${UNITS[at]}`
 }
 

@@ -26,7 +26,8 @@ async def test_one_screen(tmp_path: Path, way: str, capsys: pytest.CaptureFixtur
             assert await command("status") == 0
             lines = capsys.readouterr().out.splitlines()
             assert max(map(len, lines)) <= 80
-            assert lines[0].startswith("healthy with 1 problem, version 1.4.0+edge.")
+            assert lines[0] == "Working, but 1 thing needs you"
+            assert lines[1].startswith("  version 1.4.0+edge.")
             assert "  jobs: 0 running, 0 waiting" in lines
             text = "\n".join(lines)
             for part in ("\n  up ", "last hour: 1 done, 0 failed; half took under ", "  disk: "):
@@ -52,7 +53,7 @@ async def test_a_node_of_another_make(capsys: pytest.CaptureFixture[str]) -> Non
     answers = {"/health": {"status": "unhealthy"}, "/info": {"version": "1.4.0"}}
     async with serving_paths(answers) as url:
         assert await asyncio.to_thread(run_command, "status", "--url", url) == 1
-    assert capsys.readouterr().out.startswith(f"unhealthy, version 1.4.0, at {url}\n")
+    assert capsys.readouterr().out.startswith(f"Unhealthy\n  version 1.4.0, at {url}\n")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 // The containers: does each one run, and why not; beside them one of them.
 import { get, part } from '../api.js'
-import { bytes, count, el, line } from '../dom.js'
+import { bytes, count, el, line, number } from '../dom.js'
 import { node, on } from '../live.js'
 import { chip, pageHead, show } from '../parts/chip.js'
 import { sides, tableOf } from '../parts/table.js'
@@ -10,7 +10,7 @@ import { doing, noContainers } from './overview.js'
 const EVERY = 10000 // ms from a job to reading the containers
 const SOON = 3000 // the same from an event of a container
 
-export const slots = (one) => `${one.slots.used} of ${count(one.slots.of, 'slot')}${one.waiting ? `, ${count(one.waiting, 'job')} wait` : ''}`
+export const slots = (one) => `${one.slots.used} of ${count(one.slots.of, 'slot')}${one.waiting ? `, ${number(one.waiting)} wait${one.waiting === 1 ? 's' : ''}` : ''}`
 export const memory = (one) => one.memory != null && `${bytes(one.memory)}${one.memory_limit ? ` of ${bytes(one.memory_limit)}` : ''}`
 export const cpu = (one) => one.cpu_percent != null && `${Math.round(one.cpu_percent)} %`
 const note = (one) => (one.state === 'ready' && !one.pull ? '' : doing(one))

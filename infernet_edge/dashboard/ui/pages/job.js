@@ -49,7 +49,7 @@ export function jobDetail(place, id, head, title) {
 		show(actions, true, isOpen && may('submit') && action('Cancel', cancel, { class: 'button danger' }), again && [action('Run again', run, { class: 'button main' }), action('Edit and run', edit)],
 			action('Copy as curl', async () => copy(curl(job.containers, await inputText()))), button('Copy link', () => copy(location.href)))
 		const single = job.containers.length === 1 && may('operator')
-		show(problem, job.status === 'failed', el('h2', job.failed_step ? `Error in step ${job.failed_step} of ${job.steps}` : 'Error'), el('pre.error', { tabindex: '0' }, job.error),
+		show(problem, job.status === 'failed', el('h2', job.failed_step && job.steps > 1 ? `Error in step ${job.failed_step} of ${job.steps}` : 'Error'), el('pre.error', { tabindex: '0' }, job.error),
 			single && el('a', { href: `#/containers/${part(job.containers[0])}` }, `Show the log of ${job.containers[0]}`))
 		show(course, true, el('h2', 'Course'), terms([['Containers', names(job.containers)], ['Sent', `${time(job.created_at)}, by ${job.client}`], ['Waited', job.started_at && span(job.started_at - job.created_at)],
 			['Took', job.finished_at && span(job.finished_at - (job.started_at ?? job.created_at))], ['Attempts', job.attempts]]))

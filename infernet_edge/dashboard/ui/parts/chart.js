@@ -54,7 +54,7 @@ export function drawHistory(place, { done, failed, p50_ms: typical, end, step_s:
 		const every = (width < 420 ? 15 : 10) * MINUTE
 		const marks = []
 		for (let ms = Math.ceil(start / every) * every; x((ms - start) / step) < width - 16; ms += every) marks.push(text(x((ms - start) / step), LOW - 4, 'middle', clock(ms)))
-		fill(times, svg(width, LOW, [0, high / 2, high].map((ms) => gridLine(Number(py(ms)), width, `${Number((ms / 1000).toFixed(3))} s`)), el('path.area', { d: area }), el('path.curve', { d: curve }), marks))
+		fill(times, svg(width, LOW, [0, high / 2, high].map((ms) => gridLine(Number(py(ms)), width, high < 1000 ? `${Number(ms.toFixed(1))} ms` : `${Number((ms / 1000).toFixed(2))} s`)), el('path.area', { d: area }), el('path.curve', { d: curve }), marks))
 	}
 
 	const table = el('details', { ontoggle: () => {
