@@ -150,7 +150,7 @@ async def test_problems_are_told_and_make_it_1(
             await node.put("/api/status", {"id": "x", "status": "running", "containers": []})
             assert await run_command(tmp_path, "status") == 1
         out = capsys.readouterr().out
-        assert out.startswith("unhealthy")
+        assert out.startswith("Not taking jobs: The disk is nearly full\n")
         assert "  problem: The disk is nearly full.\n    fix: Free space" in out
         assert "  problem: The database cannot be written: " in out
 

@@ -26,7 +26,7 @@ OPERATORS: Final = "operator"
 """In place of a client: an event that only operators read."""
 
 _CAUSES: Final = ("container", "storage", "chain")  # types of events that change what is shown
-_PACE: Final = 1.0  # seconds between two looks at what needs attention, at least
+_PACE: Final = 1.0  # seconds between two checks of what needs attention, at least
 _PERIOD: Final = 10.0  # and at most, and between two measurements of a machine that works
 _FACTS_KEPT: Final = 60.0  # seconds for which what the machine says is used again
 _QUIET_PERIODS: Final = 6  # between two measurements of a machine on which nothing runs
@@ -76,7 +76,7 @@ class OverviewEvents:
     async def _watch_attention(self) -> None:
         """Publish the list and the intake when one changes, for operators and for all others.
 
-        They are looked at after an event that may change them, and regularly for what has no
+        They are checked after an event that may change them, and regularly for what has no
         event; often only while jobs are pending, since the intake closes when there are too many.
         """
         before: tuple[list[Attention], Intake] | None = None

@@ -158,7 +158,7 @@ async def test_the_stop_of_the_node_ends_them(tmp_path: Path) -> None:
     assert tasks() == set()
 
 
-async def test_what_has_no_event_is_found_by_looking(
+async def test_what_has_no_event_is_checked_regularly(
     node: RunningNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publishing, "_PACE", 0.05)
@@ -171,7 +171,7 @@ async def test_what_has_no_event_is_found_by_looking(
 
 
 async def test_too_many_jobs_are_noticed_soon(tmp_path: Path) -> None:
-    """There is no event of it: so the intake is looked at often while jobs are pending."""
+    """There is no event of it: so the intake is checked often while jobs are pending."""
     echo = Echo()
     async with serving(echo) as url:
         config = {"containers": [{"id": "echo", "url": url}], "jobs": {"max_pending": 1}}
@@ -189,7 +189,7 @@ async def test_too_many_jobs_are_noticed_soon(tmp_path: Path) -> None:
             assert (await stream.until("attention.changed"))[-1].json["intake"]["open"]
 
 
-async def test_a_node_without_jobs_is_hardly_looked_at(
+async def test_a_node_without_jobs_is_hardly_checked(
     node: RunningNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An open page must not keep an idle machine awake."""
