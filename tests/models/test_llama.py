@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,7 @@ import aiohttp
 import openai
 import pytest
 
-from tests.support.managing import eventually
-from tests.support.models import ENVIRONMENT, MODEL, SERVE, LlamaServer, need_model
-from tests.support.podman import IsolatedPodman
-from tests.support.ports import free_port
+from tests.support.models import LlamaServer, need_model
 from tests.support.running import RunningNode, running
 
 # One worker runs them, with one server for all.
@@ -244,57 +240,3 @@ async def test_a_job_waits_while_the_model_loads(tmp_path: Path) -> None:
             assert "France" in (await output(node, "text", PROMPT))["choices"][0]["text"]
     finally:
         starting.stop()
-
-
-async def test_the_server_as_a_container(podman: IsolatedPodman, tmp_path: Path) -> None:
-    """An image without a registry: the server's programs come from this machine."""
-    need_model()
-    python = ENVIRONMENT / "bin/python"
-    asked = [str(python), "-c", "import sys; print(sys.base_prefix)"]
-    base = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
-    folders = [base, str(ENVIRONMENT), str(SERVE.parent)]
-    folders += [each for each in ("/usr", "/lib", "/lib64") if each != base and Path(each).is_dir()]
-    file = tmp_path / "model.env"
-    file.write_text(f"MODEL={MODEL}\n")
-    file.chmod(0o600)
-    serve = f"exec {python} {SERVE} --model $MODEL --host 0.0.0.0 --port 8080"
-    container = {
-        "id": "llm",
-        "image": busybox(podman),
-        "protocol": "openai",
-        "port": free_port(),
-        "container_port": 8080,
-        "command": f"/busybox sh -c '{serve}'",
-        "volumes": [f"{folder}:{folder}:ro" for folder in folders],
-        "env_file": str(file),
-        "shm_size": "16m",
-        "startup_timeout": 120,
-        "timeout": 60,
-    }
-    document = {
-        "manage_containers": True,
-        "podman": {"url": podman.url},
-        "startup_wait": 0,
-        "containers": [container],
-    }
-    async with running(tmp_path, document) as node:
-        identifier = await node.job(["llm"], PROMPT)  # which waits until it is ready
-        found = await node.finished(identifier, timeout=120)
-        assert found["status"] == "success", found
-        assert "France" in found["result"]["output"]["choices"][0]["text"]
-        await eventually(lambda: node.parts.services["llm"].model == "gemma-3-270m")
-        (name,) = podman.containers()
-        size = podman.run("exec", name, "/busybox", "df", "-k", "/dev/shm").split("\n")[-1]
-        assert size.split()[1] == str(16 * 1024)
-
-
-def busybox(podman: IsolatedPodman) -> str:
-    """An image that has nothing but busybox."""
-    name = "localhost/infernet-test/llama:1"
-    folder = podman.folder / "llama"
-    folder.mkdir()
-    (folder / "Containerfile").write_text("FROM scratch\nCOPY busybox /busybox\n")
-    (folder / "busybox").write_bytes(Path("/bin/busybox").read_bytes())
-    (folder / "busybox").chmod(0o755)
-    podman.run("build", "--quiet", "--tag", name, str(folder))
-    return name

@@ -19,6 +19,7 @@ from tests.support.process import ROOT, ServerProcess
 ENVIRONMENT: Final = ROOT / ".cache/tests/models"
 MODEL: Final = ENVIRONMENT / "model.gguf"
 SERVE: Final = ROOT / "tests/models/serve.py"
+EMBED: Final = ROOT / "tests/models/embed.py"
 
 
 def need_model() -> None:
@@ -63,6 +64,31 @@ def make_llama_image(podman: IsolatedPodman) -> str:
         file.seek(0)
         podman.run("build", "--quiet", "--tag", name, "-", stdin=file)
     return name
+
+
+def make_bare_image(podman: IsolatedPodman) -> str:
+    """An image that has nothing but busybox, for programs of this machine; see `mounted`."""
+    name = "localhost/infernet-test/bare:1"
+    content = b"FROM scratch\nCOPY busybox /busybox\n"
+    with tempfile.TemporaryFile() as file:
+        with tarfile.open(fileobj=file, mode="w") as archive:
+            archive.add(Path("/bin/busybox").resolve(), "busybox")
+            described = tarfile.TarInfo("Containerfile")
+            described.size = len(content)
+            archive.addfile(described, io.BytesIO(content))
+        file.seek(0)
+        podman.run("build", "--quiet", "--tag", name, "-", stdin=file)
+    return name
+
+
+def mounted() -> list[str]:
+    """Volumes with the environment of the models, and the Python and libraries that it needs."""
+    python = str(ENVIRONMENT / "bin/python")
+    asked = [python, "-c", "import sys; print(sys.base_prefix)"]
+    base = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    folders = [base, str(ENVIRONMENT), str(SERVE.parent)]
+    folders += [each for each in ("/usr", "/lib", "/lib64") if each != base and Path(each).is_dir()]
+    return [f"{folder}:{folder}:ro" for folder in folders]
 
 
 class LlamaServer(ServerProcess):
