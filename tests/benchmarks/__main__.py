@@ -7,6 +7,7 @@ table of this machine, and ends with 1 when a row is more than 20 % worse. All i
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import tempfile
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec import Struct
 
 from tests.benchmarks import comparison, table
 from tests.benchmarks.bench import FULL, QUICK, Bench, Extent, Unavailable
@@ -65,15 +67,24 @@ GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
 """The names begin the names of the lines."""
 
 
+class Measured(Struct, frozen=True):
+    """The rows; and for groups without them the reason. `failed` names those of an error."""
+
+    rows: list[Row]
+    missing: dict[str, str] = {}
+    failed: list[str] = []
+
+
 def measure(
     folder: Path,
     extent: Extent,
     names: Sequence[str] = (),
     say: Callable[[str], None] = print,
-) -> tuple[list[Row], dict[str, str]]:
-    """The rows of the groups with these names, or of all; and why others are missing."""
+) -> Measured:
+    """Measure the groups with these names, or all. One that fails does not end the others."""
     rows: list[Row] = []
     missing: dict[str, str] = {}
+    failed: list[str] = []
     where = cores()
     with pinned(where.clients):
         for name in names or GROUPS:
@@ -84,12 +95,16 @@ def measure(
                 rows += GROUPS[name](Bench(folder / name, extent, where, say))
             except (Unavailable, pytest.skip.Exception) as error:
                 missing[name] = str(error)
+            except (AssertionError, OSError, subprocess.SubprocessError) as error:
+                say(f"  failed: {error}")
+                missing[name] = f"failed: {str(error).partition(chr(10))[0][:200]}"
+                failed.append(name)
             say(f"  {time.monotonic() - begin:.0f} s")
-    return rows, missing
+    return Measured(rows, missing, failed)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, compare, and print; returns 1 when something is worse."""
+    """Measure, compare, and print; returns 1 when something is worse, or failed."""
     parser = _parser()
     chosen = parser.parse_args(arguments)
     names = [name for text in chosen.only for name in text.split(",") if name]
@@ -109,26 +124,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
             built()
         note = "; ".join(filter(None, ["a quick run" if chosen.quick else "", chosen.note]))
         run = this_run(this_machine(Path(folder)), extent.rounds, note)
-        rows, missing = measure(Path(folder), extent, names, _say)
+        found = measure(Path(folder), extent, names, _say)
+    rows, missing = found.rows, found.missing
     before = comparison.load(chosen.stored).get(run.machine.key)
     print(f"{table.head(run)}\n\n{table.text(rows, before, missing)}\n")
     if chosen.json:
         document = {"run": run, "rows": rows, "missing": missing}
         chosen.json.write_bytes(msgspec.json.format(msgspec.json.encode(document)))
-    if chosen.store:
+    if chosen.store and not found.failed:
         comparison.store(run, rows, groups=names, path=chosen.stored)
     if chosen.page:
         table.write_page(table.markdown(run, rows, missing))
     if before is None:
         print("There is no stored table of this machine: --store writes one.")
-        return 0
+        return 1 if found.failed else 0
     print(f"Compared with: {table.head(before.run)}")
     worse = [
         name for name, change in table.changes(rows, before).items() if change.verdict == "worse"
     ]
     if worse:
         print(f"More than {100 * comparison.WORSE:.0f} % worse: {', '.join(worse)}")
-    return 1 if worse else 0
+    return 1 if worse or found.failed else 0
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.benchmarks import __main__ as command
 from tests.benchmarks import table
+from tests.benchmarks.bench import Bench, Unavailable
 from tests.benchmarks.results import Line, Row
 
 LINE = Line("jobs.64.rate", "jobs/s", "1/s", more=True)
@@ -19,8 +20,8 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What the next run finds: ratios to the floor, one for each round."""
     found = [1.0, 1.0, 1.0]
 
-    def measure(*arguments: object) -> tuple[list[Row], dict[str, str]]:
-        return [Row(LINE, list(found), [1.0] * len(found))], {}
+    def measure(*arguments: object) -> command.Measured:
+        return command.Measured([Row(LINE, list(found), [1.0] * len(found))])
 
     monkeypatch.setattr(command, "measure", measure)
     return found
@@ -70,3 +71,23 @@ def test_what_makes_no_sense_is_a_usage_error(
         command.main([*options, "--folder", str(tmp_path)])
     assert ended.value.code == 2
     assert "error: --" in capsys.readouterr().err
+
+
+def test_a_group_that_fails_does_not_end_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(bench: Bench) -> list[Row]:
+        raise AssertionError("no answer\nand a long log")
+
+    def lacks(bench: Bench) -> list[Row]:
+        raise Unavailable("cc is missing")
+
+    groups = {"jobs": fails, "disk": lacks, "idle": lambda bench: [Row(LINE, [1.0], [1.0])]}
+    monkeypatch.setattr(command, "GROUPS", groups)
+    stored = tmp_path / "stored.json"
+    assert command.main(["--folder", str(tmp_path), "--stored", str(stored), "--store"]) == 1
+    shown = capsys.readouterr().out
+    assert "jobs/s, 1/s" in shown
+    assert "not measured: jobs: failed: no answer\n" in shown
+    assert "not measured: disk: cc is missing" in shown
+    assert not stored.exists()

@@ -110,5 +110,6 @@ def _backup(bench: Bench, node: NodeProcess, jobs: int) -> tuple[float, float]:
             loaded(node, jobs // 2, 64)
             finished += jobs // 2
         rate = finished / (time.monotonic() - begin)
+    seconds = backup.result()
     target.unlink()
-    return backup.result(), rate
+    return seconds, rate

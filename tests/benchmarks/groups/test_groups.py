@@ -16,11 +16,12 @@ from tests.benchmarks.groups import jobs, reads, slow, streams
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", GROUPS)
 def test_a_tiny_run_measures_everything(name: str, tmp_path: Path) -> None:
-    rows, missing = measure(tmp_path, TINY, [name], say=lambda line: None)
-    if missing:
-        pytest.skip(missing[name])
-    assert rows
-    for row in rows:
+    found = measure(tmp_path, TINY, [name], say=lambda line: None)
+    assert not found.failed, found.missing
+    if found.missing:
+        pytest.skip(found.missing[name])
+    assert found.rows
+    for row in found.rows:
         assert row.line.name.startswith(f"{name}.")
         assert all(math.isfinite(each) for each in (*row.node, *row.floor))
         assert not row.floor or len(row.floor) == len(row.node)
