@@ -22,7 +22,7 @@ from infernet_edge.chain.delivery.escrow import Escrow
 from infernet_edge.chain.delivery.events import NoDeliveryEvents
 from infernet_edge.chain.delivery.next_block import NextBlock
 from infernet_edge.chain.delivery.processor import DeliveryProcessor
-from infernet_edge.chain.delivery.proofs import Proofs, ProofVerdict
+from infernet_edge.chain.delivery.proofs import Proofs
 from infernet_edge.chain.delivery.record import ANSWERED, Delivery, OpenDelivery
 from infernet_edge.chain.delivery.recovery import RecoveryCheck
 from infernet_edge.chain.delivery.steps import DeliverySteps
@@ -412,10 +412,9 @@ class ChainSubsystem:
         return await self._reported(await self.deliveries.newest(limit, before=end))
 
     async def _reported(self, found: Sequence[Delivery]) -> list[dict[str, Any]]:
-        verdicts: dict[int, ProofVerdict] = {}
-        if self.proofs is not None:
-            verdicts = await self.proofs.verdicts(each.number for each in found)
-        fees = await self._transactions.fees_of([each.number for each in found])
+        numbers = [each.number for each in found]
+        verdicts = await self.proofs.verdicts(numbers) if self.proofs is not None else {}
+        fees = await self._transactions.fees_of(numbers)
         return [
             report_delivery(each, verdicts.get(each.number, ""), fees.get(each.number))
             for each in found
@@ -425,7 +424,6 @@ class ChainSubsystem:
         """Deliveries and subscriptions for the operator, newest first; times in ms since 1970.
 
         With them comes the state of the chain: it says why there are none.
-
         `skipped`: those that this node does not serve, each with its reason.
         """
         found = await self.deliveries.newest(limit, skipped=skipped)

@@ -88,7 +88,11 @@ class Reports:
         services = [parts.services[name] for name in job.containers if name in parts.services]
         waits = [f"{each.id}, {each.state}: {each.reason}" for each in services if each.reason]
         unfinished = parts.store.unfinished_job(job.id)
-        progress = None if unfinished is None else parts.orchestrator.progress(unfinished.key)
+        progress = (
+            None
+            if unfinished is None
+            else parts.orchestrator.progress_of([unfinished.key]).get(unfinished.key)
+        )
         return {"job": job, "waits_for": waits, "progress": progress and progress._asdict()}
 
     async def _deliveries(self, parameters: Parameters) -> Any:

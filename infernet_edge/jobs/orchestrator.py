@@ -139,18 +139,13 @@ class Orchestrator:
         elif not self._stopping and self._queues[run.container].slots.remove(run):
             self._fail(self._queues[run.container].service, run, DEADLINE_PASSED)
 
-    def progress(self, key: bytes) -> Progress | None:
-        """Where a job is now, as `progress_of`."""
-        return self.progress_of([key]).get(key)
-
     def progress_of(self, keys: Iterable[bytes]) -> dict[bytes, Progress]:
         """Where jobs are now; without those that have ended, or whose end is being stored."""
         return progress_of(self._in_work, self._queues, keys)
 
     def load(self, container: str) -> Load:
         """How many jobs a container has."""
-        slots = self._queues[container].slots
-        return Load(slots.used, slots.slots, slots.waiting)
+        return self._queues[container].load()
 
     def cancel(self, job: Job) -> None:
         """End an unfinished job: its end is stored as soon as that is possible.

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+from infernet_edge.containers.operating.listing import Load
 from infernet_edge.containers.service import Service
 from infernet_edge.jobs.concurrency import SlotQueue
 from infernet_edge.jobs.contents import Content
@@ -93,3 +94,7 @@ class ServiceQueue:
     def __init__(self, service: Service) -> None:
         self.service = service
         self.slots: SlotQueue[Run] = SlotQueue(service.container.max_concurrency)
+
+    def load(self) -> Load:
+        """How many jobs the container has."""
+        return Load(self.slots.used, self.slots.slots, self.slots.waiting)

@@ -72,7 +72,7 @@ class JobEndpoint:
         if not flag(parameters, "detail"):
             return result
         job = self._store.unfinished_job(identifier) if course.is_running else None
-        progress = None if job is None else self._orchestrator.progress(job.key)
+        progress = None if job is None else self._orchestrator.progress_of([job.key]).get(job.key)
         detail = encoder.encode(course.detail(progress))
         return msgspec.structs.replace(result, detail=detail)
 

@@ -73,7 +73,7 @@ class RemoteContainer(Struct, frozen=True):
     reason: str = ""
 
 
-class LeftOut(Struct, frozen=True):
+class NotShown(Struct, frozen=True):
     """How many items are not in the answer."""
 
     attention: int = 0
@@ -91,7 +91,7 @@ class NodeOverview(Struct, frozen=True):
     machine: MachineFigures = MachineFigures()
     containers: list[RemoteContainer] = []
     chain: dict[str, Any] | None = None
-    left_out: LeftOut = LeftOut()
+    left_out: NotShown = NotShown()
 
 
 def fetch_overview(node: NodeClient) -> tuple[NodeOverview | None, Any]:
