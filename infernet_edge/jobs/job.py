@@ -151,6 +151,13 @@ class Job:
         return rule == "all" or (rule == "failed" and self.status == FAILED)
 
     @property
+    def why_it_ends_with_the_node(self) -> str:
+        """Why it fails when the node stops before its end; "" when the next run resumes it."""
+        if self.kind == STREAM:
+            return "The node stopped while the job was streaming"
+        return "The node stopped before the job ended" if self.options.attended else ""
+
+    @property
     def id(self) -> str:
         """The id as clients see it."""
         return to_text(self.key)

@@ -93,10 +93,8 @@ class Orchestrator:
 
     def _why_not_resumed(self, job: Job) -> str:
         """The reason why an unfinished job fails instead; "" when it is resumed."""
-        if job.kind == STREAM:
-            return "The node stopped while the job was streaming"
-        if job.options.attended:
-            return "The node stopped before the job ended"
+        if reason := job.why_it_ends_with_the_node:
+            return reason
         if self._is_late(job):
             return DEADLINE_PASSED
         if any(container not in self._queues for container in job.containers):

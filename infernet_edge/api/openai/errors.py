@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from infernet_edge.api.json_io import Answer
 from infernet_edge.containers.answers.failures import ContainerFailure, Refusal
+from infernet_edge.containers.protocols.openai import error_text
 from infernet_edge.errors import (
     ApiError,
     BadRequest,
@@ -50,10 +51,17 @@ class _Details(Struct):
     code: Any = None
 
 
+class _Description(Struct):
+    """What Werkzeug and the containers of Infernet's examples answer, besides the usual keys."""
+
+    description: str
+
+
 class _ErrorBody(Struct):
     error: _Details
 
 
+_descriptions = msgspec.json.Decoder(_Description)
 _bodies = msgspec.json.Decoder(_ErrorBody)
 
 
@@ -120,6 +128,7 @@ def failure_of_job(text: str, refusal: Refusal | None, identifier: str) -> OpenA
     """
     headers = {JOB_HEADER: identifier}
     status = refusal.status if refusal is not None and refusal.status in _PASSED_ON else 500
+    text = _message(text)
     if text == DEADLINE_PASSED:
         text, status = "No slot of the container was free in time: it has too many jobs", 503
     kind, code = _TYPES.get(status, (_INVALID if status < 500 else _SERVER, None))
@@ -142,6 +151,16 @@ def failure_of_stream(failure: ContainerFailure | None, identifier: str) -> Open
     if failure is None:
         return failure_of_job("The stream failed", None, identifier)
     return failure_of_job(str(failure), failure.refusal, identifier)
+
+
+def _message(text: str) -> str:
+    """The message of a container's error; the text itself where it is no object with one."""
+    if not text.startswith("{"):
+        return text
+    try:
+        return _descriptions.decode(text).description or text
+    except (msgspec.DecodeError, RecursionError):
+        return error_text(text)
 
 
 def _details(text: str) -> dict[str, Any]:

@@ -64,7 +64,8 @@ class Models:
         if silent := [each for each in self._not_listed(caller) if not each.is_up]:
             reasons = "; ".join(f"{each.id}: {each.reason}" for each in silent[:_MAX_SHOWN])
             raise Unavailable(
-                f'The model "{shown}" is not known: containers have not listed theirs ({reasons})'
+                f'The model "{shown}" is not known: containers have not listed theirs ({reasons});'
+                f' a full name such as "{silent[0].id}/{shown}" is accepted now'
             )
         if not offers:
             raise NoSuchModel(f'There is no model "{shown}": no container that you may use has one')

@@ -195,6 +195,30 @@ async def test_a_status_with_a_body_of_another_form(node: FrontedNode, body: Any
     assert error["message"]
 
 
+@pytest.mark.parametrize("body", [{"description": "no"}, {"detail": "no"}, {"error": "no"}, "no"])
+async def test_a_status_of_a_container_of_infernet(node: FrontedNode, body: Any) -> None:
+    node.texts.status, node.texts.answer = 422, body
+    for stream in (False, True):
+        reply = await node.chat(stream=stream)
+        assert (reply.status, reply.body["error"]["message"].strip('"')) == (422, "no")
+
+
+async def test_the_schema_of_a_container(tmp_path: Path) -> None:
+    """A request that does not fit is refused before anything is stored, and the field is named."""
+    schema = {"properties": {"seed": {"type": "integer"}}, "required": ["seed"]}
+    async with fronted(tmp_path, input_schema=schema) as node, node.client() as client:
+        for stream in (False, True):
+            with pytest.raises(openai.BadRequestError) as caught:
+                await client.chat.completions.create(
+                    model="greeter", messages=MESSAGES, stream=stream, extra_body={"seed": "x"}
+                )
+            assert caught.value.param == "seed"
+            assert caught.value.body["message"].startswith("seed: expected")  # type: ignore[index]
+        assert (await node.get("/api/jobs")).body == []
+        answer = await client.chat.completions.create(model="greeter", messages=MESSAGES, seed=1)
+        assert answer.choices[0].message.content == "Hello"
+
+
 async def test_an_error_in_an_answer(node: FrontedNode) -> None:
     node.texts.answer = {"error": {"message": "out of memory"}}
     reply = await node.chat()
