@@ -102,8 +102,13 @@ class Resources:
         return await self._of_each(support)
 
     async def read_models(self) -> None:
-        """Update the models that servers list; those of servers that do not answer stay."""
-        await self._of_each(self._with_models)
+        """Update the models that servers list; those of servers that are silent, or sleep, stay."""
+
+        async def read(service: Service) -> None:
+            if service.is_up:
+                await self._with_models(service)
+
+        await self._of_each(read)
 
     async def _of_each(self, answer: Callable[[Service], Awaitable[Answer]]) -> dict[str, Answer]:
         available = [service for service in self._services.values() if service.is_available]

@@ -97,6 +97,15 @@ async def test_servers_are_not_asked_for_each_request(tmp_path: Path) -> None:
         assert asked <= 3
 
 
+async def test_a_server_that_sleeps_is_not_asked(tmp_path: Path) -> None:
+    async with fronted(tmp_path) as node:
+        before = node.server.probed.count("/v1/models")
+        node.parts.services["llm"].set_asleep("no job needed it")
+        assert (await names(node))["owner/small"] == "llm"
+        assert await chosen(node, "none") == "model_not_found"
+        assert node.server.probed.count("/v1/models") == before
+
+
 async def test_a_server_that_lists_nothing(tmp_path: Path) -> None:
     """It is asked by the full name, since only itself knows what it has."""
     server = OpenAIServer()
