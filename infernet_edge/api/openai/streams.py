@@ -28,6 +28,7 @@ _QUIET: Final = 15.0  # seconds without an event, before the first one, until a 
 _COMMENT: Final = b": the job waits\n\n"
 _DONE: Final = b"data: [DONE]\n\n"
 _IS_DONE: Final = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\][\r\n]*\Z")
+_IS_ERROR: Final = re.compile(rb"""(?:^|[\r\n])data: ?\{\s*"error"\s*:""")
 _ENDS: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 _TAIL: Final = 64  # bytes of what was sent in which [DONE] is looked for
 
@@ -49,8 +50,10 @@ async def events(
         first.cancel()
     async for each in _converted(stream, _Begun(first.result(), chunks), service, asked, naming):
         yield each
-    if stream.failed:
-        yield error_event(failure_of_stream(stream.failure, stream.job.id))
+
+
+def _failure(stream: JobStream) -> bytes:
+    return error_event(failure_of_stream(stream.failure, stream.job.id))
 
 
 class _Begun:
@@ -80,7 +83,7 @@ def _converted(
 
 
 async def _passed(stream: JobStream, chunks: _Begun) -> AsyncIterator[bytes]:
-    rest, tail, is_within = b"", b"", False
+    rest, tail, is_within, has_error = b"", b"", False, False
     async for chunk in chunks:
         rest += chunk
         end = _end_of_events(rest)
@@ -88,10 +91,13 @@ async def _passed(stream: JobStream, chunks: _Begun) -> AsyncIterator[bytes]:
             is_within = not end
             whole, rest = (rest[:end], rest[end:]) if end else (rest, b"")
             tail = (tail + whole)[-_TAIL:]
+            has_error = has_error or _IS_ERROR.search(whole) is not None
             yield whole
     if stream.failed:
         if is_within:
             raise CutOff
+        if not has_error:  # otherwise it has said why it failed
+            yield _failure(stream)
         return
     if rest.strip():  # the blank line after the last event is missing
         tail += rest
@@ -114,6 +120,7 @@ async def _of_text(stream: JobStream, chunks: _Begun, made: Chunks) -> AsyncIter
             yield begin + made.text(text)
             begin = b""
     if stream.failed:
+        yield _failure(stream)
         return
     text = decoder.decode(b"", final=True)
     yield begin + (made.text(text) if text else b"") + made.end() + _DONE
@@ -130,6 +137,7 @@ async def _of_whole(
             yield error_event(failure_of_job(text, None, stream.job.id))
             return
     if stream.failed:
+        yield _failure(stream)
         return
     try:
         made = await asyncio.to_thread(_made, bytes(answer), stream, service, asked, naming)

@@ -14,6 +14,9 @@ import pytest
 from infernet_edge.api.openai import streams
 from tests.support.asking_models import CHAT, MESSAGES, FrontedNode, fronted
 from tests.support.managing import eventually
+from tests.support.running import running
+from tests.support.serving import serving
+from tests.support.text_service import TextService
 
 EVENT = 'data: {"id":"1","choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n'
 ERROR = b'data: {"error":{"message":'
@@ -142,6 +145,24 @@ async def test_a_failure_in_the_middle_is_one_error(node: FrontedNode) -> None:
         with pytest.raises(openai.APIError, match="in the middle of its answer"):
             async for _ in events:
                 pass
+
+
+async def test_an_error_that_a_server_sends_in_the_middle(tmp_path: Path) -> None:
+    """It is the one error of the stream, and the job fails."""
+    texts = TextService()
+    texts.kind = "text/event-stream"
+    texts.chunks = [EVENT % "a", 'data: {"error":{"message":"out of memory","code":500}}\n\n']
+    async with serving(texts) as url:
+        containers = [{"id": "llm", "url": url, "protocol": "openai", "models": ["m"]}]
+        async with running(tmp_path, {"containers": containers}) as node:
+            reply = await node.post("/v1/chat/completions", CHAT | {"model": "m", "stream": True})
+            text = reply.body.decode()
+            assert text.startswith(EVENT % "a")
+            assert text.count("out of memory") == text.count('"error"') == 1
+            assert "[DONE]" not in text
+            found = await node.finished(reply.headers["x-infernet-job-id"])
+            assert found["status"] == "failed"
+            assert found["result"]["error"] == "out of memory"
 
 
 async def test_a_failure_within_an_event_that_is_passed_on_in_parts(node: FrontedNode) -> None:
