@@ -136,6 +136,8 @@ class Resources:
         """The configuration of a container, with the models that it lists now, or listed last."""
         if not service.protocol.NAMES_MODELS or service.container.models:
             return service.container
+        if not service.is_up:  # it sleeps
+            return with_listed_models(service)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(MAX_WAIT), self._slots:
                 await read_models(self._session, service)

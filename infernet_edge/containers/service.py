@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from infernet_edge import schema
 from infernet_edge.clock import milliseconds
@@ -17,6 +17,9 @@ from infernet_edge.events.bus import Events
 from infernet_edge.events.public_text import public
 from infernet_edge.metrics.measurements import JOB_BOUNDS, Histogram
 from infernet_edge.statistics.last_hour import LastHour
+
+LAST_FAILED: Final = "its last start failed: "
+"""In the reason of a service that is asleep: what follows is why."""
 
 ServiceState = Literal["starting", "ready", "suspect", "failed", "asleep"]
 

@@ -19,6 +19,7 @@ from infernet_edge.config.model import Config, Container
 from infernet_edge.config.secret_files import Secret
 from infernet_edge.config.values.env_files import read_env_file
 from infernet_edge.config.values.secret_texts import may_hold_secret
+from infernet_edge.config.values.sleep import may_sleep
 from infernet_edge.config.values.tokens import Token
 
 STATE_PATH: Final = "/var/lib/infernet-edge"
@@ -35,6 +36,10 @@ _KEPT: Final = (
     *("allowed_delegate_addresses", "description", "generates_proofs", "timeout", "retries"),
     *("max_concurrency", "models", "task", "type", "health_path"),
     *("protocol", "path", "method", "result", "startup_timeout"),
+)
+# Keys that the exported node does not have; its containers follow.
+_LEFT_OUT: Final = (
+    *("podman", "docker", "containers", "log", "redis", "stats", "forward_stats", "max_running"),
 )
 _KEY: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -93,7 +98,7 @@ class Plan(NamedTuple):
     def configuration(self, addresses: Mapping[str, str]) -> dict[str, Any]:
         """The node's configuration in its new place; `addresses` are URLs by id of a container."""
         document = changed(self.config)
-        for absent in ("podman", "docker", "containers", "log", "redis", "stats", "forward_stats"):
+        for absent in _LEFT_OUT:
             document.pop(absent, None)
         server = document.setdefault("server", {})
         server.pop("tokens", None)
@@ -245,6 +250,11 @@ def _notes(config: Config) -> Iterable[str]:
         )
     if config.log.path:
         yield "log.path: the log goes to the other system, which keeps it"
+    if sleeping := [each.id for each in config.containers if may_sleep(each, config)]:
+        yield (
+            f"max_running, start, idle_timeout, exclusive: {', '.join(sleeping)} run all the time"
+            " there, at the same time"
+        )
     for number, each in enumerate(config.containers):
         place = f"containers[{number}] ({each.id})"
         if each.url and urlsplit(each.url).hostname in _LOOPBACK:

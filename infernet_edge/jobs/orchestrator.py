@@ -71,7 +71,7 @@ class Orchestrator:
         self._queues = {name: ServiceQueue(service) for name, service in services.items()}
         self._tasks = TaskSet(_log_crash)
         self.computing = Computing(self._queues, store, client, memory, self._release_slot)
-        self.gates = QueueGates(self._queues, self._start_all)
+        self.gates = QueueGates(self._queues, self._start)
         self._in_work: dict[bytes, Run | JobStream] = {}  # the jobs whose end is not decided
         self._starts = Starts(config, store, self._tasks)
         self._unsaved = 0
@@ -111,12 +111,10 @@ class Orchestrator:
 
     def resize(self, container: str, slots: int) -> None:
         """Change the slots of a container. With 0 its jobs wait; those that it runs go on."""
-        queue = self._queues[container]
-        self._start_all(queue, queue.slots.resize(slots))
+        self.gates.resize(container, slots)
 
-    def _start_all(self, queue: ServiceQueue, runs: Iterable[Run]) -> None:
-        for run in runs:
-            self._tasks.start(self._work(queue, run))
+    def _start(self, queue: ServiceQueue, run: Run) -> None:
+        self._tasks.start(self._work(queue, run))
 
     def submit(self, job: Job) -> None:
         """Run a job that is stored."""
@@ -217,7 +215,7 @@ class Orchestrator:
         """Release the slot of a stream or a `compute`, or start a worker in it for the next job."""
         run = queue.slots.next()
         if run is not None and not self._stopping:
-            self._tasks.start(self._work(queue, run))
+            self._start(queue, run)
 
     async def _work(self, queue: ServiceQueue, run: Run | None = None) -> None:
         """Take runs from a queue, one after the other, until it is empty."""

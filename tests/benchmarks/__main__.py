@@ -43,6 +43,7 @@ from tests.benchmarks.groups.reads import measure_reads
 from tests.benchmarks.groups.slow import measure_slow_core, measure_slow_disk
 from tests.benchmarks.groups.start import measure_start
 from tests.benchmarks.groups.streams import measure_streams
+from tests.benchmarks.groups.wake import measure_wake
 from tests.benchmarks.machine import cores, pinned, this_machine, this_run
 from tests.benchmarks.results import Row
 from tests.support.executable import built
@@ -62,6 +63,7 @@ GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "slow_disk": measure_slow_disk,
     "slow_core": measure_slow_core,
     "start": measure_start,
+    "wake": measure_wake,
     "chain": measure_chain,
 }
 """The names begin the names of the lines."""

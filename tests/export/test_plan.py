@@ -222,3 +222,21 @@ def test_commands_and_urls_that_may_hold_a_secret_are_left_out(
     assert any("near).command" in note for note in made.notes) is left_out
     assert any("far).url: its query" in note for note in made.notes)
     assert "xyz" not in str(made.configuration({})) + str(made.notes)
+
+
+def test_containers_that_sleep_run_all_the_time_there() -> None:
+    document = {
+        "containers": [
+            {"id": "llm", "image": "ghcr.io/x/llm:1", "start": "on_demand", "idle_timeout": 60},
+            {"id": "tts", "image": "ghcr.io/x/tts:1", "exclusive": "gpu0"},
+        ]
+    }
+    made = plan(document)
+    assert [note for note in made.notes if note.startswith("max_running, start,")] == [
+        "max_running, start, idle_timeout, exclusive: llm, tts run all the time there, at the same"
+        " time"
+    ]
+    limited = plan({**document, "max_running": 1})
+    exported = limited.configuration({"llm": "http://a:1", "tts": "http://b:1"})
+    build({**exported, "storage": {}}, "exported", {})
+    assert "max_running" not in exported

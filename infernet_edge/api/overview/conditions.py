@@ -17,7 +17,7 @@ from infernet_edge.api.overview.certificate import Certificate
 from infernet_edge.api.overview.chain import ChainCondition
 from infernet_edge.api.overview.forms import Attention, Level
 from infernet_edge.clock import iso_time, milliseconds
-from infernet_edge.containers.service import Service
+from infernet_edge.containers.service import LAST_FAILED, Service
 from infernet_edge.hardware.usage import MachineState
 
 _DAY: Final = 24 * 3600 * 1000  # milliseconds
@@ -85,6 +85,19 @@ def of_service(service: Service, engine_problem: str) -> Iterator[FoundCondition
             _sentence(reason),
             f"Start the service at its url, or correct the url of container {name} in the"
             " configuration. The node tries it again by itself.",
+            container=name,
+            since=service.since,
+        )
+    elif service.state == "asleep" and LAST_FAILED in reason:
+        text, _, remedy = reason.partition(LAST_FAILED)[2].partition(_FIX)
+        yield _found(
+            f"container.not_woken:{name}",
+            "warning",
+            f"Container {name} did not start when a job needed it",
+            _sentence(text),
+            _sentence(remedy or "correct what this names; the next job, or a restart, tries again"),
+            command=f"infernet-edge logs {name}",
+            actions=["restart", "pull"],
             container=name,
             since=service.since,
         )

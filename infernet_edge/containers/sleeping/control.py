@@ -11,7 +11,7 @@ from typing import Final
 
 from infernet_edge.config.model import Config
 from infernet_edge.config.values.sleep import may_sleep
-from infernet_edge.containers.service import Service
+from infernet_edge.containers.service import LAST_FAILED, Service
 from infernet_edge.containers.sleeping.decision import State, decide
 from infernet_edge.containers.sleeping.member import Gates, Member
 from infernet_edge.containers.supervisor import Supervisor
@@ -338,6 +338,6 @@ class SleepControl:
             return
         reason = _ASLEEP if member.wanted_since is None else _WAITING
         if member.problem:
-            reason = f"{reason}; its last start failed: {member.problem}"
+            reason = f"{reason}; {LAST_FAILED}{member.problem}"
         if (member.service.state, member.service.reason) != ("asleep", reason):
             member.service.set_asleep(reason)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from infernet_edge.containers.service import Service
 from infernet_edge.jobs.runs import Run, ServiceQueue
+
+Start = Callable[[ServiceQueue, Run], None]
 
 
 class QueueGate:
     """The queue of one service, as what stops and starts its container sees it."""
 
-    __slots__ = ("_queue", "_start_all")
+    __slots__ = ("_queue", "_start")
 
-    def __init__(
-        self, queue: ServiceQueue, start_all: Callable[[ServiceQueue, Iterable[Run]], None]
-    ) -> None:
+    def __init__(self, queue: ServiceQueue, start: Start) -> None:
         self._queue = queue
-        self._start_all = start_all
+        self._start = start
 
     @property
     def is_closed(self) -> bool:
@@ -44,21 +44,24 @@ class QueueGate:
 
     def open(self) -> None:
         """Let the jobs that wait into the container."""
-        self._start_all(self._queue, self._queue.slots.reopen())
+        for run in self._queue.slots.reopen():
+            self._start(self._queue, run)
 
 
 class QueueGates:
     """The gates of all containers."""
 
-    def __init__(
-        self,
-        queues: Mapping[str, ServiceQueue],
-        start_all: Callable[[ServiceQueue, Iterable[Run]], None],
-    ) -> None:
-        """`start_all` starts jobs that got a slot."""
+    def __init__(self, queues: Mapping[str, ServiceQueue], start: Start) -> None:
+        """`start` runs a job that got a slot, and those after it."""
         self._queues = queues
-        self._start_all = start_all
+        self._start = start
 
     def of(self, service: Service) -> QueueGate:
         """That of a configured service."""
-        return QueueGate(self._queues[service.id], self._start_all)
+        return QueueGate(self._queues[service.id], self._start)
+
+    def resize(self, container: str, slots: int) -> None:
+        """Change the slots of a container; with 0 its jobs wait."""
+        queue = self._queues[container]
+        for run in queue.slots.resize(slots):
+            self._start(queue, run)

@@ -17,7 +17,7 @@ from infernet_edge.api.overview.conditions import FoundCondition
 from infernet_edge.api.overview.forms import Attention
 from infernet_edge.clock import milliseconds
 from infernet_edge.config.loading import build
-from infernet_edge.containers.service import Service, make_services
+from infernet_edge.containers.service import LAST_FAILED, Service, make_services
 from infernet_edge.hardware.usage import MachineState
 
 DAY = 24 * 3600 * 1000
@@ -49,6 +49,12 @@ def starting(reason: str) -> Service:
     return found
 
 
+def asleep(reason: str) -> Service:
+    found = service()
+    found.set_asleep(reason)
+    return found
+
+
 def only(found: Iterable[FoundCondition]) -> Attention:
     (each,) = found
     return each.attention
@@ -59,6 +65,7 @@ CASES = {
     "container.crash_loop:voice": conditions.of_service(failed(LOOP), ENGINE),
     "container.failed:voice": conditions.of_service(failed("no such image"), ENGINE),
     "container.not_reached:voice": conditions.of_service(failed("no", managed=False), ENGINE),
+    "container.not_woken:voice": conditions.of_service(asleep(f"{LAST_FAILED}no"), ""),
     "container.silent:voice": conditions.of_service(starting("it does not answer yet: no"), ""),
     "storage.full": conditions.of_storage("The disk is nearly full", Path("/x"), writable=True),
     "storage.not_written": conditions.of_storage("", Path("/x"), writable=False, problem="EIO"),
@@ -98,6 +105,7 @@ def test_each_has_a_reason_and_a_next_step(name: str) -> None:
         conditions.of_service(failed(ENGINE), ENGINE),  # Podman is one condition for all
         conditions.of_service(service(), ""),
         conditions.of_service(starting("its image is being pulled"), ""),
+        conditions.of_service(asleep("it starts when a job needs it"), ""),
         conditions.of_storage("", Path("/x"), writable=True),
         conditions.of_salvages([]),
         conditions.of_machine(MachineState(throttled=False, under_voltage=False), 8.0),
