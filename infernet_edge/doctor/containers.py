@@ -6,6 +6,7 @@ from typing import Any
 
 from infernet_edge.config.model import Container
 from infernet_edge.config.paths import NODE_UNIT
+from infernet_edge.containers.service import LAST_FAILED
 from infernet_edge.control.client import NotRunning
 from infernet_edge.doctor.commands import as_root
 from infernet_edge.doctor.context import Case
@@ -38,7 +39,7 @@ def _judge(case: Case, container: Container, state: dict[str, Any] | None) -> Fi
         )
     if state["state"] == "ready":
         return ok(f"{name}: ready")
-    if state["state"] == "asleep":
+    if state["state"] == "asleep" and LAST_FAILED not in state["reason"]:
         return ok(f"{name}: asleep: {state['reason']}")
     finding = problem if state["state"] == "failed" else warning
     what = f"the service at {container.url}" if container.url else "what the reason names"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from infernet_edge.containers.service import LAST_FAILED
 from infernet_edge.doctor import containers as checked
 from infernet_edge.doctor.finding import Finding
 from tests.support.examining import finding
@@ -33,6 +34,9 @@ async def test_one_that_is_down_is_named(tmp_path: Path) -> None:
         node.parts.services["gone"].set_asleep("it starts when a job needs it")
         found = await finding(checked, node.node.config)
         assert (found.level, found.text) == ("ok", "gone: asleep: it starts when a job needs it")
+        node.parts.services["gone"].set_asleep(f"{LAST_FAILED}no such image")
+        found = await finding(checked, node.node.config)
+        assert (found.level, found.text) == ("warning", f"gone: asleep: {LAST_FAILED}no such image")
 
 
 async def test_none_are_configured_or_no_node_runs(tmp_path: Path) -> None:

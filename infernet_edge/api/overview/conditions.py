@@ -95,7 +95,7 @@ def of_service(service: Service, engine_problem: str) -> Iterator[FoundCondition
             "warning",
             f"Container {name} did not start when a job needed it",
             _sentence(text),
-            _sentence(remedy or "correct what this names; the next job, or a restart, tries again"),
+            _sentence(remedy or _container_fix(text, loop=False, by_itself=False)),
             command=f"infernet-edge logs {name}",
             actions=["restart", "pull"],
             container=name,
@@ -118,14 +118,15 @@ def of_service(service: Service, engine_problem: str) -> Iterator[FoundCondition
         yield silent._replace(after=_SILENT_SECONDS if startup is None else startup)
 
 
-def _container_fix(reason: str, *, loop: bool) -> str:
+def _container_fix(reason: str, *, loop: bool, by_itself: bool = True) -> str:
     if "startup_timeout" in reason:
         return "read its log; if it only needs longer to load its model, raise startup_timeout"
     if loop and _KILLED in reason:
         return "give it more memory (memory of the container in the configuration), or close others"
     if loop:
         return "read its log and correct the cause; the node starts it again by itself"
-    return "correct what this names; the node tries again by itself"
+    again = "the node tries again by itself" if by_itself else "the next job tries again"
+    return f"correct what this names; {again}"
 
 
 def of_backups(problem: str) -> Iterator[FoundCondition]:

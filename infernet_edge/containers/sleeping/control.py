@@ -279,11 +279,10 @@ class SleepControl:
                 await service.wait_settled()
         except TimeoutError:
             if for_jobs and member.is_member:
-                key = "timeout" if container.startup_timeout is None else "startup_timeout"
-                service.set_failed(
-                    f"it was not ready within {limit:g} s ({key}; startup_timeout sets this):"
-                    f" {service.reason}"
-                )
+                named = f"startup_timeout ({limit:g} s)"
+                if container.startup_timeout is None:
+                    named = f"timeout ({limit:g} s; startup_timeout sets another limit)"
+                service.set_failed(f"it was not ready within {named}: {service.reason}")
         finally:
             service.is_waking = False
         if not member.is_member:
