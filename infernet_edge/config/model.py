@@ -325,8 +325,8 @@ class Container(Struct, frozen=True):
     start: Annotated[
         Literal["always", "on_demand"],
         Meta(
-            description='When it is started: "always" = with the node, as far as exclusive and'
-            ' max_running allow it, or "on_demand" = when the first job needs it'
+            description='When it is started: "always" = with the node, as soon as exclusive'
+            ' and max_running allow it, or "on_demand" = when the first job needs it'
         ),
     ] = "always"
     idle_timeout: Annotated[

@@ -40,7 +40,10 @@ class ContainerItem(Struct, frozen=True):
     id: str
     state: Annotated[
         ContainerState,
-        Meta(description='"elsewhere": it answers, and the node does not manage it'),
+        Meta(
+            description='"asleep": it is started when a job needs it; "elsewhere": it answers, and'
+            " the node does not manage it"
+        ),
     ]
     reason: Annotated[str, Meta(description='Why it is in this state; "" when it is ready')]
     since: Annotated[int, Meta(description="It is in this state since then")]

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 _ASLEEP: Final = "it starts when a job needs it"
 _WAITING: Final = "jobs wait for it; it starts when there is room"
+_REQUESTED: Final = "an operator restarted it; it starts when there is room"
 _STOPPING: Final = "it is being stopped; it starts again when a job needs it"
 
 Work = Callable[[Member, Supervisor], Coroutine[None, None, None]]
@@ -335,7 +336,7 @@ class SleepControl:
         """Show the state of one that is asleep, unless it failed a moment ago."""
         if member.state != "asleep" or member.retry is not None or member.is_removed:
             return
-        reason = _ASLEEP if member.wanted_since is None else _WAITING
+        reason = _REQUESTED if member.by_operator else _WAITING if member.has_jobs else _ASLEEP
         if member.problem:
             reason = f"{reason}; {LAST_FAILED}{member.problem}"
         if (member.service.state, member.service.reason) != ("asleep", reason):
