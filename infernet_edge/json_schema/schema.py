@@ -53,6 +53,15 @@ _IN_PLACE: Final = frozenset(
 )
 
 
+# Those that only describe, or that belong to another keyword; x-… is for everybody's own ones.
+_OTHERS: Final = frozenset(
+    {"$anchor", "$comment", "$dynamicAnchor", "$id", "$ref", "$schema", "$vocabulary", "default"}
+    | {"contentEncoding", "contentMediaType", "dependentRequired", "deprecated", "description"}
+    | {"examples", "format", "maxContains", "minContains", "readOnly", "required", "title"}
+    | {"writeOnly"}
+)
+
+
 class SchemaProblem(NamedTuple):
     """An error in a schema; `place` is a JSON pointer into it, "" for the schema itself."""
 
@@ -378,6 +387,18 @@ class _Compiler:
                 place = f"{self._places[id(schema)][0]}/{keyword}"
                 raise _bad(place, quoted(value), "a whole number from 0")
         node.checks.append(applicators.contains_check(contained, least, most))
+
+
+def unknown_keywords(document: Any) -> Iterator[str]:
+    """The places of keywords that are unknown, so that they check nothing, as JSON pointers."""
+    known = _ONE | _LISTS | _OBJECTS | _OTHERS | SIMPLE.keys() | _UNSUPPORTED.keys()
+    waiting = [("", document)]
+    while waiting:
+        place, schema = waiting.pop()
+        for keyword in schema if isinstance(schema, dict) else ():
+            if keyword not in known and not keyword.startswith("x-"):
+                yield f"{place}/{_escaped(keyword)}"
+        waiting += [(place + step, each) for step, each in _subschemas(schema)]
 
 
 def _bad(place: str, found: str, expected: str) -> BadSchema:

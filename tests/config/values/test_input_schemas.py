@@ -117,3 +117,20 @@ def test_the_error_of_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main(["check", "--config", str(file)]) == 78
     found = capsys.readouterr().err
     assert 'containers[0].input_schema: found "int" at /properties/n/type, expected one' in found
+
+
+def test_a_keyword_that_is_misspelled(tmp_path: Path) -> None:
+    schema = {
+        "requried": ["n"],
+        "x-order": 1,
+        "format": "uri",
+        "properties": {"requried": {"enum": [{"maximun": 1}]}, "a/b": {"anyOf": [{"maximun": 5}]}},
+    }
+    warnings = load(written(tmp_path, input_schema=schema), {}).warnings
+    assert warnings == [
+        f"input_schema of container llm: the keyword at {place} is unknown and checks nothing"
+        for place in ("/requried", "/properties/a~1b/anyOf/0/maximun")
+    ]
+    many = {"properties": {str(number): {"a": 1} for number in range(99)}}
+    assert len(load(written(tmp_path, input_schema=many), {}).warnings) == 5
+    assert load(written(tmp_path, input_schema=SCHEMA), {}).warnings == []

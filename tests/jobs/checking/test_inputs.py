@@ -130,6 +130,20 @@ async def test_all_list_the_schema(node: RunningNode) -> None:
     assert "properties" not in json.dumps(overview["containers"])
 
 
+async def test_requests_of_openai_clients(tmp_path: Path) -> None:
+    schema = {"properties": {"max_tokens": {"maximum": 10}}}
+    async with serving(Echo()) as url:
+        container = {"id": "llm", "url": url, "models": ["a/b"], "input_schema": schema}
+        async with running(tmp_path, {"containers": [container]}) as node:
+            for more in ({}, {"stream": True}):
+                request = {"model": "llm/a/b", "prompt": "x", "max_tokens": 50} | more
+                reply = await node.post("/v1/completions", request)
+                assert reply.status == 400
+                assert reply.body["error"]["param"] == "max_tokens"
+                assert "expected at most 10, found 50" in reply.body["error"]["message"]
+            assert (await node.get("/api/jobs")).body == []
+
+
 # A reload
 
 
