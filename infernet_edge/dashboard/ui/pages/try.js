@@ -1,8 +1,9 @@
 // Does it work? One job from an input in JSON, and its result or its stream.
-import { keep, kept } from '../api.js'
+import { get, keep, kept } from '../api.js'
 import { button, el, fill, names, plain } from '../dom.js'
 import { node, on } from '../live.js'
 import { chip, may, pageHead } from '../parts/chip.js'
+import { formOf } from '../parts/form.js'
 import { jsonError } from '../parts/json.js'
 import { runner } from '../parts/runner.js'
 import { copy } from '../parts/toast.js'
@@ -17,17 +18,22 @@ export default function tryIt(main, _id, query) {
 	const wanted = query.get('container')
 	let chosen = wanted ? [wanted] : node.draft?.containers || kept('tried', [])
 	let known
+	let shown // the form, as [nodes, text]
+	let asJson = false
+	const schemas = {}
 	const steps = el('div.chosen')
 	const state = el('div')
 	const last = el('select', { label: 'My last inputs', onchange: pick })
 	const text = el('textarea', { rows: 12, spellcheck: 'false', label: 'Input as JSON', 'aria-describedby': 'jsonError', value: node.draft?.input ?? '{}', oninput: () => { clearTimeout(typing); typing = setTimeout(check, CHECK) } })
 	let typing = 0
+	const box = el('div.form')
+	const kind = button('', () => { asJson = !asJson; express() })
 	const wrong = el('p.invalid', { id: 'jsonError', role: 'status' })
 	const runs = button(['Run ', el('kbd', 'Ctrl Enter')], () => run(false), { class: 'button main' })
 	const streams = button('Stream', () => run(true))
 	const result = el('section.card.body', { label: 'Result' }, el('p.muted', 'The result is shown here.'))
 	const bar = el('div.runbar', may('submit') ? [runs, streams] : el('p.muted', 'Jobs need a token with the scope submit.'), button('Copy as curl', () => { if (check()) copy(curl(chosen, text.value)) }))
-	main.append(pageHead('Try it'), el('div.half', el('section.card.body', { label: 'Input' }, el('div.chosen', steps, state), last, text, wrong, bar), result))
+	main.append(pageHead('Try it'), el('div.half', el('section.card.body', { label: 'Input' }, el('div.chosen', steps, state, kind), last, box, text, wrong, bar), result))
 	const running = runner(result)
 
 	function draw() {
@@ -45,8 +51,21 @@ export default function tryIt(main, _id, query) {
 	}
 	function pickStep(select, at) {
 		chosen[at] = select.value
+		if (shown && !at) text.value = '{}'
 		for (const option of select.options) option.toggleAttribute('selected', option.selected)
 		about()
+		express()
+	}
+	// As a form, where the first container has a schema and a form can express the input.
+	function express() {
+		const schema = schemas[chosen[0]]
+		const made = schema && formOf(schema, text.value, () => { text.value = shown[1]() })
+		shown = !asJson && made
+		kind.hidden = !made
+		kind.textContent = asJson ? 'As a form' : 'As JSON'
+		text.hidden = shown
+		box.replaceChildren(...(shown?.[0] || []))
+		if (shown) text.value = shown[1]()
 	}
 	function about() {
 		const first = known.find((one) => one.id === chosen[0])
@@ -66,6 +85,7 @@ export default function tryIt(main, _id, query) {
 			check()
 		}
 		draw()
+		express()
 	}
 
 	// It is sent as it was typed.
@@ -73,7 +93,7 @@ export default function tryIt(main, _id, query) {
 		const found = jsonError(text.value) || (text.value.trim()[0] === '{' ? '' : 'An object is expected: { … }')
 		wrong.textContent = found
 		text.setAttribute('aria-invalid', String(found !== ''))
-		return !found
+		return [...box.querySelectorAll('input,select,textarea')].every((one) => one.reportValidity()) && !found
 	}
 
 	function run(isStream) {
@@ -93,6 +113,7 @@ export default function tryIt(main, _id, query) {
 	main.addEventListener('keydown', keys)
 
 	draw()
+	get('api/containers').then(({ items }) => { items.forEach((one) => { schemas[one.id] = one.input_schema }); express() }, () => {}) // else as JSON
 	const off = on('load', draw)
 	return {
 		end() {

@@ -1,0 +1,178 @@
+"""Try it, for a container with a JSON Schema: a form, in a real browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.chromium import Watched
+from tests.support.echo import EchoService
+from tests.support.node import NodeProcess
+
+pytestmark = pytest.mark.xdist_group("chromium form")
+
+BIG = 2**256 - 1
+SCHEMA = {
+    "type": "object",
+    "required": ["prompt", "seed"],
+    "properties": {
+        "prompt": {"type": "string", "minLength": 3, "description": "What <b>to</b> continue"},
+        "seed": {"$ref": "#/$defs/seed"},
+        "length": {"type": "integer", "minimum": 1, "maximum": 500, "default": 100},
+        "style": {"title": "Style", "enum": ["plain", "poem", 3, None]},
+        "loud": {"type": "boolean", "default": True},
+        "tag": {"anyOf": [{"type": "string", "maxLength": 9}, {"type": "null"}]},
+        "options": {
+            "type": "object",
+            "required": ["level"],
+            "properties": {"level": {"type": "number"}, "more": {"properties": {"deep": {}}}},
+        },
+        "stop": {"type": "array", "items": {"type": "string"}},
+    },
+    "additionalProperties": False,
+    "$defs": {"seed": {"type": "integer"}},
+}
+TUPLE = {"type": "object", "minProperties": 1}
+
+
+@pytest.fixture(scope="module")
+def node(echo: EchoService, folder: Path) -> Iterator[NodeProcess]:
+    containers = [
+        {"id": "writer", "url": echo.url, "input_schema": SCHEMA},
+        {"id": "any", "url": echo.url},
+        {"id": "other", "url": echo.url, "input_schema": TUPLE},
+    ]
+    with NodeProcess({"containers": containers, "jobs": {"keep_inputs": "all"}}, folder) as node:
+        yield node
+
+
+def opened(page: Watched) -> Watched:
+    page.open("#/try")
+    page.wait("fieldset legend >> text=options")
+    return page
+
+
+def input_of(page: Watched) -> Any:
+    return json.loads(page.page.get_by_label("Input as JSON").input_value())
+
+
+def field(page: Watched, name: str) -> Any:
+    return page.page.locator(".form").get_by_label(name, exact=True)
+
+
+def test_the_fields_and_their_defaults(page: Watched) -> None:
+    opened(page)
+    shown = page.page.locator(".form label, .form legend").all_inner_texts()
+    names = [text.split("\n")[0].strip() for text in shown]
+    expected = ["prompt *", "seed *", "length", "Style", "loud", "tag", "options", "level *"]
+    assert [name.removesuffix("What <b>to</b> continue") for name in names] == [
+        *expected,
+        "more",
+        "stop",
+    ]
+    assert not page.page.get_by_label("Input as JSON").is_visible()
+    assert input_of(page) == {"prompt": "", "length": 100, "loud": True}
+    assert field(page, "Style").locator("option").all_inner_texts() == [
+        *("", '"plain"', '"poem"', "3", "null")
+    ]
+    assert field(page, "length").get_attribute("max") == "500"
+    assert field(page, "tag").get_attribute("maxlength") == "9"
+
+
+def test_a_job_from_the_form(page: Watched) -> None:
+    opened(page)
+    field(page, "prompt *").fill("The house")
+    field(page, "seed *").fill(str(BIG))
+    field(page, "Style").select_option("null")
+    field(page, "loud").select_option("false")
+    field(page, "level *").fill("0.5")
+    field(page, "stop").fill('["a", "b"]')
+    field(page, "length").fill("")
+    text = page.page.get_by_label("Input as JSON").input_value()
+    assert json.loads(text) == {
+        "prompt": "The house",
+        "seed": BIG,
+        "style": None,
+        "loud": False,
+        "options": {"level": 0.5},
+        "stop": ["a", "b"],
+    }
+    page.click("button >> text=Run")
+    page.wait(".chip >> text=Finished")
+    page.wait(f"text={BIG}")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("prompt *", "ab", "3 characters"),
+        ("prompt *", "", "fill"),
+        ("seed *", "", "fill"),
+        ("seed *", "1.5", "valid value"),
+        ("length", "501", "500"),
+        ("stop", "[1", "Line 1"),
+    ],
+)
+def test_what_is_wrong_is_said_at_its_field(page: Watched, name: str, text: str, said: str) -> None:
+    opened(page)
+    field(page, "prompt *").fill("The house")
+    field(page, "seed *").fill("1")
+    field(page, name).fill("")
+    field(page, name).press_sequentially(text)
+    page.click("button >> text=Run")
+    page.until("document.activeElement.matches('.form :invalid')")
+    assert said in page.page.evaluate("document.activeElement.validationMessage")
+    assert not any(request.endswith("/api/jobs") for request in page.requests)
+    field(page, name).fill({"prompt *": "abc", "stop": "[]"}.get(name, "7"))
+    page.click("button >> text=Run")
+    page.wait(".chip >> text=Finished")
+
+
+def test_the_node_has_the_last_word(page: Watched) -> None:
+    opened(page)
+    field(page, "prompt *").fill("The house")
+    field(page, "seed *").fill("1")
+    field(page, "stop").fill("[1]")
+    page.click("button >> text=Run")
+    page.wait("section[aria-label=Result] >> text=data.stop[0]: expected text, found 1")
+    (logged,) = page.problems
+    assert "status of 400" in logged
+    page.problems.clear()
+
+
+def test_as_json_and_back(page: Watched) -> None:
+    opened(page)
+    field(page, "prompt *").fill("The house")
+    page.click("button >> text=As JSON")
+    raw = page.page.get_by_label("Input as JSON")
+    raw.fill(
+        f'{{"prompt": "a\\"{{b", "seed": {BIG},'
+        ' "options": {"level": 1e3, "more": {"deep": [1]}}}'
+    )
+    page.click("button >> text=As a form")
+    assert field(page, "prompt *").input_value() == 'a"{b'
+    assert field(page, "seed *").input_value() == str(BIG)
+    assert field(page, "more").input_value() == '{"deep":[1]}'
+    assert str(BIG) in raw.input_value()
+    page.click("button >> text=As JSON")
+    raw.fill('{"unknown": 1}')
+    page.page.get_by_role("button", name="As a form").wait_for(state="visible")
+    page.click("button >> text=As a form")
+    assert raw.is_visible(), "a form has no place for it"
+    assert raw.input_value() == '{"unknown": 1}'
+
+
+def test_other_containers(page: Watched) -> None:
+    opened(page)
+    choose = page.page.get_by_label("Container of step 1").select_option
+    raw = page.page.get_by_label("Input as JSON")
+    for container in ("any", "other"):
+        choose(container)
+        raw.wait_for(state="visible")
+        assert raw.input_value() == "{}" or container == "other"
+    choose("writer")
+    page.wait("fieldset legend >> text=options")
