@@ -47,10 +47,10 @@ export default function chain(main, _id, query) {
 	}
 	// What contracts paid in coins, as far as their subscriptions are listed.
 	function price() {
-		for (const one of deliveries.items) {
+		deliveries.items = deliveries.items.map((one) => {
 			const { payment_amount: wei, payment_token: token } = subscriptions.items.find((each) => each.id === one.subscription) || {}
-			if (one.state === 'delivered' && wei && !Number(token)) one.paid = wei
-		}
+			return one.state === 'delivered' && wei && !Number(token) ? { ...one, paid: wei } : one
+		})
 	}
 
 	const look = () => { if (known) fill(about, summary(known)) }

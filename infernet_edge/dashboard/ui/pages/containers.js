@@ -42,7 +42,7 @@ export default function containers(main, id) {
 		timer = setTimeout(() => { due = Infinity; load() }, ms)
 	}
 	function measured({ containers: uses = [] }) {
-		for (const one of uses) Object.assign(items.find((each) => each.id === one.id) || {}, one)
+		items = items.map((one) => ({ ...one, ...uses.find((each) => each.id === one.id) }))
 		if (items.length) draw()
 	}
 

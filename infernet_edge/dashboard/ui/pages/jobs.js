@@ -33,6 +33,7 @@ export default function jobs(main, id, query) {
 	let items = []
 	let newer = [] // they wait behind a button while the reader is further down
 	let next = null
+	let room = PAGE // rows: as many as were asked for
 	let searched = null
 	let turn = 0
 	let isBusy = true
@@ -99,6 +100,7 @@ export default function jobs(main, id, query) {
 			const known = new Set(before ? items.map((job) => job.id) : [])
 			items = [...(before ? items : []), ...found.items.filter((job) => !known.has(job.id))]
 			if (!before) newer = []
+			room = Math.max(PAGE, items.length)
 			next = found.next
 			searched = found.searched_to
 		} catch (error) {
@@ -115,7 +117,9 @@ export default function jobs(main, id, query) {
 	}
 
 	function takeNewer() {
-		items = [...newer, ...items].slice(0, MOST)
+		items = [...newer, ...items]
+		if (items.length > room) next = items[room - 1].id
+		items.length = Math.min(items.length, room)
 		newer = []
 		draw()
 	}

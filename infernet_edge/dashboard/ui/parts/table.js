@@ -1,7 +1,7 @@
 // A table that becomes cards on a phone: the same rows, by CSS.
 import { el, sign } from '../dom.js'
 
-// Rows keep their elements. A column is [title, rank, cell(row)]; ranks on a card: title, state (right of it),
+// Rows keep their elements, and are not made again for the same object. A column is [title, rank, cell(row)]; ranks on a card: title, state (right of it),
 // meta (muted), sub (a line of its own).
 export function tableOf(caption, columns, keyOf, href) {
 	const body = el('tbody')
@@ -13,9 +13,11 @@ export function tableOf(caption, columns, keyOf, href) {
 		let at = body.firstChild
 		for (const item of items) {
 			const key = keyOf(item)
-			const old = rows.get(key)
-			let row = el('tr', { 'aria-selected': key === selected && 'true', 'data-key': key }, columns.map(([, rank, cell]) => el(`td.${rank}`, rank === 'title' && href ? el('a.rowlink', { href: href(item) }, cell(item)) : cell(item))))
-			if (old?.isEqualNode(row)) row = old
+			const known = rows.get(key)
+			const old = known?.row
+			const isSame = known?.item === item && known.selected === (key === selected)
+			let row = isSame ? old : el('tr', { 'aria-selected': key === selected && 'true', 'data-key': key }, columns.map(([, rank, cell]) => el(`td.${rank}`, rank === 'title' && href ? el('a.rowlink', { href: href(item) }, cell(item)) : cell(item))))
+			if (isSame || old?.isEqualNode(row)) row = old
 			else if (old) {
 				const hadFocus = old.contains(document.activeElement)
 				if (old === at) at = row
@@ -24,9 +26,9 @@ export function tableOf(caption, columns, keyOf, href) {
 			}
 			if (row === at) at = row.nextSibling
 			else body.insertBefore(row, at)
-			next.set(key, row)
+			next.set(key, { row, item, selected: key === selected })
 		}
-		for (const [key, row] of rows) if (!next.has(key)) row.remove()
+		for (const [key, { row }] of rows) if (!next.has(key)) row.remove()
 		rows = next
 	}
 	return { node, draw }
