@@ -62,7 +62,7 @@ def test_several_pages_follow_the_same_jobs(chromium: Chromium, node: NodeProces
     api = Api(node.port)
     with contextlib.ExitStack() as stack:
         # Each has a context of its own: a browser has six connections to a host for each.
-        pages = [stack.enter_context(chromium.page(node.url)) for _ in range(5)]
+        pages = [stack.enter_context(chromium.page(node.url)) for _ in range(3)]
         for page in pages:
             page.page.goto(f"{node.url}/#/jobs", wait_until="commit")
         for page in pages:
