@@ -2,17 +2,14 @@
 
 const TOKEN = 'infernet.token'
 const TIMEOUT = 10000
-const SLOWED = 3 // times that a request waits for the rate limit
+const SLOWED = 3
 
-// Status 0: no answer.
 const failure = (status, text, body) => Object.assign(new Error(text), { status, body })
 
-// A storage may be blocked or full.
 function stored(act, kind = 'localStorage') {
 	try { return act(window[kind]) } catch { return null }
 }
 export const kept = (name, usual = null) => stored((all) => JSON.parse(all.getItem(`infernet.${name}`))) ?? usual
-// Keep a value in this browser; null forgets it.
 export const keep = (name, value) => stored((all) => (value == null ? all.removeItem(`infernet.${name}`) : all.setItem(`infernet.${name}`, JSON.stringify(value))))
 
 let token = stored((all) => all.getItem(TOKEN), 'sessionStorage') || stored((all) => all.getItem(TOKEN)) || ''
@@ -39,7 +36,6 @@ addEventListener('storage', ({ key, oldValue, newValue }) => { if (key === TOKEN
 
 export const listeners = { signedIn() {}, slowed() {} }
 let signingIn = null
-// One dialog for all requests with the token `used`.
 function signIn(used, why) {
 	if (used !== token) return
 	signingIn ||= import('./parts/dialog.js')
@@ -101,7 +97,6 @@ export async function pieces(response, take) {
 	for (let done, value; ({ done, value } = await reader.read()), !done;) take(decoder.decode(value, { stream: true }))
 }
 
-// The first `max` bytes of a text, and its size.
 export async function head(path, max, signal) {
 	const response = await send(path, { signal, headers: { range: `bytes=0-${max - 1}` } })
 	const size = Number(/\d+$/.exec(response.headers.get('content-range') ?? response.headers.get('content-length')))

@@ -4,7 +4,6 @@ import { ago, announce, button, byId, el, fill, icon, now, plain, span } from '.
 import { isStale, node, on, start } from './live.js'
 import { may, stateChip, toFix, verdict } from './parts/chip.js'
 
-// Module, name, key; its default function gets main, an id, the query.
 const PAGES = [['overview', 'Overview', 'o'], ['jobs', 'Jobs', 'j'], ['try', 'Try it', 't'], ['containers', 'Containers', 'c'], ['chain', 'Chain', 'h'], ['nodes', 'Nodes', 'n'], ['settings', 'Settings', 's']]
 const FIRST = 4
 const address = (page) => `#/${page === 'overview' ? '' : page}`

@@ -26,12 +26,10 @@ export function el(what, ...children) {
 
 export const icon = (name, ...classes) => el(['svg.icon', ...classes].join('.'), { viewBox: '0 0 24 24', 'aria-hidden': 'true' }, el('use', { href: `#i-${name}` }))
 export const button = (label, act, props) => el('button.button', { type: 'button', onclick: act, ...props }, label)
-// A button that is a drawing.
 export const sign = (name, label, act, more = '') => el(`button.plain${more}`, { type: 'button', label, title: label, onclick: act }, icon(name))
 export const line = (text, more = '') => el(`span.line${more}`, text)
 export const card = (title, side, ...children) => el('section.card', el('div.head', el('h2', title), side), children)
 export const terms = (pairs) => el('dl', pairs.filter(([, value]) => value != null && value !== '').map(([term, value]) => el('div', el('dt', term), el('dd', value))))
-// Links of which one is chosen: [key, name, class].
 export const segments = (items, chosen, href) => items.map(([key, name, more = '']) => el(`a${more}`, { href: href(key), 'aria-current': key === chosen && 'true' }, name))
 export const byId = (id) => document.getElementById(id)
 
@@ -48,7 +46,6 @@ export function fill(node, ...children) {
 
 let saidAt = 0
 let saying = 0
-// Say the latest to screen readers, at most once in 5 s.
 export function announce(text) {
 	clearTimeout(saying)
 	saying = setTimeout(() => {
@@ -57,7 +54,6 @@ export function announce(text) {
 	}, Math.max(50, saidAt + 5000 - Date.now()))
 }
 
-// Numbers, times and texts as people read them; times by the node's clock.
 let offset = 0
 export const setNow = (now) => { offset = now - Date.now() }
 export const now = () => Date.now() + offset
@@ -73,7 +69,6 @@ export function bytes(size) {
 }
 
 const SPANS = [[86400, 'day', 's'], [3600, 'hour', 's'], [60, 'min', ''], [1, 's', '']]
-// "0.84 s", "3 min 5 s"
 export function span(ms) {
 	if (ms == null) return '–'
 	const s = Math.max(0, ms) / 1000
@@ -86,7 +81,6 @@ export function span(ms) {
 	return amounts.map((n, more) => n && `${n} ${SPANS[at + more][1]}${n > 1 ? SPANS[at + more][2] : ''}`).filter(Boolean).join(' ')
 }
 
-// "12:04:31", on other days "26 Nov 12:04"
 export function time(ms) {
 	if (ms == null) return '–'
 	const at = new Date(ms)
@@ -106,7 +100,6 @@ export const count = (n, word) => `${number(n)} ${word}${n === 1 ? '' : 's'}`
 export const number = (n) => String(n).replace(/\B(?=(\d{3})+$)/g, ',')
 export const nth = (n) => n + (/1[123]$/.test(String(n)) ? 'th' : ['th', 'st', 'nd', 'rd'][n % 10] || 'th')
 
-// "0.0421 ETH", from a decimal text in wei
 export function ether(wei, digits = 6) {
 	if (!/^-?\d+$/.test(wei ?? '')) return '–'
 	const [, minus, all] = /^(-?)(.*)/.exec(wei)

@@ -4,11 +4,11 @@ import { now, setNow } from './dom.js'
 
 const TYPES = 'job,container,storage,chain,attention,minute,machine'
 const BEAT = 15000 // between the node's comments
-const SILENCE = 3000 // beyond that
-const HIDDEN = 30000 // until a hidden page closes its stream
-const SOON = 3000 // from an event to reading the overview
-const POLL = 10000 // where a proxy holds back events
-const LONGEST = 30000 // between two attempts to connect
+const SILENCE = 3000
+const HIDDEN = 30000
+const SOON = 3000
+const POLL = 10000
+const LONGEST = 30000
 
 // `state`: as in chip.js; `seen`: when it was last known; `draft`: of Try it.
 export const node = { overview: null, state: 'starting', seen: 0, updated: false, slowed: false }
@@ -52,7 +52,6 @@ function check(newer) {
 }
 const loadSoon = () => { soon ||= setTimeout(() => load().catch(() => {}), SOON) }
 
-// Whether nothing but the head of the chain has changed.
 export const isHead = (changed) => node.overview?.chain && changed?.every((one) => one.event === 'head.advanced')
 
 // After a minute without a job nothing need be read.
@@ -116,7 +115,7 @@ function parse(response, alive) {
 	})
 }
 
-let wanted = new AbortController() // aborted to close the stream, or to connect at once
+let wanted = new AbortController()
 // Returns whether any event came, and whether a proxy holds them back.
 async function follow() {
 	const mine = (wanted = new AbortController())
@@ -174,7 +173,6 @@ export async function start() {
 	}
 }
 
-// Wait; shorter when the network or the reader comes back.
 async function rest(ms) {
 	wanted = new AbortController()
 	await sleep(ms, wanted.signal).catch(() => {})

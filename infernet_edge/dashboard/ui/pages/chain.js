@@ -7,9 +7,8 @@ import { tableOf } from '../parts/table.js'
 import { action, copy } from '../parts/toast.js'
 
 const MOST = 1000
-const SOON = 2000 // ms from an event to reading the lists
-const BEHIND = 3 // usual times between blocks without one
-const FEW = 20 // deliveries that the balance is enough for
+const SOON = 2000
+const [BEHIND, FEW] = [3, 20] // usual times without a block; deliveries that can be paid
 
 const hex = (hash) => hash && [el('span.mono', brief(hash)), sign('copy', `Copy ${brief(hash)}`, () => copy(hash))]
 const amount = (wei) => wei && el('span', { title: `${number(wei)} wei` }, ether(wei))
@@ -40,12 +39,10 @@ export default function chain(main, _id, query) {
 			terms([['Balance', [amount(all.balance), cost > 0 && left != null && [' ', mark(left < FEW ? 'warn' : 'idle', `enough for about ${number(left)} deliveries`)]]], ['Account', hex(all.address)], ['Payment wallet', hex(all.payment_wallet)], ['Gas, last day', amount(all.gas_spent_day)], ['In flight', all.pending], ['RPC servers', servers]])]
 	}
 
-	// What a delivery has cost lately, in wei; 0 for not known.
 	function usual() {
 		const fees = deliveries.items.filter((one) => one.fee).map((one) => BigInt(one.fee))
 		return fees.length && fees.reduce((a, b) => a + b) / BigInt(fees.length)
 	}
-	// What contracts paid in coins, as far as their subscriptions are listed.
 	function price() {
 		deliveries.items = deliveries.items.map((one) => {
 			const { payment_amount: wei, payment_token: token } = subscriptions.items.find((each) => each.id === one.subscription) || {}

@@ -7,7 +7,6 @@ import { eachLine, logView } from '../parts/log.js'
 import { action, confirm, copy, toast } from '../parts/toast.js'
 import { cpu, memory, slots } from './containers.js'
 
-// `used` of its slots are in use.
 export async function act(id, name, used) {
 	const isUp = node.overview.containers.find((one) => one.id === id)?.state === 'ready'
 	if (name === 'restart' && isUp && !(await confirm(`Restart ${id}?`, used ? `${count(used, 'running job')} will be started again.` : 'Jobs that run there are started again.', 'Restart'))) return
@@ -44,7 +43,6 @@ export function containerDetail(place, id, head, title) {
 		else fill(logs, el('h2', 'Log'), el('p.muted', 'The log needs a token with the scope operator.'))
 	}
 
-	// Until the page is left; again when the container or the node comes back.
 	async function follow() {
 		const log = logView(id)
 		const state = el('p.muted')

@@ -7,8 +7,8 @@ import { sides, tableOf } from '../parts/table.js'
 import { containerDetail } from './container.js'
 import { doing, noContainers } from './overview.js'
 
-const EVERY = 10000 // ms from a job to reading the containers
-const SOON = 3000 // the same from an event of a container
+const EVERY = 10000
+const SOON = 3000
 
 export const slots = (one) => `${one.slots.used} of ${count(one.slots.of, 'slot')}${one.waiting ? `, ${number(one.waiting)} wait${one.waiting === 1 ? 's' : ''}` : ''}`
 export const memory = (one) => one.memory != null && `${bytes(one.memory)}${one.memory_limit ? ` of ${bytes(one.memory_limit)}` : ''}`

@@ -7,7 +7,6 @@ import { showText } from '../parts/json.js'
 import { action, confirm, copy } from '../parts/toast.js'
 
 export const request = (containers, input) => `{"containers":${JSON.stringify(containers)},"data":${input}}`
-// The command that sends the same job; the token is not in it.
 export function curl(containers, input) {
 	const token = node.overview?.me.open ? '' : ' -H "Authorization: Bearer $TOKEN"'
 	return `curl -sS '${location.origin}${location.pathname}api/jobs?wait=30' -H 'Content-Type: application/json'${token} -d '${request(containers, input).replaceAll("'", "'\\''")}'`

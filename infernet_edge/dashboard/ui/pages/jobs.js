@@ -9,7 +9,7 @@ import { jobDetail } from './job.js'
 
 const PAGE = 50
 const MOST = 1000
-const LATE = 4000 // ms from changes that were left out
+const LATE = 4000
 const FILTERS = ['state', 'container', 'client', 'find']
 
 function second(job) {
@@ -31,16 +31,15 @@ const COLUMNS = [
 
 export default function jobs(main, id, query) {
 	let items = []
-	let newer = [] // they wait behind a button while the reader is further down
+	let newer = []
 	let next = null
-	let room = PAGE // rows: as many as were asked for
+	let room = PAGE
 	let searched = null
 	let turn = 0
 	let isBusy = true
 	let missed = [] // while a request is on its way; its answer may be older
 	let late = 0
 
-	// The address with other filters; null: without a job.
 	function hash(changes, job = side.selected) {
 		const all = new URLSearchParams(query)
 		for (const [name, value] of Object.entries(changes)) if (value) all.set(name, value); else all.delete(name)
@@ -140,7 +139,7 @@ export default function jobs(main, id, query) {
 			const now = [items, newer].find((all) => all.some((one) => one.id === job.id))
 			if (now) {
 				const at = now.findIndex((one) => one.id === job.id)
-				now[at] = { ...now[at], position: null, ...job } // in place, also when it fits no longer
+				now[at] = { ...now[at], position: null, ...job }
 			} else if (fits(job)) newer.unshift(job)
 		}
 		newer.sort((a, b) => (a.id < b.id ? 1 : -1)).splice(PAGE + 1)

@@ -3,7 +3,7 @@ import { get } from '../api.js'
 import { ago, card, count, el, number } from '../dom.js'
 import { mark, pageHead, show } from '../parts/chip.js'
 
-const EVERY = 30000 // ms; the node's answer is as old
+const EVERY = 30000
 const HEALTH = { healthy: ['ok', 'Working'], unhealthy: ['warn', 'Not well'], unreachable: ['bad', 'Not reached'] }
 
 function other({ name, url, health, reason, containers, pending, seen_at: seen, protected: needs }) {

@@ -76,7 +76,6 @@ function attention(one) {
 }
 const command = (text) => el('span.command', el('code', text), sign('copy', 'Copy the command', async () => (await import('../parts/toast.js')).copy(text)))
 
-// `share` that is used up, 0 to 1; a warning above `high`.
 function tile(label, value, under, share = null, high = 0.9) {
 	const bar = el('i')
 	if (share != null) bar.style.width = `${Math.min(100, Math.max(2, 100 * share)).toFixed(0)}%`

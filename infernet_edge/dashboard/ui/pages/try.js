@@ -88,7 +88,6 @@ export default function tryIt(main, _id, query) {
 		express()
 	}
 
-	// It is sent as it was typed.
 	function check() {
 		const found = jsonError(text.value) || (text.value.trim()[0] === '{' ? '' : 'An object is expected: { … }')
 		wrong.textContent = found

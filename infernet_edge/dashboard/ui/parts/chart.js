@@ -6,7 +6,6 @@ const HEIGHT = 150
 const LOW = 96
 const MINUTE = 60000
 
-// A round step, and a number of steps that holds `value`.
 function scale(value, least) {
 	const power = 10 ** Math.floor(Math.log10(value))
 	const step = Math.max(least, [0.5, 1, 2, 5].map((part) => part * power).find((one) => one * 3 >= value))

@@ -2,7 +2,6 @@
 import { button, count, el, fill, icon, now, span, time } from '../dom.js'
 import { isStale, node } from '../live.js'
 
-// Of each state the kind (shape and colour) and the word.
 const STATES = {
 	running: ['run', 'Running'], waiting: ['wait', 'Waiting'], success: ['ok', 'Finished'], failed: ['bad', 'Failed'],
 	cancelled: ['idle', 'Cancelled'], ready: ['ok', 'Ready'], starting: ['run', 'Starting'], suspect: ['wait', 'Checked'],
@@ -21,7 +20,6 @@ export function may(scope) {
 
 export const toFix = ({ attention, left_out: more } = node.overview) => attention.length + more.attention
 
-// Kind and sentence.
 export function verdict() {
 	const all = node.overview
 	if (!all) return ['run', node.error ? `Cannot read the node: ${why(node.error)}` : 'Connecting']
@@ -36,7 +34,6 @@ export function verdict() {
 }
 
 const CONNECTIONS = { live: 'Live', reconnecting: 'Reconnecting', starting: 'Connecting', polling: 'Every 10 s', paused: 'Paused' }
-// The connection; with `fixes` what is to be fixed instead.
 export function stateChip(fixes) {
 	const n = node.overview && toFix()
 	if (fixes && n && node.state === 'live') return el('a.chip.bad', { href: '#/' }, icon('bad'), `${n} to fix`)
@@ -60,7 +57,6 @@ export function why(error) {
 export const failed = (...text) => el('p.failed', { role: 'alert' }, text)
 export const grey = (what) => el('div.grey', { role: 'img', label: `Loading ${what}` }, el('i'), el('i'), el('i'))
 
-// Show a part once its data is there.
 export async function show(place, what, load, draw) {
 	const timer = setTimeout(() => fill(place, grey(what)), place.firstChild ? 1e6 : 200)
 	try {

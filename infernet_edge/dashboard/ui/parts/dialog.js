@@ -24,7 +24,6 @@ export const askToken = (why) => new Promise((done) => {
 	})
 })
 
-// Ask before something is lost; the safe answer has the focus.
 export const confirm = (title, text, yes) => new Promise((done) => {
 	const dialog = open(title, el('p', text), el('div.buttons', el('button.button', { value: '', autofocus: true }, 'Do not'), el('button.button.danger', { value: 'yes' }, yes)))
 	dialog.addEventListener('close', () => done(dialog.returnValue === 'yes'))

@@ -4,7 +4,7 @@ import { button, bytes, el, fill, plain } from '../dom.js'
 import { why } from './chip.js'
 import { copy, download, toast } from './toast.js'
 
-const SHOWN = 65536 // bytes or characters
+const SHOWN = 65536
 const LONG = 200
 const DEEP = 3
 const LEVELS = 50
@@ -41,7 +41,6 @@ function leaf(kind, text) {
 	}, { class: 'show' })]
 }
 
-// The tree of a text, as far as it is JSON.
 function tree(text) {
 	const list = tokens(text)
 	const top = el('span')
@@ -72,7 +71,6 @@ function tree(text) {
 	return top
 }
 
-// `size`: bytes of all of it; `more` reads it, where `text` is its beginning.
 function jsonView(text, size, more) {
 	const view = el('pre.json', { tabindex: '0' }, tree(text.slice(0, SHOWN)))
 	if (text.length <= SHOWN && !more) return view
@@ -83,8 +81,6 @@ function jsonView(text, size, more) {
 	return [view, el('p.muted', 'This is the beginning. ', all)]
 }
 
-// A text of a job: its beginning as a tree, all of it to download.
-// `absent` says why there may be none.
 export async function showText(place, name, path, file, absent, signal, more) {
 	const whole = (act) => textOf(path, signal).then(act).catch((error) => toast(why(error), true))
 	try {
@@ -100,7 +96,6 @@ const problem = (text) => {
 	try { JSON.parse(text) } catch ({ message }) { return message }
 	return ''
 }
-// What is wrong in JSON, and where.
 export function jsonError(text) {
 	const found = problem(text)
 	if (!found) return ''

@@ -33,7 +33,6 @@ export function runner(place) {
 	const open = () => id && el('a.button', { href: `#/jobs/${part(id)}` }, 'Open the job')
 	const problem = (text) => el('pre.error', { role: 'alert' }, text)
 
-	// Show how a job ended: its JobResult with details. Returns its state.
 	function ended({ status, result, detail }) {
 		const [sent, started, finished] = [detail.created_at, detail.started_at, detail.finished_at].map(Date.parse)
 		const state = detail.cancelled ? 'cancelled' : status

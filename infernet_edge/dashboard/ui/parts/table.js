@@ -1,7 +1,7 @@
 // A table that becomes cards on a phone: the same rows, by CSS.
 import { el, sign } from '../dom.js'
 
-// Rows keep their elements, and are not made again for the same object. A column is [title, rank, cell(row)]; ranks on a card: title, state (right of it),
+// Rows are not made again for the same object. A column is [title, rank, cell(row)]; ranks on a card: title, state (right of it),
 // meta (muted), sub (a line of its own).
 export function tableOf(caption, columns, keyOf, href) {
 	const body = el('tbody')
@@ -34,7 +34,6 @@ export function tableOf(caption, columns, keyOf, href) {
 	return { node, draw }
 }
 
-// A list, and beside it (on a phone in its place) one of its rows.
 // `home()`: the address of the list; `open(side, id, head)` returns { end }.
 export function sides(main, list, what, home, open) {
 	const side = el('div.card.side', { hidden: true })

@@ -2,7 +2,7 @@
 import { byId, button, el, icon, sign } from '../dom.js'
 import { why } from './chip.js'
 
-const TIME = 4000 // ms
+const TIME = 4000
 const MOST = 3
 
 export function toast(text, isError) {
