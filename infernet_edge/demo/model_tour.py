@@ -191,6 +191,12 @@ def examples(url: str, job: str, data: dict[str, Any], service: ModelService) ->
         f"{CURL} -G {url}/api/jobs \\\n  -d id={job}",
     )
     yield Example("A stream", f"curl -sN {url}/api/jobs/stream{sent}")
+    path = "chat/completions" if "messages" in data else "completions"
+    body = shlex.quote(json.dumps({"model": service.model, **data}, ensure_ascii=False))
+    yield Example(
+        "The same for programs that speak OpenAI's API, such as chat pages",
+        f"{CURL} {url}/v1/{path} \\\n  -H 'content-type: application/json' \\\n  -d {body}",
+    )
     yield Example(
         "What a node's configuration needs to keep this model",
         "\n".join(_configuration(service)),

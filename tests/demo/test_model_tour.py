@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import tomllib
 from pathlib import Path
@@ -11,12 +12,42 @@ import pytest
 from aiohttp import web
 
 from infernet_edge.config.loading import build
+from infernet_edge.config.model import Container
 from infernet_edge.demo.client import DemoFailed
 from infernet_edge.demo.demo import Options, run_demo
-from infernet_edge.demo.model_choice import ModelChoice
+from infernet_edge.demo.model_choice import ModelChoice, ModelService
+from infernet_edge.demo.model_tour import examples
 from tests.support.openai_server import OpenAIServer
 from tests.support.ports import free_port
+from tests.support.running import running
 from tests.support.serving import Handler, serving
+
+
+async def test_the_examples_work(tmp_path: Path) -> None:
+    """As they are printed, by a shell."""
+    async with serving(OpenAIServer("owner/small")) as url:
+        container = {"id": "model", "url": url, "protocol": "openai", "models": ["owner/small"]}
+        async with running(tmp_path, {"containers": [container]}) as node:
+            job = await node.job(["model"], {"prompt": "it's"})
+            await node.finished(job)
+            service = ModelService(Container(id="model", url=url), "owner/small", "")
+            shown = examples(node.url, job, {"prompt": "it's", "max_tokens": 5}, service)
+            answers = [await shell(each.command) for each in shown if "curl" in each.command]
+    assert len(answers) == 4
+    accepted, result, stream, front = answers
+    assert json.loads(accepted).keys() == {"id"}
+    assert json.loads(result)[0]["status"] == "success"
+    assert stream.endswith("data: [DONE]\n\n")
+    assert json.loads(front)["choices"][0]["text"] == "it's"
+
+
+async def shell(command: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        "bash", "-c", command, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 0
+    return out.decode()
 
 
 async def demo(url: str, **choice: str) -> None:
