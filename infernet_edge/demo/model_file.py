@@ -45,6 +45,8 @@ _SHOWN: Final = 2000  # bytes of what llama-server wrote last
 _POLL_PERIOD: Final = 0.2
 _CONTEXT: Final = 4096  # tokens; what models offer by default may need gigabytes
 _MAGIC: Final = b"GGUF"
+_PART: Final = re.compile(r"(.+)-[0-9]{5}-of-([0-9]{5})\.gguf")  # of a model that is split
+_MAX_PARTS: Final = 100
 
 
 @contextlib.asynccontextmanager
@@ -55,10 +57,11 @@ async def serving_file(
 
     Raises DemoFailed with what to pass or to install.
     """
-    file = await asyncio.to_thread(_gguf_file, choice.what)
+    files = await asyncio.to_thread(_gguf_files, choice.what)
+    file = files[0]
     if choice.key_file:
         raise DemoFailed("--model-key belongs to the URL of a model server, not to a file.")
-    name = choice.name or file.stem
+    name = choice.name or (_PART.fullmatch(file.name) or [file.stem, file.stem])[1]
     program = shutil.which(PROGRAM)
     if program and not choice.image:
         async with _process(program, file, name) as container:
@@ -66,12 +69,12 @@ async def serving_file(
             yield ModelService(container, name, f"{program} runs {file}, as a process.", again)
         return
     image = await _image(choice.image, podman)
-    container = _container(image, file, name, port)
+    container = _container(image, files, name, port)
     yield ModelService(container, name, f"{image} runs {file}, as a container in Podman.")
 
 
-def _gguf_file(text: str) -> Path:
-    """The file that the user named, checked. Blocks."""
+def _gguf_files(text: str) -> list[Path]:
+    """The file that the user named, checked, or all parts of a model that is split. Blocks."""
     file = Path(text).expanduser().absolute()
     if not file.exists():
         if re.fullmatch(r"[\w.-]+:\d+(/.*)?", text):
@@ -91,7 +94,20 @@ def _gguf_file(text: str) -> Path:
             f"{text} is not a GGUF file, which is what llama.cpp's server loads. Others"
             " (safetensors, ONNX) need a server of their own: pass its URL."
         )
-    return file
+    return _parts(file)
+
+
+def _parts(file: Path) -> list[Path]:
+    """The files of a model, the first one first: llama.cpp finds the others by their names."""
+    part = _PART.fullmatch(file.name)
+    if part is None:
+        return [file]
+    count = min(int(part[2]), _MAX_PARTS)
+    files = [file.with_name(f"{part[1]}-{at:05}-of-{part[2]}.gguf") for at in range(1, count + 1)]
+    for each in files:
+        if not each.exists():
+            raise DemoFailed(f"{file.name} is one of {count} parts, and {each.name} is not there.")
+    return files
 
 
 async def _image(named: str, podman: Podman | None) -> str:
@@ -128,12 +144,16 @@ async def _is_here(image: str, podman: Podman) -> bool:
         await connection.close()
 
 
-def _container(image: str, file: Path, name: str, port: int) -> Container:
-    if ":" in str(file):
-        raise DemoFailed(f"Podman cannot pass in {file}, because of the colon: rename it.")
+def _container(image: str, files: list[Path], name: str, port: int) -> Container:
+    targets = [f"/models/{each.name}" for each in files]
+    if len(files) == 1:
+        targets = ["/models/model.gguf"]
+    for each in files:
+        if ":" in str(each):
+            raise DemoFailed(f"Podman cannot pass in {each}, because of the colon: rename it.")
     ports = Ports(())
     ports.register("node", port)
-    arguments = _arguments("/models/model.gguf", name, "--host", "0.0.0.0", "--port", "8080")
+    arguments = _arguments(targets[0], name, "--host", "0.0.0.0", "--port", "8080")
     return Container(
         id=CONTAINER,
         image=image,
@@ -143,7 +163,7 @@ def _container(image: str, file: Path, name: str, port: int) -> Container:
         container_port=8080,
         command=shlex.join(arguments),  # the host is within the container
         # z: on machines with SELinux, containers may read no other files.
-        volumes=[f"{file}:/models/model.gguf:ro,z"],
+        volumes=[f"{file}:{target}:ro,z" for file, target in zip(files, targets, strict=True)],
         models=[name],
         health_path="/health",
         startup_timeout=LOAD_TIMEOUT,

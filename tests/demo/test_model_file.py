@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     made.parent.mkdir()
     made.write_text(f"#!{sys.executable}\n{SERVER}")
     made.chmod(0o755)
-    monkeypatch.setenv("PATH", str(made.parent))
+    monkeypatch.setenv("PATH", f"{made.parent}:{os.environ['PATH']}")
     monkeypatch.setattr(model_file, "_POLL_PERIOD", 0.02)
     return made
 
@@ -126,6 +127,29 @@ async def test_an_image_that_is_not_here(
         assert "--alias small -c 4096 --host 0.0.0.0 --port 8080" in service.container.command
     colon = file.rename(file.with_name("a:b.gguf"))
     assert "because of the colon: rename it" in await failure(ModelChoice(str(colon)), here)
+
+
+async def test_a_model_in_parts(
+    podman: IsolatedPodman, program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any of them may be named; llama.cpp gets the first and finds the others beside it."""
+    parts = [tmp_path / f"big-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
+    for each in parts[:2]:
+        each.write_bytes(b"GGUF")
+    reason = await failure(ModelChoice(str(parts[1])))
+    assert reason == (
+        "big-00002-of-00003.gguf is one of 3 parts, and big-00003-of-00003.gguf is not there."
+    )
+    parts[2].write_bytes(b"GGUF")
+    async with serving_file(ModelChoice(str(parts[1])), None, 4000) as service:
+        assert service.model == "big"
+        assert service.command == f"llama-server -m {parts[0]} --alias big -c 4096"
+    monkeypatch.setattr(model_file, "PROGRAM", "no-such-llama-server")
+    podman.echo_image(model_file.LLAMA_IMAGE)
+    here = Podman(url=podman.url)
+    async with serving_file(ModelChoice(str(parts[2])), here, 4000) as service:
+        assert service.container.volumes == [f"{each}:/models/{each.name}:ro,z" for each in parts]
+        assert service.container.command.startswith(f"-m /models/{parts[0].name} --alias big")
 
 
 @pytest.mark.parametrize(
