@@ -197,3 +197,38 @@ def test_an_executable_is_its_own_example_service(monkeypatch: pytest.MonkeyPatc
     finally:
         process.terminate()
         assert process.wait(30) == 0
+
+
+def test_ctrl_c_while_a_model_is_loaded(
+    start: Callable[..., Running], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program that loads it ends too."""
+    program, model = tmp_path / "llama-server", tmp_path / "model.gguf"
+    program.write_text("#!/bin/sh\nexec sleep 100\n")
+    program.chmod(0o755)
+    model.write_bytes(b"GGUF")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    demo = start("--model", str(model))
+    demo.wait_for("loads model.gguf")
+    assert len(demo.children) == 1
+    assert demo.end(signal.SIGINT) == 1
+    assert "Stopped before the end." in demo.output
+    assert not psutil.pid_exists(demo.children[0].pid) or not demo.children[0].is_running()
+    assert list(demo.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--model-name", "--model-key"])
+def test_options_of_a_model_without_one(option: str) -> None:
+    done = subprocess.run(
+        [*DEMO, option, "x"], capture_output=True, text=True, cwd=ROOT, timeout=60
+    )
+    assert done.returncode == 2
+    assert done.stderr == "--model-name and --model-key belong to --model WHAT.\n"
+
+
+def test_a_mistake_in_the_model_is_a_failure(start: Callable[..., Running]) -> None:
+    demo = start("--model", "localhost:8080", "--once")
+    assert demo.process.wait(60) == 1
+    assert "The demo failed. There is no file localhost:8080." in demo.output
+    assert "http://localhost:8080" in demo.output
+    assert list(demo.folder.iterdir()) == []
