@@ -62,7 +62,7 @@ _infernet_edge() {
         "wallet pay show") words='-h --help --config --token --json' value='' ;;
         "wallet pay approve") words='-h --help --config --spender --token' value=any ;;
         "wallet pay withdraw") words='-h --help --config --yes --token' value=any ;;
-        help) words='-h --help --json' value='quick-start api backup benchmarks commands configuration containers dashboard events limits monitoring on-chain openai prometheus-rules requirements security service several-nodes troubleshooting' ;;
+        help) words='-h --help --json' value='quick-start api backup benchmarks commands configuration containers dashboard events limits models monitoring on-chain openai prometheus-rules requirements security service several-nodes troubleshooting' ;;
         completion) words='-h --help' value='bash zsh fish' ;;
         version) words='-h --help --json' value='' ;;
     esac

@@ -338,7 +338,7 @@ complete -c infernet-edge -n '__infernet_edge_at \'wallet pay withdraw\'' -l con
 complete -c infernet-edge -n '__infernet_edge_at \'wallet pay withdraw\'' -l yes -d 'do not ask for confirmation'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet pay withdraw\'' -l token -x -d 'an ERC-20 token'
 complete -c infernet-edge -n '__infernet_edge_at \'help\'' -f
-complete -c infernet-edge -n '__infernet_edge_at \'help\'' -f -a 'quick-start api backup benchmarks commands configuration containers dashboard events limits monitoring on-chain openai prometheus-rules requirements security service several-nodes troubleshooting'
+complete -c infernet-edge -n '__infernet_edge_at \'help\'' -f -a 'quick-start api backup benchmarks commands configuration containers dashboard events limits models monitoring on-chain openai prometheus-rules requirements security service several-nodes troubleshooting'
 complete -c infernet-edge -n '__infernet_edge_at \'help\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'help\'' -l json -d 'print JSON: topic, title, and text'
 complete -c infernet-edge -n '__infernet_edge_at \'completion\'' -f

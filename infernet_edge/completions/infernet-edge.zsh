@@ -62,7 +62,7 @@ _infernet_edge() {
         "wallet pay show") commands=() flags=('-h:show this help message' '--help:show this help message' '--config:configuration, JSON or TOML' '--token:a token to show besides the coin and the containers'"'"' accepted_payments' '--json:print JSON') value='' ;;
         "wallet pay approve") commands=() flags=('-h:show this help message' '--help:show this help message' '--config:configuration, JSON or TOML' '--spender:who may spend it' '--token:an ERC-20 token') value=any ;;
         "wallet pay withdraw") commands=() flags=('-h:show this help message' '--help:show this help message' '--config:configuration, JSON or TOML' '--yes:do not ask for confirmation' '--token:an ERC-20 token') value=any ;;
-        help) commands=() flags=('-h:show this help message' '--help:show this help message' '--json:print JSON: topic, title, and text') value='quick-start api backup benchmarks commands configuration containers dashboard events limits monitoring on-chain openai prometheus-rules requirements security service several-nodes troubleshooting' ;;
+        help) commands=() flags=('-h:show this help message' '--help:show this help message' '--json:print JSON: topic, title, and text') value='quick-start api backup benchmarks commands configuration containers dashboard events limits models monitoring on-chain openai prometheus-rules requirements security service several-nodes troubleshooting' ;;
         completion) commands=() flags=('-h:show this help message' '--help:show this help message') value='bash zsh fish' ;;
         version) commands=() flags=('-h:show this help message' '--help:show this help message' '--json:print JSON') value='' ;;
     esac
