@@ -54,8 +54,9 @@ class _Shape(msgspec.Struct):
 
 
 class _UndecodedRequest(msgspec.Struct):
-    """A JobRequest whose fields are not decoded."""
+    """A JobRequest whose fields are not decoded, or a DelegatedSubscriptionRequest."""
 
+    subscription: Raw | UnsetType = UNSET
     containers: Raw | UnsetType = UNSET
     data: Raw | UnsetType = UNSET
     requires_proof: Raw | UnsetType = UNSET
@@ -174,12 +175,13 @@ class JobIntake:
         *,
         attended: bool = False,
     ) -> Accepted:
-        if _is_delegated(body):
+        request = _request(body)
+        if request is None:
             await self._delegations.accept(body, caller.client)
             if record is not None:
                 await self._store.answers.save(record(b"{}"))
             return Accepted(b"{}", "")
-        job = await self._prepare(_job_request(body), caller)
+        job = await self._prepare(request, caller, len(body))
         if attended:
             job.options = structs.replace(job.options, attended=True)
         answer = b'{"id":"%b"}' % job.id.encode()
@@ -230,7 +232,7 @@ class JobIntake:
                     continue
                 if before is not None:
                     continue
-                job = await self._prepare(_job_request(item, "item"), caller)
+                job = await self._prepare(_job_request(item, "item"), caller, len(body))
                 if len(jobs) >= room:
                     raise Unavailable("Too many pending jobs")
                 jobs.append((index, job))
@@ -276,9 +278,10 @@ class JobIntake:
     async def accept_stream(self, body: bytes | bytearray, caller: Caller) -> JobStream:
         """Start a streaming job."""
         check_utf8(body)
-        if _is_delegated(body):
+        request = _request(body)
+        if request is None:
             raise Refused("Streaming only supported for OffchainJob requests.")
-        job = await self._prepare(_job_request(body), caller, stream=True)
+        job = await self._prepare(request, caller, len(body), stream=True)
         memory = self._orchestrator.stream_memory()
         try:
             await self._store.add([job])
@@ -288,9 +291,12 @@ class JobIntake:
         return self._orchestrator.open_stream(job, memory)
 
     async def _prepare(
-        self, request: schema.JobRequest, caller: Caller, *, stream: bool = False
+        self, request: schema.JobRequest, caller: Caller, size: int, *, stream: bool = False
     ) -> Job:
-        """The job of a request that passes all checks; raises the ApiError of the first other."""
+        """The job of a request that passes all checks; raises the ApiError of the first other.
+
+        The request is in a body of `size` bytes. A long input that is most of it is not copied.
+        """
         self._guardian.check(request, caller.address)
         data = memoryview(request.data)
         if bytes(data[:1]) != b"{":
@@ -301,7 +307,7 @@ class JobIntake:
             self._store.new_key(),
             caller.client,
             tuple(request.containers),
-            bytes(data) if len(data) <= PIECE else data,
+            data if len(data) > max(PIECE, size // 2) else bytes(data),
             requires_proof=bool(request.requires_proof),
             kind=STREAM if stream else DIRECT,
             options=NO_OPTIONS if request.options is None else self._options(request, stream),
@@ -331,19 +337,30 @@ def _is_delegated(body: bytes | bytearray) -> bool:
     return shape.subscription is not UNSET and shape.containers is UNSET
 
 
-def _job_request(body: Buffer, where: str = "") -> schema.JobRequest:
-    """Decode a JobRequest; a list of ids that is too long is refused without decoding it.
+def _request(body: bytes | bytearray) -> schema.JobRequest | None:
+    """The JobRequest in a body, None for a delegated one; a long body is read once."""
+    if len(body) > _MAX_IDS_BYTES:
+        parts = decode(body, _undecoded)
+        is_delegated = parts.subscription is not UNSET and parts.containers is UNSET
+        return None if is_delegated else _of_parts(parts)
+    return None if _is_delegated(body) else decode(body, _requests)
 
-    A long body is read once: the decoder skips its parts, of which all but the data are short.
-    """
+
+def _job_request(body: Buffer, where: str = "") -> schema.JobRequest:
+    """Decode a JobRequest; a list of ids that is too long is refused without decoding it."""
     if len(body) <= _MAX_IDS_BYTES:
         return decode(body, _requests, where)
-    parts = decode(body, _undecoded, where)
+    return _of_parts(decode(body, _undecoded, where), where)
+
+
+def _of_parts(parts: _UndecodedRequest, where: str = "") -> schema.JobRequest:
+    """Decode the parts of a long JobRequest, of which all but the data are short."""
     ids, data = parts.containers, parts.data
     if ids is not UNSET and len(memoryview(ids)) > _MAX_IDS_BYTES:
         raise BadRequest(
             f"containers: expected at most {MAX_CONTAINERS} ids", {"field": "containers"}
         )
+    parts.subscription = UNSET
     if data is not UNSET:
         parts.data = _NO_DATA
     request = decode(schema.encoder.encode(parts), _requests, where)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qs
 
 import msgspec
@@ -22,7 +22,9 @@ T = TypeVar("T")
 
 _MAX_CLOSED = 8  # connections that are closed to get memory for one answer
 _CLOSING_TIME = 0.02  # seconds until a connection that is closed has released its memory
-_AT_ONCE = 16 * 2**10  # bytes of an answer that are written at a time
+_AT_ONCE = PIECE  # bytes of an answer that are written at a time
+_READ_AT_ONCE = 512 * 2**10  # bytes of a stored answer that are read at a time, if there is memory
+_COLLECTED = 64 * 2**10  # bytes of a body from which on the server collects it
 _BODY_TIME = 20.0  # seconds for a body to arrive; extended while it is fast enough
 _MAX_BLANK = 1024  # bytes of white space that count as an empty body
 NOSNIFF = (b"x-content-type-options", b"nosniff")  # a browser must not interpret it as a page
@@ -87,6 +89,12 @@ class Answer:
             await send({"type": "http.response.body", "body": b""})
 
 
+class ContentReader(Protocol):
+    """Reads a stored content piece by piece, with `at_once` bytes of them in memory."""
+
+    def __call__(self, content: Content, at_once: int = PIECE) -> AsyncIterator[bytes]: ...
+
+
 class StoredAnswer:
     """A JSON response that is read from the store while it is sent."""
 
@@ -95,7 +103,7 @@ class StoredAnswer:
     def __init__(
         self,
         parts: Sequence[bytes | Content],
-        read: Callable[[Content], AsyncIterator[bytes]],
+        read: ContentReader,
     ) -> None:
         self._parts = parts
         self._read = read
@@ -114,25 +122,26 @@ class StoredAnswer:
         with memory.reserve("answers") as held:
             texts = sum(len(part) for part in self._parts if isinstance(part, bytes))
             await _take(scope, held, PIECE + texts)
+            at_once = min(max(sizes), _READ_AT_ONCE)
+            if not held.try_take(at_once):
+                at_once = PIECE
             await send(head)
             if scope["method"] != "HEAD":
-                await self._send_parts(send, scope.get("is_gone", bool))
+                await self._send_parts(send, scope.get("is_gone", bool), at_once)
             await send({"type": "http.response.body", "body": b""})
 
-    async def _send_parts(self, send: Send, is_gone: Callable[[], bool]) -> None:
+    async def _send_parts(self, send: Send, is_gone: Callable[[], bool], at_once: int) -> None:
         for part in self._parts:
             if isinstance(part, bytes):
                 await _send_text(send, part)
                 continue
-            async for piece in self._read(part):
+            async for piece in self._read(part, at_once):
                 if is_gone():
                     raise ClientDisconnect
                 await _send_text(send, piece)
 
 
-def answer_of(
-    parts: Sequence[bytes | Content], read: Callable[[Content], AsyncIterator[bytes]]
-) -> Answer | StoredAnswer:
+def answer_of(parts: Sequence[bytes | Content], read: ContentReader) -> Answer | StoredAnswer:
     """An answer built from parts; in memory, where none of them has to be read."""
     joined: list[bytes | Content] = []
     texts: list[bytes] = []
@@ -206,6 +215,9 @@ class BodyReader:
                 taken = int(value)
                 held.take(taken)
         body: bytes | bytearray = b""
+        if taken > _COLLECTED and (collect := scope.get("collect")) is not None:
+            whole = bytearray()
+            body = whole if collect(whole) else body
         try:
             async with asyncio.timeout(_BODY_TIME) as timeout:
                 until = timeout.when() or 0.0
@@ -222,10 +234,10 @@ class BodyReader:
                         held.take(size - taken)
                         taken = size
                     timeout.reschedule(until + size / self.min_rate)
-                    if not body:
-                        body = part
-                    elif isinstance(body, bytearray):
+                    if isinstance(body, bytearray):
                         body += part
+                    elif not body:
+                        body = part
                     else:
                         body = bytearray(body)
                         body += part

@@ -85,6 +85,7 @@ class LanProtocol(HttpToolsProtocol):
         self._waiting_since = 0.0  # loop time since which the client has to do something
         self._blocked_since = 0.0  # the same, for reading an answer
         self._unsent = 0
+        self._whole: bytearray | None = None  # where the body goes, see `_collect`
 
     @property
     def waiting_since(self) -> float | None:
@@ -187,7 +188,8 @@ class LanProtocol(HttpToolsProtocol):
         A parsed request takes much more memory than its bytes, so later ones are not parsed early.
         """
         if missing := self._missing():
-            return min(missing, _UNREAD_BODY, len(self._backlog) - start)
+            left = len(self._backlog) - start
+            return min(missing, left if self._whole is not None else min(left, _UNREAD_BODY))
         end = self._backlog.find(_HEAD_END, start, start + _UNREAD_BODY)
         return (end + len(_HEAD_END) if end >= 0 else start + _UNREAD_BODY) - start
 
@@ -232,7 +234,25 @@ class LanProtocol(HttpToolsProtocol):
         self._body_bytes += len(body)
         self._silent_bytes = 0
         if not self._refused and self.scope["method"] not in ("GET", "HEAD"):  # not read there
-            super().on_body(body)
+            if self._whole is not None and not self.cycle.response_complete:
+                self._whole += body
+                body = b""
+            super().on_body(body)  # wakes the application
+
+    def _collect(self, whole: bytearray) -> bool:
+        """Append the body of the request that is being answered to `whole` as it arrives.
+
+        The caller has memory for all of it. `receive` then waits for each part, but its bodies are
+        empty: a long body is copied once, in the parts in which the kernel has it. Returns
+        whether that is done; not where the body has arrived.
+        """
+        cycle = self.cycle
+        if cycle is not self._answering or not cycle.more_body:
+            return False
+        whole += cycle.body
+        cycle.body = bytearray()
+        self._whole = whole
+        return True
 
     def on_message_complete(self) -> None:
         if not self._refused:
@@ -261,6 +281,7 @@ class LanProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._in_head = True
         self._head_bytes = self._silent_bytes = self._body_bytes = self._fields = 0
+        self._whole = None
         self._waiting_since = self.loop.time()
 
     def on_headers_complete(self) -> None:
@@ -282,6 +303,7 @@ class LanProtocol(HttpToolsProtocol):
             self.transport.is_closing
         )  # not a method of the cycle, which has the scope
         scope["make_room"] = self._make_room
+        scope["collect"] = self._collect
         scope["get_extra_info"] = self.transport.get_extra_info
         if scope["http_version"] == "1.0":
             app = _without_chunks(app, cycle)
@@ -326,6 +348,7 @@ class LanProtocol(HttpToolsProtocol):
         self.headers = []
         self.url = self._received = self._backlog = b""
         self.cycle = self._answering = None  # type: ignore[assignment]
+        self._whole = None
         self.parser = None  # type: ignore[assignment]
 
     def send_400_response(self, msg: str) -> None:

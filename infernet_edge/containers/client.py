@@ -17,6 +17,7 @@ from yarl import URL
 
 from infernet_edge.backoff import Backoff
 from infernet_edge.config.model import Container
+from infernet_edge.containers.answers.checking import is_json
 from infernet_edge.containers.answers.failures import UNREACHABLE, ContainerFailure, failure_of
 from infernet_edge.containers.answers.refusals import Loading, is_compressed, refuse
 from infernet_edge.containers.protocols import infernet
@@ -46,6 +47,7 @@ _MAX_RETRY_PAUSE = 30.0  # up to which that pause grows
 _LOADING_PAUSE = 0.25  # seconds before a call is sent again to a server that loads its model
 _MAX_LOADING_PAUSE = 2.0  # up to which that pause grows
 _SHORT_ANSWER = 64 * 2**10  # bytes of an answer that is checked without a thread
+_LONG_ANSWER = 2 * 2**20  # the same, if it is to be JSON: threads wait for that check in any case
 
 RESTARTED: Final = "The container was restarted while the job was running"
 
@@ -186,7 +188,10 @@ class ServiceClient:
         """The output in an answer, by the container's protocol."""
         result = service.protocol.result
         content_type = response.headers.get("Content-Type", "")
-        if len(answer) <= _SHORT_ANSWER:
+        is_short = len(answer) <= _SHORT_ANSWER
+        if not is_short and service.protocol.PASSES_JSON and _is_quickly_json(answer):
+            output = answer
+        elif is_short:
             output = result(
                 service.container, given, answer, content_type, keep_numbers=keep_numbers
             )
@@ -213,7 +218,9 @@ class ServiceClient:
         protocol, pauses = service.protocol, None
         made = protocol.stream_request if stream else protocol.request
         while True:
-            if isinstance(given.data, bytes) or not protocol.needs_whole(given):
+            if isinstance(given.data, memoryview) and protocol.needs_whole(given):
+                given = given._replace(data=bytes(given.data))
+            if not isinstance(given.data, StoredInput) or not protocol.needs_whole(given):
                 response = await self._post(service, made(service.container, given, service.model))
             else:
                 response = await self._post_whole(service, given, given.data, memory, limit, made)
@@ -343,6 +350,10 @@ class ServiceStream:
 def _url(base_url: str, path: str, query: tuple[tuple[str, str], ...]) -> URL:
     url = URL(base_url + path)
     return url.update_query(query) if query else url
+
+
+def _is_quickly_json(answer: bytes | bytearray) -> bool:
+    return len(answer) <= _LONG_ANSWER and is_json(answer)
 
 
 async def _wait_for(memory: Reservation, size: int, limit: asyncio.Timeout) -> None:

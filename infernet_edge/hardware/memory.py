@@ -14,7 +14,9 @@ _MAX_BUDGET = 512 * 2**20  # bytes; the rest is for the models
 _UNKNOWN = 512 * 2**20  # bytes that are assumed when the machine's memory is not known
 # Parameters of mallopt(3), from glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-_LARGE = 128 * 2**10  # bytes; glibc's default, which it raises over time unless it is set
+# Bytes; glibc's defaults are 128 KiB, raised over time to 32 MiB and twice that unless one is set.
+# Each larger block is mapped anew, and its pages cost more time than what is copied into them.
+_LARGE, _KEPT_AT_END = 2**20, 4 * 2**20
 
 
 def memory_limit(root: Path = Path("/")) -> int:
@@ -39,7 +41,7 @@ def keep_little_freed_memory() -> None:
     """
     if (mallopt := _from_libc("mallopt")) is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGE)
-        mallopt(_M_TRIM_THRESHOLD, _LARGE)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_AT_END)
         mallopt(_M_ARENA_MAX, 2)
 
 

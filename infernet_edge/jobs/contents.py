@@ -59,6 +59,10 @@ class Content(Struct, frozen=True):
     start: int = 0
 
 
+Input = bytes | memoryview | Content
+"""The input of a job: a short one, a long one in memory, or a reference to a stored one."""
+
+
 def write(connection: sqlite3.Connection, job: bytes, part: int, texts: Iterable[Buffer]) -> int:
     """Store a content, which may come in several texts; returns its length in bytes.
 
@@ -140,6 +144,18 @@ def read(connection: sqlite3.Connection, content: Content, offset: int) -> bytes
         position, skipped = divmod(begin, PIECE)
         found = _piece(connection, content.job, content.part, position)[skipped:]
     return found[: content.size - offset]
+
+
+def read_several(
+    connection: sqlite3.Connection, content: Content, offset: int, size: int
+) -> list[bytes]:
+    """The pieces of a content from an offset on, about `size` bytes; fewer at its end."""
+    found: list[bytes] = []
+    end = min(offset + size, content.size)
+    while offset < end and (piece := read(connection, content, offset)):
+        found.append(piece)
+        offset += len(piece)
+    return found
 
 
 def texts(

@@ -244,7 +244,7 @@ class Orchestrator:
             await self._advance(service, run, output)
         except StorageError:  # logged by the database, once for all jobs
             if run.position == 0:
-                run.data = None  # read again later: many jobs may wait for the disk
+                run.drop_input()  # read again later: many jobs may wait for the disk
             asyncio.get_running_loop().call_later(_SAVE_RETRY, self._enqueue_again, run)
         except (ContainerFailure, Damaged) as error:
             if isinstance(error, ContainerFailure) and error.interrupted:
@@ -284,7 +284,7 @@ class Orchestrator:
             await self._memory.until_free()
         job, data = run.job, run.data
         if data is None:
-            data = run.data = await self._store.take_data(job)
+            data = run.data = await self._store.take_data(job, run.memory)
         if isinstance(data, bytes) and not memory.try_take(len(data)):
             await memory.wait_for(len(data))
         if not run.started:
@@ -310,6 +310,7 @@ class Orchestrator:
         limit = _MAX_KEPT * self._max_bytes
         if run.size > limit:
             raise ContainerFailure(f"The outputs of the job are larger than {limit} bytes together")
+        run.drop_input()
         held = 2 * len(result)  # as a result and as the next input
         if not run.kept and run.size <= PIECE and run.memory.try_take(held):
             run.outputs.append(result)

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from infernet_edge.containers.operating.listing import Load
 from infernet_edge.containers.service import Service
 from infernet_edge.jobs.concurrency import SlotQueue
-from infernet_edge.jobs.contents import Content
+from infernet_edge.jobs.contents import Input
 from infernet_edge.jobs.job import STATUS_NAMES, Job
 from infernet_edge.memory import Reservation
 
@@ -72,13 +72,19 @@ class Run:
         self.job = job
         self.memory = memory  # for what is in memory between two containers
         self.position = 0
-        self.data: bytes | Content | None = None
+        self.data: Input | None = None
         self.outputs: list[bytes | bytearray] = []
         self.kept = 0
         self.size = 0
         self.started = False
         self.deadline: asyncio.TimerHandle | None = None
         self.call: asyncio.Task[None] | None = None
+
+    def drop_input(self) -> None:
+        """Release the input: it is no longer needed, or read again later."""
+        if isinstance(self.data, memoryview):
+            self.memory.release(len(self.data))
+        self.data = None
 
     @property
     def container(self) -> str:

@@ -21,7 +21,7 @@ from infernet_edge.errors import InfernetEdgeError, Unavailable
 from infernet_edge.events.bus import Events
 from infernet_edge.invariants import InvariantViolated
 from infernet_edge.jobs import contents, idempotency, listing, retrieval, table
-from infernet_edge.jobs.contents import PIECE, Buffer, Content
+from infernet_edge.jobs.contents import PIECE, Buffer, Content, Input
 from infernet_edge.jobs.external_jobs import ExternalJobs
 from infernet_edge.jobs.idempotency import Record, RememberedAnswers
 from infernet_edge.jobs.identifiers import (
@@ -39,8 +39,9 @@ from infernet_edge.jobs.reading.waiting import Name, Waiters
 from infernet_edge.jobs.result_json import Streamed, container_error, json_list
 from infernet_edge.jobs.retrieval import Result, running
 from infernet_edge.jobs.running import job_events
+from infernet_edge.jobs.running.held_inputs import HeldInputs
 from infernet_edge.jobs.table import Ending
-from infernet_edge.memory import MemoryBudget
+from infernet_edge.memory import MemoryBudget, Reservation
 from infernet_edge.storage.database import Database
 from infernet_edge.storage.elapsed import ElapsedTime
 
@@ -69,7 +70,7 @@ class JobStore:
         self._external_jobs = external_jobs
         self.max_pending = max_pending
         self._ids = JobIds()
-        self._held = memory.reserve("inputs")
+        self._inputs = HeldInputs(memory)
         self._being_read: Counter[bytes] = Counter()
         self._deleting: asyncio.Future[int] | None = None
         self.pending: dict[bytes, Job] = {}
@@ -160,35 +161,36 @@ class JobStore:
             raise
         for job in jobs:
             job.created_at = now
-            self._hold(job)
+            self._inputs.hold(job)
         job_events.accepted(self.events, jobs)
 
-    def _hold(self, job: Job) -> None:
-        """Keep a job's input in memory until it is needed, if the budget allows that."""
-        data, job.data = job.data, None
-        if data and not job.in_pieces and self._held.try_take(len(data)):
-            job.data = bytes(data)  # a copy: a view would keep the whole body in memory
+    async def take_data(self, job: Job, memory: Reservation | None = None) -> Input:
+        """The input of a job that starts now; the store no longer keeps it in memory.
 
-    async def take_data(self, job: Job) -> bytes | Content:
-        """The input of a job that starts now; the store no longer keeps it in memory."""
+        A long one that it kept is returned as it is, for which `memory` is reserved; otherwise, or
+        when there is none, a long one is a reference.
+        """
         if job.data is None:
             return await self._database.read(table.input_of, job.key)
-        data, job.data = job.data, None
-        self._held.release(len(data))
-        return bytes(data)
+        data = self._inputs.release(job)
+        if isinstance(data, bytes) or (memory is not None and memory.try_take(len(data))):
+            return data
+        return Content(job.key, contents.INPUT, len(data))
 
-    async def read(self, content: Content) -> AsyncIterator[bytes]:
-        """A stored content, piece by piece.
+    async def read(self, content: Content, at_once: int = PIECE) -> AsyncIterator[bytes]:
+        """A stored content, piece by piece; `at_once` bytes of them are in memory.
 
         Raises ContentGone when the job was deleted meanwhile, StorageError.
         """
         offset = 0
         while offset < content.size:
-            piece = await self._database.read(contents.read, content, offset)
-            if not piece:
+            found = await self._database.read(contents.read_several, content, offset, at_once)
+            if not found:
                 raise ContentGone("The result was deleted while it was read")
-            offset += len(piece)
-            yield piece
+            offset += sum(map(len, found))
+            found.reverse()
+            while found:
+                yield found.pop()
 
     async def keep_outputs(self, job: Job, first: int, outputs: Sequence[Buffer]) -> None:
         """Store outputs of an unfinished job; `first` is the number of the first of them.
@@ -281,9 +283,7 @@ class JobStore:
         if written.cancelled() or not (error is None or has_ended):
             return
         self.pending.pop(job.key, None)
-        if job.data is not None:
-            self._held.release(len(job.data))
-            job.data = None
+        self._inputs.release(job)
         self.waiters.note_end(job.key)
         if not has_ended:
             self.recent.note(job, keeps_input=job.keeps_input(self.keep_inputs))

@@ -161,7 +161,7 @@ class JobStream:
         """The container that answers, or is waited for."""
         return self._service.id
 
-    async def run(self, data: bytes | StoredInput, memory: Reservation) -> None:
+    async def run(self, data: bytes | memoryview | StoredInput, memory: Reservation) -> None:
         """Call the container and pass its bytes on; stores how the job ended.
 
         `memory` is for the input, where the container's protocol needs it as a whole.

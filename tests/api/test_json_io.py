@@ -90,6 +90,32 @@ async def test_a_body_over_the_limit_is_refused(parts: Sequence[bytes]) -> None:
     assert refused.value.params == {"limit": 10}
 
 
+async def test_a_long_body_is_collected_by_the_server_once_there_is_memory_for_it() -> None:
+    memory = MemoryBudget(2**20, 0)
+    size = 300_000
+    found: list[bytearray] = []
+
+    def collect(whole: bytearray) -> bool:
+        assert memory.total == size
+        whole += b"x" * 1000
+        found.append(whole)
+        return True
+
+    async def receive() -> Message:
+        found[0].extend(b"y" * 149_500)
+        return {"type": "http.request", "body": b"", "more_body": len(found[0]) < size}
+
+    async def nothing() -> Message:
+        return {"type": "http.disconnect"}
+
+    length = [(b"content-length", b"%d" % size)]
+    scope = {"headers": length, "held": memory.reserve("requests"), "collect": collect}
+    body = await BodyReader(2**20).read(scope, receive)
+    assert body == b"x" * 1000 + b"y" * 299_000
+    with pytest.raises(ClientDisconnect):
+        await BodyReader(2**20).read(scope | {"held": unlimited().reserve("requests")}, nothing)
+
+
 async def test_a_long_body_that_is_announced_is_not_read() -> None:
     with pytest.raises(TooLarge):
         await body_of(content_length="11")

@@ -36,6 +36,7 @@ class App:
         self.requests = 0
         self.gone = 0
         self.headers: list[tuple[bytes, bytes]] = []
+        self.body: bytes | bytearray = b""
         self.released = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,6 +45,7 @@ class App:
         scope["held"] = scope["memory"].reserve("requests")
         body = await BodyReader(2**30).read(scope, receive)
         self.headers = list(scope["headers"])
+        self.body = body or self.body
         if scope["path"] == "/hold":
             await self.released.wait()
         if scope["path"] == "/stream":
@@ -298,6 +300,21 @@ async def test_trailers_without_an_end_are_refused(line: bytes) -> None:
         received = await connection.rest()
         assert received == b"" or received.startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 400 "))
         assert await (await running.connect()).get() == 200
+
+
+async def test_a_long_body_with_a_length_arrives_whole_and_the_next_request_too() -> None:
+    body = bytes(range(256)) * 12_000
+    head = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body)
+    async with serving() as running:
+        connection = await running.connect()
+        for begin in (0, 1, 20_000, 100_000):
+            await connection.send(head + body[:begin])
+            await asyncio.sleep(0.02)
+            await connection.send(body[begin:] + GET)
+            status, _, answer = await connection.response()
+            assert (status, json.loads(answer)["body"]) == (200, len(body))
+            assert running.app.body == body
+            assert (await connection.response())[0] == 200
 
 
 async def test_a_large_body_in_small_pieces_is_no_trailer() -> None:

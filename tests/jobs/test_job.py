@@ -19,6 +19,7 @@ from infernet_edge.jobs.job import (
     options_of,
     options_text,
 )
+from infernet_edge.memory import Reservation
 from tests.support.breaking import read_only
 from tests.support.holding import HOLD, two_containers
 from tests.support.managing import eventually
@@ -175,12 +176,12 @@ async def test_a_deadline_that_passes_in_no_queue(
     monkeypatch.setattr("infernet_edge.jobs.orchestrator._SAVE_RETRY", 0.5)
     take, failures = node.parts.store.take_data, 1
 
-    async def unreliable(job: Job) -> Any:
+    async def unreliable(job: Job, memory: Reservation) -> Any:
         nonlocal failures
         if failures:
             failures -= 1
             raise StorageError("disk I/O error")
-        return await take(job)
+        return await take(job, memory)
 
     monkeypatch.setattr(node.parts.store, "take_data", unreliable)
     late = await submitted(node, {"n": 1}, deadline=0.3)

@@ -13,13 +13,14 @@ from aiohttp import web
 
 from infernet_edge.containers.answers.failures import ContainerFailure
 from infernet_edge.errors import StorageError, TooLargeToStore
+from infernet_edge.jobs import contents, table
 from infernet_edge.jobs import orchestrator as orchestrator_module
-from infernet_edge.jobs import table
-from infernet_edge.jobs.contents import PIECE, Content
+from infernet_edge.jobs.contents import PIECE, Input
 from infernet_edge.jobs.job import FAILED, Job
 from infernet_edge.jobs.running import starts
 from infernet_edge.jobs.store import ContentGone
 from infernet_edge.jobs.table import Ending
+from infernet_edge.memory import Reservation
 from tests.support.breaking import read_only
 from tests.support.managing import eventually
 from tests.support.parts import CLIENT, Parts, attempts_of, made, outcome, result, submit, working
@@ -219,18 +220,34 @@ async def test_many_outcomes_that_cannot_be_written_slow_the_node_down(
     assert numbers(echo) == list(range(10))  # and none ran twice
 
 
+async def test_a_long_input_in_memory_is_not_read_from_the_disk(
+    parts: Parts, echo: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unexpected(*_: object) -> None:
+        raise StorageError("it was read")
+
+    monkeypatch.setattr(contents, "read_several", unexpected)
+    monkeypatch.setattr(table, "input_of", unexpected)
+    job = await submit(parts, ["b"], {"x": "y" * 300_000})
+    await eventually(lambda: not parts.store.pending)
+    assert echo.calls[-1]["data"] == {"x": "y" * 300_000}
+    await eventually(lambda: parts.memory.total == 0)
+    monkeypatch.undo()
+    assert (await result(parts, job))["status"] == "success"
+
+
 async def test_an_input_that_cannot_be_read_is_read_later(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(orchestrator_module, "_SAVE_RETRY", 0.05)
     real, failures = parts.store.take_data, 2
 
-    async def unreliable(job: Job) -> bytes | Content:
+    async def unreliable(job: Job, memory: Reservation) -> Input:
         nonlocal failures
         if failures:
             failures -= 1
             raise StorageError("disk I/O error")
-        return await real(job)
+        return await real(job, memory)
 
     monkeypatch.setattr(parts.store, "take_data", unreliable)
     found = await outcome(parts, await submit(parts, ["b"], {"n": 1}))

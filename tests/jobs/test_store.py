@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from infernet_edge.errors import StorageError, Unavailable
-from infernet_edge.jobs.contents import PIECE, Content
+from infernet_edge.jobs.contents import INPUT, PIECE, Content
 from infernet_edge.jobs.job import FAILED, SUCCESS, Job
 from infernet_edge.memory import SMALL
 from tests.support.breaking import full_disk, read_only, slow_disk
@@ -201,6 +201,27 @@ async def test_inputs_in_memory_have_a_bound(parts: Parts) -> None:
     (job,) = await stored(parts)
     assert job.data is not None
     await parts.store.finish(job, FAILED, OUTPUT)  # without having run
+    assert parts.memory.total == 0
+
+
+async def test_long_inputs_in_memory_have_a_bound_of_their_own(parts: Parts) -> None:
+    size = parts.memory.limit // 40
+    jobs = [made(parts, data={"x": "y" * size}) for _ in range(3)]
+    await parts.store.add(jobs)
+    assert [job.data is None for job in jobs] == [False, False, True]
+    text = b'{"x":"%b"}' % (b"y" * size)
+    with parts.memory.reserve("inputs") as held:
+        assert await parts.store.take_data(jobs[0], held) == text
+        assert held.size == len(text)
+        stored = Content(jobs[1].key, INPUT, len(text))
+        assert await parts.store.take_data(jobs[1]) == stored
+        assert b"".join([piece async for piece in parts.store.read(stored, 10**9)]) == text
+        assert await parts.store.take_data(jobs[2], held) == Content(jobs[2].key, INPUT, len(text))
+    assert parts.memory.total == 0
+    more = made(parts, data={"x": "y" * size})
+    await parts.store.add([more])
+    assert more.data is not None
+    await parts.store.finish(more, SUCCESS, OUTPUT)
     assert parts.memory.total == 0
 
 

@@ -22,26 +22,29 @@ class StoredInput(NamedTuple):
 class ContainerInput(NamedTuple):
     """What a container is called with (ContainerInput of Infernet); `data` is JSON text.
 
+    A long text in memory is a memoryview, which is not copied.
     `source` and `destination` are ON_CHAIN, OFF_CHAIN or STREAM.
     """
 
-    data: bytes | StoredInput
+    data: bytes | memoryview | StoredInput
     source: int
     destination: int
     requires_proof: bool
 
 
 class RequestBody(NamedTuple):
-    """The body of a request: JSON text around an input that is stored."""
+    """The body of a request: JSON text around an input that is stored, or long."""
 
     before: bytes
-    data: StoredInput
+    data: memoryview | StoredInput
     after: bytes
 
     @property
     def size(self) -> int:
         """The length in bytes."""
-        return len(self.before) + self.data.size + len(self.after)
+        data = self.data
+        size = data.nbytes if isinstance(data, memoryview) else data.size
+        return len(self.before) + size + len(self.after)
 
 
 class Call(NamedTuple):
@@ -69,6 +72,10 @@ class ServiceProtocol(Protocol):
     @property
     def NAMES_MODELS(self) -> bool:  # noqa: N802
         """Whether it lists its models at `models_path`, and requests name one of them."""
+
+    @property
+    def PASSES_JSON(self) -> bool:  # noqa: N802
+        """Whether each answer that is JSON is the output, unchanged."""
 
     def needs_whole(self, given: ContainerInput) -> bool:
         """Whether the input has to be in memory to make the request."""

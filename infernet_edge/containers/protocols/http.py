@@ -20,6 +20,7 @@ from infernet_edge.containers.protocols.parts import part_of
 
 HEALTH_PATH: Final = "/"
 LOADS_MODELS: Final = True
+PASSES_JSON: Final = False
 NAMES_MODELS: Final = False
 
 

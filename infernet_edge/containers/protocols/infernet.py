@@ -10,6 +10,7 @@ from infernet_edge.containers.protocols.call import Call, ContainerInput, Reques
 
 HEALTH_PATH: Final = "/"
 LOADS_MODELS: Final = False
+PASSES_JSON: Final = True
 NAMES_MODELS: Final = False
 
 _PATH: Final = "/service_output"

@@ -25,6 +25,7 @@ from infernet_edge.containers.protocols.parts import part_of
 
 HEALTH_PATH: Final = "/health"
 LOADS_MODELS: Final = True
+PASSES_JSON: Final = False
 NAMES_MODELS: Final = True
 
 CHAT: Final = "/v1/chat/completions"

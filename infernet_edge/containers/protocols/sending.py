@@ -11,6 +11,7 @@ from infernet_edge.containers.protocols.call import RequestBody
 from infernet_edge.errors import StorageError
 from infernet_edge.storage.checksums import Damaged
 
+_PIECE = 256 * 2**10  # bytes of a body in memory that are written at once
 _WRITE_BYTES = 2**20  # bytes of a body that are written to the socket at once
 
 
@@ -37,7 +38,7 @@ def _text(value: str | float | bool | Secret) -> str:
 
 def sent(
     body: bytes | RequestBody, problems: list[StorageError | Damaged]
-) -> bytes | io.BytesIO | AsyncIterator[bytes]:
+) -> bytes | io.BytesIO | AsyncIterator[bytes | memoryview]:
     """A body for aiohttp: long ones are sent in pieces, so that the event loop is not blocked."""
     if isinstance(body, bytes):
         return body if len(body) <= _WRITE_BYTES else io.BytesIO(body)
@@ -46,12 +47,16 @@ def sent(
 
 async def _pieces(
     body: RequestBody, problems: list[StorageError | Damaged]
-) -> AsyncIterator[bytes]:
+) -> AsyncIterator[bytes | memoryview]:
     """A body in pieces. aiohttp wraps errors that are raised here, so `problems` keeps them."""
     yield body.before
     try:
-        async for piece in body.data.pieces():
-            yield piece
+        if isinstance(body.data, memoryview):
+            for start in range(0, body.data.nbytes, _PIECE):
+                yield body.data[start : start + _PIECE]
+        else:
+            async for piece in body.data.pieces():
+                yield piece
     except (StorageError, Damaged) as error:
         problems.append(error)
         raise

@@ -10,7 +10,7 @@ from infernet_edge.containers.answers.failures import ContainerFailure
 from infernet_edge.containers.client import ServiceClient
 from infernet_edge.containers.protocols.call import OFF_CHAIN, ContainerInput, StoredInput
 from infernet_edge.errors import StorageError
-from infernet_edge.jobs.contents import Content
+from infernet_edge.jobs.contents import Content, Input
 from infernet_edge.jobs.runs import ServiceQueue
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.memory import MemoryBudget, Reservation
@@ -125,9 +125,9 @@ class Computing:
                 self._release_slot(queue)
 
 
-def as_input(store: JobStore, data: bytes | Content) -> bytes | StoredInput:
+def as_input(store: JobStore, data: Input) -> bytes | memoryview | StoredInput:
     """The input of a job as a container is given it."""
-    return data if isinstance(data, bytes) else stored_input(store, data)
+    return stored_input(store, data) if isinstance(data, Content) else data
 
 
 def stored_input(store: JobStore, content: Content) -> StoredInput:

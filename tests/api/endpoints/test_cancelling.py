@@ -21,6 +21,7 @@ from infernet_edge.errors import StorageError
 from infernet_edge.jobs import table
 from infernet_edge.jobs.contents import PIECE
 from infernet_edge.jobs.job import Job
+from infernet_edge.memory import Reservation
 from tests.support.breaking import read_only
 from tests.support.holding import HOLD, two_containers
 from tests.support.managing import eventually
@@ -166,10 +167,10 @@ async def test_a_job_that_waits_for_the_disk(
     monkeypatch.setattr("infernet_edge.jobs.orchestrator._SAVE_RETRY", 0.3)
     take = node.parts.store.take_data
 
-    async def unreliable(job: Job) -> Any:
+    async def unreliable(job: Job, memory: Reservation) -> Any:
         if job.key == first:
             raise StorageError("disk I/O error")
-        return await take(job)
+        return await take(job, memory)
 
     await node.job(data=HOLD)
     await eventually(lambda: echo.open == 1)

@@ -33,7 +33,7 @@ def service(url: str, **settings: Any) -> Service:
 
 
 def given(
-    data: bytes | StoredInput = WIDE, source: int = 1, destination: int = 1
+    data: bytes | memoryview | StoredInput = WIDE, source: int = 1, destination: int = 1
 ) -> ContainerInput:
     return ContainerInput(data, source, destination, requires_proof=False)
 
@@ -152,6 +152,15 @@ async def test_an_output_longer_than_its_answer_is_limited_too() -> None:
         assert memory.size == len(output) == 362
         with pytest.raises(ContainerFailure, match="larger than 300 bytes"):
             await ServiceClient(session, 300).call(service(url), given())
+
+
+async def test_a_long_input_in_memory_is_sent_whole(client: ServiceClient) -> None:
+    long = b'"%b"' % b"".join(b"%d," % number for number in range(100_000))
+    server = Recording()
+    async with serving(server) as url:
+        await client.call(service(url), given(memoryview(long)))
+    assert server.data == long
+    assert server.asked.headers["content-length"] == str(len(long))
 
 
 async def test_a_stored_input_is_sent_in_pieces_without_being_held(client: ServiceClient) -> None:

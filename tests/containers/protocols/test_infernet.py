@@ -26,6 +26,14 @@ def test_the_body_is_what_containers_expect() -> None:
     assert infernet.stream_request(ECHO, given, "") == call
 
 
+def test_a_long_input_in_memory_is_not_copied() -> None:
+    data = memoryview(b'"%b"' % (b"x" * 100_000))
+    call = infernet.request(ECHO, ContainerInput(data, 1, 1, requires_proof=False), "")
+    assert isinstance(call.body, RequestBody)
+    assert call.body.data is data
+    assert call.body.size == len(call.body.before) + 100_002 + len(call.body.after)
+
+
 def test_a_stored_input_is_not_read() -> None:
     def pieces() -> AsyncIterator[bytes]:
         raise AssertionError("it was read")
