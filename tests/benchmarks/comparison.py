@@ -23,7 +23,10 @@ Verdict = Literal["same", "better", "worse", "noisy", "new"]
 
 
 class StoredRow(Struct, frozen=True):
-    """Medians, and the spread of `measure`, which is the ratio, or the figure without a floor."""
+    """Medians, and the spread of `measure`.
+
+    `measure` is the ratio to the floor; without `floor` it is the figure.
+    """
 
     figure: float
     floor: float | None
@@ -76,7 +79,7 @@ def store(run: Run, rows: Sequence[Row], *, groups: Sequence[str], path: Path = 
 
 def compare(row: Row, stored: StoredRow | None) -> Change:
     """Better or worse is what differs by more than `WORSE` and by more than the rounds do."""
-    if stored is None or (stored.floor is not None) != bool(row.floor):
+    if stored is None or (stored.floor is not None) != row.is_ratio:
         return Change("new")
     if abs(row.figure - stored.figure) <= row.line.resolution:
         return Change("same")
@@ -96,7 +99,7 @@ def _stored(row: Row) -> StoredRow:
     floor = row.floor_figure
     return StoredRow(
         _short(row.figure),
-        None if floor is None else _short(floor),
+        _short(floor) if row.is_ratio and floor is not None else None,
         _short(row.measure),
         _short(row.spread),
     )

@@ -70,8 +70,9 @@ def test_what_was_nothing_may_become_something() -> None:
 def test_a_row_without_a_like_is_new() -> None:
     row = Row(SIZE, [100.0])
     assert compare(row, None).verdict == "new"
-    # It had a floor then.
+    # It had a floor then, or has none above zero now.
     assert compare(row, stored(1.0)).verdict == "new"
+    assert compare(Row(CPU, [1.0], [0.0]), stored(1.0)).verdict == "new"
 
 
 def test_what_is_stored_is_found_again(tmp_path: Path) -> None:

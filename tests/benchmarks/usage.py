@@ -74,11 +74,6 @@ def wake_ups(pid: int) -> int:
     return found
 
 
-def size_of(folder: Path) -> int:
-    """Bytes of all files in a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
 def cpu_seconds(pid: int) -> float:
     """CPU time of a process, to the nanosecond, with the threads that have ended.
 

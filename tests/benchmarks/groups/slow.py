@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -93,7 +94,8 @@ def quarter_of_a_core(pid: int) -> Iterator[None]:
     try:
         yield
     finally:
-        (group.parent / "cgroup.procs").write_text(str(pid))
+        with contextlib.suppress(ProcessLookupError):  # it has ended
+            (group.parent / "cgroup.procs").write_text(str(pid))
         group.rmdir()
 
 
