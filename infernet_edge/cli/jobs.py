@@ -76,9 +76,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.onchain:
         if arguments.id is not None:
             return _usage("An ID is that of a job of a client: leave out --onchain")
-        if filters or has_url(arguments):
-            name = filters[0] if filters else "url"
-            return _usage(f"--onchain lists what the local node knows: leave out --{name}")
+        if filters:
+            return _usage(f"--onchain lists what the local node knows: leave out --{filters[0]}")
+        if has_url(arguments):
+            return _usage(
+                "--onchain works on the machine of the node: run it there, or ask the URL for"
+                " /api/chain/subscriptions and /api/chain/deliveries"
+            )
         return with_node(arguments, partial(_run_onchain, arguments))
     if arguments.id is not None:
         if filters:

@@ -25,6 +25,18 @@ GROUPS = {
 
 COMMANDS = tuple(command for commands in GROUPS.values() for command in commands)
 
+_ON_ITS_MACHINE: Final = {
+    "backup": "it copies the files of the node",
+    "restore": "it replaces the files of the node",
+    "token": "who may make tokens owns the files of the node",
+    "check": "it reads the configuration and the files that it names",
+    "export": "it reads the configuration",
+    "doctor": "it looks at the machine, its Podman and the files of the node",
+    "service": "it changes systemd's units",
+    "wallet": "keys do not leave the machine",
+}
+"""Why a command has no --url."""
+
 _COLUMNS: Final = 79
 
 OK, FAILURE, USAGE, BAD_CONFIGURATION = 0, 1, 2, 78
@@ -40,7 +52,14 @@ Exit codes: 0 success, 1 failure, 2 wrong usage, 78 configuration errors.
 def main(arguments: Sequence[str]) -> int:
     """Run one command; returns its exit code."""
     try:
-        parsed = make_parser(arguments).parse_args(arguments)
+        parser = make_parser(arguments)
+        if _names_another_node(arguments):
+            name = arguments[0]
+            parser.error(
+                f"{name} has no --url: {_ON_ITS_MACHINE[name]}. Run it on the machine of the node,"
+                f" for example with: ssh MACHINE infernet-edge {name}"
+            )
+        parsed = parser.parse_args(arguments)
         module = importlib.import_module(module_of(parsed.command))
         return int(module.run(parsed))
     except KeyboardInterrupt:
@@ -49,6 +68,13 @@ def main(arguments: Sequence[str]) -> int:
         return OK  # the reader has what it needs
     finally:
         flush_output()
+
+
+def _names_another_node(arguments: Sequence[str]) -> bool:
+    """Whether --url is given to a command that only works on the machine of the node."""
+    if not arguments or arguments[0] not in _ON_ITS_MACHINE:
+        return False
+    return any(each == "--url" or each.startswith("--url=") for each in arguments[1:])
 
 
 def module_of(command: str) -> str:

@@ -6,10 +6,15 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from infernet_edge.cli.configuration import add_config_argument, use_service_environment
+from infernet_edge.cli.configuration import use_service_environment
 from infernet_edge.cli.examples import add_examples
+from infernet_edge.cli.remote.arguments import add_node_arguments, has_url, with_node
+
+if TYPE_CHECKING:
+    from infernet_edge.cli.remote.client import NodeClient
 
 _PLACE = ("", "storage", "storage.path")  # what says where the node is; "": the whole file
 HELP = "make the running node read its configuration again, without interrupting jobs"
@@ -21,16 +26,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         parser,
         "infernet-edge reload",
         "sudo infernet-edge reload --json",
+        "infernet-edge reload --url http://pi.local:4000 --token-file FILE",
     )
-    add_config_argument(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_node_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what was applied; returns 0, or 1 when there are problems, or no node runs.
 
-    78 when the configuration does not say where its node is.
+    Another node is asked at its URL, with the token of an operator. 78 when the configuration does
+    not say where its node is.
     """
+    if has_url(arguments) or arguments.token_file or arguments.cacert:
+        return with_node(arguments, partial(_ask, arguments))
     from infernet_edge.config.errors import ConfigurationError
     from infernet_edge.config.loading import load_valid_parts
     from infernet_edge.control.client import NotRunning, call
@@ -49,6 +57,16 @@ def run(arguments: argparse.Namespace) -> int:
     except (NotRunning, ApiError) as error:
         print(error, file=sys.stderr)
         return 1
+    return _print(arguments, report)
+
+
+def _ask(arguments: argparse.Namespace, node: NodeClient) -> int:
+    from infernet_edge.cli.remote.client import decode
+
+    return _print(arguments, decode(node.address, node.fetch("POST", "/api/reload")))
+
+
+def _print(arguments: argparse.Namespace, report: dict[str, Any]) -> int:
     if arguments.json:
         print(json.dumps(report, indent=2))
     elif report["problems"]:

@@ -155,6 +155,21 @@ def test_the_exit_code_is_the_commands(
     assert main(["version"]) == code
 
 
+@pytest.mark.parametrize("form", [["--url", "http://pi:4000"], ["--url=http://pi:4000"]])
+@pytest.mark.parametrize(
+    "command", ["backup", "restore", "token", "check", "export", "doctor", "service", "wallet"]
+)
+def test_commands_without_a_url_say_why(
+    command: str, form: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, *form, "list"])
+    assert ended.value.code == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{command} has no --url: " in said
+    assert f"ssh MACHINE infernet-edge {command}" in said
+
+
 def infernet_edge(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "infernet_edge", *arguments]
     return subprocess.run(

@@ -47,6 +47,32 @@ async def test_what_was_applied_is_printed(
         }
 
 
+async def test_another_node_at_its_url(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the token of an operator; that of others is refused with what to do."""
+    tokens = {name: f"a-token-of-{name}-0123456789" for name in ("anna",)}
+    async with reloadable(tmp_path, {"jobs": {}, "server": {"tokens": tokens}}) as node:
+        made = await asyncio.to_thread(
+            main, ["token", "new", "op", "--scope", "operator", "--config", str(node.file)]
+        )
+        assert made == 0
+        operator = capsys.readouterr().out.strip()
+        node.document["jobs"]["max_pending"] = 5
+        node.file.write_text(json.dumps(node.document))
+        monkeypatch.setenv("INFERNET_EDGE_TOKEN", tokens["anna"])
+        arguments = ["reload", "--url", node.url]
+        assert await asyncio.to_thread(main, arguments) == 1
+        assert "operator" in capsys.readouterr().err
+        assert node.node.config.jobs.max_pending != 5
+        (tmp_path / "token").write_text(operator)
+        (tmp_path / "token").chmod(0o600)
+        arguments += ["--token-file", str(tmp_path / "token"), "--json"]
+        assert await asyncio.to_thread(main, arguments) == 0
+        assert json.loads(capsys.readouterr().out)["applied"] == ["jobs.max_pending"]
+        assert node.node.config.jobs.max_pending == 5
+
+
 async def test_problems_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with reloadable(tmp_path, {"jobs": {}}) as node:
         node.document["jobs"]["max_pending"] = 0
