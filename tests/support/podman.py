@@ -131,13 +131,15 @@ def _use_a_network_of_its_own(environment: Mapping[str, str], folder: Path, numb
     The firewall rules of a network bear its name, and go when one Podman's last container leaves
     it, even if another Podman on this machine has containers in a network of the same name.
     """
-    name = f"infernet-test-{number}"
+    name, bridge = f"infernet-test-{number}", f"ietest{number}"
+    # Tests that were killed leave it, and nobody else has this number now.
+    subprocess.run(["ip", "link", "delete", bridge], capture_output=True, timeout=30, check=False)
     subnet = f"10.231.{number}.0/24"
     podman(environment, "network", "create", "--disable-dns", "--subnet", subnet, name)
     description = folder / "networks" / f"{name}.json"
     if description.exists():  # netavark's; the same holds for the bridge
         network = json.loads(description.read_text())
-        network["network_interface"] = f"ietest{number}"
+        network["network_interface"] = bridge
         description.write_text(json.dumps(network))
     conf = folder / "containers.conf"
     default = f'[network]\ndefault_network = "{name}"\n'
