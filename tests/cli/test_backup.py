@@ -22,22 +22,18 @@ from tests.support.archives import make_archive, make_database, marks
 from tests.support.client import Api
 from tests.support.disks import small_disk
 from tests.support.echo import EchoService
-from tests.support.node import NodeProcess
+from tests.support.node import NODE_MODULES, NodeProcess
 from tests.support.process import ROOT
+from tests.support.template import run_forked
 
 SECRET = "a-token-of-32-characters-or-more"
 
 
 def command(*words: str | Path, cwd: Path = ROOT, **environment: str) -> Any:
     """Run the command line in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "infernet_edge", *words],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    program = [sys.executable, "-m", "infernet_edge", *words]
+    return run_forked(program, NODE_MODULES, cwd=cwd, env=env)
 
 
 def checked(archive: Path) -> Verification:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,8 +11,10 @@ import pytest
 
 from infernet_edge.cli.main import COMMANDS, main
 from infernet_edge.config.recipes.files import backup_of
+from tests.support.node import NODE_MODULES
 from tests.support.ports import free_port
 from tests.support.process import ROOT
+from tests.support.template import run_forked
 
 MARK = "5ec2e75ec2e7"  # is in every secret
 KEY = MARK * 5 + "abcd"
@@ -92,16 +93,13 @@ def test_every_command_that_reads_a_configuration_is_tried() -> None:
 
 @pytest.mark.parametrize("arguments", RUNS, ids=" ".join)
 def test_no_secret_is_shown(arguments: list[str], config: Path) -> None:
-    done = subprocess.run(
+    done = run_forked(
         [sys.executable, "-m", "infernet_edge", *arguments, "--config", str(config)],
+        NODE_MODULES,
         cwd=config.parent,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
     )
-    shown = done.stdout + done.stderr
+    shown = (done.stdout + done.stderr).decode()
     assert done.returncode in (0, 1), shown
     assert shown
     assert "Traceback" not in shown

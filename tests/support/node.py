@@ -18,7 +18,7 @@ from tests.support.process import ServerProcess
 __all__ = ["NodeProcess", "free_port"]
 
 
-_NODE = ("infernet_edge.cli.main", "infernet_edge.cli.run", "infernet_edge.node", "uvloop")
+NODE_MODULES = ("infernet_edge.cli.main", "infernet_edge.cli.run", "infernet_edge.node", "uvloop")
 
 
 class NodeProcess(ServerProcess):
@@ -56,7 +56,7 @@ class NodeProcess(ServerProcess):
 
     def _modules(self) -> tuple[str, ...]:
         on_chain = self.config.get("chain", {}).get("enabled")
-        return (*_NODE, "infernet_edge.chain.chain") if on_chain else _NODE
+        return (*NODE_MODULES, "infernet_edge.chain.chain") if on_chain else NODE_MODULES
 
     def launch(self) -> None:
         """Write `config`, which a test may have changed, and start without waiting."""

@@ -21,6 +21,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -80,10 +81,21 @@ class Template:
         self._codes: dict[int, int] = {}
         atexit.register(self.stop)
 
-    def start(self, args: Sequence[str], cwd: Path, env: Mapping[str, str], log: Path) -> Forked:
-        """Start `python -m MODULE …` or `python -c PROGRAM …`; output is appended to `log`."""
+    def start(
+        self,
+        args: Sequence[str],
+        cwd: Path,
+        env: Mapping[str, str],
+        log: Path,
+        errors: Path | None = None,
+    ) -> Forked:
+        """Start `python -m MODULE …` or `python -c PROGRAM …`; output is appended to `log`.
+
+        With `errors` what it writes to stderr goes there.
+        """
         assert can_start(args), args
-        started = {"args": args, "cwd": str(cwd), "env": dict(env), "log": str(log)}
+        files = {"log": str(log), "errors": str(errors or log)}
+        started = {"args": list(args), "cwd": str(cwd), "env": dict(env), **files}
         with self._lock:
             pid = int(self._ask(started))
             self._codes.pop(pid, None)  # of an earlier process with this number
@@ -110,6 +122,28 @@ class Template:
         answer = self._process.stdout.readline()
         assert answer, f"the template has ended: {request}"
         return answer
+
+
+def run_forked(
+    args: Sequence[str | Path],
+    modules: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    timeout: float = 120,
+) -> subprocess.CompletedProcess[bytes]:
+    """As subprocess.run with captured output and without stdin, forked from the template."""
+    words = [str(each) for each in args]
+    with tempfile.TemporaryDirectory() as folder:
+        output, errors = Path(folder, "output"), Path(folder, "errors")
+        process = template(*modules).start(words, cwd, env, output, errors)
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
+            raise
+        return subprocess.CompletedProcess(words, code, output.read_bytes(), errors.read_bytes())
 
 
 def can_start(args: Sequence[str]) -> bool:
@@ -141,10 +175,12 @@ def _become(request: Mapping[str, Any]) -> None:
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
-    log = os.open(request["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-    for source, target in ((os.open(os.devnull, os.O_RDONLY), 0), (log, 1), (log, 2)):
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    log, errors = (os.open(request[name], flags, 0o666) for name in ("log", "errors"))
+    for source, target in ((os.open(os.devnull, os.O_RDONLY), 0), (log, 1), (errors, 2)):
         os.dup2(source, target)
     os.close(log)
+    os.close(errors)
     sys.stdin = os.fdopen(0, closefd=False)
     sys.stdout = os.fdopen(1, "w", closefd=False)
 
