@@ -49,7 +49,9 @@ class Chromium:
         program = folder / "chromium"
         wrapper = without_netlink.__file__
         program.write_text(
-            f'#!/bin/sh\nexec {sys.executable} {wrapper} {shutil.which("chromium")} "$@"\n'
+            "#!/bin/sh\n"
+            f'export HOME="{folder}" XDG_CONFIG_HOME="{folder}" XDG_CACHE_HOME="{folder}"\n'
+            f'exec {sys.executable} {wrapper} {shutil.which("chromium")} "$@"\n'
         )
         program.chmod(0o755)
         self.browser: Browser = playwright.chromium.launch(

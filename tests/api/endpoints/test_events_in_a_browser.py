@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,7 +33,11 @@ async def browser(url: str, folder: Path) -> AsyncIterator[None]:
     command = ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"]
     command += ["--disable-dev-shm-usage", f"--user-data-dir={folder}", url]
     quiet = asyncio.subprocess.DEVNULL
-    program = await asyncio.create_subprocess_exec(*command, stdout=quiet, stderr=quiet)
+    # It writes into the home, too, whatever its folder for data is.
+    homes = {name: str(folder) for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")}
+    program = await asyncio.create_subprocess_exec(
+        *command, env={**os.environ, **homes}, stdout=quiet, stderr=quiet
+    )
     try:
         yield
     finally:
