@@ -15,7 +15,7 @@ _UNKNOWN = 512 * 2**20  # bytes that are assumed when the machine's memory is no
 # Parameters of mallopt(3), from glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 # Bytes; glibc's defaults are 128 KiB, raised over time to 32 MiB and twice that unless one is set.
-# Each larger block is mapped anew, and its pages cost more time than what is copied into them.
+# Each larger block is mapped again, and its pages cost more time than what is copied into them.
 _LARGE, _KEPT_AT_END = 2**20, 4 * 2**20
 
 
