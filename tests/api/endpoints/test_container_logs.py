@@ -126,7 +126,7 @@ async def test_the_lines_of_a_container_that_has_ended(
     document = managed(podman, container) | {"startup_wait": 0}
     async with running(tmp_path, document) as node, operator(node) as client:
         async with asyncio.timeout(60):
-            while (found := await item(node))["next_start_at"] is None or found["restarts"] < 2:
+            while (found := await item(client))["next_start_at"] is None or found["restarts"] < 2:
                 await asyncio.sleep(0.02)
         lines = await last(client)
         assert lines
