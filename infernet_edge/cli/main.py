@@ -31,7 +31,7 @@ _ON_ITS_MACHINE: Final = {
     "token": "who may make tokens owns the files of the node",
     "check": "it reads the configuration and the files that it names",
     "export": "it reads the configuration",
-    "doctor": "it looks at the machine, its Podman and the files of the node",
+    "doctor": "it checks the machine, its Podman and the files of the node",
     "service": "it changes systemd's units",
     "wallet": "keys do not leave the machine",
 }

@@ -47,7 +47,7 @@ _infernet_edge() {
         "token new") words='-h --help --scope --expires --keep-jobs --replace-damaged --config --json' value=any ;;
         "token list") words='-h --help --config --json' value='' ;;
         "token revoke") words='-h --help --yes --config --json' value=any ;;
-        reload) words='-h --help --config --json' value='' ;;
+        reload) words='-h --help --config --url --token-file --cacert --json' value='' ;;
         backup) words='-h --help --with-secrets --force --json --config' value=file ;;
         restore) words='-h --help --dry-run --json --config' value=file ;;
         export) words='-h --help --config --name --image --show-env --folder --force' value='kube quadlet' ;;
@@ -117,6 +117,8 @@ _infernet_edge() {
         "token list --config") value=file ;;
         "token revoke --config") value=file ;;
         "reload --config") value=file ;;
+        "reload --token-file") value=file ;;
+        "reload --cacert") value=file ;;
         "backup --config") value=file ;;
         "restore --config") value=file ;;
         "export --config") value=file ;;

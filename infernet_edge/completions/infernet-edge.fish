@@ -261,6 +261,9 @@ complete -c infernet-edge -n '__infernet_edge_at \'token revoke\'' -l json -d 'p
 complete -c infernet-edge -n '__infernet_edge_at \'reload\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'reload\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'reload\'' -l config -r -F -d 'configuration, JSON or TOML'
+complete -c infernet-edge -n '__infernet_edge_at \'reload\'' -l url -x -d 'the node to ask, such as http://raspberrypi.local:4000'
+complete -c infernet-edge -n '__infernet_edge_at \'reload\'' -l token-file -r -F -d 'with --url: a file with a token'
+complete -c infernet-edge -n '__infernet_edge_at \'reload\'' -l cacert -r -F -d 'with an https URL: the certificate to trust, PEM'
 complete -c infernet-edge -n '__infernet_edge_at \'reload\'' -l json -d 'print JSON'
 complete -c infernet-edge -n '__infernet_edge_at \'backup\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'backup\'' -l with-secrets -d 'include keys, passwords, tokens and all files that the configuration names'

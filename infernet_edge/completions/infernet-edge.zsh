@@ -47,7 +47,7 @@ _infernet_edge() {
         "token new") commands=() flags=('-h:show this help message' '--help:show this help message' '--scope:what it permits' '--expires:a period such as 12h, 30d or 8w, or a date such as 2027-01-01, which is its beginning in UTC' '--keep-jobs:it is for the same person as an earlier token of this name, and may read those jobs' '--replace-damaged:put a damaged file of tokens aside, and begin a new one' '--config:configuration, JSON or TOML' '--json:print JSON') value=any ;;
         "token list") commands=() flags=('-h:show this help message' '--help:show this help message' '--config:configuration, JSON or TOML' '--json:print JSON') value='' ;;
         "token revoke") commands=() flags=('-h:show this help message' '--help:show this help message' '--yes:also the last token, which opens the node: do not ask' '--config:configuration, JSON or TOML' '--json:print JSON') value=any ;;
-        reload) commands=() flags=('-h:show this help message' '--help:show this help message' '--config:configuration, JSON or TOML' '--json:print JSON') value='' ;;
+        reload) commands=() flags=('-h:show this help message' '--help:show this help message' '--config:configuration, JSON or TOML' '--url:the node to ask, such as http://raspberrypi.local:4000' '--token-file:with --url: a file with a token' '--cacert:with an https URL: the certificate to trust, PEM' '--json:print JSON') value='' ;;
         backup) commands=() flags=('-h:show this help message' '--help:show this help message' '--with-secrets:include keys, passwords, tokens and all files that the configuration names' '--force:replace FILE if it exists' '--json:print JSON' '--config:configuration, JSON or TOML') value=file ;;
         restore) commands=() flags=('-h:show this help message' '--help:show this help message' '--dry-run:check the backup, and change nothing' '--json:print JSON' '--config:configuration, JSON or TOML') value=file ;;
         export) commands=() flags=('-h:show this help message' '--help:show this help message' '--config:configuration, JSON or TOML' '--name:name of the node'"'"'s objects' '--image:image with the node'"'"'s executable' '--show-env:write the variables of containers (env)' '--folder:write files there instead of printing them' '--force:with --folder: replace files') value='kube quadlet' ;;
@@ -117,6 +117,8 @@ _infernet_edge() {
             "token list --config") value=file ;;
             "token revoke --config") value=file ;;
             "reload --config") value=file ;;
+            "reload --token-file") value=file ;;
+            "reload --cacert") value=file ;;
             "backup --config") value=file ;;
             "restore --config") value=file ;;
             "export --config") value=file ;;
