@@ -474,6 +474,7 @@ async def test_an_input_of_which_a_piece_is_missing_is_the_jobs_failure(tmp_path
         async with working(tmp_path, document) as parts:
             job = made(parts, data={"text": "x" * 200_000})
             await parts.store.add([job])
+            await parts.store.take_data(job)  # from now on it is read from the disk
             await parts.database.write(
                 lambda connection: (
                     connection.execute("DELETE FROM pieces WHERE position = 1") and None
