@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from infernet_edge.json_schema.faults import Fault, counted, listed
-from infernet_edge.json_schema.keywords import Check, Spend, kind_of
+from infernet_edge.json_schema.keywords import NAMES_AT_ONCE, Check, Spend, kind_of
 from infernet_edge.json_schema.patterns import Pattern
 
 _MERGED: Final = 4  # alternatives whose expectations are all said
@@ -129,6 +129,7 @@ def properties_check(
         if not isinstance(value, dict):
             return None
         if not patterns and rest is None:  # only what is there of those with names
+            spend(len(named) // NAMES_AT_ONCE)
             for name, each in named.items():
                 if name in value and (fault := each(value[name], spend)) is not None:
                     return fault.below(name)
@@ -170,6 +171,7 @@ def dependent_check(nodes: Mapping[str, Check]) -> Check:
 
     def check(value: object, spend: Spend) -> Fault | None:
         if isinstance(value, dict):
+            spend(len(nodes) // NAMES_AT_ONCE)
             for name, node in nodes.items():
                 if name in value and (fault := node(value, spend)) is not None:
                     return fault

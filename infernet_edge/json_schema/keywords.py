@@ -23,6 +23,11 @@ Check = Callable[[Any, Spend], Fault | None]
 MAX_ENUM: Final = 1000
 """Values of an `enum`."""
 
+NAMES_AT_ONCE: Final = 16
+"""Names of a schema that are looked up in an object in about the time of one schema."""
+
+_FRACTION: Final = 4  # schemas that are applied in the time of a division of fractions
+
 _TYPES: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
     "null": ("null", lambda value: value is None),
     "boolean": ("true or false", lambda value: isinstance(value, bool)),
@@ -154,8 +159,10 @@ def multiple_check(divisor: Any) -> Check:
     exact = _exact(divisor)
 
     def check(value: Any, spend: Spend) -> Fault | None:
-        if is_number(value) and _exact(value) % exact:
-            return Fault((), f"a multiple of {quoted(divisor)}", quoted(value))
+        if is_number(value):
+            spend(_FRACTION)
+            if _exact(value) % exact:
+                return Fault((), f"a multiple of {quoted(divisor)}", quoted(value))
         return None
 
     return check
@@ -235,8 +242,10 @@ def required_check(names: Any) -> Check:
 
     def check(value: Any, spend: Spend) -> Fault | None:
         if isinstance(value, dict):
+            spend(len(names) // NAMES_AT_ONCE)
             for name in names:
                 if name not in value:
+                    spend(len(names))  # to say which
                     others = [each for each in names if each not in value]
                     also = f" (and for {listed(others[1:], 'and')})" if len(others) > 1 else ""
                     return Fault((name,), f"a value{also}", "nothing")
@@ -253,6 +262,7 @@ def dependent_required_check(needed: Any) -> Check:
 
     def check(value: Any, spend: Spend) -> Fault | None:
         if isinstance(value, dict):
+            spend(len(checks) // NAMES_AT_ONCE)
             for name, required in checks.items():
                 if name in value and (fault := required(value, spend)) is not None:
                     return fault._replace(expected=f"a value, as there is {quoted(name)}")

@@ -18,6 +18,8 @@ MAX_PATTERN: Final = 1000
 _MAX_STATES: Final = 1000  # of an automaton: what {n,m} repeats is there n to m times
 _CACHE_SIZE: Final = 500  # sets of states of one automaton, and steps between them
 _MAX_DEPTH: Final = 50  # groups in groups
+_PART: Final = 4096  # characters of a text whose work is counted at once
+_STEPS: Final = 16  # known steps that count as one
 
 _LAST: Final = 0x10FFFF
 _LINE_ENDS: Final = ((10, 10), (13, 13), (0x2028, 0x2029))
@@ -99,20 +101,24 @@ class Pattern:
     def found(self, text: str, spend: Callable[[int], None]) -> bool:
         """Whether some part of a text fits.
 
-        `spend` is called with the number of states where a step is not known from an earlier text.
+        `spend` is called with the work: that of steps that are known from an earlier text, and the
+        number of states where a step is not.
         """
         present, cache = self._begin, self._cache
-        for character in text:
-            if _ACCEPT in present:
-                return True
-            key = present, character
-            following = cache.get(key)
-            if following is None:
-                spend(len(present))
-                if len(cache) >= _CACHE_SIZE:
-                    cache.clear()
-                following = cache[key] = self._step(present, ord(character))
-            present = following
+        for start in range(0, len(text), _PART):
+            part = text[start : start + _PART]
+            spend(1 + len(part) // _STEPS)
+            for character in part:
+                if _ACCEPT in present:
+                    return True
+                key = present, character
+                following = cache.get(key)
+                if following is None:
+                    spend(len(present))
+                    if len(cache) >= _CACHE_SIZE:
+                        cache.clear()
+                    following = cache[key] = self._step(present, ord(character))
+                present = following
         if (ends := self._ends.get(present)) is None:
             if len(self._ends) >= _CACHE_SIZE:
                 self._ends.clear()

@@ -126,4 +126,4 @@ def test_work_that_is_not_known_is_counted() -> None:
     assert spent > 50_000
     before, pattern = spent, Pattern("^a+$")
     assert pattern.found("a" * 3000, spend)
-    assert spent - before < 100
+    assert 3000 // 16 <= spent - before < 300

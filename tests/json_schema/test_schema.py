@@ -330,6 +330,30 @@ def test_values_that_are_hard_to_check(schema: Any, value: Any) -> None:
     assert time.thread_time() - begin < 2
 
 
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"pattern": "^a*$"}, "a" * 200_000),
+        (
+            {"patternProperties": {f"^a{n}": {} for n in range(50)}},
+            {f"{n}": 1 for n in range(300)},
+        ),
+        ({"contains": {"required": [f"n{n}" for n in range(300)]}}, [{}] * 500),
+        ({"not": {"contains": {"required": ["a"] * 9999}}}, [{"a": 1}] * 50),
+        ({"items": {"properties": {f"n{n}": {} for n in range(500)}}}, [{}] * 500),
+        ({"items": {"dependentRequired": {f"n{n}": [] for n in range(500)}}}, [{}] * 500),
+        ({"items": {"dependentSchemas": {f"n{n}": {} for n in range(500)}}}, [{}] * 500),
+        ({"items": {"multipleOf": 0.01}}, [1.5] * 3000),
+    ],
+    ids=["text", "names", "said", "required", "properties", "needed", "schemas", "fractions"],
+)
+def test_work_within_a_schema_is_counted(schema: Any, value: Any) -> None:
+    """It takes about as long as 10,000 schemas that are applied."""
+    Schema(schema).check(value, WORK)
+    with pytest.raises(TooMuchWork):
+        Schema(schema).check(value, 10_000)
+
+
 def test_values_that_are_nested_deeply() -> None:
     schema = {"properties": {"a": {"$ref": "#"}}}
     assert fault_of(schema, nested(100)) == ""
