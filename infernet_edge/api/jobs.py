@@ -37,7 +37,7 @@ from infernet_edge.metrics.measurements import ChainMeasurements
 from infernet_edge.tasks import Deadline
 
 _MAX_ITEMS = 10_000  # requests in one batch
-_ITEMS_AT_ONCE = 100  # of those, checked before other requests run
+_CHECKING_TIME = 0.01  # seconds in which they are checked before other requests run
 _DELEGATED_AT_ONCE = 16  # delegated subscriptions of a batch, accepted concurrently
 
 _MAX_IDS_BYTES = 64 * 2**10  # bytes of a request's container ids; longer lists are not decoded
@@ -223,9 +223,12 @@ class JobIntake:
         delegated: list[tuple[int, Buffer]] = []
         room = self._store.room
         may_be_delegated = _MARK in body
+        clock = asyncio.get_running_loop().time
+        until = clock() + _CHECKING_TIME
         for index, item in enumerate(items):
-            if index % _ITEMS_AT_ONCE == _ITEMS_AT_ONCE - 1:
+            if clock() > until:
                 await asyncio.sleep(0)  # lets other requests run
+                until = clock() + _CHECKING_TIME
             try:
                 if may_be_delegated and _is_delegated(bytes(item)):
                     delegated.append((index, item))

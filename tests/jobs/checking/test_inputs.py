@@ -93,6 +93,29 @@ async def test_items_of_a_batch(node: RunningNode) -> None:
         assert (await node.finished(job["id"]))["status"] == "success"
 
 
+async def test_a_batch_does_not_stop_the_loop(tmp_path: Path) -> None:
+    """Each input is short, and all of them take long."""
+    limits = {"minimum": 1, "maximum": 9, "exclusiveMinimum": 0, "exclusiveMaximum": 10}
+    schema = {"properties": {"n": {"items": limits | {"type": "integer"}}}}
+    containers = [{"id": "writer", "url": "http://127.0.0.1:9", "input_schema": schema}]
+    wrong = request(n=[1] * 7000 + [0])
+
+    async def longest_step() -> float:
+        longest, before = 0.0, time.thread_time()  # of this thread: other processes do not count
+        while True:
+            await asyncio.sleep(0)
+            longest, before = max(longest, time.thread_time() - before), time.thread_time()
+            if posted.done():
+                return longest
+
+    async with running(tmp_path, {"containers": containers}) as node:
+        posted = asyncio.ensure_future(node.post("/api/jobs/batch", [wrong] * 300))
+        longest = await longest_step()
+        answers = (await posted).body
+    assert [each["params"]["pointer"] for each in answers] == ["/n/7000"] * 300
+    assert longest < 0.3
+
+
 async def test_a_stream(node: RunningNode) -> None:
     reply = await node.post("/api/jobs/stream", request(**WRONG))
     assert (reply.status, reply.body) == (400, REFUSAL)
