@@ -15,6 +15,7 @@ from infernet_edge.api.shared_answers import SharedAnswers
 from infernet_edge.containers.resources import Resources
 from infernet_edge.containers.service import Service
 from infernet_edge.errors import Unavailable
+from infernet_edge.events.public_text import public
 from infernet_edge.jobs.guardian import Guardian
 
 _MAX_SHOWN: Final = 20  # names in an error
@@ -62,7 +63,7 @@ class Models:
                 f'The model "{shown}" is in several containers: expected {_listed(several, " or ")}'
             )
         if silent := [each for each in self._not_listed(caller) if not each.is_up]:
-            reasons = "; ".join(f"{each.id}: {each.reason}" for each in silent[:_MAX_SHOWN])
+            reasons = "; ".join(f"{each.id}: {public(each.reason)}" for each in silent[:_MAX_SHOWN])
             raise Unavailable(
                 f'The model "{shown}" is not known: containers have not listed theirs ({reasons});'
                 f' a full name such as "{silent[0].id}/{shown}" is accepted now'

@@ -129,3 +129,17 @@ async def test_a_server_of_one_endpoint(tmp_path: Path) -> None:
             assert "/v1/embeddings only" in reply.body["error"]["message"]
             reply = await node.post("/v1/embeddings", {"model": "m", "input": "x"})
             assert reply.status == 200
+
+
+async def test_a_server_whose_reason_is_for_operators(tmp_path: Path) -> None:
+    """No path and no output of a container: the client is none."""
+    containers = [{"id": "llm", "url": "http://127.0.0.1:9", "protocol": "openai"}]
+    async with running(tmp_path, {"containers": containers}) as node:
+        service = node.parts.services["llm"]
+        service.set_failed("cannot read /srv/models/secret.gguf; its last output: a prompt")
+        reply = await node.post("/v1/chat/completions", CHAT | {"model": "any"})
+    message = reply.body["error"]["message"]
+    assert (reply.status, reply.body["error"]["code"]) == (503, "service_unavailable")
+    assert "(llm: cannot read (path).)" in message
+    assert "secret" not in message
+    assert "prompt" not in message
