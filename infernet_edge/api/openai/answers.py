@@ -99,7 +99,7 @@ def events_of(path: str, naming: Naming, output: bytes, *, with_usage: bool) -> 
     if found is not None and found.choices is not UNSET and _first(found.choices) == b"[":
         try:
             choices = _choices.decode(found.choices)
-        except msgspec.ValidationError:
+        except (msgspec.ValidationError, RecursionError):
             raise ContainerFailure("Container's choices are not a list of objects") from None
     else:
         choices = [
@@ -211,7 +211,7 @@ def _delta(message: Any) -> Any:
     if not isinstance(message, dict):
         return {"role": "assistant", "content": ""}
     calls = message.get("tool_calls")
-    if isinstance(calls, list):
+    if isinstance(calls, list) and all(isinstance(call, dict) for call in calls):
         numbered = [{"index": index, **call} for index, call in enumerate(calls)]
         return {**message, "tool_calls": numbered}
     return message

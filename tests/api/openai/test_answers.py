@@ -97,6 +97,14 @@ def test_choices_that_are_none() -> None:
     assert json.loads(part[6:])["choices"][0]["delta"]["role"] == "assistant"
 
 
+@pytest.mark.parametrize("calls", [[1], [None], [{}, []], "none", {}, None])
+def test_tool_calls_that_are_none(calls: Any) -> None:
+    message = {"role": "assistant", "content": "a", "tool_calls": calls}
+    output = json.dumps({"choices": [{"message": message}]}).encode()
+    (part, _) = events_of(CHAT, NAMING, output, with_usage=False)
+    assert json.loads(part[6:])["choices"][0]["delta"] == message
+
+
 def vectors(output: Any, inputs: int = 2, *, as_base64: bool = False) -> list[Any]:
     text = json.dumps(output).encode()
     found = json.loads(embeddings_answer(NAMING, text, inputs=inputs, as_base64=as_base64))
