@@ -9,8 +9,12 @@ from __future__ import annotations
 import re
 from typing import Final
 
+_NAME: Final = r"[\w.@+~%#&=$!^*-]+"
+# In quotes it is all of them: a path with spaces. Else it begins behind what is no part of a name
+# or of a URL; behind a colon, as in "open:/etc/x" and in volumes, too.
 _PATH: Final = re.compile(
-    r"(?:\b(?:unix|file)://|(?<![\w.:/-]))/[\w.@+~%-]+(?:/[\w.@+~%-]*)*(?<!\.)"
+    r"""(?<=")/[^"\n]+(?=")|(?<=')/[^'\n]+(?=')|"""
+    rf"(?:\b(?:unix|file)://|(?<![\w./-])(?=/[^/])|(?<![\w.:/-])/*)/{_NAME}(?:/+{_NAME})*/*(?<!\.)"
 )
 _OUTPUT: Final = re.compile(r"; (?:its last output|the last line of its log): .*", re.DOTALL)
 
