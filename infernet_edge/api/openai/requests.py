@@ -116,11 +116,19 @@ def job_of(container: str, body: bytes | bytearray, deadline: float | None) -> b
 def with_model(body: bytes | bytearray, model: str) -> bytearray:
     """The request with another value of `model`; all else stays as the client wrote it.
 
-    A bytearray is changed in place.
+    A bytearray is changed in place, unless it has the key several times.
     """
-    changed = body if isinstance(body, bytearray) else bytearray(body)
-    for start, end in reversed(_places(body, "model")):
-        changed[start:end] = encoder.encode(model)
+    places, value = _places(body, "model"), encoder.encode(model)
+    if len(places) == 1:
+        changed = body if isinstance(body, bytearray) else bytearray(body)
+        changed[slice(*places[0])] = value
+        return changed
+    changed, view, behind = bytearray(), memoryview(body), 0
+    for start, end in places:  # each part is moved once, however many there are
+        changed += view[behind:start]
+        changed += value
+        behind = end
+    changed += view[behind:]
     return changed
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from typing import Any
 
 import pytest
@@ -46,6 +47,17 @@ def test_another_model_in_any_object() -> None:
         body = {**{f"k{n}": value(3) for n in range(chance.randrange(4))}, "model": "old"}
         text = json.dumps(body, indent=chance.choice([None, 1]), ensure_ascii=chance.random() < 0.5)
         assert json.loads(with_model(text.encode(), "new")) == {**body, "model": "new"}
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+def test_a_model_that_is_named_often(kind: Any) -> None:
+    """What stands behind the names is not moved for each of them."""
+    names, rest = b'"model":"a/b",' * 9000, b'"x":"' + b"y" * 8 * 2**20 + b'"}'
+    body = kind(b"{" + names + rest)
+    begin = time.thread_time()
+    changed = with_model(body, "bb")
+    assert time.thread_time() - begin < 2
+    assert changed == b"{" + b'"model":"bb",' * 9000 + rest
 
 
 def test_too_many_keys() -> None:
