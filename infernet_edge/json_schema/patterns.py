@@ -150,7 +150,10 @@ class Pattern:
                 optional = self._build(tree.part, following)
                 following = self._add(None, [optional, following])
         for _ in range(tree.least):
+            size = len(self._states)
             following = self._build(tree.part, following)
+            if len(self._states) == size:
+                break  # an empty part: it fits once or many times
         return following
 
     def _add(self, ranges: Ranges | None, following: list[int], only: str = "") -> int:

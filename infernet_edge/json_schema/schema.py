@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
-from urllib.parse import unquote, urldefrag, urljoin
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 import msgspec
 
@@ -25,6 +25,7 @@ from infernet_edge.json_schema.keywords import (
     is_number,
     required_check,
 )
+from infernet_edge.json_schema.values import escaped, foreign_value
 
 MAX_SCHEMA_BYTES: Final = 64 * 2**10
 """Bytes of a schema, as JSON."""
@@ -149,6 +150,8 @@ class _Compiler:
             raise _bad("", "a schema that is nested too deeply", "less") from None
         if size > MAX_SCHEMA_BYTES:
             raise _bad("", f"{size} bytes", f"at most {MAX_SCHEMA_BYTES} bytes")
+        if (foreign := foreign_value(document)) is not None:
+            raise _bad(foreign[0], str(foreign[1]), "a value that JSON has")
         if isinstance(document, dict):
             draft = document.get("$schema", _2020)
             if not isinstance(draft, str) or draft.rstrip("#") not in (_2020, _7):
@@ -171,7 +174,7 @@ class _Compiler:
                 if self._is_7 and identifier.startswith("#"):
                     self._targets[base + identifier] = schema
                 else:
-                    base = urldefrag(urljoin(base, identifier)).url
+                    base = urldefrag(_joined(base, identifier, f"{place}/$id")).url
                     self._targets[base] = schema
             anchors = () if self._is_7 else (schema.get("$anchor"), schema.get("$dynamicAnchor"))
             for anchor in anchors:
@@ -189,7 +192,7 @@ class _Compiler:
         inside = "a reference into this schema, such as #/$defs/name; others are never fetched"
         if not isinstance(reference, str):
             raise _bad(place, quoted(reference), inside)
-        uri = base + reference if reference.startswith("#") else urljoin(base, reference)
+        uri = base + reference if reference.startswith("#") else _joined(base, reference, place)
         if uri in self._targets:
             return self._targets[uri]
         resource, fragment = urldefrag(uri)
@@ -200,7 +203,7 @@ class _Compiler:
             step = part.replace("~1", "/").replace("~0", "~")
             if isinstance(found, dict) and step in found:
                 found = found[step]
-            elif isinstance(found, list) and step.isdigit() and int(step) < len(found):
+            elif isinstance(found, list) and step in map(str, range(len(found))):
                 found = found[int(step)]
             else:
                 raise _bad(place, f"{quoted(reference)}, which is not there", inside)
@@ -301,7 +304,7 @@ class _Compiler:
         if keyword in _IN_PLACE:
             self._in_place[id(schema)] += map(id, below.values())
         return {
-            name: self._node(each, f"{place}/{keyword}/{_escaped(name)}")
+            name: self._node(each, f"{place}/{keyword}/{escaped(name)}")
             for name, each in below.items()
         }
 
@@ -346,7 +349,7 @@ class _Compiler:
         self._add(node, place, names, dependent_required_check)
         self._in_place[id(schema)] += map(id, others.values())
         nodes = {
-            name: self._node(each, f"{place}/{_escaped(name)}") for name, each in others.items()
+            name: self._node(each, f"{place}/{escaped(name)}") for name, each in others.items()
         }
         node.checks.append(applicators.dependent_check(nodes))
 
@@ -397,7 +400,7 @@ def unknown_keywords(document: Any) -> Iterator[str]:
         place, schema = waiting.pop()
         for keyword in schema if isinstance(schema, dict) else ():
             if keyword not in known and not keyword.startswith("x-"):
-                yield f"{place}/{_escaped(keyword)}"
+                yield f"{place}/{escaped(keyword)}"
         waiting += [(place + step, each) for step, each in _subschemas(schema)]
 
 
@@ -405,9 +408,14 @@ def _bad(place: str, found: str, expected: str) -> BadSchema:
     return BadSchema(SchemaProblem(place, found, expected))
 
 
-def _escaped(name: str) -> str:
-    """A name as a part of a JSON pointer."""
-    return name.replace("~", "~0").replace("/", "~1")
+def _joined(base: str, reference: str, place: str) -> str:
+    """A URI by a reference (RFC 3986, section 5)."""
+    try:
+        joined = urljoin(base, reference)
+        urlsplit(joined)  # checks what urljoin may leave as it is
+        return joined
+    except ValueError:
+        raise _bad(place, quoted(reference), "a URI") from None
 
 
 def _subschemas(schema: Any) -> Iterator[tuple[str, Any]]:
@@ -424,4 +432,4 @@ def _subschemas(schema: Any) -> Iterator[tuple[str, Any]]:
         elif keyword in _OBJECTS and isinstance(value, dict):
             for name, each in value.items():
                 if isinstance(each, dict):
-                    yield f"/{keyword}/{_escaped(name)}", each
+                    yield f"/{keyword}/{escaped(name)}", each

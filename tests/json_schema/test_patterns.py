@@ -114,6 +114,13 @@ def test_no_text_takes_long(source: str) -> None:
     assert time.thread_time() - begin < 2
 
 
+def test_an_empty_part_is_not_repeated() -> None:
+    begin = time.thread_time()
+    assert Pattern("^(((){999999}){999999}){999999}a$").found("a", free)
+    assert not Pattern("^(?:){999999}$").found("a", free)
+    assert time.thread_time() - begin < 2
+
+
 def test_work_that_is_not_known_is_counted() -> None:
     spent = 0
 

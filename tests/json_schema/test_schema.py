@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +273,15 @@ def test_the_place_is_a_json_pointer_too() -> None:
         ({"unevaluatedProperties": False}, "/unevaluatedProperties: found a keyword that is not"),
         ({"$dynamicRef": "#a"}, "/$dynamicRef: found a keyword that is not supported"),
         ({"description": "x" * 70_000}, "expected at most 65536 bytes"),
+        ({"maxItems": math.inf}, "/maxItems: found inf, expected a value that JSON has"),
+        ({"multipleOf": math.nan}, "/multipleOf: found nan, expected a value that JSON has"),
+        ({"minContains": math.inf, "contains": True}, "/minContains: found inf, expected a value"),
+        ({"items": {"enum": [1, date(2026, 1, 2)]}}, "/items/enum/1: found 2026-01-02, expected"),
+        ({"const": {"a/b": [math.nan]}}, "/const/a~1b/0: found nan, expected a value that JSON"),
+        ({"allOf": [{}], "$ref": "#/allOf/²"}, "which is not there"),
+        ({"allOf": [{}], "$ref": "#/allOf/" + "0" * 5000}, "which is not there"),
+        ({"$id": "http://[x", "$ref": "#"}, '/$id: found "http://[x", expected a URI'),
+        ({"$ref": "http://[x"}, "expected a URI"),
     ],
 )
 def test_schemas_that_are_refused(schema: Any, problem: str) -> None:
