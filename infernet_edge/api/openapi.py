@@ -47,6 +47,10 @@ _TYPES = (
 )
 _NO_INPUTS: Final[Mapping[str, dict[str, Any]]] = {}
 _VALUES: Final = ("const", "default", "enum", "examples")  # keywords that hold values
+_BY_NAME: Final = (  # and those that hold schemas by names, which may be those of keywords
+    *("$defs", "definitions", "dependencies", "dependentSchemas"),
+    *("patternProperties", "properties"),
+)
 _ANY_OBJECT = {"type": "object", "additionalProperties": True}
 
 
@@ -112,7 +116,7 @@ def _add_inputs(components: dict[str, Any], inputs: Mapping[str, dict[str, Any]]
     for container, given in inputs.items():
         name = f"Input.{container}"
         # References into the schema itself begin at its root, which has another place here.
-        components[name] = given if "$id" in given else _moved(given, _ref(name)["$ref"])
+        components[name] = _moved(given, _ref(name)["$ref"])
         first = {"properties": {"containers": {"prefixItems": [{"const": container}]}}}
         rules.append({"if": first, "then": {"properties": {"data": _ref(name)}}})
     if rules:
@@ -123,9 +127,14 @@ def _moved(value: Any, root: str) -> Any:
     """A schema whose references lead to `root` instead of its own root."""
     if isinstance(value, list):
         return [_moved(item, root) for item in value]
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or "$id" in value:  # whose references begin at itself
         return value
-    moved = {name: each if name in _VALUES else _moved(each, root) for name, each in value.items()}
+    moved: dict[str, Any] = {}
+    for name, each in value.items():
+        if name in _BY_NAME and isinstance(each, dict):
+            moved[name] = {key: _moved(schema, root) for key, schema in each.items()}
+        else:
+            moved[name] = each if name in _VALUES else _moved(each, root)
     reference = value.get("$ref")
     if isinstance(reference, str) and (reference == "#" or reference.startswith("#/")):
         moved["$ref"] = root + reference.removeprefix("#")

@@ -386,3 +386,24 @@ def test_what_containers_take() -> None:
         (["other"], {"messages": 5, "a": 1}, True),
     ):
         assert check({"containers": containers, "data": data}) is fits, (containers, data)
+
+
+def test_references_of_what_containers_take() -> None:
+    """Those below names that are also keywords; not those of a schema with a URI of its own."""
+    text = {"$ref": "#/$defs/const"}
+    own = {"$id": "http://node.lan/own", "properties": {"a": {"$ref": "#/$defs/b"}}}
+    own["$defs"] = {"b": {"type": "null"}}
+    given = {
+        "properties": {"default": text, "enum": text, "own": own, "$id": text},
+        "patternProperties": {"^x$": text},
+        "$defs": {"const": {"type": "string"}},
+        "default": {"$ref": "#/no/reference"},
+    }
+    components = document({"writer": given})["components"]
+    assert components["schemas"]["Input.writer"]["default"] == given["default"]
+    assert components["schemas"]["Input.writer"]["properties"]["own"] == own
+    schema = {"$ref": "#/components/schemas/Input.writer", "components": components}
+    check = Draft202012Validator(schema).is_valid
+    assert check({"default": "", "enum": "", "x": "", "$id": ""})
+    for wrong in ({"default": 1}, {"enum": 1}, {"x": 1}, {"$id": 1}):
+        assert not check(wrong), wrong
