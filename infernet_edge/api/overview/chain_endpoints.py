@@ -12,6 +12,7 @@ from infernet_edge.api.endpoints.paging import Parameters, limit_of, next_link
 from infernet_edge.api.json_io import Answer, query
 from infernet_edge.api.overview.chain import ChainView
 from infernet_edge.errors import BadRequest, NotFound, Unavailable
+from infernet_edge.events.public_text import public
 
 MAX_PAGE: Final = 500
 """Subscriptions or deliveries in one answer."""
@@ -55,6 +56,8 @@ class SubscriptionsEndpoint:
         if state and state not in STATES:
             raise BadRequest(f"state: expected one of {', '.join(STATES)}", {"field": "state"})
         items = await chain.subscription_page(limit + 1, _before(parameters), state)
+        if not scope["caller"].is_operator:
+            items = [each | {"reason": public(each["reason"])} for each in items]
         await _page(scope, parameters, items, limit, "id")(scope, receive, send)
 
 
@@ -72,8 +75,17 @@ class DeliveriesEndpoint:
         limit = limit_of(parameters, _USUAL_PAGE, MAX_PAGE)
         caller: Caller = scope["caller"]
         items = await chain.delivery_page(limit + 1, _before(parameters))
-        shown = [each if caller.owns(each["client"]) else each | {"client": None} for each in items]
+        shown = [each if caller.owns(each["client"]) else _for_others(each) for each in items]
         await _page(scope, parameters, shown, limit, "number")(scope, receive, send)
+
+
+def _for_others(delivery: dict[str, Any]) -> dict[str, Any]:
+    """A delivery as callers see it who are no operators, and whose request it does not answer.
+
+    What a container said of a request is for the client of that; a subscription has none.
+    """
+    reason = "" if delivery["client"] else public(delivery["reason"])
+    return delivery | {"client": None, "reason": reason}
 
 
 def _enabled(chain: ChainView | None) -> ChainView:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
+from infernet_edge.chain.delivery import steps
 from tests.api.test_openapi import DOCUMENT, problems
 from tests.support.asking import call_back, received, subscribe
 from tests.support.delegated import request_v1
@@ -141,3 +143,43 @@ async def test_only_operators_see_the_clients_of_deliveries(tmp_path: Path, v1: 
         assert (await read(node, path, BOB))["items"][0]["client"] is None
         assert (await of_operator(node, path))["items"][0]["client"] == "token:ann"
         assert (await node.get(path)).status == 401
+
+
+async def test_what_a_container_says_is_for_the_client_of_a_request(
+    tmp_path: Path, v1: V1, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may repeat the request of a client, whom others do not know."""
+    monkeypatch.setattr(steps, "_FIRST_PAUSE", 0.01)
+    consumer = v1.deploy("DelegatedConsumer", ALICE.address)
+    request = request_v1(v1, consumer, data={"status": 500, "note": "of ann"})
+    async with on_chain(tmp_path, v1=v1, server={"tokens": TOKENS}) as (node, _):
+        assert (await node.post("/api/jobs", request.body, ANN)).status == 200
+        await settled(node)
+        path = "/api/chain/deliveries"
+        (found,) = (await read(node, path, BOB))["items"]
+        assert (found["state"], found["client"], found["reason"]) == ("failed", None, "")
+        for items in (await read(node, path, ANN), await of_operator(node, path)):
+            assert "of ann" in items["items"][0]["reason"]
+
+
+async def test_only_operators_see_paths_and_outputs_in_reasons(
+    tmp_path: Path, v1: V1, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "_FIRST_PAUSE", 0.01)
+    callback = v1.deploy("CallbackConsumer")
+    schema = {"properties": {"file": {"enum": ["a"]}}}
+    settings: dict[str, Any] = {"protocol": "http", "input_schema": schema}
+    async with on_chain(tmp_path, v1=v1, container=settings, server={"tokens": TOKENS}) as (
+        node,
+        _,
+    ):
+        call_back(v1, callback, input=b'{"file":"/srv/secret/x"}')
+        await settled(node)
+        path = "/api/chain/deliveries"
+        (shown,) = (await read(node, path, BOB))["items"]
+        (full,) = (await of_operator(node, path))["items"]
+        assert (
+            shown["reason"] == full["reason"].replace("/srv/secret/x", "(path)") != full["reason"]
+        )
+        assert (await of_operator(node, "/api/chain/subscriptions"))["items"]
+        assert "secret" not in str(await read(node, "/api/chain/subscriptions", BOB))
