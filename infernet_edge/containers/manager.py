@@ -162,7 +162,7 @@ class ContainerManager:
             from infernet_edge.containers.sleeping.control import SleepControl
 
             parts = (self._services, self._supervisors, gates, self._timing)
-            self._sleep = SleepControl(config, *parts)
+            self._sleep = SleepControl(config, *parts, self.connection.problem)
             if self._context is not None:
                 self._sleep.start()
 
@@ -385,6 +385,8 @@ class ContainerManager:
         self.connection.set_lost(problem)
         for supervisor in self._supervisors.values():
             supervisor.request_probe(problem)
+        if self._sleep is not None:
+            self._sleep.disconnected(problem)
 
     async def _keep_reconciled(self, engine: Engine) -> None:
         """Reconcile on request and periodically; raises EngineError when Podman fails."""

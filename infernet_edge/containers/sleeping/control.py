@@ -43,8 +43,9 @@ class SleepControl:
         supervisors: Mapping[str, Supervisor],
         gates: Gates,
         timing: Timing,
+        problem: str = "",
     ) -> None:
-        """`services` and `supervisors` are the manager's, by id."""
+        """`services` and `supervisors` are the manager's, by id; `problem` is that of Podman."""
         self._config = config
         self._services = services
         self._supervisors = supervisors
@@ -54,6 +55,7 @@ class SleepControl:
         self._timer: asyncio.TimerHandle | None = None
         self._is_scheduled = False
         self._is_started = False
+        self._problem = problem  # why Podman cannot be used
         self.apply(config)
 
     def start(self) -> None:
@@ -99,8 +101,26 @@ class SleepControl:
 
     def connected(self) -> None:
         """Podman can be used again."""
+        if not self._problem:
+            return
+        self._problem = ""
         for member in self._members.values():
-            self._show_asleep(member)
+            if member.state in ("asleep", "stopping") and not member.is_removed:
+                member.end_retry()
+                if member.state == "stopping":
+                    member.service.set_asleep(_STOPPING)
+                self._let_wait(member)
+                self._on_change(member)
+
+    def disconnected(self, problem: str) -> None:
+        """Podman cannot be used: what does not run cannot be started, so its jobs fail."""
+        self._problem = problem
+        if not self._is_started:
+            return
+        for member in self._members.values():
+            if member.state in ("asleep", "stopping") and not member.is_removed:
+                self._let_wait(member)
+        self._schedule()
 
     def removed(self, service: Service) -> None:
         """The container of a service was removed, with its supervisor."""
@@ -119,10 +139,9 @@ class SleepControl:
             supervisor.rest.on_request = functools.partial(self._request, member)
             member.state = "awake"
             return
-        member.gate.close()
         if service.container.start == "always":
             member.requested, member.wanted_since = True, time.monotonic()
-        self._show_asleep(member)
+        self._let_wait(member)
         self._on_change(member)
 
     def _leave(self, member: Member) -> None:
@@ -144,7 +163,7 @@ class SleepControl:
         member.is_removed = False
         member.gate.watch(functools.partial(self._on_change, member))
         if member.state != "awake":
-            member.gate.close()
+            self._let_wait(member)
         self._on_change(member)
 
     def _release(self, member: Member) -> None:
@@ -155,6 +174,15 @@ class SleepControl:
         member.end_retry()
         member.gate.watch(None)
         member.gate.open()
+
+    def _let_wait(self, member: Member) -> None:
+        """Let jobs wait for its start; while Podman cannot be used they fail at once."""
+        if self._problem:
+            member.service.set_failed(self._problem)
+            member.gate.open()
+        else:
+            member.gate.close()
+            self._show_asleep(member)
 
     def _keep_running(self, service: Service, supervisor: Supervisor) -> None:
         service.set_starting("it does not sleep any more")
@@ -203,6 +231,9 @@ class SleepControl:
         self._end_timer()
         if not self._is_started:
             return
+        if self._problem:
+            self._decide_without_podman()
+            return
         # A removed container may have the id of one that was added later.
         members = {f"{at}": each for at, each in enumerate(self._members.values())}
         turn, now = self._timing.turn, time.monotonic()
@@ -228,6 +259,12 @@ class SleepControl:
             delay = max(0.0, decision.again - now) + 0.001  # not before that moment
             self._timer = asyncio.get_running_loop().call_later(delay, self._decide)
 
+    def _decide_without_podman(self) -> None:
+        """Nothing can be started or stopped: those that run go on."""
+        for member in self._members.values():
+            if member.state == "awake" and member.gate.is_closed:
+                member.gate.open()
+
     def _begin(self, member: Member, state: State, work: Work) -> None:
         if (supervisor := self._supervisor(member)) is None:
             return
@@ -245,7 +282,8 @@ class SleepControl:
 
     async def _put_to_sleep(self, member: Member, supervisor: Supervisor) -> None:
         service, began = member.service, time.monotonic()
-        service.set_asleep(_STOPPING)
+        if not self._problem:
+            service.set_asleep(_STOPPING)
         member.wanted_since = began if member.has_jobs else None
         await supervisor.sleep()
         if not member.is_member:
@@ -328,13 +366,14 @@ class SleepControl:
         member.retry = None
         if member.is_removed:
             return
-        member.gate.close()
-        self._show_asleep(member)
+        self._let_wait(member)
         self._on_change(member)
 
     def _show_asleep(self, member: Member) -> None:
         """Show the state of one that is asleep, unless it failed a moment ago."""
         if member.state != "asleep" or member.retry is not None or member.is_removed:
+            return
+        if self._problem:
             return
         reason = _REQUESTED if member.by_operator else _WAITING if member.has_jobs else _ASLEEP
         if member.problem:

@@ -341,12 +341,38 @@ async def test_without_podman_it_is_not_available(podman: IsolatedPodman, tmp_pa
         await asyncio.to_thread(podman.kill_service)
         await eventually(lambda: state_of(node, "a") == "failed")
         assert (await node.get("/health")).body == {"status": "unhealthy"}
-        result = await node.finished(await node.job(["a"]))
-        assert "Podman" in str(result["result"])
+        for _ in range(3):  # at once, also after the pause for a start that failed
+            result = await node.finished(await node.job(["a"]), timeout=5)
+            assert "Podman" in str(result["result"])
+            assert (await node.get("/health")).body == {"status": "unhealthy"}
+            await asyncio.sleep(0.6)
         await asyncio.to_thread(podman.start_service)
         await eventually(lambda: state_of(node, "a") == "asleep")
         assert (await node.get("/health")).body == {"status": "healthy"}
         assert (await node.finished(await node.job(["a"])))["status"] == "success"
+
+
+async def test_podman_that_is_lost_while_it_stops_or_starts_one(
+    podman: IsolatedPodman, tmp_path: Path
+) -> None:
+    document = three(podman, idle_timeout=0.5)
+    document["containers"][0]["command"] = "--stubborn"  # its stop takes two seconds
+    document["containers"][1]["command"] = "--deaf"
+    async with reloadable(tmp_path, document) as node:
+        assert (await node.finished(await node.job(["a"])))["status"] == "success"
+        await eventually(lambda: state_of(node, "a") == "asleep")
+        starting = await node.job(["b"])
+        await eventually(lambda: state_of(node, "b") == "starting")
+        await asyncio.to_thread(podman.kill_service)
+        await eventually(lambda: state_of(node, "c") == "failed")
+        for name in "ac":
+            result = await node.finished(await node.job([name]), timeout=5)
+            assert "Podman" in str(result["result"]), result
+        await asyncio.to_thread(podman.start_service)
+        await eventually(lambda: [state_of(node, name) for name in "ac"] == ["asleep"] * 2)
+        await node.request("DELETE", f"/api/jobs/{starting}")
+        for name in "ac":
+            assert (await node.finished(await node.job([name])))["status"] == "success"
 
 
 async def test_nothing_is_done_for_containers_without_these_settings(
