@@ -316,6 +316,7 @@ class Supervisor:
             reason = await stop_reason(connection, self._container_id, self._pid)
             if not self._was_ready:
                 reason = await self.preparation.after_crash(reason, self._remove)
+        self.pauses.last_stop = reason
         pause = self.pauses.after_stop(uptime)
         if self.pauses.in_loop:
             reason = f"it stopped {self.pauses.crashes} times in a row, most recently: {reason}"
@@ -356,7 +357,7 @@ class Supervisor:
                 self.log_container("became_ready", seconds=round(time.monotonic() - begin, 2))
             self.service.set_ready()
             if not self._was_ready:
-                self._was_ready = True
+                self._was_ready, self.pauses.last_stop = True, ""
                 await self.preparation.remove_replaced_images()
             await self._wait_for_end_or_request()
             if self.service.state == "suspect" and (problem := await self._is_down()):

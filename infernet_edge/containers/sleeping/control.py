@@ -321,7 +321,10 @@ class SleepControl:
                 named = f"startup_timeout ({limit:g} s)"
                 if container.startup_timeout is None:
                     named = f"timeout ({limit:g} s; startup_timeout sets another limit)"
-                service.set_failed(f"it was not ready within {named}: {service.reason}")
+                why, stop = service.reason, supervisor.pauses.last_stop
+                if stop and stop not in why:
+                    why = f"{why}; before that {stop}"
+                service.set_failed(f"it was not ready within {named}: {why}")
         finally:
             service.is_waking = False
         if not member.is_member:

@@ -21,6 +21,7 @@ class Restarts:
         self.crashes = 0  # quick ones in a row
         self.requested = False
         self.next_start: int | None = None
+        self.last_stop = ""  # why it stopped last, until it is ready
         self._timing = timing
         self._after_stop = Backoff(timing.restart, timing.restart_limit)
         self._after_failure = Backoff(timing.retry, timing.retry_limit)
@@ -46,7 +47,7 @@ class Restarts:
     def forget(self) -> None:
         """Forget earlier crashes and failures: the container was not to run meanwhile."""
         self.request()
-        self.requested = False
+        self.requested, self.last_stop = False, ""
         self._wake.clear()
 
     def note_created(self) -> None:

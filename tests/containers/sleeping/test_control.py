@@ -215,6 +215,18 @@ async def test_a_start_that_takes_too_long_gives_its_place_back(
         assert await running_now(podman) == ["a"]
 
 
+async def test_a_start_that_takes_too_long_says_why_the_container_stopped(
+    podman: IsolatedPodman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quickly = msgspec.structs.replace(QUICK, restart=0.01, restart_limit=0.01, crash_cap=1000)
+    monkeypatch.setattr(manager, "Timing", lambda: quickly)
+    document = three(podman, startup_timeout=7.0, command="--crash 3")
+    async with reloadable(tmp_path, document) as node:
+        result = await node.finished(await node.job(["a"]), timeout=30)
+        assert "startup_timeout (7 s)" in str(result["result"])
+        assert "exit code 3" in str(result["result"])
+
+
 async def _cancelled_stream(node: RunningNode) -> None:
     body = {"containers": ["b"], "data": {}}
     with pytest.raises(TimeoutError):
