@@ -113,9 +113,13 @@ class SleepControl:
                 self._on_change(member)
 
     def disconnected(self, problem: str) -> None:
-        """Podman cannot be used: what does not run cannot be started, so its jobs fail."""
-        self._problem = problem
-        if not self._is_started:
+        """Podman cannot be used: what does not run cannot be started, so its jobs fail.
+
+        This is called after each attempt to connect. Those that wait already stay until the second
+        one fails: Podman may only have been restarted.
+        """
+        is_lasting, self._problem = bool(self._problem), problem
+        if not self._is_started or not is_lasting:
             return
         for member in self._members.values():
             if member.state in ("asleep", "stopping") and not member.is_removed:

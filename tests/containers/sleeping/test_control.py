@@ -364,6 +364,22 @@ async def test_without_podman_it_is_not_available(podman: IsolatedPodman, tmp_pa
         assert (await node.finished(await node.job(["a"])))["status"] == "success"
 
 
+async def test_jobs_that_wait_survive_a_restart_of_podman(
+    podman: IsolatedPodman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timing = msgspec.structs.replace(QUICK, reconnect=5.0, reconnect_limit=5.0)
+    monkeypatch.setattr(manager, "Timing", lambda: timing)
+    async with reloadable(tmp_path, {**three(podman), "max_running": 1}) as node:
+        running = await node.job(["a"], {"sleep": 6})
+        await eventually(lambda: node.node.services["a"].in_call == 1)
+        waiting = await node.job(["b"])
+        await asyncio.to_thread(podman.kill_service)
+        await eventually(lambda: state_of(node, "b") == "failed")
+        await asyncio.to_thread(podman.start_service)
+        for job in (running, waiting):
+            assert (await node.finished(job, timeout=60))["status"] == "success"
+
+
 async def test_podman_that_is_lost_while_it_stops_or_starts_one(
     podman: IsolatedPodman, tmp_path: Path
 ) -> None:
