@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import sys
 from collections.abc import Callable
 from typing import Any, cast
@@ -394,6 +396,24 @@ def _without_chunks(app: ASGIApp, cycle: RequestResponseCycle) -> ASGIApp:
                 cycle.expected_content_length = len(message.get("body", b""))
             await send(message)
 
-        await app(scope, receive, send_plainly)
+        try:
+            await app(scope, receive, send_plainly)
+        finally:
+            is_closed = cycle.response_complete or cycle.transport.is_closing()
+            if is_unbounded and not is_closed:
+                _break_off(cycle.transport, is_encrypted=scope["scheme"] == "https")
 
     return run
+
+
+def _break_off(transport: asyncio.Transport, *, is_encrypted: bool) -> None:
+    """End a connection, which is about to be closed, so that the client sees an error.
+
+    Where nothing says how long an answer is, a connection that is closed would complete it. Without
+    a time for what was not sent the kernel resets it; TLS ends without its closing message.
+    """
+    connection = transport.get_extra_info("socket")
+    if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if is_encrypted:
+        transport.abort()

@@ -122,6 +122,22 @@ async def test_a_client_of_http_1_0_gets_no_chunks(
     assert json.loads(none)["error"]
 
 
+async def test_a_client_of_http_1_0_sees_that_a_stream_failed(
+    node: RunningNode, echo: Echo
+) -> None:
+    """The end of its connection alone would be the end of a complete stream."""
+    for _ in range(2):
+        await node.job(data={"hold": True})
+    await eventually(lambda: echo.open == 2)
+    body = json.dumps({"containers": ["echo"], "data": {"status": 500}}).encode()
+    asking = asyncio.create_task(exchange(node, "POST /api/jobs/stream", body))
+    await eventually(lambda: node.parts.orchestrator.load("echo").waiting == 1)
+    await asyncio.sleep(0.1)  # its id is sent
+    echo.release()
+    with pytest.raises(ConnectionResetError):
+        await asking
+
+
 @pytest.mark.parametrize(
     ("agent", "is_official"),
     [("Python/3.11 aiohttp/3.9.5", True), ("curl/7.88.1", False), ("", False)],
