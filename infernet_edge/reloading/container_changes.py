@@ -131,6 +131,7 @@ class ContainerChanges:
     ) -> None:
         at_once = without_recreating(service.container, after)
         service.apply(at_once, managed=service.managed)
+        service.publish("changed")
         pending = self._changes.get(service.id)
         is_pending = pending is not None and pending.is_replaceable
         if renewed or is_pending or RECREATING.intersection(changed_fields(before, after)):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,25 @@ SCHEMA = {
     "$defs": {"seed": {"type": "integer"}},
 }
 TUPLE = {"type": "object", "minProperties": 1}
+LONG = {f"field {number}": {"type": "string", "description": "A field"} for number in range(100)}
+ODD = {
+    "type": "object",
+    "properties": {
+        "constructor": {"type": "string"},
+        "__proto__": {"type": "string"},
+        "limit": {"enum": [BIG, 1.0], "default": BIG},
+        "system": {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None},
+        "heat": {"anyOf": [{"type": "number", "maximum": 2}, {"type": "null"}], "default": None},
+        "more": {"anyOf": [{"$ref": "#/$defs/more"}, {"type": "null"}], "default": None},
+        "point": {"$ref": "#point"},
+        "kind": {"enum": ["long " * 30]},
+    },
+    "additionalProperties": False,
+    "$defs": {
+        "more": {"type": "object", "properties": {"deep": {"type": "string"}}},
+        "point": {"$anchor": "point", "type": "array"},
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +66,8 @@ def node(echo: EchoService, folder: Path) -> Iterator[NodeProcess]:
         {"id": "writer", "url": echo.url, "input_schema": SCHEMA},
         {"id": "any", "url": echo.url},
         {"id": "other", "url": echo.url, "input_schema": TUPLE},
+        {"id": "odd", "url": echo.url, "input_schema": ODD},
+        {"id": "long", "url": echo.url, "input_schema": {"properties": LONG}},
     ]
     with NodeProcess({"containers": containers, "jobs": {"keep_inputs": "all"}}, folder) as node:
         yield node
@@ -80,7 +103,6 @@ def test_the_fields_and_their_defaults(page: Watched) -> None:
         *("", '"plain"', '"poem"', "3", "null")
     ]
     assert field(page, "length").get_attribute("max") == "500"
-    assert field(page, "tag").get_attribute("maxlength") == "9"
 
 
 def test_a_job_from_the_form(page: Watched) -> None:
@@ -115,6 +137,7 @@ def test_a_job_from_the_form(page: Watched) -> None:
         ("seed *", "1.5", "valid value"),
         ("length", "501", "500"),
         ("stop", "[1", "Line 1"),
+        ("tag", "ten letters", "At most 9 characters"),
     ],
 )
 def test_what_is_wrong_is_said_at_its_field(page: Watched, name: str, text: str, said: str) -> None:
@@ -127,7 +150,9 @@ def test_what_is_wrong_is_said_at_its_field(page: Watched, name: str, text: str,
     page.until("document.activeElement.matches('.form :invalid')")
     assert said in page.page.evaluate("document.activeElement.validationMessage")
     assert not any(request.endswith("/api/jobs") for request in page.requests)
-    field(page, name).fill({"prompt *": "abc", "stop": "[]"}.get(name, "7"))
+    field(page, name).fill(
+        {"prompt *": "abc", "stop": "[]", "tag": "\U0001f600" * 9}.get(name, "7")
+    )
     page.click("button >> text=Run")
     page.wait(".chip >> text=Finished")
 
@@ -162,8 +187,13 @@ def test_as_json_and_back(page: Watched) -> None:
     raw.fill('{"unknown": 1}')
     page.page.get_by_role("button", name="As a form").wait_for(state="visible")
     page.click("button >> text=As a form")
+    page.wait("text=The form cannot show all of this.")
     assert raw.is_visible(), "a form has no place for it"
     assert raw.input_value() == '{"unknown": 1}'
+    raw.fill('{"prompt": "b", "tag": ""}')
+    page.click("button >> text=As a form")
+    assert field(page, "prompt *").input_value() == "b"
+    assert input_of(page)["tag"] == "", "what was given stays"
 
 
 def test_other_containers(page: Watched) -> None:
@@ -176,3 +206,78 @@ def test_other_containers(page: Watched) -> None:
         assert raw.input_value() == "{}" or container == "other"
     choose("writer")
     page.wait("fieldset legend >> text=options")
+
+
+def chosen(page: Watched, container: str) -> Watched:
+    page.open(f"#/try?container={container}")
+    page.wait(".form label")
+    return page
+
+
+def test_names_defaults_and_references_of_all_kinds(page: Watched) -> None:
+    chosen(page, "odd")
+    raw = page.page.get_by_label("Input as JSON").input_value()
+    assert raw == f'{{"limit": {BIG}}}', "null is as good as nothing, and no digit is lost"
+    field(page, "constructor").fill("a")
+    field(page, "__proto__").fill("b")
+    field(page, "system").fill("c")
+    field(page, "heat").press_sequentially(".5")
+    field(page, "deep").fill("d")
+    field(page, "point").fill("[.5]".replace(".", "0."))
+    page.click("button >> text=Run")
+    page.wait(".chip >> text=Finished")
+    written = page.page.get_by_label("Input as JSON").input_value()
+    assert json.loads(written) == {
+        "constructor": "a",
+        "__proto__": "b",
+        "limit": BIG,
+        "system": "c",
+        "heat": 0.5,
+        "more": {"deep": "d"},
+        "point": [0.5],
+    }
+    page.click("button >> text=As JSON")
+    page.page.get_by_label("Input as JSON").fill('{"constructor": "e", "more": null}')
+    page.click("button >> text=As a form")
+    assert field(page, "constructor").input_value() == "e"
+    assert input_of(page)["more"] is None
+
+
+@pytest.mark.parametrize("width", [360, 1000, 1280])
+def test_a_long_form(page: Watched, width: int) -> None:
+    page.page.set_viewport_size({"width": width, "height": 800})
+    chosen(page, "odd")
+    assert page.page.evaluate("document.documentElement.scrollWidth") <= width
+    chosen(page, "long")
+    field(page, "field 99").fill("the last one")
+    page.click("button >> text=Run")
+    page.wait(".chip >> text=Finished")
+    page.until(
+        "(() => { const { top, bottom } = document.querySelector('[aria-label=Result] .chip')"
+        ".getBoundingClientRect(); return top >= 0 && bottom <= innerHeight })()"
+    )
+
+
+def test_schemas_that_a_reload_changes(page: Watched, node: NodeProcess, echo: EchoService) -> None:
+    opened(page)
+    field(page, "prompt *").fill("kept")
+    before = node.config["containers"]
+    schema = {**SCHEMA, "properties": {**SCHEMA["properties"], "added": {"type": "integer"}}}
+    new = {"id": "new", "url": echo.url, "input_schema": {"properties": {"fresh": {}}}}
+    node.config["containers"] = [{**before[0], "input_schema": schema}, *before[1:], new]
+    try:
+        reload(node)
+        page.wait(".form label >> text=added")
+        assert field(page, "prompt *").input_value() == "kept"
+        page.page.get_by_label("Container of step 1").select_option("new")
+        page.wait(".form label >> text=fresh")
+    finally:
+        node.config["containers"] = before
+        reload(node)
+    page.wait(".form label >> text=loud")  # the first one again: the chosen one is gone
+
+
+def reload(node: NodeProcess) -> None:
+    node.config_path.write_text(json.dumps(node.config))
+    command = [sys.executable, "-m", "infernet_edge", "reload", "--config", node.config_path]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)

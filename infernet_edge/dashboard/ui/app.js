@@ -2,7 +2,7 @@
 import { get, hasToken, kept, signOut } from './api.js'
 import { ago, announce, button, byId, el, fill, icon, now, plain, span } from './dom.js'
 import { isStale, node, on, start } from './live.js'
-import { may, stateChip, toFix, verdict } from './parts/chip.js'
+import { stateChip, toFix, verdict } from './parts/chip.js'
 
 const PAGES = [['overview', 'Overview', 'o'], ['jobs', 'Jobs', 'j'], ['try', 'Try it', 't'], ['containers', 'Containers', 'c'], ['chain', 'Chain', 'h'], ['nodes', 'Nodes', 'n'], ['settings', 'Settings', 's']]
 const FIRST = 4

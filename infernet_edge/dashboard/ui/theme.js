@@ -1,4 +1,4 @@
-// Before the first paint: the theme of this browser; and the first data, while the modules load.
+// Before the first paint: the theme; and the first data, while the modules load.
 try {
 	const theme = JSON.parse(localStorage.getItem('infernet.theme'))
 	if (theme) document.documentElement.dataset.theme = theme

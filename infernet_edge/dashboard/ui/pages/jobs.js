@@ -37,7 +37,7 @@ export default function jobs(main, id, query) {
 	let searched = null
 	let turn = 0
 	let isBusy = true
-	let missed = [] // while a request is on its way; its answer may be older
+	let missed = [] // while a request is in flight; its answer may be older
 	let late = 0
 
 	function hash(changes, job = side.selected) {

@@ -1,4 +1,4 @@
-// Are my other nodes well? Their own pages say the rest.
+// Are my other nodes well?
 import { get } from '../api.js'
 import { ago, card, count, el, number } from '../dom.js'
 import { mark, pageHead, show } from '../parts/chip.js'

@@ -1,4 +1,4 @@
-// What is in force, from where; tokens; this browser; about. Nothing is changed here.
+// What is in force, from where; tokens; this browser; about.
 import { get, hasToken, keep, kept, signOut } from '../api.js'
 import { button, el, fill, line, segments, sign, terms, time } from '../dom.js'
 import { node, on } from '../live.js'

@@ -1,9 +1,9 @@
-// Does it work? One job from an input in JSON, and its result or its stream.
-import { get, keep, kept } from '../api.js'
+// Does it work? One job, and its result or its stream.
+import { keep, kept, textOf } from '../api.js'
 import { button, el, fill, names, plain } from '../dom.js'
 import { node, on } from '../live.js'
 import { chip, may, pageHead } from '../parts/chip.js'
-import { formOf } from '../parts/form.js'
+import { formOf, read } from '../parts/form.js'
 import { jsonError } from '../parts/json.js'
 import { runner } from '../parts/runner.js'
 import { copy } from '../parts/toast.js'
@@ -16,18 +16,24 @@ const CHECK = 500
 
 export default function tryIt(main, _id, query) {
 	const wanted = query.get('container')
-	let chosen = wanted ? [wanted] : node.draft?.containers || kept('tried', [])
+	const { containers = kept('tried', []), input } = node.draft || {}
+	let chosen = wanted ? [wanted] : containers
 	let known
 	let shown // the form, as [nodes, text]
+	let drawn // its schema
 	let asJson = false
 	const schemas = {}
 	const steps = el('div.chosen')
 	const state = el('div')
 	const last = el('select', { label: 'My last inputs', onchange: pick })
-	const text = el('textarea', { rows: 12, spellcheck: 'false', label: 'Input as JSON', 'aria-describedby': 'jsonError', value: node.draft?.input ?? '{}', oninput: () => { clearTimeout(typing); typing = setTimeout(check, CHECK) } })
+	const text = el('textarea', { rows: 12, spellcheck: 'false', label: 'Input as JSON', 'aria-describedby': 'jsonError', value: containers[0] === chosen[0] && input || '{}', oninput: () => { clearTimeout(typing); typing = setTimeout(check, CHECK) } })
 	let typing = 0
 	const box = el('div.form')
-	const kind = button('', () => { asJson = !asJson; express() })
+	const kind = button('', () => {
+		asJson = Boolean(shown)
+		express()
+		if (!asJson && !shown && check()) wrong.textContent = 'The form cannot show all of this.'
+	})
 	const wrong = el('p.invalid', { id: 'jsonError', role: 'status' })
 	const runs = button(['Run ', el('kbd', 'Ctrl Enter')], () => run(false), { class: 'button main' })
 	const streams = button('Stream', () => run(true))
@@ -56,13 +62,15 @@ export default function tryIt(main, _id, query) {
 		about()
 		express()
 	}
-	// As a form, where the first container has a schema and a form can express the input.
+	// As a form, where one can express the input.
 	function express() {
-		const schema = schemas[chosen[0]]
-		const made = schema && formOf(schema, text.value, () => { text.value = shown[1]() })
-		shown = !asJson && made
-		kind.hidden = !made
-		kind.textContent = asJson ? 'As a form' : 'As JSON'
+		drawn = schemas[chosen[0]]
+		const schema = read(drawn)
+		const made = (input) => schema && formOf(schema, input, () => { text.value = shown[1]() })
+		shown = !asJson && made(text.value)
+		kind.hidden = !made('{}')
+		kind.textContent = shown ? 'As JSON' : 'As a form'
+		wrong.textContent = ''
 		text.hidden = shown
 		box.replaceChildren(...(shown?.[0] || []))
 		if (shown) text.value = shown[1]()
@@ -102,7 +110,7 @@ export default function tryIt(main, _id, query) {
 		if (input.length <= LONGEST) keep('last', [{ containers: chosen, input }, ...kept('last', []).filter((one) => one.input !== input)].slice(0, LAST))
 		draw()
 		running.run([...chosen], input, isStream)
-		if (innerWidth <= 860) result.scrollIntoView({ block: 'start' })
+		if (innerWidth < 1100) result.scrollIntoView({ block: 'start' })
 	}
 	const keys = (event) => {
 		if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey) || runs.disabled || !may('submit')) return
@@ -112,8 +120,12 @@ export default function tryIt(main, _id, query) {
 	main.addEventListener('keydown', keys)
 
 	draw()
-	get('api/containers').then(({ items }) => { items.forEach((one) => { schemas[one.id] = one.input_schema }); express() }, () => {}) // else as JSON
-	const off = on('load', draw)
+	const learn = () => textOf('api/containers').then((found) => {
+		for (const one of read(found, 1).items) schemas[one.id] = JSON.stringify(one.input_schema)
+		if (schemas[chosen[0]] !== drawn) express()
+	}, () => {})
+	learn()
+	const off = on('load', () => { draw(); learn() })
 	return {
 		end() {
 			node.draft = { containers: chosen, input: text.value }

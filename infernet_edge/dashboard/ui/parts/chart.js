@@ -1,4 +1,4 @@
-// The last hour: jobs as bars, failed ones below the line; the typical time as a curve.
+// The last hour: jobs as bars, the typical time as a curve.
 import { el, fill, number, span } from '../dom.js'
 
 const LEFT = 52

@@ -1,52 +1,52 @@
-// A form for an input, from the JSON Schema of its container. Numbers stay as they are written: no digit is lost.
+// A form for an input, from the JSON Schema of its container. Numbers keep their digits.
 import { el } from '../dom.js'
 import { jsonError } from './json.js'
 
 const SHORT = 80 // characters of a text in one line
 const json = JSON.stringify
 
-function read(text) {
-	if (!JSON.rawJSON && /\d{16}/.test(text)) return null
+export function read(text = 'null', isRough) {
+	if (!isRough && !JSON.rawJSON && /\d{16}/.test(text)) return null
 	try { return JSON.parse(text, (_, value, { source } = {}) => (typeof value === 'number' && JSON.rawJSON ? JSON.rawJSON(source) : value)) } catch { return null }
 }
 
 // A schema without its reference, and without "or null".
 function plainly({ $ref, anyOf = [], ...rest }, root) {
-	if ($ref) return { ...$ref.split('/').slice(1).reduce((at, step) => at?.[step], root), ...rest }
+	if ($ref) return { ...(/^#(\/|$)/.test($ref) && $ref.split('/').slice(1).reduce((at, step) => at?.[step], root)), ...rest }
 	const some = anyOf.filter((one) => one.type !== 'null')
 	return { ...(some.length === 1 && plainly(some[0], root)), ...rest }
 }
 
-// The nodes for an object, and what returns its text; null where a form cannot express it. `outer`: of an object in
-// another one, whether that needs it.
+// The nodes for an object and its text, or null where a form cannot express it. `outer`: is the object around it needed?
 function form(schema, given, change, root = schema, outer = null) {
 	const { properties, required = [] } = plainly(schema, root)
-	if (!properties || given?.constructor !== Object || Object.keys(given).some((name) => !Object.hasOwn(properties, name))) return null
-	const fields = Object.entries(properties).map(([name, each]) => [name, ...field(name, plainly(each, root), given[name], required.includes(name))])
+	if (!properties || !/^{/.test(json(given)) || Object.keys(given).some((name) => !Object.hasOwn(properties, name))) return null
+	const fields = Object.entries(properties).map(([name, each]) => [name, ...field(name, plainly(each, root), Object.hasOwn(given, name) ? given[name] : undefined, required.includes(name))])
 	return [fields.map((one) => one[1]), () => `{${fields.map(([name, , text]) => [json(name), text()]).filter((one) => one[1]).map((one) => one.join(': ')).join(', ')}}`]
 
-	function field(name, schema, value = schema.default, isNeeded) {
+	function field(name, schema, value = schema.default ?? undefined, isNeeded) {
 		const label = `${schema.title || name}${isNeeded ? ' *' : ''}`
 		const head = [label, schema.description && el('small', schema.description)]
-		const inner = outer === null && form(schema, value || {}, change, root, isNeeded)
+		const inner = outer === null && form(schema, value === undefined ? {} : value, change, root, isNeeded)
 		if (inner) return [el('fieldset', el('legend', head), inner[0]), () => (isNeeded || inner[1]() !== '{}') && inner[1]()]
 		const raw = value === undefined ? '' : json(value)
 		const type = [schema.type].flat().find((one) => one !== 'null')
 		const choices = schema.enum || (type === 'boolean' && [true, false])
 		const isText = !choices && type === 'string' && /^("|$)/.test(raw)
 		const isNumber = /number|integer/.test(type) && /^([-\d]|$)/.test(raw)
-		const props = { label, oninput, required: isNeeded && outer !== false && (!isText || schema.minLength) }
-		if (isText) Object.assign(props, { maxlength: schema.maxLength, minlength: schema.minLength })
+		const props = { label, oninput, required: isNeeded && outer !== false && (!isText || +json(schema.minLength)) }
+		const most = json(schema.maxLength)
+		if (isText) props.minlength = json(schema.minLength)
 		const control = choices ? el('select', props, ['', ...choices.map((one) => json(one))].map((one) => el('option', { selected: one === raw }, one)))
-			: isNumber ? el('input', { ...props, type: 'number', min: schema.minimum, max: schema.maximum, step: type === 'integer' ? 1 : 'any' })
-				: el(isText && schema.maxLength <= SHORT ? 'input' : 'textarea', { ...props, rows: 2, placeholder: isText ? '' : 'JSON' })
+			: isNumber ? el('input', { ...props, type: 'number', min: json(schema.minimum), max: json(schema.maximum), step: type === 'integer' ? 1 : 'any' })
+				: el(isText && most <= SHORT ? 'input' : 'textarea', { ...props, rows: 2, placeholder: isText ? '' : 'JSON' })
 		if (!choices) control.value = isText ? value ?? '' : raw
 		function oninput() {
-			if (!choices && !isText) control.setCustomValidity(control.value && jsonError(control.value))
+			control.setCustomValidity(isText ? ([...control.value].length > most ? `At most ${most} characters` : '') : text() && jsonError(text()))
 			change()
 		}
-		return [el('label', head, control), () => (isText ? (isNeeded || control.value) && json(control.value) : control.value.trim())]
+		const text = () => (isText ? (isNeeded || control.value || raw === '""') && json(control.value) : control.value.trim().replace(/^(-?)(?=\.)/, '$10'))
+		return [el('label', head, control), text]
 	}
 }
-// The same for an input as text.
 export const formOf = (schema, input, change) => form(schema, read(input), change)

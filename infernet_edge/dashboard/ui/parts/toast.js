@@ -1,4 +1,4 @@
-// Answers to a press: they go by themselves, errors stay until they are closed.
+// Answers to a press: they go by themselves, errors stay until closed.
 import { byId, button, el, icon, sign } from '../dom.js'
 import { why } from './chip.js'
 
