@@ -18,7 +18,7 @@ from tests.support.node import NodeProcess
 pytestmark = pytest.mark.xdist_group("chromium form")
 
 BIG = 2**256 - 1
-SCHEMA = {
+SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["prompt", "seed"],
     "properties": {
@@ -150,9 +150,8 @@ def test_what_is_wrong_is_said_at_its_field(page: Watched, name: str, text: str,
     page.until("document.activeElement.matches('.form :invalid')")
     assert said in page.page.evaluate("document.activeElement.validationMessage")
     assert not any(request.endswith("/api/jobs") for request in page.requests)
-    field(page, name).fill(
-        {"prompt *": "abc", "stop": "[]", "tag": "\U0001f600" * 9}.get(name, "7")
-    )
+    right = {"prompt *": "abc", "stop": "[]", "tag": "\U0001f600" * 9}
+    field(page, name).fill(right.get(name, "7"))
     page.click("button >> text=Run")
     page.wait(".chip >> text=Finished")
 
@@ -279,5 +278,5 @@ def test_schemas_that_a_reload_changes(page: Watched, node: NodeProcess, echo: E
 
 def reload(node: NodeProcess) -> None:
     node.config_path.write_text(json.dumps(node.config))
-    command = [sys.executable, "-m", "infernet_edge", "reload", "--config", node.config_path]
+    command = [sys.executable, "-m", "infernet_edge", "reload", "--config", str(node.config_path)]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
