@@ -60,8 +60,11 @@ async def test_another_node_at_its_url(
         operator = capsys.readouterr().out.strip()
         node.document["jobs"]["max_pending"] = 5
         node.file.write_text(json.dumps(node.document))
-        monkeypatch.setenv("INFERNET_EDGE_TOKEN", tokens["anna"])
         arguments = ["reload", "--url", node.url]
+        monkeypatch.delenv("INFERNET_EDGE_TOKEN", raising=False)
+        assert await asyncio.to_thread(main, arguments) == 1
+        assert "--scope operator" in capsys.readouterr().err
+        monkeypatch.setenv("INFERNET_EDGE_TOKEN", tokens["anna"])
         assert await asyncio.to_thread(main, arguments) == 1
         assert "operator" in capsys.readouterr().err
         assert node.node.config.jobs.max_pending != 5

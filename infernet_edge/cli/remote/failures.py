@@ -134,6 +134,7 @@ def refusal(
         text = (
             f"{address.name} {sent}: {text}. Put it in {TOKEN_VARIABLE}, or in a file for"
             " --token-file. To make one on the node: infernet-edge token new NAME --scope submit"
+            " (or --scope operator, for what only operators may do)"
         )
     elif wait:
         text = f"{text}. Try again in {wait} s"
