@@ -85,7 +85,7 @@ async def test_a_search_that_is_not_complete(capsys: pytest.CaptureFixture[str])
         (["--state", "done"], "invalid choice"),
         (["--limit", "0"], "from 1 to 10000"),
         (["--onchain", "--state", "failed"], "leave out --state"),
-        (["--onchain", "--url", "http://pi"], "leave out --url"),
+        (["--onchain", "--url", "http://pi"], "run it there"),
         (["an-id", "--client", "x"], "leave out --client"),
     ],
 )
