@@ -1,4 +1,4 @@
-// Is it in step with the chain, is it paid, why was this skipped?
+// Is it in step with the chain, and is it paid?
 import { get, part } from '../api.js'
 import { ago, brief, card, count, el, ether, fill, line, names, now, number, segments, sign, terms, time } from '../dom.js'
 import { isHead, node, on } from '../live.js'
@@ -8,7 +8,7 @@ import { action, copy } from '../parts/toast.js'
 
 const MOST = 1000
 const SOON = 2000
-const [BEHIND, FEW] = [3, 20] // usual times without a block; deliveries that can be paid
+const [BEHIND, FEW] = [3, 20] // times without a block; deliveries that can be paid
 
 const hex = (hash) => hash && [el('span.mono', brief(hash)), sign('copy', `Copy ${brief(hash)}`, () => copy(hash))]
 const amount = (wei) => wei && el('span', { title: `${number(wei)} wei` }, ether(wei))
@@ -21,6 +21,7 @@ const DELIVERIES = [['State', 'state', state], ['Delivery', 'title', (one) => ro
 export default function chain(main, _id, query) {
 	let known = null
 	let wanted = ''
+	const prices = {}
 	const about = el('div.card.body')
 	const filters = el('div.segments')
 	const lists = [['subscriptions', 'Subscriptions', SUBSCRIPTIONS, 'No contract has asked this node yet.'], ['deliveries', 'Deliveries', DELIVERIES, 'Nothing was delivered yet.']].map(([path, name, columns, empty]) => {
@@ -44,8 +45,9 @@ export default function chain(main, _id, query) {
 		return fees.length && fees.reduce((a, b) => a + b) / BigInt(fees.length)
 	}
 	function price() {
+		for (const one of subscriptions.items) prices[one.id] = one
 		deliveries.items = deliveries.items.map((one) => {
-			const { payment_amount: wei, payment_token: token } = subscriptions.items.find((each) => each.id === one.subscription) || {}
+			const { payment_amount: wei, payment_token: token } = prices[one.subscription] || {}
 			return one.state === 'delivered' && wei && !Number(token) ? { ...one, paid: wei } : one
 		})
 	}

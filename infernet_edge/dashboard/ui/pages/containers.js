@@ -1,4 +1,4 @@
-// The containers: does each one run, and why not; and one of them.
+// Does each one run, and why not; and one of them.
 import { get, part } from '../api.js'
 import { bytes, count, el, line, number } from '../dom.js'
 import { node, on } from '../live.js'

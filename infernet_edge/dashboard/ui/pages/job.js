@@ -1,4 +1,4 @@
-// One job: its state and reason, what can be done, result, input, steps, course.
+// One job: its state, what can be done, result, input, steps, course.
 import { get, part, send, textOf } from '../api.js'
 import { announce, button, el, fill, names, sign, span, terms, time } from '../dom.js'
 import { node, on } from '../live.js'
