@@ -50,7 +50,7 @@ ODD = {
         "heat": {"anyOf": [{"type": "number", "maximum": 2}, {"type": "null"}], "default": None},
         "more": {"anyOf": [{"$ref": "#/$defs/more"}, {"type": "null"}], "default": None},
         "point": {"$ref": "#point"},
-        "kind": {"enum": ["long " * 30]},
+        "kind": {"enum": ["long " * 30], "title": 5, "description": ["a", 2.0]},
     },
     "additionalProperties": False,
     "$defs": {
@@ -217,6 +217,7 @@ def test_names_defaults_and_references_of_all_kinds(page: Watched) -> None:
     chosen(page, "odd")
     raw = page.page.get_by_label("Input as JSON").input_value()
     assert raw == f'{{"limit": {BIG}}}', "null is as good as nothing, and no digit is lost"
+    assert field(page, "5").get_attribute("aria-description") == '["a",2.0]'
     field(page, "constructor").fill("a")
     field(page, "__proto__").fill("b")
     field(page, "system").fill("c")

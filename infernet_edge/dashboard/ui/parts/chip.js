@@ -1,4 +1,4 @@
-// States: a shape, a word and a colour; and the heads of pages.
+// States; and the heads of pages.
 import { button, count, el, fill, icon, now, span, time } from '../dom.js'
 import { isStale, node } from '../live.js'
 

@@ -1,4 +1,4 @@
-// Dialogs: the token, questions before something is lost, keys, a text to copy.
+// Dialogs: the token, questions, keys, a text to copy.
 import { el } from '../dom.js'
 
 function open(title, ...content) {

@@ -2,8 +2,9 @@
 import { el } from '../dom.js'
 import { jsonError } from './json.js'
 
-const SHORT = 80 // characters of a text in one line
+const SHORT = 80 // characters in one line
 const json = JSON.stringify
+const said = (text) => (typeof text === 'string' ? text : json(text))
 
 export function read(text = 'null', isRough) {
 	if (!isRough && !JSON.rawJSON && /\d{16}/.test(text)) return null
@@ -25,8 +26,9 @@ function form(schema, given, change, root = schema, outer = null) {
 	return [fields.map((one) => one[1]), () => `{${fields.map(([name, , text]) => [json(name), text()]).filter((one) => one[1]).map((one) => one.join(': ')).join(', ')}}`]
 
 	function field(name, schema, value = schema.default ?? undefined, isNeeded) {
-		const label = `${schema.title || name}${isNeeded ? ' *' : ''}`
-		const head = [label, schema.description && el('small', schema.description)]
+		const label = `${said(schema.title) || name}${isNeeded ? ' *' : ''}`
+		const about = said(schema.description)
+		const head = [label, about && el('small', about)]
 		const inner = outer === null && form(schema, value === undefined ? {} : value, change, root, isNeeded)
 		if (inner) return [el('fieldset', el('legend', head), inner[0]), () => (isNeeded || inner[1]() !== '{}') && inner[1]()]
 		const raw = value === undefined ? '' : json(value)
@@ -34,7 +36,7 @@ function form(schema, given, change, root = schema, outer = null) {
 		const choices = schema.enum || (type === 'boolean' && [true, false])
 		const isText = !choices && type === 'string' && /^("|$)/.test(raw)
 		const isNumber = /number|integer/.test(type) && /^([-\d]|$)/.test(raw)
-		const props = { label, oninput, required: isNeeded && outer !== false && (!isText || +json(schema.minLength)) }
+		const props = { label, 'aria-description': about, oninput, required: isNeeded && outer !== false && (!isText || +json(schema.minLength)) }
 		const most = json(schema.maxLength)
 		if (isText) props.minlength = json(schema.minLength)
 		const control = choices ? el('select', props, ['', ...choices.map((one) => json(one))].map((one) => el('option', { selected: one === raw }, one)))

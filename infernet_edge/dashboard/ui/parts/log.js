@@ -1,4 +1,4 @@
-// A log that grows, drawn once a frame; it never moves while a user reads.
+// A log, drawn once a frame; it never moves while a user reads.
 import { pieces } from '../api.js'
 import { button, count, el, plain, time } from '../dom.js'
 import { copy, download } from './toast.js'

@@ -1,4 +1,4 @@
-// Runs one job and shows it: waiting, running, text as it comes, its end.
+// Runs one job and shows it.
 import { get, part, pieces, send } from '../api.js'
 import { announce, button, el, fill, now, nth, plain, span } from '../dom.js'
 import { on } from '../live.js'
