@@ -24,6 +24,7 @@ class OpenAIServer:
         self.asked: list[tuple[str, bytes]] = []  # path and body of each POST
         self.probed: list[str] = []  # the path of each GET
         self.error: tuple[int, Any] | None = None
+        self.headers: dict[str, str] = {}  # of an error
         self.left = 0  # clients that went away in the middle of a stream
 
     @property
@@ -46,7 +47,7 @@ class OpenAIServer:
             return web.json_response({"error": "no"}, status=404)
         if self.error is not None:
             status, body = self.error
-            return web.json_response(body, status=status)
+            return web.json_response(body, status=status, headers=self.headers)
         asked = self.request
         if asked.get("stream") is True:
             return await self._stream(request)

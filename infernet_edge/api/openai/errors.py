@@ -40,6 +40,7 @@ _TYPES: Final = {
 _PASSED_ON: Final = frozenset({400, 404, 409, 413, 422, 429, 503})
 """Statuses of containers that a client gets, too. 401 and 403 are about the node's own key."""
 
+_RETRY_AFTER: Final = 5.0  # seconds, where the container does not say when
 _DATA: Final = "data."  # where a request is in the job
 
 
@@ -142,7 +143,8 @@ def failure_of_job(text: str, refusal: Refusal | None, identifier: str) -> OpenA
             "false"  # the node repeats calls itself, see containers[].retries
         )
     elif status in (429, 503):
-        headers["retry-after"] = "5"
+        asked = 0.0 if refusal is None else refusal.retry_after
+        headers["retry-after"] = f"{asked or _RETRY_AFTER:.0f}"
     return OpenAIError(status, found, headers)
 
 

@@ -18,10 +18,14 @@ _NUMBER = re.compile(r"\[Errno (\d+)\]")
 
 
 class Refusal(NamedTuple):
-    """The HTTP status that fits a failure: the one that a container answered, and that `text`."""
+    """The HTTP status that fits a failure: the one that a container answered, and that `text`.
+
+    `retry_after`: the seconds for which it asks before the request is repeated, or 0.
+    """
 
     status: int
     text: str = ""
+    retry_after: float = 0.0
 
 
 UNREACHABLE: Final = Refusal(503)

@@ -43,12 +43,13 @@ async def refuse(service: Service, response: aiohttp.ClientResponse) -> NoReturn
     if status >= 500 and service.container.health_path:
         # Without it the probe would accept the same status.
         service.set_suspect(f"a call was answered with status {status}")
+    pause = _retry_after(response)
     raise ContainerFailure(
         _error_text(response, text, protocol.error_text),
         repeatable=status >= 500 or status == 429,
-        retry_after=_retry_after(response),
+        retry_after=pause,
         unexplained=status >= 500 and not text.startswith(("{", "[")),
-        refusal=Refusal(status, text),
+        refusal=Refusal(status, text, pause),
     )
 
 

@@ -185,6 +185,19 @@ async def test_a_status_of_a_container(
     assert found["result"]["error"] == "too long"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [("77", "77"), ("", "5"), ("0", "5"), ("Fri, 27 Nov 2026 15:00:00 GMT", "5")],
+)
+async def test_when_a_container_asks_for_a_repetition(
+    node: FrontedNode, asked: str, given: str, stream: bool
+) -> None:
+    node.server.error, node.server.headers = (429, REFUSAL), {"Retry-After": asked}
+    reply = await node.chat(model="llm/qwen", stream=stream)
+    assert (reply.status, reply.headers["retry-after"]) == (429, given)
+
+
 @pytest.mark.parametrize("body", ["plain", {"error": "text"}, {"error": {"code": 7}}, [], None])
 async def test_a_status_with_a_body_of_another_form(node: FrontedNode, body: Any) -> None:
     node.server.error = 400, body
