@@ -7,17 +7,27 @@ import json
 import sys
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from infernet_edge.cli.configuration import use_service_environment
 from infernet_edge.cli.examples import add_examples
 from infernet_edge.cli.remote.arguments import add_node_arguments, has_url, with_node
+from infernet_edge.cli.text import visible
 
 if TYPE_CHECKING:
     from infernet_edge.cli.remote.client import NodeClient
 
 _PLACE = ("", "storage", "storage.path")  # what says where the node is; "": the whole file
 HELP = "make the running node read its configuration again, without interrupting jobs"
+
+
+class _ReloadAnswer(TypedDict):
+    """What another node answers."""
+
+    applied: list[str]
+    needs_restart: list[str]
+    problems: list[str]
+    notes: list[str]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -63,18 +73,18 @@ def run(arguments: argparse.Namespace) -> int:
 def _ask(arguments: argparse.Namespace, node: NodeClient) -> int:
     from infernet_edge.cli.remote.client import decode
 
-    return _print(arguments, decode(node.address, node.fetch("POST", "/api/reload")))
+    return _print(arguments, decode(node.address, node.fetch("POST", "/api/reload"), _ReloadAnswer))
 
 
 def _print(arguments: argparse.Namespace, report: dict[str, Any]) -> int:
     if arguments.json:
         print(json.dumps(report, indent=2))
     elif report["problems"]:
-        print("\n".join(_problem_lines(report)), file=sys.stderr)
+        print(visible("\n".join(_problem_lines(report))), file=sys.stderr)
     else:
-        print("\n".join(_lines(report)))
+        print(visible("\n".join(_lines(report))))
         for note in report["notes"]:
-            print(f"warning: {note}", file=sys.stderr)
+            print(visible(f"warning: {note}"), file=sys.stderr)
     return 1 if report["problems"] else 0
 
 

@@ -10,11 +10,14 @@ _WIDTH = 79
 
 
 def print_text(text: str = "", indent: int = 0) -> None:
-    """Print a paragraph, wrapped; words longer than a line, such as URLs, are not broken."""
+    """Print a paragraph, wrapped; words longer than a line, such as URLs, are not broken.
+
+    Models choose their names, and what they answer: see `visible`.
+    """
     margin = " " * indent
     print(
         textwrap.fill(
-            text,
+            visible(text),
             _WIDTH,
             initial_indent=margin,
             subsequent_indent=margin,
@@ -22,6 +25,13 @@ def print_text(text: str = "", indent: int = 0) -> None:
             break_on_hyphens=False,
         ),
         flush=True,
+    )
+
+
+def visible(text: str) -> str:
+    """Text in which what a terminal interprets is escaped; white space stays."""
+    return "".join(
+        each if each.isprintable() or each in "\t\n" else json.dumps(each)[1:-1] for each in text
     )
 
 
@@ -56,6 +66,7 @@ class StreamPrinter:
         if self._column and self._column + 1 + len(word) > _WIDTH:
             print()
             self._column = 0
+        word = visible(word)
         lead = " " if self._column else " " * self._indent
         print(lead + word, end="", flush=True)
         self._column += len(lead + word)

@@ -23,7 +23,7 @@ from infernet_edge.config.model import (
     Storage,
 )
 from infernet_edge.demo.client import DemoFailed, Example
-from infernet_edge.demo.console import print_text
+from infernet_edge.demo.console import print_text, visible
 from infernet_edge.demo.model_choice import LOAD_TIMEOUT, ModelChoice, ModelService
 from infernet_edge.demo.model_file import serving_file
 from infernet_edge.demo.model_tour import ModelTour
@@ -240,4 +240,4 @@ def _print_examples(examples: Sequence[Example], *, stops: bool) -> None:
     print_text()
     for example in examples:
         print_text(f"{example.shows}:")
-        print(textwrap.indent(example.command, "  "), end="\n\n", flush=True)
+        print(textwrap.indent(visible(example.command), "  "), end="\n\n", flush=True)

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from infernet_edge.cli.main import main
 from tests.support.node import NodeProcess
 from tests.support.reloading import Reloadable, reloadable
+from tests.support.serving import serving
 
 
 async def command(node: Reloadable, *arguments: str) -> int:
@@ -74,6 +76,29 @@ async def test_another_node_at_its_url(
         assert await asyncio.to_thread(main, arguments) == 0
         assert json.loads(capsys.readouterr().out)["applied"] == ["jobs.max_pending"]
         assert node.node.config.jobs.max_pending == 5
+
+
+@pytest.mark.parametrize("answer", [{}, [], {"applied": 5}, {"problems": [None]}])
+async def test_what_is_not_a_node(capsys: pytest.CaptureFixture[str], answer: Any) -> None:
+    async with serving(lambda _: _answer(answer)) as url:
+        assert await asyncio.to_thread(main, ["reload", "--url", url]) == 1
+    assert "did not answer as an Infernet node does" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("problems", [[], ["\x1b[2J"]])
+async def test_nothing_of_an_answer_reaches_the_terminal_as_it_is(
+    capsys: pytest.CaptureFixture[str], problems: list[str]
+) -> None:
+    report = {"applied": ["\x1b[31m"], "needs_restart": ["\x07"], "notes": ["\u202e"]}
+    async with serving(lambda _: _answer(report | {"problems": problems})) as url:
+        await asyncio.to_thread(main, ["reload", "--url", url])
+    printed = capsys.readouterr()
+    assert (printed.out + printed.err).replace("\n", "").isprintable()
+    assert "\\u001b" in printed.out + printed.err
+
+
+async def _answer(body: Any) -> web.Response:
+    return web.json_response(body)
 
 
 async def test_problems_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,3 +56,17 @@ def test_words_are_printed_as_soon_as_they_are_complete(
     assert capsys.readouterr().out == "The lamp"
     printer.add(" ")
     assert capsys.readouterr().out == " in"
+
+
+def test_nothing_that_a_terminal_interprets_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    print_text("evil\x1b[31m \u202ename")
+    print_json({"name": "\u202ename"}, 0)
+    printer = StreamPrinter(0)
+    for piece in ("a \x1b", "[2J b\x07"):
+        printer.add(piece)
+    printer.end()
+    assert capsys.readouterr().out.splitlines() == [
+        "evil\\u001b[31m \\u202ename",
+        '{"name": "\\u202ename"}',
+        "a \\u001b[2J b\\u0007",
+    ]
