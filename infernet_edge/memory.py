@@ -92,6 +92,13 @@ class MemoryBudget:
         self._add(reservation, size)
         return True
 
+    def try_take_spare(self, reservation: Reservation, size: int) -> bool:
+        """Add what only makes work faster: at most half of its kind's share is used with it."""
+        kind = reservation.kind
+        if 2 * (self.held[kind] + size) > self._limits[kind]:
+            return False
+        return self.try_take(reservation, size)
+
     async def wait_for(self, reservation: Reservation, size: int) -> None:
         """Add to a reservation as soon as there is memory, in the order of the calls."""
         if self.try_take(reservation, size):
@@ -177,6 +184,10 @@ class Reservation:
     def try_take(self, size: int) -> bool:
         """Take more bytes, if there is memory; returns whether there was."""
         return self._budget.try_take(self, size)
+
+    def try_take_spare(self, size: int) -> bool:
+        """Take bytes that are not necessary, if there is much memory; returns whether there was."""
+        return self._budget.try_take_spare(self, size)
 
     def take(self, size: int) -> None:
         """Take more bytes; raises Unavailable, the answer to the client."""

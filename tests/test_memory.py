@@ -64,6 +64,13 @@ def test_a_request_without_memory_is_refused_with_retry_after(
     assert len(caplog.records) == 1, "once a minute"
 
 
+def test_what_is_not_necessary_leaves_half_of_its_share(budget: MemoryBudget) -> None:
+    spare = [budget.reserve("answers") for _ in range(200)]
+    assert sum(each.try_take_spare(MIB // 2) for each in spare) == 16 * MIB // 2 // (MIB // 2)
+    budget.reserve("answers").take(3 * MIB)  # the rest is for what has to be answered
+    assert not budget.reserve("answers").try_take_spare(1)
+
+
 def test_large_ones_do_not_block_small_ones(budget: MemoryBudget) -> None:
     for kind in SHARES:
         held = budget.reserve(kind)

@@ -23,7 +23,7 @@ T = TypeVar("T")
 _MAX_CLOSED = 8  # connections that are closed to get memory for one answer
 _CLOSING_TIME = 0.02  # seconds until a connection that is closed has released its memory
 _AT_ONCE = PIECE  # bytes of an answer that are written at a time
-_READ_AT_ONCE = 512 * 2**10  # bytes of a stored answer that are read at a time, if there is memory
+_READ_AT_ONCE = 512 * 2**10  # of a stored answer that are read at a time, if there is much memory
 _COLLECTED = 64 * 2**10  # bytes of a body from which on the server collects it
 _BODY_TIME = 20.0  # seconds for a body to arrive; extended while it is fast enough
 _MAX_BLANK = 1024  # bytes of white space that count as an empty body
@@ -123,7 +123,7 @@ class StoredAnswer:
             texts = sum(len(part) for part in self._parts if isinstance(part, bytes))
             await _take(scope, held, PIECE + texts)
             at_once = min(max(sizes), _READ_AT_ONCE)
-            if not held.try_take(at_once):
+            if not held.try_take_spare(at_once):
                 at_once = PIECE
             await send(head)
             if scope["method"] != "HEAD":

@@ -6,12 +6,15 @@ import contextlib
 import errno
 import fcntl
 import os
+import signal
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from infernet_edge.backup.contents import CannotBackUp
+
+_INTERRUPTS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def check_name(path: Path, *, replace: bool) -> None:
@@ -41,8 +44,15 @@ def new_file(path: Path, *, replace: bool = False) -> Iterator[BinaryIO]:
     """
     check_name(path, replace=replace)
     partial = path.with_name(f".{path.name}.partial")
-    descriptor = _open_alone(partial)
+    # From the moment when the file exists, an interrupt must find the block that removes it.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
     try:
+        descriptor = _open_alone(partial)
+    except BaseException:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        raise
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()

@@ -49,6 +49,7 @@ def test_all_lines_fit() -> None:
 
 def test_those_that_are_asleep_are_counted() -> None:
     reason = "it starts when a job needs it"
-    lines = list(container_lines([container(), container(id="b", state="asleep", reason=reason)]))
+    asleep = container(id="b", state="asleep", reason=reason, image="two:1")
+    lines = list(container_lines([container(image="one:1"), asleep]))
     assert lines[0] == "  containers: 1 of 2 run, 1 asleep"
-    assert lines[2:] == ["  b                  asleep", f"    {reason}"]
+    assert lines[3:] == ["  b                  asleep", f"    {reason}", "    two:1"]
