@@ -871,7 +871,7 @@ async def test_a_pull_that_hangs_does_not_block_the_shutdown(
         image = f"127.0.0.1:{silent.getsockname()[1]}/team/echo:1"
         config = configuration(podman, tmp_path, container("echo", image))
         async with managing(config, settled=1) as managed:
-            assert "being pulled" in managed.services["echo"].reason
+            await eventually(lambda: "being pulled" in managed.services["echo"].reason)
             begin = time.monotonic()
             await managed.manager.stop()
             assert time.monotonic() - begin < 4

@@ -357,7 +357,11 @@ def small(echo: EchoService, tmp_path: Path) -> Iterator[NodeProcess]:
     _may_open(CROWD + 500)
     # The tests open their connections one by one, which takes long on a busy machine.
     patient = with_values(
-        {"api.server._STUCK_TIME": 60.0, "api.server._STUCK_TIME_WHEN_FULL": 60.0}
+        {
+            "api.connections._GRACE": 60.0,
+            "api.server._STUCK_TIME": 60.0,
+            "api.server._STUCK_TIME_WHEN_FULL": 60.0,
+        }
     )
     with NodeProcess(configuration(echo.url), tmp_path, command=(*FEW_FILES, *patient)) as process:
         assert "1024" in Path(f"/proc/{process.pid}/limits").read_text().split("Max open files")[1]
