@@ -39,7 +39,7 @@ async def proxy(target: ScriptedRpc) -> AsyncIterator[RpcProxy]:
 @pytest.fixture
 async def rpc(proxy: RpcProxy) -> AsyncIterator[RpcClient]:
     async with aiohttp.ClientSession() as session:
-        rpc = RpcClient(session, [proxy.url])
+        rpc = RpcClient(session, [proxy.url], timeout=30)  # for a busy machine
         yield rpc
         await rpc.close()
 
