@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -38,16 +40,8 @@ class StreamEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         stream = await self._open(scope, receive)
-        gone = asyncio.create_task(disconnected(receive))
         pause = _ID_ALONE if _reads_the_id_alone(scope) else 0.0
-        sending = asyncio.create_task(_send(stream, send, pause))
-        try:
-            await asyncio.wait((gone, sending), return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()
-        finally:
-            stream.cancel()  # does nothing when the stream has ended
-            await cancel(gone, sending)
+        await while_connected(receive, stream, _send(stream, send, pause))
 
     async def _open(self, scope: Scope, receive: Receive) -> JobStream:
         """Read and store the request; releases its body before the answer is streamed."""
@@ -62,6 +56,21 @@ def _reads_the_id_alone(scope: Scope) -> bool:
     return any(
         name == b"user-agent" and _OFFICIAL_CLIENT in value for name, value in scope["headers"]
     )
+
+
+async def while_connected(
+    receive: Receive, stream: JobStream, sending: Coroutine[Any, Any, None]
+) -> None:
+    """Send a stream until it ends or the client of the request leaves, which cancels its job."""
+    gone = asyncio.create_task(disconnected(receive))
+    task = asyncio.create_task(sending)
+    try:
+        await asyncio.wait((gone, task), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+    finally:
+        stream.cancel()  # does nothing when the stream has ended
+        await cancel(gone, task)
 
 
 async def _send(stream: JobStream, send: Send, pause: float) -> None:

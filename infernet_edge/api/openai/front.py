@@ -20,7 +20,6 @@ from infernet_edge.api.json_io import (
     StoredAnswer,
     answer_of,
     check_utf8,
-    disconnected,
 )
 from infernet_edge.api.openai.answers import Naming, embeddings_answer, text_answer
 from infernet_edge.api.openai.errors import JOB_HEADER, failure_of_job, failure_of_stream
@@ -28,6 +27,7 @@ from infernet_edge.api.openai.models import Models, Offer, described
 from infernet_edge.api.openai.requests import Asked, job_of, read_request, with_model
 from infernet_edge.api.openai.routes import EMBEDDINGS, ENDPOINTS, MODELS
 from infernet_edge.api.openai.streams import CutOff, events
+from infernet_edge.api.streams import while_connected
 from infernet_edge.clock import milliseconds
 from infernet_edge.containers.answers.failures import ContainerFailure
 from infernet_edge.errors import BadRequest, Unavailable
@@ -41,7 +41,6 @@ from infernet_edge.jobs.result_json import around_output
 from infernet_edge.jobs.store import JobStore
 from infernet_edge.jobs.streams import JobStream
 from infernet_edge.schema import MAX_DEADLINE_SECONDS, ContainerError
-from infernet_edge.tasks import cancel
 
 if TYPE_CHECKING:
     from infernet_edge.api.app import Parts
@@ -187,15 +186,7 @@ class Front:
 async def _stream(task: _Task, stream: JobStream) -> None:
     """Pass on the output of a job; one whose client disconnects is cancelled."""
     task.scope["is_abandoned_at_eof"] = True
-    gone = asyncio.create_task(disconnected(task.receive))
-    sending = asyncio.create_task(_send(task, stream))
-    try:
-        await asyncio.wait((gone, sending), return_when=asyncio.FIRST_COMPLETED)
-        if sending.done():
-            sending.result()
-    finally:
-        stream.cancel()  # does nothing when the stream has ended
-        await cancel(gone, sending)
+    await while_connected(task.receive, stream, _send(task, stream))
 
 
 async def _send(task: _Task, stream: JobStream) -> None:
