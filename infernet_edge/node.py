@@ -10,8 +10,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
-
 from infernet_edge.api.access.tokens import Tokens
 from infernet_edge.api.app import Api, Parts
 from infernet_edge.api.info import VERSION
@@ -21,9 +19,8 @@ from infernet_edge.api.server import LanServer
 from infernet_edge.backup import record
 from infernet_edge.config.loading import Loaded
 from infernet_edge.config.model import Config
-from infernet_edge.containers.client import ServiceClient, make_session
+from infernet_edge.containers.client import ServiceClient
 from infernet_edge.containers.manager import ContainerManager
-from infernet_edge.containers.protocols.authorities import read_authorities
 from infernet_edge.containers.resources import Resources
 from infernet_edge.containers.service import make_services
 from infernet_edge.control.backup import DatabaseCopy
@@ -36,6 +33,8 @@ from infernet_edge.events.readers import MAX_READERS, EventReaders
 from infernet_edge.hardware import Hardware
 from infernet_edge.hardware.memory import budget_of, memory_limit
 from infernet_edge.hardware.network import reachable_hosts, url_host
+from infernet_edge.http_client.authorities import import_aiohttp, read_authorities
+from infernet_edge.http_client.client import HttpClient
 from infernet_edge.invariants import InvariantViolated
 from infernet_edge.jobs import external_jobs, idempotency, table
 from infernet_edge.jobs.external_jobs import ExternalJobs
@@ -162,9 +161,9 @@ class Node:
     async def _start(self) -> None:
         config, stack = self.config, self._stack
         await asyncio.to_thread(read_authorities, config)
-        session = make_session()
-        stack.push_async_callback(session.close)
-        parts = self.parts = self._make_parts(session)
+        http = HttpClient()
+        stack.push_async_callback(http.close)
+        parts = self.parts = self._make_parts(http)
         self._api = Api(parts)
         stack.push_async_callback(self._api.overview.close)
         publishing = OverviewEvents(self._api.overview, parts.store.recent.hour, parts.events)
@@ -314,7 +313,7 @@ class Node:
         """What `infernet-edge status` shows; empty before the start."""
         return {} if self._reports is None else await self._reports.status({})
 
-    def _make_parts(self, session: aiohttp.ClientSession) -> Parts:
+    def _make_parts(self, http: HttpClient) -> Parts:
         """The parts that the API uses, not yet started."""
         config, services, events = self.config, self.services, self._events
         max_bytes = config.server.max_body_bytes
@@ -333,12 +332,16 @@ class Node:
         job_store.keep_inputs = config.jobs.keep_inputs
         job_store.answers.max_bytes = idempotency.part_of(config.storage)
         background = Background()
-        manager = ContainerManager(config, services, session, background=background)
-        client = ServiceClient(session, max_bytes, logs=manager)
+        manager = ContainerManager(config, services, http, background=background)
+        client = ServiceClient(http, max_bytes, logs=manager)
         orchestrator = Orchestrator(config.jobs, job_store, services, client, max_bytes, memory)
         if config.chain.enabled:
+            import_aiohttp()
             from infernet_edge.chain import chain
+            from infernet_edge.chain.rpc.session import make_session
 
+            session = make_session()
+            self._stack.push_async_callback(session.close)
             self.chain = chain.ChainSubsystem(
                 config,
                 database,
@@ -352,9 +355,7 @@ class Node:
             )
         manager.let_sleep(config, orchestrator.gates)
         tokens = Tokens(config.server.tokens, TokenFile(config.storage_path), Dates(passed))
-        discovery = NodeDiscovery(
-            config, session, VERSION, services, lambda: tokens.is_open, background
-        )
+        discovery = NodeDiscovery(config, VERSION, services, lambda: tokens.is_open, background)
         events.summaries["job"] = lambda: _numbers(job_store, orchestrator)
         return Parts(
             config=config,
@@ -364,7 +365,7 @@ class Node:
             orchestrator=orchestrator,
             services=services,
             manager=manager,
-            resources=Resources(services, self._hardware, session, min(max_bytes, _MAX_RESOURCES)),
+            resources=Resources(services, self._hardware, http, min(max_bytes, _MAX_RESOURCES)),
             delegations=self.chain or NoDelegations(),
             memory=memory,
             elapsed=passed,

@@ -42,11 +42,12 @@ class TaskSet:
         self._on_error = on_error
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run it until it ends, or until `stop`."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._on_done)
+        return task
 
     async def wait(self, timeout: float) -> None:
         """Wait until those that run now have ended, at most `timeout` seconds."""

@@ -94,11 +94,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _run(loaded: Loaded, load: Callable[[], Loaded], named: Path | None) -> None:
     """Run nodes until a signal; `load` reads the configuration again, `named` is --config."""
-    from infernet_edge.containers.protocols.authorities import import_aiohttp
     from infernet_edge.errors import StartupError
     from infernet_edge.logs import log_event
-
-    import_aiohttp()
     from infernet_edge.node import Node
     from infernet_edge.notify import Notifier
 

@@ -6,40 +6,32 @@ What is sent, and what of the answer is the output, is up to the container's pro
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-import aiohttp
-from yarl import URL
-
 from infernet_edge.backoff import Backoff
 from infernet_edge.config.model import Container
 from infernet_edge.containers.answers.checking import is_json
 from infernet_edge.containers.answers.failures import UNREACHABLE, ContainerFailure, failure_of
-from infernet_edge.containers.answers.refusals import Loading, is_compressed, refuse
+from infernet_edge.containers.answers.refusals import Loading, refuse
 from infernet_edge.containers.protocols import infernet
-from infernet_edge.containers.protocols.authorities import client_context
 from infernet_edge.containers.protocols.call import Call, ContainerInput, RequestBody, StoredInput
 from infernet_edge.containers.protocols.sending import headers_of, query_of, sent
 from infernet_edge.containers.service import Service, ServiceUnavailable
 from infernet_edge.containers.supervision.log_lines import LogReader, NoLogs
-from infernet_edge.errors import StorageError
-from infernet_edge.hardware.host_resolver import HostResolver
+from infernet_edge.http_client.client import HttpClient
+from infernet_edge.http_client.errors import ConnectFailed, HttpError, InvalidHeader, InvalidUrl
+from infernet_edge.http_client.response import Response
+from infernet_edge.http_client.urls import parse_url
 from infernet_edge.invariants import InvariantViolated
 from infernet_edge.logs import log_event
 from infernet_edge.memory import Reservation
-from infernet_edge.storage.checksums import Damaged
 
 logger = logging.getLogger(__name__)
 
 _MAX_CHUNK = 64 * 2**10  # bytes of a stream that are forwarded at once
-_CONNECT_TIMEOUT = 10.0  # seconds to connect to a container, perhaps on another machine
-# Seconds for which an idle connection is kept. Servers in containers close theirs after 2 s
-# (gunicorn) or 5 s (uvicorn, hypercorn): closing first avoids sending into a closing connection.
-_KEEP_ALIVE = 1.5
 
 _RETRY_PAUSE = 1.0  # seconds before a call is repeated, where containers[].retries allows it
 _MAX_RETRY_PAUSE = 30.0  # up to which that pause grows
@@ -52,31 +44,12 @@ _LONG_ANSWER = 2 * 2**20  # the same, if it is to be JSON: threads wait for that
 RESTARTED: Final = "The container was restarted while the job was running"
 
 
-def make_session() -> aiohttp.ClientSession:
-    """Create the HTTP session of the process. Each container's limit bounds its connections."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
-            limit=0,
-            keepalive_timeout=_KEEP_ALIVE,
-            ttl_dns_cache=60,
-            resolver=HostResolver(),
-            ssl=client_context(),
-        ),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept"),
-        headers={"Content-Type": "application/json"},
-    )
-
-
 class ServiceClient:
     """Calls containers. Answers over `max_bytes` are failures."""
 
-    def __init__(
-        self, session: aiohttp.ClientSession, max_bytes: int, logs: LogReader | None = None
-    ) -> None:
+    def __init__(self, http: HttpClient, max_bytes: int, logs: LogReader | None = None) -> None:
         """`logs` adds the last line of a container's log to failures that say little."""
-        self._session = session
+        self._http = http
         self._max_bytes = max_bytes
         self._logs = logs or NoLogs()
 
@@ -129,7 +102,7 @@ class ServiceClient:
         given: ContainerInput,
         memory: Reservation | None,
         timeout: float | None,
-    ) -> tuple[bytes | bytearray, aiohttp.ClientResponse]:
+    ) -> tuple[bytes | bytearray, Response]:
         loop = asyncio.get_running_loop()
         (seconds, startup), began = service.limits(timeout), loop.time()
         with service.working(), _Failures(service, timeout):
@@ -180,14 +153,14 @@ class ServiceClient:
         service: Service,
         given: ContainerInput,
         answer: bytes | bytearray,
-        response: aiohttp.ClientResponse,
+        response: Response,
         memory: Reservation | None,
         *,
         keep_numbers: bool,
     ) -> bytes | bytearray:
         """The output in an answer, by the container's protocol."""
         result = service.protocol.result
-        content_type = response.headers.get("Content-Type", "")
+        content_type = response.header("content-type")
         is_short = len(answer) <= _SHORT_ANSWER
         if not is_short and service.protocol.PASSES_JSON and _is_quickly_json(answer):
             output = answer
@@ -213,7 +186,7 @@ class ServiceClient:
         limit: asyncio.Timeout,
         *,
         stream: bool = False,
-    ) -> aiohttp.ClientResponse:
+    ) -> Response:
         """The response of a container that accepts a call: sent again while it loads its model."""
         protocol, pauses = service.protocol, None
         made = protocol.stream_request if stream else protocol.request
@@ -226,7 +199,7 @@ class ServiceClient:
                 response = await self._post_whole(service, given, given.data, memory, limit, made)
             if response.status < 300:
                 service.clear_suspicion()
-                if is_compressed(response) and not (stream and protocol is infernet):
+                if response.is_compressed and not (stream and protocol is infernet):
                     response.close()
                     raise ContainerFailure("Container's answer is compressed, without being asked")
                 return response
@@ -247,7 +220,7 @@ class ServiceClient:
         memory: Reservation | None,
         limit: asyncio.Timeout,
         made: Callable[[Container, ContainerInput, str], Call],
-    ) -> aiohttp.ClientResponse:
+    ) -> Response:
         """Read a stored input for a protocol that needs it as a whole, and send the request."""
         if memory is not None and not memory.try_take(data.size):
             await _wait_for(memory, data.size, limit)
@@ -260,29 +233,16 @@ class ServiceClient:
             if memory is not None:
                 memory.release(data.size)
 
-    async def _post(self, service: Service, call: Call) -> aiohttp.ClientResponse:
+    async def _post(self, service: Service, call: Call) -> Response:
+        """Send a call, once: a container that crashed on a job would get that job again."""
+        target = parse_url(service.base_url + call.path, query_of(service.container))
+        size = call.body.size if isinstance(call.body, RequestBody) else len(call.body)
         headers = headers_of(service.container)
-        problems: list[StorageError | Damaged] = []
-        if isinstance(call.body, RequestBody):
-            headers["Content-Length"] = str(call.body.size)
-        try:
-            # Never sent twice: a container that crashed on a job would get that job again.
-            return await self._session.request(
-                call.method,
-                _url(service.base_url, call.path, query_of(service.container)),
-                data=sent(call.body, problems),
-                headers=headers,
-                allow_redirects=False,
-                timeout=_TIMEOUT,
-            )
-        except aiohttp.ClientError:
-            if problems:
-                raise problems.pop() from None
-            raise
+        return await self._http.request(call.method, target, headers, sent(call.body), size)
 
     async def _read(
         self,
-        response: aiohttp.ClientResponse,
+        response: Response,
         memory: Reservation | None,
         limit: asyncio.Timeout,
     ) -> bytes | bytearray:
@@ -290,7 +250,7 @@ class ServiceClient:
             response.close()
             raise self._too_large()
         answer: bytes | bytearray = b""
-        while part := await response.content.readany():
+        while part := await response.read():
             if len(answer) + len(part) > self._max_bytes:
                 response.close()
                 raise self._too_large()
@@ -310,19 +270,14 @@ class ServiceClient:
         return ContainerFailure(f"Container's answer is larger than {self._max_bytes} bytes")
 
 
-_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT)
-
-
 class ServiceStream:
     """The bytes of a streaming container as they arrive; `content_type` is "" if it sent none."""
 
-    def __init__(
-        self, response: aiohttp.ClientResponse, service: Service, timeout: float | None
-    ) -> None:
+    def __init__(self, response: Response, service: Service, timeout: float | None) -> None:
         self._response = response
         self._timeout = timeout
         self._service = service
-        self.content_type = response.headers.get("Content-Type", "")
+        self.content_type = response.header("content-type")
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The chunks, none empty.
@@ -332,10 +287,10 @@ class ServiceStream:
         watch = self._service.protocol.event_watch()
         while True:
             with _Failures(self._service, self._timeout):
-                chunk = self._response.content.read_nowait(_MAX_CHUNK)
+                chunk = self._response.read_now(_MAX_CHUNK)
                 if not chunk:
                     async with asyncio.timeout(self._service.limited(self._timeout)):
-                        chunk = await self._response.content.read(_MAX_CHUNK)
+                        chunk = await self._response.read(_MAX_CHUNK)
             if not chunk:
                 if watch is not None:
                     watch(b"\n")
@@ -344,12 +299,6 @@ class ServiceStream:
             yield chunk
             if watch is not None:
                 watch(chunk)
-
-
-@functools.lru_cache(maxsize=1024)
-def _url(base_url: str, path: str, query: tuple[tuple[str, str], ...]) -> URL:
-    url = URL(base_url + path)
-    return url.update_query(query) if query else url
 
 
 def _is_quickly_json(answer: bytes | bytearray) -> bool:
@@ -396,22 +345,20 @@ def _failure(
     The container is suspect when it is not known whether it still answers; a shorter `timeout` than
     its own says nothing about that.
     """
+    refusal = None
     match error:
-        case aiohttp.ConnectionTimeoutError():
-            text = "Cannot connect to container: Connection timed out"
         case TimeoutError():
             text = f"Container did not answer within {service.limited(timeout):g} s"
             if service.limited(timeout) < service.container.timeout:
                 return ContainerFailure(text, repeatable=True)
         case ServiceUnavailable():
             return ContainerFailure(str(error), refusal=UNREACHABLE)
-        case aiohttp.ClientError() | OSError():
-            text = failure_of(error)
-        case ValueError():  # a host name or a token that cannot be sent over HTTP
+        case InvalidUrl() | InvalidHeader():
             return ContainerFailure(failure_of(error))
+        case HttpError():
+            text = failure_of(error)
+            refusal = UNREACHABLE if isinstance(error, ConnectFailed) else None
         case _:
             return None
     service.set_suspect(f"a call failed: {text}")
-    unreached = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-    refusal = UNREACHABLE if unreached else None
     return ContainerFailure(text, repeatable=True, refusal=refusal)

@@ -15,8 +15,6 @@ import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
-
 from infernet_edge.backoff import Backoff
 from infernet_edge.config.model import Config, Container
 from infernet_edge.config.rules import size_in_bytes
@@ -38,6 +36,7 @@ from infernet_edge.containers.supervisor import Supervisor
 from infernet_edge.containers.timing import Timing
 from infernet_edge.errors import EngineError, Unavailable
 from infernet_edge.folders import remove_abandoned_folders
+from infernet_edge.http_client.client import HttpClient
 from infernet_edge.logs import log_event
 from infernet_edge.tasks import Background, cancel
 
@@ -59,14 +58,14 @@ class ContainerManager:
         self,
         config: Config,
         services: dict[str, Service],
-        session: aiohttp.ClientSession,
+        http: HttpClient,
         timing: Timing | None = None,
         background: Background | None = None,
     ) -> None:
         """`background` runs the manager's tasks, and reports those that fail."""
         self._config = config
         self._services = services
-        self._session = session
+        self._http = http
         self._timing = timing or Timing()
         self._node = node_name(config.storage_path)
         self._threads = Threads()
@@ -182,7 +181,7 @@ class ContainerManager:
     def _probe_unmanaged(self) -> None:
         unmanaged = [service for service in self._services.values() if not service.managed]
         if unmanaged:
-            probe = functools.partial(watch_unmanaged, self._session, unmanaged, self._timing)
+            probe = functools.partial(watch_unmanaged, self._http, unmanaged, self._timing)
             self._supervise(_PROBES, probe)
 
     async def _shared_context(self) -> SupervisorContext:
@@ -197,7 +196,7 @@ class ContainerManager:
                 threads=self._threads,
                 ports=Ports({self._config.server.port}),
                 images=self._images,
-                session=self._session,
+                http=self._http,
                 node=self._node,
                 node_labels=await self._threads.run(CALL_TIMEOUT, storage_labels, storage),
                 polling_needed=self._polling_needed,

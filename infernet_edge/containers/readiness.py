@@ -6,8 +6,6 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-import aiohttp
-
 from infernet_edge.backoff import Backoff
 from infernet_edge.containers.answers.failures import cause_of
 from infernet_edge.containers.answers.refusals import UNAVAILABLE
@@ -15,16 +13,19 @@ from infernet_edge.containers.protocols.model_list import read_models
 from infernet_edge.containers.protocols.sending import headers_of
 from infernet_edge.containers.service import Service
 from infernet_edge.containers.timing import Timing
+from infernet_edge.http_client.client import HttpClient
+from infernet_edge.http_client.errors import HttpError
+from infernet_edge.http_client.urls import parse_url
 from infernet_edge.logs import log_event
 
 logger = logging.getLogger(__name__)
 
-_TIMEOUT = aiohttp.ClientTimeout(total=5.0)
+_TIMEOUT = 5.0  # seconds for an answer
 _CONNECT_TIMEOUT = 0.5  # seconds; the kernel of this machine accepts connections immediately
 _CLOSE_TIMEOUT = 0.2  # seconds in which a forwarder closes a connection without a service
 
 
-async def probe(session: aiohttp.ClientSession, service: Service) -> str:
+async def probe(http: HttpClient, service: Service) -> str:
     """Request the health path of a service; returns "" when it is ready, else the reason.
 
     Without a health path any HTTP answer is sufficient: services need not have a page at "/". But
@@ -35,20 +36,21 @@ async def probe(session: aiohttp.ClientSession, service: Service) -> str:
     path = container.health_path or protocol.HEALTH_PATH
     headers, url = headers_of(container), service.base_url + path
     try:
-        async with session.get(
-            url, headers=headers, timeout=_TIMEOUT, allow_redirects=False
-        ) as response:
-            status = response.status
-            if container.health_path and status >= 400:
-                return f"{path} answers with status {status}"
-            if protocol.LOADS_MODELS and status == UNAVAILABLE:
-                return f"{path} answers with status {status}, as servers do that load a model"
+        async with asyncio.timeout(_TIMEOUT):
+            async with await http.request("GET", parse_url(url), headers) as response:
+                status = response.status
+                # A page that has arrived already is read, so that its connection is kept.
+                response.read_now()
+        if container.health_path and status >= 400:
+            return f"{path} answers with status {status}"
+        if protocol.LOADS_MODELS and status == UNAVAILABLE:
+            return f"{path} answers with status {status}, as servers do that load a model"
     except TimeoutError:
-        return f"no answer from {url} within {_TIMEOUT.total:g} seconds"
-    except (aiohttp.ClientError, OSError, ValueError) as error:
+        return f"no answer from {url} within {_TIMEOUT:g} seconds"
+    except HttpError as error:
         return f"no answer from {url} ({cause_of(error)})"
     if protocol.NAMES_MODELS and (service.state != "ready" or not service.model_ids):
-        await read_models(session, service)
+        await read_models(http, service)
     return ""
 
 
@@ -75,9 +77,7 @@ async def port_seems_closed(port: int) -> bool:
         writer.transport.abort()
 
 
-async def watch_unmanaged(
-    session: aiohttp.ClientSession, services: Sequence[Service], timing: Timing
-) -> None:
+async def watch_unmanaged(http: HttpClient, services: Sequence[Service], timing: Timing) -> None:
     """Probe the services that the node does not manage and update their state; never returns.
 
     All are probed at the same time, so that the machine wakes up only once.
@@ -85,7 +85,7 @@ async def watch_unmanaged(
     pauses = Backoff(timing.unmanaged_down, timing.unmanaged)
     while True:
         before = [service.state for service in services]
-        await asyncio.gather(*(_update(session, service) for service in services))
+        await asyncio.gather(*(_update(http, service) for service in services))
         after = [service.state for service in services]
         if before != after:
             pauses.reset()
@@ -93,8 +93,8 @@ async def watch_unmanaged(
         await asyncio.sleep(timing.unmanaged if all_ready else pauses.next())
 
 
-async def _update(session: aiohttp.ClientSession, service: Service) -> None:
-    problem = await probe(session, service)
+async def _update(http: HttpClient, service: Service) -> None:
+    problem = await probe(http, service)
     if problem and service.in_call:
         return  # a single worker does not answer while it computes
     if not problem and service.state != "ready":

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-import aiohttp
 import msgspec
 from msgspec import Raw
 
@@ -20,6 +19,9 @@ from infernet_edge.containers.models import declared_model, is_declared, listed_
 from infernet_edge.containers.protocols.model_list import read_models
 from infernet_edge.containers.service import Service
 from infernet_edge.hardware import Hardware
+from infernet_edge.http_client.client import HttpClient
+from infernet_edge.http_client.errors import HttpError
+from infernet_edge.http_client.urls import parse_url
 from infernet_edge.logs import log_event
 from infernet_edge.schema import (
     ComputeCapability,
@@ -54,16 +56,16 @@ class Resources:
         self,
         services: dict[str, Service],
         hardware: Hardware,
-        session: aiohttp.ClientSession,
+        http: HttpClient,
         max_bytes: int,
         *,
         timeout: float = 2.0,
     ) -> None:
         self._services = services
         self._hardware = hardware
-        self._session = session
+        self._http = http
         self._max_bytes = max_bytes
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._timeout = timeout
         self._slots = asyncio.Semaphore(MAX_PARALLEL)
         self._kept = KeptAnswers()
 
@@ -140,7 +142,7 @@ class Resources:
             return with_listed_models(service)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(MAX_WAIT), self._slots:
-                await read_models(self._session, service)
+                await read_models(self._http, service)
         return with_listed_models(service)
 
     async def _request(self, service: Service, model_id: str = "") -> Fields:
@@ -154,9 +156,9 @@ class Resources:
             fields = msgspec.json.decode(body.decode(), type=Fields)
         except (
             NoAnswer,
-            aiohttp.ClientError,
-            OSError,  # includes TimeoutError
-            ValueError,  # an invalid URL, or a body that is not a JSON object
+            HttpError,
+            TimeoutError,
+            ValueError,  # a body that is not a JSON object
             RecursionError,
         ) as error:
             reason = _reason(error)
@@ -173,21 +175,20 @@ class Resources:
 
     async def _get(self, service: Service, parameters: dict[str, str]) -> bytes:
         bearer = service.container.bearer
-        async with self._session.get(
-            f"{service.base_url}/service-resources",
-            params=parameters,
-            headers={"Authorization": f"Bearer {bearer.reveal()}"} if bearer else {},
-            allow_redirects=False,
-            timeout=self._timeout,
-        ) as response:
+        headers = (("Authorization", f"Bearer {bearer.reveal()}"),) if bearer else ()
+        target = parse_url(f"{service.base_url}/service-resources", tuple(parameters.items()))
+        async with (
+            asyncio.timeout(self._timeout),
+            await self._http.request("GET", target, headers) as response,
+        ):
             if response.status != 200:
                 raise NoAnswer(f"status {response.status}")
-            body = bytearray()
-            async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > self._max_bytes:
-                    raise NoAnswer(f"more than {self._max_bytes} bytes")
-            return bytes(body)
+            if response.is_compressed:
+                raise NoAnswer("compressed, without being asked")
+            body = await response.whole(self._max_bytes)
+        if body is None:
+            raise NoAnswer(f"more than {self._max_bytes} bytes")
+        return body
 
 
 def with_listed_models(service: Service) -> Container:
@@ -201,8 +202,9 @@ def with_listed_models(service: Service) -> Container:
 def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    known = isinstance(error, aiohttp.ClientError | OSError)
-    return cause_of(error) if known else str(error) or type(error).__name__
+    if isinstance(error, HttpError):
+        return cause_of(error)
+    return str(error) or type(error).__name__
 
 
 def completed(fields: Fields, host: list[HardwareCapability]) -> Raw:

@@ -416,7 +416,7 @@ class Supervisor:
 
     async def _probe(self) -> str:
         """The result of `probe`, or immediately "it stopped" when the container ends."""
-        probing = asyncio.ensure_future(probe(self._context.session, self.service))
+        probing = asyncio.ensure_future(probe(self._context.http, self.service))
         either: set[asyncio.Future[Any]] = {self._ended, probing}
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)

@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from typing import Final
 
-import aiohttp
 import msgspec
 from yarl import URL
 
@@ -26,6 +25,10 @@ from infernet_edge.demo.model_choice import (
     ModelService,
     some_of,
 )
+from infernet_edge.http_client.client import HttpClient
+from infernet_edge.http_client.errors import HttpError
+from infernet_edge.http_client.heads import Headers
+from infernet_edge.http_client.urls import parse_url
 
 _POLL_PERIOD: Final = 0.2
 _ENDPOINT: Final = re.compile(r"/v1(/(chat/completions|completions|embeddings|models)?)?$")
@@ -96,12 +99,12 @@ def _key(path: str) -> Secret:
 
 async def _listed_models(base: str, key: Secret | None) -> list[str]:
     """The names of the server's models; waits while it loads one."""
-    headers = {"Authorization": f"Bearer {key.reveal()}"} if key else {}
+    headers = (("Authorization", f"Bearer {key.reveal()}"),) if key else ()
     until = asyncio.get_running_loop().time() + LOAD_TIMEOUT
-    async with aiohttp.ClientSession(headers=headers) as session:
+    async with HttpClient() as http:
         waited = False
         while True:
-            status, content = await _list(session, base)
+            status, content = await _list(http, base, headers)
             loading = status == 503 and b"loading" in content.lower()
             if not loading or asyncio.get_running_loop().time() >= until:
                 break
@@ -124,19 +127,20 @@ async def _listed_models(base: str, key: Secret | None) -> list[str]:
     return [each.id for each in listed if each.id]
 
 
-async def _list(session: aiohttp.ClientSession, base: str) -> tuple[int, bytes]:
+async def _list(http: HttpClient, base: str, headers: Headers) -> tuple[int, bytes]:
     """Status and beginning of the answer of GET /v1/models."""
-    timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT)
     try:
-        async with session.get(
-            f"{base}/v1/models", timeout=timeout, allow_redirects=False
-        ) as response:
+        target = parse_url(f"{base}/v1/models")
+        async with (
+            asyncio.timeout(ANSWER_TIMEOUT),
+            await http.request("GET", target, headers) as response,
+        ):
             content = b""
-            while part := await response.content.read(MAX_BYTES - len(content)):
+            while len(content) < MAX_BYTES and (part := await response.read()):
                 content += part
-            return response.status, content
+            return response.status, content[:MAX_BYTES]
     except TimeoutError:
         reason = f"no answer within {ANSWER_TIMEOUT:g} seconds"
-    except (aiohttp.ClientError, OSError, ValueError) as error:
+    except HttpError as error:
         reason = cause_of(error)
     raise DemoFailed(f"No model server answers at {base}: {reason}. Is it started? {FORMS}")

@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
-
 from infernet_edge.config.model import Config
 from infernet_edge.discovery.forms import NodeList
 from infernet_edge.discovery.permission import host_name, why_off
@@ -27,7 +25,6 @@ class NodeDiscovery:
     def __init__(
         self,
         config: Config,
-        session: aiohttp.ClientSession,
         version: str,
         services: Mapping[str, object],
         is_open: Callable[[], bool],
@@ -37,7 +34,6 @@ class NodeDiscovery:
         whether the node has no tokens.
         """
         self._config = config
-        self._session = session
         self._version = version
         self._services = services
         self._is_open = is_open
@@ -60,7 +56,7 @@ class NodeDiscovery:
         if not self._off and bound is not None:
             self._announcer = await self._make_announcer(bound, port)
             self._background.supervise(_TASK, self._announcer.run)
-        self._directory = NodeDirectory(self._session, self._announcer, config.nodes, self._off)
+        self._directory = NodeDirectory(self._announcer, config.nodes, self._off)
 
     async def read(self) -> NodeList:
         """The other nodes that this one finds or is given."""

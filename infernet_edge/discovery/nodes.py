@@ -10,16 +10,15 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import aiohttp
-
 from infernet_edge.clock import milliseconds
 from infernet_edge.discovery.announcer import Announcer
 from infernet_edge.discovery.browser import MAX_FOUND, browse
-from infernet_edge.discovery.fetching import Answered, ask_node
+from infernet_edge.discovery.fetching import Answered, ask_node, make_client
 from infernet_edge.discovery.forms import NodeList, OtherNode
 from infernet_edge.discovery.messages import Name, folded
 from infernet_edge.discovery.service import FoundNode
 from infernet_edge.hardware.network import own_addresses
+from infernet_edge.http_client.client import HttpClient
 from infernet_edge.tasks import cancel
 
 _KEEP_SECONDS = 30.0  # for which an answer is used
@@ -35,13 +34,12 @@ class NodeDirectory:
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
         announcer: Announcer | None,
         listed: Sequence[str],
         off: str,
     ) -> None:
         """`listed` are URLs; `off` says why nothing is looked for in the network, or is ""."""
-        self._session = session
+        self._http = make_client()
         self._announcer = announcer
         self._listed = [url.rstrip("/") for url in listed]
         self._off = off
@@ -63,6 +61,7 @@ class NodeDirectory:
         """Stop looking."""
         if self._work is not None:
             await cancel(self._work)
+        await self._http.close()
 
     async def _find(self) -> NodeList:
         found: list[FoundNode] = []
@@ -74,7 +73,7 @@ class NodeDirectory:
             found = without(collector.found(own), self._announcer.responder.host)
         nodes = self._remembered(found)
         asked = {url for url, node in nodes.items() if not node.on_this_machine}
-        answers = await ask_all(self._session, [*asked, *self._listed])
+        answers = await ask_all(self._http, [*asked, *self._listed])
         now = milliseconds()
         self._answered |= {url: now for url, each in answers.items() if _spoke(each)}
         items = [self._item(node, url, answers) for url, node in nodes.items()]
@@ -116,14 +115,14 @@ def without(found: Sequence[FoundNode], host: Name) -> list[FoundNode]:
     return [node for node in found if folded(node.host) != folded(host)]
 
 
-async def ask_all(session: aiohttp.ClientSession, urls: Sequence[str]) -> dict[str, Answered]:
+async def ask_all(http: HttpClient, urls: Sequence[str]) -> dict[str, Answered]:
     """What each of the nodes at these URLs answers, within 5 seconds; 64 URLs at most."""
     permits = asyncio.Semaphore(_AT_ONCE)
     answers = {url: Answered("unreachable", reason="timed out") for url in urls[:MAX_FOUND]}
 
     async def ask(url: str) -> None:
         async with permits:
-            answers[url] = await ask_node(session, url)
+            answers[url] = await ask_node(http, url)
 
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_ASKING_TIME), asyncio.TaskGroup() as group:

@@ -6,10 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-import aiohttp
-
 from infernet_edge.discovery.browser import Collector, browse
-from infernet_edge.discovery.fetching import Answered
+from infernet_edge.discovery.fetching import Answered, make_client
 from infernet_edge.discovery.forms import NodeList
 from infernet_edge.discovery.nodes import ask_all, made_item
 from infernet_edge.discovery.service import FoundNode
@@ -24,8 +22,8 @@ async def search(seconds: float) -> NodeList:
     collector, problem = await look(await asyncio.to_thread(links, "::", both=True), seconds)
     found = collector.found(await asyncio.to_thread(own_addresses))
     urls = {url: node for node in found for url in node.urls[:1]}
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-        answers = await ask_all(session, [url for url in urls if may_ask(urls[url])])
+    async with make_client() as http:
+        answers = await ask_all(http, [url for url in urls if may_ask(urls[url])])
     items = [
         made_item(node, url, answers.get(url, Answered("unknown", reason="not asked")), None)
         for url, node in urls.items()

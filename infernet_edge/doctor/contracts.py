@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infernet_edge.containers.client import make_session
+from infernet_edge.chain.rpc.session import make_session
 from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, not_checked, ok, problem
 from infernet_edge.doctor.rpc import TIMEOUT

@@ -9,7 +9,6 @@ import subprocess
 
 from infernet_edge.config.values.image_names import registry_of
 from infernet_edge.containers.blocking import EngineUnreachable
-from infernet_edge.containers.client import make_session
 from infernet_edge.containers.images.platforms import obstacle
 from infernet_edge.containers.images.reference import LOCALHOST
 from infernet_edge.containers.podman import Engine
@@ -19,6 +18,7 @@ from infernet_edge.doctor.finding import Finding, not_checked, ok, problem, warn
 from infernet_edge.doctor.registries import refuses
 from infernet_edge.doctor.user import this_user
 from infernet_edge.errors import EngineError
+from infernet_edge.http_client.client import HttpClient
 
 NAME = "images"
 NEEDS = ("containers", "podman", "manage_containers")
@@ -97,8 +97,8 @@ async def _refused(case: Case, registries: list[str]) -> list[Finding]:
     name = login.registry
     if name not in registries:
         return []
-    async with make_session() as session:
-        if not await refuses(session, f"{_SCHEME}://{_HOSTS.get(name, name)}", login):
+    async with HttpClient() as http:
+        if not await refuses(http, f"{_SCHEME}://{_HOSTS.get(name, name)}", login):
             return []
     return [
         problem(

@@ -8,8 +8,8 @@ import time
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from infernet_edge.chain.rpc.session import make_session
 from infernet_edge.config.model import Config
-from infernet_edge.containers.client import make_session
 from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, ok, problem, warning
 from infernet_edge.doctor.offline_database import InUse, open_offline

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from infernet_edge.containers.client import make_session
+from infernet_edge.chain.rpc.session import make_session
 from infernet_edge.control.client import NotRunning
 from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, not_checked, ok, problem

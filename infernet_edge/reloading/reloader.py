@@ -13,8 +13,8 @@ from infernet_edge.config.keys.changes import change_of, changed_keys, effective
 from infernet_edge.config.loading import Loaded
 from infernet_edge.config.model import Config
 from infernet_edge.config.path_checks import certificate_problem
-from infernet_edge.containers.protocols.authorities import read_authorities
 from infernet_edge.errors import StartupError
+from infernet_edge.http_client.authorities import read_authorities
 from infernet_edge.logs import log_event
 from infernet_edge.schema import ReloadReport
 from infernet_edge.tasks import BlockingReads

@@ -10,7 +10,6 @@ import struct
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
-import aiohttp
 import msgspec
 import pytest
 from aiohttp import web
@@ -19,10 +18,11 @@ from infernet_edge.config.model import Container
 from infernet_edge.config.secret_files import Secret
 from infernet_edge.containers import client as client_module
 from infernet_edge.containers.answers.failures import ContainerFailure
-from infernet_edge.containers.client import ServiceClient, make_session
+from infernet_edge.containers.client import ServiceClient
 from infernet_edge.containers.protocols import infernet
 from infernet_edge.containers.protocols.call import ContainerInput, StoredInput
 from infernet_edge.containers.service import Service
+from infernet_edge.http_client.client import HttpClient
 from infernet_edge.memory import unlimited
 from tests.support.managing import eventually
 from tests.support.ports import free_port
@@ -36,8 +36,8 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 
 @pytest.fixture
 async def client() -> AsyncIterator[ServiceClient]:
-    async with make_session() as session:
-        yield ServiceClient(session, 16 * MEGABYTE)
+    async with HttpClient() as http:
+        yield ServiceClient(http, 16 * MEGABYTE)
 
 
 def service(url: str, **settings: Any) -> Service:
@@ -237,8 +237,8 @@ async def test_a_failure_that_says_little_is_completed_by_the_log(
         return web.Response(status=status, body=body, content_type=kind)
 
     logs = Logs()
-    async with make_session() as session, serving(answer) as url:
-        client = ServiceClient(session, MEGABYTE, logs)
+    async with HttpClient() as http, serving(answer) as url:
+        client = ServiceClient(http, MEGABYTE, logs)
         reason = await failure(client.call(service(url), GIVEN))
         if shown:
             assert reason == f"{shown}; the last line of its log: ValueError: no such model"
@@ -264,12 +264,12 @@ async def test_an_answer_that_gets_too_long_with_null() -> None:
     async def answer(request: web.Request) -> web.Response:
         return web.Response(body=b"[NaN,NaN]")
 
-    async with make_session() as session, serving(answer) as url:
+    async with HttpClient() as http, serving(answer) as url:
         budget = unlimited()
         memory = budget.reserve("outputs")
-        assert len(await ServiceClient(session, 11).call(service(url), GIVEN, memory)) == 11
+        assert len(await ServiceClient(http, 11).call(service(url), GIVEN, memory)) == 11
         assert memory.size == 11
-        reason = await failure(ServiceClient(session, 10).call(service(url), GIVEN))
+        reason = await failure(ServiceClient(http, 10).call(service(url), GIVEN))
         assert reason == "Container's answer is larger than 10 bytes"
 
 
@@ -501,13 +501,9 @@ async def test_a_token_that_cannot_be_sent_is_not_shown(client: ServiceClient) -
     assert "secret" not in reason
 
 
-async def test_a_container_that_does_not_accept(
-    client: ServiceClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_container_that_does_not_accept() -> None:
     """Its queue of connections is full, as when its process is stopped."""
-    monkeypatch.setattr(
-        client_module, "_TIMEOUT", aiohttp.ClientTimeout(total=None, sock_connect=0.2)
-    )
+    client = ServiceClient(HttpClient(connect_timeout=0.2), MEGABYTE)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -726,13 +722,6 @@ async def test_a_container_that_closes_kept_connections(client: ServiceClient) -
             for _ in range(20):
                 assert await client.call(service(url), GIVEN) == b"{}"
                 await asyncio.sleep(0.005)
-
-
-async def test_an_idle_connection_is_closed_before_the_container_closes_it() -> None:
-    """gunicorn closes after 2 s: sending into a closing connection would fail a job."""
-    async with make_session() as session:
-        assert isinstance(session.connector, aiohttp.TCPConnector)
-        assert (session.connector._keepalive_timeout or 99) < 2  # noqa: SLF001 - aiohttp's
 
 
 async def test_a_container_that_crashes_on_a_job_gets_it_once(client: ServiceClient) -> None:

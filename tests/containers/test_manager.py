@@ -29,6 +29,7 @@ from infernet_edge.containers.protocols.call import ContainerInput
 from infernet_edge.containers.service import ServiceUnavailable, make_services
 from infernet_edge.containers.specification import CONTAINER_LABEL
 from infernet_edge.containers.supervision import endings
+from infernet_edge.http_client.client import HttpClient
 from tests.support.events import Events
 from tests.support.managing import QUICK, configuration, container, eventually, managing
 from tests.support.podman import IsolatedPodman, Registry, need
@@ -767,7 +768,7 @@ async def test_an_end_is_detected_where_processes_are_not_visible(
         assert events.of("container.watch_failed")
         asked = list_calls(monkeypatch)
         service = managed.services["echo"]
-        client = ServiceClient(managed.session, 2**20)
+        client = ServiceClient(managed.http, 2**20)
         body = ContainerInput(b'{"sleep": 60}', 1, 1, requires_proof=False)
         job = asyncio.create_task(client.call(service, body)) if busy else None
         await asyncio.sleep(1.5)
@@ -825,8 +826,8 @@ async def test_stopping_in_the_middle_of_starting_leaves_nothing(
 
 async def test_a_manager_stops_twice_and_without_having_started(tmp_path: Path) -> None:
     config = Config(storage=Storage(path=str(tmp_path)))
-    async with aiohttp.ClientSession() as session:
-        manager = ContainerManager(config, {}, session)
+    async with HttpClient() as http:
+        manager = ContainerManager(config, {}, http)
         await manager.stop()
         await manager.start()
         await manager.wait_until_settled(1)

@@ -5,15 +5,14 @@ import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
-import aiohttp
 import pytest
 
 from infernet_edge.config.model import Container
 from infernet_edge.config.secret_files import Secret
 from infernet_edge.containers import readiness as module
-from infernet_edge.containers.client import make_session
 from infernet_edge.containers.readiness import port_seems_closed, probe
 from infernet_edge.containers.service import Service
+from infernet_edge.http_client.client import HttpClient
 from tests.support.openai_server import OpenAIServer
 from tests.support.ports import free_port
 from tests.support.serving import serving
@@ -55,58 +54,50 @@ def service(url: str, **settings: Any) -> Service:
 
 
 @pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
+async def http() -> AsyncIterator[HttpClient]:
+    async with HttpClient() as http:
+        yield http
 
 
 @pytest.mark.parametrize("line", ["200 OK", "404 Not Found", "500 Oh", "302 Found"])
-async def test_any_answer_is_sufficient_without_a_health_path(
-    session: aiohttp.ClientSession, line: str
-) -> None:
+async def test_any_answer_is_sufficient_without_a_health_path(http: HttpClient, line: str) -> None:
     async with Answering(status(line)) as server:
-        assert await probe(session, service(server.url)) == ""
+        assert await probe(http, service(server.url)) == ""
         assert server.requests[0].startswith("GET / HTTP/1.1")
 
 
 @pytest.mark.parametrize("line", ["200 OK", "302 Found"])
-async def test_a_good_status_of_the_health_path(session: aiohttp.ClientSession, line: str) -> None:
+async def test_a_good_status_of_the_health_path(http: HttpClient, line: str) -> None:
     async with Answering(status(line)) as server:
         asked = service(server.url + "/base/", health_path="/health", bearer=Secret("token"))
-        assert await probe(session, asked) == ""
+        assert await probe(http, asked) == ""
         assert server.requests[0].startswith("GET /base/health HTTP/1.1")
         assert "Authorization: Bearer token\r\n" in server.requests[0]
 
 
 @pytest.mark.parametrize("line", ["404 Not Found", "503 Busy"])
-async def test_a_bad_status_of_the_health_path_is_reported(
-    session: aiohttp.ClientSession, line: str
-) -> None:
+async def test_a_bad_status_of_the_health_path_is_reported(http: HttpClient, line: str) -> None:
     async with Answering(status(line)) as server:
-        problem = await probe(session, service(server.url, health_path="/health"))
+        problem = await probe(http, service(server.url, health_path="/health"))
         assert problem == f"/health answers with status {line[:3]}"
 
 
 @pytest.mark.parametrize("answer", [b"", b"SSH-2.0-OpenSSH\r\n"])
-async def test_an_accepted_connection_is_not_sufficient(
-    session: aiohttp.ClientSession, answer: bytes
-) -> None:
+async def test_an_accepted_connection_is_not_sufficient(http: HttpClient, answer: bytes) -> None:
     async with Answering(answer) as server:
-        assert server.url in await probe(session, service(server.url))
+        assert server.url in await probe(http, service(server.url))
 
 
-async def test_nothing_listens(session: aiohttp.ClientSession) -> None:
-    assert "no answer from" in await probe(session, service(f"http://127.0.0.1:{free_port()}"))
+async def test_nothing_listens(http: HttpClient) -> None:
+    assert "no answer from" in await probe(http, service(f"http://127.0.0.1:{free_port()}"))
 
 
-async def test_no_answer_in_time(
-    session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_TIMEOUT", aiohttp.ClientTimeout(total=0.1))
+async def test_no_answer_in_time(http: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_TIMEOUT", 0.1)
     # The kernel accepts the connection, and nothing reads from it.
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        assert "within 0.1 seconds" in await probe(session, service(url))
+        assert "within 0.1 seconds" in await probe(http, service(url))
 
 
 async def test_a_port_seems_closed_when_it_refuses_or_closes_connections() -> None:
@@ -139,38 +130,38 @@ async def test_the_port_of_a_busy_container_does_not_seem_closed() -> None:
     ("protocol", "path"), [("infernet", "/"), ("http", "/"), ("openai", "/health")]
 )
 async def test_servers_of_models_are_not_ready_while_they_load_one(
-    session: aiohttp.ClientSession, protocol: str, path: str
+    http: HttpClient, protocol: str, path: str
 ) -> None:
     async with Answering(status("503 Service Unavailable")) as server:
-        problem = await probe(session, service(server.url, protocol=protocol))
+        problem = await probe(http, service(server.url, protocol=protocol))
         expected = f"{path} answers with status 503, as servers do that load a model"
         assert problem == ("" if protocol == "infernet" else expected)
         server.answer = status("404 Not Found")
-        assert await probe(session, service(server.url, protocol=protocol)) == ""
+        assert await probe(http, service(server.url, protocol=protocol)) == ""
         assert server.requests[0].startswith(f"GET {path} ")
 
 
 async def test_the_models_are_known_when_a_server_is_ready() -> None:
     server = OpenAIServer("small", loading=1)
-    async with make_session() as session, serving(server) as url:
+    async with HttpClient() as http, serving(server) as url:
         llm = service(url, protocol="openai", headers={"X-Key": "top"})
-        assert await probe(session, llm)
+        assert await probe(http, llm)
         assert llm.model_ids == []
-        assert await probe(session, llm) == ""
+        assert await probe(http, llm) == ""
         assert llm.model == "small"
         llm.set_ready()
         server.models = ("other",)
-        assert await probe(session, llm) == ""  # which is not asked again while it is ready
+        assert await probe(http, llm) == ""  # which is not asked again while it is ready
         assert llm.model == "small"
         llm.set_failed("it ended")
-        assert await probe(session, llm) == ""
+        assert await probe(http, llm) == ""
         assert llm.model == "other"
     with_models = ["/health", "/v1/models"]
     assert server.probed == ["/health", *with_models, "/health", *with_models]
 
 
-async def test_headers_are_sent_with_probes(session: aiohttp.ClientSession) -> None:
+async def test_headers_are_sent_with_probes(http: HttpClient) -> None:
     async with Answering(status("200 OK")) as server:
         headers = {"X-Key": Secret("top")}
-        assert await probe(session, service(server.url, protocol="http", headers=headers)) == ""
+        assert await probe(http, service(server.url, protocol="http", headers=headers)) == ""
         assert "X-Key: top\r\n" in server.requests[0]

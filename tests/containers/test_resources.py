@@ -5,7 +5,6 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -15,6 +14,7 @@ from infernet_edge.config.secret_files import Secret
 from infernet_edge.containers.resources import MAX_PARALLEL, Resources
 from infernet_edge.containers.service import Service
 from infernet_edge.hardware import Hardware
+from infernet_edge.http_client.client import HttpClient
 from infernet_edge.schema import encoder
 from tests.support.machines import root_of
 from tests.support.openai_server import OpenAIServer
@@ -40,8 +40,8 @@ def answering(
 class Node:
     """Containers that run on loopback, and the resources of a Raspberry Pi 5 in front of them."""
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
-        self.session = session
+    def __init__(self, http: HttpClient) -> None:
+        self.http = http
         self.services: dict[str, Service] = {}
         self.servers: list[TestServer] = []
         self.timeout = 30.0
@@ -64,7 +64,7 @@ class Node:
     @property
     def resources(self) -> Resources:
         hardware = Hardware(root_of("raspberry-pi-5"), architecture="aarch64", timeout=30)
-        return Resources(self.services, hardware, self.session, MAX_BYTES, timeout=self.timeout)
+        return Resources(self.services, hardware, self.http, MAX_BYTES, timeout=self.timeout)
 
     async def all(self) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(encoder.encode(await self.resources.all()))
@@ -78,8 +78,8 @@ class Node:
 
 @pytest.fixture
 async def node() -> AsyncIterator[Node]:
-    async with aiohttp.ClientSession() as session:
-        node = Node(session)
+    async with HttpClient() as http:
+        node = Node(http)
         yield node
         await asyncio.gather(*(server.close() for server in node.servers))
 

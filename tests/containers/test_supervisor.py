@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import aiohttp
 import msgspec
 import pytest
 
@@ -34,11 +33,11 @@ BODY = ContainerInput(b'{"a": 1}', 1, 1, requires_proof=False)
 
 @pytest.fixture
 def short_probes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readiness, "_TIMEOUT", aiohttp.ClientTimeout(total=0.3))
+    monkeypatch.setattr(readiness, "_TIMEOUT", 0.3)
 
 
 def client_of(managed: Managed) -> ServiceClient:
-    return ServiceClient(managed.session, 2**20, managed.manager)
+    return ServiceClient(managed.http, 2**20, managed.manager)
 
 
 def container_id(podman: IsolatedPodman) -> str:

@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
 
 from infernet_edge.discovery import fetching
 from infernet_edge.discovery.fetching import ask_node
 from infernet_edge.discovery.nodes import ask_all
+from infernet_edge.http_client.client import HttpClient
 from tests.support.ports import free_port
 
 HEALTHY = {"status": "healthy"}
@@ -53,8 +53,8 @@ async def node(health: Any, info: Any = INFO) -> AsyncIterator[tuple[str, list[w
 
 
 async def ask(url: str) -> fetching.Answered:
-    async with aiohttp.ClientSession() as session:
-        return await ask_node(session, url)
+    async with HttpClient() as http:
+        return await ask_node(http, url)
 
 
 async def test_a_node_is_asked_without_a_token() -> None:
@@ -149,9 +149,9 @@ async def test_many_nodes_that_hang_take_little_time(monkeypatch: pytest.MonkeyP
         await asyncio.sleep(30)
         return web.Response()
 
-    async with node(hang) as (url, _), aiohttp.ClientSession() as session:
+    async with node(hang) as (url, _), HttpClient() as http:
         start = time.monotonic()
-        answers = await ask_all(session, [f"{url}/{number}" for number in range(100)])
+        answers = await ask_all(http, [f"{url}/{number}" for number in range(100)])
         assert time.monotonic() - start < 9
     assert len(answers) == 64
     assert {answer.health for answer in answers.values()} == {"unreachable"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import aiohttp
 import pytest
 
 from infernet_edge.discovery import nodes
@@ -19,8 +18,8 @@ async def test_listed_nodes_are_asked_at_most_once_in_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     gone = f"http://127.0.0.1:{free_port()}"
-    async with node(HEALTHY, INFO) as (url, asked), aiohttp.ClientSession() as session:
-        directory = NodeDirectory(session, None, [url, gone], "off for a test")
+    async with node(HEALTHY, INFO) as (url, asked):
+        directory = NodeDirectory(None, [url, gone], "off for a test")
         first, second = await asyncio.gather(directory.read(), directory.read())
         assert first is second
         assert first.problem == "off for a test"
@@ -45,11 +44,11 @@ async def test_a_node_that_stops_answering_stays_listed_for_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(nodes, "_KEEP_SECONDS", 0.0)
-    async with aiohttp.ClientSession() as session:
-        async with node(HEALTHY, INFO) as (url, _):
-            directory = NodeDirectory(session, None, [url], "")
-            [before] = (await directory.read()).items
-        [after] = (await directory.read()).items
+    async with node(HEALTHY, INFO) as (url, _):
+        directory = NodeDirectory(None, [url], "")
+        [before] = (await directory.read()).items
+    [after] = (await directory.read()).items
+    await directory.close()
     assert after.health == "unreachable"
     assert after.seen_at == before.seen_at
 
@@ -62,22 +61,23 @@ async def test_this_node_is_left_out_and_others_of_this_machine_are_not_called(
         node(HEALTHY, INFO) as (url, asked),
         announced("own") as own,
         announced("second", lambda: description(port=int(url.rpartition(":")[2]))),
-        aiohttp.ClientSession() as session,
     ):
-        directory = NodeDirectory(session, own, [], "")
+        directory = NodeDirectory(own, [], "")
         found = await directory.read()
         assert [item.name for item in found.items] == ["second"]
         assert found.items[0].health == "unknown"
         assert "this machine" in found.items[0].reason
         assert asked == []
+        await directory.close()
 
 
 async def test_a_request_that_is_given_up_does_not_stop_the_others() -> None:
-    async with node(HEALTHY, INFO) as (url, _), aiohttp.ClientSession() as session:
-        directory = NodeDirectory(session, None, [url], "")
+    async with node(HEALTHY, INFO) as (url, _):
+        directory = NodeDirectory(None, [url], "")
         first = asyncio.create_task(directory.read())
         second = asyncio.create_task(directory.read())
         await asyncio.sleep(0)
         first.cancel()
         assert (await second).items[0].health == "healthy"
         assert first.cancelled()
+        await directory.close()

@@ -6,13 +6,13 @@ import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import aiohttp
 import pytest
 from aiohttp import web
 
 from infernet_edge.config.model import Registry
 from infernet_edge.config.secret_files import Secret
 from infernet_edge.doctor.registries import refuses
+from infernet_edge.http_client.client import HttpClient
 
 _RIGHT = "Basic " + base64.b64encode(b"me:right").decode()
 
@@ -49,11 +49,11 @@ async def registry(scheme: str = "http") -> AsyncIterator[str]:
 )
 async def test_a_registry_with_tokens(password: str, scheme: str, refused: bool) -> None:
     login = Registry(username="me", password=Secret(password))
-    async with registry(scheme) as url, aiohttp.ClientSession() as session:
-        assert await refuses(session, url, login) is refused
+    async with registry(scheme) as url, HttpClient() as http:
+        assert await refuses(http, url, login) is refused
 
 
 async def test_one_that_does_not_answer() -> None:
     login = Registry(username="me", password=Secret("right"))
-    async with aiohttp.ClientSession() as session:
-        assert not await refuses(session, "http://127.0.0.1:1", login)
+    async with HttpClient() as http:
+        assert not await refuses(http, "http://127.0.0.1:1", login)

@@ -8,14 +8,15 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import aiohttp
+import msgspec
 
 from infernet_edge.config.model import Config, Container, Podman, Storage
-from infernet_edge.containers.client import make_session
 from infernet_edge.containers.manager import ContainerManager
 from infernet_edge.containers.service import Service, make_services
 from infernet_edge.containers.timing import Timing
 from infernet_edge.events.bus import Events
+from infernet_edge.http_client.client import HttpClient
+from infernet_edge.http_client.urls import parse_url
 from infernet_edge.tasks import Background
 from tests.support.podman import IsolatedPodman
 from tests.support.ports import free_port
@@ -38,15 +39,18 @@ QUICK = Timing(
 class Managed(NamedTuple):
     manager: ContainerManager
     services: dict[str, Service]
-    session: aiohttp.ClientSession
+    http: HttpClient
     events: Events
 
     async def call(self, container: str, data: Any, destination: int = 1) -> Any:
         """The container's answer to a job."""
         body = {"source": 1, "destination": destination, "data": data, "requires_proof": False}
         url = self.services[container].base_url + "/service_output"
-        async with self.session.post(url, json=body) as response:
-            return await (response.text() if destination == 2 else response.json())
+        sent = msgspec.json.encode(body)
+        async with await self.http.request("POST", parse_url(url), body=sent) as response:
+            answer = await response.whole(2**20)
+        assert answer is not None
+        return answer.decode() if destination == 2 else msgspec.json.decode(answer)
 
 
 def container(identifier: str, image: str, **settings: Any) -> Container:
@@ -70,13 +74,13 @@ async def managing(
     events = Events()
     events.add_reader("container")
     services = make_services(config, events)
-    async with make_session() as session:
+    async with HttpClient() as http:
         background = Background()
-        manager = ContainerManager(config, services, session, timing, background)
+        manager = ContainerManager(config, services, http, timing, background)
         await manager.start()
         try:
             await manager.wait_until_settled(settled)
-            yield Managed(manager, services, session, events)
+            yield Managed(manager, services, http, events)
         finally:
             if stop:
                 await manager.stop()

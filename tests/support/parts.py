@@ -13,12 +13,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import aiohttp
 import msgspec
 
 from infernet_edge.config.model import Config
-from infernet_edge.containers.client import ServiceClient, make_session
+from infernet_edge.containers.client import ServiceClient
 from infernet_edge.containers.service import Service, make_services
+from infernet_edge.http_client.client import HttpClient
 from infernet_edge.jobs import external_jobs, idempotency, table
 from infernet_edge.jobs.external_jobs import ExternalJobs
 from infernet_edge.jobs.job import DIRECT, STREAM, Job
@@ -51,8 +51,8 @@ async def working(
     folder: Path, document: Mapping[str, Any] | None = None, *, stop: bool = True
 ) -> AsyncIterator[Parts]:
     """Parts that work within the block; without `stop` jobs in flight end as with kill -9."""
-    session = make_session()
-    parts = _made_of(configuration(folder, document), session)
+    http = HttpClient()
+    parts = _made_of(configuration(folder, document), http)
     try:
         await parts.database.open()
         await parts.elapsed.load()
@@ -64,10 +64,10 @@ async def working(
     finally:
         await parts.orchestrator._tasks.stop()  # noqa: SLF001
         await parts.database.close()
-        await session.close()
+        await http.close()
 
 
-def _made_of(config: Config, session: aiohttp.ClientSession) -> Parts:
+def _made_of(config: Config, http: HttpClient) -> Parts:
     most, services = config.server.max_body_bytes, make_services(config)
     database = Database(
         config.database_path,
@@ -83,7 +83,7 @@ def _made_of(config: Config, session: aiohttp.ClientSession) -> Parts:
     memory = memory_budget(config)
     job_store = JobStore(database, reported, config.jobs.max_pending, memory, passed)
     job_store.keep_inputs = config.jobs.keep_inputs
-    client = ServiceClient(session, most)
+    client = ServiceClient(http, most)
     orchestrator = Orchestrator(config.jobs, job_store, services, client, most, memory)
     return Parts(
         config, database, job_store, reported, orchestrator, services, client, memory, passed

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import ssl
 from typing import Final, NamedTuple
 
-import aiohttp
-
 from infernet_edge.errors import InfernetEdgeError
+from infernet_edge.http_client.errors import (
+    ConnectFailed,
+    ConnectionLost,
+    HttpError,
+    IncompleteAnswer,
+    InvalidHeader,
+    InvalidUrl,
+)
 
-_CLOSED = (errno.ECONNRESET, errno.EPIPE)
 # Where a name has several addresses, the error of each is in the text only (aiohappyeyeballs).
 _NUMBER = re.compile(r"\[Errno (\d+)\]")
 
@@ -60,60 +64,50 @@ class ContainerFailure(InfernetEdgeError):
         self.retry_after = retry_after
 
 
-def failure_of(error: BaseException) -> str:
+def failure_of(error: HttpError) -> str:
     """The failure of a call, as a sentence for the job's client. It holds no address."""
-    if isinstance(error, aiohttp.InvalidURL):
-        return "Container's url is not valid"
-    if cause := _connection_problem(error):
-        return f"Cannot connect to container: {cause}"
-    if _is_closed(error):
-        return "Container closed the connection without an answer"
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return "Container broke off in the middle of its answer"
-    if isinstance(error, OSError):
-        return f"The connection to the container failed: {_os_problem(error)}"
-    if isinstance(error, aiohttp.ClientError):
-        return "Container's answer is not valid HTTP"
-    return "Container's url or bearer cannot be sent over HTTP"
+    match error:
+        case InvalidUrl():
+            return "Container's url is not valid"
+        case InvalidHeader():
+            return "Container's bearer or headers cannot be sent over HTTP"
+        case ConnectFailed():
+            return f"Cannot connect to container: {_os_problem(error.os_error)}"
+        case ConnectionLost(os_error=OSError() as os_error) if not error.is_closed:
+            return f"The connection to the container failed: {_os_problem(os_error)}"
+        case ConnectionLost():
+            return "Container closed the connection without an answer"
+        case IncompleteAnswer():
+            return "Container broke off in the middle of its answer"
+        case _:
+            return "Container's answer is not valid HTTP"
 
 
-def cause_of(error: BaseException) -> str:
+def cause_of(error: HttpError) -> str:
     """The same in a few words, for the reason why a probe failed."""
-    if isinstance(error, aiohttp.InvalidURL):
-        return "the url is not valid"
-    if cause := _connection_problem(error):
-        return cause
-    if _is_closed(error):
-        return "it closed the connection"
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return "it broke off in the middle of its answer"
-    if isinstance(error, OSError):
-        return _os_problem(error)
-    if isinstance(error, aiohttp.ClientError):
-        return "its answer is not valid HTTP"
-    return "the url or bearer cannot be sent over HTTP"
-
-
-def _connection_problem(error: BaseException) -> str:
-    """Why there is no connection; "" for other errors."""
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        reason = getattr(error.certificate_error, "verify_message", "")
-        return f"its certificate is not valid{f' ({reason})' if reason else ''}"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return _os_problem(error.os_error)
-    return ""
+    match error:
+        case InvalidUrl():
+            return "the url is not valid"
+        case InvalidHeader():
+            return "the bearer or headers cannot be sent over HTTP"
+        case ConnectFailed():
+            return _os_problem(error.os_error)
+        case ConnectionLost(os_error=OSError() as os_error) if not error.is_closed:
+            return _os_problem(os_error)
+        case ConnectionLost():
+            return "it closed the connection"
+        case IncompleteAnswer():
+            return "it broke off in the middle of its answer"
+        case _:
+            return "its answer is not valid HTTP"
 
 
 def _os_problem(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        reason = error.verify_message
+        return f"its certificate is not valid{f' ({reason})' if reason else ''}"
     if isinstance(error, ssl.SSLError):
         return "it does not speak TLS, or in another version; is its url http instead of https?"
     numbers = [error.errno or 0, *map(int, _NUMBER.findall(str(error)))]
     known = next((number for number in numbers if number > 0), 0)
     return os.strerror(known) if known else "its name or address is not known"
-
-
-def _is_closed(error: BaseException) -> bool:
-    closed = isinstance(error, OSError) and error.errno in _CLOSED
-    # A connection that was closed before the request was written has no number.
-    closed = closed or (isinstance(error, aiohttp.ClientOSError) and error.errno is None)
-    return closed or isinstance(error, aiohttp.ServerDisconnectedError | ConnectionError)

@@ -6,23 +6,21 @@ import re
 from collections.abc import Callable
 from typing import Final, NoReturn
 
-import aiohttp
-
 from infernet_edge.containers.answers.charsets import in_utf8
 from infernet_edge.containers.answers.failures import ContainerFailure, Refusal
 from infernet_edge.containers.answers.pages import is_page, page_text
 from infernet_edge.containers.service import Service
+from infernet_edge.http_client.response import Response
 
 _MAX_ERROR_BYTES = 4096  # bytes of a container's error text that are kept
 UNAVAILABLE: Final = 503
-_PLAIN: Final = ("identity", "")
 
 
 class Loading(ContainerFailure):
     """The server has not loaded its model yet: it did nothing with the request."""
 
 
-async def refuse(service: Service, response: aiohttp.ClientResponse) -> NoReturn:
+async def refuse(service: Service, response: Response) -> NoReturn:
     """Raise the failure of a call that was answered with a status of 300 or more; closes it.
 
     It is Loading where the container's protocol may say so: servers of models do, with status 503
@@ -34,7 +32,7 @@ async def refuse(service: Service, response: aiohttp.ClientResponse) -> NoReturn
             service.clear_suspicion()
         if status < 400:
             raise ContainerFailure(f"Container answered with a redirect ({status}), not followed")
-        text = "" if is_compressed(response) else await _beginning(response)
+        text = "" if response.is_compressed else await _beginning(response)
     finally:
         response.close()  # the rest of a long error page is not waited for
     if status == UNAVAILABLE and protocol.LOADS_MODELS and "loading" in text.lower():
@@ -53,12 +51,10 @@ async def refuse(service: Service, response: aiohttp.ClientResponse) -> NoReturn
     )
 
 
-def _error_text(
-    response: aiohttp.ClientResponse, text: str, error_text: Callable[[str], str]
-) -> str:
+def _error_text(response: Response, text: str, error_text: Callable[[str], str]) -> str:
     """What a container answered with an error status; a page as one line."""
-    status = f"{response.status} {response.reason or ''}".rstrip()
-    if text and not is_page(text, response.headers.get("Content-Type", "")):
+    status = f"{response.status} {response.reason}".rstrip()
+    if text and not is_page(text, response.header("content-type")):
         return error_text(text)
     line = page_text(text)
     if line in status:
@@ -68,24 +64,19 @@ def _error_text(
     return f"Container answered {line}"
 
 
-def is_compressed(response: aiohttp.ClientResponse) -> bool:
-    """Whether an answer has a coding such as gzip, although none is asked for."""
-    return response.headers.get("Content-Encoding", "identity").strip().lower() not in _PLAIN
-
-
-def _retry_after(response: aiohttp.ClientResponse) -> float:
+def _retry_after(response: Response) -> float:
     """The seconds of a Retry-After (RFC 9110, section 10.2.3); 0 for none, and for a date."""
-    seconds = response.headers.get("Retry-After", "").strip()
+    seconds = response.header("retry-after")
     return float(seconds) if re.fullmatch(r"[0-9]{1,9}", seconds) else 0.0
 
 
-async def _beginning(response: aiohttp.ClientResponse) -> str:
+async def _beginning(response: Response) -> str:
     """The beginning of an answer, as text."""
     content = b""
     while len(content) < _MAX_ERROR_BYTES:
-        part = await response.content.read(_MAX_ERROR_BYTES - len(content))
+        part = await response.read(_MAX_ERROR_BYTES - len(content))
         if not part:
             break
         content += part
-    content_type = response.headers.get("Content-Type", "")
+    content_type = response.header("content-type")
     return in_utf8(content, content_type).decode("utf-8", "replace").strip()

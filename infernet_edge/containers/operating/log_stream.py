@@ -6,19 +6,20 @@ nothing. Closing this connection ends the call in Podman, too.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from typing import Final
 from urllib.parse import urlsplit
-
-import aiohttp
 
 from infernet_edge.containers.blocking import EngineUnreachable
 from infernet_edge.containers.connection import Connection
 from infernet_edge.containers.operating.lines import Frame, Frames
 from infernet_edge.errors import EngineError
+from infernet_edge.http_client.client import HttpClient
+from infernet_edge.http_client.errors import HttpError
+from infernet_edge.http_client.urls import Query, Target, parse_url, unix_target
 
 _API: Final = "/v4.0.0/libpod"  # of the oldest supported version; newer ones serve it, too
-_CONNECT_TIMEOUT: Final = 10.0
 _READ_TIMEOUT: Final = 30.0  # seconds without any byte, where the log is not followed
 
 
@@ -45,31 +46,35 @@ async def frames_of(
         parameters["tail"] = str(tail)
     if since:
         parameters["since"] = since
-    timeout = aiohttp.ClientTimeout(
-        total=None,
-        sock_connect=_CONNECT_TIMEOUT,
-        sock_read=None if follow else _READ_TIMEOUT,
-    )
-    base, connector = _address(engine.url)
-    url = f"{base}{_API}/containers/{container_id}/logs"
+    path = f"{_API}/containers/{container_id}/logs"
+    timeout = None if follow else _READ_TIMEOUT
     try:
-        async with (
-            aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-            connection.in_use(),
-            session.get(url, params=parameters) as response,
-        ):
-            if response.status != 200:
-                raise EngineError(f"Podman has no log of this container ({response.status})")
-            yield []
-            frames = Frames()
-            while chunk := await response.content.readany():
-                yield frames.feed(chunk)
-    except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise EngineUnreachable(f"Podman does not send the log: {error}") from error
+        target = _target(engine.url, path, tuple(parameters.items()))
+        async with HttpClient() as http, connection.in_use():
+            async with asyncio.timeout(timeout):
+                response = await http.request("GET", target)
+            async with response:
+                if response.status != 200:
+                    raise EngineError(f"Podman has no log of this container ({response.status})")
+                yield []
+                frames = Frames()
+                while True:
+                    async with asyncio.timeout(timeout):
+                        chunk = await response.read()
+                    if not chunk:
+                        break
+                    yield frames.feed(chunk)
+    except (HttpError, TimeoutError, ValueError) as error:
+        raise EngineUnreachable(f"Podman does not send the log: {_reason(error)}") from error
 
 
-def _address(url: str) -> tuple[str, aiohttp.BaseConnector]:
+def _target(url: str, path: str, query: Query) -> Target:
+    """Where Podman's API has a path; its URL is unix:///path or tcp://host:port."""
     parts = urlsplit(url)
     if parts.scheme == "unix":
-        return "http://podman", aiohttp.UnixConnector(parts.path)
-    return f"http://{parts.netloc}", aiohttp.TCPConnector()
+        return unix_target(parts.path, path, query)
+    return parse_url(f"http://{parts.netloc}{path}", query)
+
+
+def _reason(error: Exception) -> str:
+    return "no answer in time" if isinstance(error, TimeoutError) else str(error)

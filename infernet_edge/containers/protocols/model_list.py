@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Final
 
-import aiohttp
 import msgspec
 from msgspec import Struct
-from yarl import URL
 
 from infernet_edge.containers.answers.failures import cause_of
 from infernet_edge.containers.protocols.openai import models_path
 from infernet_edge.containers.protocols.sending import headers_of, query_of
 from infernet_edge.containers.service import Service
+from infernet_edge.http_client.client import HttpClient
+from infernet_edge.http_client.errors import HttpError
+from infernet_edge.http_client.urls import parse_url
 from infernet_edge.logs import log_event
 
 logger = logging.getLogger(__name__)
@@ -33,7 +35,7 @@ class _ModelList(Struct):
     data: list[_ListedModel]
 
 
-async def read_models(session: aiohttp.ClientSession, service: Service) -> None:
+async def read_models(http: HttpClient, service: Service) -> None:
     """Update `model_ids` of a service, unless its models are configured.
 
     A server that does not answer, or without a list, leaves them as they are.
@@ -41,12 +43,12 @@ async def read_models(session: aiohttp.ClientSession, service: Service) -> None:
     if service.container.models:
         return
     try:
-        listed = await _read(session, service)
+        listed = await _read(http, service)
     except TimeoutError:
         problem = "no answer in time"
-    except (aiohttp.ClientError, OSError) as error:
+    except HttpError as error:
         problem = cause_of(error)
-    except (ValueError, RecursionError) as error:  # an invalid URL, or another answer
+    except (ValueError, RecursionError) as error:  # another answer
         problem = str(error)
     else:
         service.model_ids = list(dict.fromkeys(listed))[:MAX_MODELS]
@@ -56,21 +58,19 @@ async def read_models(session: aiohttp.ClientSession, service: Service) -> None:
     )
 
 
-async def _read(session: aiohttp.ClientSession, service: Service) -> list[str]:
+async def _read(http: HttpClient, service: Service) -> list[str]:
     container = service.container
-    url = URL(service.base_url + models_path(container))
-    async with session.get(
-        url.update_query(query_of(container)),
-        headers=headers_of(container),
-        allow_redirects=False,
-        timeout=aiohttp.ClientTimeout(total=_TIMEOUT),
-    ) as response:
+    target = parse_url(service.base_url + models_path(container), query_of(container))
+    async with (
+        asyncio.timeout(_TIMEOUT),
+        await http.request("GET", target, headers_of(container)) as response,
+    ):
         if response.status != 200:
             raise ValueError(f"status {response.status}")
-        content = b""
-        while part := await response.content.read(_MAX_BYTES + 1 - len(content)):
-            content += part
-            if len(content) > _MAX_BYTES:
-                raise ValueError(f"more than {_MAX_BYTES} bytes")
+        if response.is_compressed:
+            raise ValueError("compressed, without being asked")
+        content = await response.whole(_MAX_BYTES)
+    if content is None:
+        raise ValueError(f"more than {_MAX_BYTES} bytes")
     found = msgspec.json.decode(content, type=_ModelList).data
     return [each.id for each in found if each.id]

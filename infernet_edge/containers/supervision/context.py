@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import aiohttp
-
 from infernet_edge.containers.blocking import Threads
 from infernet_edge.containers.connection import Connection
 from infernet_edge.containers.images.provider import Images
 from infernet_edge.containers.ports import Ports
 from infernet_edge.containers.timing import Timing
+from infernet_edge.http_client.client import HttpClient
 
 
 class SupervisorContext(NamedTuple):
@@ -22,7 +21,7 @@ class SupervisorContext(NamedTuple):
     threads: Threads
     ports: Ports
     images: Images
-    session: aiohttp.ClientSession
+    http: HttpClient
     node: str
     node_labels: Mapping[str, str]
     polling_needed: asyncio.Event  # set when a container's process is not visible

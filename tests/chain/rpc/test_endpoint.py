@@ -17,7 +17,7 @@ from aiohttp import web
 
 from infernet_edge.chain.rpc import endpoint
 from infernet_edge.chain.rpc.client import RpcClient, RpcError, RpcUnavailable
-from infernet_edge.containers.client import make_session
+from infernet_edge.chain.rpc.session import make_session
 from tests.support.delegated import request_v1
 from tests.support.events import Events
 from tests.support.evm import ALICE, V1

@@ -14,9 +14,10 @@ import pytest
 from infernet_edge.config.model import Container
 from infernet_edge.containers import client as client_module
 from infernet_edge.containers.answers.failures import ContainerFailure
-from infernet_edge.containers.client import ServiceClient, ServiceStream, make_session
+from infernet_edge.containers.client import ServiceClient, ServiceStream
 from infernet_edge.containers.protocols.call import ContainerInput
 from infernet_edge.containers.service import Service
+from infernet_edge.http_client.client import HttpClient
 from tests.support.serving import read_request, talking
 
 BOTH = ("http", "openai")
@@ -28,8 +29,8 @@ MAX_BYTES = 2**20
 
 @pytest.fixture
 async def client() -> AsyncIterator[ServiceClient]:
-    async with make_session() as session:
-        yield ServiceClient(session, MAX_BYTES)
+    async with HttpClient() as http:
+        yield ServiceClient(http, MAX_BYTES)
 
 
 def service(url: str, protocol: str, **settings: Any) -> Service:

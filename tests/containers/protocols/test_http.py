@@ -12,9 +12,10 @@ from aiohttp import web
 from infernet_edge.config.model import Container
 from infernet_edge.config.secret_files import Secret
 from infernet_edge.containers.answers.failures import ContainerFailure
-from infernet_edge.containers.client import ServiceClient, make_session
+from infernet_edge.containers.client import ServiceClient
 from infernet_edge.containers.protocols.call import ContainerInput, StoredInput
 from infernet_edge.containers.service import Service
+from infernet_edge.http_client.client import HttpClient
 from infernet_edge.memory import unlimited
 from tests.support.serving import serving
 
@@ -23,8 +24,8 @@ WIDE = b'{"r": %d, "f": 1.10, "t": "\\u00e9"}' % 2**256
 
 @pytest.fixture
 async def client() -> AsyncIterator[ServiceClient]:
-    async with make_session() as session:
-        yield ServiceClient(session, 2**20)
+    async with HttpClient() as http:
+        yield ServiceClient(http, 2**20)
 
 
 def service(url: str, **settings: Any) -> Service:
@@ -146,12 +147,12 @@ async def test_other_answers_are_failures(
 
 async def test_an_output_longer_than_its_answer_is_limited_too() -> None:
     memory = unlimited().reserve("outputs")
-    async with make_session() as session, serving(Recording(b"\x01" * 60, "text/plain")) as url:
-        output = await ServiceClient(session, 400).call(service(url), given(), memory)
+    async with HttpClient() as http, serving(Recording(b"\x01" * 60, "text/plain")) as url:
+        output = await ServiceClient(http, 400).call(service(url), given(), memory)
         assert json.loads(output) == "\x01" * 60
         assert memory.size == len(output) == 362
         with pytest.raises(ContainerFailure, match="larger than 300 bytes"):
-            await ServiceClient(session, 300).call(service(url), given())
+            await ServiceClient(http, 300).call(service(url), given())
 
 
 async def test_a_long_input_in_memory_is_sent_whole(client: ServiceClient) -> None:

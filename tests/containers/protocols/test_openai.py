@@ -11,10 +11,11 @@ import pytest
 from infernet_edge.config.model import Container, Model
 from infernet_edge.containers import client as client_module
 from infernet_edge.containers.answers.failures import ContainerFailure
-from infernet_edge.containers.client import ServiceClient, make_session
+from infernet_edge.containers.client import ServiceClient
 from infernet_edge.containers.protocols import openai
 from infernet_edge.containers.protocols.call import ContainerInput, StoredInput
 from infernet_edge.containers.service import Service
+from infernet_edge.http_client.client import HttpClient
 from infernet_edge.memory import unlimited
 from tests.support.openai_server import OpenAIServer
 from tests.support.serving import serving
@@ -24,8 +25,8 @@ CHAT = {"messages": [{"role": "user", "content": "Hello"}]}
 
 @pytest.fixture
 async def client() -> AsyncIterator[ServiceClient]:
-    async with make_session() as session:
-        yield ServiceClient(session, 2**20)
+    async with HttpClient() as http:
+        yield ServiceClient(http, 2**20)
 
 
 def service(url: str, **settings: Any) -> Service:

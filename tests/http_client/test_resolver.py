@@ -8,19 +8,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from infernet_edge.config import host_names
-from infernet_edge.containers.client import make_session
-from infernet_edge.hardware import host_resolver
+from infernet_edge.http_client import resolver
+from infernet_edge.http_client.client import HttpClient
+from infernet_edge.http_client.errors import ConnectFailed
+from infernet_edge.http_client.urls import parse_url
 from tests.support.echo import EchoService
 from tests.support.events import Events, listen
 
 
 @pytest.fixture
 def events() -> Iterator[Events]:
-    with listen(host_resolver.__name__) as seen:
+    with listen(resolver.__name__) as seen:
         yield seen
 
 
@@ -29,10 +30,10 @@ async def test_a_service_on_this_machine(host: str, events: Events, tmp_path: Pa
     if host_names.resolves(host):
         pytest.skip(f"{host} is a name of this network")
     with EchoService(tmp_path) as service:
-        async with make_session() as session:
+        async with HttpClient() as http:
             for _ in range(2):
                 url = service.url.replace("127.0.0.1", host.upper())
-                async with session.get(f"{url}/") as response:
+                async with await http.request("GET", parse_url(f"{url}/")) as response:
                     assert response.status < 500
     [logged] = events.of("container.host_replaced")
     assert logged["host"] == host
@@ -46,15 +47,15 @@ async def test_a_name_that_is_known_is_not_replaced(
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.9", port))]
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", known, raising=False)
-    [found] = await host_resolver.HostResolver().resolve("host.docker.internal", 80)
-    assert found["host"] == "127.0.0.9"
+    [found] = await resolver.Resolver().resolve("host.docker.internal", 80)
+    assert found[4] == ("127.0.0.9", 80)
     assert not events.of("container.host_replaced")
 
 
 async def test_other_names_have_to_be_known() -> None:
-    async with make_session() as session:
-        with pytest.raises(aiohttp.ClientConnectorError):
-            await session.get("http://host.docker.invalid:9/")
+    async with HttpClient() as http:
+        with pytest.raises(ConnectFailed):
+            await http.request("GET", parse_url("http://host.docker.invalid:9/"))
 
 
 async def test_a_name_service_that_does_not_answer(
@@ -64,8 +65,8 @@ async def test_a_name_service_that_does_not_answer(
         await asyncio.sleep(60)
         return []
 
-    monkeypatch.setattr(host_resolver, "RESOLVING_TIME", 0.05)
+    monkeypatch.setattr(resolver, "RESOLVING_TIME", 0.05)
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", silent, raising=False)
-    [found] = await host_resolver.HostResolver().resolve("host.docker.internal.", 80)
-    assert (found["host"], found["port"]) == ("127.0.0.1", 80)
+    [found] = await resolver.Resolver().resolve("host.docker.internal.", 80)
+    assert found[4] == ("127.0.0.1", 80)
     assert len(events.of("container.host_replaced")) == 1

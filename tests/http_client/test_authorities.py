@@ -15,14 +15,14 @@ from tests.support.process import ROOT
 _REQUESTS = """
 import asyncio, ssl, sys
 import uvloop
-from infernet_edge.containers.protocols.authorities import (
+from infernet_edge.http_client.authorities import (
     client_context, import_aiohttp, read_authorities,
 )
 from infernet_edge.config.model import Chain, Config, Container
 
 import_aiohttp()
 import aiohttp
-from infernet_edge.containers.client import make_session
+from infernet_edge.chain.rpc.session import make_session
 
 async def answer(reader, writer):
     await reader.readuntil(b"\\r\\n\\r\\n")
@@ -89,7 +89,7 @@ def test_it_verifies_as_the_default_context_does() -> None:
     """And the import of aiohttp leaves ssl as it was."""
     program = (
         "import ssl\n"
-        "from infernet_edge.containers.protocols import authorities\n"
+        "from infernet_edge.http_client import authorities\n"
         "authorities.import_aiohttp()\n"
         "context, default = authorities.client_context(), ssl.create_default_context()\n"
         "for name in ('verify_mode', 'check_hostname', 'verify_flags', 'options',"

@@ -1,0 +1,50 @@
+"""Why a request has no answer, or no complete one."""
+
+from __future__ import annotations
+
+import errno
+
+from infernet_edge.errors import InfernetEdgeError
+
+_CLOSED = (errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED)
+
+
+class HttpError(InfernetEdgeError):
+    """The other side did not answer as HTTP demands; no text holds its address."""
+
+
+class InvalidUrl(HttpError, ValueError):
+    """Nothing can be sent to this URL."""
+
+
+class InvalidHeader(HttpError, ValueError):
+    """A header cannot be sent over HTTP, as it is not one line."""
+
+
+class ConnectFailed(HttpError):
+    """There is no connection; `os_error` is the reason, an ssl.SSLError where TLS failed."""
+
+    def __init__(self, os_error: OSError) -> None:
+        super().__init__("the connection failed")
+        self.os_error = os_error
+
+
+class ConnectionLost(HttpError):
+    """The connection ended before the answer began; `os_error` is None for a regular end."""
+
+    def __init__(self, os_error: OSError | None = None) -> None:
+        super().__init__("the connection was closed")
+        self.os_error = os_error
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the other side closed it, in order or with a reset; else the network failed."""
+        return self.os_error is None or self.os_error.errno in _CLOSED
+
+
+class IncompleteAnswer(HttpError):
+    """The connection ended in the middle of the answer."""
+
+
+class NotHttp(HttpError):
+    """What arrived is not an answer of HTTP/1.1, or has a head that is too long."""
