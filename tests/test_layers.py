@@ -23,7 +23,7 @@ LAYERS: Final = (
     {"api", "chain"},
     {"jobs"},
     {"containers", "discovery"},
-    {"hardware"},
+    {"hardware", "http_client"},
     {"backup", "memory"},
     {"storage", "unpacked"},
     {"events", "folders", "tasks"},

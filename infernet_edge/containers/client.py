@@ -23,7 +23,7 @@ from infernet_edge.containers.service import Service, ServiceUnavailable
 from infernet_edge.containers.supervision.log_lines import LogReader, NoLogs
 from infernet_edge.http_client.client import HttpClient
 from infernet_edge.http_client.errors import ConnectFailed, HttpError, InvalidHeader, InvalidUrl
-from infernet_edge.http_client.response import Response
+from infernet_edge.http_client.response import HttpResponse
 from infernet_edge.http_client.urls import parse_url
 from infernet_edge.invariants import InvariantViolated
 from infernet_edge.logs import log_event
@@ -102,7 +102,7 @@ class ServiceClient:
         given: ContainerInput,
         memory: Reservation | None,
         timeout: float | None,
-    ) -> tuple[bytes | bytearray, Response]:
+    ) -> tuple[bytes | bytearray, HttpResponse]:
         loop = asyncio.get_running_loop()
         (seconds, startup), began = service.limits(timeout), loop.time()
         with service.working(), _Failures(service, timeout):
@@ -153,7 +153,7 @@ class ServiceClient:
         service: Service,
         given: ContainerInput,
         answer: bytes | bytearray,
-        response: Response,
+        response: HttpResponse,
         memory: Reservation | None,
         *,
         keep_numbers: bool,
@@ -186,7 +186,7 @@ class ServiceClient:
         limit: asyncio.Timeout,
         *,
         stream: bool = False,
-    ) -> Response:
+    ) -> HttpResponse:
         """The response of a container that accepts a call: sent again while it loads its model."""
         protocol, pauses = service.protocol, None
         made = protocol.stream_request if stream else protocol.request
@@ -220,7 +220,7 @@ class ServiceClient:
         memory: Reservation | None,
         limit: asyncio.Timeout,
         made: Callable[[Container, ContainerInput, str], Call],
-    ) -> Response:
+    ) -> HttpResponse:
         """Read a stored input for a protocol that needs it as a whole, and send the request."""
         if memory is not None and not memory.try_take(data.size):
             await _wait_for(memory, data.size, limit)
@@ -233,7 +233,7 @@ class ServiceClient:
             if memory is not None:
                 memory.release(data.size)
 
-    async def _post(self, service: Service, call: Call) -> Response:
+    async def _post(self, service: Service, call: Call) -> HttpResponse:
         """Send a call, once: a container that crashed on a job would get that job again."""
         target = parse_url(service.base_url + call.path, query_of(service.container))
         size = call.body.size if isinstance(call.body, RequestBody) else len(call.body)
@@ -242,7 +242,7 @@ class ServiceClient:
 
     async def _read(
         self,
-        response: Response,
+        response: HttpResponse,
         memory: Reservation | None,
         limit: asyncio.Timeout,
     ) -> bytes | bytearray:
@@ -273,7 +273,7 @@ class ServiceClient:
 class ServiceStream:
     """The bytes of a streaming container as they arrive; `content_type` is "" if it sent none."""
 
-    def __init__(self, response: Response, service: Service, timeout: float | None) -> None:
+    def __init__(self, response: HttpResponse, service: Service, timeout: float | None) -> None:
         self._response = response
         self._timeout = timeout
         self._service = service

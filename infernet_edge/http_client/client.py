@@ -11,10 +11,10 @@ from typing import Final, Self
 
 from infernet_edge.http_client.authorities import client_context
 from infernet_edge.http_client.connecting import Connector
-from infernet_edge.http_client.connection import Connection, Payload
+from infernet_edge.http_client.connection import HttpConnection, Payload
 from infernet_edge.http_client.heads import Headers, head_of, with_length
 from infernet_edge.http_client.pool import Pool
-from infernet_edge.http_client.response import Response
+from infernet_edge.http_client.response import HttpResponse
 from infernet_edge.http_client.urls import Origin, Target
 from infernet_edge.logs import log_exception
 from infernet_edge.tasks import TaskSet
@@ -45,7 +45,7 @@ class HttpClient:
         self._connect_timeout = connect_timeout
         self._pool = Pool()
         self._sending = TaskSet(
-            lambda error: log_exception(logger, "request.sending_crashed", error)
+            lambda error: log_exception(logger, "container.sending_crashed", error)
         )
 
     async def __aenter__(self) -> Self:
@@ -66,7 +66,7 @@ class HttpClient:
         headers: Headers = (),
         body: Payload = b"",
         size: int | None = None,
-    ) -> Response:
+    ) -> HttpResponse:
         """Send a request; returns the answer once its head has arrived.
 
         `size` is the length in bytes of a body that is sent in parts. The caller limits the time,
@@ -87,6 +87,6 @@ class HttpClient:
         self._pool.close()
         await self._sending.stop()
 
-    def _make_connection(self, origin: Origin) -> Connection:
+    def _make_connection(self, origin: Origin) -> HttpConnection:
         loop, keep = asyncio.get_running_loop(), self._pool.keep
-        return Connection(loop, self._sending, lambda connection: keep(origin, connection))
+        return HttpConnection(loop, self._sending, lambda connection: keep(origin, connection))

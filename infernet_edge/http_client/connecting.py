@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from infernet_edge.http_client.connection import Connection
+from infernet_edge.http_client.connection import HttpConnection
 from infernet_edge.http_client.errors import ConnectFailed
 from infernet_edge.http_client.resolver import Resolver
 from infernet_edge.http_client.urls import Origin
@@ -26,14 +26,16 @@ class Connector:
     """Opens a connection to a server for each call of `connect`."""
 
     def __init__(
-        self, make_connection: Callable[[Origin], Connection], context: Callable[[], ssl.SSLContext]
+        self,
+        make_connection: Callable[[Origin], HttpConnection],
+        context: Callable[[], ssl.SSLContext],
     ) -> None:
         """`context` is called for the first server with TLS."""
         self._make_connection = make_connection
         self._context = context
         self._resolver = Resolver()
 
-    async def connect(self, origin: Origin, timeout: float) -> Connection:
+    async def connect(self, origin: Origin, timeout: float) -> HttpConnection:
         """A new connection, within `timeout` seconds. Raises ConnectFailed."""
         try:
             async with asyncio.timeout(timeout):
@@ -44,7 +46,7 @@ class Connector:
             self._resolver.forget(origin.host, origin.port)
             raise ConnectFailed(error) from error
 
-    async def _connect(self, origin: Origin) -> Connection:
+    async def _connect(self, origin: Origin) -> HttpConnection:
         loop, made = asyncio.get_running_loop(), functools.partial(self._make_connection, origin)
         if origin.socket_path:
             _, connection = await loop.create_unix_connection(made, origin.socket_path)

@@ -9,21 +9,21 @@ from typing import cast
 
 from infernet_edge.http_client.errors import IncompleteAnswer
 from infernet_edge.http_client.exchange import Exchange
-from infernet_edge.http_client.response import Response
+from infernet_edge.http_client.response import HttpResponse
 from infernet_edge.tasks import TaskSet
 
 Payload = bytes | AsyncGenerator[bytes | memoryview, None]
 """What is sent at once, or in parts, as the other side takes them."""
 
 
-class Connection(asyncio.Protocol):
+class HttpConnection(asyncio.Protocol):
     """Sends requests and passes on what arrives; closed after anything unexpected."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         tasks: TaskSet,
-        idle: Callable[[Connection], None],
+        idle: Callable[[HttpConnection], None],
     ) -> None:
         """`tasks` has those that send bodies; `idle` is called when another request may follow."""
         self._loop = loop
@@ -39,7 +39,7 @@ class Connection(asyncio.Protocol):
         """Whether another request can be sent."""
         return self._transport is not None and not self._transport.is_closing()
 
-    async def ask(self, head: bytes, body: Payload) -> Response:
+    async def ask(self, head: bytes, body: Payload) -> HttpResponse:
         """Send a request and wait for the head of its answer. Raises HttpError.
 
         An error of a body in parts is raised as it is. The rest of such a body is sent while the
@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol):
             # Not abort(): after a complete answer another request may have the connection.
             exchange.fail(IncompleteAnswer("it is not waited for any more"))
             raise
-        return Response(exchange)
+        return HttpResponse(exchange)
 
     def close(self) -> None:
         """Close it, unless it is closed already."""

@@ -122,7 +122,7 @@ class Exchange:
             return
         if not self.head.done():
             self.head.set_exception(error)
-            self.head.exception()  # nobody may wait for it any more: that is not to be logged
+            self.head.exception()  # so that it is not logged when nothing waits for it any more
         self.body.fail(error)
         self._carrier.abort()
 

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import Final
 
-from infernet_edge.http_client.connection import Connection
+from infernet_edge.http_client.connection import HttpConnection
 from infernet_edge.http_client.urls import Origin
 
 KEEP_ALIVE: Final = 1.5
@@ -18,11 +18,11 @@ class Pool:
     """The connections that another request may use; there are no more than were in use at once."""
 
     def __init__(self) -> None:
-        self._idle: dict[Origin, deque[tuple[float, Connection]]] = {}  # oldest first
+        self._idle: dict[Origin, deque[tuple[float, HttpConnection]]] = {}  # oldest first
         self._expiry: asyncio.TimerHandle | None = None
         self._is_closed = False
 
-    def take(self, origin: Origin) -> Connection | None:
+    def take(self, origin: Origin) -> HttpConnection | None:
         """Remove the connection that was used last, if there is one that is open."""
         idle = self._idle.get(origin)
         if idle is None:
@@ -39,7 +39,7 @@ class Pool:
             del self._idle[origin]
         return found
 
-    def keep(self, origin: Origin, connection: Connection) -> None:
+    def keep(self, origin: Origin, connection: HttpConnection) -> None:
         """Keep a connection whose exchange is complete."""
         if self._is_closed:
             connection.close()

@@ -12,7 +12,7 @@ from infernet_edge.http_client.exchange import Exchange
 _PLAIN: Final = ("identity", "")
 
 
-class Response:
+class HttpResponse:
     """An answer whose head has arrived.
 
     Leaving its context ends the exchange; the connection is closed if the body is not complete.

@@ -10,7 +10,7 @@ from infernet_edge.containers.answers.charsets import in_utf8
 from infernet_edge.containers.answers.failures import ContainerFailure, Refusal
 from infernet_edge.containers.answers.pages import is_page, page_text
 from infernet_edge.containers.service import Service
-from infernet_edge.http_client.response import Response
+from infernet_edge.http_client.response import HttpResponse
 
 _MAX_ERROR_BYTES = 4096  # bytes of a container's error text that are kept
 UNAVAILABLE: Final = 503
@@ -20,7 +20,7 @@ class Loading(ContainerFailure):
     """The server has not loaded its model yet: it did nothing with the request."""
 
 
-async def refuse(service: Service, response: Response) -> NoReturn:
+async def refuse(service: Service, response: HttpResponse) -> NoReturn:
     """Raise the failure of a call that was answered with a status of 300 or more; closes it.
 
     It is Loading where the container's protocol may say so: servers of models do, with status 503
@@ -51,7 +51,7 @@ async def refuse(service: Service, response: Response) -> NoReturn:
     )
 
 
-def _error_text(response: Response, text: str, error_text: Callable[[str], str]) -> str:
+def _error_text(response: HttpResponse, text: str, error_text: Callable[[str], str]) -> str:
     """What a container answered with an error status; a page as one line."""
     status = f"{response.status} {response.reason}".rstrip()
     if text and not is_page(text, response.header("content-type")):
@@ -64,13 +64,13 @@ def _error_text(response: Response, text: str, error_text: Callable[[str], str])
     return f"Container answered {line}"
 
 
-def _retry_after(response: Response) -> float:
+def _retry_after(response: HttpResponse) -> float:
     """The seconds of a Retry-After (RFC 9110, section 10.2.3); 0 for none, and for a date."""
     seconds = response.header("retry-after")
     return float(seconds) if re.fullmatch(r"[0-9]{1,9}", seconds) else 0.0
 
 
-async def _beginning(response: Response) -> str:
+async def _beginning(response: HttpResponse) -> str:
     """The beginning of an answer, as text."""
     content = b""
     while len(content) < _MAX_ERROR_BYTES:
