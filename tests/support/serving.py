@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -92,8 +93,13 @@ async def serving(handler: Handler) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def talking(talk: Talk) -> AsyncIterator[str]:
-    """Serve connections with `talk`, which writes what no HTTP library would; gives the URL."""
+async def talking(
+    talk: Talk, host: str = "127.0.0.1", socket_path: Path | None = None
+) -> AsyncIterator[str]:
+    """Serve connections with `talk`, which writes what no HTTP library would; gives the URL.
+
+    At a Unix socket with `socket_path`; then the URL is only "http://localhost".
+    """
     tasks: set[asyncio.Task[None]] = set()
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -108,9 +114,15 @@ async def talking(talk: Talk) -> AsyncIterator[str]:
             writer.close()
             tasks.discard(task)
 
-    server = await asyncio.start_server(converse, "127.0.0.1", 0)
+    if socket_path is not None:
+        server = await asyncio.start_unix_server(converse, socket_path)
+        url = "http://localhost"
+    else:
+        server = await asyncio.start_server(converse, host, 0)
+        named = f"[{host}]" if ":" in host else host
+        url = f"http://{named}:{server.sockets[0].getsockname()[1]}"
     try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield url
     finally:
         server.close()
         for task in list(tasks):
