@@ -31,7 +31,7 @@ from infernet_edge.config.values.adapters import check_adapter
 from infernet_edge.config.values.dates import DATE_FORMS, parse_date
 from infernet_edge.config.values.env_files import read_env_file
 from infernet_edge.config.values.input_schemas import check_input_schema, unknown_in_schemas
-from infernet_edge.config.values.sleep import check_sleep
+from infernet_edge.config.values.sleep import check_sleep, ignored_sleep
 from infernet_edge.config.values.tokens import Token, secret_of
 
 _ADDRESS = re.compile(r"^(0x)?[0-9a-fA-F]{40}$")
@@ -347,6 +347,7 @@ def resolve(config: Config, environment: Mapping[str, str]) -> tuple[Config, lis
     warnings: list[str] = []
     containers = _spread_ports(config, warnings)
     warnings += unknown_in_schemas(config.containers)
+    warnings += ignored_sleep(config)
     path = _expanded_if_possible(_storage_path(config, environment))
     log_path = config.log.path and _expanded_if_possible(config.log.path)
     if config.redis:

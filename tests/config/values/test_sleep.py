@@ -65,3 +65,15 @@ def test_a_limit_for_all_counts_for_all_that_the_node_runs() -> None:
     plain, elsewhere = Container(id="a", image="x"), Container(id="b", url="http://h:1")
     config = Config(containers=[plain, elsewhere], max_running=1)
     assert (may_sleep(plain, config), may_sleep(elsewhere, config)) == (True, False)
+
+
+def test_they_are_named_where_the_node_manages_no_containers() -> None:
+    document = of(idle_timeout=60, start="on_demand") | {"max_running": 1}
+    assert not build(document, "test", {})[1]
+    warnings = build(document | {"manage_containers": False}, "test", {})[1]
+    assert [each.partition(" is ignored")[0] for each in warnings] == [
+        "containers[0].start",
+        "containers[0].idle_timeout",
+        "max_running",
+    ]
+    assert not build(of() | {"manage_containers": False}, "test", {})[1]
