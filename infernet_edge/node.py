@@ -33,7 +33,7 @@ from infernet_edge.events.readers import MAX_READERS, EventReaders
 from infernet_edge.hardware import Hardware
 from infernet_edge.hardware.memory import budget_of, memory_limit
 from infernet_edge.hardware.network import reachable_hosts, url_host
-from infernet_edge.http_client.authorities import import_aiohttp, read_authorities
+from infernet_edge.http_client.authorities import read_authorities
 from infernet_edge.http_client.client import HttpClient
 from infernet_edge.invariants import InvariantViolated
 from infernet_edge.jobs import external_jobs, idempotency, table
@@ -336,17 +336,13 @@ class Node:
         client = ServiceClient(http, max_bytes, logs=manager)
         orchestrator = Orchestrator(config.jobs, job_store, services, client, max_bytes, memory)
         if config.chain.enabled:
-            import_aiohttp()
             from infernet_edge.chain import chain
-            from infernet_edge.chain.rpc.session import make_session
 
-            session = make_session()
-            self._stack.push_async_callback(session.close)
             self.chain = chain.ChainSubsystem(
                 config,
                 database,
                 orchestrator,
-                session,
+                http,
                 job_store.check_storage,
                 memory,
                 passed,

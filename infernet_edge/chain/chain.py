@@ -8,7 +8,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
-import aiohttp
 import msgspec
 
 from infernet_edge.chain.contracts.delegation import DelegatedRequest, parse_request, parse_signed
@@ -51,6 +50,7 @@ from infernet_edge.chain.wallet.keystore import load_account
 from infernet_edge.config.model import Config
 from infernet_edge.errors import Conflict, Refused, StorageError, Unavailable
 from infernet_edge.events.bus import Events
+from infernet_edge.http_client.client import HttpClient
 from infernet_edge.jobs.checking.inputs import InputSchemas
 from infernet_edge.jobs.contents import Buffer
 from infernet_edge.jobs.orchestrator import Orchestrator
@@ -91,7 +91,7 @@ class ChainSubsystem:
         config: Config,
         database: Database,
         orchestrator: Orchestrator,
-        session: aiohttp.ClientSession,
+        http: HttpClient,
         check_storage: Callable[[], None],
         memory: MemoryBudget,
         elapsed: ElapsedTime,
@@ -109,7 +109,7 @@ class ChainSubsystem:
         self._check_storage = check_storage
         self._background = background
         urls = config.chain.rpc_url
-        self._rpc = RpcClient(session, [urls] if isinstance(urls, str) else urls)
+        self._rpc = RpcClient(http, [urls] if isinstance(urls, str) else urls)
         self.head = HeadTracker(self._rpc, config.chain.snapshot_sync.sync_period)
         self._deployment = Deployment(config.chain, self._rpc)
         batch_size = config.chain.snapshot_sync.batch_size

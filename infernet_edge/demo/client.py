@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, NamedTuple
 
-import aiohttp
-
 from infernet_edge.demo.console import print_json, print_text
 from infernet_edge.errors import InfernetEdgeError
+from infernet_edge.http_client.client import HttpClient
+from infernet_edge.http_client.response import HttpResponse
+from infernet_edge.http_client.urls import parse_url
 
 CURL = "curl -s -w '\\n'"
 """The beginning of commands to paste; it adds the line break that JSON answers lack."""
 
 _POLL_PERIOD = 0.005
+_MAX_ANSWER = 64 * 2**20  # bytes
+_SHOWN = 500  # bytes of an error
+_JSON = (("Content-Type", "application/json"),)
 
 
 class DemoFailed(InfernetEdgeError):
@@ -45,11 +50,10 @@ class FinishedJob(NamedTuple):
 class DemoClient:
     """Sends requests to the node at `url`; `timeout` is for one request, and for one job."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, timeout: float) -> None:
-        self._session = session
+    def __init__(self, http: HttpClient, url: str, timeout: float) -> None:
+        self._http = http
         self.url = url
         self._seconds = timeout
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
 
     def failure_of(self, error: Exception) -> DemoFailed:
         """What to raise for an error of the connection, or for an answer of another form."""
@@ -63,11 +67,7 @@ class DemoClient:
         parameters = parameters or {}
         print_request("POST", "/api/jobs", request)
         begin = time.perf_counter()
-        async with self._session.post(
-            f"{self.url}/api/jobs", json=request, timeout=self._timeout
-        ) as response:
-            await _refuse_errors(response)
-            job = str((await response.json())["id"])
+        job = str((await self._ask("POST", "/api/jobs", body=request))["id"])
         print_text(f"The node stored it on disk, as job {job}", 3)
         result = await self.finished(job, parameters)
         seconds = time.perf_counter() - begin
@@ -94,22 +94,48 @@ class DemoClient:
     ) -> AsyncIterator[tuple[str, AsyncIterator[bytes]]]:
         """Post a streaming job; yields its id, and the container's output as it arrives."""
         print_request("POST", "/api/jobs/stream", request)
-        async with self._session.post(
-            f"{self.url}/api/jobs/stream", json=request, timeout=self._timeout
-        ) as response:
-            await _refuse_errors(response)
+        async with (
+            asyncio.timeout(self._seconds),
+            await self._request("POST", "/api/jobs/stream", body=request) as response,
+        ):
             # The first line is the id of the job, the rest is the container's output.
-            identifier = (await response.content.readline()).decode().strip()
+            line, rest = await _first_line(response)
+            identifier = line.decode().strip()
             print_text(f"The first line is the id of the job: {identifier}", 3)
-            yield identifier, response.content.iter_any()
+            yield identifier, _parts(rest, response)
 
     async def get(self, path: str, parameters: Mapping[str, str] | None = None) -> Any:
         """The JSON answer of a path."""
-        async with self._session.get(
-            f"{self.url}{path}", params=dict(parameters or {}), timeout=self._timeout
-        ) as response:
-            await _refuse_errors(response)
-            return await response.json()
+        return await self._ask("GET", path, parameters)
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        parameters: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> Any:
+        async with (
+            asyncio.timeout(self._seconds),
+            await self._request(method, path, parameters, body) as response,
+        ):
+            return json.loads(await response.whole(_MAX_ANSWER) or b"")
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        parameters: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> HttpResponse:
+        target = parse_url(f"{self.url}{path}", tuple((parameters or {}).items()))
+        sent = b"" if body is None else json.dumps(body).encode()
+        response = await self._http.request(method, target, _JSON, sent)
+        if response.status == 200:
+            return response
+        async with response:
+            text = (await response.read(_SHOWN)).decode("utf-8", "replace")
+        raise DemoFailed(f"{method} {path} was answered with {response.status}: {text}")
 
     async def _result(self, job: str, parameters: Mapping[str, str]) -> dict[str, Any]:
         results = await self.get("/api/jobs", {"id": job, **parameters})
@@ -130,10 +156,17 @@ def in_words(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
-async def _refuse_errors(response: aiohttp.ClientResponse) -> None:
-    if response.status == 200:
-        return
-    text = (await response.text())[:500]
-    raise DemoFailed(
-        f"{response.method} {response.url.path} was answered with {response.status}: {text}"
-    )
+async def _first_line(response: HttpResponse) -> tuple[bytes, bytes]:
+    """The first line of a body, and what has arrived after it."""
+    content = b""
+    while b"\n" not in content and (part := await response.read()):
+        content += part
+    line, _, rest = content.partition(b"\n")
+    return line, rest
+
+
+async def _parts(first: bytes, response: HttpResponse) -> AsyncIterator[bytes]:
+    if first:
+        yield first
+    while part := await response.read():
+        yield part

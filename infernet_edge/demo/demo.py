@@ -11,8 +11,6 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import aiohttp
-
 from infernet_edge.config.model import (
     DATABASE,
     Config,
@@ -32,6 +30,7 @@ from infernet_edge.demo.services import as_containers, as_processes, obtain_imag
 from infernet_edge.demo.walkthrough import Walkthrough
 from infernet_edge.errors import StartupError
 from infernet_edge.folders import PREFIX, TemporaryFolder, remove_abandoned_folders
+from infernet_edge.http_client.client import HttpClient
 from infernet_edge.node import Node
 
 _FOLDER = f"{PREFIX}demo-"
@@ -67,15 +66,15 @@ async def run_demo(options: Options) -> None:
     await asyncio.to_thread(remove_abandoned_folders)
     async with contextlib.AsyncExitStack() as stack:
         folder = stack.enter_context(_folder(keep=options.keep))
-        session = await stack.enter_async_context(aiohttp.ClientSession())
+        http = await stack.enter_async_context(HttpClient())
         if options.model:
             started = _with_model(options, options.model, folder, port)
             node, service = await stack.enter_async_context(started)
             database = Path(node.config.storage.path) / DATABASE
-            examples = await ModelTour(session, node.url, service, database).run()
+            examples = await ModelTour(http, node.url, service, database).run()
         else:
             node = await stack.enter_async_context(_started(options, folder, port))
-            examples = await Walkthrough(session, node.url).run()
+            examples = await Walkthrough(http, node.url).run()
         _print_examples(examples, stops=options.once)
         if options.once:
             return

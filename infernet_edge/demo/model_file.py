@@ -15,8 +15,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
-import aiohttp
-
 from infernet_edge.config.model import Config, Container, Podman
 from infernet_edge.containers.blocking import Threads
 from infernet_edge.containers.connection import Connection
@@ -34,6 +32,9 @@ from infernet_edge.demo.model_choice import (
 )
 from infernet_edge.demo.services import FIND_TIMEOUT, obtain_image, stop_process
 from infernet_edge.errors import EngineError
+from infernet_edge.http_client.client import HttpClient
+from infernet_edge.http_client.errors import HttpError
+from infernet_edge.http_client.urls import parse_url
 from infernet_edge.invariants import InvariantViolated
 
 LLAMA_IMAGE: Final = "ghcr.io/ggml-org/llama.cpp:server"
@@ -236,16 +237,19 @@ async def _until_loaded(
 ) -> None:
     loop = asyncio.get_running_loop()
     until = loop.time() + LOAD_TIMEOUT
-    timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
+    target = parse_url(f"http://127.0.0.1:{port}/health")
+    async with HttpClient() as http:
         while loop.time() < until:
             if process.returncode is not None:
                 raise DemoFailed(
                     f"{PROGRAM} ended with code {process.returncode}. It wrote last:"
                     f" {await output.all() or 'nothing'}"
                 )
-            with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
-                async with session.get(f"http://127.0.0.1:{port}/health") as response:
+            with contextlib.suppress(HttpError, TimeoutError):
+                async with (
+                    asyncio.timeout(ANSWER_TIMEOUT),
+                    await http.request("GET", target) as response,
+                ):
                     if response.status == 200:
                         return
             await asyncio.sleep(_POLL_PERIOD)

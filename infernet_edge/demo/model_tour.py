@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import aiohttp
-
 from infernet_edge.demo.client import (
     CURL,
     DemoClient,
@@ -28,6 +26,8 @@ from infernet_edge.demo.model_choice import (
     STANDARD_URL,
     ModelService,
 )
+from infernet_edge.http_client.client import HttpClient
+from infernet_edge.http_client.errors import HttpError
 
 
 class _Form(NamedTuple):
@@ -57,10 +57,8 @@ _CHAT = _Form(
 class ModelTour:
     """Runs the steps against the node at `url`, whose storage is in the file `database`."""
 
-    def __init__(
-        self, session: aiohttp.ClientSession, url: str, service: ModelService, database: Path
-    ) -> None:
-        self._client = DemoClient(session, url, LOAD_TIMEOUT)
+    def __init__(self, http: HttpClient, url: str, service: ModelService, database: Path) -> None:
+        self._client = DemoClient(http, url, LOAD_TIMEOUT)
         self._service = service
         self._database = database
 
@@ -71,7 +69,7 @@ class ModelTour:
             job, streamed = await self._stream(form)
             await self._stored(job, streamed)
             await self._resources()
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        except (HttpError, TimeoutError, ValueError) as error:
             raise self._client.failure_of(error) from error
         return list(examples(self._client.url, job, form.stream, self._service))
 

@@ -9,10 +9,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import aiohttp
-
 from infernet_edge.demo.client import CURL, DemoClient, DemoFailed, Example, in_words
 from infernet_edge.demo.console import StreamPrinter, print_json, print_text
+from infernet_edge.http_client.client import HttpClient
+from infernet_edge.http_client.errors import HttpError
 
 _ANSWER_TIMEOUT = 30.0  # seconds for one request, and for one job
 _JOB = {
@@ -29,8 +29,8 @@ _STREAM = {"containers": ["writer"], "data": {"prompt": "At night", "length": 40
 class Walkthrough:
     """Runs the steps against the node at `url`, and prints requests and results."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
-        self._client = DemoClient(session, url, _ANSWER_TIMEOUT)
+    def __init__(self, http: HttpClient, url: str) -> None:
+        self._client = DemoClient(http, url, _ANSWER_TIMEOUT)
 
     async def run(self) -> list[Example]:
         """Run all steps; returns commands that the user may try next. Raises DemoFailed."""
@@ -38,7 +38,7 @@ class Walkthrough:
             await self._direct_job()
             chain = await self._chain()
             await self._stream()
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        except (HttpError, TimeoutError, ValueError) as error:
             raise self._client.failure_of(error) from error
         return list(examples(self._client.url, chain))
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from infernet_edge.chain.rpc.session import make_session
 from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, not_checked, ok, problem
 from infernet_edge.doctor.rpc import TIMEOUT
+from infernet_edge.http_client.client import HttpClient
 
 NAME = "contracts"
 NEEDS = (
@@ -37,8 +37,8 @@ async def check(case: Case) -> Finding:
     urls = chain.rpc_url
     generations: tuple[Generation, Generation] = ("1.x", "0.1")
     found, asked = [], "The coordinator"
-    async with make_session() as session:
-        rpc = RpcClient(session, [urls] if isinstance(urls, str) else urls, timeout=TIMEOUT)
+    async with HttpClient() as http:
+        rpc = RpcClient(http, [urls] if isinstance(urls, str) else urls, timeout=TIMEOUT)
         deployment = Deployment(chain, rpc)
         try:
             for generation in generations:

@@ -8,11 +8,11 @@ import time
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from infernet_edge.chain.rpc.session import make_session
 from infernet_edge.config.model import Config
 from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, ok, problem, warning
 from infernet_edge.doctor.offline_database import InUse, open_offline
+from infernet_edge.http_client.client import HttpClient
 
 NAME = "rpc"
 NEEDS = ("chain.enabled", "chain.rpc_url")
@@ -61,8 +61,8 @@ async def _ask(url: str) -> _Seen | str:
     from infernet_edge.chain.rpc.head_tracker import LATEST_BLOCK, parse_block
 
     host = urlsplit(url).netloc.rpartition("@")[2]
-    async with make_session() as session:
-        rpc = RpcClient(session, [url], timeout=TIMEOUT)
+    async with HttpClient() as http:
+        rpc = RpcClient(http, [url], timeout=TIMEOUT)
         try:
             latest, syncing = await rpc.batch([LATEST_BLOCK, ("eth_syncing", [])])
             if isinstance(latest, RpcError):

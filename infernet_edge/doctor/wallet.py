@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from infernet_edge.chain.rpc.session import make_session
 from infernet_edge.control.client import NotRunning
 from infernet_edge.doctor.context import Case
 from infernet_edge.doctor.finding import Finding, not_checked, ok, problem
 from infernet_edge.doctor.rpc import TIMEOUT
 from infernet_edge.errors import StartupError
+from infernet_edge.http_client.client import HttpClient
 
 if TYPE_CHECKING:
     from infernet_edge.config.sections.chain import Wallet
@@ -36,8 +36,8 @@ async def check(case: Case) -> list[Finding]:
     except StartupError as error:
         return [not_checked(str(error), "run the doctor as the user of the node, or with sudo")]
     urls = chain.rpc_url
-    async with make_session() as session:
-        rpc = RpcClient(session, [urls] if isinstance(urls, str) else urls, timeout=TIMEOUT)
+    async with HttpClient() as http:
+        rpc = RpcClient(http, [urls] if isinstance(urls, str) else urls, timeout=TIMEOUT)
         try:
             state = await ask_account(rpc, chain, Deployment(chain, rpc), address)
         except RpcUnavailable as error:

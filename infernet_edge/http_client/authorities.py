@@ -1,7 +1,7 @@
 """The certificates of the machine's authorities, which HTTPS needs: 150 on a Debian.
 
-Reading them takes 20 ms of a PC and 2 MB. aiohttp reads them twice when it is imported, for each of
-its own TLS contexts. A node whose containers and chain are on the LAN needs none.
+Reading them takes 20 ms of a PC and 2 MB. A node whose containers and chain are on the LAN needs
+none.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import os
 import ssl
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -63,17 +62,3 @@ def _urls(config: Config) -> Iterator[str]:
     if config.chain.enabled:
         urls = config.chain.rpc_url
         yield from [urls] if isinstance(urls, str) else urls
-
-
-def import_aiohttp() -> None:
-    """Import aiohttp without authorities for its own contexts: only `client_context` has any.
-
-    For a process all whose sessions get `client_context`. It changes `ssl` during the import.
-    """
-    if "aiohttp" in sys.modules:
-        return
-    ssl.SSLContext.set_default_verify_paths = lambda _context: None  # type: ignore[assignment]
-    try:
-        import aiohttp  # noqa: F401
-    finally:
-        del ssl.SSLContext.set_default_verify_paths

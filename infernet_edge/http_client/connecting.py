@@ -1,25 +1,27 @@
-"""Opens connections: resolves names, tries addresses, and verifies TLS."""
+"""Opens connections: resolves names, tries addresses, passes proxies, and verifies TLS."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import functools
 import ipaddress
 import os
 import ssl
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from infernet_edge.http_client.connection import HttpConnection
 from infernet_edge.http_client.errors import ConnectFailed
 from infernet_edge.http_client.resolver import Resolver
+from infernet_edge.http_client.tunnels import TunnelAnswer, connect_head
 from infernet_edge.http_client.urls import Origin
 
 if TYPE_CHECKING:
     import socket
 
 _NEXT_ADDRESS = 0.25  # seconds until the next address of a name is tried as well (RFC 8305, 8)
+
+Made = TypeVar("Made", bound=asyncio.Protocol)
 
 
 class Connector:
@@ -36,39 +38,69 @@ class Connector:
         self._resolver = Resolver()
 
     async def connect(self, origin: Origin, timeout: float) -> HttpConnection:
-        """A new connection, within `timeout` seconds. Raises ConnectFailed."""
+        """A new connection, within `timeout` seconds. Raises HttpError."""
         try:
             async with asyncio.timeout(timeout):
-                return await self._connect(origin)
+                if origin.proxy is not None:
+                    return await self._through_proxy(origin)
+                _, connection = await self._open(origin, lambda: self._make_connection(origin))
+                return connection
         except TimeoutError:
             raise ConnectFailed(OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))) from None
         except OSError as error:
             self._resolver.forget(origin.host, origin.port)
             raise ConnectFailed(error) from error
 
-    async def _connect(self, origin: Origin) -> HttpConnection:
-        loop, made = asyncio.get_running_loop(), functools.partial(self._make_connection, origin)
+    async def _through_proxy(self, origin: Origin) -> HttpConnection:
+        assert origin.proxy is not None
+        host, port, is_tls, _ = origin.proxy
+        proxy = Origin(host, port, is_tls)
+        loop, connection = asyncio.get_running_loop(), self._make_connection(origin)
+        try:
+            if not origin.is_tls:
+                await self._open(proxy, lambda: connection)
+                return connection
+            transport, answer = await self._open(proxy, lambda: TunnelAnswer(loop))
+        except OSError as error:
+            self._resolver.forget(host, port)
+            raise ConnectFailed(error, of_proxy=True) from error
+        try:
+            transport.write(connect_head(origin))
+            await answer.wait()
+            tunnel = await loop.start_tls(
+                transport, connection, self._context(), server_hostname=origin.host
+            )
+            if tunnel is None:
+                raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+        except BaseException:
+            transport.abort()
+            raise
+        connection.connection_made(tunnel)
+        return connection
+
+    async def _open(
+        self, origin: Origin, made: Callable[[], Made]
+    ) -> tuple[asyncio.Transport, Made]:
+        """Connect to a host and port, or to a Unix socket. Raises OSError."""
+        loop = asyncio.get_running_loop()
         if origin.socket_path:
-            _, connection = await loop.create_unix_connection(made, origin.socket_path)
-            return connection
+            return await loop.create_unix_connection(made, origin.socket_path)
         context = self._context() if origin.is_tls else None
         name = origin.host if origin.is_tls else None
         if _is_address(origin.host):
-            _, connection = await loop.create_connection(
+            return await loop.create_connection(
                 made, origin.host, origin.port, ssl=context, server_hostname=name
             )
-            return connection
-        opened = await self._open(origin)
+        opened = await self._open_socket(origin)
         try:
-            _, connection = await loop.create_connection(
+            return await loop.create_connection(
                 made, sock=opened, ssl=context, server_hostname=name
             )
         except BaseException:
             opened.close()
             raise
-        return connection
 
-    async def _open(self, origin: Origin) -> socket.socket:
+    async def _open_socket(self, origin: Origin) -> socket.socket:
         """A socket that is connected to the address of a name that answers first."""
         from aiohappyeyeballs import start_connection
 

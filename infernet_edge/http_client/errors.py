@@ -22,11 +22,23 @@ class InvalidHeader(HttpError, ValueError):
 
 
 class ConnectFailed(HttpError):
-    """There is no connection; `os_error` is the reason, an ssl.SSLError where TLS failed."""
+    """There is no connection; `os_error` is the reason, an ssl.SSLError where TLS failed.
 
-    def __init__(self, os_error: OSError) -> None:
+    `of_proxy`: none to the proxy.
+    """
+
+    def __init__(self, os_error: OSError, *, of_proxy: bool = False) -> None:
         super().__init__("the connection failed")
         self.os_error = os_error
+        self.of_proxy = of_proxy
+
+
+class ProxyRefused(HttpError):
+    """The proxy opens no tunnel to the server; `status` is its answer."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the proxy answered with status {status}")
+        self.status = status
 
 
 class ConnectionLost(HttpError):

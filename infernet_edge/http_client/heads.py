@@ -27,6 +27,9 @@ def head_of(method: str, target: Target, headers: Headers) -> bytes:
     lines = [f"{method} {target.target} HTTP/1.1"]
     if not any(name.lower() == "host" for name, _ in headers):
         lines.append(f"Host: {target.host}")
+    proxy = target.origin.proxy
+    if proxy is not None and proxy.authorization and not target.origin.is_tls:
+        lines.append(f"Proxy-Authorization: {proxy.authorization}")
     for name, value in headers:
         if not _NAME.fullmatch(name) or _CONTROL.search(value):
             raise InvalidHeader("a header cannot be sent over HTTP")

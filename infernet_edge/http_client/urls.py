@@ -19,6 +19,15 @@ _LONE_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 Query = tuple[tuple[str, str], ...]
 
 
+class Via(NamedTuple):
+    """A proxy on the way; `authorization` is its header Proxy-Authorization, "" for none."""
+
+    host: str
+    port: int
+    is_tls: bool = False
+    authorization: str = ""
+
+
 class Origin(NamedTuple):
     """Where a server listens: a host and a port, or the path of a Unix socket."""
 
@@ -26,6 +35,7 @@ class Origin(NamedTuple):
     port: int
     is_tls: bool = False
     socket_path: str = ""
+    proxy: Via | None = None
 
 
 class Target(NamedTuple):
@@ -61,6 +71,15 @@ def unix_target(socket_path: str, target: str, query: Query = ()) -> Target:
     """The same for a server at a Unix socket."""
     origin = Origin("", 0, socket_path=socket_path)
     return Target(origin, _target(target, "", query), "localhost")
+
+
+def through(target: Target, proxy_url: str, authorization: str) -> Target:
+    """The same through the proxy at a URL. Raises InvalidUrl."""
+    host, port, is_tls, *_ = parse_url(proxy_url).origin
+    origin = target.origin._replace(proxy=Via(host, port, is_tls, authorization))
+    if origin.is_tls:  # the proxy opens a tunnel
+        return target._replace(origin=origin)
+    return target._replace(origin=origin, target=f"http://{target.host}{target.target}")
 
 
 def _ascii_host(host: str) -> str:

@@ -6,12 +6,11 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-
 from infernet_edge.chain.events import ChainEvents
 from infernet_edge.chain.rpc.client import RpcClient
 from infernet_edge.chain.rpc.head_tracker import HeadTracker
 from infernet_edge.events.bus import Events
+from infernet_edge.http_client.client import HttpClient
 from infernet_edge.tasks import cancel
 from tests.support.asking import subscribe
 from tests.support.delegated import request_v1
@@ -75,9 +74,9 @@ async def test_a_head_that_is_lost_or_stands_still() -> None:
     def names() -> list[str]:
         return [event.name for event in events.topics["chain"].ring]
 
-    async with ScriptedRpc() as server, aiohttp.ClientSession() as session:
+    async with ScriptedRpc() as server, HttpClient() as http:
         server.results["eth_getBlockByNumber"] = latest
-        rpc = RpcClient(session, [server.url])
+        rpc = RpcClient(http, [server.url])
         head = HeadTracker(rpc, 0.02)
         head.on_problem = chain_events.head_problem
         head.watch(chain_events)

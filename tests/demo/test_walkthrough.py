@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from infernet_edge.demo.client import DemoFailed
 from infernet_edge.demo.walkthrough import Walkthrough, examples
+from infernet_edge.http_client.client import HttpClient
 from tests.support.node import NodeProcess
 from tests.support.ports import free_port
 
 
 async def failure(url: str) -> str:
-    async with aiohttp.ClientSession() as session:
+    async with HttpClient() as http:
         with pytest.raises(DemoFailed) as caught:
-            await Walkthrough(session, url).run()
+            await Walkthrough(http, url).run()
     return str(caught.value)
 
 

@@ -15,14 +15,11 @@ from tests.support.process import ROOT
 _REQUESTS = """
 import asyncio, ssl, sys
 import uvloop
-from infernet_edge.http_client.authorities import (
-    client_context, import_aiohttp, read_authorities,
-)
+from infernet_edge.http_client.authorities import client_context, read_authorities
+from infernet_edge.http_client.client import HttpClient
+from infernet_edge.http_client.errors import ConnectFailed
+from infernet_edge.http_client.urls import parse_url
 from infernet_edge.config.model import Chain, Config, Container
-
-import_aiohttp()
-import aiohttp
-from infernet_edge.chain.rpc.session import make_session
 
 async def answer(reader, writer):
     await reader.readuntil(b"\\r\\n\\r\\n")
@@ -43,13 +40,14 @@ async def main():
     elif sys.argv[3] == "chain":
         read_authorities(Config(chain=Chain(enabled=True, rpc_url=["http://x", url])))
         print(len(client_context().get_ca_certs()))
-    async with make_session() as session:
+    async with HttpClient() as http:
         for name in ("127.0.0.1", "localhost"):
             try:
-                async with session.get(url.replace("127.0.0.1", name)) as response:
-                    print(await response.text())
-            except aiohttp.ClientConnectorCertificateError as error:
-                print(error.certificate_error.verify_message)
+                target = parse_url(url.replace("127.0.0.1", name))
+                async with await http.request("GET", target) as response:
+                    print((await response.whole(100)).decode())
+            except ConnectFailed as error:
+                print(error.os_error.verify_message)
     server.close()
 
 uvloop.run(main())
@@ -86,11 +84,9 @@ def test_a_server_that_none_knows(tmp_path: Path) -> None:
 
 
 def test_it_verifies_as_the_default_context_does() -> None:
-    """And the import of aiohttp leaves ssl as it was."""
     program = (
         "import ssl\n"
         "from infernet_edge.http_client import authorities\n"
-        "authorities.import_aiohttp()\n"
         "context, default = authorities.client_context(), ssl.create_default_context()\n"
         "for name in ('verify_mode', 'check_hostname', 'verify_flags', 'options',"
         " 'minimum_version', 'maximum_version', 'security_level', 'post_handshake_auth'):\n"

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-import aiohttp
 from eth_account.signers.local import LocalAccount
 from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from hexbytes import HexBytes
@@ -26,6 +25,7 @@ from infernet_edge.chain.txm.in_flight import StuckLimits
 from infernet_edge.chain.txm.manager import TransactionManager
 from infernet_edge.chain.txm.store import PaidFee, Transaction, TransactionOutcome, TransactionStore
 from infernet_edge.config.sections.chain import Chain
+from infernet_edge.http_client.client import HttpClient
 from infernet_edge.storage.database import Database
 from tests.support.evm import ALICE, NODE, Anvil, Contract, RpcFailure, deploy
 from tests.support.scripted_rpc import RpcFault, ScriptedRpc
@@ -158,8 +158,8 @@ class Sending:
     async def start(self) -> None:
         self.database = Database(self._path, {"transactions": transaction_store.MIGRATIONS})
         await self.database.open()
-        self.session = aiohttp.ClientSession()
-        self.rpc = RpcClient(self.session, [self.url] if isinstance(self.url, str) else self.url)
+        self.http = HttpClient()
+        self.rpc = RpcClient(self.http, [self.url] if isinstance(self.url, str) else self.url)
         self.head = HeadTracker(self.rpc, 0.01)
         self.store = TransactionStore(self.database)
         self.sender = TransactionManager(
@@ -192,7 +192,7 @@ class Sending:
     async def stop(self) -> None:
         await self.sender.stop()
         await self.rpc.close()
-        await self.session.close()
+        await self.http.close()
         await self.database.close()
 
     async def restart(self) -> None:

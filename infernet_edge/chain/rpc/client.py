@@ -15,8 +15,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import aiohttp
-
 from infernet_edge.chain.rpc.chain_check import ChainCheck
 from infernet_edge.chain.rpc.checked_requests import OUTCOMES
 from infernet_edge.chain.rpc.choice import ServerChoice
@@ -34,6 +32,7 @@ from infernet_edge.chain.rpc.server import RpcServer
 from infernet_edge.chain.rpc.state.heads import is_newest_block
 from infernet_edge.chain.rpc.waiting import Slots
 from infernet_edge.errors import InfernetEdgeError
+from infernet_edge.http_client.client import HttpClient
 from infernet_edge.tasks import cancel
 
 __all__ = [
@@ -89,7 +88,7 @@ class RpcClient:
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
+        http: HttpClient,
         urls: Sequence[str],
         *,
         timeout: float = 10.0,
@@ -98,7 +97,7 @@ class RpcClient:
         self._chain = ChainCheck()
         slots = Slots(_MAX_REQUESTS)
         self._servers = [
-            RpcServer(Endpoint(session, url), self._chain, slots, timeout)
+            RpcServer(Endpoint(http, url), self._chain, slots, timeout)
             for url in dict.fromkeys(url for url in urls if url)
         ]
         self._choice = ServerChoice(self._servers, return_after)

@@ -9,18 +9,21 @@ import math
 import os
 import re
 import time
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import unquote, urljoin, urlsplit
 
-import aiohttp
 import msgspec
-from yarl import URL
 
 from infernet_edge.chain.rpc.errors import Call, Cause, EndpointFailure, RpcError
 from infernet_edge.chain.rpc.replies import Response, Unanswered, read_answers
 from infernet_edge.config.host_names import LOOPBACK, OF_THIS_MACHINE, RESOLVING_TIME, host_of
 from infernet_edge.config.proxies import Proxy, UnusableProxy, proxy_of
+from infernet_edge.http_client.client import HttpClient
+from infernet_edge.http_client.errors import ConnectFailed, HttpError, ProxyRefused
+from infernet_edge.http_client.heads import Headers
+from infernet_edge.http_client.urls import Target, parse_url, through
 from infernet_edge.logs import log_event
 
 logger = logging.getLogger(__name__)
@@ -36,10 +39,10 @@ _identifiers = itertools.count(1)
 class Endpoint:
     """One server. `name` is its host, which is all of its URL that may be shown."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+    def __init__(self, http: HttpClient, url: str) -> None:
         self._address = Address(url)
         self.name = self._address.name
-        self._session = session
+        self._http = http
 
     async def request(
         self, calls: Sequence[Call], timeout: float
@@ -57,35 +60,29 @@ class Endpoint:
         body = msgspec.json.encode(questions if len(questions) > 1 else questions[0])
         try:
             async with asyncio.timeout(timeout):
-                response = await self._post(body, timeout)
+                response = await self._post(body)
         except TimeoutError:
             raise EndpointFailure(f"no answer within {timeout:g} seconds", Cause.TIMEOUT) from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            unsent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError)
+        except HttpError as error:
+            unsent = isinstance(error, ConnectFailed | ProxyRefused)
             cause = Cause.UNREACHABLE if unsent else Cause.UNCLEAR
             raise EndpointFailure(self._address.failure(error), cause) from None
         return read_answers(response, calls, identifiers)
 
-    async def _post(self, body: bytes, timeout: float) -> Response:
-        async with self._session.post(
-            **await self._address.request_options(),
-            data=body,
-            timeout=aiohttp.ClientTimeout(total=timeout),
-            allow_redirects=False,
-        ) as response:
+    async def _post(self, body: bytes) -> Response:
+        target, headers = await self._address.target()
+        async with await self._http.request("POST", target, headers, body) as response:
             status = response.status
             if status in _REDIRECTIONS or status == 407:
-                reason = self._address.refusal(status, response.headers)
+                reason = self._address.refusal(status, response.header("location"))
                 raise EndpointFailure(reason, Cause.UNREACHABLE)
-            reply = bytearray()
-            async for chunk in response.content.iter_chunked(2**16):
-                reply += chunk
-                if len(reply) > _MAX_REPLY_BYTES:
-                    raise EndpointFailure(
-                        f"a reply of more than {_MAX_REPLY_BYTES} bytes", Cause.LARGE_REPLY
-                    )
-        hidden = self._address.without_secrets(bytes(reply))
-        return Response(status, response.reason or "", response.headers, hidden)
+            reply = await response.whole(_MAX_REPLY_BYTES)
+        if reply is None:
+            raise EndpointFailure(
+                f"a reply of more than {_MAX_REPLY_BYTES} bytes", Cause.LARGE_REPLY
+            )
+        hidden = self._address.without_secrets(reply)
+        return Response(status, response.reason, response.header("retry-after"), hidden)
 
 
 class Address:
@@ -101,6 +98,7 @@ class Address:
         self.name = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
         self._url = url
         self._secrets = _secrets(url)
+        self._headers = _headers(url)
         self._proxy: Proxy | None = None
         self._problem = ""
         self._in_containers = host_of(url) in OF_THIS_MACHINE
@@ -114,22 +112,16 @@ class Address:
         if self._proxy is not None:
             log_event(logger, "rpc.proxy_used", server=self.name, proxy=self._proxy.name)
 
-    async def request_options(self) -> dict[str, Any]:
-        """Where to send a request, as arguments of aiohttp. Raises EndpointFailure."""
+    async def target(self) -> tuple[Target, Headers]:
+        """Where to send a request, and its headers. Raises EndpointFailure and InvalidUrl."""
         if self._problem:
             raise EndpointFailure(self._problem, Cause.UNREACHABLE)
-        url = URL(self._url)
+        target = parse_url(self._url)
         if self._in_containers and await self._is_replaced():
-            url = url.with_host(LOOPBACK)
-        options: dict[str, Any] = {"url": url, "headers": {"Content-Type": "application/json"}}
+            target = parse_url(_with_host(self._url, LOOPBACK))
         if self._proxy is not None:
-            options["proxy"] = self._proxy.url
-            if self._proxy.authorization:
-                # With https, the server itself must not see it: it is for CONNECT.
-                place = "proxy_headers" if url.scheme == "https" else "headers"
-                given = {"Proxy-Authorization": self._proxy.authorization}
-                options[place] = options.get(place, {}) | given
-        return options
+            target = through(target, self._proxy.url, self._proxy.authorization)
+        return target, self._headers
 
     async def _is_replaced(self) -> bool:
         """Whether the name for this machine cannot be resolved."""
@@ -155,14 +147,13 @@ class Address:
             reply = reply.replace(secret, b"***")
         return reply
 
-    def failure(self, error: Exception) -> str:
-        """Why a connection failed. The texts of aiohttp may hold the whole URL."""
-        if isinstance(error, aiohttp.ClientHttpProxyError):  # to CONNECT
-            return self.refusal(error.status, {})
-        if isinstance(error, aiohttp.ClientConnectorError):
+    def failure(self, error: HttpError) -> str:
+        """Why a request was not answered."""
+        if isinstance(error, ProxyRefused):
+            return self.refusal(error.status)
+        if isinstance(error, ConnectFailed):
             words = error.os_error.strerror or error.os_error
-            of_proxy = isinstance(error, aiohttp.ClientProxyConnectionError)
-            return f"no connection{self._to_proxy if of_proxy else ''} ({words})"
+            return f"no connection{self._to_proxy if error.of_proxy else ''} ({words})"
         return f"the connection failed ({type(error).__name__})"
 
     @property
@@ -170,12 +161,12 @@ class Address:
         proxy = self._proxy
         return "" if proxy is None else f" to the proxy {proxy.name} of {proxy.variable}"
 
-    def refusal(self, status: int, headers: Mapping[str, str]) -> str:
+    def refusal(self, status: int, location: str = "") -> str:
         """What a redirection, or a status of the proxy, means; without path or credentials."""
         if status not in _REDIRECTIONS:
             hint = "; is its user name and password right?" if status == 407 else ""
             return f"status {status} of the connection{self._to_proxy}{hint}"
-        target = self._target(headers.get("Location", ""))
+        target = self._target(location)
         return f"status {status}: it redirects to {target}; correct chain.rpc_url"
 
     def _target(self, location: str) -> str:
@@ -185,10 +176,27 @@ class Address:
             target, origin = urlsplit(urljoin(self._url, location)), urlsplit(self._url)
             if (target.scheme, target.netloc) == (origin.scheme, origin.netloc):
                 return "another path of the same server"
-            shown = URL.build(scheme=target.scheme, host=target.hostname or "", port=target.port)
-            return str(shown)
+            host = target.hostname or ""
+            shown = f"[{host}]" if ":" in host else host
+            return f"{target.scheme}://{shown}" + (f":{target.port}" if target.port else "")
         except ValueError:
             return "something that is not a URL"
+
+
+def _headers(url: str) -> Headers:
+    """The headers of all requests to a URL: its user name and password are sent in one."""
+    json = ("Content-Type", "application/json")
+    parts = urlsplit(url)
+    if parts.username is None:
+        return (json,)
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return json, ("Authorization", f"Basic {b64encode(pair.encode()).decode()}")
+
+
+def _with_host(url: str, host: str) -> str:
+    """A URL with another host, and the same port."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host).geturl()
 
 
 def _secrets(url: str) -> list[bytes]:

@@ -7,7 +7,7 @@ structure of a reply decides first (its status, which calls are answered, codes)
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
@@ -67,7 +67,7 @@ class Response(NamedTuple):
 
     status: int
     reason: str
-    headers: Mapping[str, str]
+    retry_after: str
     body: bytes
 
 
@@ -81,7 +81,7 @@ def read_answers(
 
     Raises EndpointFailure when nothing is answered and the reply is about the request as a whole.
     """
-    pause = retry_after(response.headers.get("Retry-After", ""))
+    pause = retry_after(response.retry_after)
     replies, is_list = _decode(response, pause)
     if not is_list and len(calls) > 1:
         replies = _for_whole(replies[0], response, identifiers, pause)

@@ -9,7 +9,6 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import aiohttp
 from eth_account.signers.local import LocalAccount
 
 from infernet_edge.chain.contracts.abi import (
@@ -31,6 +30,7 @@ from infernet_edge.cli.money import coins
 from infernet_edge.cli.output import print_progress
 from infernet_edge.config.sections.chain import Chain
 from infernet_edge.errors import InfernetEdgeError
+from infernet_edge.http_client.client import HttpClient
 
 _MAX_WAIT = 300.0  # seconds until a transaction must be mined
 
@@ -54,8 +54,8 @@ async def connected(chain: Chain) -> AsyncIterator[RpcClient]:
     urls = [chain.rpc_url] if isinstance(chain.rpc_url, str) else chain.rpc_url
     if not any(urls):
         raise InfernetEdgeError("chain.rpc_url is not set, so the chain cannot be read.")
-    async with aiohttp.ClientSession() as session:
-        rpc = RpcClient(session, urls)
+    async with HttpClient() as http:
+        rpc = RpcClient(http, urls)
         try:
             yield rpc
         finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-import aiohttp
 import pytest
 from aiohttp import web
 
@@ -13,6 +12,7 @@ from infernet_edge.chain.contracts.reader import SubscriptionReader
 from infernet_edge.chain.contracts.registry import Deployment
 from infernet_edge.chain.rpc.client import RpcClient, RpcUnavailable
 from infernet_edge.config.sections.chain import Chain
+from infernet_edge.http_client.client import HttpClient
 from tests.support.asking import call_back
 from tests.support.counting_proxy import CountingProxy
 from tests.support.evm import NOBODY, OTHER_NODE, V1, Contract
@@ -30,8 +30,8 @@ def consumer(v1: V1) -> Contract:
 
 @pytest.fixture
 async def rpc(v1: V1) -> AsyncIterator[RpcClient]:
-    async with aiohttp.ClientSession() as session:
-        yield RpcClient(session, [v1.anvil.url])
+    async with HttpClient() as http:
+        yield RpcClient(http, [v1.anvil.url])
 
 
 def pages_of(v1: V1, rpc: RpcClient, size: int) -> SubscriptionReader:
@@ -83,8 +83,8 @@ async def test_a_reader_of_another_kind_is_reported(v1: V1, rpc: RpcClient) -> N
 
 async def test_one_request_for_a_page(v1: V1, consumer: Contract) -> None:
     with CountingProxy(v1.anvil.url) as proxy:
-        async with aiohttp.ClientSession() as session:
-            rpc = RpcClient(session, [proxy.url])
+        async with HttpClient() as http:
+            rpc = RpcClient(http, [proxy.url])
             pages = pages_of(v1, rpc, 500)
             await pages.read(1, 100, v1.anvil.block().number)
             before = len(proxy.requests)
@@ -97,8 +97,8 @@ async def test_subscriptions_are_read_again_in_few_calls(
 ) -> None:
     newest = v1.anvil.block().number
     with CountingProxy(v1.anvil.url) as proxy:
-        async with aiohttp.ClientSession() as session:
-            reader = pages_of(v1, RpcClient(session, [proxy.url]), 3)
+        async with HttpClient() as http:
+            reader = pages_of(v1, RpcClient(http, [proxy.url]), 3)
             found = await reader.read_again([1, 3, 5], 9, newest)
             assert sorted(found) == [1, 3, 5]
             assert {each.owner for each in found.values()} == {consumer.address}
@@ -126,8 +126,8 @@ async def test_pages_that_are_read_again_shrink_too(v1: V1, consumer: Contract) 
         return web.json_response(proper[0] if len(proper) == 1 else proper)
 
     proxy.fault = too_large
-    async with serving(proxy) as url, aiohttp.ClientSession() as session:
-        reader = pages_of(v1, RpcClient(session, [url]), 5)
+    async with serving(proxy) as url, HttpClient() as http:
+        reader = pages_of(v1, RpcClient(http, [url]), 5)
         found = await reader.read_again([1, 2, 3, 4, 5], 1, v1.anvil.block().number)
         assert sorted(found) == [1, 2]
         assert reader.page_size == 2

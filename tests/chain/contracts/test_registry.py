@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-import aiohttp
 import pytest
 from eth_abi.abi import encode
 
@@ -14,6 +13,7 @@ from infernet_edge.chain.contracts.registry import Deployment, to_bytes
 from infernet_edge.chain.rpc.client import RpcClient, RpcUnavailable
 from infernet_edge.config.sections.chain import Chain
 from infernet_edge.errors import Refused
+from infernet_edge.http_client.client import HttpClient
 from tests.support.scripted_rpc import RpcFault, ScriptedRpc
 
 REGISTRY = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
@@ -29,8 +29,8 @@ async def server() -> AsyncIterator[ScriptedRpc]:
 
 @pytest.fixture
 async def rpc(server: ScriptedRpc) -> AsyncIterator[RpcClient]:
-    async with aiohttp.ClientSession() as session:
-        made = RpcClient(session, [server.url], timeout=2.0)
+    async with HttpClient() as http:
+        made = RpcClient(http, [server.url], timeout=2.0)
         yield made
         await made.close()
 

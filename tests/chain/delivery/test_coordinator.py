@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import msgspec
 import pytest
 from eth_abi.abi import encode
@@ -25,6 +24,7 @@ from infernet_edge.chain.rpc import endpoint
 from infernet_edge.chain.rpc.client import RpcClient, RpcUnavailable
 from infernet_edge.chain.rpc.head_tracker import HeadTracker
 from infernet_edge.config.sections.chain import Chain, Wallet
+from infernet_edge.http_client.client import HttpClient
 from infernet_edge.storage.database import Database
 from tests.support.evm import ALICE, NODE
 from tests.support.scripted_rpc import RpcFault, ScriptedRpc
@@ -60,10 +60,10 @@ class Contracts:
 async def contracts(tmp_path: Path) -> AsyncIterator[Contracts]:
     wallet = Wallet(max_gas_limit=3_000_000, allowed_sim_errors=["not today"])
     config = Chain(coordinator_address=COORDINATOR, wallet=wallet)
-    async with ScriptedRpc() as server, aiohttp.ClientSession() as session:
+    async with ScriptedRpc() as server, HttpClient() as http:
         block = {"number": "0x5", "timestamp": hex(NOW), "hash": "0x01", "baseFeePerGas": "0x7"}
         server.results["eth_getBlockByNumber"] = block
-        rpc = RpcClient(session, [server.url], timeout=2.0)
+        rpc = RpcClient(http, [server.url], timeout=2.0)
         head = HeadTracker(rpc, 1.0)
         await head.poll()
         deployment = Deployment(config, rpc)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import aiohttp
 import pytest
 
 from infernet_edge.chain.delivery.errors import TransientFailure
 from infernet_edge.chain.delivery.gas import estimate_gas
 from infernet_edge.chain.rpc.client import RpcClient, RpcError, RpcUnavailable
+from infernet_edge.http_client.client import HttpClient
 from tests.support.scripted_rpc import RpcFault, ScriptedRpc
 
 
@@ -20,9 +20,9 @@ async def estimate(answer: Any) -> int:
             raise RpcFault(answer)
         return answer
 
-    async with ScriptedRpc() as server, aiohttp.ClientSession() as session:
+    async with ScriptedRpc() as server, HttpClient() as http:
         server.results["eth_estimateGas"] = answers
-        return await estimate_gas(RpcClient(session, [server.url], timeout=2), {"to": "0x"})
+        return await estimate_gas(RpcClient(http, [server.url], timeout=2), {"to": "0x"})
 
 
 async def test_a_number() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-import aiohttp
 import pytest
 from eth_abi.abi import encode
 
@@ -15,6 +14,7 @@ from infernet_edge.chain.guard.signer import SignerCheck
 from infernet_edge.chain.rpc.client import RpcClient, RpcUnavailable
 from infernet_edge.config.sections.chain import Chain
 from infernet_edge.errors import Refused
+from infernet_edge.http_client.client import HttpClient
 from tests.support.evm import ALICE, NOBODY, OTHER_NODE
 from tests.support.scripted_rpc import RpcFault, ScriptedRpc
 from tests.support.signed import COORDINATOR, signed_v0
@@ -29,8 +29,8 @@ async def server() -> AsyncIterator[ScriptedRpc]:
 
 @pytest.fixture
 async def verifier(server: ScriptedRpc) -> AsyncIterator[SignerCheck]:
-    async with aiohttp.ClientSession() as session:
-        rpc = RpcClient(session, [server.url], timeout=2.0)
+    async with HttpClient() as http:
+        rpc = RpcClient(http, [server.url], timeout=2.0)
         yield SignerCheck(rpc, Deployment(Chain(coordinator_address=COORDINATOR), rpc))
         await rpc.close()
 

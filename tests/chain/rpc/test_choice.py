@@ -7,12 +7,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, NamedTuple
 
-import aiohttp
 import pytest
 
 from infernet_edge.chain.rpc import choice
 from infernet_edge.chain.rpc.client import RpcClient, RpcError, RpcUnavailable
 from infernet_edge.chain.rpc.state import heads
+from infernet_edge.http_client.client import HttpClient
 from tests.support.events import Events, listen
 from tests.support.rpc_behaviours import METHOD_REFUSALS, Behaviour
 from tests.support.rpc_proxy import RpcProxy
@@ -67,7 +67,7 @@ async def pair(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pair]:
         ScriptedRpc() as other,
         RpcProxy(one.url) as first,
         RpcProxy(other.url) as second,
-        aiohttp.ClientSession() as session,
+        HttpClient() as http,
     ):
         for target in (one, other):
             target.results |= {
@@ -75,7 +75,7 @@ async def pair(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pair]:
                 "eth_syncing": False,
                 "echo": lambda *params: list(params),
             }
-        rpc = RpcClient(session, [first.url, second.url], return_after=0.2)
+        rpc = RpcClient(http, [first.url, second.url], return_after=0.2)
         yield Pair(rpc, chain, (one, other), first, second)
         await rpc.close()
 
@@ -124,8 +124,8 @@ async def test_a_server_that_is_syncing(pair: Pair) -> None:
 
 
 async def test_the_only_server_is_syncing(pair: Pair) -> None:
-    async with aiohttp.ClientSession() as session:
-        rpc = RpcClient(session, [pair.first.url])
+    async with HttpClient() as http:
+        rpc = RpcClient(http, [pair.first.url])
         pair.first.behaviour = Behaviour(latest_is_null=True)
         assert await rpc.batch([LATEST], priority=True) == [None]
         assert "syncing" in rpc.servers()[0].problem
@@ -212,8 +212,8 @@ async def test_a_server_that_hangs_all_the_time_is_left(pair: Pair) -> None:
 
 
 async def test_a_hang_costs_little_with_one_server(pair: Pair) -> None:
-    async with aiohttp.ClientSession() as session:
-        rpc = RpcClient(session, [pair.first.url])
+    async with HttpClient() as http:
+        rpc = RpcClient(http, [pair.first.url])
         for _ in range(30):
             await rpc.call("echo", [1])
         pair.first.behaviour = Behaviour(hang_share=0.05)

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
-import aiohttp
 import pytest
 
 from infernet_edge.chain.rpc import endpoint as endpoint_module
@@ -20,6 +19,7 @@ from infernet_edge.chain.rpc.client import (
     quantity,
 )
 from infernet_edge.chain.rpc.state import health
+from infernet_edge.http_client.client import HttpClient
 from tests.support.events import Events
 from tests.support.scripted_rpc import (
     CHAIN_ID,
@@ -37,9 +37,9 @@ NUMBER = ("eth_blockNumber", list[Any]())
 
 
 @pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
+async def http() -> AsyncIterator[HttpClient]:
+    async with HttpClient() as http:
+        yield http
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ async def server() -> AsyncIterator[ScriptedRpc]:
 
 
 @pytest.fixture
-async def rpc(session: aiohttp.ClientSession, server: ScriptedRpc) -> AsyncIterator[RpcClient]:
-    rpc = RpcClient(session, [server.url], timeout=5)
+async def rpc(http: HttpClient, server: ScriptedRpc) -> AsyncIterator[RpcClient]:
+    rpc = RpcClient(http, [server.url], timeout=5)
     yield rpc
     await rpc.close()
 
@@ -233,8 +233,8 @@ async def until_answered(rpc: RpcClient) -> None:
                 return
 
 
-async def test_slow(session: aiohttp.ClientSession, server: ScriptedRpc) -> None:
-    rpc = RpcClient(session, [server.url], timeout=0.2)
+async def test_slow(http: HttpClient, server: ScriptedRpc) -> None:
+    rpc = RpcClient(http, [server.url], timeout=0.2)
     server.always = silence
     with pytest.raises(RpcUnavailable, match=r"no answer within 0\.2 seconds"):
         await rpc.call(*NUMBER)
@@ -330,11 +330,11 @@ async def test_many_calls_at_once_are_one_failure(rpc: RpcClient, server: Script
     assert answers == ["0x5"] * 10
 
 
-async def test_servers_are_reported(session: aiohttp.ClientSession, server: ScriptedRpc) -> None:
+async def test_servers_are_reported(http: HttpClient, server: ScriptedRpc) -> None:
     async with ScriptedRpc() as second:
         second.results["eth_blockNumber"] = "0x6"
         url = f"http://alice:sesame@127.0.0.1:{server.port}/v3/apikey123?token=abc987"
-        rpc = RpcClient(session, [url, second.url])
+        rpc = RpcClient(http, [url, second.url])
         first, spare = rpc.servers()
         names = [f"127.0.0.1:{server.port}", f"127.0.0.1:{second.port}"]
         assert first[:5] == (names[0], True, "", 0, 0)
@@ -352,15 +352,15 @@ async def test_servers_are_reported(session: aiohttp.ClientSession, server: Scri
         await rpc.close()
 
 
-async def test_without_a_url(session: aiohttp.ClientSession) -> None:
+async def test_without_a_url(http: HttpClient) -> None:
     with pytest.raises(RpcUnavailable, match="none is set"):
-        await RpcClient(session, [""]).call(*NUMBER)
+        await RpcClient(http, [""]).call(*NUMBER)
 
 
 async def test_another_chain_is_not_used(
-    session: aiohttp.ClientSession, server: ScriptedRpc, events: Events
+    http: HttpClient, server: ScriptedRpc, events: Events
 ) -> None:
-    rpc = RpcClient(session, [server.url])
+    rpc = RpcClient(http, [server.url])
     rpc.expected_chain_id = 1
     for _ in range(3):
         with pytest.raises(RpcUnavailable, match=f"serves chain {CHAIN_ID}.* works on chain 1"):
@@ -410,11 +410,11 @@ async def test_a_single_call_asks_for_the_chain_now_and_then(
 
 
 async def test_the_next_server_is_asked_and_the_first_one_returned_to(
-    session: aiohttp.ClientSession, server: ScriptedRpc, events: Events
+    http: HttpClient, server: ScriptedRpc, events: Events
 ) -> None:
     async with ScriptedRpc() as second:
         second.results["eth_blockNumber"] = "0x6"
-        rpc = RpcClient(session, [server.url, second.url], return_after=0.05)
+        rpc = RpcClient(http, [server.url, second.url], return_after=0.05)
         assert await rpc.call(*NUMBER) == "0x5"
         await server.stop()
         assert await rpc.call(*NUMBER) == "0x6"
@@ -437,10 +437,10 @@ async def test_the_next_server_is_asked_and_the_first_one_returned_to(
 
 
 async def test_a_second_server_of_another_chain_is_passed_over(
-    session: aiohttp.ClientSession, server: ScriptedRpc
+    http: HttpClient, server: ScriptedRpc
 ) -> None:
     async with ScriptedRpc(chain_id=5) as second:
-        rpc = RpcClient(session, [server.url, second.url])
+        rpc = RpcClient(http, [server.url, second.url])
         await rpc.call(*NUMBER)
         await server.stop()
         with pytest.raises(RpcUnavailable) as raised:
@@ -452,7 +452,7 @@ async def test_a_second_server_of_another_chain_is_passed_over(
 
 @pytest.mark.parametrize("name", ["HTML", "status 401", "hang up", "huge", "redirect", "slow"])
 async def test_secrets_of_the_url_are_never_told(
-    session: aiohttp.ClientSession,
+    http: HttpClient,
     server: ScriptedRpc,
     name: str,
     caplog: pytest.LogCaptureFixture,
@@ -461,7 +461,7 @@ async def test_secrets_of_the_url_are_never_told(
 ) -> None:
     monkeypatch.setattr(endpoint_module, "_MAX_REPLY_BYTES", 2**18)
     url = f"http://alice:sesame@127.0.0.1:{server.port}/v3/apikey123?token=abc987"
-    rpc = RpcClient(session, [url], timeout=0.3)
+    rpc = RpcClient(http, [url], timeout=0.3)
     server.always = silence if name == "slow" else FAULTS[name][0](server)
     with pytest.raises(RpcUnavailable) as raised, caplog.at_level(logging.DEBUG):
         await rpc.call(*NUMBER)
@@ -470,8 +470,8 @@ async def test_secrets_of_the_url_are_never_told(
         assert secret not in shown
 
 
-async def test_a_url_that_cannot_be(session: aiohttp.ClientSession) -> None:
-    rpc = RpcClient(session, ["http://127.0.0.1:1/secret", "http://nowhere.invalid./secret"])
+async def test_a_url_that_cannot_be(http: HttpClient) -> None:
+    rpc = RpcClient(http, ["http://127.0.0.1:1/secret", "http://nowhere.invalid./secret"])
     with pytest.raises(RpcUnavailable) as raised:
         await rpc.call(*NUMBER)
     assert "secret" not in str(raised.value)

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from infernet_edge.chain.rpc import endpoint
 from infernet_edge.chain.rpc.client import RpcClient, RpcError, RpcUnavailable
-from infernet_edge.chain.rpc.session import make_session
+from infernet_edge.http_client.client import HttpClient
 from tests.support.delegated import request_v1
 from tests.support.events import Events
 from tests.support.evm import ALICE, V1
@@ -48,8 +48,8 @@ async def server() -> AsyncIterator[ScriptedRpc]:
 
 @asynccontextmanager
 async def client(url: str) -> AsyncIterator[RpcClient]:
-    async with make_session() as session:
-        rpc = RpcClient(session, [url], timeout=2)
+    async with HttpClient() as http:
+        rpc = RpcClient(http, [url], timeout=2)
         yield rpc
         await rpc.close()
 

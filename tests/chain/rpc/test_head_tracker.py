@@ -5,7 +5,6 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
 
@@ -13,6 +12,7 @@ from infernet_edge.chain.rpc import head_tracker as module
 from infernet_edge.chain.rpc import retry
 from infernet_edge.chain.rpc.client import Call, RpcClient, RpcError, RpcUnavailable
 from infernet_edge.chain.rpc.head_tracker import BlockHeader, HeadTracker, parse_block
+from infernet_edge.http_client.client import HttpClient
 from tests.support.scripted_rpc import Asked, RpcFault, ScriptedRpc, reply, transformed
 
 
@@ -80,8 +80,8 @@ def chain(server: ScriptedRpc) -> Chain:
 
 @pytest.fixture
 async def head(server: ScriptedRpc) -> AsyncIterator[HeadTracker]:
-    async with aiohttp.ClientSession() as session:
-        rpc = RpcClient(session, [server.url])
+    async with HttpClient() as http:
+        rpc = RpcClient(http, [server.url])
         yield HeadTracker(rpc, 0.5)
         await rpc.close()
 
@@ -397,8 +397,8 @@ async def test_what_becomes_due_sooner_shortens_the_pause(
 
 
 async def test_it_polls_on_through_an_outage(server: ScriptedRpc, chain: Chain) -> None:
-    async with aiohttp.ClientSession() as session:
-        rpc = RpcClient(session, [server.url])
+    async with HttpClient() as http:
+        rpc = RpcClient(http, [server.url])
         head = HeadTracker(rpc, 0.01)
         watcher = Curious()
         head.watch(watcher)
@@ -440,8 +440,8 @@ async def pauses_of(
     due_in: int | None = None,
 ) -> list[float]:
     """The pauses after so many polls in an outage, which are not waited for."""
-    async with aiohttp.ClientSession() as session:
-        rpc = RpcClient(session, [server.url])
+    async with HttpClient() as http:
+        rpc = RpcClient(http, [server.url])
         head = HeadTracker(rpc, 0.5)
         await head.poll()
         if due_in is not None:
@@ -464,8 +464,8 @@ async def pauses_of(
 
 async def test_it_starts_without_the_chain(server: ScriptedRpc, chain: Chain) -> None:
     await server.stop()
-    async with aiohttp.ClientSession() as session:
-        rpc = RpcClient(session, [server.url])
+    async with HttpClient() as http:
+        rpc = RpcClient(http, [server.url])
         head = HeadTracker(rpc, 0.01)
         task = asyncio.create_task(head.run())
         await until(lambda: bool(rpc.problem))
@@ -479,8 +479,8 @@ async def test_it_starts_without_the_chain(server: ScriptedRpc, chain: Chain) ->
 async def test_hurry_ends_a_long_pause(
     server: ScriptedRpc, chain: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with aiohttp.ClientSession() as session:
-        rpc = RpcClient(session, [server.url])
+    async with HttpClient() as http:
+        rpc = RpcClient(http, [server.url])
         head = HeadTracker(rpc, 0.01)
         monkeypatch.setattr(head, "pause", lambda: 3600.0)
         watcher = Curious()

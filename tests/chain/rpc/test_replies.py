@@ -12,7 +12,7 @@ from tests.support.rpc_behaviours import BATCH_REFUSALS, METHOD_REFUSALS, RATE_R
 
 
 def response(answer: Answer) -> Response:
-    return Response(answer.status or 0, "", answer.headers, answer.body)
+    return Response(answer.status or 0, "", answer.headers.get("Retry-After", ""), answer.body)
 
 
 def calls_of(count: int, method: str = "eth_call") -> list[dict[str, Any]]:

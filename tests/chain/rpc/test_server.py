@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from infernet_edge.chain.rpc.client import RpcClient, RpcError, RpcUnavailable
+from infernet_edge.http_client.client import HttpClient
 from tests.support.rpc_behaviours import (
     BATCH_REFUSALS,
     PARTIAL_REFUSALS,
@@ -38,8 +39,8 @@ async def proxy(target: ScriptedRpc) -> AsyncIterator[RpcProxy]:
 
 @pytest.fixture
 async def rpc(proxy: RpcProxy) -> AsyncIterator[RpcClient]:
-    async with aiohttp.ClientSession() as session:
-        rpc = RpcClient(session, [proxy.url], timeout=30)  # for a busy machine
+    async with HttpClient() as http:
+        rpc = RpcClient(http, [proxy.url], timeout=30)  # for a busy machine
         yield rpc
         await rpc.close()
 
@@ -47,8 +48,8 @@ async def rpc(proxy: RpcProxy) -> AsyncIterator[RpcClient]:
 @pytest.fixture
 async def direct(target: ScriptedRpc) -> AsyncIterator[RpcClient]:
     """A client of the target, without the proxy."""
-    async with aiohttp.ClientSession() as session:
-        rpc = RpcClient(session, [target.url])
+    async with HttpClient() as http:
+        rpc = RpcClient(http, [target.url])
         yield rpc
         await rpc.close()
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-import aiohttp
 import pytest
 
 from infernet_edge.chain.rpc.client import Call, RpcClient
+from infernet_edge.http_client.client import HttpClient
 from tests.support.evm import ALICE, ETHER, NODE, Anvil
 from tests.support.rpc_behaviours import (
     BATCH_REFUSALS,
@@ -23,9 +23,9 @@ PAYMENT = {"from": NODE.address, "to": ALICE.address, "value": "0x1"}
 
 
 @pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
+async def http() -> AsyncIterator[HttpClient]:
+    async with HttpClient() as http:
+        yield http
 
 
 def balances(anvil: Anvil, count: int) -> tuple[list[Call], list[str]]:
@@ -40,11 +40,11 @@ def balances(anvil: Anvil, count: int) -> tuple[list[Call], list[str]]:
 @pytest.mark.parametrize("limit", [1, 2, 3, 7])
 @pytest.mark.parametrize("form", [*BATCH_REFUSALS, *PARTIAL_REFUSALS])
 async def test_large_batches_are_answered_in_smaller_ones(
-    anvil: Anvil, session: aiohttp.ClientSession, form: str, limit: int
+    anvil: Anvil, http: HttpClient, form: str, limit: int
 ) -> None:
     calls, expected = balances(anvil, 20)
     async with RpcProxy(anvil.url, Behaviour(max_batch=limit, batch_refusal=form)) as proxy:
-        client = RpcClient(session, [proxy.url])
+        client = RpcClient(http, [proxy.url])
         async with asyncio.timeout(20):
             assert await client.batch(calls) == expected
             proxy.clear()
@@ -67,14 +67,14 @@ _UNCLEAR = ("503_html", "closed")
     ],
 )
 async def test_calls_wait_for_a_limit_of_the_rate(
-    anvil: Anvil, session: aiohttp.ClientSession, form: str, counts_calls: bool
+    anvil: Anvil, http: HttpClient, form: str, counts_calls: bool
 ) -> None:
     calls, expected = balances(anvil, 6)
     behaviour = Behaviour(
         requests_per_second=20, burst=6, counts_calls=counts_calls, rate_refusal=form
     )
     async with RpcProxy(anvil.url, behaviour) as proxy:
-        client = RpcClient(session, [proxy.url])
+        client = RpcClient(http, [proxy.url])
         async with asyncio.timeout(40):
             answers = await asyncio.gather(*(client.batch(calls) for _ in range(8)))
         assert answers == [expected] * 8
@@ -83,11 +83,11 @@ async def test_calls_wait_for_a_limit_of_the_rate(
 
 @pytest.mark.parametrize("form", METHOD_REFUSALS)
 async def test_what_one_server_does_not_offer_is_asked_of_the_next(
-    anvil: Anvil, session: aiohttp.ClientSession, form: str
+    anvil: Anvil, http: HttpClient, form: str
 ) -> None:
     poor = Behaviour(refused_methods=frozenset({"eth_estimateGas"}), method_refusal=form)
     async with RpcProxy(anvil.url, poor) as first, RpcProxy(anvil.url) as second:
-        client = RpcClient(session, [first.url, second.url])
+        client = RpcClient(http, [first.url, second.url])
         async with asyncio.timeout(20):
             assert await client.call("eth_estimateGas", [PAYMENT]) == hex(21_000)
         assert second.counts["eth_estimateGas"] == 1
@@ -96,12 +96,12 @@ async def test_what_one_server_does_not_offer_is_asked_of_the_next(
 
 @pytest.mark.parametrize("form", RATE_REFUSALS)
 async def test_what_one_server_does_not_take_now_goes_to_the_next(
-    anvil: Anvil, session: aiohttp.ClientSession, form: str
+    anvil: Anvil, http: HttpClient, form: str
 ) -> None:
     """Its limit is used up for long."""
     full = Behaviour(requests_per_second=0.001, burst=2, rate_refusal=form)
     async with RpcProxy(anvil.url, full) as first, RpcProxy(anvil.url) as second:
-        client = RpcClient(session, [first.url, second.url])
+        client = RpcClient(http, [first.url, second.url])
         async with asyncio.timeout(12):
             for _ in range(4):
                 assert await client.call("eth_estimateGas", [PAYMENT]) == hex(21_000)
@@ -111,12 +111,12 @@ async def test_what_one_server_does_not_take_now_goes_to_the_next(
 
 @pytest.mark.parametrize("form", [form for form in RATE_REFUSALS if form not in _UNCLEAR])
 async def test_a_refused_transaction_goes_to_the_next_server(
-    anvil: Anvil, session: aiohttp.ClientSession, form: str
+    anvil: Anvil, http: HttpClient, form: str
 ) -> None:
     """It was refused, so it had no effect there."""
     full = Behaviour(requests_per_second=0.001, burst=2, rate_refusal=form)
     async with RpcProxy(anvil.url, full) as first, RpcProxy(anvil.url) as second:
-        client = RpcClient(session, [first.url, second.url])
+        client = RpcClient(http, [first.url, second.url])
         async with asyncio.timeout(10):
             for _ in range(4):
                 assert await client.call_once("eth_estimateGas", [PAYMENT]) == hex(21_000)

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import aiohttp
 import pytest
 
 from infernet_edge.chain.rpc.client import RpcClient
@@ -15,6 +14,7 @@ from infernet_edge.chain.txm import conditions as module
 from infernet_edge.chain.txm.broadcast_errors import FeeFloor
 from infernet_edge.chain.txm.conditions import ConditionsReader, LearnedFloor
 from infernet_edge.chain.txm.fees import Fees
+from infernet_edge.http_client.client import HttpClient
 from tests.support.evm import NODE
 from tests.support.scripted_rpc import RpcFault, ScriptedRpc
 
@@ -72,8 +72,8 @@ class Asking:
 
 @pytest.fixture
 async def asking() -> AsyncIterator[Asking]:
-    async with Server() as server, aiohttp.ClientSession() as session:
-        rpc = RpcClient(session, [server.url])
+    async with Server() as server, HttpClient() as http:
+        rpc = RpcClient(http, [server.url])
         yield Asking(server, rpc)
         await rpc.close()
 

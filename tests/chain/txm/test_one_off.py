@@ -3,12 +3,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-import aiohttp
 import pytest
 
 from infernet_edge.chain.rpc.client import RpcClient, RpcUnavailable
 from infernet_edge.chain.txm import one_off as oneoff
 from infernet_edge.chain.txm.one_off import NotDone, NotMined, Receipt, send_and_wait
+from infernet_edge.http_client.client import HttpClient
 from tests.support.evm import ALICE, NODE, Anvil, deploy
 from tests.support.scripted_rpc import reply
 from tests.support.sending import Proxy, require_tip
@@ -29,8 +29,8 @@ async def proxy(anvil: Anvil) -> AsyncIterator[Proxy]:
 
 @pytest.fixture
 async def rpc(proxy: Proxy) -> AsyncIterator[RpcClient]:
-    async with aiohttp.ClientSession() as session:
-        rpc = RpcClient(session, [proxy.url])
+    async with HttpClient() as http:
+        rpc = RpcClient(http, [proxy.url])
         yield rpc
         await rpc.close()
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-import aiohttp
 import pytest
 
 from infernet_edge.chain.contracts.abi import WALLET_CREATED
@@ -13,6 +12,7 @@ from infernet_edge.chain.wallet.payment_wallet import (
     created_wallet,
     is_valid_wallet,
 )
+from infernet_edge.http_client.client import HttpClient
 from tests.support.evm import ALICE, COIN, ETHER, NODE, V1, deploy
 from tests.support.scripted_rpc import RpcFault
 from tests.support.sending import Proxy
@@ -28,8 +28,8 @@ async def proxy(v1: V1) -> AsyncIterator[Proxy]:
 
 @pytest.fixture
 async def rpc(proxy: Proxy) -> AsyncIterator[RpcClient]:
-    async with aiohttp.ClientSession() as session:
-        rpc = RpcClient(session, [proxy.url])
+    async with HttpClient() as http:
+        rpc = RpcClient(http, [proxy.url])
         yield rpc
         await rpc.close()
 
