@@ -63,7 +63,6 @@ EXCEPTIONS = {
     "cli/doctor.py _MIN_WIDTH": "the layout of a text",
     "cli/money.py _MAX_AMOUNT": "the range of a number of a contract",
     "config/values/image_names.py _MAX_PORT": "the range of ports",
-    "containers/readiness.py _TIMEOUT": "listed by its text, total=5.0",
     "containers/ports.py _MIN_PORT": "the range of ports",
     "discovery/answers.py _MAX_LEGACY_TTL": "of RFC 6762",
     "discovery/fetching.py _MAX_PENDING": "the range of a number",

@@ -47,7 +47,7 @@ def test_what_is_not_used_is_not_in_it(executable: Executable) -> None:
         r"|pydantic\.(v1|deprecated|mypy)|Crypto\.(PublicKey|SelfTest)|.*\.tests?(\.|$)"
         r"|(xml|plistlib|pyexpat|_elementtree)(\.|$)"
         r"|(yaml|cytoolz|h11|websockets|wsproto|smtplib|ftplib)(\.|$)"
-        r"|aiohttp\.web|uvicorn\.(main|supervisors)|urllib3\.contrib\.|anyio\.itertools"
+        r"|aiohttp|uvicorn\.(main|supervisors)|urllib3\.contrib\.|anyio\.itertools"
         # What substitutes stand for.
         r"|pydantic_core|pydantic\.main|py_ecc\.fields|multiprocessing\.|_?regex\.|bitarray\._"
     )
