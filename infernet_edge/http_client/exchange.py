@@ -131,7 +131,7 @@ class Exchange:
             raise NotHttp("more than one answer")  # the parser stops, and raises another error
 
     def on_status(self, reason: bytes) -> None:
-        self.reason = reason
+        self.reason += reason  # it may arrive in parts
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._has_head:  # else it is one of a trailer
@@ -144,6 +144,8 @@ class Exchange:
             self.headers.clear()
             self.reason = b""
             return
+        if status < 100:
+            raise NotHttp("no status of HTTP")
         self.status = status
         self._has_head = True
         self._is_persistent = self._parser.should_keep_alive()
@@ -153,7 +155,10 @@ class Exchange:
             if lower == b"content-length":
                 self.content_length = int(value)
             elif lower == b"transfer-encoding":
-                is_chunked = value.lower().endswith(b"chunked")
+                # No request asks for another one, and not all forms are chunks for the parser.
+                if value.lower().strip(b" ") != b"chunked":
+                    raise NotHttp("an unknown transfer coding")
+                is_chunked = True
         has_length = is_chunked or self.content_length is not None
         self._until_end = not has_length and status not in _NO_BODY
         if self.content_length and status not in _NO_BODY:
@@ -162,6 +167,8 @@ class Exchange:
             self.head.set_result(None)
 
     def on_body(self, part: bytes) -> None:
+        if self._is_interim:
+            raise NotHttp("an interim answer with a body")
         self._without_body = 0
         if self._left:
             self._left -= len(part)
@@ -172,10 +179,12 @@ class Exchange:
 
     def _feed_body(self, data: bytes) -> None:
         """Take more of a body of known length, without parsing it."""
+        if len(data) > self._left:
+            if data[self._left :].strip(b"\r\n"):  # a line end may follow, as for the parser
+                self.fail(NotHttp("more bytes than its length"))
+                return
+            data = data[: self._left]
         self._left -= len(data)
-        if self._left < 0:
-            self.fail(NotHttp("more bytes than its length"))
-            return
         self.body.append(data)
         if not self._left:
             self._complete(may_continue=self._is_persistent)

@@ -88,6 +88,8 @@ ANSWERS: dict[str, tuple[tuple[bytes, ...], int, bytes]] = {
         b"{}",
     ),
     "lines without CR": ((b"HTTP/1.1 200 OK\ncontent-length: 2\n\n{}",), 200, b"{}"),
+    "a line end after it": ((LENGTH_2 + b"{}\r\n",), 200, b"{}"),
+    "a line end after it, later": ((LENGTH_2, b"{}\r\n"), 200, b"{}"),
     "no reason": ((b"HTTP/1.1 500\r\ncontent-length: 2\r\n\r\n{}",), 500, b"{}"),
     "a large one": (
         (OK + b"content-length: %d\r\n\r\n" % (3 * MEGABYTE), b"x" * 3 * MEGABYTE),
@@ -149,6 +151,14 @@ async def test_answers_that_end_their_connection(
         ((LENGTH_2 + b"{}{}",), NotHttp),
         ((LENGTH_2 + b"{}" + LENGTH_2 + b"{}",), NotHttp),
         ((LENGTH_2 + b"{", b"}x"), NotHttp),
+        ((LENGTH_2 + b"{", b"}\r\nx"), NotHttp),
+        ((b"HTTP/1.1 099 Low\r\ncontent-length: 2\r\n\r\n{}",), NotHttp),
+        ((b"HTTP/1.1 150 X\r\ncontent-length: 1\r\n\r\n1" + LENGTH_2 + b"{}",), NotHttp),
+        ((OK + b"transfer-encoding: chunked\t\r\n\r\n2\r\n{}\r\n0\r\n\r\n",), NotHttp),
+        ((OK + b"transfer-encoding: chunked;q=1\r\n\r\n2\r\n{}\r\n0\r\n\r\n",), NotHttp),
+        ((OK + b"transfer-encoding: chunked, identity\r\n\r\n2\r\n{}\r\n",), NotHttp),
+        ((OK + b"transfer-encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",), NotHttp),
+        ((OK + b"transfer-encoding: chunked \r\n\r\n2\r\n{}\r\n",), IncompleteAnswer),
         ((CHUNKED + b"zz\r\n",), NotHttp),
         ((CHUNKED + b"ffffffffffffffffffff\r\n",), NotHttp),
         ((LENGTH_2 + b"{",), IncompleteAnswer),
@@ -221,6 +231,12 @@ async def test_headers(http: HttpClient) -> None:
         assert response.header("other", "none") == "none"
         assert response.content_length == 0
         assert not response.is_compressed
+
+
+async def test_a_reason_that_arrives_in_parts(http: HttpClient) -> None:
+    server = Server(b"HTTP/1.1 404 No", b"t Fo", b"und\r\ncontent-length: 0\r\n\r\n", pause=0.02)
+    async with talking(server) as url, await http.request("GET", parse_url(url)) as response:
+        assert response.reason == "Not Found"
 
 
 async def test_what_is_sent(http: HttpClient) -> None:
