@@ -12,6 +12,7 @@ from typing import Final, Self
 from infernet_edge.http_client.authorities import client_context
 from infernet_edge.http_client.connecting import Connector
 from infernet_edge.http_client.connection import HttpConnection, Payload
+from infernet_edge.http_client.errors import ConnectionLost
 from infernet_edge.http_client.heads import Headers, head_of, with_length
 from infernet_edge.http_client.pool import Pool
 from infernet_edge.http_client.response import HttpResponse
@@ -31,7 +32,8 @@ class HttpClient:
     """Sends requests to any number of servers, as many at once as are asked for.
 
     It follows no redirects, keeps no cookies and never sends a request twice: a server that fails
-    on one would get it again.
+    on one would get it again. Only a GET is repeated, which changes nothing: on another connection
+    when the server closed an idle one at that moment.
     """
 
     def __init__(
@@ -78,13 +80,21 @@ class HttpClient:
         assert size is not None, "the size of a body in parts is given"
         head = with_length(head, size if size or method not in _WITHOUT_BODY else None)
         connection = self._pool.take(target.origin)
-        if connection is None:
-            connection = await self._connector.connect(target.origin, self._connect_timeout)
+        if connection is not None:
+            try:
+                return await connection.ask(head, body)
+            except ConnectionLost:
+                if method != "GET":
+                    raise
+        connection = await self._connector.connect(target.origin, self._connect_timeout)
         return await connection.ask(head, body)
 
     async def close(self) -> None:
-        """Close the idle connections; those in use are closed after their exchange."""
+        """Close the idle connections, and stop sending bodies in parts.
+
+        Other connections in use are closed after their exchange."""
         self._pool.close()
+        await self._connector.close()
         await self._sending.stop()
 
     def _make_connection(self, origin: Origin) -> HttpConnection:

@@ -14,7 +14,7 @@ from infernet_edge.http_client.connection import HttpConnection
 from infernet_edge.http_client.errors import ConnectFailed
 from infernet_edge.http_client.resolver import Resolver
 from infernet_edge.http_client.tunnels import TunnelAnswer, connect_head
-from infernet_edge.http_client.urls import Origin
+from infernet_edge.http_client.urls import Origin, Via
 
 if TYPE_CHECKING:
     import socket
@@ -39,36 +39,43 @@ class Connector:
 
     async def connect(self, origin: Origin, timeout: float) -> HttpConnection:
         """A new connection, within `timeout` seconds. Raises HttpError."""
+        connection = self._make_connection(origin)
         try:
             async with asyncio.timeout(timeout):
-                if origin.proxy is not None:
-                    return await self._through_proxy(origin)
-                _, connection = await self._open(origin, lambda: self._make_connection(origin))
-                return connection
-        except TimeoutError:
-            raise ConnectFailed(OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))) from None
-        except OSError as error:
-            self._resolver.forget(origin.host, origin.port)
-            raise ConnectFailed(error) from error
+                if origin.proxy is None:
+                    await self._open(origin, lambda: connection)
+                else:
+                    await self._through_proxy(origin, origin.proxy, connection)
+        except BaseException as error:
+            connection.abort()  # asyncio completes a handshake of TLS that has just begun
+            if not isinstance(error, OSError):
+                raise
+            resolved = origin.proxy or origin
+            self._resolver.forget(resolved.host, resolved.port)
+            if isinstance(error, TimeoutError):
+                error = OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+            raise ConnectFailed(error) from None
+        return connection
 
-    async def _through_proxy(self, origin: Origin) -> HttpConnection:
-        assert origin.proxy is not None
-        host, port, is_tls, _ = origin.proxy
-        proxy = Origin(host, port, is_tls)
-        loop, connection = asyncio.get_running_loop(), self._make_connection(origin)
+    async def close(self) -> None:
+        """Stop resolving."""
+        await self._resolver.close()
+
+    async def _through_proxy(self, origin: Origin, via: Via, connection: HttpConnection) -> None:
+        loop, proxy = asyncio.get_running_loop(), Origin(via.host, via.port, via.is_tls)
         try:
             if not origin.is_tls:
                 await self._open(proxy, lambda: connection)
-                return connection
+                return
             transport, answer = await self._open(proxy, lambda: TunnelAnswer(loop))
         except OSError as error:
-            self._resolver.forget(host, port)
+            self._resolver.forget(via.host, via.port)
             raise ConnectFailed(error, of_proxy=True) from error
         try:
             transport.write(connect_head(origin))
             await answer.wait()
             tunnel = await loop.start_tls(
-                transport, connection, self._context(), server_hostname=origin.host
+                transport, connection, self._context(), server_hostname=_certified(origin.host)
             )
             if tunnel is None:
                 raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
@@ -76,7 +83,6 @@ class Connector:
             transport.abort()
             raise
         connection.connection_made(tunnel)
-        return connection
 
     async def _open(
         self, origin: Origin, made: Callable[[], Made]
@@ -86,19 +92,14 @@ class Connector:
         if origin.socket_path:
             return await loop.create_unix_connection(made, origin.socket_path)
         context = self._context() if origin.is_tls else None
-        name = origin.host if origin.is_tls else None
+        name = _certified(origin.host) if origin.is_tls else None
         if _is_address(origin.host):
             return await loop.create_connection(
                 made, origin.host, origin.port, ssl=context, server_hostname=name
             )
         opened = await self._open_socket(origin)
-        try:
-            return await loop.create_connection(
-                made, sock=opened, ssl=context, server_hostname=name
-            )
-        except BaseException:
-            opened.close()
-            raise
+        # From here on the socket is the transport's, which closes it in any case.
+        return await loop.create_connection(made, sock=opened, ssl=context, server_hostname=name)
 
     async def _open_socket(self, origin: Origin) -> socket.socket:
         """A socket that is connected to the address of a name that answers first."""
@@ -106,6 +107,11 @@ class Connector:
 
         addresses = await self._resolver.resolve(origin.host, origin.port)
         return await start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS)
+
+
+def _certified(host: str) -> str:
+    """A host as in certificates: without the dot at the end of a name, the zone of an address."""
+    return host.rstrip(".").partition("%")[0]
 
 
 def _is_address(host: str) -> bool:

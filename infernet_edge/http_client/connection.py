@@ -33,6 +33,7 @@ class HttpConnection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._writable: asyncio.Future[None] | None = None  # while the other side is behind
         self._sending: asyncio.Task[None] | None = None
+        self._is_aborted = False
 
     @property
     def is_open(self) -> bool:
@@ -62,11 +63,6 @@ class HttpConnection(asyncio.Protocol):
             raise
         return HttpResponse(exchange)
 
-    def close(self) -> None:
-        """Close it, unless it is closed already."""
-        if self._transport is not None:
-            self._transport.close()
-
     async def _send(
         self, body: AsyncGenerator[bytes | memoryview, None], exchange: Exchange
     ) -> None:
@@ -78,6 +74,9 @@ class HttpConnection(asyncio.Protocol):
                     self._transport.write(part)
                     if self._writable is not None:
                         await self._writable
+        except asyncio.CancelledError:
+            exchange.fail(IncompleteAnswer("its request is not sent any more"))
+            raise
         except Exception as error:  # noqa: BLE001 - it is raised where the answer is waited for
             exchange.fail(error)
         finally:
@@ -95,22 +94,35 @@ class HttpConnection(asyncio.Protocol):
 
     def finish(self, *, may_continue: bool) -> None:
         self._exchange = None
-        if not may_continue or self._sending is not None:
+        if not may_continue or self._is_behind():
             self.abort()
         elif self.is_open:
             self._idle(self)
 
     def abort(self) -> None:
+        """Close it at once, or as soon as it is open; without the farewell of TLS.
+
+        Servers need not answer that, and it would be waited for.
+        """
+        self._is_aborted = True
         self._exchange = None
         if self._sending is not None:
             self._sending.cancel()
         if self._transport is not None:
             self._transport.abort()
 
+    def _is_behind(self) -> bool:
+        """Whether the other side answered before it took the whole body: it may never take it."""
+        if self._sending is not None:
+            return True
+        return self._transport is not None and self._transport.get_write_buffer_size() > 0
+
     # For the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        if self._is_aborted:
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         if self._exchange is None:
@@ -119,7 +131,12 @@ class HttpConnection(asyncio.Protocol):
             self._exchange.feed(data)
 
     def eof_received(self) -> None:
-        """The transport closes itself after it."""
+        """Nothing follows, even if the other side still takes what is sent.
+
+        The transport closes itself after it, once all is sent.
+        """
+        if self._exchange is not None:
+            self._exchange.end(None)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None

@@ -34,7 +34,7 @@ class Pool:
             if connection.is_open and since > oldest:
                 found = connection
             else:
-                connection.close()
+                connection.abort()
         if not idle:
             del self._idle[origin]
         return found
@@ -42,7 +42,7 @@ class Pool:
     def keep(self, origin: Origin, connection: HttpConnection) -> None:
         """Keep a connection whose exchange is complete."""
         if self._is_closed:
-            connection.close()
+            connection.abort()
             return
         loop = asyncio.get_running_loop()
         self._idle.setdefault(origin, deque()).append((loop.time(), connection))
@@ -56,7 +56,7 @@ class Pool:
             self._expiry.cancel()
         for idle in self._idle.values():
             for _, connection in idle:
-                connection.close()
+                connection.abort()
         self._idle.clear()
 
     def _close_expired(self) -> None:
@@ -64,7 +64,7 @@ class Pool:
         expired = loop.time() - KEEP_ALIVE
         for origin, idle in list(self._idle.items()):
             while idle and (idle[0][0] <= expired or not idle[0][1].is_open):
-                idle.popleft()[1].close()
+                idle.popleft()[1].abort()
             if not idle:
                 del self._idle[origin]
         if self._idle:

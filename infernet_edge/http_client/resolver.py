@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import socket
 from collections import OrderedDict
@@ -10,6 +11,7 @@ from typing import Final, cast
 
 from infernet_edge.config.host_names import LOOPBACK, OF_THIS_MACHINE, RESOLVING_TIME
 from infernet_edge.logs import log_event
+from infernet_edge.tasks import cancel
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +23,8 @@ _KEPT_SECONDS = 60.0  # for which addresses are kept
 AddressInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]
 """As getaddrinfo returns it: family, type, protocol, canonical name, address."""
 
+_Key = tuple[str, int]
+
 
 class Resolver:
     """Resolves by the system; `host.docker.internal` is this machine where it is not known.
@@ -30,24 +34,41 @@ class Resolver:
 
     def __init__(self) -> None:
         self._logged: set[str] = set()
-        self._kept: OrderedDict[tuple[str, int], tuple[float, list[AddressInfo]]] = OrderedDict()
+        self._kept: OrderedDict[_Key, tuple[float, list[AddressInfo]]] = OrderedDict()
+        self._running: dict[_Key, asyncio.Task[list[AddressInfo]]] = {}
 
     async def resolve(self, host: str, port: int) -> list[AddressInfo]:
-        """The addresses of a host, at least one. Raises OSError when there are none."""
-        now, key = asyncio.get_running_loop().time(), (host, port)
+        """The addresses of a host, at least one. Raises OSError when there are none.
+
+        All that wait for the same host wait for one call: the system has few threads for them, and
+        one that hangs cannot be cancelled.
+        """
+        loop, key = asyncio.get_running_loop(), (host, port)
         kept = self._kept.get(key)
-        if kept is not None and now < kept[0]:
+        if kept is not None and loop.time() < kept[0]:
             return kept[1]
-        found = await self._resolve(host, port)
-        self._kept[key] = now + _KEPT_SECONDS, found
-        self._kept.move_to_end(key)
-        if len(self._kept) > MAX_KEPT_NAMES:
-            self._kept.popitem(last=False)
-        return found
+        task = self._running.get(key)
+        if task is None:
+            task = self._running[key] = loop.create_task(self._resolve(host, port))
+            task.add_done_callback(functools.partial(self._keep, key))
+        return await asyncio.shield(task)
 
     def forget(self, host: str, port: int) -> None:
         """Resolve a host again the next time, as none of its addresses could be reached."""
         self._kept.pop((host, port), None)
+
+    async def close(self) -> None:
+        """Wait for no call any more."""
+        await cancel(*self._running.values())
+
+    def _keep(self, key: _Key, task: asyncio.Task[list[AddressInfo]]) -> None:
+        del self._running[key]
+        if task.cancelled() or task.exception() is not None:
+            return
+        self._kept[key] = task.get_loop().time() + _KEPT_SECONDS, task.result()
+        self._kept.move_to_end(key)
+        if len(self._kept) > MAX_KEPT_NAMES:
+            self._kept.popitem(last=False)
 
     async def _resolve(self, host: str, port: int) -> list[AddressInfo]:
         name = host.lower().rstrip(".")
