@@ -334,7 +334,10 @@ class _Failures:
     ) -> None:
         failure = None if error is None else _failure(self._service, self._timeout, error)
         if failure is not None:
-            raise failure from None
+            try:
+                raise failure from None
+            finally:
+                del failure  # its traceback has this frame: both, and the answer, would be kept
 
 
 def _failure(

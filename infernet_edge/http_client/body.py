@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NoReturn
+
+from infernet_edge.http_client.errors import IncompleteAnswer
 
 MAX_BUFFERED_BYTES: Final = 256 * 2**10
 """Bytes that wait to be read before the other side has to wait; one more read is added to them."""
@@ -77,7 +79,7 @@ class Body:
             if self.is_complete:
                 return b""
             if self._error is not None:
-                raise self._error
+                self._raise_error()
             self._waiter = self._loop.create_future()
             try:
                 await self._waiter
@@ -113,6 +115,15 @@ class Body:
                 parts.appendleft(part[missing:])
             taken += part[:missing]
         return bytes(taken)
+
+    def _raise_error(self) -> NoReturn:
+        """Raise it without keeping it: its traceback has frames with what was read before."""
+        error, self._error = self._error, IncompleteAnswer("it was not complete")
+        assert error is not None, "something failed"
+        try:
+            raise error
+        finally:
+            del error
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -57,11 +57,13 @@ class HttpConnection(asyncio.Protocol):
                 self._transport.write(head)
                 self._sending = self._tasks.start(self._send(body, exchange))
             await exchange.head
+            return HttpResponse(exchange)
         except BaseException:
             # Not abort(): after a complete answer another request may have the connection.
             exchange.fail(IncompleteAnswer("it is not waited for any more"))
             raise
-        return HttpResponse(exchange)
+        finally:
+            del exchange  # it has the error, whose traceback has this frame and so the body
 
     async def _send(
         self, body: AsyncGenerator[bytes | memoryview, None], exchange: Exchange

@@ -73,7 +73,8 @@ class Exchange:
         self._until_end = False  # the body ends with the connection
         self._left = 0  # bytes of a body of known length, which need no parser
         self._without_body = 0  # bytes that arrived since the last part of the body
-        self._parser = httptools.HttpResponseParser(self)
+        # Until the end only: both refer to each other, which would keep the body in memory.
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         # Simple servers end lines without CR, and write spaces: others accept that, too.
         self._parser.set_dangerous_leniencies(
             lenient_headers=True,
@@ -88,6 +89,7 @@ class Exchange:
             self._feed_body(data)
             return
         self._without_body += len(data)
+        assert self._parser is not None, "nothing is fed after the end"
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -124,6 +126,7 @@ class Exchange:
             self.head.set_exception(error)
             self.head.exception()  # so that it is not logged when nothing waits for it any more
         self.body.fail(error)
+        self._parser = None
         self._carrier.abort()
 
     def on_message_begin(self) -> None:
@@ -138,6 +141,7 @@ class Exchange:
             self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        assert self._parser is not None, "it calls this method"
         status = self._parser.get_status_code()
         self._is_interim = 100 <= status < 200
         if self._is_interim:
@@ -191,4 +195,5 @@ class Exchange:
 
     def _complete(self, *, may_continue: bool) -> None:
         self.body.complete()
+        self._parser = None
         self._carrier.finish(may_continue=may_continue)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import json
 import resource
 import socket
@@ -23,6 +25,7 @@ from infernet_edge.containers.protocols import infernet
 from infernet_edge.containers.protocols.call import ContainerInput, StoredInput
 from infernet_edge.containers.service import Service
 from infernet_edge.http_client.client import HttpClient
+from infernet_edge.http_client.errors import HttpError
 from infernet_edge.memory import unlimited
 from tests.support.managing import eventually
 from tests.support.ports import free_port
@@ -807,3 +810,26 @@ async def test_the_wait_until_it_is_ready_may_have_its_own_limit(client: Service
         called.container = msgspec.structs.replace(called.container, startup_timeout=0.1)
         with pytest.raises(ContainerFailure, match="not ready: it loads its model"):
             await client.call(called, GIVEN)
+
+
+@pytest.mark.parametrize("parts", [(), (OK + b"content-length: 9\r\n\r\n{}",)])
+async def test_a_failure_keeps_nothing_until_the_garbage_collector_runs(
+    client: ServiceClient, parts: tuple[bytes, ...]
+) -> None:
+    """Its traceback has the input and what was read of the answer, which may be large."""
+
+    async def call(url: str) -> None:
+        with contextlib.suppress(ContainerFailure):
+            await client.call(service(url), GIVEN)
+
+    async with talking(sending(*parts)) as url:
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(3):
+                await call(url)
+            await asyncio.sleep(0.05)  # until the loop has forgotten the last one
+            kinds = ContainerFailure | HttpError
+            assert not [each for each in gc.get_objects() if isinstance(each, kinds)]
+        finally:
+            gc.enable()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -13,7 +14,7 @@ import pytest
 
 from infernet_edge.http_client import resolver
 from infernet_edge.http_client.client import HttpClient
-from infernet_edge.http_client.errors import ConnectionLost, IncompleteAnswer
+from infernet_edge.http_client.errors import ConnectionLost, HttpError, IncompleteAnswer
 from infernet_edge.http_client.resolver import AddressInfo
 from infernet_edge.http_client.urls import parse_url
 from tests.support.certificates import make_certificate
@@ -125,6 +126,42 @@ async def test_a_get_is_not_repeated_without_end(http: HttpClient) -> None:
         with pytest.raises(ConnectionLost):
             await http.request("GET", parse_url(url))
     assert requests == 3
+
+
+@pytest.mark.parametrize("answer", [OK, b"", b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{}"])
+async def test_nothing_of_a_call_waits_for_the_garbage_collector(
+    http: HttpClient, answer: bytes
+) -> None:
+    """Its input and its answer may be large."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(answer)
+        await writer.drain()
+
+    class Kept(bytearray):
+        """Counted by the collector."""
+
+    async def call(url: str) -> None:
+        kept = Kept(9)
+        with contextlib.suppress(HttpError):
+            async with await http.request("POST", parse_url(url), (), bytes(kept)) as response:
+                kept += await response.read()
+                while part := await response.read():
+                    kept += part
+
+    async with talking(talk) as url:
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(5):
+                await call(url)
+            await asyncio.sleep(0.05)  # until the loop has forgotten the last one
+            assert not [each for each in gc.get_objects() if isinstance(each, Kept)]
+            names = ("Exchange", "Body", "HttpResponse", "HttpResponseParser")
+            assert not [each for each in gc.get_objects() if type(each).__name__ in names]
+        finally:
+            gc.enable()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
