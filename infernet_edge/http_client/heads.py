@@ -17,7 +17,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _OWN: Final = frozenset({"content-length", "transfer-encoding", "connection"})
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=128)
 def head_of(method: str, target: Target, headers: Headers) -> bytes:
     """The head without its end, to which only the length of the body is added.
 

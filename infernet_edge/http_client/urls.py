@@ -46,7 +46,7 @@ class Target(NamedTuple):
     host: str
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=128)  # one may have a query of 12 KB that a client chose
 def parse_url(url: str, query: Query = ()) -> Target:
     """A URL such as http://host:3000/path?a=b, with more parameters.
 
@@ -61,7 +61,8 @@ def parse_url(url: str, query: Query = ()) -> Target:
     if parts.scheme not in _PORTS or not host:
         raise InvalidUrl("the url is not valid")
     origin = Origin(host, port or _PORTS[parts.scheme], parts.scheme == "https")
-    named = f"[{host}]" if ":" in host else host
+    # The zone of an IPv6 address means something on this machine only (RFC 6874, 4).
+    named = f"[{host.partition('%')[0]}]" if ":" in host else host
     if port not in (None, _PORTS[parts.scheme]):
         named = f"{named}:{port}"
     return Target(origin, _target(parts.path, parts.query, query), named)
@@ -84,8 +85,10 @@ def through(target: Target, proxy_url: str, authorization: str) -> Target:
 
 def _ascii_host(host: str) -> str:
     """A host as DNS has it: `bücher.example` is `xn--bcher-kva.example`."""
-    if ":" in host:
-        return host
+    if " " in host or not host.isprintable():
+        raise ValueError("a sign that no host has")
+    if ":" in host:  # the percent sign before a zone is encoded or not (RFC 6874, 2 and 3)
+        return re.sub("%25(?=.)", "%", host, count=1)
     if not host.isascii():
         return host.encode("idna").decode("ascii")
     if any(not 1 <= len(label) <= _MAX_LABEL for label in host.removesuffix(".").split(".")):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from infernet_edge.http_client.errors import InvalidUrl
+from infernet_edge.http_client.heads import head_of
 from infernet_edge.http_client.urls import Origin, parse_url, unix_target
 
 
@@ -17,7 +20,9 @@ from infernet_edge.http_client.urls import Origin, parse_url, unix_target
         ("HTTPS://A.Example/x/", Origin("a.example", 443, is_tls=True), "/x/", "a.example"),
         ("https://a:80", Origin("a", 80, is_tls=True), "/", "a:80"),
         ("http://[::1]:3000/x", Origin("::1", 3000), "/x", "[::1]:3000"),
-        ("http://[fe80::1%eth0]/", Origin("fe80::1%eth0", 80), "/", "[fe80::1%eth0]"),
+        ("http://[fe80::1%eth0]/", Origin("fe80::1%eth0", 80), "/", "[fe80::1]"),
+        ("http://[fe80::1%25eth0]:81/", Origin("fe80::1%eth0", 81), "/", "[fe80::1]:81"),
+        ("http://[fe80::1%25]/", Origin("fe80::1%25", 80), "/", "[fe80::1]"),
         (
             "http://bücher.example/",
             Origin("xn--bcher-kva.example", 80),
@@ -49,6 +54,9 @@ def test_a_url(url: str, origin: Origin, target: str, host: str) -> None:
         f"http://{'x' * 64}.example",
         "http://[::1",
         "http://ü..example",
+        "http://a b/",
+        "http://a\x00b/",
+        "http://a\x85b/",
         "unix:///run/a",
     ],
 )
@@ -75,6 +83,18 @@ def test_parameters_replace_those_of_the_url(
 def test_a_unix_socket() -> None:
     target = unix_target("/run/podman.sock", "/v4/x", (("tail", "1"),))
     assert target == (Origin("", 0, socket_path="/run/podman.sock"), "/v4/x?tail=1", "localhost")
+
+
+def test_what_clients_ask_for_does_not_fill_the_memory() -> None:
+    """Such as the `model_id` of /resources: targets and heads are kept for the next call."""
+    tracemalloc.start()
+    try:
+        for number in range(600):
+            query = (("model_id", f"{number}" + "\U0001f600" * 1000),)
+            head_of("GET", parse_url("http://a:3000/service-resources", query), ())
+        assert tracemalloc.get_traced_memory()[0] < 6 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_nothing_of_a_url_ends_a_line_of_the_head() -> None:
