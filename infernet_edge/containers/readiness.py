@@ -39,8 +39,6 @@ async def probe(http: HttpClient, service: Service) -> str:
         async with asyncio.timeout(_TIMEOUT):
             async with await http.request("GET", parse_url(url), headers) as response:
                 status = response.status
-                # A page that has arrived already is read, so that its connection is kept.
-                response.read_now()
         if container.health_path and status >= 400:
             return f"{path} answers with status {status}"
         if protocol.LOADS_MODELS and status == UNAVAILABLE:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-
 from infernet_edge.errors import InfernetEdgeError
-
-_CLOSED = (errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED)
 
 
 class HttpError(InfernetEdgeError):
@@ -51,7 +47,7 @@ class ConnectionLost(HttpError):
     @property
     def is_closed(self) -> bool:
         """Whether the other side closed it, in order or with a reset; else the network failed."""
-        return self.os_error is None or self.os_error.errno in _CLOSED
+        return self.os_error is None or isinstance(self.os_error, ConnectionError)
 
 
 class IncompleteAnswer(HttpError):

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator
 from typing import Final
 from urllib.parse import urlsplit
 
+from infernet_edge.containers.answers.failures import cause_of
 from infernet_edge.containers.blocking import EngineUnreachable
 from infernet_edge.containers.connection import Connection
 from infernet_edge.containers.operating.lines import Frame, Frames
@@ -77,4 +78,6 @@ def _target(url: str, path: str, query: Query) -> Target:
 
 
 def _reason(error: Exception) -> str:
-    return "no answer in time" if isinstance(error, TimeoutError) else str(error)
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return cause_of(error) if isinstance(error, HttpError) else str(error)

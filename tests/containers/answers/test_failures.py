@@ -96,6 +96,16 @@ async def test_tls_where_the_service_has_none(http: HttpClient) -> None:
     assert cause.startswith("it does not speak TLS")
 
 
+def test_a_server_that_closes_in_the_handshake_of_tls() -> None:
+    async def ask() -> tuple[str, str]:
+        async with HttpClient() as http, talking(answering()) as url:
+            return await texts(http, url.replace("http:", "https:"))
+
+    cause = "it closed the connection"
+    expected = (f"Cannot connect to container: {cause}", cause)
+    assert asyncio.run(ask()) == uvloop.run(ask()) == expected
+
+
 async def test_a_certificate_that_is_not_trusted(http: HttpClient, tmp_path: Path) -> None:
     command = "openssl req -x509 -newkey ed25519 -nodes -days 2 -subj /CN=x -keyout k -out c"
     subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True, timeout=60)
