@@ -13,6 +13,7 @@ import json
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ from infernet_edge.containers.blocking import EngineUnreachable
 from infernet_edge.containers.images.damage import lost_layer
 from infernet_edge.containers.images.login import is_refusal, login_headers, remedy
 from infernet_edge.containers.images.progress import PullProgress, progress_reports
+from infernet_edge.containers.operating.lines import Frames
 from infernet_edge.containers.processes import ContainerProcess
 from infernet_edge.containers.specification import (
     CONTAINER_LABEL,
@@ -40,6 +42,8 @@ PULL_STALL_TIMEOUT = 600.0  # seconds without progress of a pull
 _CONNECT_TIMEOUT = 10.0
 _LOG_LINES = 8
 _LOG_CHARACTERS = 600
+_LOG_CHUNK = 64 * 2**10  # bytes of a log that are read at once
+_LOG_KEPT = 16 * 2**10  # bytes of a log, of which the last lines are shown
 
 
 class EngineInfo(NamedTuple):
@@ -255,11 +259,27 @@ class Engine:
             client.containers.remove(container_id, force=True, v=True)
 
     def logs(self, container_id: str) -> str:
-        """Blocks. The last lines of a container's log, at most _LOG_CHARACTERS."""
+        """Blocks. The last lines of a container's log, at most _LOG_CHARACTERS.
+
+        Reads all of the log, which is rotated: asked for the last lines alone, Podman before 4.7
+        loses or reverses those that a program writes in parts, as catatonit does
+        (https://github.com/containers/podman/pull/19562).
+        """
+        until = time.monotonic() + CALL_TIMEOUT
+        parameters = {"stdout": "true", "stderr": "true", "timestamps": "true"}
+        frames, text = Frames(), b""
         with self._client("read the container's log") as client:
-            frames = client.containers.get(container_id).logs(tail=_LOG_LINES)
-            text = b"".join(frames).decode("utf-8", "replace").strip()
-            return text[-_LOG_CHARACTERS:]
+            path = f"/containers/{container_id}/logs"
+            answer = client.api.get(path, params=parameters, stream=True)
+            with contextlib.closing(answer) as response:
+                response.raise_for_status()
+                for chunk in response.iter_content(_LOG_CHUNK):
+                    text += b"".join(frame.content for frame in frames.feed(chunk))
+                    text = text[-_LOG_KEPT:]
+                    if time.monotonic() > until:  # it grows as fast as it is read
+                        break
+        lines = text.decode("utf-8", "replace").strip().splitlines()
+        return "\n".join(lines[-_LOG_LINES:])[-_LOG_CHARACTERS:]
 
     def output_of(self, container_id: str, command: Sequence[str]) -> str:
         """Blocks. What a command prints in a running container; "" when it does not exist there."""

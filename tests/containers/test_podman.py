@@ -192,6 +192,34 @@ def test_errors_have_podmans_text(podman: IsolatedPodman, engine: Engine) -> Non
         engine.start("none")
 
 
+@pytest.mark.parametrize(
+    ("parts", "log"),
+    [
+        # As catatonit, the init process, writes its error.
+        (["ERROR: ", "no program", "\n"], "ERROR: no program"),
+        (["first\n", "sec", "ond\n", "last ", "one"], "first\nsecond\nlast one"),
+        (["x" * 20_000, "end"], "x" * 597 + "end"),
+    ],
+    ids=["one line", "several", "long"],
+)
+def test_the_log_of_a_program_that_writes_lines_in_parts(
+    podman: IsolatedPodman, engine: Engine, parts: list[str], log: str
+) -> None:
+    code = (
+        "import sys, time\n"
+        f"for part in {parts}:\n"
+        "    sys.stderr.write(part)\n"
+        "    sys.stderr.flush()\n"
+        "    time.sleep(0.1)"
+    )
+    specification = specified(engine, podman.echo_image())
+    created = engine.create({**specification, "entrypoint": ["/python", "-c", code], "command": []})
+    engine.start(created)
+    podman.run("wait", created)
+    assert engine.logs(created) == log
+    engine.remove(created)
+
+
 def test_a_pull_needs_the_password(podman: IsolatedPodman, registry: Registry) -> None:
     image = f"{registry.address}/team/echo:1"
     for engine in (Engine(podman.url, Login()), logged_in(podman, registry.address, "wrong")):
