@@ -103,7 +103,7 @@ def podman(session_podman: IsolatedPodman) -> Iterator[IsolatedPodman]:
     """A Podman that runs, without any container."""
     session_podman.start_service()
     yield session_podman
-    session_podman.run("rm", "--all", "--force", "--time=0")
+    session_podman.remove_containers()
 
 
 @pytest.fixture(scope="session")

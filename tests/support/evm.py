@@ -168,13 +168,21 @@ class Anvil:
         self._process = subprocess.Popen(
             [*command, *self._arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + 30
-        while not self._answers():
-            assert self._process.poll() is None, "anvil ended at its start"
-            assert time.monotonic() < deadline, "anvil did not answer in 30 s"
-            time.sleep(0.01)
+        try:
+            self._wait_until_it_answers()
+        except BaseException:
+            self.stop()
+            raise
         for rich in FUNDED:
             self.set_balance(rich.address, 10_000 * ETHER)
+
+    def _wait_until_it_answers(self) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + 90  # a fraction of a second on a machine that is not busy
+        while not self._answers():
+            assert self._process.poll() is None, "anvil ended at its start"
+            assert time.monotonic() < deadline, "anvil does not answer"
+            time.sleep(0.01)
 
     def stop(self) -> None:
         """End the process, if it runs; the chain is lost."""

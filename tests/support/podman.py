@@ -14,6 +14,7 @@ import functools
 import io
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -134,6 +135,7 @@ def _use_a_network_of_its_own(environment: Mapping[str, str], folder: Path, numb
     name, bridge = f"infernet-test-{number}", f"ietest{number}"
     # Tests that were killed leave it, and nobody else has this number now.
     subprocess.run(["ip", "link", "delete", bridge], capture_output=True, timeout=30, check=False)
+    _remove_forwarded_ports(name)
     subnet = f"10.231.{number}.0/24"
     podman(environment, "network", "create", "--disable-dns", "--subnet", subnet, name)
     description = folder / "networks" / f"{name}.json"
@@ -144,6 +146,24 @@ def _use_a_network_of_its_own(environment: Mapping[str, str], folder: Path, numb
     conf = folder / "containers.conf"
     default = f'[network]\ndefault_network = "{name}"\n'
     conf.write_text(conf.read_text().replace("[network]\n", default))
+
+
+def _remove_forwarded_ports(network: str) -> None:
+    """Remove the rules that forward ports to containers of a network, which has none now.
+
+    A Podman that is killed leaves them, and whoever listens on such a port later gets no client.
+    """
+    if shutil.which("iptables") is None:
+        return
+    iptables = ["iptables", "--wait", "--table", "nat"]
+    listed = subprocess.run(
+        [*iptables, "--list-rules"], capture_output=True, text=True, timeout=30, check=False
+    )
+    for line in listed.stdout.splitlines():
+        if f'"dnat name: {network} id: ' in line:
+            _, *rule = shlex.split(line)
+            for command in (["--delete", *rule], ["--flush", rule[-1]]):
+                subprocess.run([*iptables, *command], timeout=30, check=True)
 
 
 ENTRYPOINT = ('ENTRYPOINT ["/python", "-I", "/service.py"]',)
@@ -256,6 +276,12 @@ class IsolatedPodman:
         while _listens(self.socket):
             assert time.monotonic() < deadline, "still listening"
             time.sleep(0.02)
+
+    def remove_containers(self) -> None:
+        """Remove all containers, and what a Podman that was killed left of them."""
+        self.run("rm", "--all", "--force", "--time=0")
+        if os.getuid() == 0:
+            _remove_forwarded_ports(f"infernet-test-{self._number}")
 
     def echo_image(self, name: str = ECHO_IMAGE) -> str:
         """The image of the echo service, see container_service.py; returns its name."""

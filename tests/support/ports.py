@@ -13,7 +13,10 @@ _BELOW_THE_EPHEMERAL_RANGE = range(20_000, 32_000)
 
 
 def free_port() -> int:
-    """Return a TCP port that nothing listens on.
+    """Return a TCP port of which nothing else gets the connections.
+
+    Nothing listens on it, and no rule of the firewall forwards it, such as one that a Podman that
+    was killed left.
 
     It is below the range from which the kernel takes the ports of outgoing connections, so that
     none of these takes it before the caller does. Each worker of pytest-xdist has ports of its
@@ -23,6 +26,8 @@ def free_port() -> int:
         with socket.socket() as probe:
             try:
                 probe.bind(("0.0.0.0", port))
+                probe.listen(1)
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
             except OSError:
                 continue
             return port
