@@ -12,7 +12,7 @@ import concurrent.futures
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from infernet_edge.backoff import Backoff
@@ -175,9 +175,23 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
+        self._limits: set[asyncio.Timeout] = set()
         self.until = 0.0  # loop time
         self.extend()
 
     def extend(self) -> None:
-        """Count from now: there was an answer."""
+        """Count from now, also for requests that wait already: there was an answer."""
         self.until = asyncio.get_running_loop().time() + self._seconds
+        for limit in self._limits:
+            if not limit.expired():
+                limit.reschedule(self.until)
+
+    @contextlib.asynccontextmanager
+    async def limiting(self) -> AsyncIterator[None]:
+        """Raise TimeoutError when the deadline passes within the block."""
+        async with asyncio.timeout_at(self.until) as limit:
+            self._limits.add(limit)
+            try:
+                yield
+            finally:
+                self._limits.discard(limit)

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from infernet_edge.tasks import Background, BlockingReads, TaskSet
+from infernet_edge.tasks import Background, BlockingReads, Deadline, TaskSet
 from tests.support.managing import eventually
 
 
@@ -149,3 +149,25 @@ async def test_a_blocking_read_that_hangs() -> None:
     assert sum(each.name == "blocking read" for each in threading.enumerate()) == 1
     release.set()
     assert await reads.run(lambda: 7) == 7
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+async def test_an_answer_extends_the_deadline_of_those_that_wait(is_answered: bool) -> None:
+    deadline = Deadline(1.0)
+    entered = asyncio.Event()
+
+    async def wait() -> None:
+        async with deadline.limiting():
+            entered.set()
+            for _ in range(10):
+                await asyncio.sleep(0)
+
+    waiting = asyncio.create_task(wait())
+    await entered.wait()
+    time.sleep(1.1)  # nothing else of the loop runs
+    if is_answered:
+        deadline.extend()
+        await waiting
+    else:
+        with pytest.raises(TimeoutError):
+            await waiting

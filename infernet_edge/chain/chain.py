@@ -378,7 +378,7 @@ class ChainSubsystem:
     async def _verify(self, request: DelegatedRequest, deadline: Deadline) -> bool:
         """Whether the signature could be checked. Raises Refused when it is wrong."""
         try:
-            async with asyncio.timeout_at(deadline.until):
+            async with deadline.limiting():
                 await self._signer.verify(request)
         except (RpcUnavailable, TimeoutError):
             return False
