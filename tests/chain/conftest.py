@@ -35,4 +35,4 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "_FIRST_PAUSE", 0.05)
     monkeypatch.setattr(retry, "MAX_OUTAGE_PAUSE_SECONDS", 0.2)
     monkeypatch.setattr(schedule, "_PAUSE", 0.2)
-    monkeypatch.setattr(chain, "_CHECK_TIMEOUT", 0.5)
+    monkeypatch.setattr(chain, "_CHECK_TIMEOUT", 2.0)
