@@ -5,6 +5,7 @@ asked to do by fields of `data` (an object):
     sleep: SECONDS before the answer     exit: CODE at once, without an answer
     status: N as the answer's status     allocate: MEGABYTES before the answer
     print: TEXT to the log               page: N as the status of a page of HTML
+    hold: true waits, before the answer, until the file /tmp/go exists
     show: true answers environment, arguments and what is at the paths in `read`
 Arguments: --crash CODE (at once), --need PATH (crashes without it), --deaf (accepts connections,
 never answers), --delay SECONDS (before it listens), --unhealthy (GET /health answers 503),
@@ -44,6 +45,8 @@ class Handler(BaseHTTPRequestHandler):
         data = request["data"]
         orders = data if isinstance(data, dict) else {}
         time.sleep(orders.get("sleep", 0))
+        while orders.get("hold") and not Path("/tmp/go").exists():
+            time.sleep(0.05)
         if "print" in orders:
             print(orders["print"], file=sys.stderr, flush=True)
         if "page" in orders:
