@@ -38,7 +38,7 @@ def announced(other: SecondMachine) -> Announced:
         announcer = Announcer(name, describe, lambda: links(other.here))
         work = asyncio.create_task(announcer.run())
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while wait and not announcer.responder.announced:
                     assert not work.done(), work.exception()
                     await asyncio.sleep(0.02)

@@ -60,7 +60,7 @@ def call_back(
     return v1.newest_id()
 
 
-async def received(consumer: Contract, count: int, timeout: float = 20.0) -> list[dict[str, Any]]:
+async def received(consumer: Contract, count: int, timeout: float = 60.0) -> list[dict[str, Any]]:
     """Wait until a consumer has received so much; returns it, oldest first."""
     async with asyncio.timeout(timeout):
         while len(found := deliveries(consumer)) < count:

@@ -117,7 +117,7 @@ class Watched:
         """Wait until something is visible."""
         self.page.locator(selector).first.wait_for(timeout=timeout)
 
-    def until(self, script: str, seconds: float = 30.0) -> None:
+    def until(self, script: str, seconds: float = 60.0) -> None:
         """Wait until an expression is true; Playwright's own way needs `eval` in the page."""
         deadline = time.monotonic() + seconds
         while not self.page.evaluate(script):

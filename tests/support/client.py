@@ -165,13 +165,13 @@ class Api:
 
 
 @contextmanager
-def connected(port: int, timeout: float = 30.0) -> Iterator[socket.socket]:
+def connected(port: int, timeout: float = 60.0) -> Iterator[socket.socket]:
     """A bare connection to the node."""
     with socket.create_connection(("127.0.0.1", port), timeout) as connection:
         yield connection
 
 
-def exchange(port: int, request: bytes, timeout: float = 30.0) -> bytes:
+def exchange(port: int, request: bytes, timeout: float = 60.0) -> bytes:
     """Send bytes as they are and return all that comes until the node closes the connection."""
     with connected(port, timeout) as connection:
         connection.sendall(request)
@@ -202,7 +202,7 @@ def post(path: str, body: bytes) -> bytes:
     return head("POST", path, content_type="application/json", content_length=length) + body
 
 
-def eventually(condition: Callable[[], Any], within: float = 30.0) -> None:
+def eventually(condition: Callable[[], Any], within: float = 60.0) -> None:
     """Wait until something holds; raises AssertionError when it does not in time (seconds)."""
     deadline = time.monotonic() + within
     while not condition():

@@ -77,7 +77,7 @@ class EventStream:
         self.parser = Parser()
         self._waiting: list[ReadEvent] = []
 
-    async def next(self, timeout: float = 10) -> ReadEvent:
+    async def next(self, timeout: float = 60) -> ReadEvent:
         """The next event; raises StopAsyncIteration at the end of the stream."""
         async with asyncio.timeout(timeout):
             while not self._waiting:
@@ -87,7 +87,7 @@ class EventStream:
                 self._waiting += self.parser.feed(chunk)
         return self._waiting.pop(0)
 
-    async def until(self, name: str, timeout: float = 10) -> list[ReadEvent]:
+    async def until(self, name: str, timeout: float = 60) -> list[ReadEvent]:
         """All events up to and with the next one of this name."""
         found: list[ReadEvent] = []
         async with asyncio.timeout(timeout):
@@ -95,7 +95,7 @@ class EventStream:
                 found.append(await self.next(timeout))
         return found
 
-    async def rest(self, timeout: float = 10) -> list[ReadEvent]:
+    async def rest(self, timeout: float = 60) -> list[ReadEvent]:
         """All events to the end of the stream."""
         found: list[ReadEvent] = []
         async with asyncio.timeout(timeout):

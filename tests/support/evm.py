@@ -406,7 +406,7 @@ class Anvil:
             to_checksum_address(found["contractAddress"]) if found["contractAddress"] else "",
         )
 
-    def wait_for_receipt(self, transaction: str, timeout: float = 20.0) -> Receipt:
+    def wait_for_receipt(self, transaction: str, timeout: float = 60.0) -> Receipt:
         """Return the receipt as soon as there is one."""
         deadline = time.monotonic() + timeout
         while (found := self.receipt(transaction)) is None:

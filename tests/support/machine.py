@@ -123,7 +123,7 @@ class Machine:
         """The newest lines of the node's log."""
         return self.try_to_run("journalctl", "-u", "infernet-edge*", "-n", "60", "--no-pager")[1]
 
-    def wait_until(self, true: Callable[[], bool], timeout: float = 30) -> None:
+    def wait_until(self, true: Callable[[], bool], timeout: float = 60) -> None:
         """Wait for a condition; raises AssertionError with the log when it does not come."""
         deadline = time.monotonic() + timeout
         while not true():

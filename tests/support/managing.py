@@ -88,7 +88,7 @@ async def managing(
                 await background.stop()
 
 
-async def eventually(condition: Callable[[], Any], timeout: float = 30) -> None:
+async def eventually(condition: Callable[[], Any], timeout: float = 60) -> None:
     """Wait until something holds; raises AssertionError when it does not in time."""
     try:
         async with asyncio.timeout(timeout):

@@ -147,7 +147,7 @@ def node_on(
             stderr=log,
         )
     try:
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while "discovery.announced" not in (folder / "other.log").read_text():
             assert process.poll() is None, (folder / "other.log").read_text()
             assert time.monotonic() < end, (folder / "other.log").read_text()
@@ -217,7 +217,7 @@ def avahi(within: Sequence[str], folder: Path) -> Iterator[Avahi]:
             process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
             undone.callback(process.wait, 10)
             undone.callback(process.terminate)
-            end = time.monotonic() + 15
+            end = time.monotonic() + 60
             while not ready():
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < end, log.read_text()

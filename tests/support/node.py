@@ -36,7 +36,7 @@ class NodeProcess(ServerProcess):
         *,
         command: Sequence[str] = (sys.executable, "-m", "infernet_edge"),
         env: Mapping[str, str] | None = None,
-        ready_within: float = 30.0,
+        ready_within: float = 60.0,
         fresh: bool = False,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)

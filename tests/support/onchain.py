@@ -93,14 +93,14 @@ async def state_of(node: RunningNode, identifier: int) -> str:
     return next((str(each["state"]) for each in found if each["id"] == identifier), "")
 
 
-async def until_state(node: RunningNode, identifier: int, state: str, timeout: float = 30) -> None:
+async def until_state(node: RunningNode, identifier: int, state: str, timeout: float = 60) -> None:
     """Wait until the node sees a subscription so."""
     async with asyncio.timeout(timeout):
         while await state_of(node, identifier) != state:
             await asyncio.sleep(0.02)
 
 
-async def settled(node: RunningNode, number: int = 1, timeout: float = 30.0) -> dict[str, Any]:
+async def settled(node: RunningNode, number: int = 1, timeout: float = 60.0) -> dict[str, Any]:
     """Wait for a delivery, and for its end."""
     async with asyncio.timeout(timeout):
         while number not in {each["number"] for each in (await _deliveries(node))}:
@@ -110,7 +110,7 @@ async def settled(node: RunningNode, number: int = 1, timeout: float = 30.0) -> 
     return found
 
 
-async def until(condition: Callable[[], Any], timeout: float = 20.0) -> None:
+async def until(condition: Callable[[], Any], timeout: float = 60.0) -> None:
     """Wait until something holds."""
     async with asyncio.timeout(timeout):
         while not condition():
@@ -137,13 +137,13 @@ async def polls(node: RunningNode, times: int = 4) -> None:
     """
     watcher = _Polls()
     chain_of(node).head.watch(watcher)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while watcher.count < times:
             await asyncio.sleep(0.01)
     chain_of(node).head.unwatch(watcher)
 
 
-async def waiting(node: RunningNode, reason: str, number: int = 1, timeout: float = 10.0) -> None:
+async def waiting(node: RunningNode, reason: str, number: int = 1, timeout: float = 60.0) -> None:
     """Wait until a delivery says what it waits for; `reason` is part of that."""
     async with asyncio.timeout(timeout):
         while True:

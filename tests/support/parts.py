@@ -141,7 +141,7 @@ async def result(parts: Parts, job: Job | str, client: str = CLIENT) -> dict[str
 
 
 async def outcome(
-    parts: Parts, job: Job | str, client: str = CLIENT, timeout: float = 20
+    parts: Parts, job: Job | str, client: str = CLIENT, timeout: float = 60
 ) -> dict[str, Any]:
     """Wait for the end of a job and return its result."""
     async with asyncio.timeout(timeout):

@@ -255,7 +255,7 @@ class IsolatedPodman:
                 stderr=log,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not _listens(self.socket):
             assert time.monotonic() < deadline, (self.folder / "service.log").read_text()
             time.sleep(0.02)
@@ -272,7 +272,7 @@ class IsolatedPodman:
         """Ask the API to end, as systemd does; it takes no connections any more."""
         assert self._service is not None
         self._service.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while _listens(self.socket):
             assert time.monotonic() < deadline, "still listening"
             time.sleep(0.02)
@@ -331,7 +331,7 @@ class Registry:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not _connects(self.port):
             assert time.monotonic() < deadline, "docker-registry does not answer"
             time.sleep(0.02)

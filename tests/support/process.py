@@ -37,7 +37,7 @@ class ServerProcess:
         *,
         env: Mapping[str, str] | None = None,
         health_path: str = "/health",
-        ready_within: float = 30.0,
+        ready_within: float = 60.0,
         imported: Sequence[str] = (),
     ) -> None:
         self.command = list(command)
@@ -125,10 +125,10 @@ class ServerProcess:
             trusting.check_hostname = False
             trusting.verify_mode = ssl.CERT_NONE
             connection = http.client.HTTPSConnection(
-                parts.hostname, parts.port, timeout=5, context=trusting
+                parts.hostname, parts.port, timeout=30, context=trusting
             )
         else:
-            connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=5)
+            connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=30)
         try:
             connection.request("GET", self.health_path)
             return connection.getresponse().status == 200
@@ -137,12 +137,12 @@ class ServerProcess:
         finally:
             connection.close()
 
-    def exit_code(self, timeout: float = 30.0) -> int:
+    def exit_code(self, timeout: float = 60.0) -> int:
         """Wait for the end and return the exit code; negative: the signal that ended it."""
         assert self.process is not None, "not started"
         return self.process.wait(timeout)
 
-    def stop(self, timeout: float = 30.0) -> int:
+    def stop(self, timeout: float = 60.0) -> int:
         """Send SIGTERM, wait, and return the exit code.
 
         Raises AssertionError with the log when it does not end in `timeout` seconds; it is killed

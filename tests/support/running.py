@@ -99,7 +99,7 @@ class RunningNode:
         return dict(found)
 
     async def finished(
-        self, identifier: str, headers: Mapping[str, str] | None = None, timeout: float = 20
+        self, identifier: str, headers: Mapping[str, str] | None = None, timeout: float = 60
     ) -> dict[str, Any]:
         """Wait for the end of a job and return its result."""
         async with asyncio.timeout(timeout):

@@ -126,7 +126,7 @@ class ScriptedService:
             thread.join(LIMIT)
         self._listener.close()
 
-    def wait_for_calls(self, count: int, within: float = 30.0) -> None:
+    def wait_for_calls(self, count: int, within: float = 60.0) -> None:
         """Wait until there have been this many calls; raises AssertionError when there are not."""
         deadline = time.monotonic() + within
         while len(self.calls) < count:

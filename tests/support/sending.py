@@ -226,7 +226,7 @@ class Sending:
 
     async def settle(self, *keys: str, mine: bool = True) -> list[TransactionOutcome]:
         """Let blocks come until the transactions are final."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             outcomes = [self.sender.outcomes.recent(key) for key in keys]
             if all(outcomes):

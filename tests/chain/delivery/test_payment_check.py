@@ -236,8 +236,8 @@ async def test_what_is_paid_after_all_is_computed(
         assert (found["state"], found["reason"]) == ("delivered", "")
         assert len(deliveries(market.consumer)) == 1
     assert market.earned == PRICE
-    # Once for each reason: when the payment comes between a simulation and the check of the wallets,
-    # the reason is that of the simulation.
+    # Once for each reason: that of a simulation, when the payment comes between it and the check of
+    # the wallets.
     reasons = [each["reason"] for each in events.of("delivery.deferred")]
     assert len(reasons) == len(set(reasons))
     assert reasons[0].startswith(missing)
