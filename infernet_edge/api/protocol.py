@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
 import struct
 import sys
+import termios
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -127,9 +129,16 @@ class LanProtocol(HttpToolsProtocol):
         return answering is not None and answering.response_complete and answering.more_body
 
     def check_progress(self) -> None:
-        """Restart the time of a blocked answer when some of it was sent since the last call."""
-        before, self._unsent = self._unsent, self.transport.get_write_buffer_size()
-        if self._unsent < before:
+        """Restart the time of a blocked answer when some of it was received since the last call.
+
+        What the kernel has counts as well: of megabytes in its buffer, it asks for more only when
+        a third has gone, which can take a slow client longer than it may be stuck.
+        """
+        if not self.flow.write_paused:
+            return
+        left = self.transport.get_write_buffer_size() + _not_acknowledged(self.transport)
+        before, self._unsent = self._unsent, left
+        if left < before:
             self._blocked_since = self.loop.time()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -368,6 +377,15 @@ class LanProtocol(HttpToolsProtocol):
             % (status, len(body), body)
         )
         self.transport.close()
+
+
+def _not_acknowledged(transport: asyncio.Transport) -> int:
+    """Bytes in the kernel's send buffer that the client has not received: SIOCOUTQ of tcp(7)."""
+    try:
+        descriptor = transport.get_extra_info("socket").fileno()
+        return int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except (OSError, ValueError):  # it has just been closed
+        return 0
 
 
 def _is_abandoned_at_eof(scope: Any) -> bool:

@@ -101,15 +101,20 @@ def _drips_until_dropped(connection: socket.socket) -> bytes:
     raise AssertionError("still served")
 
 
+def _large_answer(api: Api) -> str:
+    """The path of an answer of 200 kB."""
+    job = api.submit("echo", {"text": "x" * 200_000})
+    assert api.finished([job])[0]["status"] == "success"
+    return f"/api/jobs?id={job}"
+
+
 def test_a_client_that_does_not_read_its_answers_is_dropped(node: NodeProcess, api: Api) -> None:
-    for _ in range(2):
-        assert api.post([JOB] * 2000, "/api/jobs/batch").status == 200
-    eventually(lambda: not api.running())
-    answer = len(api.get("/api/jobs").body)
+    path = _large_answer(api)
+    answer = len(api.get(path).body)
     for requests in (1, 2 + 16 * MIB // answer):  # more than the kernel keeps for the client
         with connected(node.port) as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            connection.sendall(head("GET", "/api/jobs") * requests)
+            connection.sendall(head("GET", path) * requests)
             assert connection.recv(10)
             port = connection.getsockname()[1]
             eventually(functools.partial(_is_rid_of, node, port), within=60)
@@ -121,17 +126,26 @@ def _is_rid_of(node: NodeProcess, port: int) -> bool:
     return not any(each.raddr and each.raddr.port == port for each in connections)
 
 
-def test_a_client_that_takes_its_answers_slowly_gets_them_all(node: NodeProcess, api: Api) -> None:
-    expected = api.get("/api/jobs").body
-    requests = 1 + 8 * MIB // len(expected)
-    with connected(node.port) as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        connection.sendall(head("GET", "/api/jobs") * requests)
-        connection.sendall(head("GET", "/nowhere", connection="close"))
-        received = b""
-        while part := connection.recv(65536):
-            received += part
-            time.sleep(0.02)
+def test_a_client_that_takes_its_answers_slowly_gets_them_all(
+    echo: EchoService, tmp_path: Path
+) -> None:
+    """So slowly that the kernel does not take more from the node for twice the time to be stuck."""
+    command = hurried({"api.server._STUCK_TIME": 2.0})
+    with NodeProcess(configuration(echo.url), tmp_path, command=command) as node:
+        api = Api(node.port)
+        path = _large_answer(api)
+        expected = api.get(path).body
+        requests = 1 + 12 * MIB // len(expected)
+        with connected(node.port) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            connection.sendall(head("GET", path) * requests)
+            connection.sendall(head("GET", "/nowhere", connection="close"))
+            received = b""
+            slowly = time.monotonic() + 6
+            while part := connection.recv(65536):
+                received += part
+                if time.monotonic() < slowly:
+                    time.sleep(0.2)
     assert received.count(expected) == requests
     assert b"HTTP/1.1 404 " in received
 
