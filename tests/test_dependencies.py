@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -19,6 +21,30 @@ REQUIREMENTS = [
     for line in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["gpu"])
 ]
 LOCKS = ["requirements.lock", "tests/requirements.lock", "tests/lowest.lock"]
+
+
+MODULES = {"py-cpuinfo": "cpuinfo", "nvidia-ml-py": "pynvml"}
+"""Distributions whose module has another name."""
+
+
+def imported() -> set[str]:
+    """The libraries that the package imports, wherever that is in its code."""
+    found = set()
+    for path in (ROOT / "infernet_edge").rglob("*.py"):
+        if "substitutes" in path.parts:  # they stand for libraries of libraries
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.partition(".")[0])
+    return found - set(sys.stdlib_module_names) - {"infernet_edge"}
+
+
+def test_what_the_package_imports_is_declared() -> None:
+    """The tests have more libraries: they would not notice that one is missing."""
+    names = [MODULES.get(each.name, each.name.replace("-", "_")) for each in REQUIREMENTS]
+    assert imported() == set(names)
 
 
 def locked(lock: str) -> dict[str, Version]:

@@ -6,9 +6,9 @@ import asyncio
 import re
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import msgspec
-from yarl import URL
 
 from infernet_edge.config.model import Container
 from infernet_edge.config.secret_files import Secret, read_secret
@@ -75,15 +75,16 @@ async def server_at(choice: ModelChoice) -> ModelService:
 def _base_url(text: str) -> str:
     """The URL without a path of OpenAI's API, which the node adds."""
     try:
-        url = URL(text)
+        parse_url(text)
+        url = urlsplit(text)
     except ValueError:
         raise DemoFailed(f"The URL of --model is not valid. {FORMS}") from None
-    if not url.host or url.user or url.password or url.query_string or url.fragment:
+    if "@" in url.netloc or url.query or url.fragment:
         raise DemoFailed(
             "The URL of --model cannot be used: expected http://HOST:PORT, with a path at most."
             " A key belongs into a file, for --model-key."
         )
-    return _ENDPOINT.sub("", str(url).rstrip("/")).rstrip("/")
+    return _ENDPOINT.sub("", text.rstrip("/")).rstrip("/")
 
 
 def _key(path: str) -> Secret:
