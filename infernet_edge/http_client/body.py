@@ -26,6 +26,7 @@ class Body:
         "_parts",
         "_pause",
         "_resume",
+        "_taken",
         "_waiter",
         "is_complete",
     )
@@ -42,6 +43,7 @@ class Body:
         self._pause = pause
         self._resume = resume
         self._parts: deque[bytes] = deque()
+        self._taken = 0  # bytes of the first part that are read already
         self._buffered = 0
         self._is_paused = False
         self._error: Exception | None = None
@@ -94,11 +96,13 @@ class Body:
             return b""
         if most is not None and self._buffered > most:
             part = self._beginning(most)
-        elif len(parts) == 1:
+        elif len(parts) == 1 and not self._taken:
             part = parts.popleft()
         else:
+            parts[0] = parts[0][self._taken :]
             part = b"".join(parts)
             parts.clear()
+            self._taken = 0
         self._buffered -= len(part)
         if self._is_paused and self._buffered <= _RESUMED_BYTES:
             self._is_paused = False
@@ -106,15 +110,18 @@ class Body:
         return part
 
     def _beginning(self, most: int) -> bytes:
-        """Remove the first `most` bytes of more."""
-        parts, taken = self._parts, bytearray()
-        while len(taken) < most:
-            part = parts.popleft()
-            missing = most - len(taken)
-            if len(part) > missing:
-                parts.appendleft(part[missing:])
-            taken += part[:missing]
-        return bytes(taken)
+        """Take the first `most` bytes of more, most often of the first part alone."""
+        parts, found, missing = self._parts, [], most
+        while missing:
+            end = self._taken + missing
+            piece = parts[0][self._taken : end]
+            found.append(piece)
+            missing -= len(piece)
+            self._taken = end
+            if end >= len(parts[0]):
+                parts.popleft()
+                self._taken = 0
+        return found[0] if len(found) == 1 else b"".join(found)
 
     def _raise_error(self) -> NoReturn:
         """Raise it without keeping it: its traceback has frames with what was read before."""
