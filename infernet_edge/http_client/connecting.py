@@ -52,9 +52,7 @@ class Connector:
                 raise
             resolved = origin.proxy or origin
             self._resolver.forget(resolved.host, resolved.port)
-            if isinstance(error, TimeoutError):
-                error = OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
-            raise ConnectFailed(error) from None
+            raise ConnectFailed(_numbered(error)) from None
         return connection
 
     async def close(self) -> None:
@@ -70,7 +68,7 @@ class Connector:
             transport, answer = await self._open(proxy, lambda: TunnelAnswer(loop))
         except OSError as error:
             self._resolver.forget(via.host, via.port)
-            raise ConnectFailed(error, of_proxy=True) from error
+            raise ConnectFailed(_numbered(error), of_proxy=True) from error
         try:
             transport.write(connect_head(origin))
             await answer.wait()
@@ -78,7 +76,7 @@ class Connector:
                 transport, connection, self._context(), server_hostname=_certified(origin.host)
             )
             if tunnel is None:
-                raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+                raise ConnectionResetError
         except BaseException:
             transport.abort()
             raise
@@ -107,6 +105,18 @@ class Connector:
 
         addresses = await self._resolver.resolve(origin.host, origin.port)
         return await start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS)
+
+
+def _numbered(error: OSError) -> OSError:
+    """The error with its number, by which its text is found.
+
+    Event loops raise some without: after a time limit, and when the server closes the connection in
+    the handshake of TLS.
+    """
+    if error.errno or not isinstance(error, TimeoutError | ConnectionError):
+        return error
+    number = errno.ETIMEDOUT if isinstance(error, TimeoutError) else errno.ECONNRESET
+    return OSError(number, os.strerror(number))
 
 
 def _certified(host: str) -> str:

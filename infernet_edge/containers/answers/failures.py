@@ -108,8 +108,6 @@ def _os_problem(error: OSError) -> str:
         return f"its certificate is not valid{f' ({reason})' if reason else ''}"
     if isinstance(error, ssl.SSLError):
         return "it does not speak TLS, or in another version; is its url http instead of https?"
-    if isinstance(error, ConnectionError) and not error.errno:  # in the handshake of TLS
-        return "it closed the connection"
     numbers = [error.errno or 0, *map(int, _NUMBER.findall(str(error)))]
     known = next((number for number in numbers if number > 0), 0)
     return os.strerror(known) if known else "its name or address is not known"

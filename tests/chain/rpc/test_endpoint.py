@@ -134,6 +134,16 @@ async def test_a_proxy_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "secret" not in text
 
 
+async def test_a_server_that_closes_in_the_handshake_of_tls() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(2**16)
+
+    async with talking(talk) as url:
+        assert "no connection (Connection reset by peer)" in await failure(
+            f"{url}/key".replace("http", "https")
+        )
+
+
 async def test_a_proxy_of_another_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "socks5://user:secret@127.0.0.1:1080")
     text = await failure("https://rpc.example.org/key")

@@ -101,7 +101,7 @@ def test_a_server_that_closes_in_the_handshake_of_tls() -> None:
         async with HttpClient() as http, talking(answering()) as url:
             return await texts(http, url.replace("http:", "https:"))
 
-    cause = "it closed the connection"
+    cause = "Connection reset by peer"
     expected = (f"Cannot connect to container: {cause}", cause)
     assert asyncio.run(ask()) == uvloop.run(ask()) == expected
 
