@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infernet_edge.api.access.tokens import Tokens
-from infernet_edge.api.app import Api, Parts
+from infernet_edge.api.app import Api
 from infernet_edge.api.info import VERSION
 from infernet_edge.api.jobs import NoDelegations
 from infernet_edge.api.overview.publishing import OverviewEvents
+from infernet_edge.api.parts import Parts
 from infernet_edge.api.server import LanServer
 from infernet_edge.backup import record
 from infernet_edge.config.loading import Loaded

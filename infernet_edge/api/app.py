@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -17,7 +16,6 @@ from infernet_edge.api.access.admission import OPERATOR, Access, Caller
 from infernet_edge.api.access.origins import Headers, Preflight
 from infernet_edge.api.access.permissions import Permission, demand, usual_permission
 from infernet_edge.api.access.rate_limits import Charge
-from infernet_edge.api.access.tokens import Tokens
 from infernet_edge.api.endpoints.cancelling import Cancellation
 from infernet_edge.api.endpoints.container_logs import ContainerLogsEndpoint
 from infernet_edge.api.endpoints.containers import ContainerActionEndpoint, ContainersEndpoint
@@ -28,14 +26,14 @@ from infernet_edge.api.endpoints.job_texts import JobTextEndpoint
 from infernet_edge.api.endpoints.jobs import BatchEndpoint, JobsEndpoint
 from infernet_edge.api.endpoints.metrics import MetricsEndpoint
 from infernet_edge.api.endpoints.nodes import NodesEndpoint
-from infernet_edge.api.endpoints.reload import ReloadEndpoint, Reloading
+from infernet_edge.api.endpoints.reload import ReloadEndpoint
 from infernet_edge.api.endpoints.tokens import MeEndpoint, TokenEndpoint, TokensEndpoint
 from infernet_edge.api.info import HealthEndpoint, InfoEndpoint, ResourcesEndpoint
-from infernet_edge.api.jobs import Delegations, JobIntake
+from infernet_edge.api.jobs import JobIntake
 from infernet_edge.api.json_io import Answer, BodyReader, error_answer
-from infernet_edge.api.openai.routes import ROOT, OpenAIRoutes
+from infernet_edge.api.openai.paths import ROOT
+from infernet_edge.api.openai.routes import OpenAIRoutes
 from infernet_edge.api.openapi import document
-from infernet_edge.api.overview.chain import ChainView
 from infernet_edge.api.overview.chain_endpoints import (
     ChainEndpoint,
     DeliveriesEndpoint,
@@ -44,14 +42,11 @@ from infernet_edge.api.overview.chain_endpoints import (
 from infernet_edge.api.overview.endpoint import OverviewEndpoint
 from infernet_edge.api.overview.overview import OverviewSource
 from infernet_edge.api.overview.settings import SettingsEndpoint
+from infernet_edge.api.parts import Parts
 from infernet_edge.api.status import StatusEndpoint
 from infernet_edge.api.streams import StreamEndpoint
 from infernet_edge.config.model import Config
-from infernet_edge.containers.manager import ContainerManager
-from infernet_edge.containers.resources import Resources
-from infernet_edge.containers.service import Service
 from infernet_edge.dashboard import FILES, INDEX, DashboardEndpoint
-from infernet_edge.discovery.discovery import NodeDiscovery
 from infernet_edge.errors import (
     CANNOT_STORE,
     ApiError,
@@ -62,24 +57,14 @@ from infernet_edge.errors import (
     TooManyRequests,
     Unavailable,
 )
-from infernet_edge.events.bus import Events
-from infernet_edge.events.readers import EventReaders
 from infernet_edge.jobs.checking.inputs import InputSchemas
-from infernet_edge.jobs.external_jobs import ExternalJobs
 from infernet_edge.jobs.guardian import Guardian
-from infernet_edge.jobs.orchestrator import Orchestrator
 from infernet_edge.jobs.reading.history import History
 from infernet_edge.jobs.reading.parts_of_job import JobTexts
-from infernet_edge.jobs.store import JobStore
 from infernet_edge.logs import log_event, log_exception
-from infernet_edge.memory import MemoryBudget
-from infernet_edge.statistics.disk_pace import DiskPace
-from infernet_edge.storage.database import Database
-from infernet_edge.storage.elapsed import ElapsedTime
-from infernet_edge.tasks import Background
 
 if TYPE_CHECKING:
-    from infernet_edge.backup.schedule import BackupSchedule
+    pass
 
 logger = logging.getLogger(__name__)
 
@@ -90,33 +75,6 @@ class InternalError(ApiError):
 
 # Returns who calls, and the charge of the request; given the scope and the endpoint's name.
 Admit = Callable[[Scope, str], tuple[Caller, Charge | None]]
-
-
-class Parts(NamedTuple):
-    """The parts of the node that the API uses."""
-
-    config: Config
-    database: Database
-    store: JobStore
-    external_jobs: ExternalJobs
-    orchestrator: Orchestrator
-    services: dict[str, Service]
-    manager: ContainerManager
-    resources: Resources
-    delegations: Delegations
-    memory: MemoryBudget
-    elapsed: ElapsedTime
-    background: Background
-    tokens: Tokens
-    events: Events
-    readers: EventReaders
-    pace: DiskPace
-    urls: Callable[[], Awaitable[list[str]]]
-    reloader: Reloading
-    discovery: NodeDiscovery
-    chain: ChainView | None = None
-    source: Path | None = None  # the file of the configuration
-    backups: BackupSchedule | None = None
 
 
 class Api:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from infernet_edge.api.app import Parts
 from infernet_edge.api.info import VERSION, is_healthy
 from infernet_edge.api.overview.overview import OverviewSource
+from infernet_edge.api.parts import Parts
 from infernet_edge.control.server import Parameters, Report
 from infernet_edge.jobs.store import MAX_LISTED
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infernet_edge.api.app import Parts
+from infernet_edge.api.parts import Parts
 from infernet_edge.config.model import Config
 from infernet_edge.jobs import idempotency
 

@@ -18,7 +18,7 @@ import aiohttp
 import msgspec
 from multidict import CIMultiDictProxy
 
-from infernet_edge.api.app import Parts
+from infernet_edge.api.parts import Parts
 from infernet_edge.config.loading import build
 from infernet_edge.config.model import Config
 from infernet_edge.node import Node

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from infernet_edge.api.openai.routes import CHAT, COMPLETIONS
+from infernet_edge.api.openai.paths import CHAT, COMPLETIONS
 from infernet_edge.containers.answers.failures import ContainerFailure
 from infernet_edge.containers.protocols.openai import error_text
 from infernet_edge.schema import encoder

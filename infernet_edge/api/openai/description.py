@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from infernet_edge.api.endpoints.idempotency import MAX_KEY
-from infernet_edge.api.openai.routes import CHAT, COMPLETIONS, EMBEDDINGS, MODELS
+from infernet_edge.api.openai.paths import CHAT, COMPLETIONS, EMBEDDINGS, MODELS
 from infernet_edge.events.text import MEDIA_TYPE
 
 _TEXT: Final = {"type": "string"}

@@ -24,8 +24,8 @@ from infernet_edge.api.json_io import (
 from infernet_edge.api.openai.answers import Naming, embeddings_answer, text_answer
 from infernet_edge.api.openai.errors import JOB_HEADER, failure_of_job, failure_of_stream
 from infernet_edge.api.openai.models import Models, Offer, described
+from infernet_edge.api.openai.paths import EMBEDDINGS, ENDPOINTS, MODELS
 from infernet_edge.api.openai.requests import Asked, job_of, read_request, with_model
-from infernet_edge.api.openai.routes import EMBEDDINGS, ENDPOINTS, MODELS
 from infernet_edge.api.openai.streams import CutOff, events
 from infernet_edge.api.streams import while_connected
 from infernet_edge.clock import milliseconds
@@ -43,7 +43,7 @@ from infernet_edge.jobs.streams import JobStream
 from infernet_edge.schema import MAX_DEADLINE_SECONDS, ContainerError
 
 if TYPE_CHECKING:
-    from infernet_edge.api.app import Parts
+    from infernet_edge.api.parts import Parts
 
 _OPENING_TIME: Final = 2.0  # seconds for which a container's failure still becomes a status
 _SENDING_TIME: Final = 60.0  # seconds for a client to read an event

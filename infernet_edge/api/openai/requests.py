@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from infernet_edge.api.jobs import batch_items
 from infernet_edge.api.json_io import decode
-from infernet_edge.api.openai.routes import CHAT, COMPLETIONS, EMBEDDINGS
+from infernet_edge.api.openai.paths import CHAT, COMPLETIONS, EMBEDDINGS
 from infernet_edge.errors import BadRequest
 from infernet_edge.jobs.contents import Buffer
 from infernet_edge.schema import encoder

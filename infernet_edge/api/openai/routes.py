@@ -1,4 +1,4 @@
-"""The paths of OpenAI's API, and the endpoints that are imported at the first request to one."""
+"""The endpoints of OpenAI's API, which are imported at the first request to one."""
 
 from __future__ import annotations
 
@@ -6,25 +6,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.types import Receive, Scope, Send
 
+from infernet_edge.api.openai.paths import ENDPOINTS, MODEL, MODELS
 from infernet_edge.errors import NotFound
 
 if TYPE_CHECKING:
-    from infernet_edge.api.app import Parts
     from infernet_edge.api.jobs import JobIntake
     from infernet_edge.api.json_io import BodyReader
     from infernet_edge.api.openai.front import Front
+    from infernet_edge.api.parts import Parts
     from infernet_edge.jobs.guardian import Guardian
-
-ROOT: Final = "/v1/"
-"""The beginning of all its paths."""
-
-MODELS: Final = "/v1/models"
-MODEL: Final = "/v1/models/{id:path}"  # names of models have slashes
-CHAT: Final = "/v1/chat/completions"
-COMPLETIONS: Final = "/v1/completions"
-EMBEDDINGS: Final = "/v1/embeddings"
-ENDPOINTS: Final = (CHAT, COMPLETIONS, EMBEDDINGS)
-"""Those that run a model."""
 
 _SWITCHED_OFF: Final = "OpenAI's API is switched off on this node (server.openai)"
 _NO_MODELS: Final = (

@@ -37,7 +37,7 @@ from infernet_edge.hardware.usage import MachineState, read_usage
 from infernet_edge.schema import ChainSummary, encoder
 
 if TYPE_CHECKING:
-    from infernet_edge.api.app import Parts
+    from infernet_edge.api.parts import Parts
 
 MAX_BYTES: Final = 8192
 """Bytes of an overview; what does not fit is counted in `left_out`."""

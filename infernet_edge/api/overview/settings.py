@@ -23,7 +23,7 @@ from infernet_edge.schema import TokenInfo
 from infernet_edge.tasks import BlockingReads
 
 if TYPE_CHECKING:
-    from infernet_edge.api.app import Parts
+    from infernet_edge.api.parts import Parts
 
 _READ_TIMEOUT: Final = 10.0  # seconds for the files of the configuration
 

@@ -15,7 +15,7 @@ from infernet_edge.api.openai.answers import (
     events_of,
     text_answer,
 )
-from infernet_edge.api.openai.routes import CHAT, COMPLETIONS
+from infernet_edge.api.openai.paths import CHAT, COMPLETIONS
 from infernet_edge.containers.answers.failures import ContainerFailure
 
 NAMING = Naming("job", "model", 1_700_000_000)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from infernet_edge.api.openai.paths import CHAT, COMPLETIONS, EMBEDDINGS
 from infernet_edge.api.openai.requests import job_of, read_request, with_model
-from infernet_edge.api.openai.routes import CHAT, COMPLETIONS, EMBEDDINGS
 from infernet_edge.errors import BadRequest
 
 
