@@ -35,7 +35,7 @@ def test_nothing_is_imported_before_the_first_request(tmp_path: Path) -> None:
         [sys.executable, "-c", IMPORTED, tmp_path], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
-    light = {"infernet_edge.api.openai.routes", "infernet_edge.api.openai.description"}
+    light = {f"infernet_edge.api.openai.{name}" for name in ("description", "paths", "routes")}
     assert set(eval(done.stdout.splitlines()[-1])) <= light
 
 
