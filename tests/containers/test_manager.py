@@ -12,7 +12,6 @@ import time
 from ipaddress import ip_network
 from pathlib import Path
 
-import aiohttp
 import msgspec
 import pytest
 
@@ -30,6 +29,7 @@ from infernet_edge.containers.service import ServiceUnavailable, make_services
 from infernet_edge.containers.specification import CONTAINER_LABEL
 from infernet_edge.containers.supervision import endings
 from infernet_edge.http_client.client import HttpClient
+from infernet_edge.http_client.errors import HttpError
 from tests.support.events import Events
 from tests.support.managing import QUICK, configuration, container, eventually, managing
 from tests.support.podman import IsolatedPodman, Registry, need
@@ -322,7 +322,7 @@ async def test_a_container_that_dies_is_started_again(
 ) -> None:
     config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
     async with managing(config) as managed:
-        with pytest.raises(aiohttp.ClientError):
+        with pytest.raises(HttpError):
             await managed.call("echo", {"exit": 7})
         await eventually(lambda: events.of("container.stopped"))
         reason = events.of("container.stopped")[0]["reason"]
@@ -592,7 +592,7 @@ async def test_an_end_is_detected_immediately_while_podman_does_not_run(
             os.kill(pid, signal.SIGKILL)
         else:
             orders = {"exit": 7} if how == "exit" else {"allocate": 500}
-            with pytest.raises(aiohttp.ClientError):
+            with pytest.raises(HttpError):
                 await managed.call("echo", orders)
         await eventually(lambda: service.state != "ready", 2)
         await eventually(lambda: events.of("container.stopped"), 20)  # idle, it would be 30
@@ -602,7 +602,7 @@ async def test_an_end_is_detected_immediately_while_podman_does_not_run(
         await eventually(lambda: service.state == "ready")
         assert (await managed.call("echo", 1))["output"] == 1
         await asyncio.gather(job, return_exceptions=True)
-        assert isinstance(job.exception(), aiohttp.ClientError) is busy
+        assert isinstance(job.exception(), HttpError) is busy
         # It stops again, and its address stays the same.
         await eventually(lambda: not daemon.running)
     assert podman.containers() == []
