@@ -1,7 +1,8 @@
 """Drives a node through the official client and prints what the client saw, as one JSON object.
 
 Runs in the official client's own environment: python drive.py http://127.0.0.1:4000. Expects the
-containers "echo", "slow" (an echo that data.sleep holds up), "broken" and "internal".
+containers "echo", "slow" (an echo that data.sleep holds up), "long" (a stream of data.n chunks,
+data.gap seconds apart), "broken" and "internal".
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from infernet_client.chain.subscription import Subscription  # type: ignore[impo
 from infernet_client.error import APIError  # type: ignore[import-not-found]
 from infernet_client.node import NodeClient  # type: ignore[import-not-found]
 
-STREAMS = 20
+STREAMS = 3
 ZERO = "0x" + 40 * "0"
 OWNER = "0x" + 40 * "1"
 KEY = "0x" + 64 * "1"
@@ -96,7 +97,7 @@ async def pending(client: Any) -> dict[str, Any]:
 
 
 async def streams(client: Any) -> dict[str, Any]:
-    seen = [await stream(client, job("echo", n=n)) for n in range(STREAMS)]
+    seen = [await stream(client, job("long", n=6, gap=0.5)) for _ in range(STREAMS)]
     stored = [await client.get_job_result_sync(each["id"]) for each in seen]
     return {"seen": seen, "stored": stored}
 
