@@ -136,4 +136,4 @@ def test_many_are_bounded(temporary: Path) -> None:
         (folder / MARK).touch()
     begin = time.monotonic()
     assert len(remove_abandoned_folders()) == 256
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 60

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -226,10 +227,16 @@ async def test_a_database_that_cannot_be_read_is_a_503(
 def test_an_answer_does_not_wait_for_the_acknowledgement_of_its_head(tmp_path: Path) -> None:
     """That would take 40 ms each time (Nagle's algorithm), where uvloop is not the event loop."""
 
+    times: list[float] = []
+
     async def read() -> None:
-        async with running(tmp_path) as node, asyncio.timeout(2):
+        async with running(tmp_path) as node:
             for _ in range(100):
+                began = time.perf_counter()
                 assert (await node.get("/health")).status == 200
+                times.append(time.perf_counter() - began)
 
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
         runner.run(read())
+    # The first ones of a connection are acknowledged at once; a busy machine makes some slow.
+    assert sorted(times[50:])[10] < 0.035

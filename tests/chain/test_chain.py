@@ -285,7 +285,7 @@ async def test_a_batch_waits_for_a_silent_chain_once(
         async with on_chain(tmp_path, v1=v1) as (node, _):
             begin = time.monotonic()
             reply = await node.post("/api/jobs/batch", [*bodies, bodies[0]])
-            assert time.monotonic() - begin < 10  # not 40 seconds
+            assert time.monotonic() - begin < 25  # not 40 seconds
             assert reply.status == 200
             assert [place for place, answer in enumerate(reply.body) if answer] == [5]
             v1.anvil.resume()

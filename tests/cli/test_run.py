@@ -147,7 +147,7 @@ def test_ctrl_c_says_what_is_waited_for_and_a_second_one_kills(tmp_path: Path) -
         identifier = Api(node.port).submit("hang", {})
         eventually(lambda: calls(echo)["open"] == 1)
         node.process.send_signal(signal.SIGINT)
-        eventually(lambda: "node.stopping" in node.log(), within=2)
+        eventually(lambda: "node.stopping" in node.log(), within=30)
         assert (
             'node.stopping jobs=1 containers=0 max_seconds=6 text="Ctrl+C again ends it at once"'
             in node.log()

@@ -51,10 +51,10 @@ def test_loopback(host: str, expected: bool) -> None:
 
 def test_a_name_that_is_not_resolved_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_names, "RESOLVING_TIME", 0.05)
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: time.sleep(1))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: time.sleep(3))
     began = time.monotonic()
     assert not resolves("host.docker.internal")
-    assert time.monotonic() - began < 0.8
+    assert time.monotonic() - began < 2.5
 
 
 def test_which_hosts_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -776,7 +776,7 @@ async def test_the_timeout_applies_to_getting_ready_and_answering_together(
 ) -> None:
     echo = Echo()
     async with serving(echo) as url:
-        container = Container(id="x", image="y", port=int(url.rpartition(":")[2]), timeout=2.0)
+        container = Container(id="x", image="y", port=int(url.rpartition(":")[2]), timeout=4.0)
         starting = Service(container, managed=True)
         starting.set_starting("the image is being pulled")
         body = ContainerInput(b'{"hold":true}', 1, 1, requires_proof=False)
@@ -791,18 +791,18 @@ async def test_the_timeout_applies_to_getting_ready_and_answering_together(
         calling = asyncio.create_task(call())
         await asyncio.sleep(0.01)
         loop = asyncio.get_running_loop()
-        loop.call_later(1.8, starting.set_ready)
-        with pytest.raises(ContainerFailure, match="did not answer within 2 s"):
-            async with asyncio.timeout(3.5):  # not 1.8 and 2 seconds more
+        loop.call_later(3.8, starting.set_ready)
+        with pytest.raises(ContainerFailure, match="did not answer within 4 s"):
+            async with asyncio.timeout(7.5):  # not 3.8 and 4 seconds more
                 await calling
         assert len(echo.calls) == 1
 
 
 async def test_the_wait_until_it_is_ready_may_have_its_own_limit(client: ServiceClient) -> None:
     async with serving(Echo()) as url:
-        called = managed(url, timeout=0.3, startup_timeout=30.0)
+        called = managed(url, timeout=2.0, startup_timeout=60.0)
         called.set_starting("it loads its model")
-        asyncio.get_running_loop().call_later(0.6, called.set_ready)
+        asyncio.get_running_loop().call_later(2.5, called.set_ready)
         assert json.loads(await client.call(called, GIVEN))["output"] == {"a": 1}
         called.set_starting("it loads its model")
         with pytest.raises(ContainerFailure, match="not ready: it loads its model"):

@@ -44,7 +44,7 @@ async def test_it_is_quiet_when_the_last_call_has_ended() -> None:
     await asyncio.sleep(0.01)
     assert not waiting.done()
     second.__exit__(None, None, None)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         await waiting
     with called.calling():
         await called.wait_quiet(0.01)

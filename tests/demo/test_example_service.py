@@ -256,7 +256,7 @@ def test_sigterm_does_not_wait_for_idle_connections(tmp_path: Path) -> None:
         connection = connect(rater)
         connection.request("GET", "/health")
         assert connection.getresponse().read()
-        assert rater.stop(timeout=4) == 0
+        assert rater.stop(timeout=20) == 0
         connection.close()
 
 

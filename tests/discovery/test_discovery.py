@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from pathlib import Path
 
 from infernet_edge.discovery.browser import browse
@@ -43,9 +42,8 @@ async def test_two_nodes_find_each_other(tmp_path: Path) -> None:
                 assert status == 200
                 assert '"name":"pi-attic"' in body
                 assert '"health":"healthy"' in body
-                start = time.monotonic()
+                # What was found a moment ago is not asked again, which would renew `seen_at`.
                 assert (await node.get("/api/nodes")).body == reply.body
-                assert time.monotonic() - start < 1
 
 
 async def _fetch(other: SecondMachine, url: str) -> tuple[int, str]:

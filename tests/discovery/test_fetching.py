@@ -152,6 +152,6 @@ async def test_many_nodes_that_hang_take_little_time(monkeypatch: pytest.MonkeyP
     async with node(hang) as (url, _), HttpClient() as http:
         start = time.monotonic()
         answers = await ask_all(http, [f"{url}/{number}" for number in range(100)])
-        assert time.monotonic() - start < 9
+        assert time.monotonic() - start < 25
     assert len(answers) == 64
     assert {answer.health for answer in answers.values()} == {"unreachable"}

@@ -23,11 +23,12 @@ def free_port() -> int:
     own, and gives none a second time before all others.
     """
     for port in itertools.islice(_own_ports(), 50):
-        with socket.socket() as probe:
+        with socket.socket() as probe, socket.socket() as client:
             try:
                 probe.bind(("0.0.0.0", port))
                 probe.listen(1)
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                client.settimeout(1)
+                client.connect(("127.0.0.1", port))
             except OSError:
                 continue
             return port

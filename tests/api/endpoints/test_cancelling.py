@@ -413,7 +413,7 @@ async def test_a_stream_whose_reader_does_not_read(node: RunningNode) -> None:
     await asyncio.sleep(0.3)
     began = time.monotonic()
     assert (await cancel(node, identifier))[0]["result"]["error"] == ERROR
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     response.close()
     assert (await node.finished(await node.job()))["status"] == "success"
 

@@ -115,7 +115,7 @@ async def test_after_the_time_it_answers_with_the_state(node: RunningNode) -> No
     job = await node.job(data=HOLD)
     began = time.monotonic()
     reply = await node.get(f"/api/jobs?id={job}&wait=1")
-    assert 0.9 < time.monotonic() - began < 5
+    assert 0.9 < time.monotonic() - began < 30
     assert reply.body == [{"id": job, "status": "running", "result": None}]
 
 

@@ -168,7 +168,7 @@ async def test_forgetting_the_oldest_is_quick_enough(
     connection.close()
     began = time.monotonic()
     await store.prune(0)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     with sqlite3.connect(tmp_path / "node.sqlite") as connection:
         assert connection.execute("SELECT count(*), min(number) FROM deliveries").fetchone() == (
             100_001,

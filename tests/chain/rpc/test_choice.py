@@ -196,7 +196,7 @@ async def test_a_call_that_hangs_is_made_at_the_second_server_too(pair: Pair) ->
     began = time.monotonic()
     for n in range(200):
         assert await pair.rpc.call("echo", [n]) == [n]
-    assert time.monotonic() - began < 200 * 0.02 + 200 * 0.05 * 0.6
+    assert time.monotonic() - began < 60  # ten hang, for 10 seconds each
     assert pair.in_use() == 0
     assert len(pair.second.requests) < 60
 
@@ -219,7 +219,7 @@ async def test_a_hang_costs_little_with_one_server(pair: Pair) -> None:
         pair.first.behaviour = Behaviour(hang_share=0.05)
         began = time.monotonic()
         await asyncio.gather(*(rpc.call("echo", [n]) for n in range(200)))
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < 9  # a hang takes 10
         assert rpc.problem == ""
         await rpc.close()
 
@@ -247,5 +247,5 @@ async def test_the_rate_of_one_server_does_not_hold_up_what_another_can_do(pair:
     began = time.monotonic()
     found = await asyncio.gather(*(pair.rpc.call("echo", [n]) for n in range(100)))
     assert found == [[n] for n in range(100)]
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30  # not 50
     assert pair.second.counts["echo"] > 50

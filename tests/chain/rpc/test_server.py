@@ -208,9 +208,9 @@ async def test_an_unreliable_server_is_not_asked_less(
     target.faults = [fault, fault]  # for the call, and the check of the chain
     assert await direct.call("echo", [1]) == [1]
     began = asyncio.get_running_loop().time()
-    for n in range(5):
+    for n in range(50):
         assert await direct.call("echo", [n]) == [n]
-    assert asyncio.get_running_loop().time() - began < 0.5
+    assert asyncio.get_running_loop().time() - began < 5  # at the lowest rate it takes 10
 
 
 async def test_polls_of_the_head_go_first(rpc: RpcClient, proxy: RpcProxy) -> None:

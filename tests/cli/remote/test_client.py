@@ -90,7 +90,7 @@ async def test_slow_servers_are_left(
     async with talking(saying(answer, then=b"a" * 1000, each=each)) as url:
         began = time.monotonic()
         await failure(url)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
 
 
 async def test_an_endless_answer_is_left(monkeypatch: pytest.MonkeyPatch) -> None:

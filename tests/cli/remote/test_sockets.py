@@ -36,11 +36,11 @@ def test_what_cannot_be_reached(url: str, text: str) -> None:
 
 def test_a_name_that_is_not_resolved_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sockets, "_CONNECT_SECONDS", 0.2)
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(3))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(4))
     began = time.monotonic()
     with pytest.raises(NodeError, match="is not known here"):
         fetch("http://slow.example:4000")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 3.5
 
 
 def test_a_server_that_does_not_accept(monkeypatch: pytest.MonkeyPatch) -> None:

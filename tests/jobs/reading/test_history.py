@@ -214,9 +214,9 @@ def test_a_filter_over_very_many_jobs_is_fast(connection: sqlite3.Connection) ->
         Filter(None, "failed"),
         Filter("c1", "cancelled"),
     ):
-        began = time.perf_counter()
+        began = time.thread_time()
         page = find(connection, wanted, 50)
-        assert time.perf_counter() - began < 1.0  # about 0.01 on an idle machine
+        assert time.thread_time() - began < 0.5  # seconds of the CPU; about 0.01
         assert page.items == []
         assert page.searched_to is not None
         jobs = BEGAN + 200_000 - page.searched_to
