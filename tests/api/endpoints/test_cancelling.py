@@ -321,6 +321,7 @@ async def test_while_the_disk_cannot_be_written(
     with read_only(node.parts.database):
         assert (await cancel(node, job))[0]["status"] == "running"
         assert (await cancel(node, job))[0]["status"] == "running"
+    monkeypatch.setattr(cancelling, "_SAVING_TIME", 30.0)
     assert await cancel(node, job) == [cancelled(job)]
 
 

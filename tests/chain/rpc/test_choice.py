@@ -94,8 +94,8 @@ async def test_a_head_that_stands_still_while_another_moves(pair: Pair, events: 
     await pair.poll_until(lambda: pair.in_use() == 1)
     assert f"its head stays at block {stuck}" in pair.rpc.servers()[0].problem
     assert pair.rpc.problem == pair.rpc.servers()[1].problem == ""
-    [switched] = events.of("rpc.switched")
-    assert "stays at block" in switched["reason"]
+    # On a busy machine there may be switches before, from a server that is slow.
+    assert any("stays at block" in each["reason"] for each in events.of("rpc.switched"))
     await asyncio.sleep(0.5)
     assert pair.in_use() == 1, "it still stands still"
     pair.targets[0].results["eth_getBlockByNumber"] = pair.chain.block
