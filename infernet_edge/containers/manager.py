@@ -415,8 +415,12 @@ class ContainerManager:
         await asyncio.gather(*(self._remove(engine, each) for each in unconfigured))
 
     def _may_stay(self, found: Found) -> bool:
+        """Whether a container is configured; one that is not to run has to have ended.
+
+        Podman may still start one that a node asked for which was killed.
+        """
         supervisor = self._supervisors.get(found.container)
-        return supervisor is not None and not (supervisor.rest.is_requested and found.running)
+        return supervisor is not None and (found.ended or not supervisor.rest.is_requested)
 
     async def _remove_abandoned(self, engine: Engine) -> None:
         """Remove the containers and folders of killed nodes.

@@ -90,6 +90,7 @@ class Found(NamedTuple):
     pid: int = 0  # of its first process, where Podman runs; 0: none
     name: str = ""
     labels: Mapping[str, str] = {}
+    ended: bool = False  # it ran, and does not any more; else it may be about to start
 
 
 class ContainerState(NamedTuple):
@@ -409,6 +410,7 @@ def _found(attributes: Mapping[str, Any]) -> Found:
         pid=attributes.get("Pid") or 0,
         name=next(iter(attributes.get("Names") or []), attributes["Id"]),
         labels=labels,
+        ended=attributes["State"] in ("exited", "stopped"),
     )
 
 

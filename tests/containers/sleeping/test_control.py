@@ -352,6 +352,21 @@ def test_what_a_killed_node_left_is_removed_when_it_is_not_to_run(
     assert not podman.containers()
 
 
+async def test_what_a_killed_node_was_about_to_start_is_removed(
+    podman: IsolatedPodman, tmp_path: Path
+) -> None:
+    """Podman goes on with the start, so that more would run than may."""
+    async with reloadable(tmp_path, three(podman)) as node:
+        assert (await node.finished(await node.job(["a"])))["status"] == "success"
+        (name,) = podman.containers()
+        labels = podman.inspect(name)["Config"]["Labels"]
+    options = [f"--label={key}={value}" for key, value in labels.items()]
+    podman.run("create", f"--name={name}", *options, podman.echo_image())
+    async with reloadable(tmp_path, three(podman)) as node:
+        await eventually(lambda: podman.containers() == [])
+        assert state_of(node, "a") == "asleep"
+
+
 async def test_without_podman_it_is_not_available(podman: IsolatedPodman, tmp_path: Path) -> None:
     async with reloadable(tmp_path, three(podman)) as node:
         await asyncio.to_thread(podman.kill_service)
