@@ -415,10 +415,7 @@ class ContainerManager:
         await asyncio.gather(*(self._remove(engine, each) for each in unconfigured))
 
     def _may_stay(self, found: Found) -> bool:
-        """Whether a container is configured; one that is not to run has to have ended.
-
-        Podman may still start one that a node asked for which was killed.
-        """
+        # Podman may still start what a killed node has asked for.
         supervisor = self._supervisors.get(found.container)
         return supervisor is not None and (found.ended or not supervisor.rest.is_requested)
 

@@ -58,18 +58,20 @@ def most_at_once(podman: IsolatedPodman, since: float) -> int:
     """How many containers ran at the same time at most, by Podman's own events."""
     lines = podman.run(
         *("events", "--stream=false", f"--since={int(since)}", "--filter=type=container"),
-        "--format={{.Status}} {{.Name}}",
+        "--format={{.Status}} {{.Name}} {{.Time}}",
     ).splitlines()
     running: set[str] = set()
     most = 0
     for line in lines:
-        what, _, name = line.partition(" ")
+        what, name, *_ = line.split()
         if what == "start":
             running.add(name)
         elif what in ("died", "remove"):
             running.discard(name)
         most = max(most, len(running))
     assert most, lines
+    if most > 1:  # shown when a test fails
+        print(*lines, sep="\n")
     return most
 
 
