@@ -397,12 +397,12 @@ async def test_a_batch_larger_than_the_time_of_one_request_is_verified(
     tmp_path: Path, v1: V1, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A chain that answers is given the time that it needs: nothing wrong gets in unchecked."""
-    monkeypatch.setattr("infernet_edge.chain.chain._CHECK_TIMEOUT", 4.0)
+    monkeypatch.setattr("infernet_edge.chain.chain._CHECK_TIMEOUT", 10.0)
     consumer = consumer_of(v1)
     proxy = FaultyRpc(v1.anvil.url)
 
     async def slowly(proxy: FaultyRpc, request: web.Request, asked: Answers) -> web.Response:
-        await asyncio.sleep(1.0)  # of each 16, which are asked for at once
+        await asyncio.sleep(2.0)  # of each 16, which are asked for at once
         answers = await proxy.proper(asked)
         return web.json_response(answers[0] if len(answers) == 1 else answers)
 

@@ -187,6 +187,8 @@ def test_as_json_and_back(page: Watched) -> None:
     page.page.get_by_role("button", name="As a form").wait_for(state="visible")
     page.click("button >> text=As a form")
     page.wait("text=The form cannot show all of this.")
+    page.page.wait_for_timeout(600)  # longer than until what is typed is checked
+    assert page.page.get_by_text("The form cannot show all of this.").is_visible()
     assert raw.is_visible(), "a form has no place for it"
     assert raw.input_value() == '{"unknown": 1}'
     raw.fill('{"prompt": "b", "tag": ""}')

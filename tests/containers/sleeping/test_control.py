@@ -75,6 +75,20 @@ def most_at_once(podman: IsolatedPodman, since: float) -> int:
     return most
 
 
+def wait_until_quiet(podman: IsolatedPodman, seconds: float = 1.5) -> None:
+    """Wait until Podman has done what a killed node asked for: so long nothing has changed.
+
+    No node can know of a start that Podman has only just taken up.
+    """
+    before, since = "", time.monotonic()
+    until = since + 60
+    while time.monotonic() < min(until, since + seconds):
+        now = podman.run("ps", "--all", "--format={{.Names}} {{.State}}")
+        if now != before:
+            before, since = now, time.monotonic()
+        time.sleep(0.1)
+
+
 async def test_jobs_for_three_with_room_for_one(podman: IsolatedPodman, tmp_path: Path) -> None:
     document = {**three(podman), "max_running": 1}
     since = time.time() - 1
@@ -348,6 +362,7 @@ def test_what_a_killed_node_left_is_removed_when_it_is_not_to_run(
         left = asyncio.run(submit("bca", {"sleep": 0.5}))  # now it stops a, and starts b
         time.sleep(0.7)
         node.kill()
+        wait_until_quiet(podman)
         node.restart()
         assert asyncio.run(results(left)) == ["success"] * 3
     assert most_at_once(podman, since) == 1

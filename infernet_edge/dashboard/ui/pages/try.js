@@ -30,7 +30,8 @@ export default function tryIt(main, _id, query) {
 	let typing = 0
 	const box = el('div.form')
 	const kind = button('', () => {
-		asJson = Boolean(shown)
+		clearTimeout(typing)
+		asJson = !!shown
 		express()
 		if (!asJson && !shown && check()) wrong.textContent = 'The form cannot show all of this.'
 	})
@@ -99,7 +100,7 @@ export default function tryIt(main, _id, query) {
 	function check() {
 		const found = jsonError(text.value) || (text.value.trim()[0] === '{' ? '' : 'An object is expected: { … }')
 		wrong.textContent = found
-		text.setAttribute('aria-invalid', String(found !== ''))
+		text.setAttribute('aria-invalid', String(!!found))
 		return [...box.querySelectorAll('input,select,textarea')].every((one) => one.reportValidity()) && !found
 	}
 
