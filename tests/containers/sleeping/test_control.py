@@ -83,7 +83,7 @@ def wait_until_quiet(podman: IsolatedPodman, seconds: float = 1.5) -> None:
     before, since = "", time.monotonic()
     until = since + 60
     while time.monotonic() < min(until, since + seconds):
-        now = podman.run("ps", "--all", "--format={{.Names}} {{.State}}")
+        now = podman.run("ps", "--all", "--format={{.Names}} {{.Pid}}")
         if now != before:
             before, since = now, time.monotonic()
         time.sleep(0.1)
