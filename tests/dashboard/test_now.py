@@ -98,9 +98,9 @@ def test_a_list_shows_the_end_of_jobs_whose_events_were_left_out(
     page.open("#/jobs")
     page.wait(f"{CHIP} >> text=Live")
     work(api, 1000)
-    page.page.locator(".chip.run, .chip.wait").first.wait_for(state="detached")
     newest = [job["id"] for job in api.get("/api/history?limit=50").json["items"]]
-    assert page.page.evaluate(SHOWN) == newest
+    page.page.wait_for_function(f"(newest) => String({SHOWN}) === String(newest)", arg=newest)
+    page.page.locator(".chip.run, .chip.wait").first.wait_for(state="detached")
 
 
 def test_a_job_that_ends_while_many_others_do(page: Watched, node: NodeProcess) -> None:
