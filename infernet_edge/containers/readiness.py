@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 
@@ -15,12 +16,15 @@ from infernet_edge.containers.service import Service
 from infernet_edge.containers.timing import Timing
 from infernet_edge.http_client.client import HttpClient
 from infernet_edge.http_client.errors import HttpError
+from infernet_edge.http_client.response import HttpResponse
 from infernet_edge.http_client.urls import parse_url
 from infernet_edge.logs import log_event
 
 logger = logging.getLogger(__name__)
 
 _TIMEOUT = 5.0  # seconds for an answer
+_PAGE_TIMEOUT = 0.5  # seconds of that for its page, after the head
+_MAX_PAGE = 64 * 2**10  # bytes of a page that are read
 _CONNECT_TIMEOUT = 0.5  # seconds; the kernel of this machine accepts connections immediately
 _CLOSE_TIMEOUT = 0.2  # seconds in which a forwarder closes a connection without a service
 
@@ -39,6 +43,7 @@ async def probe(http: HttpClient, service: Service) -> str:
         async with asyncio.timeout(_TIMEOUT):
             async with await http.request("GET", parse_url(url), headers) as response:
                 status = response.status
+                await _read_page(response)
         if container.health_path and status >= 400:
             return f"{path} answers with status {status}"
         if protocol.LOADS_MODELS and status == UNAVAILABLE:
@@ -50,6 +55,13 @@ async def probe(http: HttpClient, service: Service) -> str:
     if protocol.NAMES_MODELS and (service.state != "ready" or not service.model_ids):
         await read_models(http, service)
     return ""
+
+
+async def _read_page(response: HttpResponse) -> None:
+    """Read a page that is short: a server that cannot send all of it may log that as an error."""
+    with contextlib.suppress(TimeoutError, HttpError):
+        async with asyncio.timeout(_PAGE_TIMEOUT):
+            await response.whole(_MAX_PAGE)
 
 
 async def port_seems_closed(port: int) -> bool:
