@@ -15,7 +15,7 @@ from infernet_edge.containers.service import Service
 from infernet_edge.http_client.client import HttpClient
 from tests.support.openai_server import OpenAIServer
 from tests.support.ports import free_port
-from tests.support.serving import serving
+from tests.support.serving import read_request, serving, talking
 
 
 class Answering:
@@ -165,3 +165,35 @@ async def test_headers_are_sent_with_probes(http: HttpClient) -> None:
         headers = {"X-Key": Secret("top")}
         assert await probe(http, service(server.url, protocol="http", headers=headers)) == ""
         assert "X-Key: top\r\n" in server.requests[0]
+
+
+async def test_a_page_that_comes_after_its_head_is_read(http: HttpClient) -> None:
+    """Else its server could not send it, and might log that as an error."""
+    connections = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while True:
+            await read_request(reader)
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.02)
+            writer.write(b"ok")
+
+    async with talking(talk) as url:
+        for _ in range(3):
+            assert await probe(http, service(url)) == ""
+    assert connections == 1
+
+
+@pytest.mark.parametrize("page", [b"", b"x" * 1_000_000])
+async def test_a_page_without_end_is_not_waited_for(http: HttpClient, page: bytes) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 9000000\r\n\r\n" + page)
+        await writer.drain()
+        await reader.read()
+
+    async with talking(talk) as url, asyncio.timeout(4):
+        assert await probe(http, service(url)) == ""
