@@ -54,12 +54,12 @@ def test_a_container_its_log_and_a_restart(
         page.click(".newer")
         assert page.page.evaluate("document.querySelector('.log').scrollTop") > 100
 
-        page.click(".side >> text=Restart")
+        page.click(".side button >> text=Restart")
         page.wait("dialog >> text=Restart echo?")
         assert page.page.evaluate("document.activeElement.innerText") == "Do not"
         page.page.keyboard.press("Escape")
         assert api.get("/api/containers").json["items"][0]["restarts"] == 0
-        page.click(".side >> text=Restart")
+        page.click(".side button >> text=Restart")
         page.click("dialog >> text=/^Restart$/")
         page.wait(".toast >> text=echo is starting")
         page.wait("tr .chip.ok", 40_000)
