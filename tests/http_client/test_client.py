@@ -8,9 +8,11 @@ import resource
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
+from infernet_edge.config.model import Container
 from infernet_edge.http_client import body as body_module
 from infernet_edge.http_client import exchange, pool, resolver
 from infernet_edge.http_client.client import HttpClient
@@ -543,3 +545,9 @@ async def eventually(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(15):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+def test_no_job_is_sent_by_a_method_that_is_repeated() -> None:
+    """A GET is sent once more when a kept connection was closed; a job never is."""
+    kept = get_args(get_type_hints(Container)["method"])
+    assert set(kept) == {"POST", "PUT", "PATCH"}
