@@ -36,8 +36,9 @@ _MAX_CHUNK = 64 * 2**10  # bytes of a stream that are forwarded at once
 _RETRY_PAUSE = 1.0  # seconds before a call is repeated, where containers[].retries allows it
 _MAX_RETRY_PAUSE = 30.0  # up to which that pause grows
 
-_LOADING_PAUSE = 0.25  # seconds before a call is sent again to a server that loads its model
-_MAX_LOADING_PAUSE = 2.0  # up to which that pause grows
+# Seconds before a call is sent again to a server that loads its model or accepts no connections.
+_RESEND_PAUSE = 0.25
+_MAX_RESEND_PAUSE = 2.0  # up to which that pause grows
 _SHORT_ANSWER = 64 * 2**10  # bytes of an answer that is checked without a thread
 _LONG_ANSWER = 2 * 2**20  # the same, if it is to be JSON: threads wait for that check in any case
 
@@ -103,15 +104,20 @@ class ServiceClient:
         memory: Reservation | None,
         timeout: float | None,
     ) -> tuple[bytes | bytearray, HttpResponse]:
-        loop = asyncio.get_running_loop()
-        (seconds, startup), began = service.limits(timeout), loop.time()
-        with service.working(), _Failures(service, timeout):
-            await service.wait_ready(startup or seconds)
-            until = seconds + (loop.time() if startup else began)
-            with service.calling():
-                async with asyncio.timeout_at(until) as limit:
-                    async with await self._send(service, given, memory, limit) as response:
-                        return await self._read(response, memory, limit), response
+        readiness = _Readiness(service, timeout)
+        with service.working():
+            while True:
+                try:
+                    with _Failures(service, timeout):
+                        until = await readiness.wait()
+                        with service.calling():
+                            async with asyncio.timeout_at(until) as limit:
+                                sending = self._send(service, given, memory, limit)
+                                async with await sending as response:
+                                    return await self._read(response, memory, limit), response
+                except ContainerFailure as error:
+                    if not readiness.may_repeat(error):
+                        raise
 
     @asynccontextmanager
     async def stream(
@@ -127,21 +133,25 @@ class ServiceClient:
         wait for each chunk; `timeout` may shorten it. `memory` is for an input that the container's
         protocol needs as a whole. Raises ContainerFailure, here or from chunks.
         """
-        loop = asyncio.get_running_loop()
-        (seconds, startup), began = service.limits(timeout), loop.time()
+        readiness = _Readiness(service, timeout)
         with service.working():
-            with _Failures(service, timeout):
-                await service.wait_ready(startup or seconds)
-            until = seconds + (loop.time() if startup else began)
-            with service.calling():
-                try:
-                    with _Failures(service, timeout):
-                        async with asyncio.timeout_at(until) as limit:
-                            response = await self._send(service, given, memory, limit, stream=True)
-                except ContainerFailure as error:
-                    raise await self._explained(service, error) from None
-                async with response:
-                    yield ServiceStream(response, service, timeout)
+            while True:
+                with _Failures(service, timeout):
+                    until = await readiness.wait()
+                with service.calling():
+                    try:
+                        with _Failures(service, timeout):
+                            async with asyncio.timeout_at(until) as limit:
+                                response = await self._send(
+                                    service, given, memory, limit, stream=True
+                                )
+                    except ContainerFailure as error:
+                        if readiness.may_repeat(error):
+                            continue
+                        raise await self._explained(service, error) from None
+                    async with response:
+                        yield ServiceStream(response, service, timeout)
+                        return
 
     async def _explained(self, service: Service, error: ContainerFailure) -> ContainerFailure:
         """The failure with the last line of the container's log, where that may say more."""
@@ -203,7 +213,7 @@ class ServiceClient:
                     response.close()
                     raise ContainerFailure("Container's answer is compressed, without being asked")
                 return response
-            pauses = pauses or Backoff(_LOADING_PAUSE, _MAX_LOADING_PAUSE)
+            pauses = pauses or Backoff(_RESEND_PAUSE, _MAX_RESEND_PAUSE)
             pause, until = pauses.next(), limit.when()
             try:
                 await refuse(service, response)
@@ -268,6 +278,43 @@ class ServiceClient:
     def _too_large(self) -> ContainerFailure:
         """Created where it is raised: a stored error's traceback would keep the frame's bytes."""
         return ContainerFailure(f"Container's answer is larger than {self._max_bytes} bytes")
+
+
+class _Readiness:
+    """When a call may be sent: once its container is ready, and again if it could not be sent.
+
+    A managed container that refuses the connection has just ended, or soon answers again: the call
+    was not received, so it waits for the container like those that come after it. That takes no
+    longer than the time limits of a call.
+    """
+
+    __slots__ = ("_began", "_end", "_pauses", "_seconds", "_service", "_startup")
+
+    def __init__(self, service: Service, timeout: float | None) -> None:
+        self._service = service
+        self._seconds, self._startup = service.limits(timeout)
+        self._began = asyncio.get_running_loop().time()
+        self._end = self._began + self._seconds + (self._startup or 0.0)
+        self._pauses: Backoff | None = None
+
+    async def wait(self) -> float:
+        """Wait until the container is ready; returns until when it has to answer (loop's time).
+
+        Raises ServiceUnavailable.
+        """
+        loop, longest = asyncio.get_running_loop(), self._startup or self._seconds
+        if self._pauses is not None:
+            await asyncio.sleep(self._pauses.next())
+            longest = min(longest, max(self._end - loop.time(), 0.0))
+        await self._service.wait_ready(longest)
+        return self._seconds + (loop.time() if self._startup else self._began)
+
+    def may_repeat(self, failure: ContainerFailure) -> bool:
+        """Whether to wait again after this failure."""
+        if not failure.unsent or asyncio.get_running_loop().time() >= self._end:
+            return False
+        self._pauses = self._pauses or Backoff(_RESEND_PAUSE, _MAX_RESEND_PAUSE)
+        return True
 
 
 class ServiceStream:
@@ -348,7 +395,7 @@ def _failure(
     The container is suspect when it is not known whether it still answers; a shorter `timeout` than
     its own says nothing about that.
     """
-    refusal = None
+    refusal, unsent = None, False
     match error:
         case TimeoutError():
             text = f"Container did not answer within {service.limited(timeout):g} s"
@@ -360,8 +407,9 @@ def _failure(
             return ContainerFailure(failure_of(error))
         case HttpError():
             text = failure_of(error)
-            refusal = UNREACHABLE if isinstance(error, ConnectFailed) else None
+            if isinstance(error, ConnectFailed):
+                refusal, unsent = UNREACHABLE, service.managed
         case _:
             return None
     service.set_suspect(f"a call failed: {text}")
-    return ContainerFailure(text, repeatable=True, refusal=refusal)
+    return ContainerFailure(text, repeatable=True, refusal=refusal, unsent=unsent)

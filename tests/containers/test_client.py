@@ -9,7 +9,7 @@ import json
 import resource
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -74,6 +74,16 @@ async def failure(awaitable: Awaitable[Any]) -> str:
 async def streamed(client: ServiceClient, to: Service) -> list[bytes]:
     async with client.stream(to, GIVEN) as stream:
         return [chunk async for chunk in stream.chunks()]
+
+
+def streamed_whole(client: ServiceClient) -> Callable[..., Coroutine[Any, Any, bytes]]:
+    """What is called like `client.call`, and streams."""
+
+    async def call(to: Service, given: ContainerInput, timeout: float | None = None) -> bytes:
+        async with client.stream(to, given, timeout) as stream:
+            return b"".join([chunk async for chunk in stream.chunks()])
+
+    return call
 
 
 def test_the_body_is_what_containers_expect() -> None:
@@ -347,6 +357,11 @@ async def test_a_repeated_call_sends_the_whole_input_and_returns_the_answer(
     assert memory.size == 100 + 3
 
 
+def nowhere() -> str:
+    """A URL that nobody serves."""
+    return f"http://127.0.0.1:{free_port()}"
+
+
 def managed(url: str, **settings: Any) -> Service:
     """A managed container that is ready."""
     container = Container(
@@ -469,6 +484,71 @@ async def test_a_container_that_is_down(client: ServiceClient) -> None:
     expected = "Cannot connect to container: Connection refused"
     assert await failure(client.call(down, GIVEN)) == expected
     assert await failure(streamed(client, down)) == expected
+
+
+async def test_a_call_waits_for_a_container_that_has_just_ended(client: ServiceClient) -> None:
+    """Its sockets are closed before its process ends: what nobody received may be sent again."""
+    for call in (client.call, streamed_whole(client)):
+        ended = managed(nowhere(), timeout=5.0)
+        called = asyncio.create_task(call(ended, GIVEN))
+        await ended.probe_requested.wait()
+        assert (ended.state, ended.in_call) == ("suspect", 0)
+        ended.set_starting("it stopped")
+        async with serving(Echo()) as url:
+            ended.set_port(int(url.rpartition(":")[2]))
+            ended.set_ready()
+            assert json.loads(await called)["output"] == {"a": 1}
+        assert (ended.working_on, ended.calls) == (0, 1)
+
+
+async def test_a_call_waits_for_one_that_is_found_to_be_well(client: ServiceClient) -> None:
+    """It is ready again before it accepts connections, as behind a forwarder of ports."""
+    port = free_port()
+    ended = managed(f"http://127.0.0.1:{port}", timeout=5.0)
+    called = asyncio.create_task(client.call(ended, GIVEN))
+    for _ in range(3):
+        await ended.probe_requested.wait()
+        ended.probe_requested.clear()
+        ended.set_ready()
+    async with serving(Echo(), port=port):
+        assert json.loads(await called)["output"] == {"a": 1}
+
+
+async def test_a_call_waits_no_longer_than_its_time_limit(client: ServiceClient) -> None:
+    for settings, timeout in (
+        ({}, None),
+        ({"timeout": 5.0}, 0.3),
+        ({"startup_timeout": 0.2}, None),
+    ):
+        for call in (client.call, streamed_whole(client)):
+            reason = await failure(call(managed(nowhere(), **settings), GIVEN, timeout=timeout))
+            assert reason == (
+                "Container is not ready: a call failed: Cannot connect to container:"
+                " Connection refused"
+            )
+
+
+async def test_a_call_does_not_wait_for_one_that_failed(client: ServiceClient) -> None:
+    ended = managed(nowhere(), timeout=5.0)
+    called = asyncio.create_task(client.call(ended, GIVEN))
+    await ended.probe_requested.wait()
+    ended.set_failed("it stopped 5 times in a row")
+    assert await failure(called) == "Container is not running: it stopped 5 times in a row"
+
+
+async def test_a_call_that_was_received_is_not_sent_again(client: ServiceClient) -> None:
+    received = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal received
+        received += 1
+        await read_request(reader)
+
+    async with talking(talk) as url:
+        for call in (client.call, streamed_whole(client)):
+            reason = await failure(call(managed(url), GIVEN))
+            assert reason == "Container closed the connection without an answer"
+    assert received == 2
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,22 @@ def stopped(podman: IsolatedPodman) -> Iterator[None]:
             podman.run("kill", "--signal=CONT", name)
 
 
+async def test_a_call_waits_while_a_container_ends(
+    podman: IsolatedPodman, tmp_path: Path, events: Events
+) -> None:
+    """Its port is closed before its process ends, as when a machine is short of CPU time."""
+    timing = msgspec.structs.replace(QUICK, suspect=5.0)
+    configured = container("echo", podman.echo_image(), timeout=30.0)
+    async with managing(configuration(podman, tmp_path, configured), timing) as managed:
+        service, client = managed.services["echo"], client_of(managed)
+        closing = BODY._replace(data=b'{"close": 1.0}')
+        assert b'"echo": true' in await client.call(service, closing)
+        assert service.state == "ready"
+        assert b'"echo": true' in await client.call(service, BODY)
+        (event,) = events.of("container.stopped")
+        assert event["reason"].startswith("it stopped with exit code 4")
+
+
 @pytest.mark.usefixtures("short_probes")
 async def test_a_container_that_hangs_is_created_again(
     podman: IsolatedPodman, tmp_path: Path, events: Events

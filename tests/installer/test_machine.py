@@ -97,7 +97,11 @@ def test_installed_it_is_ready_and_serves_a_job(machine: Machine) -> None:
 
 
 def kill_the_container(machine: Machine) -> None:
-    machine.shell("kill -9 $(podman inspect --format '{{.State.Pid}}' $(podman ps --quiet))")
+    """Returns when its process has ended: what it receives before that, it does not answer."""
+    machine.shell(
+        "pid=$(podman inspect --format '{{.State.Pid}}' $(podman ps --quiet)); kill -9 $pid;"
+        " while kill -0 $pid; do sleep 0.05; done 2>/dev/null"
+    )
 
 
 def test_podman_ends_when_idle_and_comes_back_when_a_container_dies(machine: Machine) -> None:

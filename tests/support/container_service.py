@@ -6,6 +6,7 @@ asked to do by fields of `data` (an object):
     status: N as the answer's status     allocate: MEGABYTES before the answer
     print: TEXT to the log               page: N as the status of a page of HTML
     hold: true waits, before the answer, until the file /tmp/go exists
+    close: SECONDS until the program ends, and accepts no connections after the answer
     show: true answers environment, arguments and what is at the paths in `read`
 Arguments: --crash CODE (at once), --need PATH (crashes without it), --deaf (accepts connections,
 never answers), --delay SECONDS (before it listens), --unhealthy (GET /health answers 503),
@@ -19,6 +20,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
@@ -30,6 +32,7 @@ CHUNKS = 5
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     options = argparse.Namespace()
+    listener: socket.socket
 
     def do_GET(self) -> None:
         known = self.path in ("/health", "/")
@@ -55,6 +58,10 @@ class Handler(BaseHTTPRequestHandler):
         if "exit" in orders:
             print("told to exit", file=sys.stderr, flush=True)
             os._exit(orders["exit"])
+        if "close" in orders:
+            self.listener.shutdown(socket.SHUT_RDWR)  # it does not listen any more
+            self.close_connection = True
+            threading.Timer(orders["close"], os._exit, [4]).start()
         ballast = bytearray(orders.get("allocate", 0) * 2**20)
         output: dict[str, Any] = {"output": data, "echo": True}
         if orders.get("show"):
@@ -84,6 +91,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(encoded)))
+        if self.close_connection:
+            self.send_header("connection", "close")
         self.end_headers()
         self.wfile.write(encoded)
 
@@ -132,7 +141,9 @@ def main() -> None:
     if options.single:
         Handler.protocol_version = "HTTP/1.0"  # a kept connection would block all others
     server = HTTPServer if options.single else ThreadingHTTPServer
-    server((options.host, options.port), Handler).serve_forever()
+    made = server((options.host, options.port), Handler)
+    Handler.listener = made.socket
+    made.serve_forever()
 
 
 if __name__ == "__main__":

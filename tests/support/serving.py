@@ -73,8 +73,8 @@ class Echo:
 
 
 @asynccontextmanager
-async def serving(handler: Handler) -> AsyncIterator[str]:
-    """Serve all paths with `handler` on a free port; gives the base URL."""
+async def serving(handler: Handler, port: int = 0) -> AsyncIterator[str]:
+    """Serve all paths with `handler`, on a free port by default; gives the base URL."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         return await handler(request)
@@ -84,10 +84,9 @@ async def serving(handler: Handler) -> AsyncIterator[str]:
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", port)
         await site.start()
-        port = runner.addresses[0][1]
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 

@@ -41,7 +41,8 @@ class ContainerFailure(InfernetEdgeError):
 
     `repeatable` is whether the same call may succeed later, see `containers[].retries`;
     `unexplained` whether the container's log may say more than its answer; `interrupted` whether
-    the node itself stopped the container meanwhile, so that the call has to be made again.
+    the node itself stopped the container meanwhile, so that the call has to be made again;
+    `unsent` whether a container that the node manages got nothing of the call.
     `retry_after` are the seconds for which the container asks before that (Retry-After), or 0.
     `refusal`: what HTTP says of it, None for nothing.
     """
@@ -53,6 +54,7 @@ class ContainerFailure(InfernetEdgeError):
         repeatable: bool = False,
         unexplained: bool = False,
         interrupted: bool = False,
+        unsent: bool = False,
         retry_after: float = 0.0,
         refusal: Refusal | None = None,
     ) -> None:
@@ -61,6 +63,7 @@ class ContainerFailure(InfernetEdgeError):
         self.repeatable = repeatable
         self.unexplained = unexplained
         self.interrupted = interrupted
+        self.unsent = unsent
         self.retry_after = retry_after
 
 
