@@ -16,15 +16,19 @@ from infernet_edge.storage.checksums import Damaged, check, checksum
 from infernet_edge.storage.damage import checked_types
 
 MIGRATIONS: Final = (
-    # Clustered by id: ids grow, so new rows are side by side. `containers` is comma-separated.
+    # Ids grow, so new rows are side by side. `containers` is comma-separated. The first files had
+    # this table WITHOUT ROWID, where a row of more than a quarter of a page is stored in several
+    # pages, and twice the bytes are written. All queries are right for both, and both are readable
+    # for all versions, so that files keep what they have.
     """CREATE TABLE jobs (
         id BLOB PRIMARY KEY, client TEXT NOT NULL, kind INTEGER NOT NULL, status INTEGER NOT NULL,
         containers TEXT NOT NULL, requires_proof INTEGER NOT NULL, attempts INTEGER NOT NULL,
         created_at INTEGER NOT NULL, finished_at INTEGER,
         data BLOB, result BLOB, intermediate BLOB
-    ) STRICT, WITHOUT ROWID""",
-    "CREATE INDEX jobs_by_client ON jobs (client)",  # the id is part of it: newest first is a scan
-    "CREATE INDEX unfinished_jobs ON jobs (status) WHERE status = 0",  # start-up reads just these
+    ) STRICT""",
+    "CREATE INDEX jobs_by_client ON jobs (client, id)",  # newest first is a scan
+    # Start-up reads just these, in the order of their ids.
+    "CREATE INDEX unfinished_jobs ON jobs (status, id) WHERE status = 0",
     *contents.MIGRATIONS,
     # When a job ended, in the node's own time (elapsed.py); 0 for what ended before this step.
     "ALTER TABLE jobs ADD COLUMN ended INTEGER",

@@ -29,14 +29,25 @@ class Table:
         info = target.execute(f"PRAGMA table_info({name})").fetchall()
         self.columns = [row[1] for row in info if row[1] in damaged_columns]
         self.primary = [column for _, column in sorted((row[5], row[1]) for row in info if row[5])]
-        (sql,) = target.execute("SELECT sql FROM sqlite_master WHERE name = ?", (name,)).fetchone()
         # What the rows are sorted by. In another order SQLite would read all pages before the first
         # row, and so return none where one page is damaged.
-        self.keys = self.primary if "WITHOUT ROWID" in sql.upper() else ["rowid"]
+        self.keys = ["rowid"] if _has_rowids(damaged, name) else self.primary
         self.is_complete = set(self.primary) <= set(damaged_columns)
 
     def __str__(self) -> str:
         return self.name
+
+
+def _has_rowids(damaged: sqlite3.Connection, name: str) -> bool:
+    """Whether the damaged table has rowids, which the new one need not have.
+
+    Preparing a query reads the definition of the table only.
+    """
+    try:
+        damaged.execute(f"SELECT rowid FROM {name} LIMIT 0")  # noqa: S608 - its schema
+    except sqlite3.OperationalError:
+        return False
+    return True
 
 
 def readable_rows(

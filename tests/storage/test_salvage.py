@@ -20,7 +20,7 @@ from infernet_edge.storage.migrations import migrate
 from infernet_edge.storage.salvage import Part, salvage
 from tests.support.parts import CLIENT, made, outcome, result, working
 from tests.support.serving import Echo, serving
-from tests.test_upgrades import ALL
+from tests.test_upgrades import ALL, FIRST
 
 PAGE = 4096
 JOBS = 120
@@ -44,6 +44,24 @@ def opened(path: Path) -> sqlite3.Connection:
 def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with jobs of some clients, long results, deliveries and external jobs."""
     path = tmp_path_factory.mktemp("intact") / "file.sqlite"
+    fill(path)
+    return path
+
+
+@pytest.fixture(scope="module", params=["now", "first"])
+def each_form(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """The same, and one whose tables the first version made: they keep their form."""
+    path = tmp_path_factory.mktemp("form") / "file.sqlite"
+    if request.param == "first":
+        with sqlite3.connect(path) as connection:
+            connection.executescript(FIRST.read_text())
+            connection.execute("DELETE FROM jobs")
+        connection.close()
+    fill(path)
+    return path
+
+
+def fill(path: Path) -> None:
     generator = random.Random(1)
     connection = opened(path)
     connection.execute("BEGIN")
@@ -71,7 +89,6 @@ def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     connection.execute("COMMIT")
     connection.close()
-    return path
 
 
 def keys(path: Path) -> dict[str, list[Key]]:
@@ -119,9 +136,9 @@ def truncation(content: bytearray, page: int, _: random.Random) -> None:
 
 @pytest.mark.parametrize("damage", [bit_in_header, zeros, bits, truncation])
 def test_nearly_all_that_can_be_read_is_saved(
-    intact: Path, tmp_path: Path, damage: Callable[[bytearray, int, random.Random], None]
+    each_form: Path, tmp_path: Path, damage: Callable[[bytearray, int, random.Random], None]
 ) -> None:
-    wanted, content = keys(intact), intact.read_bytes()
+    wanted, content = keys(each_form), each_form.read_bytes()
     generator = random.Random(2)
     damaged, target = tmp_path / "damaged.sqlite", tmp_path / "target.sqlite"
     for page in range(len(content) // PAGE):
@@ -270,15 +287,15 @@ async def test_each_damaged_file_is_kept(
         assert len(list(tmp_path.glob("*.corrupt-*"))) == number + 1
 
 
-def test_of_a_file_that_is_too_short_the_rest_is_saved(intact: Path, tmp_path: Path) -> None:
-    content = intact.read_bytes()
+def test_of_a_file_that_is_too_short_the_rest_is_saved(each_form: Path, tmp_path: Path) -> None:
+    content = each_form.read_bytes()
     for pages, minimum in ((1, 0.97), (len(content) // PAGE // 2, 0.3)):
         folder = tmp_path / str(pages)
         folder.mkdir()
         path = folder / "file.sqlite"
         path.write_bytes(content[: -pages * PAGE])
         asyncio.run(_open_and_close(path))
-        wanted = keys(intact)
+        wanted = keys(each_form)
         assert present(path, wanted) >= minimum * sum(map(len, wanted.values()))
 
 
