@@ -24,6 +24,7 @@ from infernet_edge.logs import log_event
 from infernet_edge.storage import copying, damage, replacing
 from infernet_edge.storage.lock import FolderLock
 from infernet_edge.storage.migrations import Migrations, migrate
+from infernet_edge.storage.pages import LogSpace, limit_log, prepare_file
 from infernet_edge.storage.salvage import Part, rebuild
 from infernet_edge.storage.threads import Commits, Request, Thread
 
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_PAGES_AT_ONCE = 2048  # 8 MiB; writes wait meanwhile
+_RELEASED_AT_ONCE = 8 * 2**20  # bytes; writes wait meanwhile
 _CLOSING_TIME = 30.0  # seconds; a commit on a worn SD card may take long
 _MAX_CHECKED = 32 * 2**20  # bytes; larger files are not checked at start: it takes too long
 
@@ -130,6 +131,7 @@ class Database:
             commits=self.commits,
             on_damage=on_damage,
             on_problem=self.report_problem,
+            log=LogSpace(self.path),
         )
         self._reader = Thread("database-reader", reader, commits=None, on_damage=on_damage)
         self._writer.start()
@@ -371,9 +373,9 @@ class Database:
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
         try:
+            prepare_file(connection)
             for pragma in (
                 "busy_timeout = 5000",
-                "auto_vacuum = INCREMENTAL",  # only works before the first table
                 "journal_mode = WAL",
                 "synchronous = FULL",
                 "secure_delete = OFF",  # else each deleted byte is written once more
@@ -381,6 +383,7 @@ class Database:
                 "temp_store = MEMORY",
             ):
                 connection.execute(f"PRAGMA {pragma}").fetchall()
+            limit_log(connection)
             if self.path.stat().st_size <= _MAX_CHECKED:
                 answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
                 if answer != "ok":
@@ -435,8 +438,9 @@ def _free_pages(connection: sqlite3.Connection) -> bool:
 
     The pragma frees one page per step of the statement, so it has to be run to its end.
     """
-    connection.executescript(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
-    return int(connection.execute("PRAGMA freelist_count").fetchone()[0]) > _PAGES_AT_ONCE
+    pages = _RELEASED_AT_ONCE // int(connection.execute("PRAGMA page_size").fetchone()[0])
+    connection.executescript(f"PRAGMA incremental_vacuum({pages})")
+    return int(connection.execute("PRAGMA freelist_count").fetchone()[0]) > pages
 
 
 def _touch(connection: sqlite3.Connection) -> None:

@@ -25,6 +25,7 @@ from infernet_edge.storage.damaged_table import (
     readable_rows,
 )
 from infernet_edge.storage.migrations import Migrations, migrate, versions_of
+from infernet_edge.storage.pages import prepare_file
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ def rebuild(
     damaged = sqlite3.connect(kept, isolation_level=None)
     saved = None
     try:
-        target.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        prepare_file(target)
         versions: dict[str, int] = {}
         with contextlib.suppress(*DAMAGE):
             # Without it SQLite reads nothing when the file is too short, or a name is damaged.

@@ -22,6 +22,7 @@ from infernet_edge.storage import database as database_module
 from infernet_edge.storage.database import Database
 from infernet_edge.storage.lock import is_in_use
 from infernet_edge.storage.migrations import Breaking
+from infernet_edge.storage.pages import PAGE_BYTES
 from tests.support.breaking import full_disk, read_only
 from tests.support.managing import eventually
 from tests.support.process import ROOT
@@ -276,7 +277,7 @@ async def test_a_probe_of_a_read_only_file_fails(database: Database) -> None:
 async def test_space_is_released_step_by_step(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_module, "_PAGES_AT_ONCE", 16)
+    monkeypatch.setattr(database_module, "_RELEASED_AT_ONCE", 16 * PAGE_BYTES)
     steps: list[int] = []
     real = database_module._release_pages  # noqa: SLF001
 
@@ -304,7 +305,8 @@ async def test_space_is_released_step_by_step(
     await database.write(insert, 1)  # other requests run in between
     await giving
     sizes = [before, *steps]
-    assert all(0 < size - after <= 16 for size, after in zip(sizes, steps, strict=False))
+    # With a page of the map of pages, sometimes.
+    assert all(0 < size - after <= 17 for size, after in zip(sizes, steps, strict=False))
     assert len(steps) < before / 16 + 3  # each frees all that it may
     assert await database.read(pages) < 40 < before
     assert database.path.with_name(database.path.name + "-wal").stat().st_size == 0
@@ -407,15 +409,19 @@ def half(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2 + 100)
 
 
-@pytest.mark.parametrize("damage", [overwrite_beginning, overwrite_middle, zeros, half])
+@pytest.mark.parametrize(
+    ("damage", "most"), [(overwrite_beginning, 0), (overwrite_middle, 0), (zeros, 0), (half, 1000)]
+)
 async def test_a_corrupt_file_is_quarantined(
-    database: Database, damage: object, caplog: pytest.LogCaptureFixture
+    database: Database, damage: object, most: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in range(2000):
         database.write(insert, number)
     await database.close()
     damage(database.path)  # type: ignore[operator]
-    assert await reopened(database.path) == []
+    saved = await reopened(database.path)
+    assert saved == list(range(len(saved)))
+    assert len(saved) <= most
     (kept,) = [file for file in database.path.parent.iterdir() if "corrupt" in file.name]
     assert kept.stat().st_size > 0
     assert "database.quarantined" in caplog.text

@@ -216,7 +216,7 @@ async def test_errors_of_the_server(client: ServiceClient) -> None:
 async def test_a_call_waits_while_the_server_loads_its_model(
     client: ServiceClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "_LOADING_PAUSE", 0.01)
+    monkeypatch.setattr(client_module, "_RESEND_PAUSE", 0.01)
     server = OpenAIServer(loading=3)
     async with serving(server) as url:
         called = service(url, health_path="/health")
@@ -233,7 +233,7 @@ async def test_a_call_waits_while_the_server_loads_its_model(
 async def test_at_the_time_out_the_job_fails_with_what_the_server_says(
     client: ServiceClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "_LOADING_PAUSE", 0.02)
+    monkeypatch.setattr(client_module, "_RESEND_PAUSE", 0.02)
     server = OpenAIServer(loading=10**6)
     async with serving(server) as url:
         reason = await failure(client, service(url, timeout=0.2), CHAT)
