@@ -21,6 +21,7 @@ import pytest
 from infernet_edge.errors import StartupError
 from infernet_edge.jobs.housekeeping import Housekeeper
 from infernet_edge.node import Node
+from infernet_edge.storage.pages import PAGE_BYTES
 from tests.support.echo import EchoService
 from tests.support.managing import eventually
 from tests.support.node import NodeProcess
@@ -131,8 +132,8 @@ async def test_damage_in_the_tables_of_the_chain_makes_a_new_file(
         question = "SELECT rootpage FROM sqlite_master WHERE name = ?"
         (page,) = connection.execute(question, (table,)).fetchone()
     with path.open("r+b") as file:
-        file.seek((page - 1) * 4096)
-        file.write(b"\xa5" * 4096)
+        file.seek((page - 1) * PAGE_BYTES)
+        file.write(b"\xa5" * PAGE_BYTES)
     async with running(tmp_path, document) as node:
         assert (await node.get("/health")).body == {"status": "healthy"}
         assert len(list(path.parent.glob("*.corrupt-*"))) == 1
