@@ -24,7 +24,7 @@ from infernet_edge.logs import log_event
 from infernet_edge.storage import copying, damage, replacing
 from infernet_edge.storage.lock import FolderLock
 from infernet_edge.storage.migrations import Migrations, migrate
-from infernet_edge.storage.pages import LogSpace, limit_log, prepare_file
+from infernet_edge.storage.pages import limit_log, prepare_file
 from infernet_edge.storage.salvage import Part, rebuild
 from infernet_edge.storage.threads import Commits, Request, Thread
 
@@ -131,7 +131,6 @@ class Database:
             commits=self.commits,
             on_damage=on_damage,
             on_problem=self.report_problem,
-            log=LogSpace(self.path),
         )
         self._reader = Thread("database-reader", reader, commits=None, on_damage=on_damage)
         self._writer.start()
@@ -379,7 +378,6 @@ class Database:
                 "journal_mode = WAL",
                 "synchronous = FULL",
                 "secure_delete = OFF",  # else each deleted byte is written once more
-                "journal_size_limit = 8388608",
                 "temp_store = MEMORY",
             ):
                 connection.execute(f"PRAGMA {pragma}").fetchall()
@@ -427,9 +425,12 @@ class Database:
 
 
 def _release_pages(connection: sqlite3.Connection) -> bool:
-    """Shorten the file by some pages; returns whether there are more."""
+    """Shorten the file by some pages; returns whether there are more.
+
+    The log keeps its length: while it grows again, each commit would write several blocks more.
+    """
     more = _free_pages(connection)
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
     return more
 
 

@@ -20,7 +20,6 @@ from typing import Any, Final, NamedTuple
 from infernet_edge.errors import StorageError, TooLargeToStore
 from infernet_edge.metrics.measurements import COMMIT_BOUNDS, WRITES_BOUNDS, Histogram
 from infernet_edge.storage.damage import is_corrupt
-from infernet_edge.storage.pages import LogSpace
 
 MAX_PER_COMMIT: Final = 1000
 _IDLE_TIME = 60.0  # seconds without a write until what was written is copied into the main file
@@ -62,9 +61,8 @@ class Thread(threading.Thread):
         commits: Commits | None,
         on_damage: Callable[[str], None],
         on_problem: Callable[[str], None] = lambda reason: None,
-        log: LogSpace | None = None,
     ) -> None:
-        """`commits` counts transactions; None: it only reads, without any. `log` is lengthened.
+        """`commits` counts transactions; None: it only reads, without any.
 
         Both others are called in the event loop, with a reason: `on_damage` when SQLite finds
         damage, `on_problem` when a checkpoint without a caller fails.
@@ -72,7 +70,6 @@ class Thread(threading.Thread):
         super().__init__(name=name, daemon=True)
         self._connection = connection
         self._commits = commits
-        self._log = log
         self._batches: queue.SimpleQueue[list[Request] | None] = queue.SimpleQueue()
         self._waiting: list[Request] = []
         self._is_free = True  # neither a batch is being run, nor requests are being gathered
@@ -134,8 +131,6 @@ class Thread(threading.Thread):
         while (batch := self._next()) is not None:
             self._loop.call_soon_threadsafe(self._settle, self._work(batch))
             del batch  # frees what was written: it may take long until the next request
-            if self._log is not None:
-                self._log.add()
         self._connection.close()
 
     def _next(self) -> list[Request] | None:

@@ -15,6 +15,7 @@ from infernet_edge.jobs import housekeeping
 from infernet_edge.jobs.housekeeping import Housekeeper, Space, measure
 from infernet_edge.jobs.job import RUNNING, SUCCESS, Job
 from infernet_edge.statistics.disk_pace import DiskPace
+from infernet_edge.storage.pages import MAX_LOG_BYTES
 from tests.support.breaking import read_only
 from tests.support.managing import eventually
 from tests.support.parts import CLIENT, Parts, made, working
@@ -152,10 +153,10 @@ async def test_new_jobs_are_refused_before_deleting_which_does_not_fill_the_disk
         await keeper(parts).check()
         assert len(seen) > 2
         assert seen[0][0] == "The storage limit is reached (storage.max_bytes)"
-        assert max(size for _, size in seen) < 2**20
+        assert max(size for _, size in seen) <= max(seen[0][1], MAX_LOG_BYTES)
         assert parts.store.refusal == ""
         assert parts.database.path.stat().st_size < full / 4
-        assert journal.stat().st_size == 0
+        assert journal.stat().st_size < 8 * 2**20  # what one step moves; the next write shortens it
 
 
 async def test_what_finished_just_now_is_not_deleted_before_its_client_asks(

@@ -309,7 +309,7 @@ async def test_space_is_released_step_by_step(
     assert all(0 < size - after <= 17 for size, after in zip(sizes, steps, strict=False))
     assert len(steps) < before / 16 + 3  # each frees all that it may
     assert await database.read(pages) < 40 < before
-    assert database.path.with_name(database.path.name + "-wal").stat().st_size == 0
+    assert database.path.stat().st_size < 40 * PAGE_BYTES
     assert await database.read(stored) == [1]
 
 
