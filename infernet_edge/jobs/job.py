@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 from msgspec import Struct
 
 from infernet_edge.clock import milliseconds
+from infernet_edge.containers.answers.failures import Refusal
 from infernet_edge.jobs.identifiers import to_text
 from infernet_edge.schema import JobStatus, encoder
-
-if TYPE_CHECKING:
-    from infernet_edge.containers.answers.failures import Refusal
 
 RUNNING: Final = 0
 SUCCESS: Final = 1
@@ -47,6 +45,7 @@ class RunOptions(Struct, frozen=True, omit_defaults=True):
 
 NO_OPTIONS: Final = RunOptions()
 _options = msgspec.json.Decoder(RunOptions)
+_refusals = msgspec.json.Decoder(Refusal)
 
 
 def options_text(options: RunOptions) -> str | None:
@@ -64,6 +63,25 @@ def options_of(text: str | None) -> RunOptions:
         return NO_OPTIONS
 
 
+def refusal_text(refusal: Refusal | None) -> str | None:
+    """A refusal as it is stored, a JSON list; None for the ends of most jobs.
+
+    Its text is an answer of a container (4,096 bytes at most), of which only an object is of use.
+    """
+    if refusal is None:
+        return None
+    text = refusal.text if refusal.text.startswith("{") else ""
+    return encoder.encode(refusal._replace(text=text)).decode()
+
+
+def refusal_of(text: str | None) -> Refusal | None:
+    """A stored refusal. A damaged one is dropped: the job itself may be intact."""
+    try:
+        return None if text is None else _refusals.decode(text)
+    except msgspec.DecodeError:
+        return None
+
+
 class Job:
     """An accepted job.
 
@@ -74,7 +92,7 @@ class Job:
     disk: before, no client knows it. `cancel_requested`: its client wants it to end;
     `is_cancelled`: that is how it ended.
     `status` and, of a failed job, `failure` (a ContainerError as JSON) say how its end was decided;
-    `refusal` is what HTTP says of its container's failure, in memory only.
+    `refusal` is what HTTP says of its container's failure, None for nothing.
     `took` is the time from its last start to that, in seconds, None when it did not start.
     """
 

@@ -17,6 +17,7 @@ from typing import Final
 from msgspec import structs
 
 from infernet_edge.clock import milliseconds
+from infernet_edge.containers.answers.failures import Refusal
 from infernet_edge.errors import InfernetEdgeError, Unavailable
 from infernet_edge.events.bus import Events
 from infernet_edge.invariants import InvariantViolated
@@ -30,7 +31,7 @@ from infernet_edge.jobs.identifiers import (
     from_text,
     to_texts,
 )
-from infernet_edge.jobs.job import FAILED, RUNNING, SUCCESS, Job, options_text
+from infernet_edge.jobs.job import FAILED, RUNNING, SUCCESS, Job, options_text, refusal_text
 from infernet_edge.jobs.listing import JobDetails, JobSummary
 from infernet_edge.jobs.reading import detail, lists
 from infernet_edge.jobs.reading.detail import Course, course_of
@@ -274,8 +275,8 @@ class JobStore:
     def _ending(self, job: Job) -> Ending:
         cancelled = 1 if job.is_cancelled else None
         now, passed = milliseconds(), self._elapsed.now()
-        keeps = job.keeps_input(self.keep_inputs)
-        return Ending(now, passed, job.started_at, job.attempts, cancelled, keeps)
+        refusal, keeps = refusal_text(job.refusal), job.keeps_input(self.keep_inputs)
+        return Ending(now, passed, job.started_at, job.attempts, cancelled, refusal, keeps)
 
     def _forget(self, job: Job, written: asyncio.Future[None]) -> None:
         error = None if written.cancelled() else written.exception()
@@ -410,6 +411,11 @@ class JobStore:
             # What is in memory is newer.
             return structs.replace(found, attempts=job.attempts, started_at=job.started_at)
         return found or await self._external_jobs.details(identifier)
+
+    async def refusal_of(self, identifier: str) -> Refusal | None:
+        """What HTTP says of the failure of a finished job's container; None for nothing."""
+        key = from_text(identifier)
+        return None if key is None else await self._database.read(table.refusal, key)
 
     async def has(self, identifier: str) -> bool:
         """Whether the node itself runs or ran a job with this id, for any client."""

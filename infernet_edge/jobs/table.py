@@ -6,11 +6,12 @@ import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
+from infernet_edge.containers.answers.failures import Refusal
 from infernet_edge.invariants import invariant
 from infernet_edge.jobs import contents
 from infernet_edge.jobs.contents import PIECE, Buffer, Content
 from infernet_edge.jobs.identifiers import to_text
-from infernet_edge.jobs.job import FAILED, SUCCESS, Job, options_of
+from infernet_edge.jobs.job import FAILED, SUCCESS, Job, options_of, refusal_of
 from infernet_edge.jobs.result_json import Streamed, container_error
 from infernet_edge.storage.checksums import Damaged, check, checksum
 from infernet_edge.storage.damage import checked_types
@@ -42,6 +43,7 @@ MIGRATIONS: Final = (
     # 1 for a job that its client ended. It is a failed one: earlier versions know three states.
     "ALTER TABLE jobs ADD COLUMN cancelled INTEGER",
     "ALTER TABLE jobs ADD COLUMN options TEXT",  # JSON, see job.py; NULL for none
+    "ALTER TABLE jobs ADD COLUMN refusal TEXT",  # of the container, JSON, see job.py; mostly NULL
 )
 
 
@@ -57,8 +59,8 @@ _MAX_DELETED: Final = 8 * 2**20  # bytes in one transaction: other writes wait m
 class Ending(NamedTuple):
     """When a job ended and began, in milliseconds, and after how many attempts.
 
-    `wall` and `started` are by the wall clock, `elapsed` is the node's own time. `keeps_input`: its
-    input stays, if it is in the job's own row.
+    `wall` and `started` are by the wall clock, `elapsed` is the node's own time. `refusal` is text
+    of job.py. `keeps_input`: its input stays, if it is in the job's own row.
     """
 
     wall: int
@@ -66,6 +68,7 @@ class Ending(NamedTuple):
     started: int | None = None
     attempts: int = 0
     cancelled: int | None = None
+    refusal: str | None = None
     keeps_input: bool = False
 
 
@@ -159,8 +162,8 @@ def _end(
     # A commit that seemed to fail is repeated, so that a job may end twice, but in one way.
     changed = connection.execute(
         f"UPDATE jobs SET {_KEPT_INPUT if now.keeps_input else _NO_INPUT}, status = ?,"  # noqa: S608
-        " finished_at = ?, ended = ?, started_at = ?, attempts = ?, cancelled = ?, result = ?,"
-        " intermediate = ?, result_sum = ?, intermediate_sum = ?"
+        " finished_at = ?, ended = ?, started_at = ?, attempts = ?, cancelled = ?, refusal = ?,"
+        " result = ?, intermediate = ?, result_sum = ?, intermediate_sum = ?"
         " WHERE id = ? AND status IN (0, ?)",
         (
             status,
@@ -230,6 +233,13 @@ def input_of(connection: sqlite3.Connection, key: bytes) -> bytes | Content:
 def exists(connection: sqlite3.Connection, key: bytes) -> bool:
     """Whether there is such a job."""
     return connection.execute("SELECT 1 FROM jobs WHERE id = ?", (key,)).fetchone() is not None
+
+
+def refusal(connection: sqlite3.Connection, key: bytes) -> Refusal | None:
+    """What HTTP says of the failure of a job's container; None for nothing."""
+    row = connection.execute("SELECT refusal FROM jobs WHERE id = ?", (key,)).fetchone()
+    with checked_types():
+        return None if row is None else refusal_of(row[0])
 
 
 def delete_finished(

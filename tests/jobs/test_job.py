@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from infernet_edge.containers.answers.failures import UNREACHABLE, Refusal
 from infernet_edge.errors import StorageError
 from infernet_edge.jobs.job import (
     DEADLINE_PASSED,
@@ -18,6 +19,8 @@ from infernet_edge.jobs.job import (
     RunOptions,
     options_of,
     options_text,
+    refusal_of,
+    refusal_text,
 )
 from infernet_edge.memory import Reservation
 from tests.support.breaking import read_only
@@ -47,6 +50,21 @@ def test_damaged_options_are_dropped(text: str) -> None:
 
 def test_what_a_later_version_adds_is_ignored() -> None:
     assert options_of('{"priority":3,"colour":"red"}') == RunOptions(3)
+
+
+@pytest.mark.parametrize("refusal", [None, UNREACHABLE, Refusal(429, '{"a": "ü😀\\n"}', 2.5)])
+def test_refusals_are_stored_as_text(refusal: Refusal | None) -> None:
+    assert refusal_of(refusal_text(refusal)) == refusal
+
+
+def test_of_a_refusal_only_objects_are_stored() -> None:
+    assert refusal_text(None) is None
+    assert refusal_of(refusal_text(Refusal(400, "<html>" + 4000 * "x"))) == Refusal(400)
+
+
+@pytest.mark.parametrize("text", ["", "[", "{}", '["400"]', "[400,[]]"])
+def test_damaged_refusals_are_dropped(text: str) -> None:
+    assert refusal_of(text) is None
 
 
 @pytest.fixture

@@ -157,7 +157,8 @@ class Front:
             raise failure_of_job("The result of the job was deleted", None, identifier)
         if found.status == "failed":
             reason = _failures.decode(await self._text(found.result)).error
-            raise failure_of_job(reason, None if job is None else job.refusal, identifier)
+            refusal = job.refusal if job is not None else await self._store.refusal_of(identifier)
+            raise failure_of_job(reason, refusal, identifier)
         container = task.offer.service.container
         before, after = around_output(container.id)
         output = _within(found.result, len(before), len(after))

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.asking_models import CHAT, MESSAGES, FrontedNode, fronted
 from tests.support.managing import eventually
-from tests.support.running import running
+from tests.support.running import Reply, running
 
 
 @pytest.fixture
@@ -263,6 +263,46 @@ async def test_a_repeated_request_gets_the_first_answer(node: FrontedNode) -> No
     refused = await node.chat({"idempotency-key": "two"}, stream=True)
     assert refused.status == 400
     assert refused.body["error"]["param"] == "idempotency-key"
+
+
+DETAILS = {"message": "too long", "type": "of_its_own", "param": "messages", "code": "context"}
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 413, 422, 429, 503, 401, 500])
+async def test_a_repeated_request_gets_the_first_error(tmp_path: Path, status: int) -> None:
+    """In the same run of the node, and in the next one."""
+    async with fronted(tmp_path) as node:
+        node.server.error, node.server.headers = (status, {"error": DETAILS}), {"retry-after": "7"}
+        node.texts.status, node.texts.answer = status, {"error": DETAILS}
+        asked = {model: CHAT | {"model": model} for model in ("owner/small", "greeter")}
+        path, first = "/v1/chat/completions", {}
+        for model, body in asked.items():
+            key = {"idempotency-key": model}
+            first[model] = await node.post(path, body, key)
+            again = await node.post(path, body, key)
+            assert_same(again, first[model])
+            assert again.status == (500 if status == 401 else status)
+            if status < 500 and status != 401:
+                assert first[model].body["error"] == DETAILS
+        calls = len(node.server.asked), len(node.texts.calls)
+        llm, texts = (each.url for each in node.node.config.containers[:2])
+        await node.node.stop()
+        containers = [
+            {"id": "llm", "url": llm, "protocol": "openai"},
+            {"id": "hi", "url": texts, "models": ["greeter"]},
+        ]
+        async with running(tmp_path, {"containers": containers}) as later:
+            for model, body in asked.items():
+                again = await later.post(path, body, {"idempotency-key": model})
+                assert_same(again, first[model])
+        assert calls == (len(node.server.asked), len(node.texts.calls))
+
+
+def assert_same(again: Reply, first: Reply) -> None:
+    """Of two answers to the same request."""
+    assert (again.status, again.body) == (first.status, first.body)
+    for name in ("x-infernet-job-id", "x-should-retry", "retry-after"):
+        assert again.headers.get(name) == first.headers.get(name)
 
 
 async def test_a_request_with_a_key_goes_on_without_its_client(node: FrontedNode) -> None:
