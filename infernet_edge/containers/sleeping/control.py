@@ -272,10 +272,23 @@ class SleepControl:
     def _begin(self, member: Member, state: State, work: Work) -> None:
         if (supervisor := self._supervisor(member)) is None:
             return
-        member.state = state
+        member.state, member.for_jobs = state, member.has_jobs
+        doing = self._do(work, member, supervisor, member.task)
         name = f"container {member.service.id}: {state}"
-        task = member.task = asyncio.create_task(work(member, supervisor), name=name)
+        task = member.task = asyncio.create_task(doing, name=name)
         task.add_done_callback(functools.partial(self._ended, member))
+
+    async def _do(
+        self,
+        work: Work,
+        member: Member,
+        supervisor: Supervisor,
+        before: asyncio.Task[None] | None,
+    ) -> None:
+        """Do this, after ending what goes on: a start of which all jobs were cancelled."""
+        if before is not None and not before.done():
+            await cancel(before)
+        await work(member, supervisor)
 
     def _ended(self, member: Member, task: asyncio.Task[None]) -> None:
         if task.cancelled() or (error := task.exception()) is None:
@@ -306,7 +319,7 @@ class SleepControl:
 
     async def _wake(self, member: Member, supervisor: Supervisor) -> None:
         """Start a container. Where jobs wait for that, its start may fail, and they with it."""
-        service, began, for_jobs = member.service, time.monotonic(), member.has_jobs
+        service, began, for_jobs = member.service, time.monotonic(), member.for_jobs
         waiting = member.gate.waiting
         member.wanted_since, member.requested, member.by_operator = None, False, False
         service.is_waking = True

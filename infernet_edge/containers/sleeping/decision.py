@@ -4,10 +4,13 @@ A container that jobs wait for takes the place of one that is idle, least recent
 all are busy, one of them goes on for its turn, then finishes the jobs that are in it and takes no
 further ones. So jobs that wait for the same container run together, and none waits forever: the
 container that was asked for first is the next one.
+
+One that starts keeps its place, unless all jobs that it is started for were cancelled.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
@@ -19,7 +22,8 @@ class Standing(NamedTuple):
 
     `is_running`: jobs are in it; `is_waiting`: jobs wait for it. `turn` is for how long it goes on
     while another is waited for. `wanted_since` is since when one that is asleep is wanted, None
-    when it is not; only for jobs and operators others are stopped (`may_displace`).
+    when it is not; only for jobs and operators others are stopped (`may_displace`). `is_abandoned`:
+    it is waking for jobs, and none of them waits any more.
     """
 
     id: str
@@ -33,6 +37,7 @@ class Standing(NamedTuple):
     turn: float = 0.0
     wanted_since: float | None = None
     may_displace: bool = True
+    is_abandoned: bool = False
 
     @property
     def is_busy(self) -> bool:
@@ -108,7 +113,7 @@ class _Plan:
             return
         ends = [self._may_leave_at(each, since) for each in leaving]
         if any(end is None for end in ends):
-            return  # it is starting: its start is waited for
+            return  # it is starting for jobs: its start is waited for
         latest = max((end for end in ends if end is not None), default=self._now)
         if latest > self._now:
             self._look_again(latest)
@@ -123,19 +128,27 @@ class _Plan:
 
     def _may_leave_at(self, each: Standing, since: float) -> float | None:
         """When it may be stopped for one that is wanted `since` then; None while it starts."""
+        if each.is_abandoned:
+            return self._now
         if each.state != "awake":
             return None
         return max(each.ready_since, since) + each.turn if each.is_busy else self._now
 
     def _by_turn(self, containers: Iterable[Standing], since: float) -> list[Standing]:
-        """Those that are awake: idle ones first, least recently used first; then by their turns."""
+        """Those that may leave, starts that are of no use first.
+
+        Then those that are idle, least recently used first; then those with jobs, by their turns.
+        """
 
         def place(each: Standing) -> tuple[bool, float]:
+            if each.is_abandoned:
+                return False, -math.inf
             if each.is_busy:
                 return True, max(each.ready_since, since) + each.turn
             return False, each.idle_since
 
-        return sorted((each for each in containers if each.state == "awake"), key=place)
+        may_leave = (each for each in containers if each.state == "awake" or each.is_abandoned)
+        return sorted(may_leave, key=place)
 
     def _by_use(self, containers: Iterable[Standing]) -> list[Standing]:
         return self._by_turn(containers, 0.0)

@@ -53,8 +53,9 @@ class Gates(Protocol):
 class Member:
     """One container that may sleep.
 
-    `requested` is set while it is wanted without a job. `failures` are the pauses after starts that
-    failed: until the end of one (`retry`) jobs fail at once, for the reason in `problem`.
+    `requested` is set while it is wanted without a job; `for_jobs` when jobs waited as it began to
+    start. `failures` are the pauses after starts that failed: until the end of one (`retry`) jobs
+    fail at once, for the reason in `problem`.
     """
 
     def __init__(self, service: Service, gate: Gate, timing: Timing) -> None:
@@ -66,6 +67,7 @@ class Member:
         self.wanted_since: float | None = None
         self.requested = False
         self.by_operator = False
+        self.for_jobs = False
         self.failures = Backoff(timing.retry, timing.retry_limit)
         self.retry: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] | None = None
@@ -100,4 +102,5 @@ class Member:
             turn=min(max(turn, _TURN_FOR_START * self.start_seconds), MAX_TURN),
             wanted_since=wanted,
             may_displace=self.has_jobs or self.by_operator,
+            is_abandoned=self.state == "waking" and self.for_jobs and not self.has_jobs,
         )

@@ -276,6 +276,63 @@ async def test_a_busy_container_leaves_its_place_after_its_turn(
         assert not events.of("job.repeated")
 
 
+@pytest.mark.parametrize("shared", ["max_running", "exclusive"])
+async def test_one_whose_jobs_were_cancelled_is_not_started(
+    podman: IsolatedPodman,
+    tmp_path: Path,
+    events: Events,
+    monkeypatch: pytest.MonkeyPatch,
+    shared: str,
+) -> None:
+    monkeypatch.setattr(member, "_TURN_FOR_START", 0.0)
+    document = three(podman, max_concurrency=1, startup_timeout=60.0)
+    document["containers"][1]["command"] = "--deaf"
+    if shared == "max_running":
+        document["max_running"] = 1
+    else:
+        for container in document["containers"]:
+            container["exclusive"] = "gpu0"
+
+    async def cancel(job: str) -> None:
+        assert (await node.request("DELETE", f"/api/jobs/{job}")).body[0]["status"] == "failed"
+
+    async with reloadable(tmp_path, document) as node:
+        # While it waits for its turn, until the other one takes no further jobs, and after that.
+        await node.finished(await node.job(["a"]))
+        for seconds, pause in ((1, 0.2), (4, 3)):
+            jobs = [await node.job(["a"], {"sleep": each}) for each in (seconds, 0.1)]
+            waiting = [await node.job([name]) for name in "bcb"]
+            await eventually(lambda: "when there is room" in node.node.services["b"].reason)
+            await asyncio.sleep(pause)
+            for job in waiting:
+                await cancel(job)
+            for job in jobs:
+                assert (await node.finished(job))["status"] == "success"
+            assert [state_of(node, name) for name in "abc"] == ["ready", "asleep", "asleep"]
+        assert len(events.of("container.waking")) == 1
+        # While the other one is stopped for it.
+        waits = await node.job(["b"])
+        await eventually(lambda: state_of(node, "a") == "asleep")
+        await cancel(waits)
+        await eventually(lambda: len(events.of("container.asleep")) == 1)
+        # While it starts: it goes on until another one needs its place, and does not come ready.
+        waits = await node.job(["b"])
+        await eventually(lambda: state_of(node, "b") == "starting")
+        await cancel(waits)
+        await asyncio.sleep(0.5)
+        assert await running_now(podman) == ["b"]
+        began = time.monotonic()
+        assert (await node.finished(await node.job(["c"])))["status"] == "success"
+        assert time.monotonic() - began < 30  # not its startup_timeout
+        assert await running_now(podman) == ["c"]
+        assert state_of(node, "b") == "asleep"
+        assert not events.of("container.wake_failed")
+        # It starts again for a job that is not cancelled.
+        waits = await node.job(["b"])
+        await eventually(lambda: state_of(node, "b") == "starting")
+        await cancel(waits)
+
+
 async def test_a_reload_changes_those_that_are_asleep(
     podman: IsolatedPodman, tmp_path: Path, events: Events
 ) -> None:

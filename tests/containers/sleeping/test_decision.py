@@ -49,6 +49,22 @@ def busy(name: str, ready: float = 0, **more: Any) -> Standing:
         ),
         # One that starts has its turn before it.
         ([Standing("a", "waking", is_waiting=True), asleep("b", 1)], 1, Decision([], [], [], None)),
+        # All jobs that it starts for were cancelled: it leaves, before those that are ready.
+        (
+            [idle("a"), Standing("b", "waking", is_abandoned=True), asleep("c", 90)],
+            2,
+            Decision([], ["b"], [], None),
+        ),
+        (
+            [idle("a", group="g"), Standing("b", "waking", is_abandoned=True), asleep("c", 90)],
+            None,
+            Decision(["c"], [], [], None),
+        ),
+        (
+            [Standing("b", "waking", group="g", is_abandoned=True), asleep("c", 90, group="g")],
+            None,
+            Decision([], ["b"], [], None),
+        ),
         # A group has one place, whatever the limit.
         (
             [idle("a", group="g"), idle("b"), asleep("c", 90, group="g")],

@@ -8,6 +8,7 @@ import pytest
 
 from infernet_edge.config.model import Container
 from infernet_edge.containers.service import Service
+from infernet_edge.containers.sleeping.decision import State
 from infernet_edge.containers.sleeping.member import MAX_TURN, Member
 from infernet_edge.containers.timing import Timing
 
@@ -55,6 +56,18 @@ def test_its_settings_and_jobs_are_seen() -> None:
     assert idle.standing("x", 30, can_start=False).wanted_since is None
     idle.by_operator = True
     assert idle.standing("x", 30, can_start=True).may_displace
+
+
+def test_a_start_is_abandoned_without_the_jobs_that_it_is_for() -> None:
+    started = member(waiting=1)
+    started.state, started.for_jobs = "waking", True
+    assert not started.standing("x", 30, can_start=True).is_abandoned
+    cases: list[tuple[State, bool]] = [("waking", True), ("waking", False), ("awake", True)]
+    for state, for_jobs in cases:
+        left = member()
+        left.state, left.for_jobs = state, for_jobs
+        expected = state == "waking" and for_jobs
+        assert left.standing("x", 30, can_start=True).is_abandoned is expected
 
 
 def test_a_removed_one_counts_until_its_container_is_gone() -> None:
