@@ -72,6 +72,34 @@ def test_a_container_its_log_and_a_restart(
         page.wait(".log >> text=after the restart", 20_000)  # the log goes on
 
 
+def test_one_that_is_asleep_is_started_without_a_question(
+    chromium: Chromium, podman: IsolatedPodman, tmp_path: Path
+) -> None:
+    image = podman.echo_image()
+    echo, other = {"id": "echo", "image": image, "start": "on_demand"}, {"id": "b", "image": image}
+    config: dict[str, Any] = managed(podman, echo, other)
+    config["server"] = {"tokens": {"anna": {"token": TOKEN, "scope": "operator"}}}
+    # 503: it has no log before its first start.
+    with NodeProcess(config, tmp_path) as node, chromium.page(node.url, ("503",)) as page:
+        api = Api(node.port, headers={"authorization": f"Bearer {TOKEN}"})
+        page.open(f"#token={TOKEN}")
+        page.go("#/containers/echo")
+        page.wait("tr .chip.ok", 40_000)  # so containers can be started
+        page.wait(".side .chip >> text=Asleep")
+        page.click(".side button >> text=/^Start$/")
+        page.wait(".toast >> text=echo is starting")
+        page.wait(".side .chip.ok", 40_000)
+        # From now on there may be jobs, whatever the page has shown before.
+        page.click(".side button >> text=/^Restart$/")
+        page.wait("dialog >> text=Jobs that run there will be started again.")
+        page.click("dialog >> text=Do not")
+        api.submit("echo", {"sleep": 30})
+        page.wait(".side >> text=1 of", 20_000)
+        page.click(".side button >> text=/^Restart$/")
+        page.wait("dialog >> text=1 running job will be started again.")
+        page.click("dialog >> text=Do not")
+
+
 def publish(podman: IsolatedPodman, registry: Registry, folder: Path, version: str) -> str:
     """Push a version of an image; returns its name."""
     name = f"{registry.address}/team/shown:1"

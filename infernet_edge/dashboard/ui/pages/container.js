@@ -7,9 +7,8 @@ import { eachLine, logView } from '../parts/log.js'
 import { action, confirm, copy, toast } from '../parts/toast.js'
 import { cpu, memory, slots } from './containers.js'
 
-export async function act(id, name, used) {
-	const isUp = node.overview.containers.find((one) => one.id === id)?.state === 'ready'
-	if (name === 'restart' && isUp && !(await confirm(`Restart ${id}?`, used ? `${count(used, 'running job')} will be started again.` : 'Jobs that run there are started again.', 'Restart'))) return
+export async function act(id, name, { state, slots } = node.overview.containers.find((one) => one.id === id) || {}) {
+	if (name === 'restart' && state === 'ready' && !(await confirm(`Restart ${id}?`, `${slots?.used ? count(slots.used, 'running job') : 'Jobs that run there'} will be started again.`, 'Restart'))) return
 	await send(`api/containers/${part(id)}/${name}`, { method: 'POST' })
 	toast(name === 'restart' ? `${id} is starting` : `Pulling the image of ${id}`)
 }
@@ -20,22 +19,24 @@ export function containerDetail(place, id, head, title) {
 	const about = el('div.part')
 	const actions = el('div.part.buttons')
 	const logs = el('section.part', { hidden: true })
+	let one
 	head(title)
 	fill(title, id)
 	place.append(actions, about, logs)
 
-	function draw(one) {
+	function draw(item) {
+		one = item
 		if (!one) return fill(about, el('p.muted', 'No container has this name in the configuration.'))
-		const { hour } = one
-		const press = (label, name) => action(label, () => act(id, name, one.slots.used), { disabled: name === 'pull' && one.pull != null })
-		fill(title, chip(one.state), id)
-		fill(actions, may('submit') ? el('a.button.main', { href: `#/try?container=${part(id)}` }, 'Try it') : null,
-			one.managed && may('operator') ? [press(one.state === 'failed' ? 'Start now' : one.new_digest ? 'Restart with the new image' : 'Restart', 'restart'), press('Pull', 'pull')] : null)
-		fill(about, one.reason ? el(one.state === 'failed' ? 'p.error' : 'p', one.reason) : null,
-			one.pull ? el('p', `Pulling its image: ${bytes(one.pull.bytes)}${one.pull.of ? ` of ${bytes(one.pull.of)}` : ''}`) : null, one.pull_error && el('p.error', one.pull_error),
-			one.new_digest && el('p', 'A new image is there. A restart uses it.'), one.managed ? null : el('p', `Runs at ${one.url} and is not managed here.`),
+		const { hour, state } = one
+		const press = (label, name) => action(label, () => act(id, name, one), { disabled: name === 'pull' && !!one.pull })
+		fill(title, chip(state), id)
+		fill(actions, may('submit') && el('a.button.main', { href: `#/try?container=${part(id)}` }, 'Try it'),
+			one.managed && may('operator') && [press(state === 'failed' ? 'Start now' : state === 'asleep' ? 'Start' : one.new_digest ? 'Restart with the new image' : 'Restart', 'restart'), press('Pull', 'pull')])
+		fill(about, one.reason && el(state === 'failed' ? 'p.error' : 'p', one.reason),
+			one.pull && el('p', `Pulling its image: ${bytes(one.pull.bytes)}${one.pull.of ? ` of ${bytes(one.pull.of)}` : ''}`), one.pull_error && el('p.error', one.pull_error),
+			one.new_digest && el('p', 'A new image is there. A restart uses it.'), !one.managed && el('p', `Runs at ${one.url} and is not managed here.`),
 			terms([['Since', one.since && time(one.since)], ['Next start', one.next_start_at && time(one.next_start_at)], ['Restarts', one.restarts], ['Slots', slots(one)],
-				['Last hour', hour && `${number(hour.done)} done, ${number(hour.failed)} failed${hour.p50_ms == null ? '' : `, typically ${span(hour.p50_ms)}`}`], ['CPU', cpu(one) || null], ['Memory', memory(one) || null],
+				['Last hour', hour && `${number(hour.done)} done, ${number(hour.failed)} failed${hour.p50_ms == null ? '' : `, typically ${span(hour.p50_ms)}`}`], ['CPU', cpu(one)], ['Memory', memory(one)],
 				['Image', one.image], ['Digest', one.digest && [el('span.mono', brief(one.digest.replace('sha256:', ''))), sign('copy', 'Copy the digest', () => copy(one.digest))]]]))
 		if (!logs.hidden || !one.managed) return
 		logs.hidden = false

@@ -11,13 +11,13 @@ const EVERY = 10000
 const SOON = 3000
 
 export const slots = (one) => `${one.slots.used} of ${count(one.slots.of, 'slot')}${one.waiting ? `, ${number(one.waiting)} wait${one.waiting === 1 ? 's' : ''}` : ''}`
-export const memory = (one) => one.memory != null && `${bytes(one.memory)}${one.memory_limit ? ` of ${bytes(one.memory_limit)}` : ''}`
-export const cpu = (one) => one.cpu_percent != null && `${Math.round(one.cpu_percent)} %`
+export const memory = (one) => one.memory == null ? null : `${bytes(one.memory)}${one.memory_limit ? ` of ${bytes(one.memory_limit)}` : ''}`
+export const cpu = (one) => one.cpu_percent == null ? null : `${Math.round(one.cpu_percent)} %`
 const note = (one) => (one.state === 'ready' && !one.pull ? '' : doing(one))
 
 const COLUMNS = [
 	['State', 'state', (one) => chip(one.state)], ['Container', 'title', (one) => [line(one.id), line(note(one), '.second')]], ['Slots', 'meta', slots], ['CPU', 'meta.client', cpu], ['Memory', 'meta.client', memory],
-	['Restarts', 'meta.client', (one) => one.restarts != null && [one.restarts, el('span.narrow', one.restarts === 1 ? ' restart' : ' restarts')]], ['', 'sub', (one) => note(one) && line(note(one))],
+	['Restarts', 'meta.client', (one) => one.restarts != null && [one.restarts, el('span.narrow', ` restart${one.restarts === 1 ? '' : 's'}`)]], ['', 'sub', (one) => note(one) && line(note(one))],
 ]
 
 export default function containers(main, id) {
