@@ -35,9 +35,12 @@ async def on_chain(
     container: Mapping[str, Any] | None = None,
     server: Mapping[str, Any] | None = None,
     others: Sequence[Mapping[str, Any]] = (),
+    more: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[tuple[RunningNode, Echo]]:
-    """Run a node with one container, "echo", and `others`; `chain`, `container` and `server` are
-    laid over its settings."""
+    """Run a node with one container, "echo", and `others`.
+
+    `chain`, `container` and `server` are laid over its settings, then `more` over all of them.
+    """
     echo = echo or Echo()
     deployment = v1 or v0
     assert deployment is not None
@@ -57,6 +60,7 @@ async def on_chain(
     async with serving(echo) as url:
         containers = [{"id": "echo", "url": url} | dict(container or {}), *others]
         document = {"chain": settings, "containers": containers, "server": dict(server or {})}
+        document |= more or {}
         async with running(folder, document) as node:
             yield node, echo
 
