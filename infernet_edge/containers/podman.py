@@ -91,6 +91,7 @@ class Found(NamedTuple):
     name: str = ""
     labels: Mapping[str, str] = {}
     ended: bool = False  # it ran, and does not any more; else it may be about to start
+    paused: bool = False  # it does not run, and keeps its memory and its port
 
 
 class ContainerState(NamedTuple):
@@ -99,6 +100,7 @@ class ContainerState(NamedTuple):
     running: bool
     exit_code: int
     process: ContainerProcess
+    paused: bool = False
 
 
 class EngineUsage(NamedTuple):
@@ -239,14 +241,17 @@ class Engine:
         with self._client("start the container") as client:
             client.containers.get(container_id).start()
 
-    def stop(self, container_id: str) -> None:
+    def stop(self, container_id: str, paused: bool = False) -> None:
         """Blocks for the container's stop time-out too: stop it, kill it, and keep its log.
 
-        A container that does not exist, or does not run, is ignored.
+        A container that does not exist, or does not run, is ignored. Podman stops none that is
+        `paused`: it runs again before.
         """
         from podman.errors import NotFound
 
         with self._client("stop the container") as client, contextlib.suppress(NotFound):
+            if paused:
+                client.api.post(f"/containers/{container_id}/unpause").raise_for_status()
             client.api.post(f"/containers/{container_id}/stop").raise_for_status()
 
     def remove(self, container_id: str) -> None:
@@ -411,6 +416,7 @@ def _found(attributes: Mapping[str, Any]) -> Found:
         name=next(iter(attributes.get("Names") or []), attributes["Id"]),
         labels=labels,
         ended=attributes["State"] in ("exited", "stopped"),
+        paused=attributes["State"] == "paused",
     )
 
 
@@ -423,6 +429,7 @@ def _state(attributes: Mapping[str, Any]) -> ContainerState:
             conmon_pid=attributes.get("ConmonPid") or 0,
             cgroup=attributes.get("CgroupPath") or "",
         ),
+        paused=bool(attributes.get("Paused")),
     )
 
 

@@ -113,7 +113,7 @@ async def _of_own_containers(case: Case) -> set[int]:
         found = await case.blocking(engine.containers, node_name(case.config.storage_path))
     except EngineError:
         return set()
-    return {container.port for container in found if container.running}
+    return {container.port for container in found if container.running or container.paused}
 
 
 def _try_to_listen(host: str, port: int) -> int:

@@ -735,6 +735,7 @@ async def test_a_container_that_was_paused_by_hand_is_replaced(
         podman.run("pause", podman.containers()[0])
         await eventually(lambda: len(events.of("container.became_ready")) == 2)
         assert (await managed.call("echo", 1))["output"] == 1
+        assert "paused it" in events.of("container.stopped")[0]["reason"]
 
 
 def list_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -148,6 +148,24 @@ def test_the_life_of_a_container(podman: IsolatedPodman, engine: Engine) -> None
     assert engine.containers("another") == []
 
 
+def test_a_paused_container_is_stopped(podman: IsolatedPodman, engine: Engine) -> None:
+    created = engine.create(specified(engine, podman.echo_image()))
+    engine.start(created)
+    podman.run("pause", created)
+    (found,) = engine.containers(NODE)
+    assert (found.running, found.paused, found.ended) == (False, True, False)
+    state = engine.state(created)
+    assert state is not None
+    assert (state.running, state.paused) == (False, True)
+    engine.stop(created, found.paused)
+    (found,) = engine.containers(NODE)
+    assert (found.running, found.paused, found.ended) == (False, False, True)
+    with pytest.raises(EngineError, match="paused"):  # somebody was faster
+        engine.stop(created, True)
+    engine.remove(created)
+    engine.stop(created, True)
+
+
 def test_a_running_container_is_stopped_when_it_is_removed(
     podman: IsolatedPodman, engine: Engine
 ) -> None:

@@ -67,12 +67,14 @@ async def test_a_containers_is_taken(tmp_path: Path) -> None:
     assert found.command == ""  # the node gets along with it
 
 
+@pytest.mark.parametrize("paused", [False, True])
 async def test_what_a_killed_nodes_containers_hold_is_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paused: bool
 ) -> None:
     class Left:
         def containers(self, node: str) -> list[Found]:
-            return [Found("1", "c", "", running=True, exit_code=0, port=port)]
+            found = Found("1", "c", "", running=not paused, exit_code=0, port=port)
+            return [found._replace(paused=paused)]
 
     async def engine(self: object) -> Left:
         return Left()

@@ -62,6 +62,8 @@ async def _exit_reason(connection: Connection, engine: Engine, container_id: str
         state = await connection.run(CALL_TIMEOUT, engine.state, container_id)
         if state is None:
             return "it was removed"
+        if state.paused:
+            return "another program paused it (podman pause)"
         if not state.running:
             code = state.exit_code
             return f"it stopped with exit code {code}{_EXIT_CODES.get(code, '')}"

@@ -62,8 +62,8 @@ async def stop_running(context: SupervisorContext, container: str) -> None:
         engine = await connection.ready()
         try:
             for found in await connection.run(CALL_TIMEOUT, engine.containers, context.node):
-                if found.container == container and found.running:
-                    await connection.run(timeout, engine.stop, found.id)
+                if found.container == container and (found.running or found.paused):
+                    await connection.run(timeout, engine.stop, found.id, found.paused)
         except EngineUnreachable:
             connection.request_check()
             await asyncio.sleep(timing.reconnect)

@@ -333,6 +333,52 @@ async def test_one_whose_jobs_were_cancelled_is_not_started(
         await cancel(waits)
 
 
+async def paused(podman: IsolatedPodman) -> list[str]:
+    """The containers that are paused."""
+    return await asyncio.to_thread(podman.containers, "status=paused")
+
+
+async def pause(podman: IsolatedPodman) -> None:
+    """Pause the container that runs, as an operator may."""
+    await until(lambda: asyncio.to_thread(podman.containers, "status=running"))
+    (name,) = await asyncio.to_thread(podman.containers, "status=running")
+    await asyncio.to_thread(podman.run, "pause", name)
+
+
+async def test_one_that_was_paused_by_hand_is_stopped(
+    podman: IsolatedPodman, tmp_path: Path, events: Events
+) -> None:
+    document = {**three(podman, startup_timeout=3.0, timeout=3.0), "max_running": 1}
+    document["containers"][0]["idle_timeout"] = 2.0
+    document["containers"][2]["command"] = "--delay 1"
+    async with reloadable(tmp_path, document) as node:
+        # After its idle_timeout.
+        await node.finished(await node.job(["a"]))
+        await pause(podman)
+        await eventually(lambda: bool(events.of("container.asleep")))
+        assert await paused(podman) == []
+        # For another one.
+        assert (await node.finished(await node.job(["b"])))["status"] == "success"
+        await pause(podman)
+        assert (await node.finished(await node.job(["a"])))["status"] == "success"
+        assert await paused(podman) == []
+        # While it starts: its job fails after startup_timeout, and the next one starts it again.
+        job = await node.job(["c"])
+        await eventually(lambda: state_of(node, "c") == "starting")
+        await pause(podman)
+        assert "startup_timeout" in str((await node.finished(job))["result"])
+        await until(lambda: _equal(paused(podman), []))
+        assert (await node.finished(await node.job(["b"])))["status"] == "success"
+        # While it has a job, which fails after its time limit. Then it is replaced.
+        await pause(podman)
+        result = await node.finished(await node.job(["b"]))
+        assert "did not answer within 3 s" in str(result["result"])
+        assert state_of(node, "b") != "ready"
+        await eventually(lambda: state_of(node, "b") == "ready")
+        assert (await node.finished(await node.job(["b"])))["status"] == "success"
+        assert not events.of("container.stop_failed")
+
+
 async def test_a_reload_changes_those_that_are_asleep(
     podman: IsolatedPodman, tmp_path: Path, events: Events
 ) -> None:
