@@ -50,6 +50,7 @@ class Sampler:
         self._uses: dict[str, Use] = {}
         self._samples: dict[str, _Sample] = {}  # by Podman's ids
         self._engine_after = 0.0
+        self._paused: set[str] = set()  # Podman's ids
 
     @property
     def recent(self) -> Mapping[str, Use]:
@@ -89,6 +90,7 @@ class Sampler:
             return {name: usage_of(each) for name, each in running.items()}
 
         usages = await asyncio.to_thread(read)
+        self._note_paused({running[name].id for name, each in usages.items() if each.paused})
         unknown = [name for name, each in usages.items() if each.memory is None or each.cpu is None]
         if unknown:
             found = await self._of_engine([running[name].id for name in unknown])
@@ -106,6 +108,12 @@ class Sampler:
             if each.cpu is not None
         }
         return usages, samples
+
+    def _note_paused(self, paused: set[str]) -> None:
+        """Request a check of Podman when one was paused: it seems to be ready, and is replaced."""
+        if paused - self._paused:
+            self._connection.request_check()
+        self._paused = paused
 
     async def _of_engine(self, containers: list[str]) -> Mapping[str, EngineUsage]:
         engine = self._connection.engine

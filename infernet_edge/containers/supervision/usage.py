@@ -28,11 +28,15 @@ class RunningContainer(NamedTuple):
 
 
 class ContainerUsage(NamedTuple):
-    """Bytes of memory, seconds since the start, and seconds of processors; None if not known."""
+    """Bytes of memory, seconds since the start, and seconds of processors; None if not known.
+
+    `paused`: the kernel runs none of its processes, since another program has stopped them so.
+    """
 
     memory: int | None
     seconds: float
     cpu: float | None = None
+    paused: bool = False
 
 
 def usage_of(container: RunningContainer, root: Path = Path("/")) -> ContainerUsage:
@@ -43,7 +47,8 @@ def usage_of(container: RunningContainer, root: Path = Path("/")) -> ContainerUs
         processes = [] if None not in (memory, cpu) else _processes(container.pid, root)
         memory = _memory_of(processes, root) if memory is None else memory
         cpu = _cpu_of(processes, root) if cpu is None else cpu
-    return ContainerUsage(memory, container.seconds if seconds is None else seconds, cpu)
+    seconds = container.seconds if seconds is None else seconds
+    return ContainerUsage(memory, seconds, cpu, _is_paused(container, root))
 
 
 def _age(pid: int, root: Path) -> float | None:
@@ -81,6 +86,15 @@ def _cpu_of_cgroup(container: RunningContainer, root: Path) -> float | None:
         if text.isdigit():
             return int(text) / 1e9  # version 1
     return None
+
+
+def _is_paused(container: RunningContainer, root: Path) -> bool:
+    """Whether its cgroup is frozen: cgroup.events of version 2, freezer.state of version 1."""
+    return any(
+        re.search(r"^frozen 1$", read_beginning(folder / "cgroup.events"), re.MULTILINE)
+        or read_beginning(folder / "freezer.state").strip() == "FROZEN"
+        for folder in _folders(container, root, "freezer")
+    )
 
 
 def _folders(container: RunningContainer, root: Path, controller: str) -> Iterable[Path]:

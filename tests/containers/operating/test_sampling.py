@@ -17,7 +17,7 @@ from infernet_edge.containers.operating import sampling
 from infernet_edge.containers.operating.sampling import Sampler
 from infernet_edge.containers.supervision import usage
 from infernet_edge.containers.supervision.usage import RunningContainer
-from tests.support.managing import configuration, container, managing
+from tests.support.managing import configuration, container, eventually, managing
 from tests.support.podman import IsolatedPodman
 
 OWN = RunningContainer("own", os.getpid(), True, "", 1.0)
@@ -46,6 +46,43 @@ async def test_requests_at_the_same_time_share_a_round(monkeypatch: pytest.Monke
     await watched.uses()
     await watched.uses()
     assert len(reads) == 5
+
+
+async def test_podman_is_asked_once_for_each_that_is_paused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def usage_of(container: RunningContainer) -> usage.ContainerUsage:
+        return usage.ContainerUsage(1, 1.0, 1.0, paused=container.id in paused)
+
+    monkeypatch.setattr(sampling, "usage_of", usage_of)
+    monkeypatch.setattr(sampling, "_KEPT", 0.0)
+    connection, paused = Connection(Config(), Threads()), {"b"}
+    running = {"a": OWN, "b": OWN._replace(id="b"), "c": OWN._replace(id="c")}
+    watched, requested = Sampler(connection, lambda: running), connection.check_requested
+    for more, expected in (("b", True), ("b", False), ("c", True), ("c", False)):
+        paused.add(more)
+        requested.clear()
+        await watched.uses()
+        assert requested.is_set() is expected
+
+
+async def test_one_that_was_paused_by_hand_is_not_shown_as_ready(
+    podman: IsolatedPodman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading what is used shows that, long before Podman is asked for all containers."""
+    monkeypatch.setattr(sampling, "_KEPT", 0.0)
+    config = configuration(podman, tmp_path, container("echo", podman.echo_image()))
+    async with managing(config) as managed:
+        operations, service = managed.manager.operations, managed.services["echo"]
+        assert "echo" in await operations.uses()
+        name = podman.containers()[0]
+        before = podman.inspect(name)["Id"]
+        podman.run("pause", name)
+        await operations.uses()
+        await eventually(lambda: service.state != "ready", 10)
+        await eventually(lambda: service.state == "ready")
+        assert podman.inspect(name)["Id"] != before
+        assert (await managed.call("echo", 1))["output"] == 1
 
 
 async def test_the_percentage_is_that_of_one_core(monkeypatch: pytest.MonkeyPatch) -> None:

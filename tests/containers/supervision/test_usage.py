@@ -54,6 +54,21 @@ def test_the_age_is_that_of_the_process(tmp_path: Path) -> None:
     assert (usage.memory, usage.seconds) == (None, 60.5)
 
 
+def test_whether_it_is_paused(tmp_path: Path) -> None:
+    """By its cgroup, of both versions."""
+    seen = RunningContainer(ID, 7, True, "", 5.0)
+    write(tmp_path / "proc/7/cgroup", f"0::/machine.slice/libpod-{ID}.scope/container\n")
+    events = tmp_path / f"sys/fs/cgroup/machine.slice/libpod-{ID}.scope/container/cgroup.events"
+    for frozen in (0, 1):
+        write(events, f"populated 1\nfrozen {frozen}\n")
+        assert usage_of(seen, tmp_path).paused is bool(frozen)
+    write(tmp_path / "proc/7/cgroup", f"4:memory:/libpod/{ID}\n3:freezer:/libpod/{ID}\n")
+    state = tmp_path / f"sys/fs/cgroup/freezer/libpod/{ID}/freezer.state"
+    for text in ("THAWED", "FREEZING", "FROZEN"):
+        write(state, f"{text}\n")
+        assert usage_of(seen, tmp_path).paused is (text == "FROZEN")
+
+
 def test_the_time_of_processors_of_its_cgroup(tmp_path: Path) -> None:
     seen = RunningContainer(ID, 7, True, "", 5.0)
     write(tmp_path / "proc/7/cgroup", f"0::/machine.slice/libpod-{ID}.scope/container\n")
