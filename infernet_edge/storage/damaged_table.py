@@ -33,6 +33,8 @@ class Table:
         # row, and so return none where one page is damaged.
         self.keys = ["rowid"] if _has_rowids(damaged, name) else self.primary
         self.is_complete = set(self.primary) <= set(damaged_columns)
+        self.is_damaged = False
+        """Whether a reading of its rows has found damage."""
 
     def __str__(self) -> str:
         return self.name
@@ -65,7 +67,7 @@ def readable_rows(
             yield row[1:]
         return
     except DAMAGE:
-        pass
+        table.is_damaged = True
     yield from _after_damage(damaged, select, table, last)
     primary = [table.columns.index(key) + 1 for key in table.primary]
     backwards = f"{select} ORDER BY {','.join(f'{key} DESC' for key in table.keys)}"

@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from infernet_edge.storage.damaged_table import (
     is_stored,
     readable_rows,
 )
+from infernet_edge.storage.leaf_pages import leaf_rows
 from infernet_edge.storage.migrations import Migrations, migrate, versions_of
 from infernet_edge.storage.pages import prepare_file
 
@@ -122,7 +123,7 @@ def salvage(
     on_progress: Callable[[int], None] = lambda rows: None,
     has_space: Callable[[], bool] = lambda: True,
 ) -> Saved:
-    """Copy what can be read, the parts in their order, then all other tables.
+    """Copy what can be read: the parts in their order, the other tables, what only leaves have.
 
     `on_progress` is called with the number of rows so far, after each batch. It ends early when
     there is no space. Blocks while it reads the file. Raises OSError when there is no space for
@@ -143,15 +144,32 @@ def salvage(
     # Tables that are not named are small, such as the state of the chain.
     ordered = [*needed, *map(Part, rest), *(part for part in named if not part.needed)]
     done, all_read = 0, True
-    for part in ordered:
+    counts: dict[str, int | None] = {}
+
+    def sources() -> Iterator[tuple[Part, Table, Iterator[Row]]]:
+        has_damage = False
+        for part in ordered:
+            try:
+                table = Table(damaged, target, part.table)
+            except DAMAGE:
+                has_damage = True
+                continue
+            if table.is_complete:
+                yield part, table, _rows_of(damaged, target, table, part)
+                has_damage |= table.is_damaged
+        counts.update(_counts(damaged, target, tables))
+        if has_damage or any(count != _stored(target, name) for name, count in counts.items()):
+            # Last, what SQL cannot reach: what it has read is newer, or the same.
+            names = list(dict.fromkeys(part.table for part in ordered))
+            try:
+                for table, rows in leaf_rows(damaged, target, names, lambda: on_progress(done)):
+                    yield Part(table.name), table, rows
+            except Exception as error:  # noqa: BLE001 - what is stored must not be lost by it
+                log_exception(logger, "database.table_copy_failed", error, table="all")
+
+    for part, table, rows_of_part in sources():
         try:
-            table = Table(damaged, target, part.table)
-        except DAMAGE:
-            continue
-        if not table.is_complete:
-            continue
-        try:
-            for rows in _in_batches(_rows_of(damaged, target, table, part)):
+            for rows in _in_batches(rows_of_part):
                 if not has_space():
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 _store(target, table, rows)
@@ -171,13 +189,22 @@ def salvage(
     with contextlib.suppress(*DAMAGE):
         # The numbers of lost rows are used again, so the stored marks would refer to other rows.
         target.execute("DELETE FROM age_marks")
-    copied, counts = 0, []
-    for name in sorted(tables):
-        here = int(target.execute(f"SELECT count(*) FROM {name}").fetchone()[0])  # noqa: S608 - its schema
-        copied += here
-        counts.append(count_rows(damaged, name, here))
-    of = None if None in counts else sum(each or 0 for each in counts)
-    return Saved(copied, of, all_read)
+    counts = counts or _counts(damaged, target, tables)  # not yet counted without space
+    copied = {name: _stored(target, name) for name in tables}
+    of = [None if count is None else max(count, copied[name]) for name, count in counts.items()]
+    total = None if None in of else sum(each or 0 for each in of)
+    return Saved(sum(copied.values()), total, all_read)
+
+
+def _counts(
+    damaged: sqlite3.Connection, target: sqlite3.Connection, tables: Iterable[str]
+) -> dict[str, int | None]:
+    """How many rows each of the tables had; None when that cannot be counted."""
+    return {name: count_rows(damaged, name, _stored(target, name)) for name in sorted(tables)}
+
+
+def _stored(target: sqlite3.Connection, table: str) -> int:
+    return int(target.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608 - its schema
 
 
 def copy_schema(
