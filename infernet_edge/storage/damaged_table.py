@@ -96,9 +96,13 @@ def _after_damage(
         at, step = start, step * 2  # where this jump finds no row, the next one is wider
         try:
             for row in damaged.execute(onwards, (_from_number(start, sample),)):
-                at, step = max(at, _to_number(row[0])), 1
+                number = _to_number(row[0])
+                if number < start:
+                    break  # a wrong page is in the tree: its rows would come again after each jump
+                at, step = max(at, number), 1
                 yield row[1:]
-            return
+            else:
+                return
         except DAMAGE:
             continue
 
@@ -111,7 +115,8 @@ def _next_readable(
 
     def readable(number: int) -> bool:
         try:
-            return damaged.execute(limited, (_from_number(number, sample),)).fetchone() is not None
+            row = damaged.execute(limited, (_from_number(number, sample),)).fetchone()
+            return row is not None and _to_number(row[0]) >= number
         except DAMAGE:
             return False
 
@@ -139,10 +144,12 @@ def _by_indexes(
     one = f"{select} AND {' AND '.join(f'{key} = ?' for key in table.keys)}"
     for name in _indexes(damaged, table):
         for order in ("", " DESC"):
-            scan = f"SELECT {keys} FROM {table} INDEXED BY {name}"  # noqa: S608 - its schema
-            leading = _first_column(damaged, name)
             try:
-                for key in damaged.execute(f"{scan} ORDER BY {leading}{order}"):
+                columns = _columns_of(damaged, name)
+                scan = f"SELECT {','.join(columns)}, {keys} FROM {table} INDEXED BY {name}"  # noqa: S608 - its schema
+                entries = damaged.execute(f"{scan} ORDER BY {columns[0]}{order}")
+                for entry in _in_order(entries, is_falling=bool(order)):
+                    key = entry[len(columns) :]
                     if table.keys == table.primary and is_stored(target, table, key):
                         continue
                     with contextlib.suppress(*DAMAGE):
@@ -160,9 +167,31 @@ def _indexes(damaged: sqlite3.Connection, table: Table) -> list[str]:
     return [str(row[1]) for row in rows if not row[4] and row[3] != "pk"]
 
 
-def _first_column(damaged: sqlite3.Connection, index: str) -> str:
-    (row, *_) = damaged.execute(f"PRAGMA index_info({index})").fetchall()
-    return str(row[2])
+def _columns_of(damaged: sqlite3.Connection, index: str) -> list[str]:
+    return [str(row[2]) for row in damaged.execute(f"PRAGMA index_info({index})").fetchall()]
+
+
+def _in_order(rows: Iterator[Row], *, is_falling: bool) -> Iterator[Row]:
+    """The rows up to one that is not in the order of an index.
+
+    A wrong page in it, such as a copy of one above, gives the same rows again, and again below.
+    """
+    last: list[Any] = []
+    for row in rows:
+        key = [_to_sort(value) for value in row]
+        if last and (key >= last if is_falling else key <= last):
+            return
+        last = key
+        yield row
+
+
+def _to_sort(value: Any) -> tuple[int, Any]:
+    """What sorts as SQLite sorts values (https://www.sqlite.org/datatype3.html, 4.1)."""
+    if value is None:
+        return 0, 0
+    if isinstance(value, str):
+        return 2, value.encode("utf-8", "surrogateescape")
+    return (3, value) if isinstance(value, bytes) else (1, value)
 
 
 def _any_key(damaged: sqlite3.Connection, table: Table) -> Any:
