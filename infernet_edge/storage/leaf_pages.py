@@ -40,7 +40,7 @@ class _BrokenError(Exception):
     """A row is not as the format says."""
 
 
-class _Form(NamedTuple):
+class _TableForm(NamedTuple):
     """How the rows of a table are stored, and what is wanted of them."""
 
     has_rowids: bool
@@ -51,7 +51,7 @@ class _Form(NamedTuple):
 
 
 # 2.6: type, name, tbl_name, rootpage and sql of each table and index; the root is page 1.
-_SCHEMA: Final = _Form(
+_SCHEMA: Final = _TableForm(
     has_rowids=True,
     stored=5,
     places=range(5),
@@ -132,7 +132,9 @@ def _read_schema(
     return roots
 
 
-def _form_of(schema: sqlite3.Connection, target: sqlite3.Connection, table: Table) -> _Form | None:
+def _form_of(
+    schema: sqlite3.Connection, target: sqlite3.Connection, table: Table
+) -> _TableForm | None:
     """2.3 and 2.4: the columns as they are stored; None when that is not known."""
     try:
         columns = schema.execute(f"PRAGMA table_xinfo({table})").fetchall()
@@ -152,7 +154,7 @@ def _form_of(schema: sqlite3.Connection, target: sqlite3.Connection, table: Tabl
         names = primary + [name for name in names if name not in primary]
     types = {row[1]: str(row[2]).upper() for row in columns}
     alias = primary[0] if has_rowids and [types[name] for name in primary] == ["INTEGER"] else None
-    return _Form(
+    return _TableForm(
         has_rowids,
         len(names),
         [names.index(name) for name in table.columns],
@@ -169,7 +171,7 @@ def _not_stored(target: sqlite3.Connection, table: Table, rows: Iterator[Row]) -
 
 
 def _rows(
-    pages: Pages, owners: bytearray, number: int, form: _Form, on_progress: Callable[[], None]
+    pages: Pages, owners: bytearray, number: int, form: _TableForm, on_progress: Callable[[], None]
 ) -> Iterator[Row]:
     """The rows of all pages that have this number of a table."""
     kinds = (LEAF_TABLE,) if form.has_rowids else (LEAF_INDEX, INNER_INDEX)
@@ -185,7 +187,7 @@ def _rows(
         at = owners.find(number, at + 1)
 
 
-def _rows_of_page(pages: Pages, number: int, page: bytes, form: _Form) -> Iterator[Row]:
+def _rows_of_page(pages: Pages, number: int, page: bytes, form: _TableForm) -> Iterator[Row]:
     chains: set[int] = set()  # a chain is read once, though damage may name it in many cells
     for at in sorted(set(cells_of(page))):
         try:
@@ -194,7 +196,9 @@ def _rows_of_page(pages: Pages, number: int, page: bytes, form: _Form) -> Iterat
             continue
 
 
-def _row(pages: Pages, number: int, page: bytes, at: int, form: _Form, chains: set[int]) -> Row:
+def _row(
+    pages: Pages, number: int, page: bytes, at: int, form: _TableForm, chains: set[int]
+) -> Row:
     """The row of a cell; raises _BrokenError and IndexError."""
     if page[0] == INNER_INDEX:
         at += 4  # the page below

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sqlite3
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -72,11 +73,16 @@ async def test_an_idle_database_does_nothing_without_a_change(database: Database
     assert statements == []
 
 
-async def test_there_is_no_checkpoint_while_writes_come(database: Database) -> None:
+async def test_there_is_no_checkpoint_while_writes_come(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "_IDLE_TIME", 2.0)
     statements = await statements_of(database)
-    for number in range(20):
-        await database.write(insert, number)
-        await asyncio.sleep(SHORT / 10)
+    began = time.monotonic()
+    number = 0
+    while time.monotonic() < began + 3.0:
+        await database.write(insert, number := number + 1)
+        await asyncio.sleep(SHORT)
     assert not [each for each in statements if "wal_checkpoint" in each]
 
 
