@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from infernet_edge.cli.inputs import (
     problems_of,
     read_recipe,
 )
+from infernet_edge.cli.output import add_json_argument, answering
 
 if TYPE_CHECKING:
     from infernet_edge.config.recipes.files import SecretFile
@@ -55,12 +56,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_input_arguments(parser)
     parser.add_argument("--yes", "--defaults", action="store_true", help="ask no questions")
+    add_json_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Change the configuration; returns the exit code."""
     try:
-        _add(arguments)
+        with answering(as_json=arguments.json) as answer:
+            _add(arguments, answer)
     except Unusable as problem:
         print(problem, file=sys.stderr)
         return problem.code
@@ -70,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _add(arguments: argparse.Namespace) -> None:
+def _add(arguments: argparse.Namespace, answer: dict[str, Any]) -> None:
     from infernet_edge.config.model import Container
     from infernet_edge.config.recipes.edits import EditFailed, add_container
     from infernet_edge.config.recipes.files import change, move_secrets
@@ -106,6 +109,27 @@ def _add(arguments: argparse.Namespace) -> None:
     for line in (*completed.lines, *notes, *secret_lines(files, remaining, file)):
         print(line)
     print_after_change(file)
+    answer |= changed_answer(file, container["id"])
+    answer |= secret_answer(files, remaining, completed.notes)
+
+
+def changed_answer(file: Path, identifier: str) -> dict[str, Any]:
+    """What has changed in a configuration, for --json."""
+    from infernet_edge.config.recipes.files import backup_of
+
+    paths = {"configuration": file, "previous": backup_of(file)}
+    return {name: str(path.absolute()) for name, path in paths.items()} | {"container": identifier}
+
+
+def secret_answer(
+    files: Iterable[SecretFile], remaining: Iterable[Keys], notes: Iterable[str]
+) -> dict[str, Any]:
+    """Where the secrets of a recipe are, and its notes, for --json: never the secrets."""
+    return {
+        "secret_files": [str(each.path.absolute()) for each in files],
+        "secrets_in_configuration": [".".join(keys) for keys in remaining],
+        "notes": list(notes),
+    }
 
 
 def configuration_file(arguments: argparse.Namespace) -> Path:

@@ -6,11 +6,12 @@ import argparse
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from infernet_edge import __version__
 from infernet_edge.cli.configuration import add_config_argument, load_or_explain
 from infernet_edge.cli.examples import add_examples
+from infernet_edge.cli.output import add_json_argument, answering
 
 if TYPE_CHECKING:
     from infernet_edge.export.plan import Plan
@@ -52,6 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--folder", type=Path, help="write files there instead of printing them")
     parser.add_argument("--force", action="store_true", help="with --folder: replace files")
+    add_json_argument(parser, "print JSON: the files, with their texts or paths, and the notes")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -72,10 +74,15 @@ def run(arguments: argparse.Namespace) -> int:
         loaded.config, arguments.name, arguments.image, show_environment=arguments.show_env
     )
     files, notes = _kube(plan) if arguments.form == "kube" else _quadlet(plan)
-    if arguments.folder is None:
-        print(_printed(files, notes), end="")
-        return 0
-    return _write(arguments.folder, files, notes, force=arguments.force)
+    with answering(as_json=arguments.json) as answer:
+        if arguments.folder is not None:
+            return _write(arguments.folder, files, notes, answer, force=arguments.force)
+        if arguments.json:
+            listed = [{"name": name, "text": text} for name, text in files.items()]
+            answer |= {"files": listed, "notes": notes}
+        else:
+            print(_printed(files, notes), end="")
+    return 0
 
 
 def _kube(plan: Plan) -> tuple[dict[str, str], list[str]]:
@@ -108,7 +115,14 @@ def _comments(lines: Iterable[str]) -> str:
     return "".join(f"# {line}\n" for line in lines)
 
 
-def _write(folder: Path, files: Mapping[str, str], notes: list[str], *, force: bool) -> int:
+def _write(
+    folder: Path,
+    files: Mapping[str, str],
+    notes: list[str],
+    answer: dict[str, Any],
+    *,
+    force: bool,
+) -> int:
     if not force and (existing := [name for name in files if (folder / name).exists()]):
         print(f"{folder} has {', '.join(existing)} already; replace with --force", file=sys.stderr)
         return 1
@@ -125,4 +139,6 @@ def _write(folder: Path, files: Mapping[str, str], notes: list[str], *, force: b
         print(f"note: {note}")
     for name in files:
         print(f"wrote {folder / name}")
+    listed = [{"name": name, "path": str((folder / name).absolute())} for name in files]
+    answer |= {"files": listed, "notes": notes}
     return 0

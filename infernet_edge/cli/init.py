@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from infernet_edge.cli.examples import add_examples
 from infernet_edge.cli.inputs import Unusable, add_input_arguments, is_interactive, problems_of
 from infernet_edge.cli.links import config_option
+from infernet_edge.cli.output import add_json_argument, answering
 from infernet_edge.cli.protection import Protection, add_protection_arguments
 
 HELP = "write a configuration file, with every setting explained"
@@ -24,6 +25,8 @@ _FAILED, _USAGE = 1, 2
 
 if TYPE_CHECKING:
     from infernet_edge.cli.inputs import Completed
+    from infernet_edge.config.recipes.files import SecretFile
+    from infernet_edge.config.recipes.recipe import Keys
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -83,27 +86,51 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_protection_arguments(parser)
     parser.add_argument("--yes", "--defaults", action="store_true", help="ask no questions")
     parser.add_argument("--force", action="store_true", help="replace the file if it exists")
+    add_json_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the file; returns the exit code."""
     try:
-        output, kind = _output(arguments)
-        _refuse_existing(arguments, output)
-        completed = _completed(arguments)
-        chosen = _chosen(arguments, completed)
-        protection = Protection(arguments, output, chosen)
-        if is_interactive(arguments):
-            _ask_for_the_rest(chosen, protection)
-        lines = _write_all(output, kind, chosen, completed, protection, replace=arguments.force)
+        with answering(as_json=arguments.json) as answer:
+            _init(arguments, answer)
     except Unusable as problem:
         print(problem, file=sys.stderr)
         return problem.code
     except (EOFError, KeyboardInterrupt):
         print("\nNothing was written.", file=sys.stderr)
         return _FAILED
-    print("\n".join(_next_steps(output, chosen, lines, protection)))
     return 0
+
+
+def _init(arguments: argparse.Namespace, answer: dict[str, Any]) -> None:
+    """Write the file, and say what to do next. Raises Unusable, EOFError."""
+    from infernet_edge.cli.add_service import secret_answer, secret_lines
+
+    output, kind = _output(arguments)
+    _refuse_existing(arguments, output)
+    completed = _completed(arguments)
+    chosen = _chosen(arguments, completed)
+    protection = Protection(arguments, output, chosen)
+    if is_interactive(arguments):
+        _ask_for_the_rest(chosen, protection)
+    files, remaining = _write_all(
+        output, kind, chosen, completed, protection, replace=arguments.force
+    )
+    notes = completed.notes if completed else ()
+    if arguments.json:  # nothing else: stderr may be kept in a log, and the link has the token
+        answer |= {
+            "configuration": str(output.absolute()),
+            "containers": [each["id"] for each in chosen.get("containers") or []],
+            "token": protection.answer(),
+            **secret_answer(files, remaining, notes),
+        }
+        return
+    lines: list[str] = []
+    if completed is not None:
+        shown = [f"note: {note}" for note in notes]
+        lines = [*completed.lines, *shown, *secret_lines(files, remaining, output)]
+    print("\n".join(_next_steps(output, chosen, lines, protection)))
 
 
 def _source_of(kind: str) -> Callable[[str], tuple[str, str]]:
@@ -261,12 +288,11 @@ def _write_all(
     protection: Protection,
     *,
     replace: bool,
-) -> list[str]:
-    """Write the file, and secrets of a recipe to their own; returns lines about the recipe."""
+) -> tuple[list[SecretFile], list[Keys]]:
+    """Write the file, and secrets of a recipe to their own; returns those, and which are left."""
     if completed is None:
         _write(output, kind, chosen, protection, replace=replace)
-        return []
-    from infernet_edge.cli.add_service import secret_lines
+        return [], []
     from infernet_edge.config.model import Config, Container
     from infernet_edge.config.recipes.files import move_secrets, written
 
@@ -276,8 +302,7 @@ def _write_all(
         output.parent.mkdir(parents=True, exist_ok=True)
         with written(files):
             _write(output, kind, chosen, protection, replace=replace)
-    notes = [f"note: {note}" for note in completed.notes]
-    return [*completed.lines, *notes, *secret_lines(files, remaining, output)]
+    return files, remaining
 
 
 def _write(

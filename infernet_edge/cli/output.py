@@ -1,11 +1,36 @@
-"""What all commands share: their parser, and pipes whose reader may end early (`| head`)."""
+"""What all commands share: the parser, --json, pipes whose reader may end early (`| head`)."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+
+def add_json_argument(parser: argparse.ArgumentParser, described: str = "print JSON") -> None:
+    """Add --json."""
+    parser.add_argument("--json", action="store_true", help=described)
+
+
+@contextlib.contextmanager
+def answering(*, as_json: bool) -> Iterator[dict[str, Any]]:
+    """Where a command puts its answer while it runs; of `as_json` it is printed as one object.
+
+    Everything that the command prints meanwhile goes to stderr then. An empty answer is not
+    printed: the command has failed, and has said why.
+    """
+    answer: dict[str, Any] = {}
+    if not as_json:
+        yield answer
+        return
+    with contextlib.redirect_stdout(sys.stderr):
+        yield answer
+    if answer:
+        print(json.dumps(answer, indent=2))
 
 
 def print_progress(text: str) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from infernet_edge.cli.inputs import BAD_CONFIGURATION, Unusable
 from infernet_edge.cli.links import OWNER, link_to, own_url, token_command, urls_of
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from infernet_edge.config import Config
 
 _FAILED = 1
+_SCOPE: Final = "operator"
 
 
 def add_protection_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +50,7 @@ class Protection:
     """Whether the node will ask for a token, and the token that is made for that.
 
     `output` is the configuration that will be written; `chosen` its document, which may still
-    change. The token itself is only here, and in what `lines` returns.
+    change. The token itself is only here, and in what `answer` and `lines` return.
     """
 
     def __init__(self, arguments: argparse.Namespace, output: Path, chosen: dict[str, Any]) -> None:
@@ -82,7 +83,7 @@ class Protection:
 
         config = self._load(strict=True)
         # An operator may read all jobs anyway, also those of an earlier token of this name.
-        request = TokenRequest(self._name, "operator", keep_jobs=True)
+        request = TokenRequest(self._name, _SCOPE, keep_jobs=True)
         try:
             tokens = access_to(config)
             made = tokens.make(request)
@@ -103,6 +104,14 @@ class Protection:
             tokens.revoke(self._name, may_open=True)
             raise
         self._token = made["token"]
+
+    def answer(self) -> dict[str, str] | None:
+        """The token that was made, with the link that has it, for --json; None without one."""
+        if not self._token:
+            return None
+        config = self._load()
+        link = link_to(urls_of(config), own_url(config), self._token)
+        return {"name": self._name, "scope": _SCOPE, "token": self._token, "link": link}
 
     def lines(self, option: str) -> Iterator[str]:
         """Who may use the node: the link with the token, or how to protect it.

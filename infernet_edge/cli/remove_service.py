@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from infernet_edge.cli.add_service import (
+    changed_answer,
     configuration_file,
     not_written,
     print_after_change,
@@ -17,6 +18,7 @@ from infernet_edge.cli.add_service import (
 from infernet_edge.cli.configuration import add_config_argument
 from infernet_edge.cli.examples import add_examples
 from infernet_edge.cli.inputs import Unusable
+from infernet_edge.cli.output import add_json_argument, answering
 
 HELP = "remove a service from the configuration"
 
@@ -36,19 +38,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("id", metavar="CONTAINER", help="the id of the container")
     add_config_argument(parser)
+    add_json_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Change the configuration; returns the exit code."""
     try:
-        _remove(arguments)
+        with answering(as_json=arguments.json) as answer:
+            _remove(arguments, answer)
     except Unusable as problem:
         print(problem, file=sys.stderr)
         return problem.code
     return 0
 
 
-def _remove(arguments: argparse.Namespace) -> None:
+def _remove(arguments: argparse.Namespace, answer: dict[str, Any]) -> None:
     from infernet_edge.config.recipes.edits import EditFailed, remove_container
     from infernet_edge.config.recipes.files import change
 
@@ -64,9 +68,11 @@ def _remove(arguments: argparse.Namespace) -> None:
     except (EditFailed, OSError) as error:
         raise Unusable(not_written(file, error), _FAILED) from error
     print(f"Removed {arguments.id} from {file}.")
-    for path in sorted(set(_secret_files(removed[0]))):
+    kept = sorted(set(_secret_files(removed[0])))
+    for path in kept:
         print(f"Its secret in {path} is kept: delete that file when you do not need it.")
     print_after_change(file)
+    answer |= changed_answer(file, arguments.id) | {"secret_files": list(map(str, kept))}
 
 
 def _secret_files(container: dict[str, Any]) -> Iterator[Path]:

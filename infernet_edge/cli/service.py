@@ -7,10 +7,10 @@ import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from infernet_edge.cli.examples import add_examples
-from infernet_edge.cli.output import print_progress
+from infernet_edge.cli.output import add_json_argument, answering, print_progress
 from infernet_edge.cli.text import wrapped
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from infernet_edge.config import Config
     from infernet_edge.installer.trial import Trial
+
+    Answer = dict[str, Any]
 
 HELP = "install the node as a systemd service, upgrade it, show its state"
 
@@ -68,9 +70,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     added["uninstall"].add_argument(
         "--purge", action="store_true", help="remove data, configuration, secrets and user too"
     )
-    added["status"].add_argument("--json", action="store_true", help="print JSON")
+    for name in set(_ACTIONS) - {"logs"}:
+        add_json_argument(added[name])
     logs = added["logs"]
-    logs.add_argument("--json", action="store_true", help="print an object for each entry")
+    add_json_argument(logs, "print an object for each entry")
     logs.add_argument("-f", "--follow", action="store_true", help="keep printing new lines")
     logs.add_argument("-n", "--lines", type=int, default=100, help="how many (default: 100)")
     upgrade = added["upgrade"]
@@ -132,7 +135,10 @@ def run(arguments: argparse.Namespace) -> int:
     from infernet_edge.errors import InfernetEdgeError
 
     try:
-        return _ACTION[arguments.action](arguments)
+        if (change := _CHANGES.get(arguments.action)) is None:
+            return _ACTION[arguments.action](arguments)
+        with answering(as_json=arguments.json) as answer:
+            return change(arguments, answer)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 78
@@ -146,7 +152,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
 
 
-def _install(arguments: argparse.Namespace) -> int:
+def _install(arguments: argparse.Namespace, answer: Answer) -> int:
     from infernet_edge.config import load
     from infernet_edge.executable import is_frozen
     from infernet_edge.installer import drop_in
@@ -171,9 +177,10 @@ def _install(arguments: argparse.Namespace) -> int:
         drop_in.configuration(paths)
     rootless = paths.rootless.exists() if arguments.rootless is None else arguments.rootless
     installer = Installer(paths, run_command)
+    log = StepLog()
     with _alone(arguments):
         steps = installer.install(running_program(), arguments.config, rootless=rootless)
-        changes = carry_out(steps, print_progress, dry_run=arguments.dry_run)
+        changes = carry_out(steps, log, dry_run=arguments.dry_run)
     config, given = drop_in.configuration(paths), arguments.config
     if given is not None and config is not None:
         note = database_elsewhere(given, config.storage_path, os.environ)
@@ -183,10 +190,28 @@ def _install(arguments: argparse.Namespace) -> int:
             note = tokens_elsewhere(given, config.storage_path, os.environ)
             if note:
                 print_progress("\n".join(wrapped("", note)))
+    answer |= log.answer(arguments) | {"configuration": str(paths.configuration() or "") or None}
     code = _report(arguments, changes, f"Configuration: {paths.configuration()}")
     if config is not None and not arguments.dry_run:
         _print_link(config)
     return code
+
+
+class StepLog:
+    """Prints the steps as they are done, and keeps their titles for --json."""
+
+    def __init__(self) -> None:
+        self._steps: list[str] = []
+
+    def __call__(self, line: str) -> None:
+        """Print a title, or a line of what a step of a dry run would write."""
+        print_progress(line)
+        if not line.startswith(" "):
+            self._steps.append(line)
+
+    def answer(self, arguments: argparse.Namespace) -> Answer:
+        """What was done, and whether it was only shown."""
+        return {"dry_run": arguments.dry_run, "changed": bool(self._steps), "steps": self._steps}
 
 
 def _print_link(config: Config) -> None:
@@ -222,7 +247,7 @@ def _trial(log: Callable[[str], None]) -> Trial:
     return Trial(Machine(paths, run, log, Installer(paths, run)))
 
 
-def _uninstall(arguments: argparse.Namespace) -> int:
+def _uninstall(arguments: argparse.Namespace, answer: Answer) -> int:
     from infernet_edge.installer.commands import run as run_command
     from infernet_edge.installer.installation import Installer
     from infernet_edge.installer.paths import Paths
@@ -233,33 +258,47 @@ def _uninstall(arguments: argparse.Namespace) -> int:
     paths = Paths()
     installer = Installer(paths, run_command)
     exclusive = _alone(arguments) if paths.programs.exists() else nullcontext()
+    log = StepLog()
     with exclusive:
-        changes = carry_out(
-            installer.uninstall(purge=arguments.purge), print_progress, dry_run=arguments.dry_run
-        )
+        steps = installer.uninstall(purge=arguments.purge)
+        changes = carry_out(steps, log, dry_run=arguments.dry_run)
+    kept = [] if arguments.purge else [str(paths.settings), str(paths.state)]
+    answer |= log.answer(arguments) | {"kept": kept}
     left = (
         "Everything was removed." if arguments.purge else f"Kept: {paths.settings}, {paths.state}"
     )
     return _report(arguments, changes, left)
 
 
-def _upgrade(arguments: argparse.Namespace) -> int:
+def _upgrade(arguments: argparse.Namespace, answer: Answer) -> int:
     from infernet_edge.installer.upgrade import Upgrade, expected_digest
 
     sha256 = expected_digest(arguments.binary, arguments.sha256)
     if not _may_go_on(arguments):
         return 1
+    before = _version()
     Upgrade(_trial(print_progress)).to(arguments.binary, sha256, arguments.timeout, arguments.trial)
+    answer |= {"version": _version(), "previous": before}
     return 0
 
 
-def _rollback(arguments: argparse.Namespace) -> int:
+def _rollback(arguments: argparse.Namespace, answer: Answer) -> int:
     from infernet_edge.installer.upgrade import Upgrade
 
     if not _may_go_on(arguments):
         return 1
+    before = _version()
     Upgrade(_trial(print_progress)).roll_back(arguments.timeout, arguments.trial)
+    answer |= {"version": _version(), "previous": before}
     return 0
+
+
+def _version() -> str | None:
+    """The folder of the version that the service runs, as `service status` shows it."""
+    from infernet_edge.installer.paths import Paths
+
+    current = Paths().current
+    return current.readlink().name if current.is_symlink() else None
 
 
 def _watch(arguments: argparse.Namespace) -> int:
@@ -323,25 +362,29 @@ def _logs(arguments: argparse.Namespace) -> int:
         return _refuse("journalctl is not installed.")
 
 
-def _unpack(arguments: argparse.Namespace) -> int:
+def _unpack(arguments: argparse.Namespace, answer: Answer) -> int:
     from infernet_edge.executable import is_frozen, unpack
 
     if not is_frozen():
         return _refuse("Only the executable can be unpacked; this is the Python package.")
-    print(unpack(arguments.folder))
+    program = unpack(arguments.folder)
+    print(program)
+    answer["program"] = str(program.absolute())
     return 0
 
 
-_ACTION = {
+_CHANGES = {
     "install": _install,
     "uninstall": _uninstall,
-    "status": _status,
-    "logs": _logs,
     "upgrade": _upgrade,
     "rollback": _rollback,
+    "unpack": _unpack,
+}
+_ACTION = {
+    "status": _status,
+    "logs": _logs,
     "watch": _watch,
     "migrations": _migrations,
-    "unpack": _unpack,
 }
 
 _NO_SYSTEMD = (

@@ -83,6 +83,7 @@ complete -c infernet-edge -n '__infernet_edge_at \'init\'' -l token -x -d 'prote
 complete -c infernet-edge -n '__infernet_edge_at \'init\'' -l no-token -d 'make no token: everyone in the network may use it'
 complete -c infernet-edge -n '__infernet_edge_at \'init\'' -l yes -l defaults -d 'ask no questions'
 complete -c infernet-edge -n '__infernet_edge_at \'init\'' -l force -d 'replace the file if it exists'
+complete -c infernet-edge -n '__infernet_edge_at \'init\'' -l json -d 'print JSON'
 complete -c infernet-edge -n '__infernet_edge_at \'add-service\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'add-service\'' -l config -r -F -d 'configuration, JSON or TOML'
 complete -c infernet-edge -n '__infernet_edge_at \'add-service\'' -l id -x -d 'name in jobs'
@@ -90,10 +91,12 @@ complete -c infernet-edge -n '__infernet_edge_at \'add-service\'' -l protocol -x
 complete -c infernet-edge -n '__infernet_edge_at \'add-service\'' -l set -x -d 'value of an input of the recipe, or of a key of its configuration such as chain.rpc_url'
 complete -c infernet-edge -n '__infernet_edge_at \'add-service\'' -l set-file -x -d 'the same, with the value in a file'
 complete -c infernet-edge -n '__infernet_edge_at \'add-service\'' -l yes -l defaults -d 'ask no questions'
+complete -c infernet-edge -n '__infernet_edge_at \'add-service\'' -l json -d 'print JSON'
 complete -c infernet-edge -n '__infernet_edge_at \'remove-service\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'remove-service\'' -f -a '(__infernet_edge_containers)'
 complete -c infernet-edge -n '__infernet_edge_at \'remove-service\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'remove-service\'' -l config -r -F -d 'configuration, JSON or TOML'
+complete -c infernet-edge -n '__infernet_edge_at \'remove-service\'' -l json -d 'print JSON'
 complete -c infernet-edge -n '__infernet_edge_at \'check\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'check\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'check\'' -l config -r -F -d 'configuration, JSON or TOML'
@@ -118,10 +121,12 @@ complete -c infernet-edge -n '__infernet_edge_at \'service install\'' -l dry-run
 complete -c infernet-edge -n '__infernet_edge_at \'service install\'' -l config -r -F -d 'configuration to copy, if none exists in /etc/infernet-edge'
 complete -c infernet-edge -n '__infernet_edge_at \'service install\'' -l rootless -d 'run Podman as the node\'s user: safer, without limits for containers'
 complete -c infernet-edge -n '__infernet_edge_at \'service install\'' -l rootful -d 'run Podman as root'
+complete -c infernet-edge -n '__infernet_edge_at \'service install\'' -l json -d 'print JSON'
 complete -c infernet-edge -n '__infernet_edge_at \'service uninstall\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'service uninstall\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'service uninstall\'' -l dry-run -d 'show every step and change nothing'
 complete -c infernet-edge -n '__infernet_edge_at \'service uninstall\'' -l purge -d 'remove data, configuration, secrets and user too'
+complete -c infernet-edge -n '__infernet_edge_at \'service uninstall\'' -l json -d 'print JSON'
 complete -c infernet-edge -n '__infernet_edge_at \'service status\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'service status\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'service status\'' -l json -d 'print JSON'
@@ -131,14 +136,17 @@ complete -c infernet-edge -n '__infernet_edge_at \'service logs\'' -l json -d 'p
 complete -c infernet-edge -n '__infernet_edge_at \'service logs\'' -s f -l follow -d 'keep printing new lines'
 complete -c infernet-edge -n '__infernet_edge_at \'service logs\'' -s n -l lines -x -d 'how many'
 complete -c infernet-edge -n '__infernet_edge_at \'service upgrade\'' -s h -l help -d 'show this help message'
+complete -c infernet-edge -n '__infernet_edge_at \'service upgrade\'' -l json -d 'print JSON'
 complete -c infernet-edge -n '__infernet_edge_at \'service upgrade\'' -l sha256 -x -d 'its expected digest'
 complete -c infernet-edge -n '__infernet_edge_at \'service upgrade\'' -l timeout -x -d 'time until it must be ready'
 complete -c infernet-edge -n '__infernet_edge_at \'service upgrade\'' -l trial -x -d 'time in which it is on trial: if it crashes repeatedly, it is rolled back'
 complete -c infernet-edge -n '__infernet_edge_at \'service rollback\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'service rollback\'' -s h -l help -d 'show this help message'
+complete -c infernet-edge -n '__infernet_edge_at \'service rollback\'' -l json -d 'print JSON'
 complete -c infernet-edge -n '__infernet_edge_at \'service rollback\'' -l timeout -x -d 'time until it must be ready'
 complete -c infernet-edge -n '__infernet_edge_at \'service rollback\'' -l trial -x -d 'time in which it is on trial: if it crashes repeatedly, it is rolled back'
 complete -c infernet-edge -n '__infernet_edge_at \'service unpack\'' -s h -l help -d 'show this help message'
+complete -c infernet-edge -n '__infernet_edge_at \'service unpack\'' -l json -d 'print JSON'
 complete -c infernet-edge -n '__infernet_edge_at \'submit\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'submit\'' -f -a '(__infernet_edge_containers)'
 complete -c infernet-edge -n '__infernet_edge_at \'submit\'' -s h -l help -d 'show this help message'
@@ -283,6 +291,7 @@ complete -c infernet-edge -n '__infernet_edge_at \'export\'' -l image -x -d 'ima
 complete -c infernet-edge -n '__infernet_edge_at \'export\'' -l show-env -d 'write the variables of containers (env)'
 complete -c infernet-edge -n '__infernet_edge_at \'export\'' -l folder -x -d 'write files there instead of printing them'
 complete -c infernet-edge -n '__infernet_edge_at \'export\'' -l force -d 'with --folder: replace files'
+complete -c infernet-edge -n '__infernet_edge_at \'export\'' -l json -d 'print JSON: the files, with their texts or paths, and the notes'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'wallet\'' -f -a 'new' -d 'make a key and write it to a file'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet\'' -f -a 'import' -d 'import a key from a terminal, from stdin or from a file, never as an argument'
@@ -297,24 +306,28 @@ complete -c infernet-edge -n '__infernet_edge_at \'wallet new\'' -l config -r -F
 complete -c infernet-edge -n '__infernet_edge_at \'wallet new\'' -l output -r -F -d 'the file to write'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet new\'' -l password-file -r -F -d 'password to encrypt the key with'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet new\'' -l plain -d 'do not encrypt the key'
+complete -c infernet-edge -n '__infernet_edge_at \'wallet new\'' -l json -d 'print JSON: amounts as text, and no secret'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet import\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'wallet import\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet import\'' -l config -r -F -d 'configuration, JSON or TOML'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet import\'' -l output -r -F -d 'the file to write'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet import\'' -l password-file -r -F -d 'password to encrypt the key with'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet import\'' -l plain -d 'do not encrypt the key'
+complete -c infernet-edge -n '__infernet_edge_at \'wallet import\'' -l json -d 'print JSON: amounts as text, and no secret'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet import\'' -l file -r -F -d 'a key in hex digits, or a keystore'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet import\'' -l old-password-file -r -F -d 'password of the keystore to import'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet show\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'wallet show\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet show\'' -l config -r -F -d 'configuration, JSON or TOML'
-complete -c infernet-edge -n '__infernet_edge_at \'wallet show\'' -l json -d 'print JSON'
+complete -c infernet-edge -n '__infernet_edge_at \'wallet show\'' -l json -d 'print JSON: amounts as text, and no secret'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet register\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'wallet register\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet register\'' -l config -r -F -d 'configuration, JSON or TOML'
+complete -c infernet-edge -n '__infernet_edge_at \'wallet register\'' -l json -d 'print JSON: amounts as text, and no secret'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet activate\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'wallet activate\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet activate\'' -l config -r -F -d 'configuration, JSON or TOML'
+complete -c infernet-edge -n '__infernet_edge_at \'wallet activate\'' -l json -d 'print JSON: amounts as text, and no secret'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet pay\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'wallet pay\'' -f -a 'create' -d 'make a wallet that belongs to the node\'s account, and show what to configure'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet pay\'' -f -a 'show' -d 'show the owner, balances, locked amounts, and what proofs may lock'
@@ -324,20 +337,23 @@ complete -c infernet-edge -n '__infernet_edge_at \'wallet pay\'' -s h -l help -d
 complete -c infernet-edge -n '__infernet_edge_at \'wallet pay create\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'wallet pay create\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet pay create\'' -l config -r -F -d 'configuration, JSON or TOML'
+complete -c infernet-edge -n '__infernet_edge_at \'wallet pay create\'' -l json -d 'print JSON: amounts as text, and no secret'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet pay create\'' -l another -d 'make one even if the configuration names one'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet pay show\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'wallet pay show\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet pay show\'' -l config -r -F -d 'configuration, JSON or TOML'
+complete -c infernet-edge -n '__infernet_edge_at \'wallet pay show\'' -l json -d 'print JSON: amounts as text, and no secret'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet pay show\'' -l token -x -d 'a token to show besides the coin and the containers\' accepted_payments'
-complete -c infernet-edge -n '__infernet_edge_at \'wallet pay show\'' -l json -d 'print JSON'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet pay approve\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'wallet pay approve\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet pay approve\'' -l config -r -F -d 'configuration, JSON or TOML'
+complete -c infernet-edge -n '__infernet_edge_at \'wallet pay approve\'' -l json -d 'print JSON: amounts as text, and no secret'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet pay approve\'' -l spender -x -d 'who may spend it'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet pay approve\'' -l token -x -d 'an ERC-20 token'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet pay withdraw\'' -f
 complete -c infernet-edge -n '__infernet_edge_at \'wallet pay withdraw\'' -s h -l help -d 'show this help message'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet pay withdraw\'' -l config -r -F -d 'configuration, JSON or TOML'
+complete -c infernet-edge -n '__infernet_edge_at \'wallet pay withdraw\'' -l json -d 'print JSON: amounts as text, and no secret'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet pay withdraw\'' -l yes -d 'do not ask for confirmation'
 complete -c infernet-edge -n '__infernet_edge_at \'wallet pay withdraw\'' -l token -x -d 'an ERC-20 token'
 complete -c infernet-edge -n '__infernet_edge_at \'help\'' -f

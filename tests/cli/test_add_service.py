@@ -79,6 +79,30 @@ def test_every_service_of_the_registry(folder: Path, capsys: pytest.CaptureFixtu
     assert (folder / "secret").exists()
 
 
+def test_the_answer_as_json(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "top-secret")
+    assert add("css", "--id", "answers", "--json") == 0
+    printed = capsys.readouterr()
+    added = json.loads(printed.out)
+    assert added["container"] == "answers"
+    assert added["configuration"] == str(folder / "config.toml")
+    assert Path(added["previous"]).read_text() == CONFIG
+    [secret] = added["secret_files"]
+    assert Path(secret).read_text().strip() == "top-secret"
+    assert "Added answers" in printed.err
+    assert "top-secret" not in printed.out + printed.err
+    assert main(["remove-service", "answers", "--json"]) == 0
+    removed = json.loads(capsys.readouterr().out)
+    assert removed["container"] == "answers"
+    assert removed["secret_files"] == [secret]
+    assert main(["remove-service", "answers", "--json"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "no container answers" in printed.err
+
+
 def test_values_from_the_environment(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,24 @@ def test_files_are_written_and_not_replaced(
     assert (folder / "echo.container").read_text() == "mine"
     assert main([*command, "--force"]) == 0
     assert (folder / "echo.container").read_text() != "mine"
+
+
+@pytest.mark.parametrize("form", ["kube", "quadlet"])
+def test_the_files_as_json(
+    form: str, config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["export", form, "--config", config, "--json"]
+    assert main(command) == 0
+    printed = json.loads(capsys.readouterr().out)
+    folder = tmp_path / "files"
+    assert main([*command, "--folder", str(folder)]) == 0
+    written = json.loads(capsys.readouterr().out)
+    assert printed["notes"] == written["notes"] != []
+    texts = {each["name"]: each["text"] for each in printed["files"]}
+    assert texts == {each["name"]: Path(each["path"]).read_text() for each in written["files"]}
+    assert set(texts) == {path.name for path in folder.iterdir()}
+    assert main([*command, "--folder", str(folder)]) == 1
+    assert capsys.readouterr().out == ""
 
 
 def test_wrong_use(config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,6 +83,24 @@ def test_json_is_found_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
     assert load(None, {}).config.server.port == 4001
 
 
+def test_the_answer_as_json(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--image", "alpine", "--token", "laptop", "--json") == 0
+    printed = capsys.readouterr()
+    answer = json.loads(printed.out)
+    assert answer["configuration"] == str(elsewhere / "config.toml")
+    assert answer["containers"] == ["alpine"]
+    token = answer["token"]
+    assert (token["name"], token["scope"]) == ("laptop", "operator")
+    assert token["link"].endswith(f"#token={token['token']}")
+    assert printed.err == ""  # a log may keep it
+    assert run("--json") == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "--force" in printed.err
+    assert run("--json", "--force") == 0
+    assert json.loads(capsys.readouterr().out)["token"] is None
+
+
 def test_only_the_owner_can_read_it() -> None:
     umask = os.umask(0)
     try:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
 from infernet_edge.cli.main import main
+from infernet_edge.cli.service import StepLog
 from infernet_edge.installer import unit
 
 
@@ -46,6 +49,35 @@ def test_without_root(
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert main(["service", *arguments]) == 1
     assert f"sudo infernet-edge service {arguments[0]}" in capsys.readouterr().err
+
+
+def test_what_a_dry_run_would_do_as_json(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unit, "is_booted", lambda: False)
+    assert main(["service", "uninstall", "--dry-run", "--json"]) == 0
+    printed = capsys.readouterr()
+    answer = json.loads(printed.out)
+    assert answer["dry_run"] is True
+    assert answer["changed"] == bool(answer["steps"])
+    assert answer["kept"] == ["/etc/infernet-edge", "/var/lib/infernet-edge"]
+    assert "The real run would fail" in printed.err
+    assert main(["service", "uninstall", "--json"]) == 1
+    assert capsys.readouterr().out == ""
+
+
+def test_the_steps_are_listed_without_what_they_write(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log = StepLog()
+    for line in ("Write /a (mode 0644)", "    [Unit]", "Run systemctl daemon-reload"):
+        log(line)
+    assert log.answer(Namespace(dry_run=False)) == {
+        "dry_run": False,
+        "changed": True,
+        "steps": ["Write /a (mode 0644)", "Run systemctl daemon-reload"],
+    }
+    assert "    [Unit]" in capsys.readouterr().out
 
 
 def test_a_sum_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:

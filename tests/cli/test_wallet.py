@@ -89,6 +89,36 @@ def test_new_in_a_keystore(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("options", [["--plain"], ["--password-file", "password"]])
+def test_new_as_json(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert wallet("new", "--json", *options) == 0
+    printed = capsys.readouterr()
+    made = json.loads(printed.out)
+    assert made["encrypted"] == ("--plain" not in options)
+    Path("made.json").write_text(json.dumps(made["configuration"]))
+    Path("made.json").chmod(0o600)
+    account = load_account(load(Path("made.json"), {}).config.chain.wallet)
+    assert made["address"] == account.address
+    assert Path(made["file"]).is_file()
+    assert printed.err == ""
+    assert account.key.hex() not in printed.out
+    assert PASSWORD not in printed.out
+    assert wallet("new", "--json", *options) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "exists" in printed.err
+
+
+def test_import_as_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from_stdin(KEY, monkeypatch)
+    assert wallet("import", "--plain", "--json") == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["address"] == NODE.address
+    assert KEY.removeprefix("0x") not in printed.out + printed.err
+
+
+@pytest.mark.parametrize("options", [["--plain"], ["--password-file", "password"]])
 @pytest.mark.parametrize("file", ["config.json", "config.toml"])
 def test_what_new_says_to_configure_works(
     options: list[str], file: str, capsys: pytest.CaptureFixture[str]
@@ -328,6 +358,28 @@ def test_register_wait_activate(v0: V0, capsys: pytest.CaptureFixture[str]) -> N
     assert "is already active" in output_of("activate")
     assert "is active" in output_of("register")
     assert v0.anvil.nonce(NODE.address) == 2
+
+
+def test_registration_as_json(v0: V0, capsys: pytest.CaptureFixture[str]) -> None:
+    for_the_chain(v0.anvil, v0.coordinator.address.removeprefix("0x"))
+
+    def answer(action: str) -> dict[str, Any]:
+        assert wallet(action, "--json") == 0
+        return dict(json.loads(capsys.readouterr().out))
+
+    registered = answer("register")
+    assert registered["address"] == NODE.address
+    assert registered["transaction"]["hash"].startswith("0x")
+    assert answer("register")["transaction"] is None
+    assert wallet("activate", "--json") == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "can be activated in" in printed.err
+    v0.anvil.increase_time(3600)
+    active = answer("activate")
+    assert active["registration"] == "active"
+    assert active["transaction"]["gas_used"] > 0
+    assert answer("activate")["transaction"] is None
 
 
 def test_registration_is_only_for_the_old_coordinators(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -58,6 +59,8 @@ def test_a_dry_run_of_the_installation_shows_what_the_real_one_would_refuse(form
     assert told.returncode == 0, told.stderr
     assert "Write /etc/systemd/system/infernet-edge.service (mode 0644)" in told.stdout
     assert "Run systemctl enable infernet-edge.service" in told.stdout
+    answer = json.loads(run(form, "service", "install", "--dry-run", "--json").stdout)
+    assert "Run systemctl enable infernet-edge.service" in answer["steps"]
     if not Path("/run/systemd/system").exists():
         assert "The real run would fail: This machine does not run systemd." in told.stdout
         refused = run(form, "service", "install")

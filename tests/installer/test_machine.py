@@ -273,7 +273,8 @@ def test_an_upgrade_keeps_the_last_version_and_the_jobs(machine: Machine) -> Non
 
 def test_a_version_that_passes_its_trial_is_kept(machine: Machine) -> None:
     file = newer(machine, "0.2.0")
-    machine.run("infernet-edge", "service", "upgrade", "--trial", "5", file)
+    command = f"infernet-edge service upgrade --trial 5 --json {file} 2>/dev/null"
+    assert json.loads(machine.shell(command)) == {"version": "0.2.0", "previous": "0.1.0"}
     machine.wait_until(lambda: not machine.has("/opt/infernet-edge/trial.json"))
     assert versions(machine) == ["0.1.0", "0.2.0"]
     assert "trial" not in machine.run("infernet-edge", "service", "status")

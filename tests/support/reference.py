@@ -115,7 +115,9 @@ of the machine can see it. A certificate that the system does not trust is named
 
 In a pipe or a file the output is what the node sent; on a terminal, characters that it would
 interpret are escaped. With `--json`, stdout has one JSON document, or one line for each event;
-messages go to stderr.
+messages go to stderr. All commands have it but `run` and `demo`, which work until they are stopped
+(a log in `log.path` is JSON), and `completion`, which prints a script. A command that fails
+prints no document, or one that says what failed.
 """
 
 

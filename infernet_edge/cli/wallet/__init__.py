@@ -8,10 +8,12 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from infernet_edge.cli.configuration import add_config_argument
 from infernet_edge.cli.examples import add_examples
 from infernet_edge.cli.money import AMOUNT_HELP, parse_address, parse_amount, parse_amount_or_all
+from infernet_edge.cli.output import add_json_argument, answering
 
 HELP = "make, import, show and register the node's account; manage its payment wallet"
 
@@ -30,6 +32,7 @@ _PAY_HELP = {
     "approve": "set what a spender may lock or spend; replaces the previous approval",
     "withdraw": "send money from the wallet to its owner, the node's account",
 }
+_JSON_HELP = "print JSON: amounts as text, and no secret"
 _PAY_DESCRIPTION = """\
 The payment wallet is a contract of Infernet's wallet factory (SDK 1.x), named by
 chain.wallet.payment_address: the coordinator pays this node there, and locks money in it while a
@@ -51,8 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         add_config_argument(action)
         if name in _KEYS_HELP:
             _configure_keys(action)
-        if name == "show":
-            action.add_argument("--json", action="store_true", help="print JSON; amounts as text")
+        add_json_argument(action, _JSON_HELP)
         if name == "import":
             action.add_argument(
                 "--file",
@@ -99,6 +101,7 @@ def _configure_pay(parser: argparse.ArgumentParser) -> None:
     }
     for action in parsers.values():
         add_config_argument(action)
+        add_json_argument(action, _JSON_HELP)
     create, show, approve, withdraw = parsers.values()
     create.add_argument(
         "--another", action="store_true", help="make one even if the configuration names one"
@@ -111,7 +114,6 @@ def _configure_pay(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help="a token to show besides the coin and the containers' accepted_payments; repeatable",
     )
-    show.add_argument("--json", action="store_true", help="print JSON; amounts as text")
     approve.add_argument("amount", type=parse_amount, metavar="AMOUNT", help=AMOUNT_HELP)
     approve.add_argument(
         "--spender",
@@ -138,17 +140,8 @@ def run(arguments: argparse.Namespace) -> int:
     from infernet_edge.errors import InfernetEdgeError
 
     try:
-        if arguments.action in _KEYS_HELP:
-            from infernet_edge.cli.wallet.keys import write_key
-
-            return write_key(arguments)
-        if arguments.action == "pay":
-            from infernet_edge.cli.wallet.pay import pay
-
-            return pay(arguments)
-        from infernet_edge.cli.wallet.chain import run_action
-
-        return run_action(arguments)
+        with answering(as_json=arguments.json) as answer:
+            return _run(arguments, answer)
     except InfernetEdgeError as error:
         print(error, file=sys.stderr)
         return 1
@@ -161,3 +154,17 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             print("\nStopped. A transaction shown above may still be mined.", file=sys.stderr)
         return 1
+
+
+def _run(arguments: argparse.Namespace, answer: dict[str, Any]) -> int:
+    if arguments.action in _KEYS_HELP:
+        from infernet_edge.cli.wallet.keys import write_key
+
+        return write_key(arguments, answer)
+    if arguments.action == "pay":
+        from infernet_edge.cli.wallet.pay import pay
+
+        return pay(arguments, answer)
+    from infernet_edge.cli.wallet.chain import run_action
+
+    return run_action(arguments, answer)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from eth_account.signers.local import LocalAccount
 
@@ -35,17 +35,22 @@ from infernet_edge.http_client.client import HttpClient
 _MAX_WAIT = 300.0  # seconds until a transaction must be mined
 
 
-def run_action(arguments: argparse.Namespace) -> int:
-    """Run the action; returns the exit code. Raises InfernetEdgeError."""
+def run_action(arguments: argparse.Namespace, answer: dict[str, Any]) -> int:
+    """Run the action; returns the exit code. `answer` is what --json prints.
+
+    Raises InfernetEdgeError.
+    """
     loaded = load_or_explain(arguments)
     if loaded is None:
         return 78
     chain = loaded.config.chain
     account = load_account(chain.wallet)
-    as_json = arguments.action == "show" and arguments.json
-    if arguments.action == "show" and not as_json:
+    if arguments.action == "show" and not arguments.json:
         print(f"Address      {account.address}")
-    return asyncio.run(_run(arguments.action, chain, account, as_json=as_json))
+    code, found = asyncio.run(_run(arguments.action, chain, account, as_json=arguments.json))
+    if code == 0:
+        answer |= {"address": account.address} | found
+    return code
 
 
 @asynccontextmanager
@@ -77,15 +82,22 @@ async def send(rpc: RpcClient, account: LocalAccount, to: str, data: bytes) -> R
     return receipt
 
 
+def transaction(receipt: Receipt) -> dict[str, Any]:
+    """A transaction that was mined, for --json."""
+    return {"hash": receipt.hash, "block": receipt.block, "gas_used": receipt.gas_used}
+
+
 def _print_sent(hash_: str) -> None:
     print_progress(f"Transaction  {hash_}, waiting until it is mined ...")
 
 
-async def _run(action: str, chain: Chain, account: LocalAccount, *, as_json: bool) -> int:
+async def _run(
+    action: str, chain: Chain, account: LocalAccount, *, as_json: bool
+) -> tuple[int, dict[str, Any]]:
     async with connected(chain) as rpc:
         conditions = await ask_conditions(rpc, account.address)
         if action == "show":
-            return await _show(rpc, chain, account.address, conditions, as_json=as_json)
+            return 0, await _show(rpc, chain, account.address, conditions, as_json=as_json)
         if not chain.coordinator_address:
             raise InfernetEdgeError(
                 "chain.coordinator_address is not set. Only coordinators of SDK 0.1 need the"
@@ -93,30 +105,18 @@ async def _run(action: str, chain: Chain, account: LocalAccount, *, as_json: boo
             )
         registration = await ask_registration(rpc, chain.coordinator_address, account.address)
         if action == "register":
-            return await _register(rpc, chain, account, registration)
+            return 0, await _register(rpc, chain, account, registration)
         return await _activate(rpc, chain, account, registration)
 
 
 async def _show(
     rpc: RpcClient, chain: Chain, address: str, conditions: Conditions, *, as_json: bool
-) -> int:
+) -> dict[str, Any]:
     registration = None
     if chain.coordinator_address:
         registration = str(await ask_registration(rpc, chain.coordinator_address, address))
     paid_to = chain.wallet.payment_address
-    if as_json:
-        document = {
-            "address": address,
-            "chain_id": rpc.chain_id,
-            "block": conditions.block.number,
-            "balance": str(conditions.balance),
-            "mined": conditions.mined_nonce,
-            "pending": _pending(conditions),
-            "payment_address": paid_to or None,
-            "registration": registration,
-        }
-        print(json.dumps(document, indent=2))
-    else:
+    if not as_json:
         print(f"Chain        {rpc.chain_id}, block {conditions.block.number}")
         print(f"Balance      {coins(conditions.balance)} ({conditions.balance} wei)")
         print(f"Transactions {conditions.mined_nonce} mined, {_pending(conditions)} pending")
@@ -125,7 +125,15 @@ async def _show(
             print(f"SDK 0.1      {registration}")
     if conditions.balance == 0:
         print("The account has no coins: it cannot pay for any delivery.", file=sys.stderr)
-    return 0
+    return {
+        "chain_id": rpc.chain_id,
+        "block": conditions.block.number,
+        "balance": str(conditions.balance),
+        "mined": conditions.mined_nonce,
+        "pending": _pending(conditions),
+        "payment_address": paid_to or None,
+        "registration": registration,
+    }
 
 
 def _pending(conditions: Conditions) -> int:
@@ -134,27 +142,29 @@ def _pending(conditions: Conditions) -> int:
 
 async def _register(
     rpc: RpcClient, chain: Chain, account: LocalAccount, registration: Registration
-) -> int:
+) -> dict[str, Any]:
     if registration.status != INACTIVE:
         print(f"{account.address} is {registration}.")
-        return 0
-    await send(rpc, account, chain.coordinator_address, REGISTER_NODE.encode(account.address))
+        return {"registration": str(registration), "transaction": None}
+    receipt = await send(
+        rpc, account, chain.coordinator_address, REGISTER_NODE.encode(account.address)
+    )
     print(
         f"{account.address} is registered. It may deliver when it is activated, which is possible"
         " an hour from now: infernet-edge wallet activate"
     )
-    return 0
+    return {"registration": "registered", "transaction": transaction(receipt)}
 
 
 async def _activate(
     rpc: RpcClient, chain: Chain, account: LocalAccount, registration: Registration
-) -> int:
+) -> tuple[int, dict[str, Any]]:
     if registration.status == ACTIVE:
         print(f"{account.address} is already active.")
-        return 0
+        return 0, {"registration": str(registration), "transaction": None}
     if registration.status == INACTIVE or registration.wait > 0:
         print(f"{account.address} is {registration}.", file=sys.stderr)
-        return 1
-    await send(rpc, account, chain.coordinator_address, ACTIVATE_NODE.encode())
+        return 1, {}
+    receipt = await send(rpc, account, chain.coordinator_address, ACTIVATE_NODE.encode())
     print(f"{account.address} is active: it may deliver.")
-    return 0
+    return 0, {"registration": "active", "transaction": transaction(receipt)}

@@ -11,6 +11,7 @@ import getpass
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from eth_account.signers.local import LocalAccount
 
@@ -34,8 +35,10 @@ _MAX_TEXT = 64 * 2**10  # characters of a key, a keystore or a password
 _MIN_PASSWORD = 8
 
 
-def write_key(arguments: argparse.Namespace) -> int:
+def write_key(arguments: argparse.Namespace, answer: dict[str, Any]) -> int:
     """Make or import a key and write it; returns 0, or 78 for an invalid configuration.
+
+    `answer` gets the file and the address, never the key or the password.
 
     Raises KeyProblem.
     """
@@ -63,7 +66,15 @@ def write_key(arguments: argparse.Namespace) -> int:
         raise KeyProblem(
             f"{output} cannot be written ({error.strerror}). Use --output to choose another path."
         ) from None
-    _print_result(arguments, source, output, account.address)
+    chosen = _settings(arguments, output)
+    answer |= {
+        "address": account.address,
+        "file": str(output.absolute()),
+        "encrypted": not arguments.plain,
+        "configuration": {"chain": {"wallet": chosen}},
+    }
+    if not arguments.json:
+        _print_result(chosen, source, output, account.address)
     return 0
 
 
@@ -142,15 +153,19 @@ def _read(file: Path) -> str:
         raise KeyProblem(f"{file} cannot be read ({reason}).") from None
 
 
-def _print_result(
-    arguments: argparse.Namespace, source: Path | None, output: Path, address: str
-) -> None:
+def _settings(arguments: argparse.Namespace, output: Path) -> dict[str, object]:
+    """What the section chain.wallet needs, for the node to use this key."""
     path = str(output.absolute())
-    chosen: dict[str, object] = {"private_key": {"file": path}}
-    if not arguments.plain:
-        password_file = arguments.password_file or "/path/of/a/file/with/the/password"
-        password = str(Path(password_file).absolute())
-        chosen = {"keystore": path, "keystore_password": {"file": password}}
+    if arguments.plain:
+        return {"private_key": {"file": path}}
+    password_file = arguments.password_file or "/path/of/a/file/with/the/password"
+    password = str(Path(password_file).absolute())
+    return {"keystore": path, "keystore_password": {"file": password}}
+
+
+def _print_result(
+    chosen: dict[str, object], source: Path | None, output: Path, address: str
+) -> None:
     print(f"Wrote {output}, which only you can read.")
     print(f"Address  {address}")
     print("Keep a copy of the file elsewhere: without it the account and its coins are lost.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -16,7 +15,7 @@ from msgspec import Struct
 from infernet_edge.chain.contracts.abi import COIN, CREATE_WALLET, WALLET_APPROVE, WALLET_WITHDRAW
 from infernet_edge.chain.contracts.registry import Deployment
 from infernet_edge.chain.rpc.client import RpcClient
-from infernet_edge.chain.txm.one_off import NotMined
+from infernet_edge.chain.txm.one_off import NotMined, Receipt
 from infernet_edge.chain.wallet.keystore import load_account
 from infernet_edge.chain.wallet.payment_wallet import (
     Holding,
@@ -28,7 +27,7 @@ from infernet_edge.chain.wallet.payment_wallet import (
 from infernet_edge.cli.configuration import load_or_explain
 from infernet_edge.cli.money import coins
 from infernet_edge.cli.output import print_progress
-from infernet_edge.cli.wallet.chain import connected, send
+from infernet_edge.cli.wallet.chain import connected, send, transaction
 from infernet_edge.config.model import Config
 from infernet_edge.config.rendering import to_json, toml_value
 from infernet_edge.config.sections.chain import Chain
@@ -54,8 +53,11 @@ class View(Struct, frozen=True):
         return self.wallet.owner == self.account
 
 
-def pay(arguments: argparse.Namespace) -> int:
-    """Run the action; returns the exit code. Raises InfernetEdgeError."""
+def pay(arguments: argparse.Namespace, answer: dict[str, Any]) -> int:
+    """Run the action; returns the exit code. `answer` is what --json prints.
+
+    Raises InfernetEdgeError.
+    """
     action = arguments.pay_action
     token = _token(arguments) if action in ("approve", "withdraw") else COIN
     if action == "withdraw" and arguments.amount and arguments.amount.value == 0:
@@ -66,14 +68,21 @@ def pay(arguments: argparse.Namespace) -> int:
     config = loaded.config
     account = _account(config)
     if action == "show":
-        return _show(config, account.address, arguments.token, as_json=arguments.json)
+        answer |= _show(config, account.address, arguments.token, as_json=arguments.json)
+        return 0
     if action == "create":
-        return _create(config.chain, account, another=arguments.another)
+        answer |= _create(config.chain, account, another=arguments.another)
+        return 0
     amount = arguments.amount and arguments.amount.value
     if action == "approve":
         spender = arguments.spender or account.address
-        return asyncio.run(_approve(config.chain, account, spender, token, amount))
-    return _withdraw(config.chain, account, token, amount, ask=not arguments.yes)
+        answer |= asyncio.run(_approve(config.chain, account, spender, token, amount))
+        return 0
+    done = _withdraw(config.chain, account, token, amount, ask=not arguments.yes)
+    if done is None:
+        return 1
+    answer |= done
+    return 0
 
 
 def _token(arguments: argparse.Namespace) -> str:
@@ -107,7 +116,7 @@ def _address(chain: Chain) -> str:
 # create
 
 
-def _create(chain: Chain, account: LocalAccount, *, another: bool) -> int:
+def _create(chain: Chain, account: LocalAccount, *, another: bool) -> dict[str, Any]:
     present = chain.wallet.payment_address
     if present and not another:
         raise InfernetEdgeError(
@@ -115,7 +124,7 @@ def _create(chain: Chain, account: LocalAccount, *, another: bool) -> int:
             " infernet-edge wallet pay show. To make another one: infernet-edge wallet pay create"
             " --another"
         )
-    wallet = asyncio.run(_make(chain, account))
+    wallet, receipt = asyncio.run(_make(chain, account))
     print(f"Owner        {account.address} (this node's account)")
     print(
         "For the node to be paid there, put this into the configuration, to the other settings of"
@@ -127,11 +136,17 @@ def _create(chain: Chain, account: LocalAccount, *, another: bool) -> int:
     if present:
         print(f"\nThe money in the wallet {present} stays there. It can be withdrawn while the")
         print(f"configuration names that wallet, or with {_VARIABLE}={present}")
-    return 0
+    return {
+        "wallet": wallet,
+        "owner": account.address,
+        "previous": present or None,
+        "transaction": transaction(receipt),
+        "configuration": {"chain": {"wallet": {"payment_address": wallet}}},
+    }
 
 
-async def _make(chain: Chain, account: LocalAccount) -> str:
-    """Make a wallet with the factory; prints and returns its address."""
+async def _make(chain: Chain, account: LocalAccount) -> tuple[str, Receipt]:
+    """Make a wallet with the factory; prints its address, and returns it."""
     async with connected(chain) as rpc:
         factory = await Deployment(chain, rpc).wallet_factory()
         if await is_valid_wallet(rpc, factory, COIN) is None:
@@ -157,7 +172,7 @@ async def _make(chain: Chain, account: LocalAccount) -> str:
                 f"The factory {factory} does not list the wallet {wallet} that it made. Check it"
                 " later with: infernet-edge wallet pay show"
             )
-        return wallet
+        return wallet, receipt
 
 
 async def _is_listed(rpc: RpcClient, factory: str, wallet: str) -> bool:
@@ -172,19 +187,19 @@ async def _is_listed(rpc: RpcClient, factory: str, wallet: str) -> bool:
 # show
 
 
-def _show(config: Config, account: str, requested: list[str], *, as_json: bool) -> int:
+def _show(config: Config, account: str, requested: list[str], *, as_json: bool) -> dict[str, Any]:
     view = None
     if config.chain.wallet.payment_address:
         view = asyncio.run(_view(config.chain, account, _tokens(config, requested)))
     warnings = list(_warnings(view))
+    answer = _document(view, account) | {"warnings": warnings}
     if as_json:
-        print(json.dumps({**_document(view, account), "warnings": warnings}, indent=2))
-        return 0
+        return answer
     for line in _lines(view) if view else ("Wallet       none", f"Node         {account}"):
         print(line)
     for warning in warnings:
         print(warning, file=sys.stderr)
-    return 0
+    return answer
 
 
 def _tokens(config: Config, requested: Iterable[str]) -> list[str]:
@@ -302,44 +317,53 @@ def _holding_document(holding: Holding) -> dict[str, str | None]:
 
 async def _approve(
     chain: Chain, account: LocalAccount, spender: str, token: str, amount: int
-) -> int:
+) -> dict[str, Any]:
     async with connected(chain) as rpc:
         view = await _ask(rpc, chain, account.address, spender, [token])
         before = _usable(view).allowance
         if not view.wallet.valid:
             raise InfernetEdgeError(_not_valid(view))
         address = view.wallet.address
+        answer = {
+            "wallet": address,
+            "spender": spender,
+            "token": token,
+            "allowance": str(amount),
+            "previous": None if before is None else str(before),
+        }
         if before == amount:
             print(f"{spender} may already spend {_named(amount, token)} of the wallet {address}.")
-            return 0
+            return answer | {"transaction": None}
         print(f"Allowance    {_amount(before, token)} until now")
-        await send(rpc, account, address, WALLET_APPROVE.encode(spender, token, amount))
+        receipt = await send(rpc, account, address, WALLET_APPROVE.encode(spender, token, amount))
     print(f"{spender} may spend {_named(amount, token)} of the wallet {address} from now on.")
-    return 0
+    return answer | {"transaction": transaction(receipt)}
 
 
 def _withdraw(
     chain: Chain, account: LocalAccount, token: str, wanted: int | None, *, ask: bool
-) -> int:
+) -> dict[str, Any] | None:
+    """Withdraw; returns what --json prints, None when the user did not agree."""
     view = asyncio.run(_view(chain, account.address, [token]))
     address = view.wallet.address
     holding = _usable(view)
     amount = _withdrawn(address, holding, wanted)
+    answer = {"wallet": address, "to": account.address, "token": token, "amount": str(amount)}
     if amount == 0:
         print(f"Nothing can be withdrawn: {_contents(address, holding)}.")
-        return 0
+        return answer | {"transaction": None}
     transfer = f"{_named(amount, token)} from {address} to {account.address}"
     if ask and sys.stdin.isatty() and not _agreed(f"Withdraw {transfer}? (yes/no)"):
         print("Nothing was done.", file=sys.stderr)
-        return 1
-    asyncio.run(_send(chain, account, address, WALLET_WITHDRAW.encode(token, amount)))
+        return None
+    receipt = asyncio.run(_send(chain, account, address, WALLET_WITHDRAW.encode(token, amount)))
     print(f"Withdrew {transfer}.")
-    return 0
+    return answer | {"transaction": transaction(receipt)}
 
 
-async def _send(chain: Chain, account: LocalAccount, to: str, data: bytes) -> None:
+async def _send(chain: Chain, account: LocalAccount, to: str, data: bytes) -> Receipt:
     async with connected(chain) as rpc:
-        await send(rpc, account, to, data)
+        return await send(rpc, account, to, data)
 
 
 def _usable(view: View) -> Holding:

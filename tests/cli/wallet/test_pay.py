@@ -93,6 +93,31 @@ def test_create(v1: V1, pay: Pay) -> None:
         assert load(Path(name), {}).config.chain.wallet.payment_address == made["wallet"]
 
 
+def test_the_answers_as_json(v1: V1, capsys: pytest.CaptureFixture[str]) -> None:
+    def answer(*arguments: str) -> dict[str, Any]:
+        assert main(["wallet", "pay", *arguments, "--json"]) == 0
+        printed = capsys.readouterr()
+        assert KEY not in printed.out + printed.err
+        return dict(json.loads(printed.out))
+
+    configure(v1)
+    made = answer("create")
+    assert made["wallet"] == wallets(v1)[0]["wallet"]
+    assert (made["owner"], made["previous"]) == (NODE.address, None)
+    assert made["transaction"]["hash"].startswith("0x")
+    configure(v1, made["wallet"])
+    wallet = Contract(v1.anvil, "Wallet", made["wallet"])
+    v1.anvil.set_balance(wallet.address, 2**60)
+    approved = answer("approve", str(2**59))
+    assert (approved["allowance"], approved["previous"]) == (str(2**59), "0")
+    assert wallet.call("allowance", NODE.address, COIN) == 2**59
+    assert answer("approve", str(2**59))["transaction"] is None
+    taken = answer("withdraw", "all")
+    assert (taken["amount"], taken["to"]) == (str(2**60), NODE.address)
+    assert taken["transaction"] is not None
+    assert answer("withdraw", "all")["transaction"] is None
+
+
 def test_what_create_made_can_be_used(v1: V1, pay: Pay) -> None:
     configure(v1)
     pay("create")
