@@ -39,6 +39,28 @@ SCHEMA: dict[str, Any] = {
     "$defs": {"seed": {"type": "integer"}},
 }
 TUPLE = {"type": "object", "minProperties": 1}
+EXAMPLES: dict[str, Any] = {
+    "type": "object",
+    "required": ["text", "style", "const", "count", "list", "inner", "either"],
+    "properties": {
+        "text": {"type": "string", "examples": ["hi"]},
+        "style": {"enum": ["a", "b"]},
+        "const": {"const": 7},
+        "count": {"type": "integer", "minimum": 2},
+        "list": {"type": "array", "minItems": 2, "items": {"type": "number", "default": 1}},
+        "inner": {"$ref": "#/$defs/inner"},
+        "either": {"anyOf": [{"type": "string", "minLength": 2}, {"type": "integer"}]},
+        "more": {"type": "string"},
+    },
+    "examples": [{"text": "one"}, {"text": "two", "n": BIG}],
+    "$defs": {
+        "inner": {
+            "type": "object",
+            "required": ["flag"],
+            "properties": {"flag": {"type": "boolean"}},
+        }
+    },
+}
 LONG = {f"field {number}": {"type": "string", "description": "A field"} for number in range(100)}
 ODD = {
     "type": "object",
@@ -67,6 +89,7 @@ def node(echo: EchoService, folder: Path) -> Iterator[NodeProcess]:
         {"id": "any", "url": echo.url},
         {"id": "other", "url": echo.url, "input_schema": TUPLE},
         {"id": "odd", "url": echo.url, "input_schema": ODD},
+        {"id": "examples", "url": echo.url, "input_schema": EXAMPLES},
         {"id": "long", "url": echo.url, "input_schema": {"properties": LONG}},
     ]
     with NodeProcess({"containers": containers, "jobs": {"keep_inputs": "all"}}, folder) as node:
@@ -283,3 +306,35 @@ def reload(node: NodeProcess) -> None:
     node.config_path.write_text(json.dumps(node.config))
     command = [sys.executable, "-m", "infernet_edge", "reload", "--config", str(node.config_path)]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
+
+
+def test_samples_of_the_schema(page: Watched) -> None:
+    opened(page)
+    samples = page.page.get_by_label("Samples")
+    samples.select_option(index=1)  # SCHEMA has no examples: what it needs, in the form
+    assert input_of(page) == {"prompt": "xxx", "seed": 0, "length": 100, "loud": True}
+    page.click("button >> text=As JSON")
+    samples.select_option(index=1)
+    assert input_of(page) == {"prompt": "xxx", "seed": 0}
+    assert samples.input_value() == ""  # to be chosen again
+    page.page.get_by_label("Container of step 1").select_option("examples")
+    assert samples.locator("option").count() == 4
+    for index, expected in enumerate(EXAMPLES["examples"], 1):
+        samples.select_option(index=index)
+        assert input_of(page) == expected
+    assert str(BIG) in page.page.get_by_label("Input as JSON").input_value()
+    samples.select_option(index=3)
+    least = input_of(page)
+    assert least == {
+        "text": "hi",
+        "style": "a",
+        "const": 7,
+        "count": 2,
+        "list": [1, 1],
+        "inner": {"flag": False},
+        "either": "xx",
+    }
+    page.click("button >> text=Run")
+    page.wait(".chip >> text=Finished")  # the node takes it
+    page.page.get_by_label("Container of step 1").select_option("any")
+    assert not samples.is_visible()

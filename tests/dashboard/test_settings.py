@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 
 from tests.support.chromium import Chromium, Watched
+from tests.support.client import Api
 from tests.support.echo import EchoService
 from tests.support.node import NodeProcess
 
@@ -71,3 +72,34 @@ def test_a_guest_may_look_and_is_told_what_is_missing(
         page.click("nav >> text=Settings")
         page.wait("text=Theme")
         assert page.page.locator("text=Reload configuration").count() == 0
+
+
+@pytest.mark.parametrize(("locale", "usual"), [("en-US", True), ("de-DE", False)])
+def test_times_have_12_or_24_hours(
+    chromium: Chromium, node: NodeProcess, locale: str, usual: bool
+) -> None:
+    api = Api(node.port)
+    api.finished([api.submit("echo", {})])
+    with chromium.page(node.url, locale=locale) as page:
+
+        def shown() -> bool:
+            """Whether the times of the list and of the chart have 12 hours."""
+            page.go("#/jobs")
+            page.wait("td.meta >> text=/^[0-9]{1,2}:[0-9]{2}:[0-9]{2}( [ap]m)?$/")
+            list_ = "m" in page.text("tbody tr td:nth-child(3)")
+            page.go("#/")
+            page.wait(".plot text")
+            texts = page.page.locator(".plot text").all_text_contents()
+            clocks = [text for text in texts if ":" in text]
+            assert clocks
+            assert {text.endswith("m") for text in clocks} == {list_}
+            return list_
+
+        page.open("#/")
+        assert shown() is usual
+        for option, twelve in (("h23", False), ("h12", True), ("", usual)):
+            page.go("#/settings?tab=browser")
+            page.page.get_by_label("Times").select_option(option)
+            assert shown() is twelve
+            page.page.reload()  # it is kept in this browser
+            assert shown() is twelve

@@ -8,6 +8,8 @@ import re
 import pytest
 
 from tests.support.chromium import Watched
+from tests.support.client import Api
+from tests.support.node import NodeProcess
 
 pytestmark = pytest.mark.xdist_group("chromium try")
 
@@ -107,3 +109,20 @@ def test_the_last_inputs_are_kept_and_forgotten(page: Watched) -> None:
     page.page.get_by_label("My last inputs").select_option("clear")
     page.page.get_by_label("My last inputs").wait_for(state="hidden")
     assert page.page.evaluate("localStorage.getItem('infernet.last')") is None
+
+
+def test_how_long_a_job_waits(page: Watched, node: NodeProcess) -> None:
+    api = Api(node.port)
+    api.finished([api.submit("slow", {"sleep": 4})])  # the typical time
+    jobs = [api.submit("slow", {"sleep": 60}) for _ in range(9)]  # of which 8 run
+    type_input(page, '{"sleep": 60}')
+    choose(page, "slow")
+    page.click("button >> text=Run")
+    page.wait("section[aria-label=Result] >> text=/^2nd in line, about [0-9.]+ s$/")
+    page.live("node.overview.containers.forEach((one) => { one.hour.p50_ms = null })")
+    for job in jobs[:1] + jobs[8:]:
+        api.request("DELETE", f"/api/jobs/{job}")
+    page.click("button >> text=Cancel")
+    for job in jobs[1:8]:
+        api.request("DELETE", f"/api/jobs/{job}")
+    api.finished(jobs)

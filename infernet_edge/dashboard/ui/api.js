@@ -1,8 +1,7 @@
-// Requests to the node, and the token. Times in ms.
+// Times in ms.
 
 const TOKEN = 'infernet.token'
-const TIMEOUT = 10000
-const SLOWED = 3
+const [TIMEOUT, SLOWED] = [10000, 3]
 
 const failure = (status, text, body) => Object.assign(new Error(text), { status, body })
 
@@ -95,6 +94,15 @@ export async function pieces(response, take) {
 	const reader = response.body.getReader()
 	const decoder = new TextDecoder()
 	for (let done, value; ({ done, value } = await reader.read()), !done;) take(decoder.decode(value, { stream: true }))
+}
+
+export function lines(response, take) {
+	let rest = ''
+	return pieces(response, (piece) => {
+		const all = (rest + piece).split(/\r?\n/)
+		rest = all.pop()
+		all.forEach((line) => take(line))
+	})
 }
 
 export async function head(path, max, signal) {

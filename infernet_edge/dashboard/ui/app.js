@@ -1,6 +1,5 @@
-// The frame of every page: navigation, keys, title.
 import { get, hasToken, kept, signOut } from './api.js'
-import { ago, announce, button, byId, el, fill, icon, now, plain, span } from './dom.js'
+import { ago, announce, button, byId, el, fill, focus, icon, now, plain, span } from './dom.js'
 import { isStale, node, on, start } from './live.js'
 import { stateChip, toFix, verdict } from './parts/chip.js'
 
@@ -47,7 +46,7 @@ async function route() {
 		page?.end()
 		main.replaceChildren()
 		page = module.default(main, id, parameters)
-		if (shown) main.querySelector('h1').focus({ preventScroll: true })
+		if (shown) focus(main.querySelector('h1'))
 		shown = name
 		scrollTo(0, 0)
 	} catch (error) {
@@ -109,7 +108,7 @@ setInterval(() => {
 }, 1000)
 
 let going = 0
-document.addEventListener('keydown', (event) => {
+addEventListener('keydown', (event) => {
 	const { key, target } = event
 	if (key === 'Escape' && body.classList.contains('more')) more()
 	if (event.ctrlKey || event.metaKey || event.altKey || !kept('keys', true) || target.closest('input, textarea, select, dialog')) return

@@ -1,7 +1,8 @@
 // Elements are made here only. Children are nodes or texts: no text ever becomes markup.
+import { kept } from './api.js'
 
 const SVG = 'http://www.w3.org/2000/svg'
-const SVG_TAGS = new Set(['svg', 'use', 'path', 'text'])
+const SVG_TAGS = /^(svg|use|path|text)$/
 const TEXTS = /^(p|pre|h2|b|span|small|td|dd|code|option|summary)$/
 const LABELS = /^(label|title|placeholder)$/
 const SAFE_LINK = /^(#|https?:\/\/|blob:|openapi\.json$)/
@@ -10,7 +11,7 @@ const SAFE_LINK = /^(#|https?:\/\/|blob:|openapi\.json$)/
 export function el(what, ...children) {
 	const [tag, ...classes] = what.split('.')
 	const props = children[0]?.constructor === Object ? children.shift() : {}
-	const node = SVG_TAGS.has(tag) ? document.createElementNS(SVG, tag) : document.createElement(tag)
+	const node = SVG_TAGS.test(tag) ? document.createElementNS(SVG, tag) : document.createElement(tag)
 	if (classes[0]) node.setAttribute('class', classes.join(' '))
 	if (TEXTS.test(tag)) node.dir = 'auto' // a text from elsewhere does not reorder what is around it
 	for (const [name, value] of Object.entries(props)) {
@@ -28,21 +29,54 @@ export const icon = (name, ...classes) => el(['svg.icon', ...classes].join('.'),
 export const button = (label, act, props) => el('button.button', { type: 'button', onclick: act, ...props }, label)
 export const sign = (name, label, act, more = '') => el(`button.plain${more}`, { type: 'button', label, title: label, onclick: act }, icon(name))
 export const line = (text, more = '') => el(`span.line${more}`, text)
+export const note = (...text) => el('p.muted', text)
+export const check = (label, isOn, act) => el('label.check', el('input', { type: 'checkbox', checked: isOn, onchange: (event) => act(event.target.checked) }), label)
+export const search = (label, props) => el('input', { type: 'search', placeholder: label, label, ...props })
+export const options = (list, chosen) => list.map(([value, name = value]) => el('option', { value, selected: value === chosen }, name))
 export const card = (title, side, ...children) => el('section.card', el('div.head', el('h2', title), side), children)
 export const terms = (pairs) => el('dl', pairs.filter(([, value]) => value != null && value !== '').map(([term, value]) => el('div', el('dt', term), el('dd', value))))
 export const segments = (items, chosen, href) => items.map(([key, name, more = '']) => el(`a${more}`, { href: href(key), 'aria-current': key === chosen && 'true' }, name))
 export const byId = (id) => document.getElementById(id)
+export const focus = (node) => node?.focus?.({ preventScroll: true })
 
-// Show other children; equal ones keep their focus.
-export function fill(node, ...children) {
+// A press counts: nothing is drawn until it ends, or for 3 s.
+const later = new Map()
+let isPressed = false
+let release = 0
+function press({ type, key = ' ' }) {
+	if (key !== ' ') return
+	isPressed = type !== 'click'
+	clearTimeout(release)
+	release = setTimeout(drawLater, /down/.test(type) ? 3000 : 100) // a finger's click comes late
+}
+for (const type of 'pointerdown pointerup pointercancel click keydown keyup'.split(' ')) addEventListener(type, press, true)
+function drawLater() {
+	isPressed = false
+	for (const [key, draw] of later) {
+		later.delete(key)
+		draw()
+	}
+}
+export function calmly(draw, key = draw) {
+	later.set(key, draw)
+	if (!isPressed) drawLater()
+}
+
+const parts = (node) => [node, ...(node.querySelectorAll?.('a,button,input,select,summary') ?? [])]
+// Show other children; equal ones stay, and the keyboard stays where it is.
+export const fill = (node, ...children) => calmly(() => {
 	const next = [...el('div', children).childNodes]
 	const now = [...node.childNodes]
 	next.forEach((child, at) => {
 		if (!now[at]) node.append(child)
-		else if (!now[at].isEqualNode(child)) now[at].replaceWith(child)
+		else if (!now[at].isEqualNode(child)) {
+			const active = parts(now[at]).indexOf(document.activeElement)
+			now[at].replaceWith(child)
+			focus(parts(child)[active])
+		}
 	})
 	now.slice(next.length).forEach((child) => child.remove())
-}
+}, node)
 
 let saidAt = 0
 let saying = 0
@@ -84,9 +118,14 @@ export function span(ms) {
 export function time(ms) {
 	if (ms == null) return '–'
 	const at = new Date(ms)
-	const clock = at.toTimeString()
-	if (at.toDateString() === new Date(now()).toDateString()) return clock.slice(0, 8)
-	return `${at.toLocaleDateString('en-GB', { day: 'numeric', month: 'short' })} ${clock.slice(0, 5)}`
+	if (at.toDateString() === new Date(now()).toDateString()) return clock(ms, 'medium')
+	return `${at.toLocaleDateString('en-GB', { day: 'numeric', month: 'short' })} ${clock(ms)}`
+}
+const USUAL = new Intl.DateTimeFormat([], { timeStyle: 'short' }).resolvedOptions().hourCycle
+const clocks = {}
+export function clock(ms, timeStyle = 'short') {
+	const hourCycle = kept('clock', USUAL)
+	return (clocks[hourCycle + timeStyle] ||= new Intl.DateTimeFormat('en-GB', { timeStyle, hourCycle })).format(ms)
 }
 
 export function ago(ms) {

@@ -1,14 +1,11 @@
-// The node as it is now: /api/overview and its events. Times in ms.
-import { get, kept, listeners, pieces, send, sleep } from './api.js'
+// The node as it is now. Times in ms.
+import { get, kept, lines, listeners, send, sleep } from './api.js'
 import { now, setNow } from './dom.js'
 
 const TYPES = 'job,container,storage,chain,attention,minute,machine'
 const BEAT = 15000 // between the node's comments
-const SILENCE = 3000
 const HIDDEN = 30000
-const SOON = 3000
-const POLL = 10000
-const LONGEST = 30000
+const [SILENCE, SOON, POLL, LONGEST] = [3000, 3000, 10000, 30000]
 
 // `state`: as in chip.js; `seen`: when it was last known; `draft`: of Try it.
 export const node = { overview: null, state: 'starting', seen: 0, updated: false, slowed: false }
@@ -97,20 +94,16 @@ export function take(name, data) {
 
 // Server-sent events; EventSource could not send the token.
 function parse(response, alive) {
-	let [rest, name, data] = ['', '', '']
-	return pieces(response, (piece) => {
+	let [name, data] = ['', '']
+	return lines(response, (line) => {
 		alive()
-		const lines = (rest + piece).split(/\r?\n/)
-		rest = lines.pop()
-		for (const line of lines) {
-			const [, field, text] = /^(\w*):? ?(.*)$/.exec(line) || []
-			if (field === 'id') last = text
-			else if (field === 'event') name = text
-			else if (field === 'data') data += text
-			else if (!line && data) {
-				take(name, JSON.parse(data))
-				name = data = ''
-			}
+		const [, field, text] = /^(\w*):? ?(.*)$/.exec(line) || []
+		if (field === 'id') last = text
+		else if (field === 'event') name = text
+		else if (field === 'data') data += text
+		else if (!line && data) {
+			take(name, JSON.parse(data))
+			name = data = ''
 		}
 	})
 }

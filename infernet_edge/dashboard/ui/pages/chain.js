@@ -1,4 +1,3 @@
-// Is it in step with the chain, and is it paid?
 import { get, part } from '../api.js'
 import { ago, brief, card, count, el, ether, fill, line, names, now, number, segments, sign, terms, time } from '../dom.js'
 import { isHead, node, on } from '../live.js'
@@ -6,8 +5,7 @@ import { chip, mark, pageHead, show } from '../parts/chip.js'
 import { tableOf } from '../parts/table.js'
 import { action, copy } from '../parts/toast.js'
 
-const MOST = 1000
-const SOON = 2000
+const [MOST, SOON] = [1000, 2000]
 const [BEHIND, FEW] = [3, 20] // times without a block; deliveries that can be paid
 
 const hex = (hash) => hash && [el('span.mono', brief(hash)), sign('copy', `Copy ${brief(hash)}`, () => copy(hash))]

@@ -1,12 +1,12 @@
-// One job: its state, what can be done, result, input, steps, course.
 import { get, part, send, textOf } from '../api.js'
-import { announce, button, el, fill, names, sign, span, terms, time } from '../dom.js'
+import { button, calmly, el, fill, names, sign, span, terms, time } from '../dom.js'
 import { node, on } from '../live.js'
-import { chip, failed, jobState, may, why } from '../parts/chip.js'
+import { chip, failed, jobState, may, notLoaded, sayEnd, took } from '../parts/chip.js'
 import { showText } from '../parts/json.js'
 import { action, confirm, copy } from '../parts/toast.js'
 
 export const request = (containers, input) => `{"containers":${JSON.stringify(containers)},"data":${input}}`
+export const submit = async (containers, input, signal) => (await get('api/jobs', { method: 'POST', body: request(containers, input), signal })).id
 export function curl(containers, input) {
 	const token = node.overview?.me.open ? '' : ' -H "Authorization: Bearer $TOKEN"'
 	return `curl -sS '${location.origin}${location.pathname}api/jobs?wait=30' -H 'Content-Type: application/json'${token} -d '${request(containers, input).replaceAll("'", "'\\''")}'`
@@ -26,7 +26,7 @@ export function jobDetail(place, id, head, title) {
 	fill(title, el('span.mono', id))
 
 	const inputText = () => textOf(`${path}/input`, signal).catch((error) => { throw error.status === 404 ? new Error('The input of this job is not kept') : error })
-	const run = async () => { location.hash = `#/jobs/${part((await get('api/jobs', { method: 'POST', body: request(job.containers, await inputText()) })).id)}` }
+	const run = async () => { location.hash = `#/jobs/${part(await submit(job.containers, await inputText()))}` }
 	async function edit() {
 		node.draft = { containers: job.containers, input: await inputText() }
 		location.hash = '#/try'
@@ -41,7 +41,8 @@ export function jobDetail(place, id, head, title) {
 		section.hidden = !is
 		if (is) fill(section, children)
 	}
-	function draw() {
+	const draw = () => calmly(render)
+	function render() {
 		const isOpen = job.status === 'running'
 		const again = may('submit') && !isOpen
 		fill(title, chip(jobState(job)), el('span.mono', id))
@@ -51,7 +52,7 @@ export function jobDetail(place, id, head, title) {
 		show(problem, job.status === 'failed', el('h2', job.failed_step && job.steps > 1 ? `Error in step ${job.failed_step} of ${job.steps}` : 'Error'), el('pre.error', { tabindex: '0' }, job.error),
 			single && el('a', { href: `#/containers/${part(job.containers[0])}` }, `Show the log of ${job.containers[0]}`))
 		show(course, true, el('h2', 'Course'), terms([['Containers', names(job.containers)], ['Sent', `${time(job.created_at)}, by ${job.client}`], ['Waited', job.started_at && span(job.started_at - job.created_at)],
-			['Took', job.finished_at && span(job.finished_at - (job.started_at ?? job.created_at))], ['Attempts', job.attempts]]))
+			['Took', job.finished_at && took(job)], ['Attempts', job.attempts]]))
 		if (drawn === job.status) return
 		drawn = job.status
 		result.hidden = job.status !== 'success'
@@ -75,7 +76,7 @@ export function jobDetail(place, id, head, title) {
 			const at = one.containers.indexOf(full?.container)
 			one.failed_step = at === one.containers.lastIndexOf(full?.container) ? at + 1 : 0
 		}
-		if (job && job.status !== one.status) announce(`The job ${one.status === 'success' ? 'finished' : one.cancelled ? 'was cancelled' : one.status}`)
+		if (job && job.status !== one.status) sayEnd(one)
 		job = one
 		fill(message)
 		draw()
@@ -90,7 +91,7 @@ export function jobDetail(place, id, head, title) {
 		try {
 			do await read(); while (isChanged && !(isChanged = false))
 		} catch (error) {
-			if (!signal.aborted) fill(message, error.status === 404 || error.status === 400 ? failed('This job is not here. Jobs are kept for some days, and each client sees its own.') : failed(`Could not load the job: ${why(error)}. `, button('Try again', refresh)))
+			if (!signal.aborted) fill(message, [400, 404].includes(error.status) ? failed('This job is not here. Jobs are kept for some days, and each client sees its own.') : notLoaded('the job', error, refresh))
 		}
 		isBusy = false
 	}

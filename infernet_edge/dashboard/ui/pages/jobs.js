@@ -1,15 +1,12 @@
-// The jobs: newest first, filters in the address, and beside them one job.
 import { get, part } from '../api.js'
-import { button, el, fill, icon, line, names, nth, segments, span, time } from '../dom.js'
+import { button, calmly, count, el, fill, icon, line, names, nth, options, search, segments, span, time } from '../dom.js'
 import { node, on } from '../live.js'
-import { chip, failed, grey, growing, jobState, may, pageHead, why } from '../parts/chip.js'
+import { chip, grey, growing, jobState, may, notLoaded, pageHead, took, why } from '../parts/chip.js'
 import { sides, tableOf } from '../parts/table.js'
 import { toast } from '../parts/toast.js'
 import { jobDetail } from './job.js'
 
-const PAGE = 50
-const MOST = 1000
-const LATE = 4000
+const [PAGE, MOST, LATE] = [50, 1000, 4000]
 const FILTERS = ['state', 'container', 'client', 'find']
 
 function second(job) {
@@ -18,14 +15,14 @@ function second(job) {
 	return job.status === 'running' && job.steps > 1 && job.container ? `at ${job.container}` : ''
 }
 const narrow = (text) => el('span.narrow', text)
-function took(job) {
-	if (job.finished_at) return [narrow('took '), span(job.finished_at - (job.started_at ?? job.created_at))]
+function course(job) {
+	if (job.finished_at) return [narrow('took '), took(job)]
 	return job.started_at && jobState(job) === 'running' ? [narrow('for '), growing(job.started_at)] : [narrow('not started'), el('span.broad', '–')]
 }
 const COLUMNS = [
 	['State', 'state', (job) => chip(jobState(job))],
 	['Containers', 'title', (job) => [line(names(job.containers)), line(job.client, '.client'), line(second(job), '.second')]],
-	['Sent', 'meta', (job) => time(job.created_at)], ['Took', 'meta', took], ['Client', 'meta.client', (job) => job.client],
+	['Sent', 'meta', (job) => time(job.created_at)], ['Took', 'meta', course], ['Client', 'meta.client', (job) => job.client],
 	['', 'sub', (job) => second(job) && line(second(job))],
 ]
 
@@ -49,9 +46,9 @@ export default function jobs(main, id, query) {
 	const table = tableOf('Jobs, the newest first', COLUMNS, (job) => job.id, (job) => hash({}, job.id))
 	const states = el('div.segments', { role: 'group', label: 'State' })
 	const container = el('select.hid', { label: 'Container', onchange: () => go({ container: container.value }) })
-	const client = el('input.hid', { type: 'search', placeholder: 'Client', label: 'Client', onchange: () => go({ client: client.value.trim() }) })
+	const client = search('Client', { class: 'hid', onchange: () => go({ client: client.value.trim() }) })
 	let typing = 0
-	const find = el('input', { type: 'search', placeholder: 'Find an id', label: 'Find an id', maxlength: 36, oninput: () => { clearTimeout(typing); typing = setTimeout(() => go({ find: find.value.trim() }), 300) } })
+	const find = search('Find an id', { maxlength: 36, oninput: () => { clearTimeout(typing); typing = setTimeout(() => go({ find: find.value.trim() }), 300) } })
 	const filters = el('div.filters', states, find, container, may('operator') && client, button([icon('settings'), 'Filter'], () => filters.classList.toggle('opened')))
 	const news = button('', () => { load(); scrollTo(0, 0) })
 	const list = el('div')
@@ -64,13 +61,14 @@ export default function jobs(main, id, query) {
 		return !wanted || (name === 'state' ? jobState(job) === wanted : name === 'container' ? job.containers.includes(wanted) : name === 'client' ? job.client === wanted : job.id.startsWith(wanted))
 	})
 
-	function draw() {
+	const draw = () => calmly(render)
+	function render() {
 		const { jobs: { running, waiting } = {}, containers = [] } = node.overview || {}
 		const isFiltered = FILTERS.some((name) => query.get(name))
-		const many = (n) => (n ? el('small', ` ${n}`) : null)
+		const many = (n) => (n > 0 && el('small', ` ${n}`))
 		fill(states, segments([['', 'All'], ['running', ['Running', many(running)]], ['waiting', ['Waiting', many(waiting)]], ['failed', 'Failed'], ['success', 'Finished', '.wide']], query.get('state') || '', (state) => hash({ state })))
 		const wanted = query.get('container') || ''
-		fill(container, el('option', { value: '' }, 'All containers'), [...new Set([...containers.map((one) => one.id), wanted])].filter(Boolean).map((name) => el('option', { value: name }, name)))
+		fill(container, options([['', 'All containers'], ...[...new Set([...containers.map((one) => one.id), wanted])].filter(Boolean).map((name) => [name])]))
 		container.value = wanted
 		for (const [input, name] of [[client, 'client'], [find, 'find']]) if (document.activeElement !== input) input.value = query.get(name) || ''
 		if (items.length) {
@@ -80,10 +78,10 @@ export default function jobs(main, id, query) {
 			fill(list, el('p.empty', isFiltered ? ['No job matches. ', el('a.button', { href: '#/jobs' }, 'Clear the filter')] : ['No jobs yet. ', may('submit') && el('a.button', { href: '#/try' }, 'Try it')]))
 		}
 		const isPart = isFiltered && searched && next
-		fill(foot, el('span', items.length ? `The newest ${items.length}. ` : '', isPart ? `Searched back to ${time(searched)}.` : ''), next && items.length < MOST ? button(isPart ? 'Search further' : 'Show older', () => load(next), { disabled: isBusy }) : null)
+		fill(foot, el('span', items.length ? `The newest ${items.length}. ` : '', isPart ? `Searched back to ${time(searched)}.` : ''), next && items.length < MOST && button(isPart ? 'Search further' : 'Show older', () => load(next), { disabled: isBusy }))
 		foot.hidden = !items.length && !next
 		news.hidden = !newer.length
-		news.textContent = `${newer.length > PAGE ? `More than ${PAGE}` : newer.length} new job${newer.length === 1 ? '' : 's'}`
+		news.textContent = newer.length > PAGE ? `More than ${PAGE} new jobs` : count(newer.length, 'new job')
 	}
 
 	async function load(before) {
@@ -104,9 +102,8 @@ export default function jobs(main, id, query) {
 			searched = found.searched_to
 		} catch (error) {
 			if (mine !== turn) return
-			const text = `Could not load the jobs: ${why(error)}. `
-			if (items.length) toast(text, true)
-			else return fill(list, failed(text, button('Try again', () => load())))
+			if (!items.length) return fill(list, notLoaded('the jobs', error, () => load()))
+			toast(`Could not load the jobs: ${why(error)}`, true)
 		} finally {
 			clearTimeout(slow)
 		}

@@ -1,6 +1,5 @@
-// Is it well? What needs me? What is it doing?
 import { keep, part } from '../api.js'
-import { button, bytes, card, clockDifference, count, el, ether, fill, icon, line, names, now, number, sign, span, time } from '../dom.js'
+import { button, bytes, card, clockDifference, count, el, ether, fill, icon, line, names, note, now, number, sign, span, time } from '../dom.js'
 import { isStale, load, node, on } from '../live.js'
 import { chip, growing, may, pageHead, verdict } from '../parts/chip.js'
 
@@ -8,12 +7,9 @@ export default function overview(main) {
 	const title = el('span')
 	const shape = el('span.sign')
 	const under = el('p.under')
-	const needs = el('div')
 	const tiles = el('div.tiles')
 	const chart = el('div.body.chart')
-	const containers = el('div')
-	const failures = el('div')
-	const phone = el('div')
+	const [needs, containers, failures, phone] = ['div', 'div', 'div', 'div'].map((tag) => el(tag))
 	const rest = el('div.two', card('Jobs in the last hour', el('span.legend', el('i.done'), 'done ', el('i.failed'), 'failed ↓'), chart),
 		card('Containers', el('a', { href: '#/containers' }, 'All'), containers), card('Last failures', el('a', { href: '#/jobs?state=failed' }, 'All failed jobs'), failures), phone)
 	main.append(el('div.verdict', shape, el('div', pageHead(title), under)), needs, tiles, rest)
@@ -29,7 +25,7 @@ export default function overview(main) {
 		fill(tiles, tilesOf(all))
 		fill(containers, all.containers.length ? all.containers.slice(0, 8).map(container) : noContainers())
 		fill(failures, all.failures.length ? all.failures.map(failure) : el('p.row.muted', 'No job failed lately.'))
-		fill(phone, all.node.urls[0] ? card('Open on your phone', null, el('div.body', all.node.urls.map((url) => el('p', el('a', { href: url }, url))), el('p.muted', 'In the same Wi-Fi. It asks for a token where the node needs one.'))) : null)
+		fill(phone, all.node.urls[0] && card('Open on your phone', null, el('div.body', all.node.urls.map((url) => el('p', el('a', { href: url }, url))), note('In the same Wi-Fi. It asks for a token where the node needs one.'))))
 		drawChart(all)
 	}
 
@@ -72,14 +68,14 @@ function attention(one) {
 	const hide = one.id.startsWith('access.') && button('Hide', () => { keep(`hide.${one.id}`, true); load() })
 	return el(`section.attention.${kind}`, { 'data-id': one.id }, icon(kind, kind),
 		el('div.text', el('h2', el('span.quiet', kind === 'bad' ? 'Problem: ' : 'Warning: '), one.title), el('p', one.text),
-			one.fix || one.command ? el('p', el('b', 'Fix: '), one.fix, ' ', one.command ? command(one.command) : null) : null), el('div.buttons', actions, hide))
+			(one.fix || one.command) && el('p', el('b', 'Fix: '), one.fix, ' ', one.command && command(one.command))), el('div.buttons', actions, hide))
 }
 const command = (text) => el('span.command', el('code', text), sign('copy', 'Copy the command', async () => (await import('../parts/toast.js')).copy(text)))
 
 function tile(label, value, under, share = null, high = 0.9) {
 	const bar = el('i')
 	if (share != null) bar.style.width = `${Math.min(100, Math.max(2, 100 * share)).toFixed(0)}%`
-	return el('div.tile', el('h2', label), el('strong.v', value), el('p', under), share == null ? null : el(`div.meter${share > high ? '.warn' : ''}`, bar))
+	return el('div.tile', el('h2', label), el('strong.v', value), el('p', under), share != null && el(`div.meter${share > high ? '.warn' : ''}`, bar))
 }
 
 function tilesOf({ machine: m, chain, jobs: { running, waiting, hour } }) {
@@ -87,10 +83,10 @@ function tilesOf({ machine: m, chain, jobs: { running, waiting, hour } }) {
 		tile('Running', number(running), `${number(waiting)} more wait${waiting === 1 ? 's' : ''}`),
 		tile('Done, last hour', number(hour.done), hour.failed ? `${number(hour.failed)} failed` : 'none failed'),
 		tile('Typical time', span(hour.p50_ms), hour.p95_ms == null ? 'no job yet' : `1 in 20 over ${span(hour.p95_ms)}`),
-		m.disk_size ? tile('Disk free', bytes(m.disk_free), m.disk_days_left == null ? `of ${bytes(m.disk_size)}` : `At today's pace for about ${count(Math.floor(m.disk_days_left), 'more day')}`, 1 - m.disk_free / m.disk_size) : null,
-		m.memory_size ? tile('Memory used', bytes(m.memory_used), `of ${bytes(m.memory_size)}`, m.memory_used / m.memory_size) : null,
-		m.temperature_c == null ? null : tile('Temperature', `${Math.round(m.temperature_c)} °C`, m.throttled ? 'Slowed down by heat' : 'slows at 80 °C', m.temperature_c / 85, m.throttled ? 0 : 1),
-		chain ? el('a', { href: '#/chain' }, tile('Chain', chain.head_at ? growing(chain.head_at) : 'no head', `head age · ${ether(chain.balance, 3)}`)) : null,
+		m.disk_size && tile('Disk free', bytes(m.disk_free), m.disk_days_left == null ? `of ${bytes(m.disk_size)}` : `At today's pace for about ${count(Math.floor(m.disk_days_left), 'more day')}`, 1 - m.disk_free / m.disk_size),
+		m.memory_size && tile('Memory used', bytes(m.memory_used), `of ${bytes(m.memory_size)}`, m.memory_used / m.memory_size),
+		m.temperature_c != null && tile('Temperature', `${Math.round(m.temperature_c)} °C`, m.throttled ? 'Slowed down by heat' : 'slows at 80 °C', m.temperature_c / 85, m.throttled ? 0 : 1),
+		chain && el('a', { href: '#/chain' }, tile('Chain', chain.head_at ? growing(chain.head_at) : 'no head', `head age · ${ether(chain.balance, 3)}`)),
 	]
 }
 

@@ -1,28 +1,26 @@
-// What is in force, from where; tokens; this browser; about.
 import { get, hasToken, keep, kept, signOut } from '../api.js'
-import { button, el, fill, line, segments, sign, terms, time } from '../dom.js'
+import { button, check, el, fill, line, note, options, search, segments, sign, terms, time } from '../dom.js'
 import { node, on } from '../live.js'
 import { may, pageHead, show } from '../parts/chip.js'
 import { action, confirm, copy } from '../parts/toast.js'
 
 const TABS = [['values', 'Values'], ['access', 'Access'], ['browser', 'This browser'], ['about', 'About']]
 const said = (value) => (value === 'hidden' ? 'set (hidden)' : typeof value === 'string' && value ? value : JSON.stringify(value))
-const note = (text) => el('p.muted', text)
 const code = (text) => el('code', text)
 
 export default function settings(main, _id, query) {
 	let all = {}
 	const tabs = el('div.segments')
 	const body = el('div.card')
-	const find = el('input', { type: 'search', placeholder: 'Find a key', label: 'Find a key', oninput: drawValues })
-	const only = el('input', { type: 'checkbox', onchange: drawValues })
+	const find = search('Find a key', { oninput: drawValues })
+	let isChanged = false
 	const values = el('div')
 	const result = el('div.card.body', { hidden: true, role: 'status' })
 	main.append(pageHead('Settings', may('operator') && action('Reload configuration', reload)), el('div.filters', tabs), el('div.stack', result, body))
 
 	function drawValues() {
 		const word = find.value.toLowerCase()
-		const items = (all.items || []).filter((one) => `${one.key} ${one.description}`.toLowerCase().includes(word) && (!only.checked || one.source !== 'default'))
+		const items = (all.items || []).filter((one) => `${one.key} ${one.description}`.toLowerCase().includes(word) && (!isChanged || one.source !== 'default'))
 		fill(values, items.slice(0, 500).map((one) => el('div.row', el('b.mono', one.key), sign('copy', `Copy ${one.key}`, () => copy(one.key)),
 			line([said(one.value), one.value !== 'hidden' && one.source !== 'default' && el('small', ` (default ${said(one.default)})`)]),
 			el('small.all', [one.description, one.source, `after a ${one.changes}`].filter(Boolean).join(' · ')))), items.length ? null : el('p.empty', 'No key matches.'))
@@ -31,7 +29,7 @@ export default function settings(main, _id, query) {
 	function valuesTab() {
 		drawValues()
 		const { files = [], problems = [] } = all
-		return [el('div.head', el('div.tools', find, el('label.check', only, 'only changed'))), problems.map((text) => el('p.error', text)), values,
+		return [el('div.head', el('div.tools', find, check('only changed', isChanged, (is) => { isChanged = is; drawValues() }))), problems.map((text) => el('p.error', text)), values,
 			el('p.foot', files.length ? `Files: ${files.join(', ')}. Change them there, then reload.` : 'No configuration file: all values are the defaults.')]
 	}
 	function accessTab() {
@@ -42,14 +40,11 @@ export default function settings(main, _id, query) {
 		terms([['Addresses', (node.overview?.node.urls || []).map((url) => el('p', url))]]))
 	}
 	function browserTab() {
-		const root = document.documentElement
-		const theme = el('select', { id: 'theme', onchange: () => {
-			keep('theme', theme.value || null)
-			if (theme.value) root.dataset.theme = theme.value
-			else delete root.dataset.theme
-		} }, [['', 'As the system'], ['light', 'Light'], ['dark', 'Dark']].map(([value, name]) => el('option', { value, selected: root.dataset.theme === value }, name)))
-		const keys = el('input', { type: 'checkbox', checked: kept('keys', true), onchange: () => keep('keys', keys.checked) })
-		return el('div.body', el('p.chosen', el('label', { for: 'theme' }, 'Theme'), theme), el('label.check', keys, ' Single keys (press ? for a list)'), hasToken() && el('p', button('Forget the token', forget)))
+		const choice = (id, name, ...list) => el('p.chosen', el('label', { for: id }, name), el('select', { id, onchange: ({ target }) => {
+			keep(id, target.value || null)
+			if (id === 'theme') document.documentElement.dataset.theme = target.value
+		} }, options(list, kept(id))))
+		return el('div.body', choice('theme', 'Theme', ['', 'As the system'], ['light', 'Light'], ['dark', 'Dark']), choice('clock', 'Times', ['', 'As the browser'], ['h23', '24 h'], ['h12', '12 h']), check(' Single keys (press ? for a list)', kept('keys', true), (is) => keep('keys', is)), hasToken() && el('p', button('Forget the token', forget)))
 	}
 	const aboutTab = () => el('div.body', el('p', `Version ${node.overview.node.version}, BSD-3-Clause`), el('p', code('infernet-edge doctor'), ' examines the machine and says how to fix what it finds.'), el('p', el('a', { href: 'openapi.json' }, 'The API of this node'), ' (OpenAPI)'))
 

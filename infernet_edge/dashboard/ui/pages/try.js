@@ -1,18 +1,14 @@
-// Does it work? One job, and its result or its stream.
 import { keep, kept, textOf } from '../api.js'
-import { button, el, fill, names, plain } from '../dom.js'
+import { button, el, fill, names, note, options, plain } from '../dom.js'
 import { node, on } from '../live.js'
 import { chip, may, pageHead } from '../parts/chip.js'
-import { formOf, read } from '../parts/form.js'
+import { formOf, read, samplesOf } from '../parts/form.js'
 import { jsonError } from '../parts/json.js'
 import { runner } from '../parts/runner.js'
 import { copy } from '../parts/toast.js'
 import { curl } from './job.js'
 
-const LAST = 20
-const LONGEST = 32000
-const STEPS = 10
-const CHECK = 500
+const [LAST, LONGEST, STEPS, CHECK] = [20, 32000, 10, 500]
 
 export default function tryIt(main, _id, query) {
 	const wanted = query.get('container')
@@ -26,6 +22,7 @@ export default function tryIt(main, _id, query) {
 	const steps = el('div.chosen')
 	const state = el('div')
 	const last = el('select', { label: 'My last inputs', onchange: pick })
+	const samples = el('select', { label: 'Samples', onchange: () => take(samples.value) })
 	const text = el('textarea', { rows: 12, spellcheck: 'false', label: 'Input as JSON', 'aria-describedby': 'jsonError', value: containers[0] === chosen[0] && input || '{}', oninput: () => { clearTimeout(typing); typing = setTimeout(check, CHECK) } })
 	let typing = 0
 	const box = el('div.form')
@@ -38,9 +35,9 @@ export default function tryIt(main, _id, query) {
 	const wrong = el('p.invalid', { id: 'jsonError', role: 'status' })
 	const runs = button(['Run ', el('kbd', 'Ctrl Enter')], () => run(false), { class: 'button main' })
 	const streams = button('Stream', () => run(true))
-	const result = el('section.card.body', { label: 'Result' }, el('p.muted', 'The result is shown here.'))
-	const bar = el('div.runbar', may('submit') ? [runs, streams] : el('p.muted', 'Jobs need a token with the scope submit.'), button('Copy as curl', () => { if (check()) copy(curl(chosen, text.value)) }))
-	main.append(pageHead('Try it'), el('div.half', el('section.card.body', { label: 'Input' }, el('div.chosen', steps, state, kind), last, box, text, wrong, bar), result))
+	const result = el('section.card.body', { label: 'Result' }, note('The result is shown here.'))
+	const bar = el('div.runbar', may('submit') ? [runs, streams] : note('Jobs need a token with the scope submit.'), button('Copy as curl', () => { if (check()) copy(curl(chosen, text.value)) }))
+	main.append(pageHead('Try it'), el('div.half', el('section.card.body', { label: 'Input' }, el('div.chosen', steps, state, kind), el('div.chosen', samples, last), box, text, wrong, bar), result))
 	const running = runner(result)
 
 	function draw() {
@@ -48,13 +45,13 @@ export default function tryIt(main, _id, query) {
 		const ids = known.map((one) => one.id)
 		chosen = chosen.filter((id) => ids.includes(id))
 		if (!chosen.length) chosen = ids.slice(0, 1)
-		const step = (id, at) => [at > 0 && '→', el('select', { label: `Container of step ${at + 1}`, onchange: (event) => pickStep(event.target, at) }, ids.map((each) => el('option', { value: each, selected: each === id }, each)))]
-		fill(steps, chosen.map(step), ids.length ? null : el('p.muted', 'No containers yet: the overview says how to add one.'),
+		const step = (id, at) => [at > 0 && '→', el('select', { label: `Container of step ${at + 1}`, onchange: (event) => pickStep(event.target, at) }, options(ids.map((each) => [each]), id))]
+		fill(steps, chosen.map(step), ids.length ? null : note('No containers yet: the overview says how to add one.'),
 			chosen.length < STEPS && button('+ step', () => { chosen.push(chosen[0]); draw() }), chosen.length > 1 && button('− step', () => { chosen.pop(); draw() }))
 		about()
 		const past = kept('last', [])
 		last.hidden = !past.length
-		fill(last, el('option', { value: '' }, 'My last inputs'), past.map((one, at) => el('option', { value: at }, `${names(one.containers)}: ${plain(one.input, 40)}`)), el('option', { value: 'clear' }, 'Forget them'))
+		fill(last, options([['', 'My last inputs'], ...past.map((one, at) => [at, `${names(one.containers)}: ${plain(one.input, 40)}`]), ['clear', 'Forget them']]))
 	}
 	function pickStep(select, at) {
 		chosen[at] = select.value
@@ -67,6 +64,8 @@ export default function tryIt(main, _id, query) {
 	function express() {
 		drawn = schemas[chosen[0]]
 		const schema = read(drawn)
+		samples.hidden = !schema
+		fill(samples, options([['', 'Samples'], ...(schema ? samplesOf(schema) : []).map((one) => [one, plain(one.replace(/\s+/g, ' '), 40)])]))
 		const made = (input) => schema && formOf(schema, input, () => { text.value = shown[1]() })
 		shown = !asJson && made(text.value)
 		kind.hidden = !made('{}')
@@ -88,12 +87,16 @@ export default function tryIt(main, _id, query) {
 		if (last.value === 'clear') keep('last', null)
 		const one = kept('last', [])[last.value]
 		last.value = ''
-		if (one) {
-			chosen = one.containers
-			text.value = one.input
+		if (one) chosen = one.containers
+		draw()
+		take(one?.input)
+	}
+	function take(input) {
+		samples.value = ''
+		if (input) {
+			text.value = input
 			check()
 		}
-		draw()
 		express()
 	}
 

@@ -1,17 +1,12 @@
-// The last hour: jobs as bars, the typical time as a curve.
-import { el, fill, number, span } from '../dom.js'
+import { clock, el, fill, number, span } from '../dom.js'
 
-const LEFT = 52
-const HEIGHT = 150
-const LOW = 96
-const MINUTE = 60000
+const [LEFT, HEIGHT, LOW, MINUTE] = [52, 150, 96, 60000]
 
 function scale(value, least) {
 	const power = 10 ** Math.floor(Math.log10(value))
 	const step = Math.max(least, [0.5, 1, 2, 5].map((part) => part * power).find((one) => one * 3 >= value))
 	return { step, top: step * Math.ceil(value / step) }
 }
-const clock = (ms) => new Date(ms).toTimeString().slice(0, 5)
 const svg = (width, height, ...children) => el('svg', { width, height, viewBox: `0 0 ${width} ${height}`, 'aria-hidden': 'true' }, children)
 const text = (x, y, anchor, label) => el('text', { x, y, 'text-anchor': anchor }, label)
 const gridLine = (y, width, label) => [el('path.grid', { d: `M${LEFT} ${y.toFixed(1)}H${width}` }), text(LEFT - 6, y + 4, 'end', label)]
@@ -52,7 +47,7 @@ export function drawHistory(place, { done, failed, p50_ms: typical, end, step_s:
 		})
 		const every = (width < 420 ? 15 : 10) * MINUTE
 		const marks = []
-		for (let ms = Math.ceil(start / every) * every; x((ms - start) / step) < width - 16; ms += every) marks.push(text(x((ms - start) / step), LOW - 4, 'middle', clock(ms)))
+		for (let ms = Math.ceil(start / every) * every; x((ms - start) / step) < width - 28; ms += every) marks.push(text(x((ms - start) / step), LOW - 4, 'middle', clock(ms)))
 		fill(times, svg(width, LOW, [0, high / 2, high].map((ms) => gridLine(Number(py(ms)), width, high < 1000 ? `${Number(ms.toFixed(1))} ms` : `${Number((ms / 1000).toFixed(2))} s`)), el('path.area', { d: area }), el('path.curve', { d: curve }), marks))
 	}
 

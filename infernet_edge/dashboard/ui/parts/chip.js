@@ -1,17 +1,19 @@
-// States; and the heads of pages.
-import { button, count, el, fill, icon, now, span, time } from '../dom.js'
+import { announce, button, count, el, fill, icon, now, span, time } from '../dom.js'
 import { isStale, node } from '../live.js'
 
-const STATES = {
-	running: ['run', 'Running'], waiting: ['wait', 'Waiting'], success: ['ok', 'Finished'], failed: ['bad', 'Failed'],
-	cancelled: ['idle', 'Cancelled'], ready: ['ok', 'Ready'], starting: ['run', 'Starting'], suspect: ['wait', 'Checked'],
-	asleep: ['idle', 'Asleep'], elsewhere: ['idle', 'Elsewhere'], skipped: ['idle', 'Skipped'], delivered: ['ok', 'Delivered'],
-	active: ['ok', 'Active'], ignored: ['idle', 'Skipped'], answered: ['idle', 'Answered'], sent: ['run', 'Sent'], sending: ['run', 'Sending'], accepted: ['wait', 'Accepted'], computing: ['run', 'Computing'],
-}
+// The others are idle.
+const KINDS = { ok: 'success ready delivered active', run: 'running starting sending sent computing', wait: 'waiting accepted', bad: 'failed' }
+const WORDS = { success: 'finished', ignored: 'skipped' }
 export const mark = (kind, text) => el(`span.chip.${kind}`, icon(kind), el('span', text))
-export const chip = (state) => mark(...(STATES[state] || ['idle', state]))
+export function chip(state) {
+	const kind = Object.keys(KINDS).find((each) => KINDS[each].split(' ').includes(state)) || 'idle'
+	return mark(kind, (WORDS[state] || state).replace(/./, (first) => first.toUpperCase()))
+}
 // The status does not say whether a job waits or was cancelled.
 export const jobState = (job) => (job.cancelled ? 'cancelled' : job.status === 'running' && (job.started_at == null || job.position != null) ? 'waiting' : job.status)
+
+export const took = (job) => span(job.finished_at - (job.started_at ?? job.created_at))
+export const sayEnd = (job) => announce(`The job ${{ success: 'finished', cancelled: 'was cancelled' }[jobState(job)] || 'failed'}`)
 
 export function may(scope) {
 	const mine = node.overview?.me.scope
@@ -55,6 +57,7 @@ export function why(error) {
 	return scope ? `this needs a token with the scope ${scope}` : error.message
 }
 export const failed = (...text) => el('p.failed', { role: 'alert' }, text)
+export const notLoaded = (what, error, again) => failed(`Could not load ${what}: ${why(error)}. `, button('Try again', again))
 export const grey = (what) => el('div.grey', { role: 'img', label: `Loading ${what}` }, el('i'), el('i'), el('i'))
 
 export async function show(place, what, load, draw) {
@@ -64,7 +67,7 @@ export async function show(place, what, load, draw) {
 		fill(place, draw(data))
 		place.isDrawn = true
 	} catch (error) {
-		if (error.name !== 'AbortError' && (error.status !== 0 || !place.isDrawn)) fill(place, failed(`Could not load ${what}: ${why(error)}. `, button('Try again', () => show(place, what, load, draw))))
+		if (error.name !== 'AbortError' && (error.status !== 0 || !place.isDrawn)) fill(place, notLoaded(what, error, () => show(place, what, load, draw)))
 	}
 	clearTimeout(timer)
 }

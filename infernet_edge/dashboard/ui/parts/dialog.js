@@ -1,12 +1,11 @@
-// Dialogs: the token, questions, keys, a text to copy.
-import { el } from '../dom.js'
+import { el, focus, note } from '../dom.js'
 
 function open(title, ...content) {
 	const before = document.activeElement
 	const dialog = el('dialog', { 'aria-labelledby': 'asked' }, el('form', { method: 'dialog' }, el('h2', { id: 'asked' }, title), content))
 	dialog.addEventListener('close', () => {
 		dialog.remove()
-		before.focus({ preventScroll: true })
+		focus(before)
 	})
 	document.body.append(dialog)
 	dialog.showModal()
@@ -36,4 +35,4 @@ export function showText(title, text) {
 }
 
 const KEYS = [['/', 'Find'], ['j k', 'Next and previous row'], ['Ctrl Enter', 'Run, in Try it'], ['Esc', 'Close'], ['?', 'These keys']]
-export const showKeys = (pages) => open('Keys', el('dl', [...pages.map(([, name, key]) => [`g ${key}`, name]), ...KEYS].map(([key, what]) => el('div', el('dt', el('kbd', key)), el('dd', what)))), el('p.muted', '"This browser" in Settings switches them off.'), close())
+export const showKeys = (pages) => open('Keys', el('dl', [...pages.map(([, name, key]) => [`g ${key}`, name]), ...KEYS].map(([key, what]) => el('div', el('dt', el('kbd', key)), el('dd', what)))), note('"This browser" in Settings switches them off.'), close())

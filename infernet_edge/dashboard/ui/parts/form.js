@@ -1,5 +1,5 @@
-// A form for an input, from the JSON Schema of its container. Numbers keep their digits.
-import { el } from '../dom.js'
+// Numbers keep their digits.
+import { el, options } from '../dom.js'
 import { jsonError } from './json.js'
 
 const SHORT = 80 // characters in one line
@@ -17,6 +17,18 @@ function plainly({ $ref, anyOf = [], ...rest }, root) {
 	const some = anyOf.filter((one) => one.type !== 'null')
 	return { ...(some.length === 1 && plainly(some[0], root)), ...rest }
 }
+
+// What a schema names, or the least that it accepts.
+function least(schema, root, deep = 0) {
+	const { const: only, default: usual = only, examples = [], enum: choices = [], anyOf = schema.anyOf, type = 'object', properties = {}, required = [], items = {}, minItems = 0, minLength = 1, minimum = 0 } = plainly(schema, root)
+	const named = [usual, ...examples, ...choices].find((one) => one !== undefined)
+	if (named !== undefined || deep > 9) return named
+	const inner = (one = {}) => least(one, root, deep + 1)
+	if (anyOf) return inner(anyOf[0])
+	if (type === 'object') return Object.fromEntries(required.map((name) => [name, inner(properties[name])]))
+	return { string: 'x'.repeat(Math.min(999, json(minLength))), boolean: false, array: Array(Math.min(99, json(minItems))).fill(inner(items)) }[type] ?? minimum
+}
+export const samplesOf = (schema) => [...(schema.examples || []), least({ ...schema, examples: [] }, schema)].map((one) => json(one, null, 2))
 
 // The nodes for an object and its text, or null where a form cannot express it. `outer`: is the object around it needed?
 function form(schema, given, change, root = schema, outer = null) {
@@ -39,7 +51,7 @@ function form(schema, given, change, root = schema, outer = null) {
 		const props = { label, 'aria-description': about, oninput, required: isNeeded && outer !== false && (!isText || +json(schema.minLength)) }
 		const most = json(schema.maxLength)
 		if (isText) props.minlength = json(schema.minLength)
-		const control = choices ? el('select', props, ['', ...choices.map((one) => json(one))].map((one) => el('option', { selected: one === raw }, one)))
+		const control = choices ? el('select', props, options(['', ...choices.map((one) => json(one))].map((one) => [one]), raw))
 			: isNumber ? el('input', { ...props, type: 'number', min: json(schema.minimum), max: json(schema.maximum), step: type === 'integer' ? 1 : 'any' })
 				: el(isText && most <= SHORT ? 'input' : 'textarea', { ...props, rows: 2, placeholder: isText ? '' : 'JSON' })
 		if (!choices) control.value = isText ? value ?? '' : raw

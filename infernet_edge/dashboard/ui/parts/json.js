@@ -1,37 +1,14 @@
-// JSON for the eye, from its text: nothing is decoded.
+// Nothing is decoded.
 import { head, textOf } from '../api.js'
-import { button, bytes, el, fill, plain } from '../dom.js'
+import { button, bytes, el, fill, note, plain } from '../dom.js'
 import { why } from './chip.js'
-import { copy, download, toast } from './toast.js'
+import { taking } from './toast.js'
 
-const SHOWN = 65536
-const LONG = 200
-const DEEP = 3
-const LEVELS = 50
-const NODES = 20000
+const [SHOWN, LONG, DEEP, LEVELS, NODES] = [65536, 200, 3, 50, 20000]
 const SIGNS = '{}[],:'
-const BLANK = ' \t\r\n'
 
-function endOfString(text, at) {
-	for (let next = text.indexOf('"', at + 1); next >= 0; next = text.indexOf('"', next + 1)) {
-		let before = next
-		while (text[before - 1] === '\\') before--
-		if ((next - before) % 2 === 0) return next + 1
-	}
-	return text.length
-}
-
-function tokens(text) {
-	const found = []
-	for (let at = 0, end; at < text.length; at = end) {
-		end = at + 1
-		if (text[at] === '"') end = endOfString(text, at)
-		else if (BLANK.includes(text[at])) continue
-		else if (!SIGNS.includes(text[at])) while (end < text.length && !`${SIGNS}${BLANK}"`.includes(text[end])) end++
-		found.push(text.slice(at, end))
-	}
-	return found
-}
+// Texts, also without an end; signs; what is between.
+const TOKENS = /"[^"\\]*(?:\\.?[^"\\]*)*"?|[{}[\],:]|[^{}[\],:" \t\r\n]+/gs
 
 function leaf(kind, text) {
 	const node = el(`span.${kind}`, plain(text, LONG))
@@ -42,7 +19,7 @@ function leaf(kind, text) {
 }
 
 function tree(text) {
-	const list = tokens(text)
+	const list = text.match(TOKENS) || []
 	const top = el('span')
 	const open = [top]
 	const newLine = () => `\n${'  '.repeat(Math.min(LEVELS, open.length - 1))}`
@@ -78,17 +55,17 @@ function jsonView(text, size, more) {
 		view.replaceChildren(tree(more ? await more() : text))
 		all.parentElement.remove()
 	})
-	return [view, el('p.muted', 'This is the beginning. ', all)]
+	return [view, note('This is the beginning. ', all)]
 }
 
 export async function showText(place, name, path, file, absent, signal, more) {
-	const whole = (act) => textOf(path, signal).then(act).catch((error) => toast(why(error), true))
+	const whole = () => textOf(path, signal)
 	try {
 		const { text, size, all } = await head(path, SHOWN, signal)
-		fill(place, el('div.parthead', el('h2', name), el('span', button('Copy', () => whole(copy)), button('Download', () => whole((found) => download(file, found))), more)),
-			jsonView(text, size, all ? null : () => textOf(path, signal)), el('p.muted', `${bytes(size)}. Long texts are shortened here, not in copies.`))
+		fill(place, el('div.parthead', el('h2', name), el('span', taking(whole, file), more)),
+			jsonView(text, size, !all && whole), note(`${bytes(size)}. Long texts are shortened here, not in copies.`))
 	} catch (error) {
-		if (!signal.aborted) fill(place, el('h2', name), el('p.muted', error.status === 404 ? absent : `Could not load it: ${why(error)}`))
+		if (!signal.aborted) fill(place, el('h2', name), note(error.status === 404 ? absent : `Could not load it: ${why(error)}`))
 	}
 }
 

@@ -1,11 +1,9 @@
-// A log, drawn once a frame; it never moves while a user reads.
-import { pieces } from '../api.js'
-import { button, count, el, plain, time } from '../dom.js'
-import { copy, download } from './toast.js'
+// It never moves while a user reads.
+import { lines } from '../api.js'
+import { button, check, count, el, plain, search, time } from '../dom.js'
+import { taking } from './toast.js'
 
-const LINES = 2000
-const NEAR = 40
-const LONG = 4096
+const [LINES, NEAR, LONG] = [2000, 40, 4096]
 // What gives orders to a terminal: CSI and OSC sequences of ECMA-48.
 const ANSI = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|[@-Z\\^_])/g
 const shown = ({ l, dropped }) => (dropped == null ? String(l).replace(ANSI, '') : `${count(dropped, 'line')} left out: there were too many at once`)
@@ -20,12 +18,11 @@ export function logView(name) {
 	let follows = true
 	const view = el('div.log.wrap', { role: 'log', 'aria-live': 'off', label: `Log of ${name}`, tabindex: '0', onscroll: scrolled })
 	const newer = button('', toEnd, { class: 'button newer', hidden: true })
-	const check = (label, isOn, act) => el('label.check', el('input', { type: 'checkbox', checked: isOn, onchange: (event) => act(event.target.checked) }), label)
 	const toggle = (kind) => (is) => view.classList.toggle(kind, is)
-	const field = el('input', { type: 'search', placeholder: 'Find', label: 'Find in the log', oninput: find })
+	const field = search('Find', { label: 'Find in the log', oninput: find })
 	const text = () => `${lines.map(shown).join('\n')}\n`
 	const node = el('div', el('div.tools', check('Follow', true, (is) => { follows = is; if (is) toEnd() }), check('Wrap', true, toggle('wrap')), check('Times', false, toggle('times')), field,
-		button('Copy', () => copy(text())), button('Download', () => download(`${name}.log`, text(), 'text/plain'))), el('div.logbox', view, newer))
+		taking(text, `${name}.log`, 'text/plain')), el('div.logbox', view, newer))
 
 	function scrolled() {
 		const { scrollHeight, scrollTop, clientHeight } = view
@@ -86,11 +83,4 @@ export function logView(name) {
 	return { node, add }
 }
 
-export function eachLine(response, take) {
-	let rest = ''
-	return pieces(response, (piece) => {
-		const lines = (rest + piece).split('\n')
-		rest = lines.pop()
-		for (const line of lines) if (line) take(JSON.parse(line))
-	})
-}
+export const eachLine = (response, take) => lines(response, (line) => { if (line) take(JSON.parse(line)) })

@@ -1,15 +1,19 @@
-// Runs one job and shows it.
 import { get, part, pieces, send } from '../api.js'
-import { announce, button, el, fill, now, nth, plain, span } from '../dom.js'
-import { on } from '../live.js'
-import { request } from '../pages/job.js'
-import { chip, failed, growing, jobState, why } from './chip.js'
+import { button, el, fill, note, now, nth, plain, span } from '../dom.js'
+import { node, on } from '../live.js'
+import { request, submit } from '../pages/job.js'
+import { chip, failed, growing, jobState, sayEnd, why } from './chip.js'
 import { showText } from './json.js'
-import { copy, download } from './toast.js'
+import { taking } from './toast.js'
 
-const MOST = 1 << 20
-const PACE = 100
-const WAIT = 30
+const [MOST, PACE, WAIT] = [1 << 20, 100, 30]
+
+// All slots take jobs of the same line.
+function inLine(id, position) {
+	const { slots, hour } = node.overview.containers.find((one) => one.id === id) || {}
+	const ms = (hour?.p50_ms * position) / slots?.of
+	return `${nth(position)} in line${ms > 0 ? `, about ${span(ms)}` : ''}`
+}
 
 export function runner(place) {
 	let ending = new AbortController()
@@ -37,25 +41,25 @@ export function runner(place) {
 		const [sent, started, finished] = [detail.created_at, detail.started_at, detail.finished_at].map(Date.parse)
 		const state = detail.cancelled ? 'cancelled' : status
 		say(state, started && finished ? `waited ${span(started - sent)}, took ${span(finished - started)}` : '')
-		announce(`The job ${{ success: 'finished', cancelled: 'was cancelled' }[state] || 'failed'}`)
+		sayEnd({ status, ...detail })
 		if (status === 'failed' && !detail.cancelled) output.append(problem(result?.error))
 		return state
 	}
 
 	async function job(containers, input, signal) {
-		id = (await get('api/jobs', { method: 'POST', body: request(containers, input), signal })).id
+		id = await submit(containers, input, signal)
 		const began = now()
 		const state = (one) => {
 			const isWaiting = jobState(one) === 'waiting'
-			say(isWaiting ? 'waiting' : 'running', isWaiting && one.position ? `${nth(one.position)} in line` : growing(one.started_at || began), true)
+			say(isWaiting ? 'waiting' : 'running', isWaiting && one.position ? inLine(one.container || containers[0], one.position) : growing(one.started_at || began), true)
 		}
 		state({ status: 'running' })
 		const off = on('jobs', (event) => event.changed.filter((one) => one.id === id && one.status === 'running').forEach(state))
 		let answer
 		try {
 			for (let wait = 0; answer = await get(`${path()}?wait=${wait}&detail=true`, { signal, wait: wait * 1000 }), answer.status === 'running'; wait = WAIT) {
-				const { position, started_at: started } = answer.detail
-				state({ status: 'running', position, started_at: started && Date.parse(started) })
+				const { position, container, started_at: started } = answer.detail
+				state({ status: 'running', position, container, started_at: started && Date.parse(started) })
 			}
 		} finally {
 			off()
@@ -98,7 +102,7 @@ export function runner(place) {
 		const answer = await get(`${path()}?detail=true`, { signal })
 		if (answer.status !== 'running') ended(answer)
 		else say('failed', 'The stream broke off')
-		output.append(el('div.buttons', isLong && el('p.muted', 'The end is not shown.'), broke && el('p.muted', 'The stream broke off.'), button('Copy', () => copy(text)), button('Download', () => download(`${id}.txt`, text, 'text/plain')), open()))
+		output.append(el('div.buttons', isLong && note('The end is not shown.'), broke && note('The stream broke off.'), taking(() => text, `${id}.txt`, 'text/plain'), open()))
 	}
 
 	return {

@@ -1,5 +1,4 @@
-// A table that becomes cards on a phone: the same rows, by CSS.
-import { el, sign } from '../dom.js'
+import { calmly, el, focus, sign } from '../dom.js'
 
 // Rows are not made again for the same object. A column is [title, rank, cell(row)]; ranks on a card: title, state (right of it),
 // meta (muted), sub (a line of its own).
@@ -8,7 +7,7 @@ export function tableOf(caption, columns, keyOf, href) {
 	const node = el('table', el('caption.quiet', caption), el('thead', el('tr', columns.map(([title, rank]) => el(`th.${rank}`, { scope: 'col', 'aria-sort': title === 'Sent' && 'descending' }, title)))), body)
 	let rows = new Map()
 
-	function draw(items, selected) {
+	const draw = (items, selected) => calmly(() => {
 		const next = new Map()
 		let at = body.firstChild
 		for (const item of items) {
@@ -22,7 +21,7 @@ export function tableOf(caption, columns, keyOf, href) {
 				const hadFocus = old.contains(document.activeElement)
 				if (old === at) at = row
 				old.replaceWith(row)
-				if (hadFocus) row.querySelector('a').focus({ preventScroll: true })
+				if (hadFocus) focus(row.querySelector('a'))
 			}
 			if (row === at) at = row.nextSibling
 			else body.insertBefore(row, at)
@@ -30,7 +29,7 @@ export function tableOf(caption, columns, keyOf, href) {
 		}
 		for (const [key, { row }] of rows) if (!next.has(key)) row.remove()
 		rows = next
-	}
+	}, body)
 	return { node, draw }
 }
 
@@ -41,7 +40,7 @@ export function sides(main, list, what, home, open) {
 	let selected = ''
 	const close = () => { location.hash = home() }
 	const escape = (event) => { if (event.key === 'Escape' && selected && !document.querySelector('dialog')) close() }
-	document.addEventListener('keydown', escape)
+	addEventListener('keydown', escape)
 	main.append(el('div.sides', list, side))
 	return {
 		get selected() { return selected },
@@ -57,12 +56,12 @@ export function sides(main, list, what, home, open) {
 			side.replaceChildren(el('button.button.back', { type: 'button', onclick: close }, `Back to the ${what}`))
 			if (id) detail = open(side, id, (more) => side.append(el('div.idhead', title, more, sign('close', 'Close', close, '.close'))), title)
 			redraw()
-			if (id) title.focus({ preventScroll: true })
+			if (id) focus(title)
 			else main.querySelector(`[data-key="${CSS.escape(before)}"] a`)?.focus()
 		},
 		end() {
 			detail?.end()
-			document.removeEventListener('keydown', escape)
+			removeEventListener('keydown', escape)
 		},
 	}
 }

@@ -1,9 +1,7 @@
-// Answers to a press: they go by themselves, errors stay until closed.
-import { byId, button, el, icon, sign } from '../dom.js'
+import { byId, button, el, focus, icon, sign } from '../dom.js'
 import { why } from './chip.js'
 
-const TIME = 4000
-const MOST = 3
+const [TIME, MOST] = [4000, 3]
 
 export function toast(text, isError) {
 	const place = byId('toasts')
@@ -14,12 +12,18 @@ export function toast(text, isError) {
 	if (!isError) setTimeout(() => one.remove(), TIME)
 }
 
+// `disabled` would lose the focus, and the next update would replace the button.
 export async function attempt(pressed, work) {
-	pressed.disabled = true
+	if (pressed.isBusy) return
+	pressed.isBusy = true
+	const look = pressed.animate({ opacity: [0.55, 0.55] }, { fill: 'forwards' })
 	try { await work() } catch (error) { if (error.name !== 'AbortError') toast(why(error), true) }
-	pressed.disabled = false
+	look.cancel()
+	pressed.isBusy = false
 }
 export const action = (label, work, props) => button(label, (event) => attempt(event.currentTarget, work), props)
+
+export const taking = (text, name, type) => [action('Copy', async () => copy(await text())), action('Download', async () => download(name, await text(), type))]
 
 export const confirm = async (...question) => (await import('./dialog.js')).confirm(...question)
 
@@ -35,12 +39,12 @@ export async function copy(text) {
 	area.select()
 	const isDone = document.execCommand('copy')
 	area.remove()
-	before.focus({ preventScroll: true })
+	focus(before)
 	if (isDone) toast('Copied')
 	else (await import('./dialog.js')).showText('Copy this text', text)
 }
 
-export function download(name, text, type = 'application/json') {
+function download(name, text, type = 'application/json') {
 	const href = URL.createObjectURL(new Blob([text], { type }))
 	el('a', { href, download: name.replace(/[^\w.-]+/g, '_') }).click()
 	setTimeout(() => URL.revokeObjectURL(href), 10000)
