@@ -218,3 +218,19 @@ def test_ten_thousand_jobs_while_a_list_is_read(page: Watched, node: NodeProcess
     assert page.page.evaluate(
         "[...document.querySelectorAll('tbody tr')].map(r => r.dataset.key)"
     ) == (newest)
+
+
+def test_a_job_below_the_list_that_ends_is_not_a_new_one(page: Watched, node: NodeProcess) -> None:
+    api = Api(node.port)
+    old = api.submit("slow", {"sleep": 4})
+    api.finished([api.submit("echo") for _ in range(60)])
+    page.open("#/jobs")
+    page.wait(f"{CHIP} >> text=Live")
+    page.until("document.querySelectorAll('tbody tr').length == 50")
+    page.wait(".segments small >> text=1")
+    api.finished([old])
+    page.page.locator(".segments small").first.wait_for(state="detached")
+    newest = [job["id"] for job in api.get("/api/history?limit=50").json["items"]]
+    assert old not in newest
+    keys = "[...document.querySelectorAll('tbody tr')].map(r => r.dataset.key)"
+    assert page.page.evaluate(keys) == newest

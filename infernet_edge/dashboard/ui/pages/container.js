@@ -1,4 +1,3 @@
-// One container: state and reason, image, restart, pull, and its log.
 import { part, send, sleep } from '../api.js'
 import { brief, bytes, count, el, fill, number, sign, span, terms, time } from '../dom.js'
 import { node } from '../live.js'

@@ -14,6 +14,7 @@ function second(job) {
 	if (job.position) return `${nth(job.position)} in line`
 	return job.status === 'running' && job.steps > 1 && job.container ? `at ${job.container}` : ''
 }
+const byAge = (a, b) => (a.id < b.id ? 1 : -1)
 const narrow = (text) => el('span.narrow', text)
 function course(job) {
 	if (job.finished_at) return [narrow('took '), took(job)]
@@ -113,7 +114,7 @@ export default function jobs(main, id, query) {
 	}
 
 	function takeNewer() {
-		items = [...newer, ...items]
+		items = [...newer, ...items].sort(byAge)
 		if (items.length > room) next = items[room - 1].id
 		items.length = Math.min(items.length, room)
 		newer = []
@@ -137,9 +138,9 @@ export default function jobs(main, id, query) {
 			if (now) {
 				const at = now.findIndex((one) => one.id === job.id)
 				now[at] = { ...now[at], position: null, ...job }
-			} else if (fits(job)) newer.unshift(job)
+			} else if (fits(job) && !(next && job.id < items.at(-1)?.id)) newer.push(job) // not below the list
 		}
-		newer.sort((a, b) => (a.id < b.id ? 1 : -1)).splice(PAGE + 1)
+		newer.sort(byAge).splice(PAGE + 1)
 		if (isBusy || !isAtTop()) draw()
 		else takeNewer()
 		if (event.changed.some((job) => job.id === side.selected)) side.detail.refresh()
