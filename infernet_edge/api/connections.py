@@ -50,9 +50,9 @@ class Slot:
 
     def close(self) -> None:
         """End the connection at once."""
-        if self.making is not None:
-            self.making.cancel()
-        elif self.protocol is not None:
+        if self.making is not None and self.making.cancel():
+            return
+        if self.protocol is not None:  # it is made, even if that is not noted yet
             self.protocol.transport.abort()
 
 

@@ -9,15 +9,18 @@ import shutil
 import socket
 import ssl
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
 from starlette.types import Receive, Scope, Send
 
 from infernet_edge.api import plain_http
 from infernet_edge.api import server as server_module
+from infernet_edge.api.connections import Connections, Slot
 from infernet_edge.api.json_io import Answer, BodyReader
 from infernet_edge.api.server import MAX_CONNECTIONS, LanServer, raise_file_limit
 from infernet_edge.config.model import TLS, Server
@@ -450,6 +453,35 @@ async def test_idle_connections_make_room() -> None:
             assert await oldest.rest() == b""
         for _ in range(8):
             assert await (await running.connect()).get() == 200
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+@pytest.mark.parametrize("turns", range(6))
+def test_a_connection_that_is_replaced_while_it_is_made_ends(
+    monkeypatch: pytest.MonkeyPatch, run: Callable[[Coroutine[Any, Any, None]], None], turns: int
+) -> None:
+    """Which happens where the machine is busy: it would stay open, without a slot."""
+    admit = Connections.admit
+
+    def admit_and_replace(self: Connections, address: str) -> Slot | None:
+        if (slot := admit(self, address)) is not None:
+            replace(self, slot, turns)
+        return slot
+
+    def replace(connections: Connections, slot: Slot, left: int) -> None:
+        if left:
+            asyncio.get_running_loop().call_soon(replace, connections, slot, left - 1)
+        else:
+            asyncio.get_running_loop().call_soon(slot.close)
+
+    async def connect() -> None:
+        async with serving() as node:
+            monkeypatch.setattr(Connections, "admit", admit_and_replace)
+            connection = await node.connect()
+            assert await connection.rest(5) == b""
+            await eventually(lambda: node.server.open_connections == 0)
+
+    run(connect())
 
 
 async def test_many_short_connections_under_a_small_cap() -> None:
