@@ -52,7 +52,8 @@ class Slot:
         """End the connection at once."""
         if self.making is not None and self.making.cancel():
             return
-        if self.protocol is not None:  # it is made, even if that is not noted yet
+        # It is made, even if that is not noted yet; without a transport, its handshake failed.
+        if self.protocol is not None and self.protocol.transport is not None:
             self.protocol.transport.abort()
 
 

@@ -455,33 +455,49 @@ async def test_idle_connections_make_room() -> None:
             assert await (await running.connect()).get() == 200
 
 
-@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
-@pytest.mark.parametrize("turns", range(6))
-def test_a_connection_that_is_replaced_while_it_is_made_ends(
-    monkeypatch: pytest.MonkeyPatch, run: Callable[[Coroutine[Any, Any, None]], None], turns: int
-) -> None:
-    """Which happens where the machine is busy: it would stay open, without a slot."""
+def replace_all(monkeypatch: pytest.MonkeyPatch, turns: int) -> None:
+    """Close each connection so many turns of the loop after its accept, as for another one."""
     admit = Connections.admit
 
     def admit_and_replace(self: Connections, address: str) -> Slot | None:
         if (slot := admit(self, address)) is not None:
-            replace(self, slot, turns)
+            replace(slot, turns)
         return slot
 
-    def replace(connections: Connections, slot: Slot, left: int) -> None:
-        if left:
-            asyncio.get_running_loop().call_soon(replace, connections, slot, left - 1)
-        else:
-            asyncio.get_running_loop().call_soon(slot.close)
+    def replace(slot: Slot, left: int) -> None:
+        asyncio.get_running_loop().call_soon(
+            *((replace, slot, left - 1) if left else (slot.close,))
+        )
+
+    monkeypatch.setattr(Connections, "admit", admit_and_replace)
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+@pytest.mark.parametrize("turns", range(8))
+@pytest.mark.parametrize("https", [False, True])
+def test_a_connection_that_is_replaced_while_it_is_made_ends(
+    monkeypatch: pytest.MonkeyPatch,
+    certificate: TLS,
+    run: Callable[[Coroutine[Any, Any, None]], None],
+    turns: int,
+    https: bool,
+) -> None:
+    """Where the machine is busy that takes a while; it would stay open, without a slot."""
+    problems: list[dict[str, Any]] = []
 
     async def connect() -> None:
-        async with serving() as node:
-            monkeypatch.setattr(Connections, "admit", admit_and_replace)
+        asyncio.get_running_loop().set_exception_handler(lambda _, found: problems.append(found))
+        settings = Server(host="127.0.0.1", port=0, tls=certificate if https else None)
+        async with serving(settings) as node:
+            replace_all(monkeypatch, turns)
             connection = await node.connect()
-            assert await connection.rest(5) == b""
+            if https:
+                await connection.send(b"\x16\x03\x01 rubbish")
+            assert len(await connection.rest(5)) < 10  # an alert of TLS
             await eventually(lambda: node.server.open_connections == 0)
 
     run(connect())
+    assert problems == []
 
 
 async def test_many_short_connections_under_a_small_cap() -> None:
