@@ -1,0 +1,270 @@
+"""The main walk through the dashboard in a second browser, with real keys and presses."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.support.client import Api
+from tests.support.echo import EchoService
+from tests.support.firefox import CONTROL, ENTER, ESCAPE, Firefox, Page
+from tests.support.node import NodeProcess
+
+pytestmark = [pytest.mark.nightly, pytest.mark.xdist_group("firefox"), pytest.mark.timeout(300)]
+
+CONTRAST: Final = (Path(__file__).parent / "contrast.js").read_text()
+# With PICTURES=FOLDER the pages are kept there as pictures, to be looked at.
+PICTURES: Final = os.environ.get("PICTURES", "")
+PHONE: Final = "phone-0123456789abcdef"
+BIG: Final = 2**256 - 1
+INPUT: Final = "textarea[aria-label='Input as JSON']"
+RESULT: Final = "section[aria-label=Result]"
+CHIP: Final = ".pagehead .chip"
+PAGES: Final = {
+    "#/": ("h1", "Working normally"),
+    "#/jobs": ("tbody tr", "echo"),
+    "#/try": (INPUT, ""),
+    "#/containers": ("tr", "echo"),
+    "#/containers/echo": (".side", "not managed here"),
+    "#/nodes": ("h1", "Nodes"),
+    "#/settings?tab=browser": ("label", "Theme"),
+    "#/settings?tab=values": (".row", "jobs.max_pending"),
+    "#/settings?tab=access": ("h2", "Tokens"),
+    "#/settings?tab=about": ("p", "Version"),
+}
+
+
+@pytest.fixture(scope="module")
+def firefox() -> Iterator[Firefox]:
+    with Firefox() as firefox:
+        yield firefox
+
+
+@pytest.fixture
+def page(firefox: Firefox, node: NodeProcess) -> Iterator[Page]:
+    with firefox.page(node.url) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def guarded(echo: EchoService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
+    """A node that asks for a token."""
+    config = {
+        "containers": [
+            {"id": "echo", "url": echo.url},
+            {"id": "broken", "url": f"{echo.url}/error500"},
+        ],
+        "server": {"tokens": {"phone": {"token": PHONE, "scope": "operator"}}},
+    }
+    with NodeProcess(config, tmp_path_factory.mktemp("guarded")) as node:
+        yield node
+
+
+def choose(page: Page, selector: str, name: str) -> None:
+    """Choose an option by typing the beginning of its name."""
+    page.wait(selector)
+    page.value(f"void document.querySelector({selector!r}).focus()")
+    page.type(name)
+    page.until(f"document.querySelector({selector!r}).selectedOptions[0].text === {name!r}")
+
+
+def try_it(page: Page, text: str, container: str = "") -> None:
+    page.open("#/")
+    page.click("nav a", "Try it")
+    if container:
+        choose(page, "select[aria-label='Container of step 1']", container)
+    page.replace(INPUT, text)
+
+
+def test_the_overview_is_live_and_says_that_all_is_well(page: Page) -> None:
+    page.open()
+    page.wait("h1", "^Working normally$")
+    page.wait(CHIP, "Live")
+    page.wait(".tile", "Disk free")
+    assert page.value("document.title").endswith("· Working normally")
+    assert page.value("document.querySelector('link[rel=icon]').href").startswith("data:image/svg")
+
+
+def test_a_job_is_run_and_its_digits_are_kept(page: Page) -> None:
+    try_it(page, f'{{"n": {BIG}}}')
+    page.type(ENTER, held=CONTROL)
+    page.wait(f"{RESULT} .chip", "Finished")
+    page.wait(f"{RESULT} .json", str(BIG))
+    page.click("a", "Open the job")
+    page.wait(".side .json", str(BIG))
+    page.click("nav a", "Jobs")
+    page.click("tbody tr .rowlink", "echo")
+    page.wait(".side h2", "Course")
+    page.type(ESCAPE)
+    page.until("!document.querySelector('.side')?.checkVisibility()")
+
+
+def test_a_stream_is_shown_as_it_comes(page: Page) -> None:
+    try_it(page, "{}")
+    page.click("button", "^Stream$")
+    page.wait(f"{RESULT} pre", "chunk-3")
+    page.wait(f"{RESULT} .chip", "Finished")
+    assert page.text(f"{RESULT} pre").split() == [f"chunk-{number}" for number in range(20)]
+
+
+def test_a_running_job_is_cancelled(page: Page) -> None:
+    try_it(page, '{"sleep": 60}', "slow")
+    page.click("button", "^Run")
+    page.wait(f"{RESULT} .chip", "Running")
+    page.click("button", "^Cancel$")
+    page.wait(f"{RESULT} .chip", "Cancelled")
+    page.click("a", "Open the job")
+    page.wait(".side .error", "Cancelled by the client")
+
+
+def test_a_mistake_in_the_input_is_named(page: Page) -> None:
+    try_it(page, '{"a": }')
+    page.click("button", "^Run")
+    page.wait(".invalid", "Line 1")
+
+
+def test_a_job_of_another_appears_in_the_list(page: Page, node: NodeProcess) -> None:
+    page.open("#/jobs")
+    page.wait(CHIP, "Live")
+    job = Api(node.port).submit("slow", {"sleep": 1.5})
+    page.wait(f'tr[data-key="{job}"] .chip.run')
+    page.wait(f'tr[data-key="{job}"] .chip.ok')
+
+
+def test_new_jobs_do_not_move_the_list_under_a_reader(page: Page, node: NodeProcess) -> None:
+    api = Api(node.port)
+    api.finished([api.submit("echo") for _ in range(60)])
+    page.resize(1280, 500)
+    page.open("#/jobs")
+    page.wait("tbody tr")
+    page.value("void scrollTo(0, 900)")
+    where = "(r => [r.length, r[30].getBoundingClientRect().top])(document.querySelectorAll('tr'))"
+    before = page.value(where)
+    fresh = api.submit("echo")
+    page.until("/1 new job/.test(document.body.innerText)")
+    assert page.value(where) == before
+    page.click("button", "1 new job")
+    page.wait(f'tr[data-key="{fresh}"]')
+
+
+def test_containers_say_how_they_are(page: Page) -> None:
+    page.open("#/containers")
+    page.click("tr .rowlink", "broken")
+    page.wait(".side", "is not managed here")
+    page.click(".side a, .side button", "Try it")
+    page.wait("h1", "Try it")
+    page.until("document.querySelector('.chosen select').value === 'broken'")
+
+
+def test_the_theme_of_this_browser_is_kept(page: Page) -> None:
+    colour = "getComputedStyle(document.body).color"
+    page.open("#/settings")
+    page.wait("label", "Theme")
+    light = page.value(colour)
+    choose(page, "#theme", "Dark")
+    page.until(f"{colour} !== {light!r}")
+    dark = page.value(colour)
+    page.open("#/settings")
+    page.wait("label", "Theme")
+    assert page.value(colour) == dark
+
+
+def test_a_token_is_asked_for_until_it_is_right(firefox: Firefox, guarded: NodeProcess) -> None:
+    with firefox.page(guarded.url) as page:
+        page.open("#/jobs")
+        page.wait("dialog", "This node needs a token")
+        page.type(ESCAPE)  # it cannot be passed by
+        page.wait("dialog", "This node needs a token")
+        page.click("dialog input[type=password]")
+        page.type(f"wrong-0123456789abcdef{ENTER}")
+        page.wait("dialog .why", "^(?!This node needs)")
+        page.click("dialog input[type=password]")
+        page.type(PHONE)
+        page.click("dialog button", "Use it")
+        page.until("!document.querySelector('dialog')")
+        page.wait(".empty, .none", "No jobs yet")
+        assert not [each for each in page.requests() if PHONE in each]
+        page.click("nav a", "Settings")
+        page.wait(".row", r"jobs\.max_pending")
+        page.click("a", "^Access$")
+        page.wait(".row", "phone")
+        page.click("nav button", "Sign out")
+        page.wait("dialog", "This node needs a token")
+        assert page.value("localStorage.length") == 0
+
+
+def test_a_node_that_is_restarted_is_found_again(firefox: Firefox, node: NodeProcess) -> None:
+    with firefox.page(node.url) as page:
+        page.open()
+        page.wait("h1", "Working normally")
+        page.wait(CHIP, "Live")
+        node.stop()
+        page.wait(CHIP, "Reconnecting", 40)
+        page.wait("h1", "Cannot reach the node")
+        page.wait(".tile", "Disk free")  # what was known stays
+        node.start()
+        page.wait("h1", "Working normally", 60)
+        page.wait(CHIP, "Live")
+        page.click("nav a", "Jobs")
+        job = Api(node.port).submit("echo")
+        page.wait(f'tr[data-key="{job}"] .chip.ok')
+
+
+def test_a_page_that_does_what_it_may_not_is_noticed(page: Page) -> None:
+    """The control of what every page is checked for."""
+    page.open()
+    page.wait("h1", "Working normally")
+    page.check()
+    page.value("void console.error('a mistake')")
+    with pytest.raises(AssertionError, match="error: a mistake"):
+        page.check()
+    page.forget()
+    page.value("void document.body.setAttribute('style', 'color:red')")
+    page.until("reports.length")
+    with pytest.raises(AssertionError, match="style-src-attr inline"):
+        page.check()
+    page.open()
+    page.forget()
+    page.value("fetch('https://192.0.2.1/').catch(() => {})")
+    with pytest.raises(AssertionError, match=r"connect-src https://192\.0\.2\.1/"):
+        page.check()
+    page.open()
+    page.forget()
+    page.value("void alert('look')")
+    with pytest.raises(AssertionError, match="dialog: look"):
+        page.check()
+    page.forget()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_fits_and_can_be_read(guarded: NodeProcess, scheme: str) -> None:
+    """At the sizes of a phone and a desk: no sideways scroll, and a contrast of 4.5 to 1."""
+    api = Api(guarded.port, headers={"authorization": f"Bearer {PHONE}"})
+    finished, failed = (api.submit(each, {"x": 1}) for each in ("echo", "broken"))
+    api.finished([finished, failed])
+    pages = PAGES | {f"#/jobs/{each}": (".side h2", "Course") for each in (finished, failed)}
+    with Firefox(scheme) as firefox, firefox.page(guarded.url) as page:
+        page.open(f"#token={PHONE}")
+        page.wait("#about", "Signed in as phone")
+        for address, shown in pages.items():
+            page.go(address)
+            page.wait(*shown)
+            for width, height in ((360, 780), (1280, 900)):
+                page.resize(width, height)
+                sizes = "(e => [e.scrollWidth, e.clientWidth])(document.documentElement)"
+                scrolled, inside = page.value(sizes)
+                assert scrolled == inside, (address, width)
+                assert page.value(f"({CONTRAST})()") == [], (address, width)
+                keep(page, f"{scheme}-{width}-{address.strip('#/').replace('/', '-')}")
+        assert page.value("matchMedia('(prefers-color-scheme: dark)').matches") is (
+            scheme == "dark"
+        )
+
+
+def keep(page: Page, name: str) -> None:
+    if PICTURES:
+        (Path(PICTURES) / f"{name}.png").write_bytes(page.picture())
