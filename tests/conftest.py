@@ -6,7 +6,7 @@ A test is in the group of the fixtures that it uses, or of its own marker:
     executable  the built executable
     machine     a booted machine with systemd, and the executable on it
     models      a real language model (those with a container are in the group podman too)
-    nightly     small runs of the benchmarks
+    nightly     small runs of the benchmarks, and the dashboard in Firefox
 
 All others are the fast tests. A module of these groups is run by one worker, in one piece, since
 its tests share a Podman or a machine; each worker has a Podman of its own. All tests of the
