@@ -24,6 +24,15 @@ BIG: Final = 2**256 - 1
 INPUT: Final = "textarea[aria-label='Input as JSON']"
 RESULT: Final = "section[aria-label=Result]"
 CHIP: Final = ".pagehead .chip"
+SCHEMA: Final = {
+    "required": ["prompt", "seed"],
+    "properties": {
+        "prompt": {"type": "string", "minLength": 3},
+        "seed": {"type": "integer", "minimum": 1},
+        "style": {"enum": ["plain", "poem"]},
+        "loud": {"type": "boolean", "default": True},
+    },
+}
 PAGES: Final = {
     "#/": ("h1", "Working normally"),
     "#/jobs": ("tbody tr", "echo"),
@@ -36,6 +45,19 @@ PAGES: Final = {
     "#/settings?tab=access": ("h2", "Tokens"),
     "#/settings?tab=about": ("p", "Version"),
 }
+
+
+@pytest.fixture(scope="module")
+def node(echo: EchoService, folder: Path) -> Iterator[NodeProcess]:
+    """A node that is open to its network; one of its containers has a form."""
+    containers = [
+        {"id": "echo", "url": echo.url},
+        {"id": "slow", "url": f"{echo.url}/slow"},
+        {"id": "broken", "url": f"{echo.url}/error500"},
+        {"id": "writer", "url": echo.url, "input_schema": SCHEMA},
+    ]
+    with NodeProcess({"containers": containers, "jobs": {"keep_inputs": "all"}}, folder) as node:
+        yield node
 
 
 @pytest.fixture(scope="module")
@@ -122,9 +144,53 @@ def test_a_running_job_is_cancelled(page: Page) -> None:
 
 
 def test_a_mistake_in_the_input_is_named(page: Page) -> None:
-    try_it(page, '{"a": }')
+    try_it(page, "")
+    mistakes = {
+        '{"a": }': "^Line 1: unexpected character$",
+        "[1]": "object",
+        "{}\n{": "^Line 2: unexpected non-whitespace",
+        '{\n"a': "^Line 2: unterminated string",
+    }
+    for text, problem in mistakes.items():
+        page.replace(INPUT, text)
+        page.click("button", "^Run")
+        page.wait(".invalid", problem, 5)
+    assert not [each for each in page.requests() if each.endswith("/api/jobs")]
+
+
+def test_a_form_checks_its_fields(page: Page) -> None:
+    page.open("#/try?container=writer")
+    page.click(".form input[aria-label='seed *']")
     page.click("button", "^Run")
-    page.wait(".invalid", "Line 1")
+    page.until("document.activeElement.getAttribute('aria-label') === 'prompt *'")
+    page.type("The house")
+    page.click(".form input[aria-label='seed *']")
+    page.type("0")
+    page.click("button", "^Run")
+    page.until("document.querySelector('input[type=number]').validity.rangeUnderflow")
+    page.replace(".form input[aria-label='seed *']", str(BIG))
+    page.click("button", "^Run")
+    page.wait(f"{RESULT} .chip", "Finished")
+    page.wait(f"{RESULT} .json", f'"seed": {BIG}')
+    page.click("button", "^As JSON$")
+    page.until(f"document.querySelector({INPUT!r}).value.includes('{BIG}')")
+
+
+def test_json_is_folded_and_copied(page: Page, node: NodeProcess) -> None:
+    api = Api(node.port)
+    job = api.submit("echo", {"a": {"b": {"c": {"d": {"deep": [1, 2]}}}}})
+    api.finished([job])
+    page.open(f"#/jobs/{job}")
+    shown = "document.querySelector('.side .json').innerText"
+    page.wait(".side .json", '"a": ')
+    folded = page.value(f"{shown}.split('\\n').length")
+    for name in ("b", "c", "d", "deep"):
+        assert f'"{name}"' not in page.value(shown)
+        page.click(".side .json details:not([open]) > summary")
+        page.until(f"{shown}.includes('\"{name}\": ')")
+    assert page.value(f"{shown}.split('\\n').length") > folded
+    page.click(".side .parthead button", "^Copy$")
+    page.wait(".toast", "Copied")
 
 
 def test_a_job_of_another_appears_in_the_list(page: Page, node: NodeProcess) -> None:

@@ -82,5 +82,5 @@ export function jsonError(text) {
 		if (/^$|end of|unterminated/i.test(problem(text.slice(0, middle)))) good = middle
 		else end = middle
 	}
-	return `Line ${text.slice(0, end).split('\n').length}: ${plain(found.replace(/ at position.*| \(line.*/, ''), 160)}`
+	return `Line ${text.slice(0, end).split('\n').length}: ${plain(found.replace(/^JSON.parse: | at (pos|line).*/g, ''), 160)}`
 }
