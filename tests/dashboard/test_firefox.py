@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -13,6 +13,8 @@ from tests.support.client import Api
 from tests.support.echo import EchoService
 from tests.support.firefox import CONTROL, ENTER, ESCAPE, Firefox, Page
 from tests.support.node import NodeProcess
+from tests.support.operating import managed
+from tests.support.podman import IsolatedPodman
 
 pytestmark = [pytest.mark.nightly, pytest.mark.xdist_group("firefox"), pytest.mark.timeout(300)]
 
@@ -278,6 +280,49 @@ def test_a_node_that_is_restarted_is_found_again(firefox: Firefox, node: NodePro
         page.click("nav a", "Jobs")
         job = Api(node.port).submit("echo")
         page.wait(f'tr[data-key="{job}"] .chip.ok')
+
+
+def test_a_log_does_not_move_under_a_reader(
+    firefox: Firefox, podman: IsolatedPodman, tmp_path: Path
+) -> None:
+    config: dict[str, Any] = managed(podman, {"id": "echo", "image": podman.echo_image()})
+    config["server"] = {"tokens": {"phone": {"token": PHONE, "scope": "operator"}}}
+    log = "document.querySelector('.log')"
+    with NodeProcess(config, tmp_path) as node, firefox.page(node.url) as page:
+        api = Api(node.port, headers={"authorization": f"Bearer {PHONE}"})
+        page.open(f"#token={PHONE}")
+        page.wait("#about", "Signed in as phone")
+        page.click("nav a", "Containers")
+        page.wait("tr .chip.ok", seconds=60)
+        page.click("tr .rowlink", "echo")
+        page.wait(".side .log")
+        lines = [api.submit("echo", {"print": f"~line {number}"}) for number in range(120)]
+        api.finished(lines)
+        page.until(f"{log}.textContent.includes('line 119')")
+        page.until(f"{log}.scrollHeight - {log}.scrollTop - {log}.clientHeight < 40")
+        page.value(f"void ({log}.scrollTop = 100)")
+        page.until(f"{log}.scrollTop === 100")
+        page.value("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50)))")
+        api.finished([api.submit("echo", {"print": "~the newest"})])
+        page.wait(".newer", "new line")
+        assert page.value(f"{log}.scrollTop") == 100
+        keep(page, "log")
+        page.click(".newer")
+        page.until(f"{log}.scrollHeight - {log}.scrollTop - {log}.clientHeight < 40")
+        page.click("input[aria-label='Find in the log']")
+        page.type("newest")
+        page.wait(".log mark", "newest")
+        page.click(".side button", "^Restart$")
+        page.wait("dialog", "Restart echo?")
+        page.until("document.activeElement.innerText === 'Do not'")
+        keep(page, "question")
+        page.type(ENTER)
+        page.until("!document.querySelector('dialog')")
+        assert api.get("/api/containers").json["items"][0]["restarts"] == 0
+        page.click(".side button", "^Restart$")
+        page.click("dialog button", "^Restart$")
+        page.wait(".toast", "echo is starting")
+        page.wait("tr .chip.ok", seconds=60)
 
 
 def test_a_page_that_does_what_it_may_not_is_noticed(page: Page) -> None:

@@ -81,7 +81,7 @@ class Firefox:
         self._number = 0
 
     def __enter__(self) -> Self:
-        need("firefox-esr")
+        need("firefox-esr", "tests/setup firefox")
         with contextlib.ExitStack() as stack:
             self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             self._start(stack)

@@ -73,10 +73,10 @@ insecure = true
 """
 
 
-def need(program: str) -> None:
-    """Skip the test when a program is missing; with CI=true fail."""
+def need(program: str, setup: str = "tests/setup") -> None:
+    """Skip the test when a program is missing, which `setup` installs; with CI=true fail."""
     if shutil.which(program) is None:
-        message = f"{program} is not installed; tests/setup installs it"
+        message = f"{program} is not installed; {setup} installs it"
         if os.environ.get("CI") == "true":
             pytest.fail(message)
         pytest.skip(message)
