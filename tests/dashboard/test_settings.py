@@ -72,6 +72,18 @@ def test_a_guest_may_look_and_is_told_what_is_missing(
         page.click("nav >> text=Settings")
         page.wait("text=Theme")
         assert page.page.locator("text=Reload configuration").count() == 0
+        for tab in ("values", "access", "no-such"):  # by an address, such as one that was sent
+            page.go(f"#/settings?tab={tab}")
+            page.wait("[aria-current=true] >> text=This browser")
+            page.wait("text=Theme")
+
+
+def test_there_is_no_label_without_a_value(chromium: Chromium, guarded: NodeProcess) -> None:
+    with chromium.page(guarded.url) as page:
+        sign_in(page, "anna")
+        page.go("#/settings?tab=access")
+        page.wait("h2 >> text=Connection")
+        assert page.page.locator("dt").count() == 0  # it has no certificate, and no address
 
 
 @pytest.mark.parametrize(("locale", "usual"), [("en-US", True), ("de-DE", False)])

@@ -34,7 +34,7 @@ export const check = (label, isOn, act) => el('label.check', el('input', { type:
 export const search = (label, props) => el('input', { type: 'search', placeholder: label, label, ...props })
 export const options = (list, chosen) => list.map(([value, name = value]) => el('option', { value, selected: value === chosen }, name))
 export const card = (title, side, ...children) => el('section.card', el('div.head', el('h2', title), side), children)
-export const terms = (pairs) => el('dl', pairs.filter(([, value]) => value != null && value !== '').map(([term, value]) => el('div', el('dt', term), el('dd', value))))
+export const terms = (pairs) => el('dl', pairs.filter(([, value]) => value != null && `${value}`).map(([term, value]) => el('div', el('dt', term), el('dd', value))))
 export const segments = (items, chosen, href) => items.map(([key, name, more = '']) => el(`a${more}`, { href: href(key), 'aria-current': key === chosen && 'true' }, name))
 export const byId = (id) => document.getElementById(id)
 export const focus = (node) => node?.focus?.({ preventScroll: true })

@@ -49,9 +49,10 @@ export default function settings(main, _id, query) {
 	const aboutTab = () => el('div.body', el('p', `Version ${node.overview.node.version}, BSD-3-Clause`), el('p', code('infernet-edge doctor'), ' examines the machine and says how to fix what it finds.'), el('p', el('a', { href: 'openapi.json' }, 'The API of this node'), ' (OpenAPI)'))
 
 	function draw() {
-		const tab = query.get('tab') || (may('operator') ? 'values' : 'browser')
-		fill(tabs, segments(may('operator') ? TABS : TABS.slice(2), tab, (key) => `#/settings?tab=${key}`))
-		return { values: valuesTab, access: accessTab, about: aboutTab }[tab]?.() || browserTab()
+		const shown = may('operator') ? TABS : TABS.slice(2)
+		const [tab] = shown.find(([key]) => key === query.get('tab')) || shown[0]
+		fill(tabs, segments(shown, tab, (key) => `#/settings?tab=${key}`))
+		return { values: valuesTab, access: accessTab, browser: browserTab, about: aboutTab }[tab]()
 	}
 
 	async function forget() {
