@@ -146,12 +146,16 @@ def _by_indexes(
         for order in ("", " DESC"):
             try:
                 columns = _columns_of(damaged, name)
+                # Rows that are stored need not be read: mostly these are all but a few.
+                entry_columns = [*columns, *table.keys]
+                is_known = set(table.primary) <= set(entry_columns)
+                primary = [entry_columns.index(key) for key in table.primary if is_known]
                 scan = f"SELECT {','.join(columns)}, {keys} FROM {table} INDEXED BY {name}"  # noqa: S608 - its schema
                 entries = damaged.execute(f"{scan} ORDER BY {columns[0]}{order}")
                 for entry in _in_order(entries, is_falling=bool(order)):
-                    key = entry[len(columns) :]
-                    if table.keys == table.primary and is_stored(target, table, key):
+                    if primary and is_stored(target, table, [entry[at] for at in primary]):
                         continue
+                    key = entry[len(columns) :]
                     with contextlib.suppress(*DAMAGE):
                         yield from (row[1:] for row in damaged.execute(one, key).fetchall())
             except DAMAGE:

@@ -89,3 +89,34 @@ def test_a_page_that_is_below_itself_is_left(path: Path) -> None:
     found = read(path)
     assert len(set(found)) > 0.6 * ROWS
     assert len(found) < 15 * ROWS
+
+
+def test_rows_that_are_stored_are_not_read_again(tmp_path: Path) -> None:
+    # A table with rowids and another primary key, which its index has too, as that of the jobs.
+    definition = "CREATE TABLE items (id BLOB PRIMARY KEY, name TEXT NOT NULL) STRICT"
+    damaged = sqlite3.connect(tmp_path / "file.sqlite", isolation_level=None)
+    damaged.execute(f"PRAGMA page_size = {PAGE}")
+    damaged.execute(definition)
+    damaged.execute("CREATE INDEX by_name ON items (name, id)")
+    rows = [(number.to_bytes(4), f"{number * 7 % ROWS:020}") for number in range(ROWS)]
+    damaged.executemany("INSERT INTO items VALUES (?, ?)", rows)
+    (found,) = damaged.execute(
+        "SELECT max(pageno) FROM dbstat WHERE name = 'items' AND pagetype = 'leaf'"
+        " AND pageno < (SELECT max(pageno) / 2 FROM dbstat)"
+    ).fetchone()
+    damaged.close()
+    with (tmp_path / "file.sqlite").open("r+b") as file:
+        file.seek((found - 1) * PAGE)
+        file.write(bytes(PAGE))
+    damaged = sqlite3.connect(tmp_path / "file.sqlite", isolation_level=None)
+    target = sqlite3.connect(":memory:", isolation_level=None)
+    target.execute(definition)
+    read = 0
+    for row in readable_rows(damaged, target, Table(damaged, target, "items"), "true"):
+        target.execute("INSERT OR IGNORE INTO items VALUES (?, ?)", row)
+        read += 1
+    (stored,) = target.execute("SELECT count(*) FROM items").fetchone()
+    assert ROWS - 30 < stored < ROWS
+    assert read <= stored + 1
+    damaged.close()
+    target.close()
