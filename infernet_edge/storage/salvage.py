@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 _AT_ONCE = 500  # rows in one transaction
 _BYTES_AT_ONCE = 4 * 2**20  # approximately: a batch ends with the row that reaches it
+_STEPS_AT_ONCE = 100_000  # of SQLite, a second at most, between two calls of `on_progress`
 _MIN_FREE = 16 * 2**20  # bytes, for the transaction and for the node's first writes
 
 
@@ -125,8 +126,9 @@ def salvage(
 ) -> Saved:
     """Copy what can be read: the parts in their order, the other tables, what only leaves have.
 
-    `on_progress` is called with the number of rows so far, after each batch. It ends early when
-    there is no space. Blocks while it reads the file. Raises OSError when there is no space for
+    `on_progress` is called with the number of rows so far, after each batch, and while SQLite finds
+    no further row for long: systemd ends a start that is silent. It ends early when there is no
+    space. Blocks while it reads the file. Raises OSError when there is no space for
     what is needed.
     """
     # Invalid text must not stop the reading: `_store` later skips its row.
@@ -145,6 +147,8 @@ def salvage(
     ordered = [*needed, *map(Part, rest), *(part for part in named if not part.needed)]
     done, all_read = 0, True
     counts: dict[str, int | None] = {}
+    for connection in (damaged, target):
+        connection.set_progress_handler(lambda: on_progress(done), _STEPS_AT_ONCE)
 
     def sources() -> Iterator[tuple[Part, Table, Iterator[Row]]]:
         has_damage = False

@@ -15,6 +15,7 @@ from infernet_edge.errors import StartupError, StorageError
 from infernet_edge.jobs import contents
 from infernet_edge.jobs.table import unfinished
 from infernet_edge.storage import damage
+from infernet_edge.storage import salvage as salvage_module
 from infernet_edge.storage.database import Database
 from infernet_edge.storage.migrations import migrate
 from infernet_edge.storage.salvage import Part, salvage
@@ -674,3 +675,20 @@ async def test_damage_is_noticed_when_no_caller_waits(intact: Path, tmp_path: Pa
         await database.close()
         assert database.damaged.is_set()
         assert path.with_name(f"{path.name}.damaged").exists()
+
+
+def test_a_long_search_that_finds_no_row_is_not_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # systemd would end the start, and each further one at the same place.
+    monkeypatch.setattr(salvage_module, "_STEPS_AT_ONCE", 1000)
+    damaged, target = (opened(tmp_path / name) for name in ("damaged", "target"))
+    for each in (damaged, target):
+        each.execute("CREATE TABLE items (number INTEGER PRIMARY KEY, name TEXT) STRICT")
+    rows = ((number, "x") for number in range(20_000))
+    damaged.executemany("INSERT INTO items VALUES (?, ?)", rows)
+    calls: list[int] = []
+    salvage(damaged, target, [Part("items", "name = 'y'")], calls.append)
+    assert calls.count(20_000) > 50
+    damaged.close()
+    target.close()
