@@ -686,7 +686,9 @@ def test_a_long_search_that_finds_no_row_is_not_silent(
     for each in (damaged, target):
         each.execute("CREATE TABLE items (number INTEGER PRIMARY KEY, name TEXT) STRICT")
     rows = ((number, "x") for number in range(20_000))
+    damaged.execute("BEGIN")
     damaged.executemany("INSERT INTO items VALUES (?, ?)", rows)
+    damaged.execute("COMMIT")
     calls: list[int] = []
     salvage(damaged, target, [Part("items", "name = 'y'")], calls.append)
     assert calls.count(20_000) > 50
